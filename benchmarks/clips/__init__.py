@@ -1,0 +1,1 @@
+"""Reading clips from video files exactly as an application on a device has to."""

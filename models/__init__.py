@@ -1,0 +1,1 @@
+"""Networks: torch only, no other package of this project."""

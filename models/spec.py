@@ -1,0 +1,166 @@
+"""What goes into a network and what comes out of it, with units.
+
+A `ClipSpec` travels with the weights: the clip reader prepares inputs by it, networks are built by it,
+exporters write it beside every file. Values are plain data, so `to_dict` / `from_dict` round-trip as JSON.
+
+Shape legend used throughout the project: N clips, C channels, T frames, H rows, W columns, M mel bands,
+B time bins of the log-mel picture, L text tokens, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Modality = Literal["clip", "audio", "text"]
+MODALITIES: tuple[Modality, ...] = ("clip", "audio", "text")
+"""Every modality, in the order in which a network's `forward` takes those it uses."""
+
+PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
+"""Token ids that are not words; the first word of `TextSpec.vocabulary` has id 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSpec:
+    """How frames are chosen and cut from a video: network input `clip`, float32 `N 3 T H W`, RGB in 0..1.
+
+    The short side of each (upright) frame is resized to `resize` pixels, then the centre `size` x `size`
+    is cut out. Networks apply `(x - mean) / std` themselves.
+    """
+
+    frames: int
+    size: int
+    resize: int
+    sampling: Literal["uniform", "strided"] = "uniform"
+    stride: int = 1
+    """Source frames from one sampled frame to the next; used by `strided` only."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """How sound becomes a log-mel picture: network input `audio`, float32 `N 1 M B`.
+
+    Mono sound at `sample_rate_hz`; Hann window of `window` samples moved by `hop` samples; `mels` bands
+    from 0 Hz to half the sample rate; natural logarithm of (power + 1e-6), then `(x - mean) / std`;
+    resampled in time to exactly `bins` bins over the clip's span.
+    """
+
+    sample_rate_hz: int = 16_000
+    window: int = 400
+    hop: int = 160
+    mels: int = 40
+    bins: int = 64
+    mean: float = -4.0
+    std: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec:
+    """How a caption becomes tokens: network input `text`, int64 `N L`.
+
+    Lower-cased runs of letters, digits and apostrophes; id = position in `vocabulary` + 2, 1 = unknown
+    word, 0 = padding up to `length`.
+    """
+
+    length: int
+    vocabulary: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpec:
+    """One label column and its classes, in the order of the logits."""
+
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """The inputs of a network (a modality that is `None` is not used) and its label columns."""
+
+    video: VideoSpec | None
+    audio: AudioSpec | None = None
+    text: TextSpec | None = None
+    labels: tuple[LabelSpec, ...]
+
+    @property
+    def inputs(self) -> tuple[Modality, ...]:
+        """Names of the inputs in the order in which `forward` takes them."""
+        used = {"clip": self.video, "audio": self.audio, "text": self.text}
+        return tuple(name for name in MODALITIES if used[name] is not None)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the logits, one per label column: `logits`, or `logits_<column>` when there are several."""
+        if len(self.labels) == 1:
+            return ("logits",)
+        return tuple(f"logits_{label.name}" for label in self.labels)
+
+    def shape(self, name: Modality, *, batch: int = 1) -> tuple[int, ...]:
+        """Shape of the input `name` for `batch` clips."""
+        if name == "clip" and self.video:
+            return (batch, 3, self.video.frames, self.video.size, self.video.size)
+        if name == "audio" and self.audio:
+            return (batch, 1, self.audio.mels, self.audio.bins)
+        if name == "text" and self.text:
+            return (batch, self.text.length)
+        raise ValueError(f"this network has no input {name!r}; its inputs are {', '.join(self.inputs)}")
+
+    def example(self, *, batch: int = 1, seed: int = 0) -> tuple[Tensor, ...]:
+        """Random inputs of the right shapes, dtypes and value ranges, in `forward`'s order."""
+        generator = torch.Generator().manual_seed(seed)
+        tensors = []
+        for name in self.inputs:
+            shape = self.shape(name, batch=batch)
+            if name == "text":
+                assert self.text is not None
+                words = len(self.text.vocabulary) + 2
+                tensors.append(torch.randint(0, words, shape, generator=generator))
+            elif name == "audio":
+                tensors.append(torch.randn(shape, generator=generator))
+            else:
+                tensors.append(torch.rand(shape, generator=generator))
+        return tuple(tensors)
+
+    def only(self, inputs: tuple[str, ...]) -> ClipSpec:
+        """The same spec without the modalities that are not in `inputs`."""
+        missing = [name for name in inputs if name not in self.inputs]
+        if missing:
+            raise ValueError(f"the data has no input {missing[0]!r}; it has {', '.join(self.inputs)}")
+        return replace(
+            self,
+            video=self.video if "clip" in inputs else None,
+            audio=self.audio if "audio" in inputs else None,
+            text=self.text if "text" in inputs else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `json.dumps` takes and `from_dict` gives back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ClipSpec:
+        """The spec that `to_dict` wrote (lists of JSON become tuples again)."""
+
+        def build(kind: type, values: Mapping[str, Any] | None) -> Any:
+            if values is None:
+                return None
+            return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+        return cls(
+            video=build(VideoSpec, data["video"]),
+            audio=build(AudioSpec, data["audio"]),
+            text=build(TextSpec, data["text"]),
+            labels=tuple(build(LabelSpec, label) for label in data["labels"]),
+        )
+
+
+def as_tuple(logits: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Logits as one tensor `N K` per label column, whether `forward` gave a tensor or a tuple."""
+    return logits if isinstance(logits, tuple) else (logits,)
