@@ -1,1 +1,66 @@
-"""Exports networks to the file formats of edge runtimes. Knows torch and `models.spec`; nothing of `compress`."""
+"""Writes a network into files that phone runtimes execute: one lowered graph in, one file per format out.
+
+`EXPORTERS` is the whole list of formats; a new format is one line here and one module with
+`write(program, path, *, spec, scheme) -> WrittenFile`. Importing this package loads no backend.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporter:
+    """One file format: who writes it, who runs it, what it takes."""
+
+    extension: str
+    runtime: str
+    schemes: tuple[str, ...]
+    """Number formats the writer takes: `fp32`, `fp16`, `w8a8` (int8 weights and activations), ..."""
+    extra: str
+    """Name of the extra that installs the backend."""
+    module: str
+    """Module that holds `write`."""
+    clip_layout: str = "NCTHW"
+    """Axis order in which the file takes its `clip` input."""
+    token_dtype: str = "int64"
+    """Integer type in which the file takes its `text` input."""
+
+    @property
+    def pip_line(self) -> str:
+        """Command that installs the backend."""
+        return f"pip install 'pocketreel[{self.extra}]'"
+
+
+EXPORTERS: dict[str, Exporter] = {
+    "onnx": Exporter(
+        extension=".onnx",
+        runtime="ONNX Runtime",
+        schemes=("fp32", "w8a8"),
+        extra="onnx",
+        module="export.to_onnx",
+    ),
+    "tflite": Exporter(
+        extension=".tflite",
+        runtime="LiteRT",
+        schemes=("fp32", "w8a8"),
+        extra="tflite",
+        module="export.to_tflite",
+        clip_layout="NTHWC",
+        token_dtype="int32",
+    ),
+    "executorch": Exporter(
+        extension=".pte",
+        runtime="ExecuTorch",
+        schemes=("fp32", "w8a8"),
+        extra="executorch",
+        module="export.to_executorch",
+    ),
+    "coreml": Exporter(
+        extension=".mlpackage",
+        runtime="Core ML",
+        schemes=("fp32", "fp16", "w8a8"),
+        extra="coreml",
+        module="export.to_coreml",
+        token_dtype="int32",
+    ),
+}
+"""Every format by name, in the order in which files are written and reported."""
