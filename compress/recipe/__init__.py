@@ -1,0 +1,12 @@
+"""Recipes: YAML in, a checked and immutable `Recipe` out, or every fault of the file at once.
+
+    recipe = load_recipe(Path("recipes/mobilenet3d_int8.yaml"), overrides=["seed=1"])
+
+The steps, one file each: `source` reads the YAML and applies overrides, `sections` holds the models that
+give each section its meaning, `checks` looks across sections, `plan` says what a run will do.
+"""
+
+from compress.recipe.faults import Fault, RecipeError
+from compress.recipe.load import load_recipe
+
+__all__ = ["Fault", "RecipeError", "load_recipe"]

@@ -1,0 +1,58 @@
+"""What is wrong with a recipe, said so that it can be put right: `Fault` and `RecipeError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing wrong with a recipe: where it is, what was given, what is allowed, what to do."""
+
+    path: str
+    """Place in the YAML, such as `stages.1.prune.macs`; empty for the whole file."""
+    problem: str
+    given: str | None = None
+    allowed: str | None = None
+    nearest: str | None = None
+    """The valid spelling closest to what was given."""
+    line: int | None = None
+    """Line of the file, from 1; absent for what `--set` gave."""
+
+    def __str__(self) -> str:
+        """One line: `stages.1.prune.mac (line 14): unknown key; allowed: ...; did you mean 'macs'?`."""
+        where = self.path or "the recipe"
+        if self.line is not None:
+            where += f" (line {self.line})"
+        text = f"{where}: {self.problem}"
+        if self.given is not None:
+            text += f"; given: {self.given}"
+        if self.allowed is not None:
+            text += f"; allowed: {self.allowed}"
+        if self.nearest is not None:
+            text += f"; did you mean {self.nearest!r}?"
+        return text
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run, with all of its faults; commands end with exit code 2."""
+
+    def __init__(self, faults: Sequence[Fault], *, source: str) -> None:
+        self.faults = tuple(faults)
+        self.source = source
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {fault}" for fault in self.faults)]))
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """The word of `allowed` that `given` was probably meant to be; None when nothing is close."""
+    by_lower = {word.lower(): word for word in allowed}
+    close = difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[close[0]] if close else None
+
+
+def listed(words: Iterable[str]) -> str:
+    """The words as a sentence names them: `a, b, c`."""
+    return ", ".join(words)
