@@ -97,7 +97,7 @@ class ClipSpec:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the logits, one per label column: `logits`, or `logits_<column>` when there are several."""
+        """Names of the logits, one per label column: `logits`, or `logits_<column>` of several."""
         if len(self.labels) == 1:
             return ("logits",)
         return tuple(f"logits_{label.name}" for label in self.labels)
