@@ -2,7 +2,7 @@
 
 The video encoder factorises space and time: R(2+1)D of Tran et al. 2018, "A Closer Look at Spatiotemporal
 Convolutions for Action Recognition", section 3.5. Whole modalities are hidden at random while training, so
-that no encoder leans on the others and a clip that lacks one is still answered (Neverova et al. 2016, "ModDrop").
+that no encoder leans on the others and a clip that lacks one is still answered (Neverova 2016, "ModDrop").
 """
 
 from __future__ import annotations
@@ -144,10 +144,10 @@ class MultimodalTeacher(nn.Module):
 
 
 def multimodal(spec: ClipSpec, options: TeacherOptions) -> MultimodalTeacher:
-    """The default teacher: about 1.3 M parameters with all three modalities."""
+    """The default teacher: about 2 M parameters with all three modalities."""
     return MultimodalTeacher(
         spec,
-        video_channels=(32, 64, 128, 192),
+        video_channels=(48, 96, 192, 320),
         audio_channels=(32, 64, 96, 128),
         text_features=64,
         options=options,

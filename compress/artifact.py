@@ -1,0 +1,168 @@
+"""The one thing that flows through the pipeline, what every stage is given beside it, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from compress.data import Data
+    from compress.teacher import Teacher
+
+
+class Form(StrEnum):
+    """What kind of network an artifact holds."""
+
+    FLOAT = "float"
+    """A trainable `nn.Module` in float32."""
+    QUANTIZED = "quantized"
+    """The torch int8 reference: a graph of `quantized_decomposed` operators, no longer trainable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Parameters, and multiply-accumulate operations for one clip."""
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """What one stage did: its settings, its figures and the remarks that belong into the report."""
+
+    name: str
+    config: dict[str, Any]
+    seconds: float
+    before: dict[str, Any]
+    after: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    curve: tuple[dict[str, float], ...] = ()
+    """One row per epoch of a training stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A network with the description of its inputs and the record of what made it."""
+
+    model: nn.Module
+    """In eval mode; a stage never changes the one it was given."""
+    spec: ClipSpec
+    form: Form = Form.FLOAT
+    history: tuple[StageRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What stages use beside the artifact. Nothing in here changes during a run."""
+
+    device: torch.device
+    seed: int
+    data: Data
+    teacher: Teacher | None
+    build_student: Callable[[], nn.Module]
+    """A freshly initialised student, the same one on every call."""
+    folder: Path
+    """Where a stage keeps unfinished work; it survives a kill and is gone once the stage is finished."""
+    cache: Path
+    """Where work shared by several stages is kept, under content hashes."""
+    console: Console = field(default_factory=Console)
+
+
+def size_of(model: nn.Module, spec: ClipSpec) -> Size:
+    """Parameters and MACs (floating point operations of matrix products and convolutions, halved) of one clip."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    example = tuple(tensor.to(device) for tensor in spec.example())
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*example)
+    return Size(parameters=sum(p.numel() for p in model.parameters()), macs=counter.get_total_flops() // 2)
+
+
+def save_artifact(artifact: Artifact, folder: Path) -> None:
+    """Writes the weights (safetensors) or the quantized program (`torch.export`) and a description."""
+    if artifact.form is Form.FLOAT:
+        weights = {name: value.contiguous().cpu() for name, value in artifact.model.state_dict().items()}
+        save_file(weights, folder / "weights.safetensors")
+    else:
+        program = torch.export.export(artifact.model, artifact.spec.example())
+        torch.export.save(program, folder / "program.pt2")
+    description = {
+        "form": artifact.form,
+        "spec": artifact.spec.to_dict(),
+        "history": [asdict(record) for record in artifact.history],
+    }
+    (folder / "artifact.json").write_text(json.dumps(description, indent=2))
+
+
+def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
+    """The artifact that `save_artifact` wrote; `build` gives the network as it was before any pruning."""
+    description = json.loads((folder / "artifact.json").read_text())
+    form = Form(description["form"])
+    if form is Form.FLOAT:
+        model = build()
+        load_resized(model, load_file(folder / "weights.safetensors"))
+        model.eval()
+    else:
+        import torchao.quantization.pt2e  # noqa: F401  registers the quantized_decomposed operators
+
+        model = torch.export.load(folder / "program.pt2").module()
+    return Artifact(
+        model=model,
+        spec=ClipSpec.from_dict(description["spec"]),
+        form=form,
+        history=tuple(
+            StageRecord(**{**row, "notes": tuple(row["notes"]), "curve": tuple(row["curve"])})
+            for row in description["history"]
+        ),
+    )
+
+
+def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Loads weights into a network whose channels are first cut to the weights' shapes.
+
+    Convolutions, BatchNorms and linear layers are resized as structured pruning leaves them; a depthwise
+    convolution stays depthwise. Raises `ValueError` when names do not agree.
+    """
+    for name, module in model.named_modules():
+        weight = weights.get(f"{name}.weight")
+        if weight is None or weight.shape == getattr(module, "weight", weight).shape:
+            continue
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            if module.groups > 1:
+                module.groups = weight.shape[0] // (module.out_channels // module.groups)
+            module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = weight.shape
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.num_features = weight.shape[0]
+        else:
+            raise ValueError(
+                f"cannot resize {name} ({type(module).__name__}) from {tuple(module.weight.shape)} to "
+                f"{tuple(weight.shape)}: only convolutions, BatchNorms and linear layers are ever pruned"
+            )
+        for kind in ("weight", "bias", "running_mean", "running_var"):
+            value = weights.get(f"{name}.{kind}")
+            old = getattr(module, kind, None)
+            if value is not None and old is not None:
+                empty = torch.empty_like(value)
+                setattr(module, kind, nn.Parameter(empty) if isinstance(old, nn.Parameter) else empty)
+    expected = set(model.state_dict())
+    if expected != set(weights):
+        missing, surplus = sorted(expected - set(weights)), sorted(set(weights) - expected)
+        raise ValueError(
+            f"these weights are not of this network: {len(missing)} missing (first: {missing[:3]}), "
+            f"{len(surplus)} unknown (first: {surplus[:3]})"
+        )
+    model.load_state_dict(weights)

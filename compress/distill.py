@@ -1,0 +1,61 @@
+"""`distill`: the student learns the teacher's soft answers.
+
+Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; one consistent view for
+teacher and student after Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from pydantic import Field
+from torch import nn
+
+from compress.artifact import Artifact, Context
+from compress.stage import StageResult, training_job
+from compress.teacher import TeachingConfig, learn_from_teacher
+from compress.training import Objective, TrainConfig, accuracy, fit, learn_from_labels, predict
+
+
+class DistillConfig(TrainConfig, TeachingConfig):
+    """Settings of one `distill` stage."""
+
+    baseline: bool = Field(
+        default=False,
+        description="Also train the same student on the labels alone, for the same number of steps, to compare.",
+    )
+
+
+def distill(artifact: Artifact, config: DistillConfig, context: Context) -> StageResult:
+    """The student after learning from the teacher; `ValueError` when the run has no teacher."""
+    if context.teacher is None:
+        raise ValueError("distill needs a teacher; the recipe has none")
+
+    def trained(objective: Objective, name: str) -> tuple[nn.Module, tuple[dict[str, float], ...]]:
+        model = copy.deepcopy(artifact.model)
+        curve = fit(
+            model,
+            context.data.train.only(artifact.spec.inputs),
+            objective=objective,
+            config=config,
+            validation=context.data.validation.only(artifact.spec.inputs),
+            job=training_job(name, context),
+        )
+        return model, curve
+
+    extra: dict[str, float] = {}
+    if config.baseline:
+        baseline, _ = trained(learn_from_labels(), "labels alone")
+        test = context.data.test.only(artifact.spec.inputs)
+        logits = predict(
+            replace(artifact, model=baseline),
+            test,
+            device=context.device,
+            console=context.console,
+            title="testing the baseline",
+        )
+        extra["labels_only_top1"] = accuracy(logits, test)[0]
+    objective = learn_from_teacher(context.teacher, context.data.train, config=config, context=context)
+    model, curve = trained(objective, "distill")
+    return StageResult(artifact=replace(artifact, model=model), curve=curve, figures=extra)

@@ -1,0 +1,88 @@
+"""`prune`: whole channels leave the network until it costs a given share of its MACs, then it recovers.
+
+Which channels belong together is read from the network's dependency graph: Fang et al. 2023, "DepGraph: Towards
+Any Structural Pruning" (the torch-pruning library). Which ones leave first is decided by the norm of their
+weights over the whole group, compared across all layers.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import replace
+
+from pydantic import Field
+from torch import nn
+
+from compress.artifact import Artifact, Context, size_of
+from compress.stage import StageResult, training_job
+from compress.teacher import TeachingConfig, best_objective
+from compress.training import TrainConfig, fit
+from models.spec import ClipSpec, as_tuple
+
+_STEPS = 400
+"""In how many equal steps torch-pruning walks towards its limit; we stop at the first that meets the target."""
+
+
+class PruneConfig(TrainConfig, TeachingConfig):
+    """Settings of one `prune` stage; the training settings are those of the recovery."""
+
+    macs: float = Field(gt=0, lt=1, description="Share of the MACs that is kept, e.g. 0.55.")
+    epochs: int = Field(default=4, ge=0, description="Epochs of recovery; 0 leaves the network as cut.")
+    round_to: int = Field(default=8, ge=1, description="Channel counts stay multiples of this.")
+    max_layer_ratio: float = Field(
+        default=0.8, gt=0, lt=1, description="No layer loses more than this share of its channels."
+    )
+
+
+def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageResult:
+    """The student with fewer channels, recovered; `ValueError` when the target is out of reach."""
+    model = copy.deepcopy(artifact.model).cpu()
+    cut_channels(model, artifact.spec, config=config)
+    curve: tuple[dict[str, float], ...] = ()
+    if config.epochs:
+        curve = fit(
+            model,
+            context.data.train.only(artifact.spec.inputs),
+            objective=best_objective(context, config=config),
+            config=config,
+            validation=context.data.validation.only(artifact.spec.inputs),
+            job=training_job("prune: recovery", context),
+        )
+    notes = () if config.epochs else ("no recovery after pruning: epochs is 0",)
+    return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes)
+
+
+def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> None:
+    """Removes channels from `model` in place until its MACs are at most `config.macs` of what they were."""
+    import torch_pruning as tp
+
+    classifiers = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear) and layer.out_features in {len(k.classes) for k in spec.labels}
+    ]
+    target = config.macs * size_of(model, spec).macs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pruner = tp.pruner.BasePruner(
+            model,
+            spec.example(),
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            global_pruning=True,
+            pruning_ratio=config.max_layer_ratio,
+            max_pruning_ratio=config.max_layer_ratio,
+            iterative_steps=_STEPS,
+            ignored_layers=classifiers,
+            round_to=config.round_to,
+            output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
+        )
+        for _ in range(_STEPS):
+            pruner.step()
+            if size_of(model, spec).macs <= target:
+                return
+    raise ValueError(
+        f"prune: {size_of(model, spec).macs / target * config.macs:.0%} of the MACs is the least that "
+        f"round_to {config.round_to} and max_layer_ratio {config.max_layer_ratio} allow, the target is "
+        f"{config.macs:.0%}; raise `macs` or `max_layer_ratio`, or lower `round_to`"
+    )

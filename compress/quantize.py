@@ -1,0 +1,85 @@
+"""`quantize`: int8 weights and activations, by calibration alone (PTQ) or with training (QAT).
+
+The result is the torch int8 reference: a graph that computes what every exported int8 file has to compute.
+Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference"; the flow is torchao's PT2E.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from benchmarks.clips.cache import ClipSet
+from export.reference import calibrate, convert, prepare, transfer
+from pydantic import Field
+from torch import Tensor, nn
+
+from compress.artifact import Artifact, Context, Form
+from compress.console import bar
+from compress.stage import StageResult, training_job
+from compress.teacher import TeachingConfig, best_objective
+from compress.training import TrainConfig, fit
+from export.capture import capture
+from export.lower import lower
+
+
+class QuantizeConfig(TrainConfig, TeachingConfig):
+    """Settings of one `quantize` stage; the training settings are used by `mode: qat` only."""
+
+    scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
+    mode: Literal["ptq", "qat"] = Field(
+        default="ptq", description="ptq calibrates; qat calibrates, then trains with quantization simulated."
+    )
+    calibration_clips: int = Field(
+        default=128, ge=1, description="Training clips whose activations set the ranges."
+    )
+    epochs: int = Field(default=2, ge=1, description="Epochs of quantization-aware training.")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of that training.")
+
+
+def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
+    """The int8 reference of the student, for one clip at a time."""
+    model = copy.deepcopy(artifact.model).cpu().eval()
+    clips = context.data.train.only(artifact.spec.inputs)
+    qat = config.mode == "qat"
+    batch = min(config.batch, len(clips))
+    prepared = prepare(_lowered(model, artifact, batch=batch), qat=qat)
+    calibrate(prepared, _calibration_batches(clips, config=config, batch=batch, context=context))
+    curve: tuple[dict[str, float], ...] = ()
+    if qat:
+        curve = fit(
+            prepared,
+            clips,
+            objective=best_objective(context, config=config),
+            config=config,
+            validation=context.data.validation.only(artifact.spec.inputs),
+            job=training_job("quantize: training", context),
+        )
+    single = prepare(_lowered(model, artifact, batch=1), qat=qat)
+    transfer(prepared, single)
+    reference = convert(single)
+    notes = (f"ranges from {min(config.calibration_clips, len(clips)) // batch * batch} training clips",)
+    return StageResult(
+        artifact=replace(artifact, model=reference, form=Form.QUANTIZED), curve=curve, notes=notes
+    )
+
+
+def _lowered(model: nn.Module, artifact: Artifact, *, batch: int) -> torch.fx.GraphModule:
+    return lower(capture(model, artifact.spec.example(batch=batch)))
+
+
+def _calibration_batches(
+    clips: ClipSet, *, config: QuantizeConfig, batch: int, context: Context
+) -> Iterator[tuple[Tensor, ...]]:
+    """Whole batches of clips drawn with the run's seed, as the device will see them (centre crop)."""
+    generator = torch.Generator().manual_seed(context.seed)
+    order = torch.randperm(len(clips), generator=generator).tolist()
+    steps = max(1, min(config.calibration_clips, len(clips)) // batch)
+    with bar(context.console, "quantize: calibration") as report:
+        for step in range(steps):
+            yield clips.batch(order[step * batch : (step + 1) * batch])
+            report(step + 1, steps)

@@ -1,0 +1,247 @@
+"""The only training loop: teacher, distillation, recovery after pruning and quantization-aware training use it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from benchmarks.clips.cache import ClipSet, View
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from torch import Tensor, nn
+
+from compress.artifact import Artifact, Form
+from compress.console import bar
+from compress.losses import cross_entropy
+from compress.store import write_atomic
+from models.spec import as_tuple
+
+
+class TrainConfig(BaseModel):
+    """How a network is trained: AdamW, one-epoch warm-up, then a half cosine down to zero."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(ge=1, description="Passes over the training clips.")
+    batch: int = Field(default=32, ge=2, description="Clips per step; an incomplete last batch is left out.")
+    learning_rate: float = Field(default=3e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=0.02, ge=0, description="Decay of weight matrices and kernels.")
+    views: int = Field(
+        default=4,
+        ge=0,
+        description="Augmented views per clip, one an epoch in turn; 0 trains on the centre crop alone.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What an objective may use beside the logits."""
+
+    indices: list[int]
+    """Positions of the clips in their `ClipSet`."""
+    view: View | None
+    labels: Tensor
+    """Class indices, `N` x label columns."""
+
+
+Objective = Callable[[tuple[Tensor, ...], Batch], Tensor]
+"""Loss of the logits (one `N K` per label column) of a batch: a scalar."""
+
+
+def learn_from_labels(*, label_smoothing: float = 0.0) -> Objective:
+    """Cross-entropy with the labels, summed over the label columns."""
+
+    def objective(logits: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        losses = [
+            cross_entropy(column, batch.labels[:, k], label_smoothing=label_smoothing)
+            for k, column in enumerate(logits)
+        ]
+        return torch.stack(losses).sum()
+
+    return objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Where and with what seed a training runs."""
+
+    name: str
+    device: torch.device
+    seed: int
+    folder: Path
+    """Holds `checkpoint.pt` after every epoch; a killed training goes on from there."""
+    console: Console
+
+
+def fit(
+    model: nn.Module,
+    clips: ClipSet,
+    *,
+    objective: Objective,
+    config: TrainConfig,
+    validation: ClipSet,
+    job: Job,
+) -> tuple[dict[str, float], ...]:
+    """Trains `model` in place and gives one row per epoch: `epoch`, `loss`, `learning_rate`, `validation_top1`.
+
+    The order of the clips, the views and every random number depend on the seed and the epoch alone, so that a
+    resumed training ends with the weights of an uninterrupted one. Raises `ValueError` when there are fewer
+    clips than one batch holds, `FloatingPointError` when the loss is no longer finite.
+    """
+    steps = len(clips) // config.batch
+    if steps == 0:
+        raise ValueError(
+            f"{job.name}: {len(clips)} training clips do not fill one batch of {config.batch}; lower `batch`"
+        )
+    model.to(job.device)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
+    curve = _resume(model, optimizer, job)
+    with bar(job.console, job.name) as report:
+        for epoch in range(len(curve), config.epochs):
+            torch.manual_seed(_epoch_seed(job.seed, epoch))
+            _set_training(model, True)
+            total = 0.0
+            for step, batch in enumerate(_batches(clips, config=config, seed=job.seed, epoch=epoch)):
+                position = epoch * steps + step
+                rate = config.learning_rate * _schedule(position, warmup=steps, total=config.epochs * steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                inputs = clips.batch(batch.indices, view=batch.view)
+                loss = objective(as_tuple(model(*_placed(inputs, job.device))), _on(batch, job.device))
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"{job.name}: the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; "
+                        f"lower learning_rate (now {config.learning_rate})"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
+                optimizer.step()
+                total += loss.item()
+                report(position + 1, config.epochs * steps)
+            _set_training(model, False)
+            top1 = accuracy(logits_of(model, validation, batch=config.batch, device=job.device), validation)[
+                0
+            ]
+            curve += (
+                {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
+            )
+            _save(model, optimizer, curve, job)
+    _set_training(model, False)
+    return curve
+
+
+def predict(
+    artifact: Artifact, clips: ClipSet, *, device: torch.device, console: Console, title: str
+) -> tuple[Tensor, ...]:
+    """Logits `N K` per label column of every clip's centre crop; quantized graphs run one clip at a time."""
+    quantized = artifact.form is Form.QUANTIZED
+    with bar(console, title) as report:
+        return logits_of(
+            artifact.model,
+            clips,
+            batch=1 if quantized else 32,
+            device=torch.device("cpu") if quantized else device,
+            report=report,
+        )
+
+
+def logits_of(
+    model: nn.Module,
+    clips: ClipSet,
+    *,
+    batch: int,
+    device: torch.device,
+    view: View | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, ...]:
+    """Logits `N K` per label column, on the CPU; `model` has to be in eval mode."""
+    if next(model.parameters(), torch.empty(0)).device != device:
+        model.to(device)
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        for start in range(0, len(clips), batch):
+            indices = list(range(start, min(start + batch, len(clips))))
+            inputs = _placed(clips.batch(indices, view=view), device)
+            parts.append(tuple(column.cpu() for column in as_tuple(model(*inputs))))
+            if report:
+                report(indices[-1] + 1, len(clips))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
+    """Top-1 accuracy (0..1) of each label column."""
+    return [
+        (column.argmax(1) == clips.labels[:, k]).double().mean().item() for k, column in enumerate(logits)
+    ]
+
+
+def _batches(clips: ClipSet, *, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+    order = torch.randperm(len(clips), generator=generator).tolist()
+    view = View(number=epoch % config.views, seed=seed) if config.views else None
+    for start in range(0, len(clips) - config.batch + 1, config.batch):
+        indices = order[start : start + config.batch]
+        yield Batch(indices=indices, view=view, labels=clips.labels[indices])
+
+
+def _placed(inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """Inputs on the device; clips channels-last, which halves the time of a Conv3d step on a CPU."""
+    return tuple(
+        x.to(device, memory_format=torch.channels_last_3d) if x.dim() == 5 else x.to(device) for x in inputs
+    )
+
+
+def _on(batch: Batch, device: torch.device) -> Batch:
+    return Batch(indices=batch.indices, view=batch.view, labels=batch.labels.to(device))
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch
+
+
+def _schedule(step: int, *, warmup: int, total: int) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine (Loshchilov & Hutter 2017, SGDR)."""
+    if step < warmup and total > warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return 0.5 * (1 + math.cos(math.pi * max(0.0, progress)))
+
+
+def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
+    """Weight decay for kernels and matrices, none for biases and norms (He et al. 2019, "Bag of Tricks")."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _set_training(model: nn.Module, training: bool) -> None:
+    """`train()` / `eval()`, which captured graphs refuse: those keep the behaviour they were captured with."""
+    if not isinstance(model, torch.fx.GraphModule):
+        model.train(training)
+
+
+def _save(
+    model: nn.Module, optimizer: torch.optim.Optimizer, curve: tuple[dict[str, float], ...], job: Job
+) -> None:
+    buffer = io.BytesIO()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": list(curve)}
+    torch.save(state, buffer)
+    write_atomic(job.folder / "checkpoint.pt", buffer.getvalue())
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job) -> tuple[dict[str, float], ...]:
+    path = job.folder / "checkpoint.pt"
+    if not path.is_file():
+        return ()
+    state = torch.load(path, map_location=job.device, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    job.console.print(f"  {job.name}: resumed after epoch {len(state['curve'])}")
+    return tuple(state["curve"])
