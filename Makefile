@@ -1,0 +1,44 @@
+# `make run` and `make test` install what they need into .venv first; everything else is optional.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= recipes/mobilenet3d_int8.yaml
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format lock clean
+
+help:  ## Lists these commands.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Creates .venv with every pinned package.
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	$(BIN)/pip check --disable-pip-version-check
+	touch $@
+
+run: install  ## Runs the main job on the embedded data: report in out/mobilenet3d_int8/report.html.
+	$(BIN)/python -m compress.run $(RECIPE) $(ARGS)
+
+test: install  ## Runs every test.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: install  ## Format, lint, types and the fast tests.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+format: install  ## Formats the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install  ## Writes requirements.lock from what is installed in .venv.
+	( head -1 requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' ) > lock.tmp
+	mv lock.tmp requirements.lock
+
+clean:  ## Removes results and caches, not .venv.
+	rm -rf out .pytest_cache .mypy_cache .ruff_cache
