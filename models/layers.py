@@ -43,29 +43,33 @@ class Heads(nn.Module):
         return logits[0] if len(logits) == 1 else logits
 
 
-class AudioEncoder(nn.Sequential):
+class AudioEncoder(nn.Module):
     """A small CNN over a log-mel picture: `N 1 M B` -> `N features`.
 
-    Three or more 3x3 convolutions of stride 2, then the mean over bands and time.
+    One 3x3 convolution of stride 2 per entry of `channels`, then the mean over bands and time.
     """
 
     def __init__(self, audio: AudioSpec, *, channels: Sequence[int]) -> None:
-        layers: list[nn.Module] = []
-        before = 1
-        for width in channels:
-            layers += [
-                nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
-            before = width
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-        self.features = before
-        if min(audio.mels, audio.bins) < 2 ** len(channels):
+        super().__init__()
+        least = 2 ** len(channels)
+        if min(audio.mels, audio.bins) < least:
             raise ValueError(
                 f"a log-mel of {audio.mels} x {audio.bins} is too small for {len(channels)} halvings: "
-                f"use at least {2 ** len(channels)} bands and bins"
+                f"use at least {least} bands and bins"
             )
+        layers: list[nn.Module] = []
+        for before, after in zip([1, *channels], channels, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.features = channels[-1]
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Mean over bands and time of the last convolution."""
+        return self.layers(log_mel).mean((2, 3))
 
 
 def conv_bn_relu6(

@@ -1,0 +1,68 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from compress.store import content_key, stored, write_atomic
+
+
+def _load(folder):
+    return (folder / "value").read_text()
+
+
+def _writer(text):
+    return lambda work: (work / "value").write_text(text)
+
+
+def test_made_once_then_found(tmp_path):
+    first = stored(tmp_path / "a", key="k", make=_writer("one"), load=_load)
+    second = stored(tmp_path / "a", key="k", make=_writer("two"), load=_load)
+    assert (first.value, first.cached, second.value, second.cached) == ("one", False, "one", True)
+
+
+def test_another_key_makes_it_anew(tmp_path):
+    stored(tmp_path / "a", key="k", make=_writer("one"), load=_load)
+    again = stored(tmp_path / "a", key="other", make=_writer("two"), load=_load)
+    assert (again.value, again.cached) == ("two", False)
+
+
+def test_unfinished_work_is_found_again_under_the_same_key_only(tmp_path):
+    def fails(work):
+        (work / "half").write_text("done")
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stored(tmp_path / "a", key="k", make=fails, load=_load)
+    assert not (tmp_path / "a").exists()
+    seen = []
+
+    def looks(work):
+        seen.append((work / "half").exists())
+        (work / "value").write_text("x")
+
+    stored(tmp_path / "b", key="k", make=looks, load=_load)
+    stored(tmp_path / "a", key="k", make=looks, load=_load)
+    with pytest.raises(RuntimeError, match="stop"):
+        stored(tmp_path / "c", key="k", make=fails, load=_load)
+    stored(tmp_path / "c", key="other", make=looks, load=_load)
+    assert seen == [False, True, False]
+
+
+def test_keys_depend_on_every_part():
+    assert content_key(a=1) == content_key(a=1) != content_key(a=2) != content_key(b=2)
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    target = tmp_path / "file.json"
+    write_atomic(target, json.dumps({"old": True}))
+    script = (
+        "import os, signal, pathlib, sys; sys.path.insert(0, '.')\n"
+        "from compress import store\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"store.write_atomic(pathlib.Path({str(target)!r}), 'new')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert json.loads(target.read_text()) == {"old": True}

@@ -1,0 +1,89 @@
+"""What every row of `TEACHERS` and `STUDENTS` has to do."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from compress.artifact import load_resized, size_of
+from compress.prune import PruneConfig, cut_channels
+from models import STUDENTS, TEACHERS
+from models.spec import ClipSpec, LabelSpec, VideoSpec, as_tuple
+from tests.specs import small_spec
+
+ROWS = [pytest.param(row, id=f"teacher-{name}") for name, row in TEACHERS.items()] + [
+    pytest.param(row, id=f"student-{name}") for name, row in STUDENTS.items()
+]
+STUDENT_ROWS = [pytest.param(row, id=name) for name, row in STUDENTS.items()]
+
+
+@pytest.mark.parametrize("network", ROWS)
+def test_logits_have_one_column_set_per_label_with_every_choice_of_inputs(network):
+    for inputs in (("clip",), network.inputs):
+        spec = small_spec(*inputs, labels=("x", "y"))
+        model = network.build(spec, network.options()).eval()
+        assert [column.shape for column in as_tuple(model(*spec.example(batch=2)))] == [(2, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("network", ROWS)
+def test_every_parameter_learns(network):
+    spec = small_spec(*network.inputs)
+    model = network.build(spec, network.options()).train()
+    model(*spec.example(batch=4)).square().sum().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None]
+    assert silent == []
+
+
+@pytest.mark.parametrize("network", ROWS)
+def test_torch_export_takes_it_in_eval_mode(network):
+    spec = small_spec(*network.inputs)
+    model = network.build(spec, network.options()).eval()
+    example = spec.example()
+    exported = torch.export.export(model, example).module()
+    torch.testing.assert_close(exported(*example), model(*example))
+
+
+@pytest.mark.parametrize("network", ROWS)
+def test_unknown_options_are_refused(network):
+    with pytest.raises(TypeError, match="depthness"):
+        network.options(depthness=2)
+
+
+@pytest.mark.parametrize("network", STUDENT_ROWS)
+def test_pruned_by_30_percent_it_still_runs_and_its_weights_load_again(network):
+    spec = small_spec(*network.inputs)
+    model = network.build(spec, network.options()).eval()
+    original = copy.deepcopy(model)
+    cut_channels(model, spec, config=PruneConfig(macs=0.7, round_to=2))
+    assert size_of(model, spec).macs <= 0.7 * size_of(original, spec).macs
+    load_resized(original, model.state_dict())
+    example = spec.example(batch=2)
+    torch.testing.assert_close(original(*example), model(*example))
+
+
+def test_mobilenet3d_has_its_published_size():
+    """Köpüklü et al. 2019, table 3: 3D-MobileNetV2 1.0x, 16 x 112 x 112, 600 classes: 3.12 M, 446 MFLOPs."""
+    classes = tuple(f"class {k}" for k in range(600))
+    spec = ClipSpec(
+        video=VideoSpec(frames=16, size=112, resize=128), labels=(LabelSpec(name="action", classes=classes),)
+    )
+    row = STUDENTS["mobilenet3d"]
+    size = size_of(row.build(spec, row.options()).eval(), spec)
+    assert size.parameters == pytest.approx(3.12e6, rel=0.02)
+    assert size.macs == pytest.approx(446e6, rel=0.25)
+
+
+def test_students_refuse_text():
+    row = STUDENTS["mobilenet3d_tiny"]
+    with pytest.raises(ValueError, match="takes the inputs clip, or clip and audio; it was given clip, text"):
+        row.build(small_spec("clip", "text"), row.options())
+
+
+def test_a_log_mel_too_small_for_the_audio_encoder_is_refused():
+    row = TEACHERS["multimodal"]
+    spec = small_spec("audio")
+    spec = ClipSpec.from_dict({**spec.to_dict(), "audio": {**spec.to_dict()["audio"], "bins": 8}})
+    with pytest.raises(ValueError, match="16 x 8 is too small for 4 halvings"):
+        row.build(spec, row.options())
