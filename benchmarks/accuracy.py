@@ -1,0 +1,194 @@
+"""How often each exported file is right, run through its own runtime on labelled clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import binomtest
+
+from benchmarks.exported import read_export
+from benchmarks.files import ExportedFile
+from benchmarks.latency import Progress
+from benchmarks.runtimes import RUNTIMES, Unavailable
+from benchmarks.worker import Worker, WorkerFailed
+from models.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from benchmarks.clips.cache import ClipSet
+
+_CHUNK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAccuracy:
+    """Share of clips whose largest logit is the labelled class, with its 95 % Wilson interval."""
+
+    top1: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileAccuracy:
+    """Accuracy of one exported file over all clips, and its logits; or why there is none.
+
+    `top1` and `ci95` are those of the first label column; `per_label` has every column by name.
+    """
+
+    format: str
+    top1: float | None = None
+    ci95: tuple[float, float] | None = None
+    per_label: dict[str, LabelAccuracy] = field(default_factory=dict)
+    clips: int = 0
+    runtime: str | None = None
+    """Name and version."""
+    unavailable: str | None = None
+    """Why there are no figures."""
+    failed: bool = False
+    """The file should have run here and did not: it was refused, crashed or took too long."""
+    notes: tuple[str, ...] = ()
+    logits: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """Logits `N K`, float32, by output name, in the order of the clips."""
+
+
+def evaluate(
+    export_dir: Path,
+    clips: ClipSet,
+    *,
+    formats: Sequence[str] | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> list[FileAccuracy]:
+    """Accuracy of every exported file (or of those in `formats`) on all of `clips`, in the manifest's order.
+
+    Files run side by side, each in its own process, on the same chunks of clips. A file that cannot run says
+    why and does not stop the others. Raises what `read_export` raises, and ValueError when there are no clips
+    or they were prepared or labelled otherwise than the files expect.
+    """
+    exported = read_export(export_dir, formats=formats)
+    if len(clips) == 0:
+        raise ValueError("there are no clips to evaluate on")
+    if clips.spec.inputs != exported.spec.inputs:
+        clips = clips.only(exported.spec.inputs)
+    _check_same(clips.spec, exported.spec)
+    runners = [_Runner(file, spec=exported.spec) for file in exported.files]
+    with ExitStack() as workers:
+        for runner in runners:
+            runner.load(threads=threads, workers=workers)
+        for done, inputs in _chunks(clips):
+            for runner in runners:
+                runner.begin(inputs)
+            for runner in runners:
+                runner.end()
+            if progress is not None:
+                progress("accuracy", done, len(clips))
+    for runner in runners:
+        if runner.runs:
+            runner.score(clips.labels.numpy())
+    return [runner.accuracy for runner in runners]
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share of `right` out of `total` (Wilson, 1927, JASA 22:209-212)."""
+    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _check_same(given: ClipSpec, wanted: ClipSpec) -> None:
+    for name in ("video", "audio", "text", "labels"):
+        theirs, ours = getattr(given, name), getattr(wanted, name)
+        if name == "video" and theirs is not None and ours is not None:
+            # The file normalises frames for itself: clips are the same whatever it does to them.
+            theirs = replace(theirs, mean=ours.mean, std=ours.std)
+        if theirs != ours:
+            raise ValueError(
+                f"the clips differ from what the files expect in {name}: clips have {theirs}, files {ours}"
+            )
+
+
+def _chunks(clips: ClipSet) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Inputs by name for some clips at a time, with the number of clips up to and including these."""
+    clip_bytes = sum(tensor.nbytes for tensor in clips.batch([0]))
+    step = max(1, _CHUNK_BYTES // clip_bytes)
+    for begin in range(0, len(clips), step):
+        end = min(begin + step, len(clips))
+        arrays = (tensor.numpy() for tensor in clips.batch(range(begin, end)))
+        yield end, dict(zip(clips.spec.inputs, arrays, strict=True))
+
+
+class _Runner:
+    """One file's worker and the logits that it has given so far."""
+
+    def __init__(self, file: ExportedFile, *, spec: ClipSpec) -> None:
+        self.accuracy = FileAccuracy(format=file.format, unavailable=file.missing)
+        self._file = file
+        self._spec = spec
+        self._chunks: list[list[np.ndarray]] = []
+
+    @property
+    def runs(self) -> bool:
+        """Whether the file can still be evaluated."""
+        return self.accuracy.unavailable is None
+
+    def load(self, *, threads: int, workers: ExitStack) -> None:
+        """Starts the worker and loads the file."""
+        if not self.runs:
+            return
+        try:
+            self._worker = workers.enter_context(Worker(self._file))
+            runtime = self._worker.load(threads=threads)
+        except (Unavailable, WorkerFailed) as error:
+            self._give_up(error)
+            return
+        self.accuracy = replace(self.accuracy, runtime=runtime, notes=RUNTIMES[self._file.format].notes)
+
+    def begin(self, inputs: dict[str, np.ndarray]) -> None:
+        """Sends a chunk of clips."""
+        if not self.runs:
+            return
+        try:
+            self._worker.begin_infer(inputs)
+        except WorkerFailed as error:
+            self._give_up(error)
+
+    def end(self) -> None:
+        """Waits for the logits of the chunk that was sent."""
+        if not self.runs:
+            return
+        try:
+            self._chunks.append(self._worker.end_infer())
+        except WorkerFailed as error:
+            self._give_up(error)
+
+    def score(self, labels: np.ndarray) -> None:
+        """Compares the logits with `labels` `N columns`; a clip without finite logits counts as wrong."""
+        columns = [np.concatenate(chunks) for chunks in zip(*self._chunks, strict=True)]
+        by_name = {tensor.name: logits for tensor, logits in zip(self._file.outputs, columns, strict=True)}
+        logits = {name: by_name[name] for name in self._spec.outputs}
+        per_label: dict[str, LabelAccuracy] = {}
+        notes = self.accuracy.notes
+        for label, values, classes in zip(self._spec.labels, logits.values(), labels.T, strict=True):
+            finite = np.isfinite(values).all(axis=1)
+            right = int(((values.argmax(axis=1) == classes) & finite).sum())
+            per_label[label.name] = LabelAccuracy(
+                top1=right / len(classes), ci95=wilson_interval(right, len(classes))
+            )
+            if not finite.all():
+                notes += (f"{label.name}: {(~finite).sum()} clips gave logits that are not finite: wrong",)
+        first = per_label[self._spec.labels[0].name]
+        self.accuracy = replace(
+            self.accuracy,
+            top1=first.top1,
+            ci95=first.ci95,
+            per_label=per_label,
+            clips=len(labels),
+            notes=notes,
+            logits=logits,
+        )
+
+    def _give_up(self, error: Unavailable | WorkerFailed) -> None:
+        self.accuracy = replace(self.accuracy, unavailable=str(error), failed=isinstance(error, WorkerFailed))

@@ -1,0 +1,146 @@
+"""Reads what an export wrote: the files that `manifest.json` lists, checked against what lies on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import ExportedFile, FileTensor
+from benchmarks.runtimes import RUNTIMES
+from models.spec import ClipSpec
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """Exported files and the spec of the network that all of them hold."""
+
+    spec: ClipSpec
+    files: tuple[ExportedFile, ...]
+
+
+def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Exported:
+    """The files of `export_dir` in the manifest's order; `formats` keeps only those.
+
+    Raises FileNotFoundError (no manifest, or a file that it lists is gone) and ValueError (a manifest that
+    cannot be read, another schema version, a format that is unknown or not there, a file that has changed).
+    """
+    manifest = _read_json(export_dir)
+    where = export_dir / "manifest.json"
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{where}: schema_version is {manifest.get('schema_version')!r}; this version of Pocketreel reads "
+            f"{SCHEMA_VERSION}: export again"
+        )
+    try:
+        spec = ClipSpec.from_dict(manifest["spec"])
+        rows = [row for row in manifest["files"] if formats is None or row["format"] in formats]
+        _check_formats([row["format"] for row in manifest["files"]], formats, where=where)
+        files = tuple(_file(export_dir, row, spec=spec) for row in rows)
+        for file, row in zip(files, rows, strict=True):
+            if file.missing is None:
+                _check_on_disk(file, row["sha256"], export_dir=export_dir)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{where}: a field is missing or of the wrong type ({error!r}): export again"
+        ) from error
+    return Exported(spec=spec, files=files)
+
+
+def _read_json(export_dir: Path) -> dict[str, Any]:
+    where = export_dir / "manifest.json"
+    if not export_dir.is_dir():
+        raise FileNotFoundError(
+            f"{export_dir}: no such folder; give the folder with an export's manifest.json"
+        )
+    if not where.is_file():
+        nested = sorted(export_dir.glob("*/manifest.json"))
+        hint = f"; did you mean {nested[0].parent}?" if nested else ""
+        raise FileNotFoundError(
+            f"{export_dir}: is no export: there is no manifest.json in it (a run writes its export to "
+            f"out/<recipe>/export){hint}"
+        )
+    try:
+        manifest = json.loads(where.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{where}: is not JSON ({error}): export again") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{where}: holds a {type(manifest).__name__}, not the manifest of an export")
+    return manifest
+
+
+def _check_formats(present: list[str], wanted: Sequence[str] | None, *, where: Path) -> None:
+    for name in present:
+        if name not in RUNTIMES:
+            raise ValueError(f"{where}: format {name!r} is unknown; known are {', '.join(RUNTIMES)}")
+    for name in wanted or ():
+        if name not in RUNTIMES:
+            raise ValueError(f"format {name!r} is unknown; known are {', '.join(RUNTIMES)}")
+        if name not in present:
+            raise ValueError(f"{where}: has no file in format {name!r}; it lists {', '.join(present)}")
+    if not present:
+        raise ValueError(f"{where}: lists no files")
+
+
+def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec) -> ExportedFile:
+    if row["status"] == "failed":
+        return ExportedFile(
+            format=row["format"],
+            scheme=row["scheme"],
+            path=export_dir / row["format"],
+            size_bytes=0,
+            inputs=(),
+            outputs=(),
+            missing=f"not exported: {row['reason']}",
+        )
+    file = ExportedFile(
+        format=row["format"],
+        scheme=row["scheme"],
+        path=export_dir / row["path"],
+        size_bytes=row["size_bytes"],
+        inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
+        outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
+    )
+    for what, tensors, expected in (
+        ("inputs", file.inputs, spec.inputs),
+        ("outputs", file.outputs, spec.outputs),
+    ):
+        names = tuple(tensor.name for tensor in tensors)
+        if sorted(names) != sorted(expected):
+            raise ValueError(
+                f"{export_dir}: manifest.json gives {file.title} the {what} {', '.join(names)}, but its spec has "
+                f"{', '.join(expected)}: export again"
+            )
+    return file
+
+
+def _tensor(row: dict[str, Any]) -> FileTensor:
+    return FileTensor(name=row["name"], shape=tuple(row["shape"]), dtype=row["dtype"], layout=row["layout"])
+
+
+def _check_on_disk(file: ExportedFile, sha256: str, *, export_dir: Path) -> None:
+    if not file.path.exists():
+        raise FileNotFoundError(
+            f"{export_dir}: manifest.json lists {file.title}, which is gone: export again"
+        )
+    if _sha256(file.path) != sha256:
+        raise ValueError(
+            f"{export_dir}: {file.title} is not the file that manifest.json describes (another SHA-256): "
+            "export again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    """Digest of a file; of a folder (`.mlpackage`), over relative path, a zero byte and content of each file."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for part in sorted(part for part in path.rglob("*") if part.is_file()):
+        digest.update(part.relative_to(path).as_posix().encode() + b"\0" + part.read_bytes())
+    return digest.hexdigest()

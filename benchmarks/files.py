@@ -1,0 +1,67 @@
+"""An exported file as data: what it is, what it takes, what it gives. Imports NumPy alone, for worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+CANONICAL_LAYOUTS = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}
+"""Axis order in which clips are kept; files may ask for a permutation of it."""
+
+_FED_DTYPES = ("float32", "float16", "int64", "int32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTensor:
+    """One input or output of a file, as `manifest.json` gives it; `layout` has one letter per axis."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+
+    def arrange(self, array: np.ndarray) -> np.ndarray:
+        """One clip's canonical input (`1 ...`) in this tensor's layout and dtype, contiguous.
+
+        Raises ValueError when the layout is no permutation of the canonical one, the dtype is not one that is
+        fed here, or the resulting shape is not the file's.
+        """
+        canonical = CANONICAL_LAYOUTS.get(self.name)
+        if canonical is None:
+            known = ", ".join(CANONICAL_LAYOUTS)
+            raise ValueError(f"the file has an input {self.name!r}; known inputs are {known}")
+        if sorted(self.layout) != sorted(canonical):
+            raise ValueError(
+                f"input {self.name!r} has layout {self.layout!r}; it must be a permutation of {canonical!r}"
+            )
+        if self.dtype not in _FED_DTYPES:
+            known = ", ".join(_FED_DTYPES)
+            raise ValueError(f"input {self.name!r} has dtype {self.dtype!r}; inputs are fed as {known}")
+        moved = np.transpose(array, [canonical.index(axis) for axis in self.layout])
+        if moved.shape != self.shape:
+            raise ValueError(
+                f"input {self.name!r} takes shape {list(self.shape)} ({self.layout}), but the clip gives "
+                f"{list(moved.shape)}"
+            )
+        return np.ascontiguousarray(moved, dtype=self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile:
+    """One row of the manifest's `files`."""
+
+    format: str
+    scheme: str
+    path: Path
+    size_bytes: int
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
+    missing: str | None = None
+    """Why there is no file: the exporter's reason; None when it was written."""
+
+    @property
+    def title(self) -> str:
+        """Short name for messages, such as `onnx/model.onnx`."""
+        return f"{self.path.parent.name}/{self.path.name}"

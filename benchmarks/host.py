@@ -1,0 +1,103 @@
+"""This machine as a device: what it is, and the measurement of exported files on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.device import Description, Measurement
+
+if TYPE_CHECKING:
+    from benchmarks.clips.cache import ClipSet
+    from benchmarks.latency import Progress
+
+_INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+def describe() -> Description:
+    """CPU, cores, memory, system, clock governor and present load of this machine."""
+    import psutil
+
+    return Description(
+        name="host",
+        cpu=_cpu_name(),
+        cores=usable_cores(),
+        memory_bytes=psutil.virtual_memory().total,
+        system=platform.platform(),
+        governor=_governor(),
+        int8_instructions=_int8_instructions(),
+        load_1min=os.getloadavg()[0],
+    )
+
+
+def measure(
+    export_dir: Path,
+    *,
+    clips: ClipSet | None = None,
+    formats: Sequence[str] | None = None,
+    threads: int = 1,
+    rounds: int = 30,
+    max_seconds: float = 300.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Latency of every exported file on this machine, and accuracy when there are `clips`.
+
+    Raises what `measure_latency` and `evaluate` raise.
+    """
+    # Imported here: every worker process imports this package, and what it loads counts in its peak memory.
+    from benchmarks.accuracy import evaluate
+    from benchmarks.latency import measure_latency
+
+    device = describe()
+    latency = measure_latency(
+        export_dir,
+        formats=formats,
+        threads=threads,
+        rounds=rounds,
+        max_seconds=max_seconds,
+        seed=seed,
+        progress=progress,
+    )
+    accuracy = []
+    if clips is not None:
+        accuracy = evaluate(export_dir, clips, formats=formats, threads=threads, progress=progress)
+    return Measurement(device=device, latency=latency, accuracy=accuracy)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _int8_instructions() -> tuple[str, ...]:
+    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
+    return tuple(name for name in _INT8_INSTRUCTIONS if name in flags)
+
+
+def _cpuinfo(key: str) -> str | None:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return None
+
+
+def _governor() -> str | None:
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return path.read_text().strip() if path.exists() else None

@@ -1,0 +1,238 @@
+"""How long one inference takes in each exported file, and how much memory it needs.
+
+All files are loaded first, each in a process of its own. Then they take turns, in rounds of random order, so
+that whatever else the machine does (other work, a changing clock) falls on all of them alike; figures of two
+files are compared round by round. `docs/measuring.md` says what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.exported import read_export
+from benchmarks.files import ExportedFile
+from benchmarks.host import usable_cores
+from benchmarks.runtimes import RUNTIMES, Unavailable
+from benchmarks.worker import Worker, WorkerFailed
+
+ROUNDS = 30
+MAX_SECONDS = 300.0
+
+_WARM_UP_S = 0.3
+_TURN_S = 0.1
+_MOST_INFERENCES = 200
+_RESAMPLES = 2000
+_FEWEST_ROUNDS = 6
+"""Fewer rounds support no 95 % interval: all of n medians lie on one side of the true one with 2 * 0.5^n."""
+
+Progress = Callable[[str, int, int], None]
+"""`progress(what, done, total)`, called after each step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileLatency:
+    """Latency of one exported file, batch 1; or why there is none.
+
+    Percentiles are over all `inferences` of all rounds. The interval of p50 is a bootstrap over rounds: the
+    inferences of one round share its luck, so a round is drawn whole.
+    """
+
+    format: str
+    device: str
+    threads: int
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    p50_ci95_ms: tuple[float, float] | None = None
+    rounds: int = 0
+    inferences: int = 0
+    peak_rss_bytes: int | None = None
+    model_rss_bytes: int | None = None
+    """Part of the peak that loading and running the file added to the process with its runtime."""
+    runtime: str | None = None
+    """Name and version."""
+    unavailable: str | None = None
+    """Why there are no figures."""
+    failed: bool = False
+    """The file should have run here and did not: it was refused, crashed or took too long."""
+    notes: tuple[str, ...] = ()
+    round_p50_ms: tuple[float, ...] = field(default=(), repr=False)
+    """Median of each round, in order of time."""
+    positions: tuple[int, ...] = field(default=(), repr=False)
+    """Whose turn it was in each round: 0 = first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A file's latency in units of another's, with a 95 % interval (None with too few rounds)."""
+
+    value: float
+    ci95: tuple[float, float] | None
+
+
+def measure_latency(
+    export_dir: Path,
+    *,
+    formats: Sequence[str] | None = None,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    max_seconds: float = MAX_SECONDS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[FileLatency]:
+    """Latency of every exported file (or of those in `formats`) on this machine, in the manifest's order.
+
+    Inputs are random values in the range of real ones, made from the manifest's spec and `seed`, which also
+    orders the turns. Each round gives every file about a tenth of a second, at least one inference. Ends
+    early at the end of the round in which `max_seconds` pass, and notes it. A file that cannot run says why
+    and does not stop the others. Raises what `read_export` raises, and ValueError for `threads` or `rounds`.
+    """
+    _check(threads=threads, rounds=rounds)
+    exported = read_export(export_dir, formats=formats)
+    example = exported.spec.example(seed=seed)
+    inputs: dict[str, np.ndarray] = {
+        name: tensor.numpy() for name, tensor in zip(exported.spec.inputs, example, strict=True)
+    }
+    runners = [_Runner(file, threads=threads) for file in exported.files]
+    with ExitStack() as workers:
+        for done, runner in enumerate(runners, start=1):
+            runner.prepare(inputs, workers=workers)
+            _tell(progress, "load", done=done, total=len(runners))
+        note = _take_turns(runners, rounds=rounds, max_seconds=max_seconds, seed=seed, progress=progress)
+        for runner in runners:
+            if runner.runs:
+                runner.finish(note)
+    return [runner.latency for runner in runners]
+
+
+def ratio(file: FileLatency, baseline: FileLatency) -> Ratio | None:
+    """How many times as long as `baseline` the `file` takes: the median over rounds of the round's ratio.
+
+    Both must come from the same `measure_latency`, whose rounds pair them. None when either has no figures or
+    they share no rounds. The interval is a bootstrap over rounds.
+    """
+    shared = min(len(file.round_p50_ms), len(baseline.round_p50_ms))
+    if shared == 0 or file.unavailable or baseline.unavailable:
+        return None
+    ratios = np.array(file.round_p50_ms[:shared]) / np.array(baseline.round_p50_ms[:shared])
+    return Ratio(value=float(np.median(ratios)), ci95=median_interval(ratios[:, None]))
+
+
+class _Runner:
+    """One file's worker and what has been measured of it so far."""
+
+    def __init__(self, file: ExportedFile, *, threads: int) -> None:
+        self.latency = FileLatency(
+            format=file.format, device="host", threads=threads, unavailable=file.missing
+        )
+        self._file = file
+        self._rounds_ns: list[np.ndarray] = []
+        self._positions: list[int] = []
+
+    @property
+    def runs(self) -> bool:
+        """Whether the file can still be measured."""
+        return self.latency.unavailable is None
+
+    def prepare(self, inputs: Mapping[str, np.ndarray], *, workers: ExitStack) -> None:
+        """Loads the file, warms it up and finds how many inferences fill a turn."""
+        if not self.runs:
+            return
+        try:
+            self._worker = workers.enter_context(Worker(self._file))
+            runtime = self._worker.load(threads=self.latency.threads)
+            self._worker.hold(inputs)
+            first_s = float(self._worker.time_runs(1)[0]) / 1e9
+            warm_up = min(_MOST_INFERENCES, math.ceil(_WARM_UP_S / first_s))
+            one_s = float(np.median(self._worker.time_runs(warm_up))) / 1e9
+        except (Unavailable, WorkerFailed) as error:
+            self._give_up(error)
+            return
+        self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / one_s))
+        self.latency = replace(self.latency, runtime=runtime, notes=RUNTIMES[self._file.format].notes)
+
+    def turn(self, position: int) -> None:
+        """One turn, the `position`-th of its round."""
+        try:
+            self._rounds_ns.append(self._worker.time_runs(self._inferences))
+            self._positions.append(position)
+        except WorkerFailed as error:
+            self._give_up(error)
+
+    def finish(self, note: str | None) -> None:
+        """Turns what was measured into figures; asks for the peak memory, which by now has seen everything."""
+        try:
+            memory = self._worker.memory()
+        except WorkerFailed as error:
+            self._give_up(error)
+            return
+        rounds_ms = np.stack(self._rounds_ns) / 1e6
+        p50_ms, p90_ms, p99_ms = (float(value) for value in np.percentile(rounds_ms, (50, 90, 99)))
+        self.latency = replace(
+            self.latency,
+            p50_ms=p50_ms,
+            p90_ms=p90_ms,
+            p99_ms=p99_ms,
+            p50_ci95_ms=median_interval(rounds_ms),
+            rounds=len(rounds_ms),
+            inferences=rounds_ms.size,
+            peak_rss_bytes=memory.peak_rss_bytes,
+            model_rss_bytes=memory.model_rss_bytes,
+            notes=self.latency.notes + ((note,) if note else ()),
+            round_p50_ms=tuple(np.median(rounds_ms, axis=1).tolist()),
+            positions=tuple(self._positions),
+        )
+
+    def _give_up(self, error: Unavailable | WorkerFailed) -> None:
+        self.latency = replace(self.latency, unavailable=str(error), failed=isinstance(error, WorkerFailed))
+
+
+def _take_turns(
+    runners: list[_Runner], *, rounds: int, max_seconds: float, seed: int, progress: Progress | None
+) -> str | None:
+    """Runs the rounds; says so when they were stopped early."""
+    order = random.Random(seed)
+    begin_s = time.monotonic()
+    for done in range(1, rounds + 1):
+        turns = [runner for runner in runners if runner.runs]
+        order.shuffle(turns)
+        for position, runner in enumerate(turns):
+            runner.turn(position)
+        _tell(progress, "latency", done=done, total=rounds)
+        if done < rounds and time.monotonic() - begin_s > max_seconds:
+            return f"stopped after {done} of {rounds} rounds: the limit of {max_seconds:g} s had passed"
+    return None
+
+
+def median_interval(rounds: np.ndarray, *, seed: int = 0) -> tuple[float, float] | None:
+    """95 % percentile-bootstrap interval of the median of all values of `rounds` (one row per round).
+
+    Rows are drawn whole, because the values of one round share its luck. None with fewer rounds than can
+    support a 95 % interval. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+    """
+    if len(rounds) < _FEWEST_ROUNDS:
+        return None
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(len(rounds), size=(_RESAMPLES, len(rounds)))
+    low, high = np.percentile([np.median(rounds[rows]) for rows in drawn], (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _check(*, threads: int, rounds: int) -> None:
+    if not 1 <= threads <= usable_cores():
+        raise ValueError(f"threads is {threads}: this process may use 1 to {usable_cores()} cores")
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}: at least 1 is needed, and {_FEWEST_ROUNDS} for an interval")
+
+
+def _tell(progress: Progress | None, what: str, *, done: int, total: int) -> None:
+    if progress is not None:
+        progress(what, done, total)

@@ -1,0 +1,196 @@
+"""The runtimes that execute exported files: for each format, how a file is loaded and run.
+
+Used inside a worker process, so nothing here imports torch or a runtime before it is asked for: what a
+worker has loaded counts in the peak memory that it reports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from benchmarks.files import ExportedFile
+
+Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+"""Gives a file's outputs for its inputs, both in the order, layout and dtype of `manifest.json`."""
+
+
+class Unavailable(RuntimeError):
+    """This machine cannot run the format; says why and what to do. Nothing is wrong with the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What executes one format: its name, where it comes from, and how it loads a file."""
+
+    name: str
+    module: str
+    """Imported by `start`, before `load`: the library's own memory is not the file's."""
+    distribution: str
+    extra: str
+    load: Callable[[ExportedFile, int], Run]
+    """`load(file, threads)`; raises whatever the runtime raises, and ValueError when the file is not as the
+    manifest describes it."""
+    system: str | None = None
+    """The only `platform.system()` on which it runs; None = all."""
+    elsewhere: str = ""
+    """What to say on other systems."""
+    notes: tuple[str, ...] = ()
+    """What has to be said beside every figure."""
+
+    def start(self) -> str:
+        """Imports the runtime and gives its name and version; raises `Unavailable` with what to do."""
+        if self.system is not None and platform.system() != self.system:
+            raise Unavailable(self.elsewhere)
+        try:
+            importlib.import_module(self.module)
+        except ImportError as error:
+            raise Unavailable(
+                f"{self.name} cannot be imported ({error}): pip install 'pocketreel[{self.extra}]'"
+            ) from error
+        return f"{self.name} {version(self.distribution)}"
+
+
+def _load_onnx(file: ExportedFile, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file.path, options, providers=["CPUExecutionProvider"])
+    _check_names(
+        file,
+        inputs=[node.name for node in session.get_inputs()],
+        outputs=[node.name for node in session.get_outputs()],
+    )
+    input_names = [tensor.name for tensor in file.inputs]
+    output_names = [tensor.name for tensor in file.outputs]
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return session.run(output_names, dict(zip(input_names, arrays, strict=True)))
+
+    return run
+
+
+def _load_tflite(file: ExportedFile, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(file.path), num_threads=threads)
+    interpreter.allocate_tensors()
+    signatures = list(interpreter.get_signature_list())
+    if len(signatures) != 1:
+        raise ValueError(
+            f"the file has {len(signatures)} signatures; exactly one has to name its inputs and outputs"
+        )
+    signature = interpreter.get_signature_runner(signatures[0])
+    inputs, outputs = signature.get_input_details(), signature.get_output_details()
+    _check_names(file, inputs=list(inputs), outputs=list(outputs))
+    input_indices = [inputs[tensor.name]["index"] for tensor in file.inputs]
+    output_indices = [outputs[tensor.name]["index"] for tensor in file.outputs]
+
+    # Not the signature runner's own call: it allocates all tensors anew in every inference.
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        for index, array in zip(input_indices, arrays, strict=True):
+            interpreter.set_tensor(index, array)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in output_indices]
+
+    return run
+
+
+def _load_executorch(file: ExportedFile, threads: int) -> Run:
+    import torch
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Runtime as ExecuTorch
+
+    # Unsafe only while a program runs; none is loaded yet.
+    portable_lib._unsafe_reset_threadpool(threads)
+    given_threads = portable_lib._threadpool_get_thread_count()
+    if given_threads != threads:
+        raise Unavailable(f"ExecuTorch was told to use {threads} threads and uses {given_threads}")
+    method = ExecuTorch.get().load_program(file.path).load_method("forward")
+    _check_count("inputs", described=len(file.inputs), found=method.metadata.num_inputs())
+    _check_count("outputs", described=len(file.outputs), found=method.metadata.num_outputs())
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [logits.numpy() for logits in method.execute([torch.from_numpy(array) for array in arrays])]
+
+    return run
+
+
+def _load_coreml(file: ExportedFile, _: int) -> Run:
+    import coremltools
+
+    model = coremltools.models.MLModel(str(file.path), compute_units=coremltools.ComputeUnit.ALL)
+    description = model.get_spec().description
+    _check_names(
+        file,
+        inputs=[feature.name for feature in description.input],
+        outputs=[feature.name for feature in description.output],
+    )
+    input_names = [tensor.name for tensor in file.inputs]
+    output_names = [tensor.name for tensor in file.outputs]
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        logits = model.predict(dict(zip(input_names, arrays, strict=True)))
+        return [logits[name] for name in output_names]
+
+    return run
+
+
+def _check_names(file: ExportedFile, *, inputs: list[str], outputs: list[str]) -> None:
+    for what, tensors, found in (("inputs", file.inputs, inputs), ("outputs", file.outputs, outputs)):
+        described = [tensor.name for tensor in tensors]
+        if sorted(described) != sorted(found):
+            raise ValueError(
+                f"manifest.json describes the {what} {', '.join(described)}, but the file has "
+                f"{', '.join(found)}; export again"
+            )
+
+
+def _check_count(what: str, *, described: int, found: int) -> None:
+    if described != found:
+        raise ValueError(
+            f"manifest.json describes {described} {what}, but the file has {found}; export again"
+        )
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "onnx": Runtime(
+        name="ONNX Runtime",
+        module="onnxruntime",
+        distribution="onnxruntime",
+        extra="onnx",
+        load=_load_onnx,
+    ),
+    "tflite": Runtime(
+        name="LiteRT",
+        module="ai_edge_litert.interpreter",
+        distribution="ai-edge-litert",
+        extra="tflite",
+        load=_load_tflite,
+    ),
+    "executorch": Runtime(
+        name="ExecuTorch",
+        module="executorch.runtime",
+        distribution="executorch",
+        extra="executorch",
+        load=_load_executorch,
+    ),
+    "coreml": Runtime(
+        name="Core ML",
+        module="coremltools",
+        distribution="coremltools",
+        extra="coreml",
+        load=_load_coreml,
+        system="Darwin",
+        elsewhere="Core ML runs on Apple systems only; converted, not measured",
+        notes=("Core ML chooses its compute units and threads itself",),
+    ),
+}
+"""Every format by name. A new format is one line here and one loader."""
