@@ -1,16 +1,157 @@
-"""The way from a file to a `Recipe`."""
+"""The way from a file to a `Recipe`: read it, validate every part on its own, look across the valid parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from compress.gates import GateConfig
+from compress.recipe.checks import Parts, check
+from compress.recipe.faults import Fault, RecipeError, listed, nearest
+from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS, Recipe, StageEntry
+from compress.recipe.source import Place, Source, apply_overrides, parse_source, path_text, read_source
+from compress.recipe.translate import faults_of, shown
 
 
-def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Any:
+def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """The checked recipe in the YAML file `path`, after the `key.path=value` settings in `overrides`.
 
     Raises `RecipeError` with all faults found. Computes nothing and opens no clip; a teacher that names a
     `factory` has that module imported, which runs its Python code.
     """
-    raise NotImplementedError
+    return _recipe(apply_overrides(read_source(path), overrides), name=path.stem)
+
+
+def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The checked recipe in YAML text, as `load_recipe` reads it from `<name>.yaml`."""
+    return _recipe(apply_overrides(parse_source(text, name=name), overrides), name=name)
+
+
+def _recipe(source: Source, *, name: str) -> Recipe:
+    raw = {"name": name, **source.data}
+    reader = _Reader(source)
+    parts = reader.parts(raw)
+    faults = reader.faults + check(parts, line=source.line)
+    if faults:
+        in_reading_order = sorted(faults, key=lambda fault: fault.line or 0)
+        raise RecipeError(in_reading_order, source=source.name)
+    return Recipe(**parts.sections, stages=parts.stages, gates=parts.gates)
+
+
+class _Reader:
+    """Validates the parts of one recipe and gathers what is wrong with them."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+
+    def parts(self, raw: Mapping[str, Any]) -> Parts:
+        """Every part that is valid; what a recipe leaves out has its default."""
+        known = Recipe.model_fields
+        for key in raw:
+            if key not in known:
+                close = nearest(key, known)
+                self._fault((key,), "unknown section", allowed=listed(known), nearest=close)
+        sections: dict[str, Any] = {}
+        for key, field in known.items():
+            if key in ("stages", "gates"):
+                continue
+            if key in raw:
+                sections.update(self._section(key, raw[key]))
+            elif field.is_required():
+                self._fault((key,), f"required section is missing ({(field.description or '').rstrip('.')})")
+            else:
+                sections[key] = field.get_default(call_default_factory=True)
+        return Parts(
+            sections=sections,
+            verbs=self._verbs(raw.get("stages")),
+            stages=[self._stage(index, entry) for index, entry in self._entries(raw, "stages")],
+            gates=[
+                self._read(("gates", index), gate, GateConfig) for index, gate in self._entries(raw, "gates")
+            ],
+        )
+
+    def _section(self, key: str, raw: Any) -> dict[str, Any]:
+        """The section's value under its key; nothing when it has faults."""
+        if key == "teacher" and raw is None:
+            return {key: None}
+        if key == "data":
+            kind: Any = self._row(key, raw, by="source", rows=DATA_ROWS)
+        elif key == "student":
+            kind = self._row(key, raw, by="network", rows=STUDENT_ROWS)
+        elif key == "teacher":
+            kind = self._teacher(raw)
+        else:
+            field = Recipe.model_fields[key]
+            kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        value = None if kind is None else self._read((key,), raw, kind)
+        return {} if value is None else {key: value}
+
+    def _teacher(self, raw: Any) -> type | None:
+        if not isinstance(raw, dict) or "factory" not in raw:
+            networks = {name: row for name, row in TEACHER_ROWS.items() if name != "factory"}
+            return self._row("teacher", raw, by="network", rows=networks)
+        if "network" in raw:
+            self._fault(
+                ("teacher",), "either a network of ours or a factory of yours; remove one of the two keys"
+            )
+            return None
+        return TEACHER_ROWS["factory"]
+
+    def _row(self, key: str, raw: Any, *, by: str, rows: Mapping[str, type]) -> type | None:
+        """The row of a table that the value of the key `by` names."""
+        if not isinstance(raw, dict):
+            allowed = f"a mapping with the key {by} and its settings"
+            self._fault((key,), "wrong type", given=shown(raw), allowed=allowed)
+        elif by not in raw:
+            self._fault((key, by), "required key is missing", allowed=listed(rows))
+        elif raw[by] not in list(rows):
+            given, close = shown(raw[by]), nearest(str(raw[by]), rows)
+            self._fault((key, by), f"unknown {by}", given=given, allowed=listed(rows), nearest=close)
+        else:
+            return rows[raw[by]]
+        return None
+
+    def _entries(self, raw: Mapping[str, Any], key: str) -> list[tuple[int, Any]]:
+        entries = raw.get(key, [])
+        if not isinstance(entries, list):
+            self._fault((key,), "wrong type", given=shown(entries), allowed="a list, such as [] for none")
+            return []
+        return list(enumerate(entries))
+
+    def _verbs(self, entries: Any) -> list[str | None]:
+        """The verb of every stage, also of those whose settings have faults."""
+        rows = entries if isinstance(entries, list) else []
+        return [next(iter(row)) if isinstance(row, dict) and len(row) == 1 else None for row in rows]
+
+    def _stage(self, index: int, raw: Any) -> StageEntry | None:
+        place: Place = ("stages", index)
+        if not isinstance(raw, dict) or len(raw) != 1:
+            allowed = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
+            self._fault(place, "not a stage", given=shown(raw), allowed=allowed)
+            return None
+        verb = next(iter(raw))
+        if verb not in STAGE_ROWS:
+            close = nearest(verb, STAGE_ROWS)
+            self._fault((*place, verb), "unknown stage", allowed=listed(STAGE_ROWS), nearest=close)
+            return None
+        entry: StageEntry | None = self._read(place, raw, STAGE_ROWS[verb])
+        return entry
+
+    def _read(self, place: Place, raw: Any, kind: Any) -> Any:
+        """The value as a `kind`; None, with faults, when it is not one."""
+        try:
+            # Strict JSON is what YAML means: lists become tuples and text paths, but "3" is no number.
+            return TypeAdapter(kind).validate_json(json.dumps(raw), strict=True)
+        except ValidationError as error:
+            self.faults += faults_of(error, model=kind, place=place, raw=raw, source=self.source)
+            return None
+
+    def _fault(self, place: Place, problem: str, **more: str | None) -> None:
+        self.faults.append(
+            Fault(path=path_text(place), problem=problem, line=self.source.line(place), **more)
+        )

@@ -1,0 +1,158 @@
+"""Step 4: faults that only show across sections: impossible orders, inputs that nobody has, files that are gone.
+
+Each check says nothing about parts that are not valid themselves; those faults are already known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.artifact import Form
+from compress.gates import GateConfig, metric_names
+from compress.recipe.faults import Fault, listed, nearest
+from compress.recipe.sections import FactoryTeacher, StageEntry
+from compress.recipe.source import Place, path_text
+from compress.stages import STAGES
+from compress.teacher import import_factory
+from export import EXPORTERS
+from models import STUDENTS, TEACHERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The valid parts of a recipe; a section with faults is absent, a list entry with faults is None."""
+
+    sections: dict[str, Any]
+    verbs: list[str | None]
+    """The verb of every stage, also of one whose settings have faults."""
+    stages: list[StageEntry | None]
+    gates: list[GateConfig | None]
+
+
+def check(parts: Parts, *, line: Callable[[Place], int | None]) -> list[Fault]:
+    """All faults that show across the parts. `line` finds the line of a place in the file."""
+    found = (problem for one in _CHECKS for problem in one(parts))
+    return [
+        Fault(path=path_text(place), problem=problem, line=line(place), **more)
+        for place, problem, more in found
+    ]
+
+
+_Found = Iterator[tuple[Place, str, dict[str, str | None]]]
+
+
+def _stage_order(parts: Parts) -> _Found:
+    """Every stage gets the form that it takes, and a student that something has trained."""
+    form, quantized_at, trained = Form.FLOAT, "", False
+    for index, verb in enumerate(parts.verbs):
+        if verb not in STAGES:
+            continue
+        stage, place = STAGES[verb], ("stages", index, verb)
+        if stage.takes != form:
+            yield (
+                place,
+                f"takes a {stage.takes} network, but {quantized_at} gives a {form} one; move it before",
+                {},
+            )
+        elif stage.needs_training and not trained:
+            yield place, "nothing has trained the student yet; put a distill stage before", {}
+        if stage.needs_teacher and parts.sections.get("teacher", ...) is None:
+            yield place, "needs a teacher, and the recipe has no section teacher", {}
+        if stage.takes == form != stage.gives:
+            form, quantized_at = stage.gives, path_text(place)
+        trained = trained or not stage.needs_training
+
+
+def _formats(parts: Parts) -> _Found:
+    """No format twice, and each takes the number format that the stages end in."""
+    export = parts.sections.get("export")
+    if export is None:
+        return
+    schemes = [(entry.verb, getattr(entry.config, "scheme", None)) for entry in parts.stages if entry]
+    scheme = next((scheme for _, scheme in reversed(schemes) if scheme), "fp32")
+    for index, name in enumerate(export.formats):
+        place: Place = ("export", "formats", index)
+        if name in export.formats[:index]:
+            yield place, "format given twice", {"given": name}
+        if scheme not in EXPORTERS[name].schemes and None not in parts.stages:
+            yield place, f"{name} files cannot hold {scheme}", {"allowed": listed(EXPORTERS[name].schemes)}
+
+
+def _inputs(parts: Parts) -> _Found:
+    """Teacher and student are given what the clips have and what their networks take."""
+    for key, table in (("teacher", TEACHERS), ("student", STUDENTS)):
+        section, clip = parts.sections.get(key), parts.sections.get("clip")
+        if section is None or section.inputs is None:
+            continue
+        takes = None if isinstance(section, FactoryTeacher) else table[section.network].inputs
+        for index, name in enumerate(section.inputs):
+            place: Place = (key, "inputs", index)
+            if name in section.inputs[:index]:
+                yield place, "input given twice", {"given": name}
+            elif clip is not None and name not in clip.inputs:
+                more = {"given": name, "allowed": listed(clip.inputs)}
+                yield place, f"the clips have no {name}; the section clip decides what they have", more
+            elif takes is not None and name not in takes:
+                yield place, f"{section.network} does not take it", {"given": name, "allowed": listed(takes)}
+
+
+def _files(parts: Parts) -> _Found:
+    """Every file and folder that the recipe names is there."""
+    for key in ("data", "teacher"):
+        section = parts.sections.get(key)
+        for name in type(section).model_fields if section is not None else ():
+            path = getattr(section, name)
+            if isinstance(path, Path) and not path.exists():
+                more = {"given": str(path)}
+                yield (key, name), f"no such file or folder: {path.absolute()}", more
+
+
+def _factory(parts: Parts) -> _Found:
+    """The user's factory can be imported and called."""
+    teacher = parts.sections.get("teacher")
+    if not isinstance(teacher, FactoryTeacher):
+        return
+    try:
+        import_factory(teacher.factory)
+    except Exception as error:  # importing runs the user's module: anything may come out of it
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        yield ("teacher", "factory"), f"{kind}{error}", {}
+
+
+def _metrics(parts: Parts) -> _Found:
+    """Every gate names a figure that the report will have."""
+    export, data = parts.sections.get("export"), parts.sections.get("data")
+    formats = tuple(EXPORTERS) if export is None else export.formats
+    models = ["student_float"]
+    if parts.sections.get("teacher", ...) is not None:
+        models.append("teacher")
+    if any(entry is None or getattr(entry.config, "baseline", False) for entry in parts.stages):
+        models.append("student_labels_only")
+    if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
+        models.append("student_quantized")
+    names = metric_names(
+        formats=formats, models=models, stages=len(parts.verbs), labels=tuple(getattr(data, "labels", ()))
+    )
+    for index, gate in enumerate(parts.gates):
+        if gate is not None and gate.metric not in names:
+            close = nearest(gate.metric, names)
+            more = {"given": gate.metric, "allowed": _siblings(gate.metric, names), "nearest": close}
+            yield ("gates", index, "metric"), "the report will have no such figure", more
+
+
+def _siblings(metric: str, names: list[str]) -> str:
+    """The figures beside the one that was meant, as far as its path is right."""
+    parts = metric.split(".")
+    for depth in range(len(parts) - 1, -1, -1):
+        prefix = ".".join((*parts[:depth], ""))[: -1 if not depth else None]
+        close = [name for name in names if name.startswith(prefix)]
+        if close:
+            words = list(dict.fromkeys(name.removeprefix(prefix).split(".")[0] for name in close))
+            return f"{prefix}{{{listed(words)}}}" if depth else listed(words)
+    return listed(names)
+
+
+_CHECKS = (_stage_order, _formats, _inputs, _files, _factory, _metrics)

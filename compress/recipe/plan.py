@@ -1,0 +1,89 @@
+"""What a run of a recipe will do, step by step, before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from compress.recipe.faults import listed
+from compress.recipe.sections import FactoryTeacher, Recipe
+from export import EXPORTERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a run."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The steps of a run in their order; rich prints it as a table."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """One numbered row for each step."""
+        table = Table(title=f"Plan of {self.name}", title_justify="left", box=None, pad_edge=False)
+        table.add_column("", justify="right", style="dim")
+        table.add_column("Step", style="bold", no_wrap=True)
+        table.add_column("What happens", overflow="fold")
+        for number, step in enumerate(self.steps, start=1):
+            table.add_row(str(number), step.name, step.description)
+        yield table
+
+
+def plan(recipe: Recipe) -> Plan:
+    """The steps that a run of this recipe takes."""
+    return Plan(name=recipe.name, steps=tuple(_steps(recipe)))
+
+
+def _steps(recipe: Recipe) -> Iterator[Step]:
+    yield Step(name="clips", description=f"{_settings(recipe.data)}; {_settings(recipe.clip)}")
+    if isinstance(recipe.teacher, FactoryTeacher):
+        own = f"{recipe.teacher.factory} with the weights {recipe.teacher.weights}"
+        yield Step(name="teacher", description=own)
+    elif recipe.teacher is not None:
+        training = _settings(recipe.teacher.train)
+        yield Step(name="teacher", description=f"train {recipe.teacher.network}: {training}")
+    student = (
+        f"{recipe.student.network} on {listed(recipe.student.inputs)}: {_options(recipe.student.options)}"
+    )
+    yield Step(name="student", description=student)
+    for stage in recipe.stages:
+        yield Step(name=stage.verb, description=_settings(stage.config) or "with its defaults")
+    if recipe.export.formats:
+        files = listed(f"model{EXPORTERS[name].extension}" for name in recipe.export.formats)
+        yield Step(name="export", description=f"{files} in {recipe.scheme}")
+        measured = "top-1 on the test split, size, latency and memory of each file through its own runtime"
+        yield Step(name="benchmark", description=f"{measured} on {_settings(recipe.benchmark, every=True)}")
+    limits = listed(
+        f"{gate.metric} {'>=' if gate.max is None else '<='} {gate.min if gate.max is None else gate.max:g}"
+        for gate in recipe.gates
+    )
+    yield Step(name="report", description=f"report.json, report.md, report.html; gates: {limits or 'none'}")
+
+
+def _settings(section: BaseModel, *, every: bool = False) -> str:
+    """The settings that the recipe gives, or all with their defaults: `epochs 12, temperature 3`."""
+    names = [name for name in type(section).model_fields if every or name in section.model_fields_set]
+    return listed(f"{name.replace('_', ' ')} {_value(getattr(section, name))}" for name in names)
+
+
+def _options(options: object) -> str:
+    return listed(f"{name.replace('_', ' ')} {_value(value)}" for name, value in vars(options).items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return f"({_settings(value)})"
+    if isinstance(value, tuple | list):
+        return "+".join(str(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

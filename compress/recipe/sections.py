@@ -1,0 +1,168 @@
+"""Step 2: the models that give each section of a recipe its meaning.
+
+Networks and stages are typed by their own tables: a row of `models.TEACHERS`, `models.STUDENTS` or
+`compress.stages.STAGES` brings its options model, which validates the recipe, fills in defaults and describes
+itself in the JSON Schema. Config objects stop at the door: code further in takes the parts, not the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
+
+from compress.data import ClipConfig, DataConfig
+from compress.gates import GateConfig
+from compress.stages import STAGES
+from compress.training import TrainConfig
+from export import EXPORTERS
+from models import STUDENTS, TEACHERS, Network
+from models.spec import Modality
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and no key beyond those declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class StudentConfig(Section):
+    """The network that is compressed: a row of `models.STUDENTS`."""
+
+    network: str
+    """Name of the network."""
+    inputs: tuple[Modality, ...] = Field(default=("clip",), min_length=1)
+    """What the student is given on the device; the clips must have it."""
+    options: Any
+    """Options of this network."""
+
+
+class TableTeacher(Section):
+    """A teacher of `models.TEACHERS`, trained as the first step and kept."""
+
+    network: str
+    """Name of the network."""
+    inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1)
+    """What the teacher is given; by default everything that the clips have."""
+    options: Any
+    """Options of this network."""
+    train: TrainConfig
+    """How the teacher is trained."""
+
+
+class FactoryTeacher(Section):
+    """A teacher of your own, ready trained."""
+
+    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """`package.module:function`, called with the clips' `ClipSpec`, gives the network. Reading the recipe imports
+    that module, which runs its Python code."""
+    weights: Path
+    """Weights of the network: `.safetensors`, or a state dict that torch reads with `weights_only`."""
+    inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1)
+    """What the teacher is given; by default everything that the clips have."""
+
+
+class StageEntry(Section):
+    """One entry of `stages`: a verb and its settings."""
+
+    @property
+    def verb(self) -> str:
+        """Name of the stage in `STAGES`."""
+        return next(iter(type(self).model_fields))
+
+    @property
+    def config(self) -> BaseModel:
+        """Settings of the stage, an instance of its row's `config`."""
+        settings: BaseModel = getattr(self, self.verb)
+        return settings
+
+
+class ExportConfig(Section):
+    """Files to write."""
+
+    formats: tuple[Literal[tuple(EXPORTERS)], ...] = tuple(EXPORTERS)  # type: ignore[valid-type]
+    """Formats, in the order in which they are written."""
+
+
+class BenchmarkConfig(Section):
+    """How the files are measured."""
+
+    device: Literal["host"] = "host"
+    """Where the files run; `host` is this machine."""
+    threads: PositiveInt = 1
+    """Threads that each runtime may use."""
+    rounds: PositiveInt = 30
+    """Timed rounds; in each, every file runs in turn."""
+
+
+def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str, type[Section]]:
+    """One model per network: `base` with the network's name and the row's own options."""
+    return {
+        name: create_model(
+            f"{base.__name__}_{name}",
+            __base__=base,
+            __doc__=base.__doc__,
+            network=(Literal[name], ...),
+            options=(network.options, Field(default_factory=network.options)),
+        )
+        for name, network in table.items()
+    }
+
+
+DATA_ROWS: dict[str, type] = {
+    get_args(row.model_fields["source"].annotation)[0]: row for row in get_args(get_args(DataConfig)[0])
+}
+STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
+TEACHER_ROWS = {**_network_rows(TableTeacher, TEACHERS), "factory": FactoryTeacher}
+STAGE_ROWS: dict[str, type[Section]] = {
+    verb: create_model(f"Stage_{verb}", __base__=StageEntry, __doc__=None, **{verb: (stage.config, ...)})  # type: ignore[call-overload]
+    for verb, stage in STAGES.items()
+}
+
+if TYPE_CHECKING:
+    AnyStudent = StudentConfig
+    AnyTeacher = TableTeacher | FactoryTeacher
+    AnyStage = StageEntry
+else:
+    AnyStudent = reduce(or_, STUDENT_ROWS.values())
+    AnyTeacher = reduce(or_, TEACHER_ROWS.values())
+    AnyStage = reduce(or_, STAGE_ROWS.values())
+
+
+class Recipe(Section):
+    """Everything that decides a run. Relative paths start from the current directory."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run and of its folder in `out/`; by default the recipe's file name without `.yaml`."""
+    seed: NonNegativeInt = 0
+    """Decides everything that is drawn at random."""
+    data: DataConfig
+    """The clips."""
+    clip: ClipConfig = Field(default_factory=ClipConfig)
+    """How a clip is cut from a video."""
+    teacher: AnyTeacher | None = None
+    """The network that teaches: a row of `models.TEACHERS`, or a factory of yours."""
+    student: AnyStudent
+    """The network that is compressed."""
+    stages: tuple[AnyStage, ...] = ()
+    """What happens to the student, in this order; each entry is one verb with its settings."""
+    export: ExportConfig = Field(default_factory=ExportConfig)
+    """Files to write."""
+    benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
+    """How the files are measured."""
+    gates: tuple[GateConfig, ...] = ()
+    """Limits that decide whether the run has passed."""
+
+    @property
+    def scheme(self) -> str:
+        """Number format of the exported files: that of the last `quantize`, else `fp32`."""
+        schemes = [getattr(stage.config, "scheme", None) for stage in self.stages]
+        return next((scheme for scheme in reversed(schemes) if scheme), "fp32")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every default filled in; as YAML, it loads as an equal recipe."""
+        return self.model_dump(mode="json")

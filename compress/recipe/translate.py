@@ -1,0 +1,155 @@
+"""Step 3: pydantic's errors in the words of a recipe: its paths, its keys, its spellings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel, ValidationError
+
+from compress.recipe.faults import Fault, listed, nearest
+from compress.recipe.source import Place, Source, path_text
+
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys",
+    "mapping_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "dataclass_type": "a mapping of keys",
+    "path_type": "a path",
+    "none_required": "null",
+    "finite_number": "a finite number",
+}
+_LIMITS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "multiple_of": ("multiple_of", "a multiple of"),
+}
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
+
+
+def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, source: Source) -> list[Fault]:
+    """One fault per place that `error` names. `raw`, found at `place`, was meant to be a `model`."""
+    faults: dict[Place, Fault] = {}
+    for detail in error.errors(include_url=False):
+        inside = _inside(detail["loc"], raw, missing=detail["type"] in _MISSING_KEY)
+        fault = _fault(detail, model=model, place=place, inside=inside, source=source)
+        earlier = faults.get(inside)
+        if earlier and earlier.allowed and fault.allowed and fault.allowed not in earlier.allowed:
+            fault = dataclasses.replace(earlier, allowed=f"{earlier.allowed}, or {fault.allowed}")
+        faults[inside] = fault
+    return list(faults.values())
+
+
+def shown(value: Any) -> str:
+    """A value as the recipe writes it, cut to a readable length."""
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def keys_of(model: type) -> list[str]:
+    """Names of the keys that a pydantic model or a dataclass takes."""
+    if issubclass(model, BaseModel):
+        return list(model.model_fields)
+    return [field.name for field in dataclasses.fields(model)] if dataclasses.is_dataclass(model) else []
+
+
+def _inside(loc: Sequence[str | int], raw: Any, *, missing: bool) -> Place:
+    """Pydantic's location without the names of union members that it puts between the keys."""
+    place: Place = ()
+    for position, part in enumerate(loc):
+        if (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int)):
+            raw = raw[part]
+        elif not (missing and position == len(loc) - 1):
+            continue
+        place += (part,)
+    return place
+
+
+def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Source) -> Fault:
+    kind, context = detail["type"], detail.get("ctx", {})
+    path, line = path_text(place + inside), source.line(place + inside)
+    given: str | None = shown(detail["input"])
+    if kind in _UNKNOWN_KEY:
+        allowed = [key for owner in _models_at(model, inside[:-1]) for key in keys_of(owner)]
+        close = nearest(str(inside[-1]), allowed)
+        return Fault(path=path, problem="unknown key", allowed=listed(allowed), nearest=close, line=line)
+    if kind in _MISSING_KEY:
+        about = next((_description(owner, str(inside[-1])) for owner in _models_at(model, inside[:-1])), "")
+        problem = "required key is missing" + (f" ({about})" if about else "")
+        return Fault(path=path, problem=problem, line=line)
+    if kind in ("literal_error", "enum"):
+        words = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
+        close = nearest(str(detail["input"]), words)
+        return Fault(
+            path=path,
+            problem="not one of the choices",
+            given=given,
+            allowed=listed(words),
+            nearest=close,
+            line=line,
+        )
+    if kind in _WANTED:
+        wanted = _WANTED[kind]
+        if kind == "string_type" and isinstance(detail["input"], int | float):
+            wanted += " (put it in quotes)"
+        return Fault(path=path, problem="wrong type", given=given, allowed=wanted, line=line)
+    if kind in _LIMITS:
+        key, words_before = _LIMITS[kind]
+        allowed_range = f"{words_before} {context[key]:g}"
+        return Fault(path=path, problem="out of range", given=given, allowed=allowed_range, line=line)
+    if kind == "string_pattern_mismatch":
+        return Fault(path=path, problem="not well formed", given=given, allowed=context["pattern"], line=line)
+    if kind in ("too_short", "too_long"):
+        bound = (
+            f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        )
+        return Fault(path=path, problem="wrong number of entries", given=given, allowed=bound, line=line)
+    problem = str(context["error"]) if kind == "value_error" else detail["msg"]
+    return Fault(path=path, problem=problem, given=given, line=line)
+
+
+def _models_at(model: Any, inside: Place) -> list[type]:
+    """The models that hold the keys at `inside`: several where a key takes one of several."""
+    owners = list(_models_in(model))
+    for part in inside:
+        if isinstance(part, str):
+            owners = [inner for owner in owners for inner in _models_in(_annotation(owner, part))]
+    return owners
+
+
+def _annotation(owner: type, key: str) -> Any:
+    if issubclass(owner, BaseModel):
+        field = owner.model_fields.get(key)
+        return field.annotation if field else None
+    return get_type_hints(owner).get(key)
+
+
+def _models_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and _has_keys(annotation):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _has_keys(annotation: type) -> bool:
+    return issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)
+
+
+def _description(owner: type, key: str) -> str:
+    if not issubclass(owner, BaseModel):
+        return ""
+    return (owner.model_fields[key].description or "").rstrip(".")

@@ -1,0 +1,1 @@
+"""The report of a run: `report.json` for tools, `report.md` and `report.html` for people."""

@@ -1,0 +1,88 @@
+"""Figures as people read them: points, sizes, times and counts with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NOT_MEASURED = "not measured"
+
+
+def percent(share: float | None) -> str:
+    """A share 0..1 as `96.1 %`."""
+    return NOT_MEASURED if share is None else f"{100 * share:.1f} %"
+
+
+def points(drop_pp: float | None) -> str:
+    """A difference in percentage points with its sign, as `-0.4`; the sign is that of a gain."""
+    return (
+        NOT_MEASURED if drop_pp is None else f"{-drop_pp:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+    )
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """A 95 % interval of a share as `94.2 to 97.5`."""
+    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+
+
+def size(size_bytes: float | None) -> str:
+    """Bytes as `412 kB` or `1.3 MB` (powers of ten)."""
+    if size_bytes is None:
+        return NOT_MEASURED
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= scale:
+            return f"{_three_digits(size_bytes / scale)} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
+def milliseconds(latency_ms: float | None) -> str:
+    """A latency as `3.21 ms`."""
+    return NOT_MEASURED if latency_ms is None else f"{_three_digits(latency_ms)} ms"
+
+
+def seconds(duration_s: float) -> str:
+    """A duration as `8.4 s` or `3 min 20 s`."""
+    if duration_s < 60:
+        return f"{_three_digits(duration_s)} s"
+    minutes, rest = divmod(round(duration_s), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def count(number: float | None) -> str:
+    """A number of parameters or operations as `61.2 k` or `169 M`."""
+    if number is None:
+        return NOT_MEASURED
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{_three_digits(number / scale)} {unit}"
+    return f"{number:.0f}"
+
+
+def figure(name: str, value: Any) -> str:
+    """A value of a stage or a gate, in the unit that its name promises."""
+    if value is None:
+        return NOT_MEASURED
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {figure(name, one)}" for key, one in value.items())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if name.endswith("_pp"):
+        return f"{value:.2f} points".replace("-0.00", "0.00")
+    if name.endswith("_bytes"):
+        return size(value)
+    if name.endswith("_ms"):
+        return milliseconds(value)
+    if name.endswith("_db"):
+        return f"{value:.1f} dB"
+    if name == "seconds":
+        return seconds(value)
+    if "top1" in name or "accuracy" in name:
+        return percent(value)
+    return count(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _three_digits(value: float) -> str:
+    """A positive number with about three significant digits, never in exponent form."""
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"

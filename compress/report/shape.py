@@ -1,0 +1,183 @@
+"""The shape of `report.json`, version 1. Its JSON Schema, `docs/report.schema.json`, is made from these types.
+
+Within version 1 keys are only ever added. Shares such as `top1` are 0..1. A figure that is `null` was not
+measured, and a `reason` beside it says why. With several label columns a per-label figure is a mapping from
+column to figure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+
+# Pydantic takes TypedDict from typing_extensions only, before Python 3.12.
+from typing_extensions import TypedDict
+
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(gt=0)]
+Interval = tuple[Share, Share]
+SharePerLabel = Share | dict[str, Share]
+IntervalPerLabel = Interval | dict[str, Interval]
+
+_documented = with_config(ConfigDict(use_attribute_docstrings=True, extra="allow"))
+
+
+@_documented
+class ModelReport(TypedDict):
+    """One network of the run, measured in torch on the whole test split."""
+
+    top1: SharePerLabel | None
+    ci95: NotRequired[IntervalPerLabel | None]
+    """95 % interval of `top1`."""
+    parameters: Count | None
+    macs: Count | None
+    """Multiply-accumulate operations of one clip."""
+    network: NotRequired[str]
+    inputs: NotRequired[list[str]]
+    notes: NotRequired[list[str]]
+    reason: NotRequired[str]
+
+
+@_documented
+class ModelReports(TypedDict):
+    """Every network of the run; `null` for those that the recipe does not make."""
+
+    teacher: ModelReport | None
+    student_labels_only: NotRequired[ModelReport | None]
+    """The same student trained on the labels alone: what distillation is compared with."""
+    student_float: ModelReport | None
+    """The student as it was before quantization."""
+    student_quantized: ModelReport | None
+    """The torch int8 reference."""
+
+
+@_documented
+class StageReport(TypedDict):
+    """What one stage did."""
+
+    name: str
+    """The verb, or `teacher`."""
+    path: str
+    """Place in the recipe: `stages.0.distill`, or `teacher`."""
+    seconds: float
+    """Time that the work took, in the run that did it."""
+    cached: bool
+    """Whether this run took the result from an earlier one."""
+    before: dict[str, Any]
+    after: dict[str, Any]
+    """Figures such as `top1`, `parameters`, `macs`."""
+    config: NotRequired[dict[str, Any]]
+    curve: NotRequired[list[dict[str, float | None]]]
+    """One row per epoch of a training stage."""
+    notes: NotRequired[list[str]]
+
+
+@_documented
+class AccuracyReport(TypedDict):
+    """Top-1 of one file through its own runtime."""
+
+    top1: SharePerLabel | None
+    ci95: IntervalPerLabel | None
+    clips: Count
+    runtime: str | None
+    reason: NotRequired[str]
+
+
+@_documented
+class ParityReport(TypedDict):
+    """How close one file's logits are to those of the torch network it was written from."""
+
+    max_abs_error: float | dict[str, float] | None
+    sqnr_db: float | dict[str, float] | None
+    """Signal to quantization noise; null also for outputs that are the same to the bit."""
+    top1_agreement: SharePerLabel | None
+    reason: NotRequired[str]
+
+
+@_documented
+class LatencyReport(TypedDict):
+    """Time for one clip, on one device."""
+
+    device: str
+    threads: Count
+    p50_ms: Milliseconds | None
+    p90_ms: Milliseconds | None
+    p99_ms: Milliseconds | None
+    peak_rss_bytes: Count | None
+    """Most memory that the runtime's process held."""
+    rounds: NotRequired[Count]
+    reason: NotRequired[str]
+
+
+@_documented
+class ArtifactReport(TypedDict):
+    """One exported file."""
+
+    format: str
+    path: str | None
+    """Relative to the report's folder; null when no file was written."""
+    scheme: str
+    size_bytes: Count | None
+    status: NotRequired[Literal["exported", "failed"]]
+    reason: NotRequired[str | None]
+    """Why there is no file."""
+    accuracy: AccuracyReport
+    parity: ParityReport
+    latency: list[LatencyReport]
+    seconds: NotRequired[float]
+    """Time that the conversion took."""
+    notes: NotRequired[list[str]]
+
+
+@_documented
+class GateReport(TypedDict):
+    """The verdict on one figure."""
+
+    metric: str
+    limit: float
+    value: float | None
+    verdict: Literal["passed", "failed", "unmeasured"]
+    bound: NotRequired[Literal["min", "max"]]
+    allowed: NotRequired[bool]
+    """Whether the run may pass with this verdict."""
+    reason: NotRequired[str]
+
+
+@_documented
+class SkippedReport(TypedDict):
+    """A video that could not be read and was left out because the recipe says so."""
+
+    path: str
+    reason: str
+
+
+@_documented
+class DataReport(TypedDict):
+    """Number of clips in each split, and the label columns with their classes."""
+
+    source: str
+    train: Count
+    validation: Count
+    test: Count
+    classes: dict[str, list[str]]
+
+
+@_documented
+class Report(TypedDict):
+    """A whole run."""
+
+    schema_version: Literal[1]
+    recipe: dict[str, Any]
+    """The recipe as resolved: defaults and overrides filled in."""
+    environment: dict[str, Any]
+    data: NotRequired[DataReport]
+    models: ModelReports
+    stages: list[StageReport]
+    artifacts: list[ArtifactReport]
+    gates: list[GateReport]
+    skipped: NotRequired[list[SkippedReport]]
+    notes: NotRequired[list[str]]
