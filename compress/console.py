@@ -15,8 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Report = Callable[[int, int], None]
-"""Called with what is done and what there is to do."""
+Report = Callable[..., None]
+"""Says how far a step is: `report(3, 10)`, or with the name of what goes on, `report("load", 1, 4)`."""
 
 
 @contextmanager
@@ -33,7 +33,8 @@ def bar(console: Console, description: str) -> Iterator[Report]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=None, remark="")
 
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def report(*args: str | int) -> None:
+            *remark, done, total = args
+            progress.update(task, completed=int(done), total=int(total), remark=" ".join(map(str, remark)))
 
         yield report

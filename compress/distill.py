@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 from pydantic import Field
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from compress.artifact import Artifact, Context
 from compress.stage import StageResult, training_job
 from compress.teacher import TeachingConfig, learn_from_teacher
-from compress.training import Objective, TrainConfig, accuracy, fit, learn_from_labels, predict
+from compress.training import Objective, TrainConfig, accuracy, fit, learn_from_labels, per_label, predict
 
 
 class DistillConfig(TrainConfig, TeachingConfig):
@@ -44,7 +45,7 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         )
         return model, curve
 
-    extra: dict[str, float] = {}
+    figures: dict[str, Any] = {}
     if config.baseline:
         baseline, _ = trained(learn_from_labels(), "labels alone")
         test = context.data.test.only(artifact.spec.inputs)
@@ -55,7 +56,7 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
             console=context.console,
             title="testing the baseline",
         )
-        extra["labels_only_top1"] = accuracy(logits, test)[0]
+        figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec)
     objective = learn_from_teacher(context.teacher, context.data.train, config=config, context=context)
     model, curve = trained(objective, "distill")
-    return StageResult(artifact=replace(artifact, model=model), curve=curve, figures=extra)
+    return StageResult(artifact=replace(artifact, model=model), curve=curve, figures=figures)

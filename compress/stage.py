@@ -19,7 +19,7 @@ class StageResult:
     artifact: Artifact
     curve: tuple[dict[str, float], ...] = ()
     notes: tuple[str, ...] = ()
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
     """Further figures of the stage, by name."""
 
 

@@ -7,18 +7,21 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from benchmarks.clips.cache import ClipSet, View
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from torch import Tensor, nn
 
+from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Form
 from compress.console import bar
 from compress.losses import cross_entropy
 from compress.store import write_atomic
-from models.spec import as_tuple
+from models.spec import ClipSpec, as_tuple
+
+T = TypeVar("T")
 
 
 class TrainConfig(BaseModel):
@@ -178,6 +181,13 @@ def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
     return [
         (column.argmax(1) == clips.labels[:, k]).double().mean().item() for k, column in enumerate(logits)
     ]
+
+
+def per_label(values: list[T], spec: ClipSpec) -> T | dict[str, T]:
+    """The only value of one label column, or the values of several by the columns' names."""
+    if len(values) == 1:
+        return values[0]
+    return {label.name: value for label, value in zip(spec.labels, values, strict=True)}
 
 
 def _batches(clips: ClipSet, *, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:

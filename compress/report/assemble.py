@@ -1,0 +1,155 @@
+"""The report of a run as plain data, from what its steps gave."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from benchmarks import DEVICES
+from benchmarks.accuracy import wilson_interval
+from compress import __version__
+from compress.artifact import Form
+from compress.report.shape import SCHEMA_VERSION
+from compress.steps.benchmark import FileFigures
+from compress.steps.run import Run, StageOutcome
+
+_PACKAGES = (
+    "torch",
+    "torchao",
+    "torch-pruning",
+    "onnx",
+    "onnxruntime",
+    "tensorflow-cpu",
+    "tensorflow",
+    "ai-edge-litert",
+    "executorch",
+    "coremltools",
+)
+
+
+def assemble(
+    run: Run,
+    *,
+    teacher: StageOutcome | None,
+    stages: Sequence[StageOutcome],
+    files: Sequence[dict[str, Any]],
+    figures: dict[str, FileFigures],
+) -> dict[str, Any]:
+    """Everything that `report.json` holds but the gates, which are judged on it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": run.recipe.to_dict(),
+        "environment": _environment(run),
+        "data": {
+            "source": run.recipe.data.source,
+            "train": len(run.data.train),
+            "validation": len(run.data.validation),
+            "test": len(run.data.test),
+            "classes": {label.name: list(label.classes) for label in run.data.spec.labels},
+        },
+        "models": _models(run, teacher, stages),
+        "stages": [_stage(outcome) for outcome in ([teacher] if teacher else []) + list(stages)],
+        "artifacts": [_artifact(row, figures.get(row["format"])) for row in files],
+        "gates": [],
+        "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
+    }
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "pocketreel": __version__,
+        "python": platform.python_version(),
+        "packages": versions,
+        "training_device": run.device.type,
+        "device": asdict(DEVICES[run.recipe.benchmark.device].describe()),
+    }
+
+
+def _models(run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcome]) -> dict[str, Any]:
+    floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
+    quantized = [outcome for outcome in stages if outcome.artifact.form is Form.QUANTIZED]
+    student = run.recipe.student.network
+    named = getattr(run.recipe.teacher, "network", None) or getattr(run.recipe.teacher, "factory", "")
+    models = {
+        "teacher": _model(run, teacher, network=named) if teacher else None,
+        "student_float": _model(run, floats[-1], network=student) if floats else None,
+        "student_quantized": _model(run, quantized[-1], network=student) if quantized else None,
+    }
+    alone = next((o for o in stages if "labels_only_top1" in o.record.after), None)
+    if alone is not None:
+        models["student_labels_only"] = {
+            **_model(run, alone, network=student),
+            **_shares(run, alone.record.after["labels_only_top1"]),
+            "notes": ["trained on the labels alone, for as many steps as the distilled student"],
+        }
+    return models
+
+
+def _model(run: Run, outcome: StageOutcome, *, network: str) -> dict[str, Any]:
+    after = outcome.record.after
+    return {
+        **_shares(run, after["top1"]),
+        "parameters": after["parameters"],
+        "macs": after["macs"],
+        "network": network,
+        "inputs": list(outcome.artifact.spec.inputs),
+    }
+
+
+def _shares(run: Run, top1: float | dict[str, float]) -> dict[str, Any]:
+    """Top-1 on the test split with its 95 % interval."""
+    clips = len(run.data.test)
+
+    def interval(share: float) -> tuple[float, float]:
+        return wilson_interval(round(share * clips), clips)
+
+    if isinstance(top1, dict):
+        return {"top1": top1, "ci95": {column: interval(share) for column, share in top1.items()}}
+    return {"top1": top1, "ci95": interval(top1)}
+
+
+def _stage(outcome: StageOutcome) -> dict[str, Any]:
+    record = outcome.record
+    return {
+        "name": record.name,
+        "path": outcome.path,
+        "seconds": record.seconds,
+        "cached": outcome.cached,
+        "before": record.before,
+        "after": record.after,
+        "config": record.config,
+        "curve": list(record.curve),
+        "notes": list(record.notes),
+    }
+
+
+def _artifact(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
+    reason = row["reason"]
+    figures = figures or FileFigures(
+        accuracy={"top1": None, "ci95": None, "clips": 0, "runtime": None, "reason": reason},
+        parity={"max_abs_error": None, "sqnr_db": None, "top1_agreement": None, "reason": reason},
+        latency=[],
+        notes=[],
+    )
+    return {
+        "format": row["format"],
+        "path": f"export/{row['path']}" if row["path"] else None,
+        "scheme": row["scheme"],
+        "size_bytes": row["size_bytes"],
+        "status": row["status"],
+        "reason": reason,
+        "accuracy": figures.accuracy,
+        "parity": figures.parity,
+        "latency": figures.latency,
+        "seconds": row["seconds"],
+        "notes": [*row["notes"], *figures.notes],
+    }

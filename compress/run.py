@@ -1,0 +1,164 @@
+"""One recipe, from teacher to measured files: `python -m compress.run recipes/mobilenet3d_int8.yaml`.
+
+Read the recipe, plan, make the networks, export them, measure the files, judge, report, exit.
+Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or a
+backend failed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from compress.console import bar
+from compress.data import open_data
+from compress.gates import evaluate_gates, gates_hold
+from compress.recipe import RecipeError, load_recipe, plan
+from compress.recipe.sections import Recipe
+from compress.recipe.source import dump_yaml
+from compress.report import write_report
+from compress.report.assemble import assemble
+from compress.steps.benchmark import benchmark
+from compress.steps.export import export
+from compress.steps.run import Run, StepFailed
+from compress.steps.train import make_teacher, run_stages, untrained
+from compress.store import write_atomic
+
+OK, GATE_FAILED, RECIPE_WRONG, STAGE_FAILED = 0, 1, 2, 3
+
+
+def run_recipe(
+    recipe: Recipe, *, folder: Path, cache: Path, workers: int, device: torch.device, console: Console
+) -> dict[str, Any]:
+    """Does what the recipe says, or finds it done; writes and returns the report.
+
+    Raises `ValueError` for clips that the recipe's data does not give, `StepFailed` for a step that failed.
+    """
+    write_atomic(folder / "recipe.yaml", dump_yaml(recipe.to_dict()))
+    with bar(console, "clips") as progress:
+        data = open_data(
+            recipe.data,
+            recipe.clip,
+            cache=cache,
+            workers=workers,
+            seed=recipe.seed,
+            log=console.print,
+            progress=progress,
+        )
+    run = Run(recipe=recipe, data=data, folder=folder, cache=cache, device=device, console=console)
+    teacher = make_teacher(run) if recipe.teacher else None
+    stages = run_stages(run, teacher)
+    final = stages[-1] if stages else untrained(run)
+    files = export(run, final)
+    figures = benchmark(run, final, files)
+    report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures)
+    report["gates"] = evaluate_gates(recipe.gates, report)
+    write_report(report, folder)
+    return report
+
+
+def main(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override one value: --set stages.0.distill.epochs=3. Repeatable.",
+        ),
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Check the recipe, print what it would do, and stop.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results.", show_default="out/<recipe name>")
+    ] = None,
+    cache: Annotated[
+        Path, typer.Option(help="Decoded clips and teacher answers, shared by all runs.")
+    ] = Path("out/cache"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget the results in the output folder and start over.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode clips; 0 decodes in this one.")
+    ] = 2,
+    device: Annotated[
+        str, typer.Option(help="Where networks are trained: auto, cpu, cuda.", metavar="DEVICE")
+    ] = "auto",
+) -> None:
+    """Turns a teacher into small networks for devices: trains, exports, measures and reports by one recipe.
+
+    Work is kept: a run that was stopped goes on where it was, and what has not changed is not done again.
+    Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
+    """
+    console = Console()
+    try:
+        checked = load_recipe(recipe, overrides=set_ or [])
+        trained_on = _device(device)
+    except (RecipeError, ValueError) as error:
+        raise typer.Exit(_complain(RECIPE_WRONG, error)) from None
+    console.print(plan(checked))
+    if plan_only:
+        return
+    folder = out or Path("out") / checked.name
+    if fresh:
+        _forget(folder)
+    try:
+        report = run_recipe(
+            checked, folder=folder, cache=cache, workers=workers, device=trained_on, console=console
+        )
+    except StepFailed as error:
+        raise typer.Exit(_complain(STAGE_FAILED, error)) from error
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.Exit(_complain(RECIPE_WRONG, error)) from error
+    raise typer.Exit(_verdict(report, folder, console))
+
+
+def _verdict(report: dict[str, Any], folder: Path, console: Console) -> int:
+    """Prints how the run ended and gives its exit code."""
+    for gate in report["gates"]:
+        colour = "green" if gate["verdict"] == "passed" else "yellow" if gate["allowed"] else "red"
+        value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}"
+        limit = f"{'at most' if gate['bound'] == 'max' else 'at least'} {gate['limit']:.4g}"
+        console.print(f"[{colour}]{gate['verdict']}[/]: {gate['metric']} is {value}, {limit}")
+    console.print(f"report: {folder / 'report.html'}")
+    failed = [file for file in report["artifacts"] if file["status"] == "failed"]
+    if failed:
+        return _complain(STAGE_FAILED, f"{len(failed)} files could not be written; the reasons are above")
+    return OK if gates_hold(report["gates"]) else GATE_FAILED
+
+
+def _complain(code: int, message: object) -> int:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(message))}", soft_wrap=True, highlight=False)
+    return code
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"--device is {name!r}; allowed: auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda, but torch finds no CUDA device here; use cpu or auto")
+    return torch.device(name)
+
+
+def _forget(folder: Path) -> None:
+    """Removes the results of earlier runs from an output folder; refuses a folder that is none."""
+    if not folder.exists():
+        return
+    if not (folder / "recipe.yaml").is_file():
+        raise typer.Exit(
+            _complain(RECIPE_WRONG, f"--fresh would empty {folder}, which holds no results of a run")
+        )
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,120 @@
+"""The step that measures files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks import DEVICES
+from benchmarks.accuracy import FileAccuracy
+from benchmarks.latency import FileLatency
+from compress.console import bar
+from compress.steps.run import Run, StageOutcome, StepFailed, shares
+from compress.store import content_key, write_atomic
+from compress.training import per_label
+from export.parity import compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFigures:
+    """What was measured of one exported file, in the words of the report."""
+
+    accuracy: dict[str, Any]
+    parity: dict[str, Any]
+    latency: list[dict[str, Any]]
+    notes: list[str]
+
+
+def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict[str, FileFigures]:
+    """Accuracy, parity and latency of every exported file through its own runtime, by format.
+
+    Kept in `benchmark.json` and taken from there as long as files, clips and settings stay the same.
+    """
+    settings = run.recipe.benchmark
+    path = run.folder / "benchmark.json"
+    key = content_key(
+        files=[row["sha256"] for row in rows],
+        clips=run.data.test.digest,
+        settings=settings.model_dump(mode="json"),
+    )
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+        if earlier["key"] == key:
+            run.console.print("[bold]benchmark[/]: already done")
+            return {name: FileFigures(**figures) for name, figures in earlier["files"].items()}
+    written = [row["format"] for row in rows if row["status"] == "exported"]
+    figures: dict[str, FileFigures] = {}
+    if written:
+        try:
+            with bar(run.console, "benchmark") as report:
+                measured = DEVICES[settings.device].measure(
+                    run.folder / "export",
+                    clips=run.data.test.only(final.artifact.spec.inputs),
+                    formats=written,
+                    threads=settings.threads,
+                    rounds=settings.rounds,
+                    seed=run.recipe.seed,
+                    progress=report,
+                )
+        except (ValueError, RuntimeError, OSError) as error:
+            raise StepFailed(f"benchmark: {error}") from error
+        figures = {
+            accuracy.format: _figures(accuracy, latency, final)
+            for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
+        }
+    for name, one in figures.items():
+        run.console.print(f"[bold]benchmark.{name}[/]: {_summary(one)}")
+    content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
+    write_atomic(path, json.dumps(content, indent=2, allow_nan=False))
+    return figures
+
+
+def _figures(accuracy: FileAccuracy, latency: FileLatency, final: StageOutcome) -> FileFigures:
+    spec = final.artifact.spec
+    top1: dict[str, Any] = {"top1": None, "ci95": None, "clips": 0, "runtime": None}
+    parity: dict[str, Any] = {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None}
+    if accuracy.unavailable is not None:
+        top1["reason"] = parity["reason"] = accuracy.unavailable
+    else:
+        columns = [accuracy.per_label[label.name] for label in spec.labels]
+        top1 = {
+            "top1": per_label([column.top1 for column in columns], spec),
+            "ci95": per_label([column.ci95 for column in columns], spec),
+            "clips": accuracy.clips,
+            "runtime": accuracy.runtime,
+        }
+        pairs = [
+            compare(reference.numpy(), accuracy.logits[name])
+            for name, reference in zip(spec.outputs, final.test_logits, strict=True)
+        ]
+        parity = {
+            "max_abs_error": per_label([pair.max_abs_error for pair in pairs], spec),
+            "sqnr_db": per_label([pair.sqnr_db for pair in pairs], spec),
+            "top1_agreement": per_label([pair.top1_agreement for pair in pairs], spec),
+        }
+    time_row: dict[str, Any] = {
+        "device": latency.device,
+        "threads": latency.threads,
+        "p50_ms": latency.p50_ms,
+        "p90_ms": latency.p90_ms,
+        "p99_ms": latency.p99_ms,
+        "p50_ci95_ms": latency.p50_ci95_ms,
+        "peak_rss_bytes": latency.peak_rss_bytes,
+        "rounds": latency.rounds,
+    }
+    if latency.unavailable is not None:
+        time_row["reason"] = latency.unavailable
+    return FileFigures(
+        accuracy=top1,
+        parity=parity,
+        latency=[time_row],
+        notes=list(dict.fromkeys((*accuracy.notes, *latency.notes))),
+    )
+
+
+def _summary(figures: FileFigures) -> str:
+    top1, latency = figures.accuracy["top1"], figures.latency[0]
+    if top1 is None or latency["p50_ms"] is None:
+        return figures.accuracy.get("reason") or latency.get("reason") or "not measured"
+    return f"top-1 {shares(top1)}, {latency['p50_ms']:.2f} ms a clip"

@@ -1,0 +1,94 @@
+"""What the steps of one run share, and what they hand on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from compress.artifact import Artifact, Context, StageRecord
+from compress.data import Data
+from compress.recipe.sections import Recipe
+from compress.store import content_key
+from compress.teacher import Teacher
+from models import STUDENTS
+from models.spec import ClipSpec
+
+
+class StepFailed(RuntimeError):
+    """A step of the run that could not be finished; the message begins with its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What every step of one run shares."""
+
+    recipe: Recipe
+    data: Data
+    folder: Path
+    cache: Path
+    device: torch.device
+    console: Console
+
+    @property
+    def student_spec(self) -> ClipSpec:
+        """The inputs that the student is given."""
+        return self.data.spec.only(self.recipe.student.inputs)
+
+    def build_student(self) -> nn.Module:
+        """The student before any stage: the same weights for the same seed."""
+        row = STUDENTS[self.recipe.student.network]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            return row.build(self.student_spec, self.recipe.student.options).eval()
+
+    def context(self, folder: Path, teacher: Teacher | None) -> Context:
+        """What a stage that works in `folder` may use."""
+        return Context(
+            device=self.device,
+            seed=self.recipe.seed,
+            data=self.data,
+            teacher=teacher,
+            build_student=self.build_student,
+            folder=folder,
+            cache=self.cache,
+            console=self.console,
+        )
+
+    def key(self, **parts: Any) -> str:
+        """Content hash of `parts` together with the data, the seed and the kind of device."""
+        digests = [self.data.train.digest, self.data.validation.digest, self.data.test.digest]
+        return content_key(
+            data=digests,
+            spec=self.data.spec.to_dict(),
+            seed=self.recipe.seed,
+            device=self.device.type,
+            **parts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome:
+    """A finished stage: its artifact, the logits it gives on the test split, and whether it had been there."""
+
+    path: str
+    """Place in the recipe, such as `stages.0.distill`."""
+    key: str
+    artifact: Artifact
+    test_logits: tuple[Tensor, ...]
+    cached: bool
+
+    @property
+    def record(self) -> StageRecord:
+        """What the stage did."""
+        return self.artifact.history[-1]
+
+
+def shares(top1: float | dict[str, float]) -> str:
+    """Top-1 in per cent, with the label column where there are several."""
+    columns = top1 if isinstance(top1, dict) else {"": top1}
+    return ", ".join(f"{column} {100 * share:.1f} %".strip() for column, share in columns.items())

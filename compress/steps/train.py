@@ -1,0 +1,195 @@
+"""The steps that make networks: the teacher, then every stage of the recipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from compress.artifact import Artifact, Context, Form, StageRecord, load_artifact, save_artifact, size_of
+from compress.recipe.sections import FactoryTeacher, TableTeacher
+from compress.stage import StageResult, training_job
+from compress.stages import STAGES
+from compress.steps.run import Run, StageOutcome, StepFailed, shares
+from compress.store import stored
+from compress.teacher import Teacher, check_answers, import_factory, load_weights
+from compress.training import accuracy, fit, learn_from_labels, per_label, predict
+from models import TEACHERS
+
+
+def make_teacher(run: Run) -> StageOutcome:
+    """The recipe's teacher: trained, or loaded and tried on the data's inputs."""
+    config = run.recipe.teacher
+    assert config is not None
+    spec = run.data.spec.only(config.inputs) if config.inputs else run.data.spec
+    parts: dict[str, Any] = {"teacher": config.model_dump(mode="json"), "inputs": spec.inputs}
+    if isinstance(config, FactoryTeacher):
+        stat = config.weights.stat()
+        parts["weights"] = [stat.st_size, stat.st_mtime_ns]
+
+    def build() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.recipe.seed)
+            if isinstance(config, FactoryTeacher):
+                return import_factory(config.factory)(spec).eval()
+            return TEACHERS[config.network].build(spec, config.options).eval()
+
+    def work(context: Context) -> StageResult:
+        model = build()
+        check_answers(model, spec, what="the teacher")
+        if isinstance(config, FactoryTeacher):
+            load_weights(model, config.weights)
+            return StageResult(artifact=Artifact(model=model, spec=spec), notes=("trained by its owner",))
+        assert isinstance(config, TableTeacher)
+        curve = fit(
+            model,
+            run.data.train.only(spec.inputs),
+            objective=learn_from_labels(),
+            config=config.train,
+            validation=run.data.validation.only(spec.inputs),
+            job=training_job("teacher", context),
+        )
+        return StageResult(artifact=Artifact(model=model, spec=spec), curve=curve)
+
+    return _stage(
+        run,
+        path="teacher",
+        folder=run.folder / "stages" / "00_teacher",
+        key=run.key(**parts),
+        config=config.model_dump(mode="json"),
+        work=work,
+        build=build,
+        before={},
+        teacher=None,
+    )
+
+
+def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
+    """The stages of the recipe in order, starting from the untrained student."""
+    taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
+    artifact = Artifact(model=run.build_student(), spec=run.student_spec)
+    key = run.key(
+        student=run.recipe.student.model_dump(mode="json"), teacher=teacher.key if teacher else None
+    )
+    figures = _size(artifact)
+    outcomes: list[StageOutcome] = []
+    for index, entry in enumerate(run.recipe.stages):
+        stage, config = STAGES[entry.verb], entry.config
+        key = run.key(upstream=key, verb=entry.verb, config=config.model_dump(mode="json"))
+
+        def work(
+            context: Context, artifact: Artifact = artifact, stage: Any = stage, config: Any = config
+        ) -> StageResult:
+            return stage.run(artifact, config, context)
+
+        outcome = _stage(
+            run,
+            path=f"stages.{index}.{entry.verb}",
+            folder=run.folder / "stages" / f"{index + 1:02d}_{entry.verb}",
+            key=key,
+            config=config.model_dump(mode="json"),
+            work=work,
+            build=run.build_student,
+            before=figures,
+            teacher=taught_by,
+        )
+        outcomes.append(outcome)
+        artifact, figures = outcome.artifact, outcome.record.after
+    return outcomes
+
+
+def untrained(run: Run) -> StageOutcome:
+    """The student of a recipe without stages, as it is initialised: its files show speed and size, no more."""
+
+    def work(context: Context) -> StageResult:
+        artifact = Artifact(model=run.build_student(), spec=run.student_spec)
+        return StageResult(artifact=artifact, notes=("untrained: the recipe has no stages",))
+
+    config = run.recipe.student.model_dump(mode="json")
+    return _stage(
+        run,
+        path="student",
+        folder=run.folder / "stages" / "01_student",
+        key=run.key(student=config),
+        config=config,
+        work=work,
+        build=run.build_student,
+        before={},
+        teacher=None,
+    )
+
+
+def _stage(
+    run: Run,
+    *,
+    path: str,
+    folder: Path,
+    key: str,
+    config: dict[str, Any],
+    work: Callable[[Context], StageResult],
+    build: Callable[[], nn.Module],
+    before: dict[str, Any],
+    teacher: Teacher | None,
+) -> StageOutcome:
+    name = path.rpartition(".")[2]
+
+    def make(unfinished: Path) -> None:
+        begin_s = time.monotonic()
+        result = work(run.context(unfinished, teacher))
+        artifact = result.artifact
+        test = run.data.test.only(artifact.spec.inputs)
+        logits = predict(artifact, test, device=run.device, console=run.console, title=f"testing {name}")
+        # A quantized graph stands for the float network it was made from.
+        size = (
+            _size(artifact) if artifact.form is Form.FLOAT else {k: before[k] for k in ("parameters", "macs")}
+        )
+        record = StageRecord(
+            name=name,
+            config=config,
+            seconds=time.monotonic() - begin_s,
+            before=before,
+            after={
+                "top1": per_label(accuracy(logits, test), artifact.spec),
+                **size,
+                **result.figures,
+            },
+            notes=result.notes,
+            curve=result.curve,
+        )
+        save_artifact(replace(artifact, history=(*artifact.history, record)), unfinished)
+        save_file({str(k): column for k, column in enumerate(logits)}, unfinished / "test_logits.safetensors")
+
+    def load(finished: Path) -> tuple[Artifact, tuple[Tensor, ...]]:
+        columns = load_file(finished / "test_logits.safetensors")
+        return load_artifact(finished, build), tuple(columns[str(k)] for k in range(len(columns)))
+
+    try:
+        result = stored(folder, key=key, make=make, load=load)
+    except (ValueError, RuntimeError, FloatingPointError, ImportError, OSError) as error:
+        raise StepFailed(f"{path}: {error}") from error
+    artifact, logits = result.value
+    outcome = StageOutcome(path=path, key=key, artifact=artifact, test_logits=logits, cached=result.cached)
+    _tell(run, outcome)
+    return outcome
+
+
+def _tell(run: Run, outcome: StageOutcome) -> None:
+    record = outcome.record
+    took = "already done" if outcome.cached else f"{record.seconds:.0f} s"
+    run.console.print(
+        f"[bold]{outcome.path}[/]: top-1 {shares(record.after['top1'])}, "
+        f"{record.after['macs'] / 1e6:.1f} M MACs ({took})"
+    )
+    for note in record.notes:
+        run.console.print(f"  {note}")
+
+
+def _size(artifact: Artifact) -> dict[str, int]:
+    size = size_of(artifact.model, artifact.spec)
+    return {"parameters": size.parameters, "macs": size.macs}
