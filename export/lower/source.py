@@ -1,0 +1,50 @@
+"""Reading the captured graph: arguments by name, shapes, and the place of an operator in the user's source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, fx
+
+
+def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of an ATen call by name, defaults filled in."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    bound = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    bound.update(zip((argument.name for argument in schema), args, strict=False))
+    bound.update(kwargs)
+    return bound
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Shape of the tensor that `node` gives (of the first one, when it gives several)."""
+    value = node.meta["val"]
+    return tuple((value[0] if isinstance(value, tuple | list) else value).shape)
+
+
+def rank(node: fx.Node) -> int:
+    """Highest rank among the tensors that `node` gives; 0 when it gives none."""
+    value = node.meta.get("val")
+    values = value if isinstance(value, tuple | list) else (value,)
+    return max((v.dim() for v in values if isinstance(v, Tensor)), default=0)
+
+
+def operator_name(node: fx.Node) -> str:
+    """Name of the operator as PyTorch's documentation knows it, such as `conv3d`."""
+    return str(getattr(node.target, "overloadpacket", node.target)).removeprefix("aten.")
+
+
+def place(node: fx.Node) -> str:
+    """Where in the user's source the operator stands: file, line and the line itself."""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").strip().splitlines()]
+    for index in reversed(range(len(lines))):
+        if lines[index].startswith("File "):
+            file, line = lines[index].removeprefix("File ").split(", ")[:2]
+            code = f" `{lines[index + 1]}`" if index + 1 < len(lines) else ""
+            return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{code}"
+    return f"node {node.name!r} (its place in the source is unknown)"
+
+
+def refuse(node: fx.Node, why: str, instead: str) -> NotImplementedError:
+    """The error for an operator that cannot be lowered."""
+    return NotImplementedError(f"{operator_name(node)} at {place(node)} cannot be lowered: {why}; {instead}")
