@@ -1,0 +1,80 @@
+"""The rules of ARCHITECTURE.md that a program can check."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("models", "export", "benchmarks", "compress")
+MAY_IMPORT = {
+    "models": {"models"},
+    "export": {"export", "models.spec"},
+    "benchmarks": {"benchmarks", "models.spec"},
+    "compress": {"compress", "export", "benchmarks", "models"},
+}
+STAGE_FILES = ("distill", "prune", "quantize")
+BACKENDS = ("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "matplotlib")
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way(package):
+    for path in (ROOT / package).rglob("*.py"):
+        for name in _imports(path):
+            if name.partition(".")[0] in PACKAGES:
+                allowed = any(name == may or name.startswith(f"{may}.") for may in MAY_IMPORT[package])
+                assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("stage", STAGE_FILES)
+def test_stages_do_not_import_each_other(stage):
+    others = {f"compress.{name}" for name in STAGE_FILES if name != stage}
+    assert not _imports(ROOT / "compress" / f"{stage}.py") & others
+
+
+def test_importing_the_packages_loads_no_backend():
+    script = (
+        "import sys, compress.run, export, benchmarks, models\n"
+        f"print([name for name in {BACKENDS!r} if name in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_a_strangers_package_of_the_same_name_is_refused(tmp_path):
+    stranger = tmp_path / "models"
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text("")
+    script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import compress"
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert str(stranger) in run.stderr and "own package 'models'" in run.stderr
+
+
+def test_every_package_is_installed():
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(found)
