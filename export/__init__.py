@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +65,18 @@ EXPORTERS: dict[str, Exporter] = {
     ),
 }
 """Every format by name, in the order in which files are written and reported."""
+
+
+def require(name: str, *modules: str) -> None:
+    """Imports `modules`, the backend of the format `name`.
+
+    Raises ImportError with the pip line that installs them when one cannot be imported.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ImportError(
+                f"writing {EXPORTERS[name].extension} files needs {module}, which cannot be imported ({error}); "
+                f"install it with: {EXPORTERS[name].pip_line}"
+            ) from error

@@ -1,0 +1,184 @@
+"""Writes a network into files of several formats, each by a process of its own, and the manifest beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import GraphModule
+
+from export import EXPORTERS, Exporter
+from export.job import Job, Result, run_job
+from export.manifest import TensorInfo, describe, file_spec, sha256_of, size_bytes_of
+from models.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LOG_FILE = "convert.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOutcome:
+    """What came of one format; one row of the manifest's `files`."""
+
+    format: str
+    scheme: str
+    runtime: str
+    path: Path | None
+    """The file (or package folder) relative to the export folder; `None` when it failed."""
+    reason: str | None
+    """Why there is no file, in one sentence; `None` when there is one."""
+    log: Path
+    """What the converter printed, relative to the export folder."""
+    seconds: float
+    peak_rss_bytes: int | None
+    """Peak memory of the converter's process; `None` when it crashed."""
+    size_bytes: int | None = None
+    sha256: str | None = None
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """`exported` or `failed`."""
+        return "failed" if self.path is None else "exported"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain data, paths relative to the export folder."""
+        return {
+            "format": self.format,
+            "path": None if self.path is None else self.path.as_posix(),
+            "scheme": self.scheme,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "runtime": self.runtime,
+            "inputs": [info.to_dict() for info in self.inputs],
+            "outputs": [info.to_dict() for info in self.outputs],
+            "status": self.status,
+            "reason": self.reason,
+            "seconds": round(self.seconds, 2),
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "log": self.log.as_posix(),
+            "notes": list(self.notes),
+        }
+
+
+def export_files(
+    model: GraphModule,
+    spec: ClipSpec,
+    *,
+    formats: Sequence[str],
+    scheme: str,
+    out: Path,
+    provenance: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> list[ExportOutcome]:
+    """Writes `out/<format>/model.<extension>` for every format, and `out/manifest.json`.
+
+    `model` is a lowered graph that takes `spec.inputs` for one clip: float for the schemes `fp32` and `fp16`,
+    converted PT2E (`quantized_decomposed` operators) for `w8a8`. Each folder is replaced as a whole, and holds
+    the file, `model.json` (the file's description, for when it travels alone) and `convert.log`. A writer that
+    fails, or crashes its process, costs its own format only: its outcome carries the reason.
+
+    Raises ValueError for an unknown format, a scheme that a format does not take, and a graph that does not
+    fit the scheme.
+    """
+    _check(model, formats=formats, scheme=scheme)
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / "manifest.json"
+    manifest.unlink(missing_ok=True)
+    task = progress.add_task("export", total=len(formats)) if progress else None
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch:
+        program = Path(scratch) / "program.pt2"
+        with torch.no_grad():
+            torch.export.save(torch.export.export(model, spec.example()), program)
+        for name in formats:
+            if progress and task is not None:
+                progress.update(task, description=f"export {name}")
+            outcomes.append(_export(name, program, spec, scheme=scheme, out=out, provenance=provenance))
+            if progress and task is not None:
+                progress.advance(task)
+    rows = [outcome.to_dict() for outcome in outcomes]
+    _write_json(manifest, {**describe(spec, provenance=provenance), "files": rows})
+    return outcomes
+
+
+def _check(model: GraphModule, *, formats: Sequence[str], scheme: str) -> None:
+    for name in formats:
+        if name not in EXPORTERS:
+            raise ValueError(f"format {name!r} is unknown; known are {', '.join(EXPORTERS)}")
+        schemes = EXPORTERS[name].schemes
+        if scheme not in schemes:
+            raise ValueError(
+                f"format {name!r} does not take scheme {scheme!r}; it takes {', '.join(schemes)}"
+            )
+    quantized = any("quantized_decomposed" in str(node.target) for node in model.graph.nodes)
+    if quantized != (scheme == "w8a8"):
+        graph, wanted = ("an int8", "w8a8") if quantized else ("a float", "fp32 or fp16")
+        raise ValueError(f"scheme {scheme!r} was given {graph} graph; such a graph is written as {wanted}")
+
+
+def _export(
+    name: str, program: Path, spec: ClipSpec, *, scheme: str, out: Path, provenance: Mapping[str, Any]
+) -> ExportOutcome:
+    """Writes one format into a folder of its own, and puts that in place of the one before."""
+    exporter = EXPORTERS[name]
+    partial, final = out / f".{name}.partial", out / name
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    path = partial / f"model{exporter.extension}"
+    requested = file_spec(
+        spec, clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype, provenance=provenance
+    )
+    job = Job(module=exporter.module, program=program, path=path, spec=requested, scheme=scheme)
+    started = time.monotonic()
+    result = run_job(job, log=partial / LOG_FILE)
+    seconds = time.monotonic() - started
+    outcome = _outcome(name, exporter, result, scheme=scheme, path=path, seconds=seconds)
+    if outcome.path is not None:
+        row = {**outcome.to_dict(), "path": path.name, "log": LOG_FILE}
+        _write_json(partial / "model.json", {**describe(spec, provenance=provenance), "file": row})
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    return outcome
+
+
+def _outcome(
+    name: str, exporter: Exporter, result: Result, *, scheme: str, path: Path, seconds: float
+) -> ExportOutcome:
+    written = result.written
+    return ExportOutcome(
+        format=name,
+        scheme=scheme,
+        runtime=exporter.runtime,
+        path=Path(name, path.name) if written else None,
+        reason=result.reason,
+        log=Path(name, LOG_FILE),
+        seconds=seconds,
+        peak_rss_bytes=result.peak_rss_bytes,
+        size_bytes=size_bytes_of(path) if written else None,
+        sha256=sha256_of(path) if written else None,
+        inputs=written.inputs if written else (),
+        outputs=written.outputs if written else (),
+        notes=written.notes if written else (),
+    )
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes the whole file or nothing."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(
+        json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    partial.replace(path)

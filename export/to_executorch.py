@@ -1,0 +1,57 @@
+"""Writes `.pte` files for ExecuTorch with its XNNPACK backend: float or int8, one partition where it fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch.export import ExportedProgram
+
+from export import require
+from export.manifest import FileSpec, WrittenFile
+
+if TYPE_CHECKING:
+    from executorch.exir import EdgeProgramManager
+
+DESCRIPTION_METHOD = "description"
+"""Constant method of the file that gives its description as one JSON string."""
+
+_BOOKKEEPING = ("getitem", "executorch_call_delegate")
+
+
+def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
+    """Writes the program to `path`; its method `forward` takes the inputs by position.
+
+    The notes count the XNNPACK partitions and name every operator that stays with the portable kernels.
+    Raises ImportError without executorch.
+    """
+    require("executorch", "executorch.exir")
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    edge = to_edge_transform_and_lower(
+        program,
+        partitioner=[XnnpackPartitioner()],
+        constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
+    )
+    notes = _delegation_notes(edge)
+    with path.open("wb") as file:
+        edge.to_executorch().write_to_file(file)
+    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=notes)
+
+
+def _delegation_notes(edge: EdgeProgramManager) -> tuple[str, ...]:
+    from executorch.devtools.backend_debug import get_delegation_info
+
+    info = get_delegation_info(edge.exported_program().graph_module)
+    partitions = f"{info.num_delegated_subgraphs} XNNPACK partition(s) with {info.num_delegated_nodes} nodes"
+    left = {
+        name: counts.non_delegated
+        for name, counts in info.delegation_by_operator.items()
+        if counts.non_delegated and name not in _BOOKKEEPING
+    }
+    if not left:
+        return (f"{partitions}, nothing left behind",)
+    listed = ", ".join(f"{name} x{count}" for name, count in sorted(left.items()))
+    return (partitions, f"left to portable kernels: {listed}")

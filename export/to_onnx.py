@@ -1,0 +1,73 @@
+"""Writes `.onnx` files for ONNX Runtime: float, or int8 in the form that its integer kernels take whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch.export import ExportedProgram
+
+from export import require
+from export.manifest import FileSpec, WrittenFile
+from export.onnx_passes import tune_int8
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+OPSET = 20
+"""Operator set of the files: the newest that torch writes without conversion, and ONNX Runtime 1.23 runs."""
+
+
+_LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
+    """Writes the program to `path` as ONNX with its description in `metadata_props`.
+
+    Raises ImportError without onnx and onnxscript, ValueError where the graph cannot be written exactly.
+    """
+    require("onnx", "onnx", "onnxscript")
+    import onnx
+    import onnx_ir as ir
+    import torch.onnx
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[info.name for info in spec.inputs],
+        output_names=[info.name for info in spec.outputs],
+        verbose=False,
+    )
+    assert exported is not None
+    model: ir.Model = exported.model
+    if scheme == "w8a8":
+        tune_int8(model)
+    # The exporter writes the stack trace of every node into the file: size, and paths of the machine at hand.
+    ClearMetadataAndDocStringPass()(model)
+    model.producer_name = "pocketreel"
+    model.metadata_props.update({key: json.dumps(value) for key, value in spec.description.items()})
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
+    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=_notes(model, scheme))
+
+
+def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
+    if scheme != "w8a8":
+        return ()
+    layers = [node for node in model.graph if node.op_type in _LAYERS]
+    in_float = [node for node in layers if not all(_is_dequantized(value) for value in node.inputs[:2])]
+    notes = [
+        f"uint8 activations, int8 weights; {len(layers) - len(in_float)} of {len(layers)} layers in integers"
+    ]
+    if in_float:
+        notes.append("in float: " + ", ".join(f"{node.op_type} {node.name}" for node in in_float))
+    return tuple(notes)
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"
