@@ -7,13 +7,15 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
-from benchmarks.clips.cache import ClipSet, View
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Context
 from compress.console import bar
 from compress.losses import cross_entropy, soft_targets
@@ -116,15 +118,19 @@ def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a state dict from `.safetensors`, or from a torch file with `weights_only=True`.
 
-    Raises `ValueError` when names or shapes do not agree with the network.
+    Raises `ValueError` for a file of another kind, and when names or shapes do not agree with the network.
     """
-    if path.suffix == ".safetensors":
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
     try:
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (SafetensorError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): {error}"
+        ) from error
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
 
 
