@@ -1,0 +1,107 @@
+"""A LiteRT graph in memory, between the steps: tensors, operators and the questions passes ask about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What an int8 number stands for: `scale * (number - zero_point)`.
+
+    One scale for the whole tensor (`axis` is None) or one for each index along the physical `axis`.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """`values` as int8 numbers: round half to even, saturate at -128 and 127."""
+        shape = [1] * values.ndim
+        if self.axis is not None:
+            shape[self.axis] = len(self.scale)
+        scale = np.asarray(self.scale, np.float32).reshape(shape if self.axis is not None else ())
+        zero_point = np.asarray(self.zero_point).reshape(scale.shape)
+        return np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A value in memory order; `data` is set for constants. Compared by identity."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    data: np.ndarray | None = None
+    quantization: Quantization | None = None
+
+
+@dataclass(eq=False)
+class Op:
+    """One LiteRT builtin operator, such as `CONV_2D`; `options` are fields of its options table in the schema."""
+
+    kind: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Tensor:
+        """The only output."""
+        (output,) = self.outputs
+        return output
+
+
+@dataclass
+class Graph:
+    """Operators in order of execution, with the tensors the caller fills and reads."""
+
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+
+    def producers(self) -> dict[Tensor, Op]:
+        """The operator that computes each tensor."""
+        return {tensor: op for op in self.ops for tensor in op.outputs}
+
+    def consumers(self) -> dict[Tensor, list[Op]]:
+        """The operators that read each tensor, once per reading; graph outputs are read by nobody here."""
+        found: dict[Tensor, list[Op]] = {}
+        for op in self.ops:
+            for tensor in op.inputs:
+                found.setdefault(tensor, []).append(op)
+        return found
+
+    def replace(self, old: Tensor, new: Tensor) -> None:
+        """Lets every reader of `old`, the caller included, read `new`."""
+        for op in self.ops:
+            op.inputs = [new if tensor is old else tensor for tensor in op.inputs]
+        self.outputs = [new if tensor is old else tensor for tensor in self.outputs]
+
+    def counts(self) -> Counter[str]:
+        """How many operators of each kind there are."""
+        return Counter(op.kind for op in self.ops)
+
+    def remove_unread(self) -> None:
+        """Drops operators whose results nobody reads."""
+        read = set(self.outputs)
+        kept: list[Op] = []
+        for op in reversed(self.ops):
+            if any(tensor in read for tensor in op.outputs):
+                read.update(op.inputs)
+                kept.append(op)
+        self.ops = kept[::-1]
+
+
+def constant(
+    name: str, data: np.ndarray | Sequence[int], *, quantization: Quantization | None = None
+) -> Tensor:
+    """A constant tensor; whole numbers given as a sequence become int32, the type of LiteRT's shapes and axes."""
+    array = data if isinstance(data, np.ndarray) else np.asarray(data, np.int32)
+    return Tensor(name, array.shape, array.dtype.name, np.ascontiguousarray(array), quantization)

@@ -1,0 +1,195 @@
+"""Operators that work number by number, with broadcasting: arithmetic, activations, comparisons."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from export.tflite.emit import Emitter, Value, elements
+from export.tflite.graph import Tensor
+from export.tflite.layout import Order, identity
+
+Operand = Value | float
+_NEUTRAL = {"fusedActivationFunction": "NONE"}
+
+
+def binary(e: Emitter, kind: str, a: Operand, b: Operand, *, dtype: str | None = None) -> Value:
+    """`kind` over two operands, at least one of them a value; the larger computed one decides the memory order."""
+    values = [operand for operand in (a, b) if isinstance(operand, Value)]
+    rank = max(value.rank for value in values)
+    lifted = [_lift(e, operand, rank) for operand in (a, b)]
+    leader = max((v for v in lifted if isinstance(v, Value)), key=lambda v: (not v.is_constant, elements(v)))
+    order = leader.order
+    left, right = (_operand(e, operand, order, leader.tensor.dtype) for operand in lifted)
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    return Value(e.op(kind, [left, right], shape, dtype=dtype or leader.tensor.dtype), order)
+
+
+def _lift(e: Emitter, operand: Operand, rank: int) -> Operand:
+    if not isinstance(operand, Value):
+        return operand
+    return e.reshape(operand, (1,) * (rank - operand.rank) + operand.shape)
+
+
+def _operand(e: Emitter, operand: Operand, order: Order, dtype: str) -> Tensor:
+    if isinstance(operand, Value):
+        return e.place(operand, order)
+    return e.constant(np.asarray([operand], dtype))
+
+
+def _scaled(e: Emitter, operand: Operand, alpha: float) -> Operand:
+    if alpha == 1:
+        return operand
+    return mul(e, operand, alpha) if isinstance(operand, Value) else operand * alpha
+
+
+def add(e: Emitter, a: Operand, b: Operand, *, alpha: float = 1) -> Value:
+    """`a + alpha * b`."""
+    return binary(e, "ADD", a, _scaled(e, b, alpha))
+
+
+def sub(e: Emitter, a: Operand, b: Operand, *, alpha: float = 1) -> Value:
+    """`a - alpha * b`."""
+    return binary(e, "SUB", a, _scaled(e, b, alpha))
+
+
+def rsub(e: Emitter, a: Operand, b: Operand, alpha: float = 1) -> Value:
+    """`b - alpha * a`."""
+    return binary(e, "SUB", b, _scaled(e, a, alpha))
+
+
+def mul(e: Emitter, a: Operand, b: Operand) -> Value:
+    """`a * b`."""
+    return binary(e, "MUL", a, b)
+
+
+def div(e: Emitter, a: Operand, b: Operand) -> Value:
+    """`a / b`; a known divisor becomes a factor, which has an int8 form."""
+    if not isinstance(b, Value):
+        return mul(e, a, 1.0 / b)
+    if b.is_constant and b.tensor.quantization is None:
+        data = e.place(b, identity(b.rank)).data
+        assert data is not None
+        return mul(e, a, Value(e.constant((1.0 / data).astype(np.float32)), identity(b.rank)))
+    return binary(e, "DIV", a, b)
+
+
+def maximum(e: Emitter, a: Operand, b: Operand) -> Value:
+    """The larger of each pair."""
+    return binary(e, "MAXIMUM", a, b)
+
+
+def minimum(e: Emitter, a: Operand, b: Operand) -> Value:
+    """The smaller of each pair."""
+    return binary(e, "MINIMUM", a, b)
+
+
+def not_equal(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where two operands differ."""
+    return binary(e, "NOT_EQUAL", a, b, dtype="bool")
+
+
+def equal(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where two operands are the same."""
+    return binary(e, "EQUAL", a, b, dtype="bool")
+
+
+def power(e: Emitter, a: Value, exponent: float) -> Value:
+    """`a ** exponent` for a known exponent; a square is a product, which has an int8 form."""
+    if exponent == 2:
+        return mul(e, a, a)
+    return binary(e, "POW", a, exponent)
+
+
+def unary(e: Emitter, kind: str, x: Value, **options: float | bool) -> Value:
+    """`kind` of every number."""
+    tensor = e.place(x, x.order)
+    return Value(e.op(kind, [tensor], tensor.shape, options=dict(options), dtype=tensor.dtype), x.order)
+
+
+def relu(e: Emitter, x: Value) -> Value:
+    """`max(x, 0)`."""
+    return unary(e, "RELU", x)
+
+
+def clamp(e: Emitter, x: Value, low: float | None = None, high: float | None = None) -> Value:
+    """`x` between `low` and `high`: one of LiteRT's named clamps where there is one, else MAXIMUM and MINIMUM."""
+    named: dict[tuple[float | None, float | None], str] = {
+        (0.0, None): "RELU",
+        (0.0, 6.0): "RELU6",
+        (-1.0, 1.0): "RELU_N1_TO_1",
+    }
+    if (low, high) in named:
+        return unary(e, named[low, high], x)
+    if low is not None:
+        x = relu(e, x) if low == 0 else maximum(e, x, low)
+    return x if high is None else minimum(e, x, high)
+
+
+def hardtanh(e: Emitter, x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
+    """`clamp` under its other name."""
+    return clamp(e, x, min_val, max_val)
+
+
+def relu6(e: Emitter, x: Value) -> Value:
+    """`x` between 0 and 6."""
+    return unary(e, "RELU6", x)
+
+
+def hardswish(e: Emitter, x: Value) -> Value:
+    """`x * relu6(x + 3) / 6` (MobileNetV3, arXiv:1905.02244, section 5.2)."""
+    return unary(e, "HARD_SWISH", x)
+
+
+def hardsigmoid(e: Emitter, x: Value) -> Value:
+    """`relu6(x + 3) / 6`."""
+    return mul(e, relu6(e, add(e, x, 3.0)), 1.0 / 6.0)
+
+
+def sigmoid(e: Emitter, x: Value) -> Value:
+    """`1 / (1 + exp(-x))`."""
+    return unary(e, "LOGISTIC", x)
+
+
+def silu(e: Emitter, x: Value) -> Value:
+    """`x * sigmoid(x)`."""
+    return mul(e, x, sigmoid(e, x))
+
+
+def tanh(e: Emitter, x: Value) -> Value:
+    """Hyperbolic tangent."""
+    return unary(e, "TANH", x)
+
+
+def gelu(e: Emitter, x: Value, *, approximate: str = "none") -> Value:
+    """`x * P(X <= x)` for a normal X (arXiv:1606.08415), exact or with its tanh approximation."""
+    return unary(e, "GELU", x, approximate=approximate == "tanh")
+
+
+def leaky_relu(e: Emitter, x: Value, negative_slope: float = 0.01) -> Value:
+    """`x` where positive, else `negative_slope * x`."""
+    return unary(e, "LEAKY_RELU", x, alpha=negative_slope)
+
+
+def exp(e: Emitter, x: Value) -> Value:
+    """`e ** x`."""
+    return unary(e, "EXP", x)
+
+
+def sqrt(e: Emitter, x: Value) -> Value:
+    """Square root."""
+    return unary(e, "SQRT", x)
+
+
+def rsqrt(e: Emitter, x: Value) -> Value:
+    """`1 / sqrt(x)`."""
+    return unary(e, "RSQRT", x)
+
+
+def neg(e: Emitter, x: Value) -> Value:
+    """`-x`."""
+    return unary(e, "NEG", x)
+
+
+def absolute(e: Emitter, x: Value) -> Value:
+    """`|x|`."""
+    return unary(e, "ABS", x)

@@ -1,0 +1,209 @@
+"""Operators that sum over an axis: linear layers, matrix products, means, softmax, normalisations, look-ups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from export.tflite import pointwise
+from export.tflite.emit import Emitter, Value
+from export.tflite.graph import Tensor
+from export.tflite.layout import Order, identity
+
+
+def _last_in_memory(value: Value, dim: int) -> Order:
+    """The order of `value` with torch's axis `dim` moved to the end, the others as they lie."""
+    last = dim % value.rank
+    return (*(axis for axis in value.order if axis != last), last)
+
+
+def linear(e: Emitter, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """`x @ weight.T + bias` over the last axis: FULLY_CONNECTED; products of two computed values go to `matmul`."""
+    if not weight.is_constant:
+        product = matmul(e, x, Value(weight.tensor, (weight.order[0] ^ 1, weight.order[1] ^ 1)))
+        return product if bias is None else pointwise.add(e, product, bias)
+    order = _last_in_memory(x, -1)
+    rows = e.place(x, order)
+    features = weight.shape[0]
+    offsets = e.place(bias, (0,)) if bias else e.constant(np.zeros(features, np.float32))
+    inputs = [rows, e.place(weight, (0, 1)), offsets]
+    shape = (*rows.shape[:-1], features)
+    return Value(e.op("FULLY_CONNECTED", inputs, shape, options={"keepNumDims": len(shape) > 2}), order)
+
+
+def addmm(e: Emitter, bias: Value, x: Value, weight: Value) -> Value:
+    """`x @ weight + bias`, the decomposed name of `linear`."""
+    return linear(e, x, Value(weight.tensor, (weight.order[0] ^ 1, weight.order[1] ^ 1)), bias)
+
+
+def matmul(e: Emitter, a: Value, b: Value) -> Value:
+    """The matrix product of the last two axes, the others broadcast.
+
+    Raises NotImplementedError for vectors.
+    """
+    if a.rank < 2 or b.rank < 2:
+        raise NotImplementedError("matmul with a vector: give it an axis of length 1 by unsqueeze")
+    if b.is_constant and b.rank == 2:
+        return linear(e, a, Value(b.tensor, (b.order[0] ^ 1, b.order[1] ^ 1)))
+    (left, flip_left), (right, flip_right) = _matrix(e, a), _matrix(e, b)
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+    options = {"adjX": flip_left, "adjY": flip_right}
+    return Value(e.op("BATCH_MATMUL", [left, right], shape, options=options), identity(len(shape)))
+
+
+def _matrix(e: Emitter, value: Value) -> tuple[Tensor, bool]:
+    """The tensor of a matrix operand, and whether it lies transposed in memory, which the product can undo."""
+    straight = identity(value.rank)
+    turned = (*straight[:-2], straight[-1], straight[-2])
+    if value.order == turned:
+        return e.place(value, turned), True
+    return e.place(value, straight), False
+
+
+def attention(
+    e: Emitter,
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """`softmax(query @ key.T * scale + mask) @ value` (arXiv:1706.03762, section 3.2.1).
+
+    Raises NotImplementedError for causal or boolean masks and grouped queries.
+    """
+    if is_causal or enable_gqa or (attn_mask is not None and attn_mask.tensor.dtype == "bool"):
+        raise NotImplementedError(
+            "attention with is_causal, enable_gqa or a boolean mask: give an additive float mask"
+        )
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    swapped = list(range(key.rank))
+    swapped[-2:] = swapped[:-3:-1]
+    turned = Value(key.tensor, tuple(swapped.index(axis) for axis in key.order))
+    scores = matmul(e, pointwise.mul(e, query, factor), turned)
+    if attn_mask is not None:
+        scores = pointwise.add(e, scores, attn_mask)
+    return matmul(e, softmax(e, scores, -1), value)
+
+
+def softmax(e: Emitter, x: Value, dim: int, dtype: object = None) -> Value:
+    """`exp(x) / sum(exp(x))` over `dim`."""
+    order = _last_in_memory(x, dim)
+    rows = e.place(x, order)
+    return Value(e.op("SOFTMAX", [rows], rows.shape, options={"beta": 1.0}), order)
+
+
+def log_softmax(e: Emitter, x: Value, dim: int, dtype: object = None) -> Value:
+    """The logarithm of `softmax`."""
+    order = _last_in_memory(x, dim)
+    rows = e.place(x, order)
+    return Value(e.op("LOG_SOFTMAX", [rows], rows.shape), order)
+
+
+def reduce(
+    e: Emitter, kind: str, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False
+) -> Value:
+    """`kind` over the torch axes `dims`, or over all."""
+    given = [dims] if isinstance(dims, int) else list(dims or range(x.rank))
+    axes = sorted(x.axis(dim) for dim in given)
+    tensor = e.place(x, x.order)
+    kept = [axis for axis in range(x.rank) if axis not in axes]
+    order: Order
+    if keepdim:
+        shape, order = [1 if axis in axes else size for axis, size in enumerate(tensor.shape)], x.order
+    else:
+        left = sorted(x.order[axis] for axis in kept)
+        shape, order = (
+            [tensor.shape[axis] for axis in kept],
+            tuple(left.index(x.order[axis]) for axis in kept),
+        )
+    return Value(
+        e.op(kind, [tensor, e.constant(axes)], shape, options={"keepDims": keepdim}, dtype=tensor.dtype),
+        order,
+    )
+
+
+def mean(
+    e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False, dtype: object = None
+) -> Value:
+    """The mean over `dims`."""
+    return reduce(e, "MEAN", x, dims, keepdim)
+
+
+def total(
+    e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False, dtype: object = None
+) -> Value:
+    """The sum over `dims`."""
+    return reduce(e, "SUM", x, dims, keepdim)
+
+
+def largest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
+    """The largest number over `dims`."""
+    return reduce(e, "REDUCE_MAX", x, dims, keepdim)
+
+
+def layer_norm(
+    e: Emitter,
+    x: Value,
+    normalized_shape: Sequence[int],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Value:
+    """`(x - mean) / sqrt(variance + eps) * weight + bias` over the last axes (arXiv:1607.06450)."""
+    dims = [x.rank - 1 - axis for axis in range(len(normalized_shape))]
+    centre = reduce(e, "MEAN", x, dims, True)
+    spread = reduce(e, "MEAN", pointwise.binary(e, "SQUARED_DIFFERENCE", x, centre), dims, True)
+    y = pointwise.mul(e, pointwise.sub(e, x, centre), pointwise.rsqrt(e, pointwise.add(e, spread, eps)))
+    if weight is not None:
+        y = pointwise.mul(e, y, weight)
+    return y if bias is None else pointwise.add(e, y, bias)
+
+
+def batch_norm(
+    e: Emitter,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    running_mean: Value,
+    running_var: Value,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Value:
+    """A BatchNorm that no convolution could absorb, in evaluation: one MUL and one ADD per channel."""
+    numbers = [None if v is None else v.tensor.data for v in (weight, bias, running_mean, running_var)]
+    centre, variance = numbers[2], numbers[3]
+    if training or centre is None or variance is None:
+        raise NotImplementedError("batch_norm in training mode: call .eval() before the capture")
+    factor = (1.0 if numbers[0] is None else numbers[0]) / np.sqrt(variance + eps)
+    offset = (0.0 if numbers[1] is None else numbers[1]) - centre * factor
+    shape = (1, -1, *(1,) * (x.rank - 2))
+    scale, shift = (
+        Value(e.constant(part.reshape(shape).astype(np.float32)), identity(x.rank))
+        for part in (factor, offset)
+    )
+    return pointwise.add(e, pointwise.mul(e, x, scale), shift)
+
+
+def embedding(
+    e: Emitter,
+    weight: Value,
+    indices: Value,
+    padding_idx: int = -1,
+    scale_grad: bool = False,
+    sparse: bool = False,
+) -> Value:
+    """Rows of `weight` by number: GATHER."""
+    rows = e.place(weight, (0, 1))
+    numbers = e.place(indices, identity(indices.rank))
+    shape = (*numbers.shape, weight.shape[1])
+    return Value(e.op("GATHER", [rows, numbers], shape, options={"axis": 0}), identity(len(shape)))

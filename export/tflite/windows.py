@@ -1,0 +1,228 @@
+"""Operators that slide a window over a picture: convolutions and poolings, always `N H W C` in memory.
+
+LiteRT knows two paddings. VALID is none. SAME puts half of what the last window lacks in front, which is
+torch's symmetric padding only when that half happens to be the same number: not for stride 2 on even sizes,
+where torch begins one pixel outside and LiteRT does not. There the padding is written out as a PAD operator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.tflite.emit import Emitter, Value
+from export.tflite.graph import Tensor
+from export.tflite.layout import channels_last
+
+_PICTURE = channels_last(4)
+Pair = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Kernel, stride, padding and dilation along one axis of length `size`."""
+
+    size: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Entries from the first to the last tap."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def count(self) -> int:
+        """How many windows torch takes."""
+        return (self.size + 2 * self.padding - self.reach) // self.stride + 1
+
+    @property
+    def is_same(self) -> bool:
+        """Whether LiteRT's SAME begins where torch begins and takes as many windows."""
+        count = math.ceil(self.size / self.stride)
+        lacking = max((count - 1) * self.stride + self.reach - self.size, 0)
+        return count == self.count and lacking // 2 == self.padding
+
+    @property
+    def written_out(self) -> tuple[int, int]:
+        """Padding (before, after) with which VALID reads what torch reads."""
+        return self.padding, max((self.count - 1) * self.stride + self.reach - self.size - self.padding, 0)
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    return (value[0], value[-1])
+
+
+def _windows(
+    x: Value, *, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair = 1
+) -> tuple[_Window, _Window]:
+    steps, taps, spread = _pair(stride), _pair(kernel), _pair(dilation)
+    if padding == "same":
+        padding = [(k - 1) * d // 2 for k, d in zip(taps, spread, strict=True)]
+    pads = (0, 0) if isinstance(padding, str) else _pair(padding)
+    rows, columns = (
+        _Window(x.shape[axis + 2], taps[axis], steps[axis], pads[axis], spread[axis]) for axis in (0, 1)
+    )
+    return rows, columns
+
+
+def _padded(
+    e: Emitter, picture: Tensor, windows: tuple[_Window, _Window], *, fill: float = 0.0
+) -> tuple[Tensor, str]:
+    """The picture with the padding LiteRT cannot express written out, and the name of the padding that is left."""
+    if all(window.is_same for window in windows):
+        return picture, "SAME"
+    rows, columns = windows
+    return e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)], fill=fill), "VALID"
+
+
+def conv2d(
+    e: Emitter,
+    x: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Pair = 1,
+    padding: Pair | str = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Value:
+    """`aten.conv2d`: DEPTHWISE_CONV_2D when every channel is a group of its own, else CONV_2D (grouped or not)."""
+    out_channels, group_channels, *kernel = weight.shape
+    rows, columns = windows = _windows(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    options: dict[str, int | str] = {
+        "strideH": rows.stride,
+        "strideW": columns.stride,
+        "dilationHFactor": rows.dilation,
+        "dilationWFactor": columns.dilation,
+    }
+    depthwise = group_channels == 1 and groups == x.shape[1] and groups > 1
+    if depthwise:
+        kind, order = "DEPTHWISE_CONV_2D", (1, 2, 3, 0)
+        options["depthMultiplier"] = out_channels // groups
+    else:
+        kind, order = "CONV_2D", (0, 2, 3, 1)
+    picture, options["padding"] = _padded(e, e.place(x, _PICTURE), windows)
+    offsets = e.place(bias, (0,)) if bias else e.constant(np.zeros(out_channels, np.float32))
+    shape = (x.shape[0], rows.count, columns.count, out_channels)
+    return Value(e.op(kind, [picture, e.place(weight, order), offsets], shape, options=options), _PICTURE)
+
+
+def convolution(
+    e: Emitter,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    transposed: bool,
+    output_padding: Pair,
+    groups: int,
+) -> Value:
+    """`aten.convolution`, the decomposed name of `conv2d`.
+
+    Raises NotImplementedError for transposed convolutions.
+    """
+    if transposed:
+        raise NotImplementedError("transposed convolutions are not translated; upsample, then convolve")
+    return conv2d(e, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Window], padding: str) -> Value:
+    rows, columns = windows
+    options = {
+        "padding": padding,
+        "strideH": rows.stride,
+        "strideW": columns.stride,
+        "filterHeight": rows.kernel,
+        "filterWidth": columns.kernel,
+    }
+    shape = (picture.shape[0], rows.count, columns.count, picture.shape[3])
+    return Value(e.op(kind, [picture], shape, options=options), _PICTURE)
+
+
+def _whole_windows(windows: tuple[_Window, _Window], *, ceil_mode: bool, dilation: Pair) -> None:
+    ragged = any((w.size + 2 * w.padding - w.reach) % w.stride for w in windows)
+    if ceil_mode and ragged:
+        raise NotImplementedError(
+            "pooling with ceil_mode=True and a ragged last window: pad the input instead"
+        )
+    if _pair(dilation) != (1, 1):
+        raise NotImplementedError("pooling with dilation is not a LiteRT operator: slice the input instead")
+
+
+def max_pool2d(
+    e: Emitter,
+    x: Value,
+    kernel_size: Pair,
+    stride: Pair = (),
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+) -> Value:
+    """`aten.max_pool2d`; padding counts as minus infinity."""
+    windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding)
+    _whole_windows(windows, ceil_mode=ceil_mode, dilation=dilation)
+    picture, name = _padded(e, e.place(x, _PICTURE), windows, fill=-math.inf)
+    return _pool(e, "MAX_POOL_2D", picture, windows, name)
+
+
+def avg_pool2d(
+    e: Emitter,
+    x: Value,
+    kernel_size: Pair,
+    stride: Pair = (),
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Value:
+    """`aten.avg_pool2d`. LiteRT's SAME leaves the padding out of the count; with it in, zeros are written out."""
+    rows, columns = windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding)
+    _whole_windows(windows, ceil_mode=ceil_mode, dilation=1)
+    if divisor_override is not None:
+        raise NotImplementedError("avg_pool2d with divisor_override: multiply the result instead")
+    picture = e.place(x, _PICTURE)
+    if rows.padding == columns.padding == 0:
+        return _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
+    if all(window.is_same for window in windows) and not count_include_pad:
+        return _pool(e, "AVERAGE_POOL_2D", picture, windows, "SAME")
+    picture = e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
+    pooled = _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
+    if count_include_pad:
+        return pooled
+    correction = np.multiply.outer(_share_inside(rows), _share_inside(columns))
+    inside = e.constant((1.0 / correction)[None, :, :, None].astype(np.float32))
+    return Value(e.op("MUL", [pooled.tensor, inside], pooled.tensor.shape), _PICTURE)
+
+
+def _share_inside(window: _Window) -> np.ndarray:
+    """For each window, the share of its taps that is not padding."""
+    starts = np.arange(window.count) * window.stride - window.padding
+    inside = np.minimum(starts + window.kernel, window.size) - np.maximum(starts, 0)
+    return inside / window.kernel
+
+
+def adaptive_avg_pool2d(e: Emitter, x: Value, output_size: Pair) -> Value:
+    """`aten.adaptive_avg_pool2d`: one MEAN for size 1, else equal windows.
+
+    Raises NotImplementedError when the windows would differ in size.
+    """
+    sizes = _pair(output_size)
+    if sizes == (1, 1):
+        axes = e.constant([1, 2])
+        shape = (x.shape[0], 1, 1, x.shape[1])
+        return Value(e.op("MEAN", [e.place(x, _PICTURE), axes], shape, options={"keepDims": True}), _PICTURE)
+    if x.shape[2] % sizes[0] or x.shape[3] % sizes[1]:
+        raise NotImplementedError(
+            f"adaptive_avg_pool2d from {x.shape[2:]} to {sizes} has windows of different sizes: "
+            "choose an output size that divides the input size"
+        )
+    return avg_pool2d(e, x, (x.shape[2] // sizes[0], x.shape[3] // sizes[1]))

@@ -1,0 +1,49 @@
+"""Writes `.tflite` files for LiteRT: float or int8, channels last, no transposes that the arithmetic does not need.
+
+The flatbuffer is written directly from the ATen graph, operator by operator (see `export.tflite`), so that the
+scales and zero points in the file are exactly those of the torch reference.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch.export import ExportedProgram
+
+from export import require
+from export.manifest import FileSpec, WrittenFile
+
+METADATA = "pocketreel"
+"""Name of the metadata entry that holds the file's description as JSON."""
+
+
+def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
+    """Writes the program to `path`, with its description as metadata and a signature `serving_default`.
+
+    The notes of an int8 file name what computes in float, as it does in the reference. Raises ImportError
+    without ai-edge-litert, ValueError when `spec` does not fit the program, NotImplementedError for operators
+    that have no LiteRT form, with their place in the user's source.
+    """
+    require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers")
+    from export.tflite.flatbuffer import serialize
+    from export.tflite.integers import use_integers
+    from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes
+    from export.tflite.translate import translate
+
+    graph = translate(program, spec=spec)
+    fuse_clamps(graph)
+    merge_reshapes(graph)
+    absorb_transpose(graph)
+    use_integers(graph)
+    fuse_clamps(graph)
+    merge_reshapes(graph)
+    description = {
+        **spec.description,
+        "inputs": [info.to_dict() for info in spec.inputs],
+        "outputs": [info.to_dict() for info in spec.outputs],
+        "classes": spec.classes,
+    }
+    metadata = {METADATA: json.dumps(description, ensure_ascii=False).encode()}
+    path.write_bytes(serialize(graph, metadata=metadata))
+    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs)
