@@ -1,48 +1,140 @@
-"""Decoded clips as batches of tensors, stored once on disk (signatures; the body follows)."""
+"""Clips as batches of tensors, decoded once and kept on disk."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clips.rows import ClipRow
-from models.spec import ClipSpec
+from benchmarks.clips.frames import FrameRule
+from benchmarks.clips.rows import ClipRow, listed
+from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.store import Decoded, decoded
+from benchmarks.clips.text import tokens
+from benchmarks.clips.views import Draw, View, draw, moved
+from models.spec import ClipSpec, Modality
+
+__all__ = ["ClipSet", "UnreadableClips", "View", "open_clips"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """One deterministic augmentation of every clip: view `number` of the family that `seed` names."""
+class UnreadableClips(ValueError):
+    """Clips that cannot be read: all of them, as (path, reason)."""
 
-    number: int
-    seed: int
+    def __init__(self, found: Sequence[tuple[Path, str]], *, clips: int) -> None:
+        self.found = list(found)
+        lines = [
+            f"{path}: {reason}" + (f" ({count} clips)" if count > 1 else "")
+            for (path, reason), count in Counter(self.found).items()
+        ]
+        super().__init__(
+            f"{len(self.found)} of {clips} clips cannot be read\n{listed(lines)}\n"
+            "repair these files, take their rows out, or leave them out with `unreadable: skip`"
+        )
 
 
 class ClipSet:
-    """Clips of one split, decoded; `batch` gives inputs of a network, `labels` its targets."""
+    """Decoded clips: `batch` gives a network's inputs, `labels` (int64, `N` x label columns) its targets.
 
-    spec: ClipSpec
-    rows: list[ClipRow]
-    labels: torch.LongTensor
-    skipped: list[tuple[Path, str]]
-    notes: list[tuple[Path, str]]
-    digest: str
+    `rows` are the clips in the order of their indices; `skipped` has those that were left out, and `notes` what is
+    odd about files that were read, both as (path, text).
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: ClipSpec,
+        rows: Sequence[ClipRow],
+        labels: Tensor,
+        values: dict[Modality, Decoded | np.ndarray],
+        places: np.ndarray,
+        skipped: Sequence[tuple[Path, str]] = (),
+        notes: Sequence[tuple[Path, str]] = (),
+    ) -> None:
+        self.spec = spec
+        self.rows = list(rows)
+        self.labels = labels
+        self.skipped = list(skipped)
+        self.notes = list(notes)
+        self._values = values
+        self._places = places
+        """Where the values of each clip stand in the stored arrays."""
 
     def __len__(self) -> int:
         """Number of clips."""
-        raise NotImplementedError
+        return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that can change the batches or the labels: files, cuts, captions, classes, spec."""
+        facts: list[object] = [self.spec.to_dict(), self.labels.tolist(), self._places.tolist()]
+        for name in self.spec.inputs:
+            values = self._values[name]
+            facts.append(values.key if isinstance(values, Decoded) else values.tolist())
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def batch(self, indices: Sequence[int] | Tensor, *, view: View | None = None) -> tuple[Tensor, ...]:
-        """Inputs of the clips at `indices`, in `spec.inputs` order; `view=None` is the centre cut a device gets."""
-        raise NotImplementedError
+        """Inputs of the clips at `indices`, in `spec.inputs` order.
 
-    def only(self, inputs: tuple[str, ...]) -> ClipSet:
-        """The same clips with fewer modalities."""
-        raise NotImplementedError
+        float32 `N 3 T H W` in 0..1, float32 `N 1 M B` normalised, int64 `N L`.
+        `view=None` is the middle cut without any change, which is what a device gets.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        drawn = draw(view, chosen) if view else None
+        places = self._places[chosen]
+        inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
+        return tuple(inputs[name](places, drawn) for name in self.spec.inputs)
+
+    def only(self, inputs: tuple[Modality, ...]) -> ClipSet:
+        """The same clips with fewer modalities. Raises ValueError for one that there is not."""
+        return ClipSet(
+            spec=self.spec.only(inputs),
+            rows=self.rows,
+            labels=self.labels,
+            values={name: self._values[name] for name in inputs},
+            places=self._places,
+            skipped=self.skipped,
+            notes=self.notes,
+        )
+
+    def _clip(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
+        video, stored = self.spec.video, self._values["clip"]
+        assert video is not None and isinstance(stored, Decoded)
+        room = video.resize - video.size
+        if drawn is None:
+            tops = lefts = np.full(len(places), room // 2)
+        else:
+            tops, lefts = (np.minimum(at * (room + 1), room).astype(int) for at in (drawn.top, drawn.left))
+        pixels = np.empty((len(places), video.frames, video.size, video.size, 3), np.uint8)
+        for cut, place, top, left in zip(pixels, places, tops, lefts, strict=True):
+            cut[:] = stored.values[place, :, top : top + video.size, left : left + video.size]
+        clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)
+        if drawn is not None:
+            contrast, brightness = (
+                torch.from_numpy(each).float().view(-1, 1, 1, 1, 1)
+                for each in (drawn.contrast, drawn.brightness)
+            )
+            clip.sub_(0.5).mul_(contrast).add_(0.5 + brightness).clamp_(0, 1)
+        return clip
+
+    def _audio(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
+        audio, stored = self.spec.audio, self._values["audio"]
+        assert audio is not None and isinstance(stored, Decoded)
+        sound = stored.values[places]
+        if drawn is not None:
+            sound = moved(sound, drawn)
+        return torch.from_numpy(np.array(sound)).sub_(audio.mean).div_(audio.std).unsqueeze(1)
+
+    def _text(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
+        stored = self._values["text"]
+        assert isinstance(stored, np.ndarray)
+        return torch.from_numpy(stored[places])
 
 
 def open_clips(
@@ -55,5 +147,69 @@ def open_clips(
     missing_audio: Literal["refuse", "silence"] = "refuse",
     progress: Callable[[int, int], None] | None = None,
 ) -> ClipSet:
-    """The clips of `rows`, decoded by `spec` or taken from `cache`."""
-    raise NotImplementedError
+    """The clips of `rows` as `spec` wants them, decoded in `workers` processes or found in the folder `cache`.
+
+    `workers=0` decodes in this process; the values do not depend on it. `progress` is called with what is done and
+    what there is to do.
+
+    Raises `UnreadableClips` listing every clip that cannot be read (with `skip`: only when none can), and
+    ValueError for rows whose class is not one of the spec's, or when captions are wanted and there are none.
+    """
+    if not rows:
+        raise ValueError("there are no clips to open")
+    labels = _labels(rows, spec)
+    steps = (spec.video is not None) + (spec.audio is not None)
+    finished = 0
+
+    def report(done: int, total: int) -> None:
+        if progress:
+            progress(finished * total + done, steps * total)
+
+    values: dict[Modality, Decoded | np.ndarray] = {}
+    if spec.video:
+        rule = FrameRule.of(spec.video)
+        values["clip"] = decoded(rows, rule, cache=cache, workers=workers, report=report)
+        finished += 1
+    if spec.audio:
+        sound = SoundRule.of(spec.audio, missing=missing_audio)
+        values["audio"] = decoded(rows, sound, cache=cache, workers=workers, report=report)
+    stored = [each for each in values.values() if isinstance(each, Decoded)]
+    refused = {number: reason for each in reversed(stored) for number, reason in each.refused.items()}
+    skipped = [(rows[number].path, refused[number]) for number in sorted(refused)]
+    if skipped and (unreadable == "refuse" or len(skipped) == len(rows)):
+        raise UnreadableClips(skipped, clips=len(rows))
+    if spec.text:
+        captions = [row.text for row in rows]
+        if not any(captions):
+            raise ValueError("the network takes captions (input `text`), but no clip has one")
+        values["text"] = tokens(captions, spec.text)
+    places = np.array([number for number in range(len(rows)) if number not in refused])
+    return ClipSet(
+        spec=spec,
+        rows=[rows[place] for place in places],
+        labels=labels[places],
+        values=values,
+        places=places,
+        skipped=skipped,
+        notes=list(dict.fromkeys(note for each in stored for note in each.notes)),
+    )
+
+
+def _labels(rows: Sequence[ClipRow], spec: ClipSpec) -> Tensor:
+    """Class numbers, int64 `N` x label columns."""
+    columns = []
+    for label in spec.labels:
+        numbers = {name: number for number, name in enumerate(label.classes)}
+        given = Counter(row.labels.get(label.name, "") for row in rows)
+        faults = [
+            f"{name!r} ({count} clips)" if name else f"none ({count} clips)"
+            for name, count in sorted(given.items())
+            if name not in numbers
+        ]
+        if faults:
+            raise ValueError(
+                f"label {label.name!r}: {len(faults)} classes that the network does not know\n{listed(faults)}\n"
+                f"it knows {', '.join(label.classes)}; leave other rows out"
+            )
+        columns.append([numbers[row.labels[label.name]] for row in rows])
+    return torch.tensor(columns, dtype=torch.int64).T.contiguous()

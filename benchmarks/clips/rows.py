@@ -54,7 +54,9 @@ def read_manifest(
     needed = ["path", "split", *labels, *(where or {}), *(exclude or {})]
     if text_column not in (None, "text"):
         needed.append(text_column)
-    _refuse(path, [_unknown("column", name, columns) for name in dict.fromkeys(needed) if name not in columns])
+    _refuse(
+        path, [_unknown("column", name, columns) for name in dict.fromkeys(needed) if name not in columns]
+    )
     _refuse(path, _unused_values(lines, where) + _unused_values(lines, exclude))
     kept = [
         (number, cells)
@@ -70,7 +72,9 @@ def read_manifest(
     first_line: dict[tuple[Path, float | None, float | None], int] = {}
     for number, cells in kept:
         found: list[str] = []
-        row = _parse(cells, labels=labels, folder=path.parent, text_column=text_column, pad_s=pad_s, fault=found.append)
+        row = _parse(
+            cells, labels=labels, folder=path.parent, text_column=text_column, pad_s=pad_s, fault=found.append
+        )
         earlier = first_line.setdefault((row.path, row.start_s, row.end_s), number)
         if earlier != number:
             found.append(f"repeats line {earlier} (same path, start_s and end_s): keep one of them")
@@ -81,7 +85,7 @@ def read_manifest(
 
 
 def read_folder(root: Path) -> list[ClipRow]:
-    """The clips of `root/<split>/<class>/<file>`, with the label column `class`; names with a leading dot are ignored.
+    """The clips of `root/<split>/<class>/<file>`, with the label column `class`; dot files are ignored.
 
     Raises FileNotFoundError without the folder, and ValueError listing every fault: unknown splits, files that
     lie outside a class folder, folders inside one, no clips at all.
@@ -104,7 +108,9 @@ def read_folder(root: Path) -> list[ClipRow]:
                     faults.append(f"{clip.relative_to(root)} is a folder: clips lie directly in split/class/")
                 rows.append(ClipRow(path=clip.absolute(), split=split.name, labels={"class": group.name}))
     if not rows and not faults:
-        faults.append("holds no clips; they belong into split/class/clip.mp4, split one of " + ", ".join(SPLITS))
+        faults.append(
+            "holds no clips; they belong into split/class/clip.mp4, split one of " + ", ".join(SPLITS)
+        )
     _refuse(root, faults)
     return rows
 
@@ -191,12 +197,16 @@ def _seconds(cells: Mapping[str, str], column: str, fault: Callable[[str], None]
     return value
 
 
-def _unused_values(lines: Sequence[tuple[int, dict[str, str]]], filters: Mapping[str, Sequence[str]] | None) -> list[str]:
+def _unused_values(
+    lines: Sequence[tuple[int, dict[str, str]]], filters: Mapping[str, Sequence[str]] | None
+) -> list[str]:
     """Faults for filter values that no row has: almost always a misspelling."""
     faults = []
     for column, values in (filters or {}).items():
         present = sorted({cells[column] for _, cells in lines})
-        faults += [_unknown(f"value in column {column}", value, present) for value in values if value not in present]
+        faults += [
+            _unknown(f"value in column {column}", value, present) for value in values if value not in present
+        ]
     return faults
 
 
