@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-SIGNS = {aten.add.Tensor: 1, aten.sub.Tensor: -1}
-
 
 def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
     """The same operator on whichever form is at hand."""
@@ -32,18 +30,22 @@ def arithmetic(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volum
     """Add, sub, mul, div: with a constant per channel one multiply-add, `binary` otherwise."""
     x, other, alpha = args["self"], args["other"], args.get("alpha", 1)
     if isinstance(x, Volume) and _is_per_channel(other, x):
-        constant = torch.as_tensor(other).detach().double().reshape(-1)
-        if node.target in SIGNS:
-            return per_channel(lowering, node, x, torch.ones(1), SIGNS[node.target] * alpha * constant)
-        return per_channel(lowering, node, x, constant if node.target is aten.mul.Tensor else 1 / constant)
-    if isinstance(other, Volume) and _is_per_channel(x, other) and node.target is not aten.div.Tensor:
-        constant = torch.as_tensor(x).detach().double().reshape(-1)
-        if node.target in SIGNS:
-            return per_channel(
-                lowering, node, other, torch.full((1,), float(SIGNS[node.target] * alpha)), constant
-            )
-        return per_channel(lowering, node, other, constant)
-    return binary(lowering, node, args)
+        volume, constant = x, other
+    elif isinstance(other, Volume) and _is_per_channel(x, other) and node.target is not aten.div.Tensor:
+        volume, constant = other, x
+    else:
+        return binary(lowering, node, args)
+    trainable = isinstance(constant, nn.Parameter)
+    value, one = torch.as_tensor(constant).detach().double().reshape(-1), torch.ones(1).double()
+    if node.target is aten.mul.Tensor:
+        scale, shift = value, None
+    elif node.target is aten.div.Tensor:
+        scale, shift = 1 / value, None
+    else:  # x + alpha * other, or x - alpha * other (rsub: other - alpha * x)
+        sign = alpha if node.target is aten.add.Tensor else -alpha
+        first_is_volume = (volume is x) != (node.target is aten.rsub.Scalar)
+        scale, shift = (one, sign * value) if first_is_volume else (sign * one, value)
+    return per_channel(lowering, node, volume, scale, shift, trainable=trainable)
 
 
 def per_channel(
@@ -81,7 +83,8 @@ def binary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
     """Two operands that broadcast: in frames where both have as many frames, otherwise in the plane."""
     operands = [_operand(lowering, node, args[key], key) for key in ("self", "other")]
     volumes = [operand for operand in operands if isinstance(operand, Volume)]
-    form = _shared_form(volumes, lowering.wanted(node))
+    constant = any(isinstance(args[key], Tensor) for key in ("self", "other"))
+    form = _shared_form(volumes, lowering.wanted(node), over_clips=constant)
     if form is None:
         shapes = " and ".join(str(volume.shape) for volume in volumes)
         raise refuse(
@@ -102,7 +105,7 @@ def _at_hand(x: Volume, wanted: Form | None) -> Form:
 def _is_per_channel(value: Any, x: Volume) -> bool:
     if isinstance(value, int | float):
         return True
-    if not isinstance(value, Tensor) or (isinstance(value, nn.Parameter) and value.requires_grad):
+    if not isinstance(value, Tensor):
         return False
     if value.numel() == 1:
         return True
@@ -131,10 +134,14 @@ def _operand(lowering: Lowering, node: fx.Node, value: Any, key: str) -> Any:
     return Volume(lowering.writer, (n, c, t, h, w), "plane", store(flat, name=f"{node.name}_{key}"))
 
 
-def _shared_form(volumes: list[Volume], wanted: Form | None) -> Form | None:
-    """The form in which the operands broadcast, at the least cost of making it; None when there is none."""
+def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool) -> Form | None:
+    """The form in which the operands broadcast, at the least cost of making it; None when there is none.
+
+    Frames of different clips lie in one axis, so an operand that broadcasts over clips (a constant) needs the plane.
+    The choice must not depend on the number of clips.
+    """
     possible: list[Form] = []
-    if len({(volume.shape[0], volume.shape[2]) for volume in volumes}) == 1:
+    if len({volume.shape[2] for volume in volumes}) == 1 and not over_clips:
         possible.append("frames")
     pictures = {volume.shape[3:] for volume in volumes}
     if len(pictures - {(1, 1)}) <= 1:

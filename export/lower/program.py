@@ -15,7 +15,7 @@ from export.lower.convolution import convolution, demand
 from export.lower.elementwise import arithmetic, binary, unary
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm, foldable, folded
 from export.lower.pooling import adaptive_pool, mean, pool
-from export.lower.reshaping import concatenate, constant_pad, identity, permute, reshape, take
+from export.lower.reshaping import concatenate, constant_pad, identity, on_last_axis, permute, reshape, take
 from export.lower.source import bind, operator_name, rank, refuse
 from export.lower.volume import Form, Volume
 from export.lower.writer import Writer
@@ -55,6 +55,7 @@ RULES: dict[Any, Rule] = {
     aten.sub.Tensor: arithmetic,
     aten.mul.Tensor: arithmetic,
     aten.div.Tensor: arithmetic,
+    aten.rsub.Scalar: arithmetic,
     aten.maximum.default: binary,
     aten.minimum.default: binary,
     aten.clone.default: identity,
@@ -74,7 +75,10 @@ RULES: dict[Any, Rule] = {
     aten.cat.default: concatenate,
     aten.slice.Tensor: take,
     aten.select.int: take,
+    aten.split.Tensor: take,
     aten.split_with_sizes.default: take,
+    aten.linear.default: on_last_axis,
+    aten.layer_norm.default: on_last_axis,
     aten.pad.default: constant_pad,
     aten.constant_pad_nd.default: constant_pad,
 }
@@ -201,7 +205,7 @@ class Lowering:
                     INSTEAD.get(operator_name(node), "rewrite this line"),
                 )
             return rule(self, node, bind(node, args, kwargs))
-        return self._copy(node, args, kwargs)
+        return self.copy(node, args, kwargs)
 
     def _constant(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
@@ -209,13 +213,14 @@ class Lowering:
         with torch.no_grad():
             return node.target(*args, **kwargs)
 
-    def _copy(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    def copy(self, node: fx.Node, args: Any, kwargs: Any | None = None) -> Any:
+        """The operator of `node` as it is, BatchNorm folded and weights made trainable."""
         if node.target is BATCH_NORM:
-            return batch_norm(self, node, bind(node, args, kwargs))
+            return batch_norm(self, node, bind(node, args, kwargs or {}))
         if node.target in COPIES:
             return args[0]
         if node.target in VIEWS:
-            return self.writer.reshape(args[0], args[1], name=node.name)
+            return self.writer.reshape(args[0], args[1], name="reshape")
         if node.target in LAYERS and isinstance(args[1], Tensor):
             x, *weights = (*args, None)[:3]
             names = (f"{node.name}_weight", f"{node.name}_bias")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,7 +37,7 @@ def identity(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
 
 def reshape(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume | fx.Node:
     """View, flatten, squeeze, unsqueeze: to or from rank 5."""
-    return reshaped(lowering, args["self"], shape(node), name=node.name)
+    return reshaped(lowering, args["self"], shape(node), name="reshape")
 
 
 def reshaped(
@@ -96,16 +97,27 @@ def _grouped(form: Form, order: list[int]) -> tuple[Form, list[list[int]], list[
     return form, groups, [starts.index(axis) for axis in order if axis in starts]
 
 
+def on_last_axis(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume | fx.Node:
+    """Operators on the last axis alone, such as a linear layer on `N T H W C`: one row per position."""
+    x: Volume = args["input"]
+    if len(args.get("normalized_shape", [1])) > 1:
+        raise refuse(node, "it normalises over several axes", "use BatchNorm3d, or LayerNorm over channels alone")
+    rows = lowering.writer.reshape(x["plane"], (x.size // x.shape[-1], x.shape[-1]), name=f"{node.name}_rows")
+    y = lowering.copy(node, (rows, *[args[a.name] for a in node.target._schema.arguments[1:]]))
+    return reshaped(lowering, y, shape(node), name=f"{node.name}_shape")
+
+
 def take(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
     """Slices, single positions and splits along one axis."""
     x: Volume = args["self"]
     axis = args["dim"] % 5
     size = x.shape[axis]
-    if node.target is aten.split_with_sizes.default:
-        starts = [sum(args["split_sizes"][:i]) for i in range(len(args["split_sizes"]))]
+    if node.target in (aten.split.Tensor, aten.split_with_sizes.default):
+        sizes = [part.shape[axis] for part in node.meta["val"]]
+        ends = list(accumulate(sizes))
         return tuple(
-            _slice(lowering, x, axis, slice(start, start + length), name=f"{node.name}_{i}")
-            for i, (start, length) in enumerate(zip(starts, args["split_sizes"], strict=True))
+            _slice(lowering, x, axis, slice(end - length, end), name=f"{node.name}_{i}")
+            for i, (end, length) in enumerate(zip(ends, sizes, strict=True))
         )
     if node.target is aten.select.int:
         index = args["index"] % size

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, fx
+
+_TORCH = Path(torch.__file__).parent
 
 
 def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -35,14 +39,15 @@ def operator_name(node: fx.Node) -> str:
 
 
 def place(node: fx.Node) -> str:
-    """Where in the user's source the operator stands: file, line and the line itself."""
+    """Where in the user's `forward` the operator stands: file, line and the line itself."""
     lines = [line.strip() for line in (node.meta.get("stack_trace") or "").strip().splitlines()]
-    for index in reversed(range(len(lines))):
-        if lines[index].startswith("File "):
-            file, line = lines[index].removeprefix("File ").split(", ")[:2]
-            code = f" `{lines[index + 1]}`" if index + 1 < len(lines) else ""
-            return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{code}"
-    return f"node {node.name!r} (its place in the source is unknown)"
+    frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
+    own = [i for i in frames if str(_TORCH) not in lines[i]] or frames
+    if not own:
+        return f"node {node.name!r} (its place in the source is unknown)"
+    file, line = lines[own[-1]].removeprefix("File ").split(", ")[:2]
+    code = f" `{lines[own[-1] + 1]}`" if own[-1] + 1 < len(lines) else ""
+    return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{code}"
 
 
 def refuse(node: fx.Node, why: str, instead: str) -> NotImplementedError:
