@@ -6,12 +6,12 @@ that was not measured never passes silently: the gate fails unless it says `unme
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_serializer, model_validator
 
+from compress.report.figures import drop_pp, is_measured
 from compress.report.shape import GateReport
 
 ARTIFACT_METRICS: dict[str, tuple[str, ...]] = {
@@ -158,13 +158,6 @@ def _artifact_value(artifact: Mapping[str, Any], figure: str, report: Mapping[st
     return drop_pp(floats, ours)
 
 
-def drop_pp(before: Any, after: Any) -> float | None:
-    """Points lost from top-1 `before` to `after` (both 0..1); negative for a gain, None if either is missing."""
-    if _finite(before) and _finite(after):
-        return 100.0 * (before - after)
-    return None
-
-
 def _descend(value: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         if isinstance(value, list):
@@ -193,8 +186,4 @@ def _per_label(metric: str, label: str | None, value: Any, why: str) -> Iterator
             yield from _per_label(f"{metric}.{name}", None, value[name], why)
         return
     path = metric if label is None else f"{metric}.{label}"
-    yield _Figure(path, float(value)) if _finite(value) else _Figure(path, None, why)
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    yield _Figure(path, float(value)) if is_measured(value) else _Figure(path, None, why)

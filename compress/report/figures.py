@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 NOT_MEASURED = "not measured"
+
+
+def is_measured(value: Any) -> bool:
+    """Whether the value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def drop_pp(before: Any, after: Any) -> float | None:
+    """Points lost from top-1 `before` to `after` (both 0..1); negative for a gain, None if either is missing."""
+    return 100.0 * (before - after) if is_measured(before) and is_measured(after) else None
 
 
 def percent(share: float | None) -> str:
@@ -14,10 +25,11 @@ def percent(share: float | None) -> str:
 
 
 def points(drop_pp: float | None) -> str:
-    """A difference in percentage points with its sign, as `-0.4`; the sign is that of a gain."""
-    return (
-        NOT_MEASURED if drop_pp is None else f"{-drop_pp:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-    )
+    """A drop in percentage points as the change that it is: `−0.4` for a drop of 0.4."""
+    if drop_pp is None:
+        return NOT_MEASURED
+    change = round(-drop_pp, 1)
+    return "0.0" if change == 0 else f"{change:+.1f}".replace("-", "−")
 
 
 def interval(ends: tuple[float, float] | None) -> str:

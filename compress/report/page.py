@@ -1,0 +1,276 @@
+"""What a report page shows: every figure chosen, compared and put into words. Templates only place it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from compress.report import figures
+from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
+from compress.report.shape import ArtifactReport, GateReport, ModelReport, Report
+
+MODEL_TITLES = {
+    "teacher": "Teacher",
+    "student_labels_only": "Student, labels alone",
+    "student_float": "Student",
+    "student_quantized": "Student, quantized (torch)",
+}
+
+
+def page(report: Report) -> dict[str, Any]:
+    """Everything the templates place, as text and positions."""
+    verdict, tone = headline(report)
+    return {
+        "name": report["recipe"].get("name", "recipe"),
+        "verdict": verdict,
+        "tone": tone,
+        "tiles": list(_tiles(report)),
+        "gates": [_gate(gate) for gate in report["gates"]],
+        "files": [_file(artifact, report) for artifact in report["artifacts"]],
+        "models": [_model(name, model) for name, model in _models(report)],
+        "accuracy_plots": accuracy_plots(report, MODEL_TITLES),
+        "latency_plot": latency_plot(report["artifacts"]),
+        "size_plot": size_plot(report["artifacts"]),
+        "unmeasured": unmeasured(report),
+        "stages": [_stage(stage) for stage in report["stages"]],
+        "skipped": report.get("skipped", []),
+        "notes": report.get("notes", []),
+        "data": _data(report),
+        "environment": [
+            (key.replace("_", " "), _plain(value)) for key, value in report["environment"].items()
+        ],
+    }
+
+
+def headline(report: Report) -> tuple[str, str]:
+    """The verdict in one sentence, and its tone: `good`, `bad` or `plain`."""
+    gates = report["gates"]
+    failed_files = [one for one in report["artifacts"] if one.get("status") == "failed"]
+    held = [gate for gate in gates if gate.get("allowed", gate["verdict"] == "passed")]
+    excused = sum(gate["verdict"] == "unmeasured" for gate in held)
+    if len(held) < len(gates):
+        missed = len(gates) - len(held)
+        sentence, tone = f"Failed: {missed} of {_counted(len(gates), 'gate')}", "bad"
+    elif gates:
+        sentence, tone = f"Passed: {len(held) - excused} of {_counted(len(gates), 'gate')}", "good"
+        if excused:
+            sentence += f", {excused} not measured, as the recipe allows"
+    else:
+        sentence, tone = "Finished; the recipe sets no gates", "plain"
+    if failed_files:
+        sentence += (
+            f"; {len(failed_files)} of {_counted(len(report['artifacts']), 'file')} could not be written"
+        )
+        tone = "bad"
+    return sentence, tone
+
+
+def unmeasured(report: Report) -> list[tuple[str, str]]:
+    """What the run could not measure or write, each with the reason."""
+    rows: list[tuple[str, str]] = []
+    for name, model in _models(report):
+        if model["top1"] is None:
+            rows.append(
+                (f"Top-1 of the {MODEL_TITLES[name].lower()}", model.get("reason", "no reason given"))
+            )
+    for artifact in report["artifacts"]:
+        format_name = artifact["format"]
+        if artifact.get("status") == "failed":
+            rows.append((f"The {format_name} file", artifact.get("reason") or "no reason given"))
+            continue
+        parts: list[tuple[str, Mapping[str, Any], str]] = [
+            ("Top-1", artifact["accuracy"], "top1"),
+            ("Agreement with torch", artifact["parity"], "top1_agreement"),
+        ]
+        parts += [(f"Latency on {one['device']}", one, "p50_ms") for one in artifact["latency"]]
+        by_reason: dict[str, list[str]] = {}
+        for what, part, key in parts:
+            if part[key] is None:
+                by_reason.setdefault(part.get("reason", "no reason given"), []).append(what)
+        for reason, whats in by_reason.items():
+            what = ", ".join([whats[0], *(one[0].lower() + one[1:] for one in whats[1:])])
+            rows.append((f"{what} of the {format_name} file", reason))
+    return rows
+
+
+def _models(report: Report) -> Iterator[tuple[str, ModelReport]]:
+    models: Mapping[str, Any] = report["models"]
+    return ((name, models[name]) for name in MODEL_TITLES if models.get(name) is not None)
+
+
+def _tiles(report: Report) -> Iterator[dict[str, str]]:
+    """The few figures that a reader came for."""
+    models: Mapping[str, Any] = report["models"]
+    teacher, student, alone = (models.get(n) for n in ("teacher", "student_float", "student_labels_only"))
+    if teacher:
+        yield _tile(
+            "Teacher", _per_label(teacher["top1"]), f"{figures.count(teacher['parameters'])} parameters"
+        )
+    if student:
+        gain = figures.drop_pp(student["top1"], alone["top1"]) if alone else None
+        note = f"{figures.count(student['parameters'])} parameters"
+        if gain is not None:
+            note = f"{gain:+.1f} points over labels alone"
+        yield _tile("Student, float", _per_label(student["top1"]), note)
+    measured = [one for one in report["artifacts"] if isinstance(one["accuracy"]["top1"], float | int)]
+    if measured:
+        shares = sorted(float(one["accuracy"]["top1"]) for one in measured)  # type: ignore[arg-type]
+        low, high = figures.percent(shares[0]), figures.percent(shares[-1])
+        text = low if low == high else f"{low.removesuffix(' %')}–{high}"
+        yield _tile(
+            "Exported files", text, f"top-1 of {_counted(len(measured), 'file')}, each in its runtime"
+        )
+    macs = _macs_saved(report)
+    if macs:
+        yield macs
+    sizes = [
+        (one["size_bytes"], one["format"]) for one in report["artifacts"] if one["size_bytes"] is not None
+    ]
+    if sizes:
+        yield _tile("Smallest file", figures.size(min(sizes)[0]), min(sizes)[1])
+    times = [
+        (row["p50_ms"], f"{one['format']}, {row['device']}, {_counted(row['threads'], 'thread')}")
+        for one in report["artifacts"]
+        for row in one["latency"]
+        if row["p50_ms"] is not None
+    ]
+    if times:
+        yield _tile("Fastest clip", figures.milliseconds(min(times)[0]), min(times)[1])
+
+
+def _macs_saved(report: Report) -> dict[str, str] | None:
+    """Operations of the student that was shipped, against those that it was built with."""
+    student = report["models"]["student_float"]
+    built = next((stage["before"]["macs"] for stage in report["stages"] if stage["before"].get("macs")), None)
+    if student is None or not student["macs"]:
+        return None
+    change = f", {100 * (student['macs'] / built - 1):+.0f} %" if built and built != student["macs"] else ""
+    return _tile("Operations", f"{figures.count(student['macs'])} MAC", f"per clip{change}".replace("-", "−"))
+
+
+def _tile(title: str, value: str, note: str) -> dict[str, str]:
+    return {"title": title, "value": value, "note": note}
+
+
+def _gate(gate: GateReport) -> dict[str, Any]:
+    name = next((part for part in reversed(gate["metric"].split(".")) if _has_unit(part)), gate["metric"])
+    sign = {"min": "at least ", "max": "at most "}.get(gate.get("bound", ""), "")
+    return {
+        "metric": gate["metric"],
+        "limit": sign + figures.figure(name, gate["limit"]),
+        "value": figures.figure(name, gate["value"]),
+        "verdict": gate["verdict"],
+        "tone": "good" if gate["verdict"] == "passed" else "plain" if gate.get("allowed") else "bad",
+        "reason": gate.get("reason", ""),
+    }
+
+
+def _has_unit(part: str) -> bool:
+    return part in (
+        "top1",
+        "top1_agreement",
+        "seconds",
+        "parameters",
+        "macs",
+        "max_abs_error",
+    ) or part.endswith(("_pp", "_bytes", "_ms", "_db"))
+
+
+def _file(artifact: ArtifactReport, report: Report) -> dict[str, Any]:
+    accuracy, parity = artifact["accuracy"], artifact["parity"]
+    student = report["models"]["student_float"]
+    drop: Any = None
+    if student is not None:
+        drop = _by_label(figures.drop_pp, student["top1"], accuracy["top1"])
+    return {
+        "format": artifact["format"],
+        "scheme": artifact["scheme"],
+        "path": artifact["path"] or "",
+        "runtime": accuracy["runtime"] or "",
+        "failed": artifact.get("status") == "failed",
+        "reason": artifact.get("reason") or "",
+        "size": figures.size(artifact["size_bytes"]),
+        "top1": _per_label(accuracy["top1"]),
+        "interval": "" if isinstance(accuracy["ci95"], Mapping) else figures.interval(accuracy["ci95"]),
+        "clips": accuracy["clips"],
+        "drop": _per_label(drop, figures.points),
+        "agreement": _per_label(parity["top1_agreement"]),
+        "latency": [
+            {
+                "device": f"{row['device']}, {_counted(row['threads'], 'thread')}",
+                "p50": figures.milliseconds(row["p50_ms"]),
+                "p90": figures.milliseconds(row["p90_ms"]),
+                "p99": figures.milliseconds(row["p99_ms"]),
+                "memory": figures.size(row["peak_rss_bytes"]),
+            }
+            for row in artifact["latency"]
+        ],
+        "notes": artifact.get("notes", []),
+    }
+
+
+def _model(name: str, model: ModelReport) -> dict[str, Any]:
+    ci95 = model.get("ci95")
+    return {
+        "title": MODEL_TITLES[name],
+        "network": model.get("network", ""),
+        "inputs": ", ".join(model.get("inputs", [])),
+        "top1": _per_label(model["top1"]),
+        "interval": "" if isinstance(ci95, Mapping) else figures.interval(ci95),
+        "parameters": figures.count(model["parameters"]),
+        "macs": figures.count(model["macs"]),
+        "notes": model.get("notes", []),
+    }
+
+
+def _stage(stage: Any) -> dict[str, Any]:
+    before, after = stage["before"], stage["after"]
+    changes = []
+    for key in [*before, *(key for key in after if key not in before)]:
+        values = [figures.figure(key, side[key]) for side in (before, after) if key in side]
+        changes.append((_in_words(key), " → ".join(dict.fromkeys(values))))
+    return {
+        "name": stage["name"],
+        "path": stage["path"],
+        "time": figures.seconds(stage["seconds"]),
+        "cached": stage["cached"],
+        "changes": changes,
+        "notes": stage.get("notes", []),
+        "curves": curves(stage.get("curve", [])),
+    }
+
+
+def _in_words(key: str) -> str:
+    return key.replace("top1", "top-1").replace("macs", "operations").replace("_", " ")
+
+
+def _data(report: Report) -> dict[str, Any] | None:
+    data = report.get("data")
+    if data is None:
+        return None
+    classes = "; ".join(f"{name}: {len(names)}" for name, names in data["classes"].items())
+    return {**data, "classes": classes}
+
+
+def _per_label(value: Any, show: Any = figures.percent) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{label} {show(one)}" for label, one in value.items())
+    return str(show(value))
+
+
+def _by_label(function: Any, before: Any, after: Any) -> Any:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return {label: function(before.get(label), one) for label, one in after.items()}
+    return function(before, after)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_plain(one) for one in value)
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,153 @@
+"""Pictures as positions in percent, drawn by HTML and SVG: sharp at any width, in light and in dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from compress.report import figures
+from compress.report.shape import ArtifactReport, Report
+
+_SHORTEST_SPAN = 0.1
+"""An accuracy axis covers at least ten points, so that noise does not look like a difference."""
+
+
+def accuracy_plots(report: Report, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One picture per label column: top-1 with its interval of every network and file, on one axis."""
+    models: Mapping[str, Any] = report["models"]
+    entries = [(title, models.get(key), key) for key, title in titles.items()]
+    entries += [(f"{one['format']}, {one['scheme']}", one["accuracy"], "file") for one in report["artifacts"]]
+    measured = [(name, entry, kind) for name, entry, kind in entries if entry and entry["top1"] is not None]
+    labels = dict.fromkeys(label for _, entry, _ in measured for label in _labels(entry["top1"]))
+    plots = [_accuracy_plot(label, measured) for label in labels]
+    return [plot for plot in plots if plot["rows"]]
+
+
+def latency_plot(artifacts: Sequence[ArtifactReport]) -> dict[str, Any] | None:
+    """From the median to the 99th percentile of every file, on every device; the axis begins at zero."""
+    found = [
+        (artifact, row) for artifact in artifacts for row in artifact["latency"] if row["p50_ms"] is not None
+    ]
+    if not found:
+        return None
+    # The 99th percentile of a busy machine can be far out; an axis up to it would hide the medians.
+    far = max(max(row["p90_ms"] or 0.0, 1.2 * (row["p50_ms"] or 0.0)) for _, row in found)
+    high, ticks = _axis_from_zero(far)
+    devices = {(row["device"], row["threads"]) for _, row in found}
+    rows = []
+    for artifact, row in found:
+        p50, p90, p99 = (row[key] or 0.0 for key in ("p50_ms", "p90_ms", "p99_ms"))
+        where = f" ({row['device']}, {row['threads']})" if len(devices) > 1 else ""
+        rows.append(
+            {
+                "name": f"{artifact['format']}, {artifact['scheme']}{where}",
+                "dot": _percent(p50, 0, high),
+                "low": _percent(p50, 0, high),
+                "width": _percent(min(p99, high) - p50, 0, high),
+                "tick": _percent(p90, 0, high),
+                "beyond": p99 > high,
+                "value": figures.milliseconds(p50),
+            }
+        )
+    return {"rows": rows, "ticks": [(f"{tick:g}", _percent(tick, 0, high)) for tick in ticks]}
+
+
+def size_plot(artifacts: Sequence[ArtifactReport]) -> dict[str, Any] | None:
+    """The size of every file; the axis begins at zero."""
+    sizes = [(one, one["size_bytes"]) for one in artifacts if one["size_bytes"]]
+    if not sizes:
+        return None
+    high, _ = _axis_from_zero(max(size for _, size in sizes))
+    rows = [
+        {
+            "name": f"{one['format']}, {one['scheme']}",
+            "width": _percent(size, 0, high),
+            "value": figures.size(size),
+        }
+        for one, size in sizes
+    ]
+    return {"rows": rows}
+
+
+def curves(rows: Iterable[Mapping[str, float | None]]) -> list[dict[str, Any]]:
+    """One small picture per figure of a training: its value over the epochs."""
+    values: dict[str, list[tuple[int, float]]] = {}
+    for epoch, row in enumerate(rows, start=1):
+        for name, value in row.items():
+            if name != "epoch" and value is not None and math.isfinite(value):
+                values.setdefault(name, []).append((epoch, value))
+    return [_curve(name, series) for name, series in values.items()]
+
+
+def _accuracy_plot(label: str, measured: Sequence[tuple[str, Any, str]]) -> dict[str, Any]:
+    shares = []
+    for name, entry, kind in measured:
+        top1, ci95 = (_of_label(entry.get(key), label) for key in ("top1", "ci95"))
+        if top1 is not None:
+            shares.append((name, kind, top1, ci95 or (top1, top1)))
+    low = math.floor(20 * min(ends[0] for *_, ends in shares)) / 20
+    high = min(1.0, math.ceil(20 * max(ends[1] for *_, ends in shares)) / 20)
+    low = max(0.0, min(low, high - _SHORTEST_SPAN))
+    rows = [
+        {
+            "name": name,
+            "kind": kind,
+            "dot": _percent(top1, low, high),
+            "low": _percent(ends[0], low, high),
+            "width": _percent(ends[1] - ends[0], 0, high - low),
+            "value": figures.percent(top1),
+        }
+        for name, kind, top1, ends in shares
+    ]
+    places = {row["kind"]: row["dot"] for row in rows}
+    step = next(step for step in (0.05, 0.1, 0.25) if (high - low) / step < 6)
+    ticks = [step * k for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return {
+        "label": label,
+        "rows": rows,
+        "teacher": places.get("teacher"),
+        "student": places.get("student_float"),
+        "ticks": [(f"{100 * tick:.0f}", _percent(tick, low, high)) for tick in ticks],
+    }
+
+
+def _curve(name: str, series: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    low, high = (pick(value for _, value in series) for pick in (min, max))
+    first, last = series[0][0], series[-1][0]
+    points = [
+        f"{_percent(epoch, first, last):g},{100 - _percent(value, low, high):g}" for epoch, value in series
+    ]
+    if len(points) == 1:
+        points = ["0,50", "100,50"]
+    return {
+        "name": name.replace("top1", "top-1").replace("_", " "),
+        "points": " ".join(points),
+        "low": figures.figure(name, low),
+        "high": figures.figure(name, high),
+        "last": figures.figure(name, series[-1][1]),
+        "epochs": (first, last),
+    }
+
+
+def _labels(top1: Any) -> Iterable[str]:
+    return top1 if isinstance(top1, Mapping) else ("",)
+
+
+def _of_label(value: Any, label: str) -> Any:
+    return value.get(label) if isinstance(value, Mapping) else value
+
+
+def _percent(value: float, low: float, high: float) -> float:
+    """Where `value` lies between the ends of an axis, 0..100."""
+    if high <= low:
+        return 50.0
+    return round(100 * min(max((value - low) / (high - low), 0.0), 1.0), 2)
+
+
+def _axis_from_zero(largest: float) -> tuple[float, list[float]]:
+    """The end of an axis that holds `largest`, and its round tick values."""
+    step = 10 ** math.floor(math.log10(largest))
+    step *= next(factor for factor in (0.25, 0.5, 1, 2, 2.5) if largest / (step * factor) <= 4.4)
+    end = step * math.ceil(largest / step)
+    return end, [step * k for k in range(round(end / step) + 1)]

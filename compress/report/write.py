@@ -1,0 +1,73 @@
+"""Writes a report: data for tools, Markdown for reviews, one self-contained page for everybody."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from compress.report.page import page
+from compress.report.shape import Report
+from compress.store import write_atomic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture of the data for the page: one frame of a clip, as PNG."""
+
+    png: bytes
+    caption: str
+
+
+def write_report(report: Report, folder: Path, *, samples: Sequence[Sample] = ()) -> None:
+    """Writes `report.json`, `report.md` and `report.html` into `folder`, each complete or not at all.
+
+    Numbers that JSON cannot hold (NaN, infinity) become null, and `notes` names them.
+    """
+    report = _finite_report(report)
+    data = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(folder / "report.json", f"{data}\n")
+    content = {**page(report), "recipe": yaml.safe_dump(report["recipe"], sort_keys=False)}
+    pictures = [
+        {"uri": "data:image/png;base64," + base64.b64encode(one.png).decode(), "caption": one.caption}
+        for one in samples
+    ]
+    # Markdown is not HTML: there, escaping `<` or `&` would show.
+    for name, escape in (("report.md", False), ("report.html", True)):
+        environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=escape,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        text = environment.get_template(f"{name}.j2").render(content, samples=pictures)
+        write_atomic(folder / name, text)
+
+
+def _finite_report(report: Report) -> Report:
+    """The report without NaN and infinity; each is named in `notes`."""
+    replaced: list[str] = []
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: walk(one, f"{path}.{key}" if path else str(key)) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [walk(one, f"{path}.{index}") for index, one in enumerate(value)]
+        if isinstance(value, float) and not math.isfinite(value):
+            replaced.append(f"{path} was {value}, which is no measurement; it is written as null.")
+            return None
+        return value
+
+    clean = walk(report, "")
+    if replaced:
+        clean["notes"] = [*clean.get("notes", []), *replaced]
+    return cast(Report, clean)
