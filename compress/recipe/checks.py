@@ -19,6 +19,7 @@ from compress.stages import STAGES
 from compress.teacher import import_factory
 from export import EXPORTERS
 from models import STUDENTS, TEACHERS
+from models.spec import MODALITIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +88,15 @@ def _inputs(parts: Parts) -> _Found:
         section, clip = parts.sections.get(key), parts.sections.get("clip")
         if section is None or section.inputs is None:
             continue
+        has = None if clip is None else [name for name in MODALITIES if getattr(clip, name, True) is not None]
         takes = None if isinstance(section, FactoryTeacher) else table[section.network].inputs
         for index, name in enumerate(section.inputs):
             place: Place = (key, "inputs", index)
             if name in section.inputs[:index]:
                 yield place, "input given twice", {"given": name}
-            elif clip is not None and name not in clip.inputs:
-                more = {"given": name, "allowed": listed(clip.inputs)}
-                yield place, f"the clips have no {name}; the section clip decides what they have", more
+            elif has is not None and name not in has:
+                problem = f"the clips have no {name}; give the section clip a key {name}"
+                yield place, problem, {"given": name, "allowed": listed(has)}
             elif takes is not None and name not in takes:
                 yield place, f"{section.network} does not take it", {"given": name, "allowed": listed(takes)}
 
@@ -106,8 +108,7 @@ def _files(parts: Parts) -> _Found:
         for name in type(section).model_fields if section is not None else ():
             path = getattr(section, name)
             if isinstance(path, Path) and not path.exists():
-                more = {"given": str(path)}
-                yield (key, name), f"no such file or folder: {path.absolute()}", more
+                yield (key, name), f"no such file or folder: {path.absolute()}", {"given": str(path)}
 
 
 def _factory(parts: Parts) -> _Found:

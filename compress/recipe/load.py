@@ -39,7 +39,8 @@ def _recipe(source: Source, *, name: str) -> Recipe:
     if faults:
         in_reading_order = sorted(faults, key=lambda fault: fault.line or 0)
         raise RecipeError(in_reading_order, source=source.name)
-    return Recipe(**parts.sections, stages=parts.stages, gates=parts.gates)
+    stages = tuple(entry for entry in parts.stages if entry)
+    return Recipe(**parts.sections, stages=stages, gates=tuple(gate for gate in parts.gates if gate))
 
 
 class _Reader:

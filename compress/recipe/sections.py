@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
 
+from benchmarks import DEVICES
 from compress.data import ClipConfig, DataConfig
 from compress.gates import GateConfig
 from compress.stages import STAGES
@@ -91,7 +92,7 @@ class ExportConfig(Section):
 class BenchmarkConfig(Section):
     """How the files are measured."""
 
-    device: Literal["host"] = "host"
+    device: Literal[tuple(DEVICES)] = "host"  # type: ignore[valid-type]
     """Where the files run; `host` is this machine."""
     threads: PositiveInt = 1
     """Threads that each runtime may use."""
@@ -106,7 +107,7 @@ def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str
             f"{base.__name__}_{name}",
             __base__=base,
             __doc__=base.__doc__,
-            network=(Literal[name], ...),
+            network=(Literal[name], ...),  # type: ignore[arg-type]
             options=(network.options, Field(default_factory=network.options)),
         )
         for name, network in table.items()
@@ -117,7 +118,7 @@ DATA_ROWS: dict[str, type] = {
     get_args(row.model_fields["source"].annotation)[0]: row for row in get_args(get_args(DataConfig)[0])
 }
 STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
-TEACHER_ROWS = {**_network_rows(TableTeacher, TEACHERS), "factory": FactoryTeacher}
+TEACHER_ROWS: dict[str, type[Section]] = {**_network_rows(TableTeacher, TEACHERS), "factory": FactoryTeacher}
 STAGE_ROWS: dict[str, type[Section]] = {
     verb: create_model(f"Stage_{verb}", __base__=StageEntry, __doc__=None, **{verb: (stage.config, ...)})  # type: ignore[call-overload]
     for verb, stage in STAGES.items()

@@ -67,7 +67,7 @@ def keys_of(model: type) -> list[str]:
     return [field.name for field in dataclasses.fields(model)] if dataclasses.is_dataclass(model) else []
 
 
-def _inside(loc: Sequence[str | int], raw: Any, *, missing: bool) -> Place:
+def _inside(loc: Sequence[Any], raw: Any, *, missing: bool) -> Place:
     """Pydantic's location without the names of union members that it puts between the keys."""
     place: Place = ()
     for position, part in enumerate(loc):

@@ -36,9 +36,7 @@ def page(report: Report) -> dict[str, Any]:
         "skipped": report.get("skipped", []),
         "notes": report.get("notes", []),
         "data": _data(report),
-        "environment": [
-            (key.replace("_", " "), _plain(value)) for key, value in report["environment"].items()
-        ],
+        "environment": [(_in_words(key), _plain(key, value)) for key, value in report["environment"].items()],
     }
 
 
@@ -241,7 +239,8 @@ def _stage(stage: Any) -> dict[str, Any]:
 
 
 def _in_words(key: str) -> str:
-    return key.replace("top1", "top-1").replace("macs", "operations").replace("_", " ")
+    """A key of the report as text."""
+    return key.removesuffix("_bytes").replace("top1", "top-1").replace("macs", "operations").replace("_", " ")
 
 
 def _data(report: Report) -> dict[str, Any] | None:
@@ -268,9 +267,12 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _plain(value: Any) -> str:
+def _plain(name: str, value: Any) -> str:
+    """A value of the environment, however it is nested."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
+        return ", ".join(f"{_in_words(key)} {_plain(key, one)}" for key, one in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_plain(one) for one in value)
-    return "unknown" if value is None else str(value)
+        return ", ".join(_plain(name, one) for one in value) or "none"
+    if value is None:
+        return "unknown"
+    return figures.size(value) if name.endswith("_bytes") else str(value)
