@@ -87,6 +87,11 @@ class Worker:
             self._kill()
         self._log.close()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def load(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> str:
         """Loads the file; gives name and version of the runtime. Raises `Unavailable` too."""
         self._ask("load", (self._file, threads), limit_s=limit_s)

@@ -1,0 +1,98 @@
+"""A user's own labelled clips, prepared for files exported earlier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.clips.cache import ClipSet, open_clips
+from benchmarks.clips.rows import ClipRow, read_folder, read_manifest
+from benchmarks.latency import Progress
+from models.spec import ClipSpec
+
+_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldData:
+    """Where clips are and which of them to take."""
+
+    path: Path
+    """A manifest (CSV) or a folder `root/split/class/clip.mp4`."""
+    split: str = "test"
+    where: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Keeps only rows of the manifest whose column has one of these values."""
+    exclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Leaves out rows of the manifest whose column has one of these values."""
+    pad_s: float = 0.0
+    """Seconds by which a manifest's cut times are widened on both sides."""
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    missing_audio: Literal["refuse", "silence"] = "refuse"
+
+
+def open_field_data(
+    data: FieldData, spec: ClipSpec, *, cache: Path, workers: int, progress: Progress | None = None
+) -> ClipSet:
+    """The clips of `data`, decoded and labelled as `spec` says.
+
+    Raises what the clip readers raise, and ValueError when the split is empty, a class is none of the spec's,
+    or captions are needed and there are none.
+    """
+    rows = [row for row in _rows(data, spec) if row.split == data.split]
+    if not rows:
+        there = Counter(row.split for row in _rows(data, spec))
+        listed = ", ".join(f"{split} ({count})" for split, count in there.items())
+        raise ValueError(f"{data.path}: no clips in split {data.split!r}; there are {listed}")
+    _check_classes(rows, spec, where=data.path)
+    if spec.text is not None and not any(row.text for row in rows):
+        raise ValueError(f"{data.path}: the files take a caption, but no row has one in a column 'text'")
+    return open_clips(
+        rows,
+        spec,
+        cache=cache,
+        workers=workers,
+        unreadable=data.unreadable,
+        missing_audio=data.missing_audio,
+        progress=None if progress is None else lambda done, total: progress("clips", done, total),
+    )
+
+
+def _rows(data: FieldData, spec: ClipSpec) -> list[ClipRow]:
+    if not data.path.exists():
+        raise FileNotFoundError(f"{data.path}: no such manifest (CSV) or folder (root/split/class/clip.mp4)")
+    names = [label.name for label in spec.labels]
+    if data.path.is_file():
+        return read_manifest(
+            data.path, labels=names, where=data.where, exclude=data.exclude, pad_s=data.pad_s
+        )
+    if len(names) > 1:
+        raise ValueError(
+            f"{data.path}: is a folder, which has one class per clip; the files give {len(names)} labels "
+            f"({', '.join(names)}): pass a manifest (CSV) with these columns"
+        )
+    if data.where or data.exclude or data.pad_s:
+        raise ValueError(
+            f"{data.path}: --where, --exclude and --pad-s need a manifest (CSV), this is a folder"
+        )
+    return [replace(row, labels={names[0]: row.labels["class"]}) for row in read_folder(data.path)]
+
+
+def _check_classes(rows: Sequence[ClipRow], spec: ClipSpec, *, where: Path) -> None:
+    for label in spec.labels:
+        unknown = Counter(
+            row.labels[label.name] for row in rows if row.labels[label.name] not in label.classes
+        )
+        if unknown:
+            raise ValueError(
+                f"{where}: label {label.name!r} has classes that the files do not know: {_few(unknown)} "
+                f"({unknown.total()} of {len(rows)} clips); known are {_few(label.classes)}. Rename them, or leave "
+                "them out with --exclude COLUMN=VALUE"
+            )
+
+
+def _few(names: Sequence[str] | Counter[str]) -> str:
+    shown = ", ".join(list(names)[:_NAMES_SHOWN])
+    return shown + (f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else "")

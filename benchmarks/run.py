@@ -1,0 +1,184 @@
+"""`python -m benchmarks.run EXPORT_DIR`: measures files exported earlier, also on clips of the user's own."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import DEVICES
+from benchmarks.accuracy import FileAccuracy
+from benchmarks.clips.cache import ClipSet
+from benchmarks.device import Measurement
+from benchmarks.exported import read_export
+from benchmarks.field_data import FieldData, open_field_data
+from benchmarks.latency import MAX_SECONDS, ROUNDS, FileLatency
+from benchmarks.latency import Progress as Report
+from benchmarks.summary import print_summary, to_dict
+
+OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    export_dir: Annotated[Path, typer.Argument(help="Folder with an export's manifest.json.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled clips: a manifest (CSV) or a folder root/split/class/clip.mp4."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the data to evaluate on.")] = "test",
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=A,B", help="Keep only such rows of the manifest.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=A,B", help="Leave out such rows of the manifest.")
+    ] = None,
+    pad_s: Annotated[
+        float, typer.Option(min=0, help="Seconds by which cut times are widened on both sides.")
+    ] = 0.0,
+    unreadable: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="What to do with files that cannot be read.")
+    ] = "refuse",
+    missing_audio: Annotated[
+        Literal["refuse", "silence"],
+        typer.Option(help="What to do with files without sound, when the network listens."),
+    ] = "refuse",
+    formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds in which the files take turns; 6 or more give intervals.")
+    ] = ROUNDS,
+    max_seconds: Annotated[
+        float, typer.Option(min=0, help="End the rounds early after so long.")
+    ] = MAX_SECONDS,
+    device: Annotated[str, typer.Option(help=f"Where to measure: {', '.join(DEVICES)}.")] = "host",
+    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode clips; 0 = none but this one.")
+    ] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep decoded clips in this folder; otherwise they are thrown away.")
+    ] = None,
+) -> None:
+    """Measures exported files: accuracy on labelled clips (--data), latency, size, memory.
+
+    Every file runs in its own runtime, in a process of its own; files take turns.
+
+    Without --data only latency is measured, on random inputs of the right shapes.
+
+    Example: python -m benchmarks.run out/mobilenet3d_int8/export --data field.csv
+
+    Exit codes: 0 measured; 2 an argument, the export or the data is wrong; 3 a file that should run here failed,
+    or none could run.
+    """
+    console, problems = Console(), Console(stderr=True, soft_wrap=True)
+    try:
+        if device not in DEVICES:
+            raise ValueError(f"device {device!r} is unknown; known are {', '.join(DEVICES)}")
+        cores = DEVICES[device].describe().cores
+        if threads > cores:
+            raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
+        if out is not None and not out.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{out}: the folder to write it to does not exist")
+        chosen = None if formats is None else [name.strip() for name in formats.split(",")]
+        field_data = None
+        if data is not None:
+            field_data = FieldData(
+                path=data,
+                split=split,
+                where=_columns(where, option="--where"),
+                exclude=_columns(exclude, option="--exclude"),
+                pad_s=pad_s,
+                unreadable=unreadable,
+                missing_audio=missing_audio,
+            )
+        exported = read_export(export_dir, formats=chosen)
+        with tempfile.TemporaryDirectory(prefix="pocketreel-clips-") as scratch, _bar() as progress:
+            clips = None
+            if field_data is not None:
+                clips = open_field_data(
+                    field_data,
+                    exported.spec,
+                    cache=cache or Path(scratch),
+                    workers=workers,
+                    progress=progress,
+                )
+            measurement = DEVICES[device].measure(
+                export_dir,
+                clips=clips,
+                formats=chosen,
+                threads=threads,
+                rounds=rounds,
+                max_seconds=max_seconds,
+                progress=progress,
+            )
+    except (ValueError, FileNotFoundError) as error:
+        problems.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    print_summary(measurement, exported.files, console=console, threads=threads)
+    console.print(_data_remark(data, split, clips), highlight=False, markup=False, soft_wrap=True)
+    if out is not None:
+        content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
+        out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    raise typer.Exit(_exit_code(measurement))
+
+
+def _columns(options: list[str] | None, *, option: str) -> dict[str, list[str]]:
+    columns: dict[str, list[str]] = {}
+    for given in options or ():
+        column, equals, values = given.partition("=")
+        if not column or not equals or not values:
+            raise ValueError(f"{option} {given!r}: give COLUMN=VALUE or COLUMN=VALUE,VALUE")
+        columns.setdefault(column, []).extend(values.split(","))
+    return columns
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    """A progress bar on the error stream, gone when the work is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("load", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+
+
+def _data_remark(data: Path | None, split: str, clips: ClipSet | None) -> str:
+    if clips is None:
+        return "latency on random inputs; no accuracy: no clips were given (--data)"
+    lines = [f"accuracy on {len(clips)} clips of {data}, split {split}; latency on random inputs"]
+    lines += [f"left out: {path}: {reason}" for path, reason in clips.skipped]
+    lines += [f"note: {path}: {note}" for path, note in clips.notes]
+    return "\n".join(lines)
+
+
+def _data_dict(data: Path | None, split: str, clips: ClipSet | None) -> dict[str, object] | None:
+    if clips is None:
+        return None
+    return {
+        "path": str(data),
+        "split": split,
+        "clips": len(clips),
+        "left_out": [{"path": str(path), "reason": reason} for path, reason in clips.skipped],
+        "notes": [{"path": str(path), "note": note} for path, note in clips.notes],
+    }
+
+
+def _exit_code(measurement: Measurement) -> int:
+    figures: list[FileLatency | FileAccuracy] = [*measurement.latency, *measurement.accuracy]
+    if any(one.failed for one in figures):
+        return FAILED
+    return OK if any(one.unavailable is None for one in figures) else FAILED
+
+
+if __name__ == "__main__":
+    app()

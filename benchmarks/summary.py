@@ -1,0 +1,149 @@
+"""A measurement as a table for people and as plain data for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.accuracy import FileAccuracy
+from benchmarks.device import Measurement
+from benchmarks.files import ExportedFile
+from benchmarks.latency import FileLatency, Ratio, ratio
+
+SCHEMA_VERSION = 1
+
+
+def print_summary(
+    measurement: Measurement, files: Sequence[ExportedFile], *, console: Console, threads: int
+) -> None:
+    """Prints the device, a table of what a file costs, one of its latency, and what has to be said besides."""
+    device = measurement.device
+    console.print(
+        f"{device.cpu}, {device.cores} cores, {device.system}; {threads} thread{'s' * (threads > 1)}, "
+        f"clock governor {device.governor or 'not known'}, load {device.load_1min:.1f}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print()
+    console.print(_costs(measurement, files))
+    console.print()
+    console.print(_latencies(measurement, files))
+    console.print()
+    for remark in _remarks(measurement, files):
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
+
+
+def to_dict(measurement: Measurement, files: Sequence[ExportedFile]) -> dict[str, Any]:
+    """The measurement as plain data; without the logits."""
+    rows = []
+    for file, latency, accuracy, times in _joined(measurement, files):
+        row: dict[str, Any] = {
+            "format": file.format,
+            "scheme": file.scheme,
+            "path": str(file.path),
+            "size_bytes": file.size_bytes,
+            "latency": asdict(latency),
+            "ratio_to_first": None if times is None else asdict(times),
+            "accuracy": None,
+        }
+        if accuracy is not None:
+            row["accuracy"] = {key: value for key, value in asdict(accuracy).items() if key != "logits"}
+        rows.append(row)
+    return {"schema_version": SCHEMA_VERSION, "device": asdict(measurement.device), "files": rows}
+
+
+def _joined(
+    measurement: Measurement, files: Sequence[ExportedFile]
+) -> list[tuple[ExportedFile, FileLatency, FileAccuracy | None, Ratio | None]]:
+    """Each file with its figures and its latency in units of the first file that has one."""
+    accuracies: Sequence[FileAccuracy | None] = measurement.accuracy or [None] * len(files)
+    first = next((latency for latency in measurement.latency if latency.unavailable is None), None)
+    return [
+        (file, latency, accuracy, None if first is None else ratio(latency, first))
+        for file, latency, accuracy in zip(files, measurement.latency, accuracies, strict=True)
+    ]
+
+
+def _costs(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
+    labels = _label_names(measurement) if measurement.accuracy else []
+    table = _empty_table(
+        "file", "MB", "peak MiB", "of it model", *(f"top-1 % {name}".rstrip() for name in labels)
+    )
+    for file, latency, accuracy, _ in _joined(measurement, files):
+        cells = [f"{file.size_bytes / 1e6:.2f}" if file.missing is None else "-"]
+        for size_bytes in (latency.peak_rss_bytes, latency.model_rss_bytes):
+            cells.append("-" if size_bytes is None else f"{size_bytes / 2**20:.0f}")
+        if accuracy is not None:
+            cells += [_share(accuracy, name) for name in labels]
+        table.add_row(f"{file.format} {file.scheme}", *cells)
+    return table
+
+
+def _latencies(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
+    table = _empty_table("file", "p50 ms", "95 %", "p90", "p99", "vs first", "95 %")
+    for file, latency, _, times in _joined(measurement, files):
+        percentiles = [_ms(value) for value in (latency.p50_ms, latency.p90_ms, latency.p99_ms)]
+        p50_interval, times_interval = "-", "-"
+        if latency.p50_ci95_ms is not None:
+            p50_interval = f"[{_ms(latency.p50_ci95_ms[0])}, {_ms(latency.p50_ci95_ms[1])}]"
+        if times is not None and times.ci95 is not None:
+            times_interval = f"[{times.ci95[0]:.2f}, {times.ci95[1]:.2f}]"
+        table.add_row(
+            f"{file.format} {file.scheme}",
+            percentiles[0],
+            p50_interval,
+            *percentiles[1:],
+            "-" if times is None else f"{times.value:.2f}x",
+            times_interval,
+        )
+    return table
+
+
+def _empty_table(first: str, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _label_names(measurement: Measurement) -> list[str]:
+    """Names of the label columns; one nameless column when there is only one, or no file gave any."""
+    names = next((list(one.per_label) for one in measurement.accuracy if one.per_label), [""])
+    return names if len(names) > 1 else [""]
+
+
+def _share(accuracy: FileAccuracy, label: str) -> str:
+    if accuracy.unavailable is not None:
+        return "-"
+    one = accuracy.per_label[label] if label else next(iter(accuracy.per_label.values()))
+    return f"{one.top1 * 100:.1f} [{one.ci95[0] * 100:.1f}, {one.ci95[1] * 100:.1f}]"
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
+    return f"{value:.{decimals}f}"
+
+
+def _remarks(measurement: Measurement, files: Sequence[ExportedFile]) -> list[str]:
+    """What the table cannot say: which runtimes, how much was measured, why something is missing."""
+    remarks = []
+    for file, latency, accuracy, _ in _joined(measurement, files):
+        parts = [latency.runtime] if latency.runtime else []
+        if latency.unavailable is None:
+            parts.append(f"{latency.inferences} inferences in {latency.rounds} rounds")
+        for one in (latency, accuracy):
+            if one is not None:
+                parts += [one.unavailable] if one.unavailable else []
+                parts += one.notes
+        if accuracy is not None and accuracy.clips:
+            parts.append(f"{accuracy.clips} clips")
+        remarks.append(f"{file.format}: {'; '.join(dict.fromkeys(parts))}")
+    return remarks

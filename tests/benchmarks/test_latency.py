@@ -1,0 +1,129 @@
+"""Latency: interleaving, percentiles, intervals, and files that cannot run."""
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from benchmarks.host import usable_cores
+from benchmarks.latency import FileLatency, measure_latency, median_interval, ratio
+from tests.benchmarks.small_exports import (
+    VIDEO_ONLY,
+    file_row,
+    onnx_export,
+    onnx_with_broken_neighbours,
+    write_manifest,
+    write_onnx,
+)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """An export that holds the same file three times."""
+    root = tmp_path_factory.mktemp("twins")
+    rows = []
+    for name in ("a", "b", "c"):
+        path = f"{name}/model.onnx"
+        inputs = write_onnx(root / path, VIDEO_ONLY)
+        rows.append(file_row(root, format="onnx", path=path, inputs=inputs, spec=VIDEO_ONLY))
+    write_manifest(root, spec=VIDEO_ONLY, files=rows)
+    return root
+
+
+def test_figures_are_complete_and_ordered(tmp_path):
+    told = []
+    (latency,) = measure_latency(
+        onnx_export(tmp_path), rounds=6, progress=lambda what, done, total: told.append((what, done, total))
+    )
+    assert (latency.format, latency.device, latency.threads) == ("onnx", "host", 1)
+    assert latency.runtime.startswith("ONNX Runtime 1.")
+    assert 0 < latency.p50_ms <= latency.p90_ms <= latency.p99_ms
+    low_ms, high_ms = latency.p50_ci95_ms
+    assert low_ms <= latency.p50_ms <= high_ms
+    assert latency.rounds == len(latency.round_p50_ms) == 6
+    assert latency.inferences % latency.rounds == 0
+    assert latency.peak_rss_bytes > latency.model_rss_bytes > 0
+    assert (latency.unavailable, latency.failed) == (None, False)
+    assert told == [("load", 1, 1)] + [("latency", done, 6) for done in range(1, 7)]
+
+
+def test_files_take_turns_in_an_order_that_the_seed_draws(twins):
+    orders = [
+        np.array([latency.positions for latency in measure_latency(twins, rounds=8, seed=seed)])
+        for seed in (0, 0, 1)
+    ]
+    assert (np.sort(orders[0], axis=0) == np.arange(3)[:, None]).all()
+    assert len({tuple(order) for order in orders[0].T}) > 2
+    assert (orders[0] == orders[1]).all()
+    assert (orders[0] != orders[2]).any()
+
+
+def test_twins_are_as_fast_as_each_other(twins):
+    first, second, _ = measure_latency(twins, rounds=8)
+    compared = ratio(second, first)
+    assert 0.5 < compared.value < 2
+    assert compared.ci95[0] <= compared.value <= compared.ci95[1]
+
+
+def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path):
+    found = {one.format: one for one in measure_latency(onnx_with_broken_neighbours(tmp_path), rounds=6)}
+    assert found["onnx"].rounds == 6
+    assert found["tflite"].failed
+    assert "tflite/model.tflite: LiteRT failed in 'load'" in found["tflite"].unavailable
+    assert found["executorch"].unavailable == "not exported: operator aten.fft has no kernel"
+    assert not found["executorch"].failed
+    assert found["tflite"].p50_ms is None
+    assert ratio(found["tflite"], found["onnx"]) is None
+
+
+def test_rounds_end_when_time_is_up(tmp_path):
+    (latency,) = measure_latency(onnx_export(tmp_path), rounds=500, max_seconds=0.0)
+    assert latency.rounds == 1
+    assert latency.p50_ci95_ms is None
+    assert latency.notes == ("stopped after 1 of 500 rounds: the limit of 0 s had passed",)
+
+
+@pytest.mark.parametrize(
+    ("threads", "rounds", "message"),
+    [
+        (0, 6, f"threads is 0: this process may use 1 to {usable_cores()} cores"),
+        (4096, 6, "threads is 4096: this process may use 1 to"),
+        (1, 0, "rounds is 0: at least 1 is needed, and 6 for an interval"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path, threads, rounds, message):
+    with pytest.raises(ValueError, match=message):
+        measure_latency(onnx_export(tmp_path), threads=threads, rounds=rounds)
+
+
+def test_interval_agrees_with_scipy():
+    values = np.random.default_rng(3).lognormal(size=60)
+    expected = bootstrap(
+        (values,), np.median, method="percentile", n_resamples=5000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert median_interval(values[:, None]) == pytest.approx(expected, rel=0.05)
+
+
+def test_interval_knows_that_a_round_shares_its_luck():
+    luck = np.random.default_rng(0).normal(10, 1, size=(30, 1))
+    together = luck + np.random.default_rng(1).normal(0, 0.01, size=(30, 20))
+    apart = np.random.default_rng(2).permutation(together.ravel()).reshape(30, 20)
+    low, high = median_interval(together)
+    low_apart, high_apart = median_interval(apart)
+    assert high - low > 2 * (high_apart - low_apart)
+
+
+def test_too_few_rounds_give_no_interval():
+    assert median_interval(np.ones((5, 10))) is None
+    assert median_interval(np.ones((6, 10))) == (1.0, 1.0)
+
+
+def test_ratio_is_paired_by_round():
+    drift = np.linspace(1, 5, 20)
+    baseline = _latency(drift)
+    compared = ratio(_latency(2 * drift), baseline)
+    assert compared.value == pytest.approx(2)
+    assert compared.ci95 == pytest.approx((2, 2))
+
+
+def _latency(round_p50_ms):
+    return FileLatency(format="onnx", device="host", threads=1, round_p50_ms=tuple(round_p50_ms))

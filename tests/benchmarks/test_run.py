@@ -1,0 +1,127 @@
+"""The command `python -m benchmarks.run`: table, JSON, exit codes."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.run import app
+from tests.benchmarks.small_exports import (
+    VIDEO_ONLY,
+    failed_row,
+    onnx_export,
+    onnx_with_broken_neighbours,
+    write_manifest,
+    write_videos,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def export_dir(tmp_path):
+    return onnx_export(tmp_path / "export")
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Four clips of two classes."""
+    with (tmp_path / "field.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["path", "split", "move"])
+        for index, path in enumerate(write_videos(tmp_path, count=4)):
+            table.writerow([path.name, "test", ["left", "up"][index % 2]])
+    return tmp_path / "field.csv"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_module_runs_as_a_command(export_dir):
+    command = [sys.executable, "-m", "benchmarks.run", str(export_dir), "--rounds", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "onnx fp32" in done.stdout
+    assert "latency on random inputs; no accuracy: no clips were given (--data)" in done.stdout
+
+
+def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
+    out = tmp_path / "figures.json"
+    done = run(export_dir, "--data", manifest, "--rounds", 6, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "top-1 %" in done.output
+    assert f"accuracy on 4 clips of {manifest}, split test" in done.output
+    figures = json.loads(out.read_text())
+    (row,) = figures["files"]
+    assert figures["schema_version"] == 1
+    assert figures["device"]["name"] == "host"
+    assert figures["data"]["clips"] == row["accuracy"]["clips"] == 4
+    assert row["accuracy"]["top1"] in (0, 0.25, 0.5, 0.75, 1)
+    assert row["latency"]["rounds"] == 6
+    assert row["ratio_to_first"]["value"] == 1
+
+
+def test_clips_left_out_are_named(export_dir, manifest):
+    (manifest.parent / "1.mp4").write_bytes(b"no video")
+    refused = run(export_dir, "--data", manifest, "--rounds", 1)
+    assert refused.exit_code == 2
+    assert "1.mp4" in refused.output
+    skipped = run(export_dir, "--data", manifest, "--rounds", 1, "--unreadable", "skip")
+    assert skipped.exit_code == 0
+    assert "accuracy on 3 clips" in skipped.output
+    assert f"left out: {manifest.parent / '1.mp4'}: " in skipped.output
+
+
+def test_a_file_that_fails_is_said_and_gives_exit_code_3(tmp_path):
+    done = run(onnx_with_broken_neighbours(tmp_path), "--rounds", 1)
+    assert done.exit_code == 3
+    assert "tflite: tflite/model.tflite: LiteRT failed in 'load'" in done.output
+    assert "executorch: not exported: operator aten.fft has no kernel" in done.output
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="here Core ML is available")
+def test_what_cannot_run_here_is_no_failure_beside_what_can(tmp_path):
+    export_dir = onnx_with_broken_neighbours(tmp_path)
+    done = run(export_dir, "--formats", "onnx, coreml", "--rounds", 1)
+    assert done.exit_code == 0
+    assert "coreml: Core ML runs on Apple systems only; converted, not measured" in done.output
+    assert run(export_dir, "--formats", "coreml", "--rounds", 1).exit_code == 3
+
+
+def test_nothing_measured_gives_exit_code_3(tmp_path):
+    write_manifest(tmp_path, spec=VIDEO_ONLY, files=[failed_row("onnx", reason="no kernel")])
+    assert run(tmp_path).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "phone"], "device 'phone' is unknown; known are host"),
+        (["--formats", "onyx"], "format 'onyx' is unknown; known are onnx"),
+        (["--threads", "0"], "Invalid value for '--threads'"),
+        (["--threads", "4096"], "threads is 4096: device 'host' has"),
+        (["--out", "no/such/folder.json"], "the folder to write it to does not exist"),
+        (["--data", "nowhere.csv"], "nowhere.csv: no such manifest"),
+        (["--data", "nowhere.csv", "--where", "place"], "--where 'place': give COLUMN=VALUE"),
+        (["--unreadable", "maybe"], "Invalid value for '--unreadable'"),
+    ],
+)
+def test_wrong_arguments_give_exit_code_2(export_dir, arguments, message):
+    done = run(export_dir, *arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_a_folder_that_is_no_export_gives_exit_code_2(tmp_path):
+    done = run(tmp_path)
+    assert done.exit_code == 2
+    assert "is no export: there is no manifest.json in it" in done.output
+
+
+def test_help_names_the_exit_codes():
+    assert "Exit codes: 0 measured; 2 an argument" in run("--help").output

@@ -1,0 +1,87 @@
+"""Every runtime that runs here, on files of its own format."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.exported import read_export
+from benchmarks.host import usable_cores
+from benchmarks.latency import measure_latency
+from benchmarks.worker import Worker
+from tests.benchmarks.small_exports import (
+    ALL_INPUTS,
+    example,
+    expected_logits,
+    file_row,
+    write_executorch,
+    write_manifest,
+    write_onnx,
+    write_tflite,
+)
+
+pytestmark = pytest.mark.slow
+
+WRITERS = {
+    "onnx": ("model.onnx", write_onnx),
+    "tflite": ("model.tflite", write_tflite),
+    "executorch": ("model.pte", write_executorch),
+}
+
+
+@pytest.fixture(scope="session")
+def export_dir(tmp_path_factory):
+    """The same network with all inputs and two outputs in every format that runs everywhere."""
+    root = tmp_path_factory.mktemp("every_format")
+    rows = []
+    for format, (name, write) in WRITERS.items():
+        inputs = write(root / format / name, ALL_INPUTS)
+        rows.append(file_row(root, format=format, path=f"{format}/{name}", inputs=inputs, spec=ALL_INPUTS))
+    write_manifest(root, spec=ALL_INPUTS, files=rows)
+    return root
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_logits_are_right(export_dir, format):
+    (file,) = read_export(export_dir, formats=[format]).files
+    clips = example(ALL_INPUTS, clips=3)
+    with Worker(file) as worker:
+        worker.load(threads=usable_cores())
+        worker.begin_infer(clips)
+        given = worker.end_infer()
+    expected = expected_logits(ALL_INPUTS, clips)
+    for tensor, logits in zip(file.outputs, given, strict=True):
+        np.testing.assert_allclose(logits, expected[tensor.name], rtol=1e-4, atol=1e-4)
+
+
+def test_all_are_timed_side_by_side(export_dir):
+    found = measure_latency(export_dir, rounds=6)
+    assert [one.format for one in found] == list(WRITERS)
+    assert [one.unavailable for one in found] == [None, None, None]
+    assert [one.runtime.rsplit(" ", 1)[0] for one in found] == ["ONNX Runtime", "LiteRT", "ExecuTorch"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how a damaged delegate dies depends on the system")
+def test_a_runtime_that_aborts_does_not_stop_the_others(export_dir, tmp_path):
+    rows = []
+    for format in ("executorch", "onnx"):
+        (file,) = read_export(export_dir, formats=[format]).files
+        data = file.path.read_bytes()
+        if format == "executorch":
+            # The delegate quotes this marker in its complaint; bytes that are no text then end the process.
+            assert data.count(b"XH00") == 1
+            data = data.replace(b"XH00", b"\xff\xff\xff\x7f")
+        copy = tmp_path / format / file.path.name
+        copy.parent.mkdir()
+        copy.write_bytes(data)
+        inputs = write_onnx(tmp_path / "unused.onnx", ALL_INPUTS)
+        rows.append(
+            file_row(
+                tmp_path, format=format, path=f"{format}/{file.path.name}", inputs=inputs, spec=ALL_INPUTS
+            )
+        )
+    write_manifest(tmp_path, spec=ALL_INPUTS, files=rows)
+    broken, good = measure_latency(tmp_path, rounds=6)
+    assert broken.failed
+    assert "executorch/model.pte: ExecuTorch died of SIGABRT in 'load'; it last said: " in broken.unavailable
+    assert good.rounds == 6
