@@ -1,0 +1,315 @@
+"""Where clips come from: a generated data set, a manifest, or a folder tree; and how they are prepared."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from rich.console import Console
+
+from benchmarks.clips.cache import ClipSet, open_clips
+from benchmarks.clips.rows import SPLITS, ClipRow, listed, read_folder, read_manifest
+from benchmarks.clips.sound import mel_triangles
+from benchmarks.clips.text import vocabulary
+from compress.console import bar
+from compress.store import stored
+from compress.synthetic import SyntheticData, synthetic_key, write_synthetic
+from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
+
+__all__ = ["ClipConfig", "Data", "DataConfig", "FolderData", "ManifestData", "SyntheticData", "open_data"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Files(_Config):
+    """What the sources of the user's own files have in common."""
+
+    validation_fraction: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training files held out when the data has no split `validation`.",
+    )
+    unreadable: Literal["refuse", "skip"] = Field(
+        default="refuse",
+        description="Stop at files that cannot be read, or leave their clips out and say so.",
+    )
+    missing_audio: Literal["refuse", "silence"] = Field(
+        default="refuse",
+        description="What clips without sound are, where sound is wanted: unreadable, or silent.",
+    )
+
+
+class ManifestData(_Files):
+    """A CSV with columns path, split, the label columns and, if there are, text, start_s, end_s."""
+
+    source: Literal["manifest"]
+    manifest: Path = Field(description="The CSV; its paths are relative to its folder.")
+    labels: list[str] = Field(min_length=1, description="Label columns; the network gets one head for each.")
+    where: dict[str, list[str]] = Field(
+        default_factory=dict, description="Keep only rows whose column has one of these values."
+    )
+    exclude: dict[str, list[str]] = Field(
+        default_factory=dict, description="Leave out rows whose column has one of these values."
+    )
+    text: str | None = Field(default="text", description="Column of the captions; null withholds them.")
+    pad_s: float = Field(
+        default=0.0, ge=0, description="Widens start_s..end_s on both sides, as far as the file reaches."
+    )
+
+    @model_validator(mode="after")
+    def _labels_once(self) -> Self:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels name a column twice: {', '.join(self.labels)}")
+        return self
+
+
+class FolderData(_Files):
+    """Files as root/split/class/clip.mp4; the label column is called `class`."""
+
+    source: Literal["folder"]
+    root: Path = Field(description="Folder that holds train/, test/ and, if there is one, validation/.")
+
+
+DataConfig = Annotated[SyntheticData | ManifestData | FolderData, Field(discriminator="source")]
+
+
+class AudioConfig(_Config):
+    """Sound as a log-mel picture; see `AudioSpec`."""
+
+    sample_rate_hz: int = Field(default=16_000, ge=1_000, le=192_000)
+    window: int = Field(default=400, ge=16, description="Samples of one window.")
+    hop: int = Field(default=160, ge=1, description="Samples from one window to the next.")
+    mels: int = Field(default=40, ge=1, description="Mel bands.")
+    bins: int = Field(default=64, ge=1, description="Time bins over the whole clip.")
+    mean: float = -4.0
+    std: float = Field(default=4.0, gt=0)
+
+    @model_validator(mode="after")
+    def _bands_exist(self) -> Self:
+        mel_triangles(sample_rate_hz=self.sample_rate_hz, window=self.window, mels=self.mels)
+        return self
+
+
+class TextConfig(_Config):
+    """Captions as tokens; the vocabulary is taken from the training clips."""
+
+    length: int = Field(default=16, ge=1, description="Tokens of a caption; longer ones are cut.")
+    max_words: int = Field(default=1_000, ge=1, description="Most words in the vocabulary.")
+
+
+_Triple = tuple[float, float, float]
+
+
+class ClipConfig(_Config):
+    """What of a clip goes into networks."""
+
+    frames: int = Field(default=8, ge=1, description="Frames of a clip.")
+    size: int = Field(default=64, ge=8, description="Pixels of a frame's side.")
+    resize: int | None = Field(
+        default=None, description="Short side before cutting `size` out; default: size * 1.125, rounded."
+    )
+    sampling: Literal["uniform", "strided"] = "uniform"
+    stride: int = Field(
+        default=1, ge=1, description="Source frames from one frame to the next, for `strided`."
+    )
+    mean: _Triple = (0.5, 0.5, 0.5)
+    std: tuple[
+        Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
+    ] = (
+        0.5,
+        0.5,
+        0.5,
+    )
+    audio: AudioConfig | None = None
+    text: TextConfig | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"resize {self.resize} is smaller than size {self.size}: nothing to cut out")
+        if self.sampling == "uniform" and self.stride != 1:
+            raise ValueError(f"stride {self.stride} has no effect with sampling `uniform`; use `strided`")
+        return self
+
+    def video_spec(self) -> VideoSpec:
+        """The picture's part of a `ClipSpec`."""
+        resize = round(self.size * 1.125) if self.resize is None else self.resize
+        return VideoSpec(
+            frames=self.frames,
+            size=self.size,
+            resize=resize,
+            sampling=self.sampling,
+            stride=self.stride,
+            mean=self.mean,
+            std=self.std,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Decoded clips of all splits, and the spec they share."""
+
+    spec: ClipSpec
+    train: ClipSet
+    validation: ClipSet
+    test: ClipSet
+    skipped: list[tuple[Path, str]]
+    """Clips left out because they cannot be read, with the reason."""
+
+
+def open_data(
+    config: SyntheticData | ManifestData | FolderData,
+    clip: ClipConfig,
+    *,
+    cache: Path,
+    workers: int,
+    seed: int,
+    console: Console,
+) -> Data:
+    """All splits, decoded or from `cache`, with classes and vocabulary taken from the training clips.
+
+    `seed` chooses the files held out for validation when the data has no such split. `console` gets progress bars
+    and what a user should know: counts, held-out files, files left out, files that are odd.
+
+    Raises ValueError for splits or classes that are missing and for clips that cannot be read, and what
+    `read_manifest` and `read_folder` raise.
+    """
+    rows, root = _rows(config, cache=cache, workers=workers, console=console)
+    split = {name: [row for row in rows if row.split == name] for name in SPLITS}
+    if not isinstance(config, SyntheticData) and not split["validation"] and split["train"]:
+        split = _hold_out(split, root=root, fraction=config.validation_fraction, seed=seed, console=console)
+    absent = [name for name in SPLITS if not split[name]]
+    if absent:
+        raise ValueError(f"{root}: no clips in split {', '.join(absent)}; train and test are needed")
+    spec = ClipSpec(
+        video=clip.video_spec(),
+        audio=AudioSpec(**clip.audio.model_dump()) if clip.audio else None,
+        text=_text_spec(clip.text, split["train"], root=root),
+        labels=_label_specs(split, root=root),
+    )
+    opened: dict[str, ClipSet] = {}
+    for name in SPLITS:
+        with bar(console, f"decoding {name} clips") as report:
+            opened[name] = open_clips(
+                split[name],
+                spec,
+                cache=cache / "decoded",
+                workers=workers,
+                unreadable="refuse" if isinstance(config, SyntheticData) else config.unreadable,
+                missing_audio="refuse" if isinstance(config, SyntheticData) else config.missing_audio,
+                progress=report,
+            )
+    skipped = [entry for clips in opened.values() for entry in clips.skipped]
+    _tell(opened, spec=spec, skipped=skipped, console=console)
+    return Data(
+        spec=spec,
+        train=opened["train"],
+        validation=opened["validation"],
+        test=opened["test"],
+        skipped=skipped,
+    )
+
+
+def _rows(
+    config: SyntheticData | ManifestData | FolderData, *, cache: Path, workers: int, console: Console
+) -> tuple[list[ClipRow], Path]:
+    """All rows, and the folder that their files lie in."""
+    if isinstance(config, FolderData):
+        return read_folder(config.root), config.root.absolute()
+    if isinstance(config, ManifestData):
+        rows = read_manifest(
+            config.manifest,
+            labels=config.labels,
+            where=config.where,
+            exclude=config.exclude,
+            text_column=config.text,
+            pad_s=config.pad_s,
+        )
+        return rows, config.manifest.absolute().parent
+    key = synthetic_key(config)
+
+    def make(folder: Path) -> None:
+        with bar(console, "writing synthetic clips") as report:
+            write_synthetic(config, folder, workers=workers, report=report)
+
+    folder = stored(cache / f"synthetic-{key[:16]}", key=key, make=make, load=lambda made: made).value
+    return read_manifest(folder / "manifest.csv", labels=["label"]), folder.absolute()
+
+
+def _hold_out(
+    split: dict[str, list[ClipRow]], *, root: Path, fraction: float, seed: int, console: Console
+) -> dict[str, list[ClipRow]]:
+    """Training rows of some files become validation rows: those whose path, hashed with the seed, comes first.
+
+    All clips of a file go together, and where the data set lies does not matter.
+    """
+
+    def order(path: Path) -> bytes:
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        return hashlib.sha256(f"{seed} {name.as_posix()}".encode("utf-8", "surrogateescape")).digest()
+
+    files = sorted({row.path for row in split["train"]}, key=order)
+    held = set(files[: math.ceil(fraction * len(files))])
+    if len(held) == len(files):
+        raise ValueError(
+            f"{root}: {len(files)} training files are too few to hold some out; add split `validation`"
+        )
+    console.print(
+        f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it"
+    )
+    return {
+        "train": [row for row in split["train"] if row.path not in held],
+        "validation": [replace(row, split="validation") for row in split["train"] if row.path in held],
+        "test": split["test"],
+    }
+
+
+def _label_specs(split: dict[str, list[ClipRow]], *, root: Path) -> tuple[LabelSpec, ...]:
+    """Every label column with the classes of the training clips, sorted by alphabet."""
+    specs, faults = [], []
+    for name in split["train"][0].labels:
+        classes = {row.labels[name] for row in split["train"]}
+        if len(classes) < 2:
+            faults.append(f"label {name!r} has only the class {min(classes)!r} in split train; 2 are needed")
+        for other in ("validation", "test"):
+            unknown = sorted({row.labels[name] for row in split[other]} - classes)
+            faults += [
+                f"label {name!r}: class {each!r} is in split {other} but not in train" for each in unknown
+            ]
+        specs.append(LabelSpec(name=name, classes=tuple(sorted(classes))))
+    if faults:
+        raise ValueError(f"{root}: classes do not fit\n{listed(faults)}")
+    return tuple(specs)
+
+
+def _text_spec(config: TextConfig | None, train: Sequence[ClipRow], *, root: Path) -> TextSpec | None:
+    if config is None:
+        return None
+    found = vocabulary((row.text for row in train), max_words=config.max_words)
+    if not found:
+        raise ValueError(f"{root}: captions are wanted (`text`), but no training clip has one")
+    return TextSpec(length=config.length, vocabulary=found)
+
+
+def _tell(
+    opened: dict[str, ClipSet], *, spec: ClipSpec, skipped: Sequence[tuple[Path, str]], console: Console
+) -> None:
+    """Says what the data is, what was left out, and which files are odd."""
+    counts = ", ".join(f"{len(clips)} {name}" for name, clips in opened.items())
+    classes = ", ".join(f"{len(label.classes)} classes of {label.name}" for label in spec.labels)
+    console.print(f"clips: {counts}; {classes}")
+    if skipped:
+        console.print(f"left out, cannot be read: {len(skipped)} clips", style="yellow")
+        console.print(listed([f"{path}: {reason}" for path, reason in skipped]), markup=False)
+    notes = Counter(text for clips in opened.values() for _, text in clips.notes)
+    for text, count in notes.items():
+        console.print(f"note: {count} file{'s' * (count > 1)}: {text}", markup=False)
