@@ -148,10 +148,21 @@ def _export(
     if outcome.path is not None:
         row = {**outcome.to_dict(), "path": path.name, "log": LOG_FILE}
         _write_json(partial / "model.json", {**describe(spec, provenance=provenance), "file": row})
+    else:
+        _keep_only_log(partial)
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
     return outcome
+
+
+def _keep_only_log(folder: Path) -> None:
+    """Removes what a failed writer left half-written."""
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != LOG_FILE:
+            left.unlink()
 
 
 def _outcome(

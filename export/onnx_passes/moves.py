@@ -37,7 +37,7 @@ def quantize_before_moving(model: ir.Model) -> int:
 
     count = 0
     for quantize in reversed(nodes(model, "QuantizeLinear")):
-        move = source(quantize).producer()
+        move = source(quantize).producer() if is_per_tensor(quantize) else None
         while move is not None and move.op_type in MOVES and read_once(move.outputs[0]):
             values = source(move)
             early = ir.node("QuantizeLinear", [values, *quantize.inputs[1:]], name=f"{move.name}_early_q")

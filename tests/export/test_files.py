@@ -1,0 +1,137 @@
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from export import EXPORTERS, Exporter
+from export.files import export_files
+from export.manifest import sha256_of
+from models.spec import ClipSpec
+from tests.export.small_nets import clip_spec, float_graph, int8_graph
+
+WRITERS = {
+    "crashing": "import os, signal\ndef write(*a, **k):\n    print('about to crash', flush=True)\n"
+    "    os.kill(os.getpid(), signal.SIGSEGV)\n",
+    "leaving": "import os\ndef write(*a, **k):\n    os._exit(7)\n",
+    "raising": "def write(program, path, *, spec, scheme):\n    path.write_text('half a file')\n"
+    "    raise NotImplementedError('aten.foo has no kernel\\nand a long explanation')\n",
+    "needy": "from export import require\ndef write(*a, **k):\n    require('onnx', 'no_such_backend')\n",
+}
+
+
+@pytest.fixture
+def broken_formats(tmp_path, monkeypatch):
+    """Formats whose writers are real modules that fail, each in its own way."""
+    folder = tmp_path / "writers"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    for name, text in WRITERS.items():
+        (folder / f"{name}_writer.py").write_text(text)
+        exporter = Exporter(
+            extension=".bin", runtime="none", schemes=("fp32",), extra="onnx", module=f"{name}_writer"
+        )
+        monkeypatch.setitem(EXPORTERS, name, exporter)
+    return list(WRITERS)
+
+
+def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
+    spec, out = clip_spec(), tmp_path / "export"
+    (out / "raising").mkdir(parents=True)
+    (out / "raising" / "model.bin").write_text("from the time before")
+    with Progress(disable=True) as progress:
+        outcomes = export_files(
+            float_graph(spec),
+            spec,
+            formats=[*broken_formats, "onnx"],
+            scheme="fp32",
+            out=out,
+            provenance={"recipe": "small"},
+            progress=progress,
+        )
+        assert progress.tasks[0].completed == 5
+    reasons = {outcome.format: outcome.reason for outcome in outcomes}
+    assert reasons == {
+        "crashing": "the converter crashed its process with SIGSEGV",
+        "leaving": "the converter ended its process with exit code 7 and no result",
+        "raising": "NotImplementedError: aten.foo has no kernel",
+        "needy": "ImportError: writing .onnx files needs no_such_backend, which cannot be imported (No module named "
+        "'no_such_backend'); install it with: pip install 'pocketreel[onnx]'",
+        "onnx": None,
+    }
+    assert "about to crash" in (out / "crashing" / "convert.log").read_text()
+    assert "and a long explanation" in (out / "raising" / "convert.log").read_text()
+    assert not (out / "raising" / "model.bin").exists(), "neither half a file nor one of an earlier export"
+    assert not list(out.glob(".*"))
+
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [row["status"] for row in manifest["files"]] == ["failed"] * 4 + ["exported"]
+    row = manifest["files"][-1]
+    assert row["sha256"] == sha256_of(out / row["path"])
+    assert row["size_bytes"] == os.path.getsize(out / row["path"])
+    assert row["seconds"] > 0 and row["peak_rss_bytes"] > 2**20
+    assert row["inputs"][0]["layout"] == "NCTHW"
+    assert ClipSpec.from_dict(manifest["spec"]) == spec
+
+    alone = json.loads((out / "onnx" / "model.json").read_text())
+    assert alone["file"] == {**row, "path": "model.onnx", "log": "convert.log"}
+    assert alone["labels"] == manifest["labels"] and alone["provenance"] == {"recipe": "small"}
+
+
+@pytest.mark.slow
+def test_all_formats_take_an_int8_network_with_three_inputs_and_two_label_columns(tmp_path):
+    import onnxruntime
+
+    spec = clip_spec(audio=True, text=True, heads=2)
+    outcomes = export_files(
+        int8_graph(spec),
+        spec,
+        formats=["onnx", "executorch", "coreml"],
+        scheme="w8a8",
+        out=tmp_path,
+        provenance={},
+    )
+    assert [outcome.reason for outcome in outcomes] == [None] * 3
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    feeds = dict(zip(spec.inputs, (t.numpy() for t in spec.example()), strict=True))
+    logits = session.run(list(spec.outputs), feeds)
+    assert [array.shape for array in logits] == [(1, 5), (1, 2)]
+    assert all(np.isfinite(array).all() for array in logits)
+
+
+def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
+    spec = clip_spec()
+    graph = float_graph(spec)
+
+    def export(formats, scheme):
+        export_files(graph, spec, formats=formats, scheme=scheme, out=tmp_path / "out", provenance={})
+
+    with pytest.raises(
+        ValueError, match="format 'onxx' is unknown; known are onnx, tflite, executorch, coreml"
+    ):
+        export(["onnx", "onxx"], "fp32")
+    with pytest.raises(ValueError, match="format 'onnx' does not take scheme 'w3'; it takes fp32"):
+        export(["onnx"], "w3")
+    with pytest.raises(ValueError, match="scheme 'w8a8' was given a float graph"):
+        export(["onnx"], "w8a8")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_int8_graph_is_not_written_as_float(tmp_path):
+    spec = clip_spec()
+    with pytest.raises(
+        ValueError, match="scheme 'fp32' was given an int8 graph; such a graph is written as w8a8"
+    ):
+        export_files(int8_graph(spec), spec, formats=["onnx"], scheme="fp32", out=tmp_path, provenance={})
+
+
+def test_importing_the_package_loads_no_backend():
+    import subprocess
+
+    code = (
+        "import sys, export.files; heavy = {'onnx', 'onnxruntime', 'tensorflow', 'coremltools', 'executorch', 'torchao'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

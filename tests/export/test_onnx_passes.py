@@ -1,0 +1,261 @@
+"""Every pass on graphs where it applies, where it must not, and on numbers: before and after give the same."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+ir = pytest.importorskip("onnx_ir")
+
+from export.onnx_passes import (  # noqa: E402
+    absorb_clamps,
+    cancel_round_trips,
+    dequantize_after_moving,
+    pool_by_average,
+    quantize_before_moving,
+    quantize_biases,
+    shift_to_uint8,
+    view_in_channels_last,
+    widen_scales_for_biases,
+)
+
+X = "float[2,4,3,6] x"
+
+
+def model_of(body, *, inputs=X, outputs="float[A,B,C,D] y", constants=None):
+    """A model from ONNX's textual syntax; `constants` become initializers."""
+    text = f'<ir_version: 10, opset_import: ["" : 20]> main ({inputs}) => ({outputs}) {{ {body} }}'
+    proto = onnx.parser.parse_model(text)
+    for name, values in (constants or {}).items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+    for index, node in enumerate(proto.graph.node):
+        node.name = f"{node.op_type}_{index}"
+    proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+    return ir.from_proto(proto)
+
+
+def types(model):
+    return [node.op_type for node in model.graph]
+
+
+def _types_above(node):
+    above = node.inputs[0].producer()
+    return [] if above is None else [above.op_type, *_types_above(above)]
+
+
+def run(model, feeds):
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(proto.SerializeToString(), options).run(None, feeds)
+
+
+def apply_and_compare(model, tune, *, feeds=None, atol=0.0):
+    """Runs the pass; checks that outputs stay the same; gives the number of changes."""
+    feeds = feeds or {"x": np.random.default_rng(0).normal(size=(2, 4, 3, 6)).astype(np.float32) * 3}
+    before = run(model, feeds)
+    count = tune(model)
+    for old, new in zip(before, run(model, feeds), strict=True):
+        np.testing.assert_allclose(old, new, rtol=0, atol=atol)
+    return count
+
+
+QUANT = {"s": np.float32(0.02), "z": np.int8(-128), "s2": np.float32(0.03), "z0": np.int8(0)}
+
+
+def test_mean_over_rows_and_columns_becomes_a_pooling():
+    model = model_of("y = ReduceMean<keepdims=1>(x, axes)", constants={"axes": np.array([-1, 2])})
+    assert apply_and_compare(model, pool_by_average, atol=1e-6) == 1
+    assert types(model) == ["GlobalAveragePool"]
+
+
+@pytest.mark.parametrize(
+    ("body", "axes", "outputs"),
+    [
+        ("y = ReduceMean<keepdims=1>(x, axes)", [1, 2], "float[A,B,C,D] y"),
+        ("y = ReduceMean<keepdims=0>(x, axes)", [2, 3], "float[A,B] y"),
+    ],
+)
+def test_other_means_stay(body, axes, outputs):
+    model = model_of(body, outputs=outputs, constants={"axes": np.array(axes)})
+    assert apply_and_compare(model, pool_by_average) == 0
+
+
+def test_q_moves_up_through_a_chain_of_moves():
+    model = model_of(
+        "a = Transpose<perm=[1,0,2,3]>(x) b = Reshape(a, shape) q = QuantizeLinear(b, s, z) "
+        "y = DequantizeLinear(q, s, z)",
+        constants={**QUANT, "shape": np.array([1, 4, 2, 18])},
+    )
+    assert apply_and_compare(model, quantize_before_moving) == 2
+    assert types(model) == ["QuantizeLinear", "Transpose", "Reshape", "DequantizeLinear"]
+
+
+def test_q_stays_where_the_moved_values_are_read_elsewhere():
+    model = model_of(
+        "a = Transpose<perm=[1,0,2,3]>(x) q = QuantizeLinear(a, s, z) y = DequantizeLinear(q, s, z) w = Relu(a)",
+        outputs="float[A,B,C,D] y, float[E,F,G,H] w",
+        constants=QUANT,
+    )
+    assert apply_and_compare(model, quantize_before_moving) == 0
+
+
+def test_dq_moves_down_and_the_round_trip_disappears():
+    model = model_of(
+        "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) a = Transpose<perm=[1,0,2,3]>(d) "
+        "q1 = QuantizeLinear(a, s, z) y = DequantizeLinear(q1, s, z)",
+        constants=QUANT,
+    )
+    assert apply_and_compare(model, dequantize_after_moving) == 1
+    assert apply_and_compare(model, cancel_round_trips) == 1
+    last = model.graph.outputs[0].producer()
+    assert [last.op_type, *_types_above(last)] == ["DequantizeLinear", "Transpose", "QuantizeLinear"]
+
+
+def test_a_requantization_to_another_scale_stays():
+    model = model_of(
+        "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) q1 = QuantizeLinear(d, s2, z) "
+        "y = DequantizeLinear(q1, s2, z)",
+        constants=QUANT,
+    )
+    assert apply_and_compare(model, cancel_round_trips) == 0
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "a = Transpose<perm=[1,0,2,3]>(x) y = Reshape(a, plane)",
+        "a = Transpose<perm=[1,0,2,3]>(x) b = Reshape(a, plane) c = Reshape(b, back) "
+        "y = Transpose<perm=[1,0,2,3]>(c)",
+    ],
+)
+def test_the_time_plane_view_becomes_a_reshape_between_transposes_to_channels_last(chain):
+    model = model_of(chain, constants={"plane": np.array([1, 4, 2, 18]), "back": np.array([4, 2, 3, 6])})
+    assert apply_and_compare(model, view_in_channels_last) == 1
+    assert types(model)[-3:] == ["Transpose", "Reshape", "Transpose"]
+    assert model.graph[-1].attributes["perm"].as_ints() == (0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "a = Reshape(x, plane) y = Transpose<perm=[0,2,1,3]>(a)",
+        "a = Transpose<perm=[0,1,3,2]>(x) y = Reshape(a, plane)",
+        "y = Transpose<perm=[0,2,3,1]>(x)",
+    ],
+)
+def test_moves_that_do_move_values_in_channels_last_stay(chain):
+    model = model_of(chain, constants={"plane": np.array([1, 4, 2, 18])})
+    assert apply_and_compare(model, view_in_channels_last) == 0
+
+
+@pytest.mark.parametrize(
+    ("clamp", "scale", "zero_point"),
+    [
+        ("Relu(x)", 0.02, -128),
+        ("Clip(x, low, high)", 6 / 255, -128),
+        ("Clip(x, low, high)", 0.02, -128),
+        ("Clip(x, low)", 0.1, -128),
+    ],
+)
+def test_clamps_implied_by_the_range_are_absorbed(clamp, scale, zero_point):
+    model = model_of(
+        f"a = {clamp} q = QuantizeLinear(a, s, z) y = DequantizeLinear(q, s, z)",
+        constants={
+            "s": np.float32(scale),
+            "z": np.int8(zero_point),
+            "low": np.float32(0),
+            "high": np.float32(6),
+        },
+    )
+    assert apply_and_compare(model, absorb_clamps) == 1
+    assert model.graph[-2].inputs[0].name == "x"
+
+
+@pytest.mark.parametrize(
+    ("clamp", "scale", "zero_point"),
+    [
+        ("Relu(x)", 0.02, 0),
+        ("Clip(x, low, high)", 0.03, -128),
+        ("Clip(x, x_min, high)", 0.02, -128),
+    ],
+)
+def test_clamps_inside_the_range_stay(clamp, scale, zero_point):
+    model = model_of(
+        f"x_min = ReduceMin<keepdims=0>(x) a = {clamp} q = QuantizeLinear(a, s, z) y = DequantizeLinear(q, s, z)",
+        constants={
+            "s": np.float32(scale),
+            "z": np.int8(zero_point),
+            "low": np.float32(0),
+            "high": np.float32(6),
+        },
+    )
+    assert apply_and_compare(model, absorb_clamps) == 0
+
+
+CONV = "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) wd = DequantizeLinear<axis=0>(w, ws, wz) "
+CONV_BODY = (
+    CONV
+    + "c = Conv<kernel_shape=[1,1]>(d, wd, b) q2 = QuantizeLinear(c, s2, z0) y = DequantizeLinear(q2, s2, z0)"
+)
+
+
+def conv_constants(*, bias, weight_scales):
+    weights = np.random.default_rng(1).integers(-127, 128, size=(5, 4, 1, 1)).astype(np.int8)
+    return {
+        **QUANT,
+        "w": weights,
+        "ws": np.array(weight_scales, np.float32),
+        "wz": np.zeros(5, np.int8),
+        "b": np.array(bias, np.float32),
+    }
+
+
+def test_activations_become_uint8_and_weights_stay_int8():
+    model = model_of(CONV_BODY, constants=conv_constants(bias=np.ones(5), weight_scales=np.full(5, 0.01)))
+    assert apply_and_compare(model, shift_to_uint8) == 4
+    stored = {
+        node.inputs[2].const_value.numpy().dtype.name for node in model.graph if "Linear" in node.op_type
+    }
+    assert stored == {"uint8", "int8"}
+    assert apply_and_compare(model, shift_to_uint8) == 0, "a second run finds nothing to do"
+
+
+def test_biases_become_int32_in_steps_of_the_accumulator():
+    scales = np.linspace(0.001, 0.01, 5)
+    bias = np.linspace(-2, 2, 5)
+    model = model_of(CONV_BODY, constants=conv_constants(bias=bias, weight_scales=scales))
+    assert apply_and_compare(model, widen_scales_for_biases) == 0
+    assert apply_and_compare(model, quantize_biases, atol=0.03) == 1
+    conv = next(node for node in model.graph if node.op_type == "Conv")
+    stored = conv.inputs[2].producer().inputs[0].const_value.numpy()
+    np.testing.assert_array_equal(stored, np.rint(bias / (scales.astype(np.float32) * np.float32(0.02))))
+    assert stored.dtype == np.int32
+    assert apply_and_compare(model, quantize_biases) == 0, "a second run finds nothing to do"
+
+
+def test_a_float_convolution_keeps_its_float_bias():
+    model = model_of(
+        "y = Conv<kernel_shape=[1,1]>(x, w, b)",
+        constants={"w": np.ones((5, 4, 1, 1), np.float32), "b": np.ones(5, np.float32)},
+    )
+    assert apply_and_compare(model, quantize_biases) == 0
+
+
+def test_a_dead_channel_gets_a_scale_in_which_its_bias_fits():
+    scales = np.array([0.01, 1e-10, 0.01, 0.01, 0.01])
+    bias = np.array([0.5, 2.0, 0.5, 0.5, 0.5])
+    body = CONV + "y = Conv<kernel_shape=[1,1]>(d, wd, b)"
+    model = model_of(body, constants=conv_constants(bias=bias, weight_scales=scales))
+    assert apply_and_compare(model, widen_scales_for_biases, atol=1e-6) == 1
+    assert apply_and_compare(model, quantize_biases, atol=2e-4) == 1
+
+
+def test_a_bias_that_cannot_fit_is_refused():
+    constants = conv_constants(bias=np.full(5, 2.0), weight_scales=np.full(5, 1e-10))
+    constants["wz"] = np.ones(5, np.int8)
+    model = model_of(CONV + "y = Conv<kernel_shape=[1,1]>(d, wd, b)", constants=constants)
+    assert widen_scales_for_biases(model) == 0
+    with pytest.raises(ValueError, match=r"Conv 'Conv_3': its bias \(up to 2\) does not fit int32"):
+        quantize_biases(model)

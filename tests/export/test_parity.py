@@ -1,0 +1,50 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from export.parity import SQNR_LIMIT_DB, compare
+
+
+def test_values_on_a_hand_computed_example():
+    reference = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
+    candidate = np.array([[3.0, 3.5], [0.5, 0.0]], np.float32)
+    parity = compare(reference, candidate)
+    assert parity.max_abs_error == 0.5
+    assert parity.sqnr_db == pytest.approx(10 * np.log10(25 / 0.5))
+    assert parity.top1_agreement == 1.0
+
+
+def test_agreement_counts_rows_with_the_same_largest_logit():
+    reference = np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 1.0], [5.0, 1.0]])
+    candidate = np.array([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0], [5.0, 1.0]])
+    assert compare(reference, candidate).top1_agreement == 0.75
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "sqnr_db"),
+    [
+        (np.ones((2, 3)), np.ones((2, 3)), SQNR_LIMIT_DB),
+        (np.zeros((2, 3)), np.zeros((2, 3)), SQNR_LIMIT_DB),
+        (np.zeros((2, 3)), np.ones((2, 3)), -SQNR_LIMIT_DB),
+    ],
+)
+def test_extremes_stay_valid_json(reference, candidate, sqnr_db):
+    parity = compare(reference, candidate)
+    assert parity.sqnr_db == sqnr_db
+    json.dumps(asdict(parity), allow_nan=False)
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(
+        ValueError, match=r"both be N K and not empty: reference \[2, 3\], candidate \[2, 4\]"
+    ):
+        compare(np.zeros((2, 3)), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="not empty"):
+        compare(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="1 of 2 logits of the candidate are NaN or infinite"):
+        compare(np.zeros((1, 2)), np.array([[0.0, np.nan]]))
