@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -83,7 +83,11 @@ def _options(options: object) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, BaseModel):
-        return f"({_settings(value)})"
+        return f"({_settings(value) or 'with its defaults'})"
+    if isinstance(value, Mapping):
+        return " and ".join(f"{key} {_value(one)}" for key, one in value.items())
     if isinstance(value, tuple | list):
         return "+".join(str(one) for one in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
