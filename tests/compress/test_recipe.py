@@ -1,0 +1,412 @@
+"""Reading recipes: every fault found and named, overrides, the resolved recipe, the plan."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe, plan
+from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = """
+seed: 1
+data: {source: synthetic}
+clip: {frames: 8, size: 64, audio: {}}
+teacher: {network: multimodal_tiny, train: {epochs: 1}}
+student: {network: mobilenet3d_tiny, options: {width: 0.5}}
+stages:
+  - distill: {epochs: 2, baseline: true}
+  - prune: {macs: 0.6}
+  - quantize: {}
+export: {formats: [onnx, coreml]}
+gates:
+  - {metric: artifacts.onnx.top1_drop_pp, max: 1}
+"""
+
+BROKEN = {
+    "unknown section": ("stagess: []", ["stagess (line N): unknown section", "did you mean 'stages'?"]),
+    "missing section": ("-student", ["student: required section is missing"]),
+    "unknown key": (
+        "clip: {frame: 8, audio: {}}",
+        ["clip.frame (line N): unknown key; allowed: frames, size", "did you mean 'frames'?"],
+    ),
+    "unknown key deep inside": (
+        "clip: {audio: {mel: 40}}",
+        ["clip.audio.mel (line N): unknown key; allowed: sample_rate_hz", "did you mean 'mels'?"],
+    ),
+    "unknown key of a stage": (
+        "stages: [{distill: {epoch: 2}}]",
+        ["stages.0.distill.epoch (line N): unknown key", "did you mean 'epochs'?"],
+    ),
+    "unknown option of a network": (
+        "student: {network: mobilenet3d_tiny, options: {widht: 1.0}}",
+        ["student.options.widht (line N): unknown key; allowed: width, dropout; did you mean 'width'?"],
+    ),
+    "missing key": (
+        "stages: [{distill: {epochs: 1}}, {prune: {}}]",
+        ["stages.1.prune.macs (line N): required key is missing (Share of the MACs"],
+    ),
+    "text for a whole number": (
+        "clip: {frames: '8', audio: {}}",
+        ["clip.frames (line N): wrong type; given: '8'; allowed: a whole number"],
+    ),
+    "fraction for a whole number": (
+        "clip: {frames: 8.5, audio: {}}",
+        ["clip.frames (line N): wrong type; given: 8.5; allowed: a whole number"],
+    ),
+    "text for a boolean": (
+        "stages: [{distill: {epochs: 1, baseline: 'yes'}}]",
+        ["stages.0.distill.baseline (line N): wrong type; given: 'yes'; allowed: true or false"],
+    ),
+    "boolean for a number": (
+        "student: {network: mobilenet3d_tiny, options: {width: true}}",
+        ["student.options.width (line N): wrong type; given: true; allowed: a number"],
+    ),
+    "value out of range": (
+        "stages: [{distill: {epochs: 1, temperature: 0}}]",
+        ["stages.0.distill.temperature (line N): out of range; given: 0; allowed: more than 0"],
+    ),
+    "scalar for a section": ("clip: 8", ["clip (line N): wrong type; given: 8; allowed: a mapping of keys"]),
+    "scalar for a chosen section": ("data: clips.csv", ["data (line N): wrong type; given: 'clips.csv'"]),
+    "mapping for a list": (
+        "stages: {distill: {epochs: 1}}",
+        ["stages (line N): wrong type", "allowed: a list, such as [] for none"],
+    ),
+    "unknown source": (
+        "data: {source: synthetc}",
+        ["data.source (line N): unknown source; given: 'synthetc'", "did you mean 'synthetic'?"],
+    ),
+    "no source": ("data: {}", ["data.source (line N): required key is missing; allowed: synthetic"]),
+    "unknown network": (
+        "student: {network: mobilnet3d}",
+        ["student.network (line N): unknown network", "did you mean 'mobilenet3d'?"],
+    ),
+    "unknown stage": (
+        "stages: [{distil: {epochs: 1}}]",
+        [
+            "stages.0.distil (line N): unknown stage; allowed: distill, prune, quantize; did you mean 'distill'?"
+        ],
+    ),
+    "two verbs in one entry": (
+        "stages: [{distill: {epochs: 1}, prune: {macs: 0.5}}]",
+        ["stages.0 (line N): not a stage", "one verb with its settings"],
+    ),
+    "bare verb": ("stages: [quantize]", ["stages.0 (line N): not a stage; given: 'quantize'"]),
+    "stage after quantize": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs: 0.5}}, {quantize: {}}]",
+        [
+            "stages.2.prune (line N): takes a float network, but stages.1.quantize gives a quantized one",
+            "stages.3.quantize (line N): takes a float network, but stages.1.quantize gives a quantized one",
+        ],
+    ),
+    "prune before training": (
+        "stages: [{prune: {macs: 0.5}}]",
+        ["stages.0.prune (line N): nothing has trained the student yet; put a distill stage before"],
+    ),
+    "distill without teacher": (
+        "teacher: null",
+        ["stages.0.distill (line N): needs a teacher, and the recipe has no section teacher"],
+    ),
+    "unknown scheme": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w8a9}}]",
+        ["stages.1.quantize.scheme (line N): not one of the choices; given: 'w8a9'", "did you mean 'w8a8'?"],
+    ),
+    "unknown format": (
+        "export: {formats: [tfl]}",
+        ["export.formats.0 (line N): not one of the choices; given: 'tfl'", "did you mean 'tflite'?"],
+    ),
+    "format twice": (
+        "export: {formats: [onnx, coreml, onnx]}",
+        ["export.formats.2 (line N): format given twice; given: onnx"],
+    ),
+    "input that the clips lack": (
+        "student: {network: mobilenet3d_tiny, inputs: [clip, text]}",
+        ["student.inputs.1 (line N): the clips have no text; give the section clip a key text; given: text"],
+    ),
+    "input that the network does not take": (
+        "clip: {text: {}}\nstudent: {network: mobilenet3d_tiny, inputs: [clip, text]}",
+        ["student.inputs.1 (line N): mobilenet3d_tiny does not take it; given: text; allowed: clip, audio"],
+    ),
+    "unknown input": (
+        "student: {network: mobilenet3d_tiny, inputs: [video]}",
+        ["student.inputs.0 (line N): not one of the choices; given: 'video'; allowed: clip, audio, text"],
+    ),
+    "no input": (
+        "student: {network: mobilenet3d_tiny, inputs: []}",
+        ["student.inputs (line N): wrong number of entries; given: []; allowed: at least 1"],
+    ),
+    "missing manifest": (
+        "data: {source: manifest, manifest: no/such.csv, labels: [word]}",
+        ["data.manifest (line N): no such file or folder: /", "no/such.csv; given: no/such.csv"],
+    ),
+    "missing folder": (
+        "data: {source: folder, root: no/such}",
+        ["data.root (line N): no such file or folder: /"],
+    ),
+    "missing weights": (
+        "teacher: {factory: 'models:Network', weights: none.safetensors}",
+        ["teacher.weights (line N): no such file or folder: /"],
+    ),
+    "factory of no module": (
+        "teacher: {factory: 'no_such_module:build', weights: pyproject.toml}",
+        ["teacher.factory (line N): cannot import 'no_such_module'"],
+    ),
+    "factory of no function": (
+        "teacher: {factory: 'models:no_such', weights: pyproject.toml}",
+        ["teacher.factory (line N): 'models' has no 'no_such'"],
+    ),
+    "malformed factory": (
+        "teacher: {factory: models.build, weights: pyproject.toml}",
+        ["teacher.factory (line N): not well formed; given: 'models.build'"],
+    ),
+    "network and factory": (
+        "teacher: {network: multimodal, factory: 'models:Network', weights: x}",
+        ["teacher (line N): either a network of ours or a factory of yours"],
+    ),
+    "gate on an unknown figure": (
+        "gates: [{metric: artifacts.onnx.top1_dorp_pp, max: 1}]",
+        [
+            "gates.0.metric (line N): the report will have no such figure",
+            "allowed: artifacts.onnx.{top1, top1_drop_pp",
+            "did you mean 'artifacts.onnx.top1_drop_pp'?",
+        ],
+    ),
+    "gate on a format that is not exported": (
+        "gates: [{metric: artifacts.tflite.top1, min: 0.9}]",
+        ["gates.0.metric (line N): the report will have no such figure", "artifacts.{*, onnx, coreml}"],
+    ),
+    "gate on a model that is not made": (
+        "stages: [{distill: {epochs: 1}}]\ngates: [{metric: models.student_quantized.top1, min: 0.9}]",
+        ["gates.0.metric (line N): the report will have no such figure"],
+    ),
+    "gate on a stage that is not there": (
+        "gates: [{metric: stages.3.after.macs, max: 1}]",
+        ["gates.0.metric (line N): the report will have no such figure"],
+    ),
+    "gate with two limits": (
+        "gates: [{metric: artifacts.onnx.top1, min: 0.5, max: 1}]",
+        ["gates.0 (line N): a gate has exactly one limit: min or max"],
+    ),
+    "gate without limit": (
+        "gates: [{metric: artifacts.onnx.top1}]",
+        ["gates.0 (line N): a gate has exactly one limit: min or max"],
+    ),
+    "key twice": ("seed: 2\nseed: 3", ["seed (line N): key given twice, first in line"]),
+    "key that is no text": ("1: 2", ["the recipe (line N): a key must be text; put it in quotes; given: 1"]),
+    "broken YAML": ("gates: [1, 2", ["(line N): not valid YAML: expected ',' or ']'", "at column"]),
+    "a tag that would run code": (
+        "seed: !!python/name:os.system",
+        ["seed (line N): the tag", "is not allowed"],
+    ),
+    "a number beyond floating point": ("seed: 1e999", ["seed (line N): too large a number; given: 1e999"]),
+    "a value inside itself": ("gates: &all [*all]", ["(line N): contains itself"]),
+    "a name that is no folder": ("name: a/b", ["name (line N): not well formed; given: 'a/b'"]),
+    "a negative seed": ("seed: -1", ["seed (line N): out of range; given: -1; allowed: at least 0"]),
+}
+
+
+def changed(recipe: str, change: str) -> str:
+    """The recipe without the sections that `change` gives anew, and with those; `-name` removes one."""
+    replaced = {line.split(":")[0] for line in change.splitlines()}
+    kept, keep = [], True
+    for line in recipe.splitlines():
+        if line[:1].isalpha():
+            keep = line.split(":")[0] not in replaced | {change.removeprefix("-")}
+        kept += [line] if keep else []
+    return "\n".join([*kept, "" if change.startswith("-") else change])
+
+
+def faults(text: str, **more: list[str]) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, name="broken", **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_recipe_names_its_fault(case: str) -> None:
+    change, expected = BROKEN[case]
+    message = re.sub(r"line \d+", "line N", faults(changed(GOOD, change)))
+    for part in expected:
+        assert part in message
+
+
+def test_all_faults_of_a_recipe_are_found_together() -> None:
+    text = """
+seed: one
+data: {source: manifest, manifest: no.csv, label: [a]}
+clip: {frames: 0}
+student: {network: mobilenet3d, options: {width: wide}}
+stages:
+  - quantize: {mode: ptqq}
+  - distill: {epochs: 1}
+export: {formats: [onnx, onnx]}
+gates:
+  - {metric: artifacts.onnx.speed, max: 1}
+"""
+    with pytest.raises(RecipeError, match="broken: 11 faults") as caught:
+        parse_recipe(text, name="broken")
+    assert [fault.path for fault in caught.value.faults] == [
+        "seed",
+        "data.labels",
+        "data.label",
+        "clip.frames",
+        "student.options.width",
+        "stages.0.quantize.mode",
+        "stages.0.quantize",
+        "stages.1.distill",
+        "stages.1.distill",
+        "export.formats.1",
+        "gates.0.metric",
+    ]
+    assert [fault.line for fault in caught.value.faults] == [2, 3, 3, 4, 5, 7, 7, 8, 8, 9, 11]
+
+
+def test_a_fault_carries_its_parts() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(changed(GOOD, "export: {formats: [coremll]}\ngates: []"), name="broken")
+    (fault,) = caught.value.faults
+    assert fault.path == "export.formats.0"
+    assert fault.given == "'coremll'"
+    assert fault.allowed == "onnx, tflite, executorch, coreml"
+    assert fault.nearest == "coreml"
+
+
+def test_a_whole_number_stands_for_a_number_and_1e_3_is_one() -> None:
+    recipe = parse_recipe(
+        changed(GOOD, "stages: [{distill: {epochs: 1, temperature: 3, learning_rate: 1e-3}}]"), name="good"
+    )
+    assert recipe.stages[0].config.temperature == 3.0  # type: ignore[attr-defined]
+    assert recipe.stages[0].config.learning_rate == 0.001  # type: ignore[attr-defined]
+
+
+def test_class_names_that_yaml_1_1_takes_for_booleans_stay_text(tmp_path: Path) -> None:
+    manifest = tmp_path / "clips.csv"
+    manifest.write_text("path,split,word\n")
+    where = "where: {word: [no, on, yes, 2020-01-01]}"
+    data = f"data: {{source: manifest, manifest: {manifest}, labels: [word], {where}}}"
+    recipe = parse_recipe(changed(GOOD, data), name="good")
+    assert recipe.data.where == {"word": ["no", "on", "yes", "2020-01-01"]}  # type: ignore[union-attr]
+    assert parse_recipe(dump_yaml(recipe.to_dict()), name="again") == recipe
+
+
+def test_the_name_is_by_default_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "lips_v2.yaml"
+    path.write_text(GOOD)
+    assert load_recipe(path).name == "lips_v2"
+    assert load_recipe(path, overrides=["name=other"]).name == "other"
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "there.yaml").write_text(GOOD)
+    with pytest.raises(RecipeError, match=r"no such file; .* has there\.yaml"):
+        load_recipe(tmp_path / "their.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just text"])
+def test_a_recipe_is_a_mapping(text: str) -> None:
+    assert "a recipe is a mapping of sections" in faults(text)
+
+
+def test_overrides_set_values_and_make_mappings() -> None:
+    recipe = parse_recipe(
+        GOOD,
+        name="good",
+        overrides=[
+            "stages.0.distill.epochs=7",
+            "teacher.options.width=0.5",
+            "export.formats=[onnx]",
+            "clip.audio={mels: 20}",
+            "clip.text.length=8",
+            "seed=5",
+        ],
+    )
+    assert recipe.stages[0].config.epochs == 7  # type: ignore[attr-defined]
+    assert recipe.teacher.options.width == 0.5  # type: ignore[union-attr]
+    assert recipe.export.formats == ("onnx",)
+    assert recipe.clip.audio.mels == 20  # type: ignore[union-attr]
+    assert recipe.clip.text.length == 8  # type: ignore[union-attr]
+    assert recipe.seed == 5
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("stages.3.distill.epochs=1", "stages is a list with entries 0 to 2; given: 3"),
+        ("stages.first.distill.epochs=1", "stages is a list with entries 0 to 2; given: first"),
+        ("seed.x=1", "seed is the value 1, so it has no 'x'"),
+        ("seed", "a setting reads key.path=value"),
+        ("=1", "a setting reads key.path=value"),
+        ("a..b=1", "a setting reads key.path=value"),
+        ("seed=[1", "the value is not valid YAML"),
+        ("stages.0.distill.epoch=1", "stages.0.distill.epoch: unknown key"),
+        ("sed=1", "sed: unknown section"),
+        ("stages.0.prune.macs=0.5", "stages.0 (line 8): not a stage"),
+    ],
+)
+def test_an_override_that_leads_nowhere_is_refused(override: str, expected: str) -> None:
+    assert expected in faults(GOOD, overrides=[override])
+
+
+def test_all_bad_overrides_are_named_together() -> None:
+    assert "2 faults" in faults(GOOD, overrides=["x", "stages.9.prune=1"])
+
+
+def test_the_resolved_recipe_loads_as_an_equal_one(tmp_path: Path) -> None:
+    recipe = parse_recipe(GOOD, name="good", overrides=["stages.1.prune.macs=0.7"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_yaml(recipe.to_dict()))
+    assert load_recipe(path) == recipe
+    assert "macs: 0.7" in path.read_text()
+    assert "round_to:" in path.read_text()
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    recipe = parse_recipe(GOOD, name="good")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 2  # type: ignore[misc]
+
+
+def test_repeated_values_may_be_aliased_and_are_overridden_one_by_one() -> None:
+    text = changed(GOOD, "stages: [{distill: &settings {epochs: 2}}, {distill: *settings}]")
+    recipe = parse_recipe(text, name="good", overrides=["stages.1.distill.epochs=3"])
+    assert [stage.config.epochs for stage in recipe.stages] == [2, 3]  # type: ignore[attr-defined]
+
+
+def test_the_plan_lists_every_step_in_order() -> None:
+    recipe = parse_recipe(GOOD, name="good")
+    steps = plan(recipe).steps
+    names = ["clips", "teacher", "student", "distill", "prune", "quantize", "export", "benchmark", "report"]
+    assert [step.name for step in steps] == names
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(plan(recipe))
+    assert "epochs 2, baseline yes" in printed.get()
+
+
+def test_a_recipe_without_stages_and_files_has_a_short_plan() -> None:
+    text = "data: {source: synthetic}\nstudent: {network: mobilenet3d_tiny}\nexport: {formats: []}"
+    assert [step.name for step in plan(parse_recipe(text, name="bare")).steps] == [
+        "clips",
+        "student",
+        "report",
+    ]
+
+
+def test_every_settings_model_refuses_unknown_keys() -> None:
+    for rows in (DATA_ROWS, STUDENT_ROWS, TEACHER_ROWS, STAGE_ROWS):
+        for name, row in rows.items():
+            assert row.model_config.get("extra") == "forbid", name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_is_planned(path: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,split,word,slot,start_s,end_s\n")
+    needs_data = "source: manifest" in path.read_text()
+    recipe = load_recipe(path, overrides=[f"data.manifest={manifest}"] if needs_data else [])
+    assert isinstance(recipe, Recipe)
+    assert plan(recipe).steps

@@ -1,0 +1,256 @@
+"""The three report files: what they hold, that they are self-contained, that they say what is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from compress.gates import GateConfig, evaluate_gates
+from compress.reference import report_schema
+from compress.report import Report, Sample, figures, write_report
+from compress.report.page import headline
+from compress.report.plots import curves, latency_plot
+from tests.reports import ON_A_MAC, artifact, realistic_report
+
+# A 1 x 1 picture.
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
+    "0000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
+)
+
+
+def with_gates(report: Report, *gates: GateConfig) -> Report:
+    report["gates"] = evaluate_gates(gates, report)
+    return report
+
+
+def gated() -> Report:
+    return with_gates(
+        realistic_report(),
+        GateConfig(metric="artifacts.*.top1_drop_pp", max=1, unmeasured="allow"),
+        GateConfig(metric="artifacts.onnx.size_bytes", max=500_000),
+    )
+
+
+class Page(HTMLParser):
+    """Text, tags and addresses of an HTML page; refuses tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "br", "img", "link", "input"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def test_the_json_is_the_report_and_follows_its_schema(tmp_path: Path) -> None:
+    report = gated()
+    write_report(report, tmp_path)
+    written = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(written, report_schema())
+    assert written == json.loads(json.dumps(report))
+    assert written["schema_version"] == 1
+
+
+def test_only_finished_files_are_left(tmp_path: Path) -> None:
+    write_report(gated(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_number_that_json_lacks_becomes_null_and_is_named(tmp_path: Path, bad: float) -> None:
+    report = gated()
+    report["artifacts"][0]["parity"]["sqnr_db"] = bad
+    write_report(report, tmp_path)
+    text = (tmp_path / "report.json").read_text()
+    assert not re.search(r"\b(NaN|Infinity)\b", text)
+    written = json.loads(text)
+    assert written["artifacts"][0]["parity"]["sqnr_db"] is None
+    (note,) = written["notes"]
+    assert note.startswith(f"artifacts.0.parity.sqnr_db was {bad}")
+    assert note in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_a_page_tells_the_whole_story(tmp_path: Path, name: str) -> None:
+    write_report(gated(), tmp_path)
+    text = (tmp_path / name).read_text()
+    text = Page(text).text if name.endswith("html") else text
+    for part in (
+        "mobilenet3d_int8",
+        "Passed: 4 of 5 gates, 1 not measured, as the recipe allows",
+        "98.1 %",  # the teacher
+        "+4.2 points over labels alone",
+        "92.7–92.9 %",
+        "33.4 M MAC",
+        "per clip, −46 %",
+        "1.42 ms",
+        "412 kB",
+        "90.5 to 94.8",  # the interval of the ONNX file
+        "99.2 %",  # its agreement
+        "−0.2",
+        "at most 1.00 points",
+        ON_A_MAC,
+        "top-1 93.5 % → 93.1 %",
+        "operations 61.3 M → 33.4 M",
+        "from an earlier run",
+        "ranges from 128 training clips",
+        "onnxruntime 1.31.1",
+        "epochs: 12",
+    ):
+        assert part in text, part
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    write_report(gated(), tmp_path, samples=[Sample(png=PNG, caption="move_left, test")])
+    html = (tmp_path / "report.html").read_text()
+    page = Page(html)
+    assert {"script", "link", "iframe"}.isdisjoint(page.tags)
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert len(page.addresses) == 1
+    assert "move_left, test" in page.text
+    assert "http" not in html
+    assert "url(" not in html
+    assert 'name="viewport"' in html
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_text_of_others_cannot_become_html(tmp_path: Path) -> None:
+    report = gated()
+    report["artifacts"][3]["accuracy"]["reason"] = "<script>alert(1)</script> & more"
+    write_report(report, tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in html
+
+
+def test_a_file_that_could_not_be_written_is_said_plainly(tmp_path: Path) -> None:
+    report = gated()
+    failed = artifact("tflite", ".tflite", top1=None, p50_ms=None)
+    failed.update(
+        status="failed", reason="the converter died: SIGSEGV", path=None, size_bytes=None, latency=[]
+    )
+    report["artifacts"][1] = failed
+    write_report(report, tmp_path)
+    jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "1 of 4 files could not be written" in text
+    assert "The tflite file the converter died: SIGSEGV" in text
+
+
+def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
+    report = gated()
+    report["gates"] = []
+    for model in ("teacher", "student_float", "student_quantized", "student_labels_only"):
+        report["models"][model]["top1"] = {"word": 0.9, "slot": 0.8}  # type: ignore[literal-required]
+        report["models"][model]["ci95"] = {"word": (0.88, 0.92), "slot": (0.77, 0.83)}  # type: ignore[literal-required]
+    for one in report["artifacts"][:3]:
+        one["accuracy"]["top1"] = {"word": 0.88, "slot": 0.8}
+        one["accuracy"]["ci95"] = {"word": (0.85, 0.9), "slot": (0.77, 0.83)}
+        one["parity"]["top1_agreement"] = {"word": 0.99, "slot": 1.0}
+    write_report(report, tmp_path)
+    jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "word 88.0 %, slot 80.0 %" in text
+    assert "word −2.0, slot 0.0" in text
+    assert "Top-1: word" in text
+    assert "Top-1: slot" in text
+    assert "Finished; the recipe sets no gates" in text
+
+
+def test_the_smallest_report_makes_pages(tmp_path: Path) -> None:
+    report: Report = {
+        "schema_version": 1,
+        "recipe": {"name": "bare"},
+        "environment": {},
+        "models": {"teacher": None, "student_float": None, "student_quantized": None},
+        "stages": [],
+        "artifacts": [],
+        "gates": [],
+    }
+    write_report(report, tmp_path)
+    assert "bare" in Page((tmp_path / "report.html").read_text()).text
+
+
+@pytest.mark.parametrize(
+    ("gates", "sentence", "tone"),
+    [
+        ([], "Finished; the recipe sets no gates", "plain"),
+        ([("artifacts.onnx.top1", 0.5, "fail")], "Passed: 1 of 1 gate", "good"),
+        ([("artifacts.onnx.top1", 0.99, "fail")], "Failed: 1 of 1 gate", "bad"),
+        ([("artifacts.*.top1", 0.5, "fail")], "Failed: 1 of 4 gates", "bad"),
+    ],
+)
+def test_the_verdict_stands_at_the_top(gates: list[tuple[str, float, str]], sentence: str, tone: str) -> None:
+    configs = [GateConfig(metric=metric, min=limit, unmeasured=rule) for metric, limit, rule in gates]  # type: ignore[arg-type]
+    assert headline(with_gates(realistic_report(), *configs)) == (sentence, tone)
+
+
+def test_curves_span_their_picture() -> None:
+    (loss,) = curves([{"epoch": 1, "loss": 4.0}, {"epoch": 2, "loss": 1.0}, {"epoch": 3, "loss": 2.0}])
+    assert loss["points"] == "0,0 50,100 100,66.67"
+    assert (loss["low"], loss["high"], loss["last"], loss["epochs"]) == ("1", "4", "2", (1, 3))
+
+
+def test_curves_leave_out_what_is_no_number() -> None:
+    (loss,) = curves([{"loss": math.nan}, {"loss": 1.0}, {"loss": None}, {"loss": 2.0}])
+    assert loss["epochs"] == (2, 4)
+
+
+def test_a_far_tail_does_not_hide_the_medians() -> None:
+    slow = artifact("onnx", ".onnx", top1=0.9, p50_ms=2.0)
+    slow["latency"][0]["p99_ms"] = 400.0
+    plot = latency_plot([slow])
+    assert plot is not None
+    assert plot["rows"][0]["beyond"]
+    assert plot["rows"][0]["dot"] > 50
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (figures.percent(0.96125), "96.1 %"),
+        (figures.percent(None), "not measured"),
+        (figures.points(0.4), "−0.4"),
+        (figures.points(-0.4), "+0.4"),
+        (figures.points(0.01), "0.0"),
+        (figures.size(999), "999 B"),
+        (figures.size(412_345), "412 kB"),
+        (figures.size(1_300_000), "1.30 MB"),
+        (figures.milliseconds(0.5), "0.50 ms"),
+        (figures.milliseconds(123.4), "123 ms"),
+        (figures.seconds(200), "3 min 20 s"),
+        (figures.count(169_000_000), "169 M"),
+        (figures.count(12), "12"),
+    ],
+)
+def test_figures_carry_their_units(shown: str, text: str) -> None:
+    assert shown == text
