@@ -28,6 +28,9 @@ MAX_SECONDS = 300.0
 
 _WARM_UP_S = 0.3
 _TURN_S = 0.1
+_SETTLE_S = 0.05
+"""Pause before each turn when there are several threads: ONNX Runtime's keep spinning for some 30 ms after an
+inference, which would take cores from the file whose turn is next."""
 _MOST_INFERENCES = 200
 _RESAMPLES = 2000
 _FEWEST_ROUNDS = 6
@@ -161,6 +164,8 @@ class _Runner:
 
     def turn(self, position: int) -> None:
         """One turn, the `position`-th of its round."""
+        if self.latency.threads > 1:
+            time.sleep(_SETTLE_S)
         try:
             self._rounds_ns.append(self._worker.time_runs(self._inferences))
             self._positions.append(position)

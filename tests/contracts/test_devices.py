@@ -1,4 +1,4 @@
-"""This machine as a device, and what every device must give."""
+"""What every device must give: what it is, and a complete measurement."""
 
 import json
 import os
