@@ -90,7 +90,7 @@ def figure(name: str, value: Any) -> str:
         return seconds(value)
     if "top1" in name or "accuracy" in name:
         return percent(value)
-    return count(value) if isinstance(value, int) else f"{value:.4g}"
+    return count(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def _three_digits(value: float) -> str:
