@@ -8,8 +8,8 @@ size, colour and surroundings are drawn alike for all classes, so that time has 
 - sound: each class has a pitch contour and a timbre, in noise; some clips have noise alone;
 - caption: names the motion, or is vague, or is missing;
 - labels: a part of the *training* rows carries a wrong label (column `label`), as labels collected on the web do;
-  about two thirds of these name the most easily confused class. Validation and test labels are right. The truth is kept
-  in the column `true_label`, which nothing in this project reads.
+  about two thirds of these name the most easily confused class. Validation and test labels are right. The truth
+  is kept in the column `true_label`, which nothing in this project reads.
 
 Each evidence fails in other clips than the others, so a network with all three is better than with one.
 """
@@ -134,18 +134,18 @@ class Hardness:
     def of(cls, difficulty: float) -> Hardness:
         """Everything grows in proportion to the difficulty."""
         return cls(
-            pixel_noise=0.01 + 0.14 * difficulty,
-            bars=3.0 * difficulty,
-            unseen=0.4 * difficulty,
-            faint=0.08 * difficulty,
-            smallest_motion=1.0 - 0.9 * difficulty,
-            turned=0.02 + 0.3 * difficulty,
-            distractors=4.0 * difficulty,
+            pixel_noise=0.01 + 0.08 * difficulty,
+            bars=2.0 * difficulty,
+            unseen=0.25 * difficulty,
+            faint=0.06 * difficulty,
+            smallest_motion=1.0 - 0.6 * difficulty,
+            turned=0.02 + 0.24 * difficulty,
+            distractors=3.0 * difficulty,
             sound_noise=0.01 + 0.12 * difficulty,
-            sound_lost=0.1 * difficulty,
+            sound_lost=0.06 * difficulty,
             caption_vague=0.4 * difficulty,
             caption_missing=0.3 * difficulty,
-            wrong_label=0.5 * difficulty,
+            wrong_label=0.4 * difficulty,
         )
 
 
@@ -254,7 +254,7 @@ def path(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the shape is, `T 2` as (x, y) in pixels, and its radius, `T`; half-way alike for all classes."""
     middle = random.uniform(24, SIDE - 24, 2)
-    radius = random.uniform(6, 10)
+    radius = random.uniform(7, 11)
     size = random.uniform(hard.smallest_motion, 1.0)
     turned = math.pi * random.uniform(-hard.turned, hard.turned)
     turn = random.uniform(0, 2 * math.pi)
@@ -348,7 +348,7 @@ def _encode(path: Path, frames: np.ndarray, sound: np.ndarray, *, fps: int) -> N
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps)
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        # Slower presets read past the edge of frames whose side is no multiple of 16: not the same bytes every time.
+        # Slower presets do not give the same bytes every time with frames whose side is no multiple of 16.
         video.options = {"preset": "ultrafast", "crf": "24", "threads": "1"}
         audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ)
         audio.layout, audio.bit_rate, audio.options = "mono", 32_000, {"aac_coder": "fast"}

@@ -20,6 +20,7 @@ Alive = Callable[[], None]
 """Called for every packet, so that a watchdog can tell slow work from none."""
 
 _IO_TIMEOUT_S = 30.0
+_PAUSE_S = 0.5
 _NOT_MEDIA = {
     "concat": "a list of other files",
     "hls": "a list of other files",
@@ -28,6 +29,8 @@ _NOT_MEDIA = {
     "tty": "a text file",
 }
 """Demuxers that FFmpeg also tries on any file and that do not hold a clip."""
+_JUMP_S = 0.5
+"""Decoding times that go back by more are not rounding."""
 TRANSPARENT = "is transparent; its opacity is ignored"
 _END_TOLERANCE_S = 0.25
 """A span may end so much after the file: times rounded by hand, sound a little longer than the picture."""
@@ -186,27 +189,35 @@ def probe(path: Path, *, alive: Alive) -> Media:
             raise UnreadableClip(path, f"has neither picture nor sound (it holds: {held})")
         origin_s = None if container.start_time is None else container.start_time / av.time_base
         stamps: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}
+        latest_s: dict[int, float] = {}
         fault = None
         try:
             for packet in container.demux(streams):
                 alive()
                 if not packet.size or packet.is_discard:
                     continue
-                stamp = packet.pts if packet.pts is not None else packet.dts
                 base = packet.time_base
+                if packet.dts is not None:
+                    decoded_s = float(packet.dts * base)
+                    _refuse_jump(path, latest_s.get(packet.stream_index, decoded_s), decoded_s)
+                    latest_s[packet.stream_index] = decoded_s
+                stamp = packet.pts if packet.pts is not None else packet.dts
                 stamps[packet.stream_index].append(
                     (None if stamp is None else float(stamp * base), float((packet.duration or 0) * base))
                 )
         except (av.FFmpegError, OSError) as error:
             fault = f"is damaged, reading stops early: {said(error)}"
         known = [stamp for stream in streams for stamp, _ in stamps[stream.index] if stamp is not None]
-        origin_s = (min(known) if known else 0.0) if origin_s is None else origin_s
+        # A header's start may come after the first frames: FFmpeg guesses it from the first packets it sees.
+        origin_s = min([*known, *([] if origin_s is None else [origin_s])], default=0.0)
         tracks: dict[str, Track | None] = {}
         for stream in streams:
             rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
             track = _track(stream.index, stamps[stream.index], origin_s=origin_s, rate=rate)
             if track is None:
                 notes.append(f"{stream.type} track is empty")
+            elif pause := _pause(track) if stream is video else None:
+                notes.append(pause)
             elif not track.timed and stream is video:
                 notes.append(f"has no timestamps; frames are taken as {1 / track.interval_s:.4g} a second")
             tracks[stream.type] = track
@@ -214,14 +225,24 @@ def probe(path: Path, *, alive: Alive) -> Media:
             raise UnreadableClip(
                 path, fault or "holds no packets of picture or sound: the recording was cut off"
             )
-        end_s = max(track.end_s for track in tracks.values() if track)
+        full = [track for track in tracks.values() if track]
+        held_s = max(track.end_s for track in full) - min(track.start_s for track in full)
         return Media(
             path=path,
             origin_s=origin_s,
             video=tracks.get("video"),
             audio=tracks.get("audio"),
-            fault=fault or _cut_off(container, streams, end_s=end_s),
+            fault=fault or _cut_off(container, streams, held_s=held_s),
             notes=tuple(notes),
+        )
+
+
+def _refuse_jump(path: Path, before_s: float, now_s: float) -> None:
+    if now_s < before_s - _JUMP_S:
+        raise UnreadableClip(
+            path,
+            f"its timestamps jump back by {before_s - now_s:.2f} s, as in files put one behind the other; "
+            "re-encode it to repair them",
         )
 
 
@@ -257,7 +278,16 @@ def _track(
     )
 
 
-def _cut_off(container: InputContainer, streams: list, *, end_s: float) -> str | None:
+def _pause(track: Track) -> str | None:
+    """Says where frames are missing for long: some containers are read on after damage without a word."""
+    steps = np.diff(track.times_s)
+    if not len(steps) or steps.max() < max(_PAUSE_S, 5 * track.interval_s):
+        return None
+    at = int(steps.argmax())
+    return f"shows one frame for {steps[at]:.1f} s from {track.times_s[at]:.1f} s on; a pause, or damage"
+
+
+def _cut_off(container: InputContainer, streams: list, *, held_s: float) -> str | None:
     """Says so when a header promises more than the file holds."""
     if container.duration is None or container.format.name.split(",")[0] not in (
         "mov",
@@ -274,6 +304,6 @@ def _cut_off(container: InputContainer, streams: list, *, end_s: float) -> str |
         container.format.name == "avi"
     ):  # its demuxer shortens the duration to what is there, but not the frame count
         promised_s = max(promised_s, *(float(s.frames * s.time_base) for s in streams if s.frames))
-    if promised_s - end_s <= 0.1 + 0.03 * promised_s:
+    if promised_s - held_s <= 0.1 + 0.03 * promised_s:
         return None
-    return f"is cut off: its header promises {promised_s:.1f} s, it holds {max(end_s, 0.0):.1f} s"
+    return f"is cut off: its header promises {promised_s:.1f} s, it holds {held_s:.1f} s"

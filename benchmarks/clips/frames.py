@@ -150,8 +150,14 @@ def _decoded(container: InputContainer, media: Media, *, alive: Alive) -> Iterat
             intact = False
             continue
         for frame in frames:
-            time_s = _time(frame, media, before_s=time_s)
             intact = not frame.is_corrupt and (intact or bool(frame.key_frame))
+            if time_s is None and frame.pts is None and track.timed:
+                continue  # it belongs before the start of the file
+            now_s = _time(frame, media, before_s=time_s)
+            if time_s is not None and now_s < time_s - _SAME_TIME_S:
+                intact = False  # frames only come in the wrong order when some are lost
+                continue
+            time_s = now_s
             yield _Shown(frame=frame, time_s=time_s, intact=intact, aspect=aspect)
 
 
@@ -160,15 +166,8 @@ def _time(frame: VideoFrame, media: Media, *, before_s: float | None) -> float:
     track = media.video
     assert track is not None
     if track.timed and frame.pts is not None and frame.time_base is not None:
-        time_s = float(frame.pts * frame.time_base) - media.origin_s
-    else:
-        time_s = track.start_s if before_s is None else before_s + track.interval_s
-    if before_s is not None and time_s < before_s - _SAME_TIME_S:
-        raise UnreadableClip(
-            media.path,
-            f"its timestamps jump back from {before_s:.2f} s to {time_s:.2f} s; re-encode it to repair them",
-        )
-    return time_s
+        return float(frame.pts * frame.time_base) - media.origin_s
+    return track.start_s if before_s is None else before_s + track.interval_s
 
 
 def _shown_times(media: Media, *, alive: Alive) -> np.ndarray:

@@ -1,0 +1,200 @@
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from compress.data import ClipConfig, DataConfig, FolderData, ManifestData, SyntheticData, open_data
+from tests.benchmarks.clips.films import film
+
+CLIP = ClipConfig(frames=4, size=16)
+
+
+def opened(config, tmp_path, *, clip=CLIP, seed=0):
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    data = open_data(config, clip, cache=tmp_path / "cache", workers=0, seed=seed, console=console)
+    return data, said.getvalue()
+
+
+def manifest(tmp_path, lines, *, columns="path,split,label,text", tone_hz=None):
+    for line in lines:
+        path = tmp_path / line.split(",")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            film(path, frames=4, tone_hz=tone_hz)
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+USUAL = [
+    "a.mp4,train,no,well oh",
+    "b.mp4,train,yes,oh",
+    "c.mp4,validation,no,oh oh",
+    "d.mp4,test,yes,ah",
+]
+
+
+def of(path, **kwargs):
+    return ManifestData(source="manifest", manifest=path, labels=["label"], **kwargs)
+
+
+def test_manifest_gives_all_splits_and_a_complete_spec(tmp_path):
+    clip = ClipConfig(frames=4, size=16, audio={"mels": 16, "bins": 8}, text={"length": 2, "max_words": 10})
+    data, said = opened(of(manifest(tmp_path, USUAL, tone_hz=500)), tmp_path, clip=clip)
+    assert [len(clips) for clips in (data.train, data.validation, data.test)] == [2, 1, 1]
+    assert data.spec.labels[0].classes == ("no", "yes")
+    assert data.spec.text.vocabulary == ("oh", "well")
+    assert (data.spec.video.resize, data.spec.audio.mels) == (18, 16)
+    assert data.spec == data.train.spec == data.test.spec
+    assert data.test.batch([0])[2].tolist() == [[1, 0]]
+    assert data.train.labels.tolist() == [[0], [1]]
+    assert "clips: 2 train, 1 validation, 1 test; 2 classes of label" in said
+
+
+def test_several_label_columns_keep_their_order(tmp_path):
+    lines = ["a.mp4,train,x,1", "b.mp4,train,y,2", "c.mp4,validation,x,2", "d.mp4,test,y,1"]
+    path = manifest(tmp_path, lines, columns="path,split,letter,digit")
+    config = ManifestData(source="manifest", manifest=path, labels=["digit", "letter"])
+    data, _ = opened(config, tmp_path)
+    assert [(label.name, label.classes) for label in data.spec.labels] == [
+        ("digit", ("1", "2")),
+        ("letter", ("x", "y")),
+    ]
+    assert data.test.labels.tolist() == [[0, 1]]
+
+
+def test_missing_validation_is_held_out_by_file_and_said(tmp_path):
+    lines = [
+        f"v{k}.mp4,train,{'no' if k % 2 else 'yes'},,{s},{s + 0.1}" for k in range(10) for s in (0.0, 0.2)
+    ]
+    lines += ["t.mp4,test,no,,,"]
+    path = manifest(tmp_path, lines, columns="path,split,label,text,start_s,end_s")
+    data, said = opened(of(path, validation_fraction=0.25), tmp_path)
+    assert "no split `validation`: 3 of 10 training files (25%) are held out" in said
+    held = {row.path for row in data.validation.rows}
+    assert (len(held), len(data.validation), len(data.train)) == (3, 6, 14)
+    assert held.isdisjoint(row.path for row in data.train.rows)
+    again, _ = opened(of(path, validation_fraction=0.25), tmp_path)
+    assert {row.path for row in again.validation.rows} == held
+    seeds = {
+        tuple(sorted(row.path for row in opened(of(path), tmp_path, seed=s)[0].validation.rows))
+        for s in range(6)
+    }
+    assert len(seeds) > 1
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        (["a.mp4,train,x,", "b.mp4,train,y,"], "no clips in split test"),
+        (["a.mp4,test,x,", "b.mp4,test,y,"], "no clips in split train, validation"),
+        (
+            ["a.mp4,train,x,", "b.mp4,train,x,", "c.mp4,test,x,"],
+            "has only the class 'x' in split train",
+        ),
+        (["a.mp4,train,x,", "c.mp4,test,x,"], "1 training files are too few to hold some out"),
+        ([*USUAL, "e.mp4,test,maybe,"], "class 'maybe' is in split test but not in train"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message):
+        opened(of(manifest(tmp_path, lines)), tmp_path)
+
+
+def test_captions_have_to_be_there_when_wanted(tmp_path):
+    clip = ClipConfig(frames=4, size=16, text={})
+    with pytest.raises(ValueError, match="captions are wanted"):
+        opened(of(manifest(tmp_path, USUAL), text=None), tmp_path, clip=clip)
+
+
+def test_unreadable_clips_are_refused_or_left_out_and_said(tmp_path):
+    path = manifest(tmp_path, [*USUAL, "e.mp4,train,no,"])
+    (tmp_path / "e.mp4").write_text("not a video")
+    with pytest.raises(ValueError, match="1 of 3 clips cannot be read"):
+        opened(of(path), tmp_path)
+    data, said = opened(of(path, unreadable="skip"), tmp_path)
+    assert [entry[0].name for entry in data.skipped] == ["e.mp4"]
+    assert "left out, cannot be read: 1 clips" in said and "e.mp4: cannot be opened" in said
+    assert len(data.train) == 2
+
+
+def test_missing_sound_is_silence_only_when_the_recipe_says_so(tmp_path):
+    path = manifest(tmp_path, USUAL)
+    clip = ClipConfig(frames=4, size=16, audio={})
+    with pytest.raises(ValueError, match="has no sound"):
+        opened(of(path), tmp_path, clip=clip)
+    data, _ = opened(of(path, missing_audio="silence"), tmp_path, clip=clip)
+    assert data.train.batch([0])[1].std() < 1e-6
+
+
+def test_odd_files_are_noted(tmp_path):
+    path = manifest(tmp_path, USUAL)
+    film(tmp_path / "d.mp4", frames=1)
+    assert "note: 1 file: has a single frame" in opened(of(path), tmp_path)[1]
+
+
+def test_folder(tmp_path):
+    for name in ("train/no/a", "train/yes/b", "validation/no/c", "test/yes/d"):
+        path = tmp_path / "clips" / f"{name}.mp4"
+        path.parent.mkdir(parents=True)
+        film(path, frames=4)
+    data, _ = opened(FolderData(source="folder", root=tmp_path / "clips"), tmp_path)
+    assert data.spec.labels[0].name == "class"
+    assert data.test.labels.tolist() == [[1]]
+
+
+def test_synthetic_is_written_once_and_read_like_any_manifest(tmp_path):
+    config = SyntheticData(
+        source="synthetic", clips={"train": 48, "validation": 8, "test": 8}, fps=8, difficulty=0.0
+    )
+    clip = ClipConfig(frames=4, size=64, audio={"bins": 16}, text={})
+    data, _ = opened(config, tmp_path, clip=clip)
+    (folder,) = (tmp_path / "cache").glob("synthetic-*")
+    written = (folder / "manifest.csv").stat().st_mtime_ns
+    again, _ = opened(config, tmp_path, clip=clip)
+    assert (folder / "manifest.csv").stat().st_mtime_ns == written
+    assert len(data.spec.labels[0].classes) == 8
+    assert data.train.digest == again.train.digest
+    assert all(torch.equal(a, b) for a, b in zip(data.test.batch([3]), again.test.batch([3]), strict=True))
+
+
+def test_configs_are_told_apart_by_source_and_strict():
+    read = TypeAdapter(DataConfig).validate_python
+    assert isinstance(read({"source": "synthetic"}), SyntheticData)
+    assert isinstance(read({"source": "manifest", "manifest": "m.csv", "labels": ["x"]}), ManifestData)
+    assert read({"source": "folder", "root": "clips"}) == FolderData(source="folder", root=Path("clips"))
+    for wrong, message in (
+        ({"source": "folders"}, "does not match any of the expected tags"),
+        ({"source": "folder", "root": "x", "rot": 1}, "Extra inputs"),
+        ({"source": "manifest", "manifest": "m.csv", "labels": []}, "at least 1 item"),
+        (
+            {"source": "manifest", "manifest": "m.csv", "labels": ["x", "x"]},
+            "labels name a column twice: x, x",
+        ),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            read(wrong)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"size": 64, "resize": 60}, "resize 60 is smaller than size 64"),
+        ({"stride": 2}, "stride 2 has no effect with sampling `uniform`"),
+        ({"std": (0.5, 0.0, 0.5)}, "greater than 0"),
+        ({"audio": {"mels": 300}}, "300 mel bands are too many for a window of 400 samples"),
+        ({"frame": 8}, "Extra inputs"),
+    ],
+)
+def test_clip_settings_are_checked(given, message):
+    with pytest.raises(ValidationError, match=message):
+        ClipConfig(**given)
+
+
+def test_resize_follows_size_unless_given():
+    assert ClipConfig(size=112).video_spec().resize == 126
+    assert ClipConfig(size=112, resize=112).video_spec().resize == 112
