@@ -30,7 +30,7 @@ def bar(console: Console, description: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[remark]}"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=None, remark="")
 
         def report(*args: str | int) -> None:

@@ -8,6 +8,7 @@ backend failed.
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from compress.console import bar
 from compress.data import open_data
 from compress.gates import evaluate_gates, gates_hold
-from compress.recipe import RecipeError, load_recipe, plan
+from compress.recipe import RecipeError, load_recipe
+from compress.recipe.plan import plan
 from compress.recipe.sections import Recipe
 from compress.recipe.source import dump_yaml
 from compress.report import write_report
@@ -41,16 +42,9 @@ def run_recipe(
     Raises `ValueError` for clips that the recipe's data does not give, `StepFailed` for a step that failed.
     """
     write_atomic(folder / "recipe.yaml", dump_yaml(recipe.to_dict()))
-    with bar(console, "clips") as progress:
-        data = open_data(
-            recipe.data,
-            recipe.clip,
-            cache=cache,
-            workers=workers,
-            seed=recipe.seed,
-            log=console.print,
-            progress=progress,
-        )
+    data = open_data(
+        recipe.data, recipe.clip, cache=cache, workers=workers, seed=recipe.seed, console=console
+    )
     run = Run(recipe=recipe, data=data, folder=folder, cache=cache, device=device, console=console)
     teacher = make_teacher(run) if recipe.teacher else None
     stages = run_stages(run, teacher)
@@ -97,6 +91,8 @@ def main(
     Work is kept: a run that was stopped goes on where it was, and what has not changed is not done again.
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
     """
+    # torch.export warns about its own pickles; nothing that a user could act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
     console = Console()
     try:
         checked = load_recipe(recipe, overrides=set_ or [])

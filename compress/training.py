@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from torch import Tensor, nn
+from torchao.quantization.pt2e import disable_observer, enable_observer
 
 from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Form
@@ -169,8 +170,10 @@ def logits_of(
     with torch.no_grad():
         for start in range(0, len(clips), batch):
             indices = list(range(start, min(start + batch, len(clips))))
-            inputs = _placed(clips.batch(indices, view=view), device)
-            parts.append(tuple(column.cpu() for column in as_tuple(model(*inputs))))
+            # Captured graphs take whole batches only: the last one is filled up with a clip that is cut off again.
+            whole = indices + [start] * (batch - len(indices))
+            inputs = _placed(clips.batch(whole, view=view), device)
+            parts.append(tuple(column[: len(indices)].cpu() for column in as_tuple(model(*inputs))))
             if report:
                 report(indices[-1] + 1, len(clips))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
@@ -232,8 +235,10 @@ def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, o
 
 
 def _set_training(model: nn.Module, training: bool) -> None:
-    """`train()` / `eval()`, which captured graphs refuse: those keep the behaviour they were captured with."""
-    if not isinstance(model, torch.fx.GraphModule):
+    """`train()` / `eval()`; a captured graph has its observers switched instead, it has no modes."""
+    if isinstance(model, torch.fx.GraphModule):
+        model.apply(enable_observer if training else disable_observer)
+    else:
         model.train(training)
 
 

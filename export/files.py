@@ -6,10 +6,10 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.fx import GraphModule
@@ -19,10 +19,10 @@ from export.job import Job, Result, run_job
 from export.manifest import TensorInfo, describe, file_spec, sha256_of, size_bytes_of
 from models.spec import ClipSpec
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
 LOG_FILE = "convert.log"
+
+Progress = Callable[[str, int, int], None]
+"""`progress(format, done, total)`, called before each format is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +96,15 @@ def export_files(
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.json"
     manifest.unlink(missing_ok=True)
-    task = progress.add_task("export", total=len(formats)) if progress else None
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch:
         program = Path(scratch) / "program.pt2"
         with torch.no_grad():
             torch.export.save(torch.export.export(model, spec.example()), program)
-        for name in formats:
-            if progress and task is not None:
-                progress.update(task, description=f"export {name}")
+        for done, name in enumerate(formats):
+            if progress is not None:
+                progress(name, done, len(formats))
             outcomes.append(_export(name, program, spec, scheme=scheme, out=out, provenance=provenance))
-            if progress and task is not None:
-                progress.advance(task)
     rows = [outcome.to_dict() for outcome in outcomes]
     _write_json(manifest, {**describe(spec, provenance=provenance), "files": rows})
     return outcomes

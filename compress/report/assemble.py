@@ -78,7 +78,7 @@ def _models(run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcom
     floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
     quantized = [outcome for outcome in stages if outcome.artifact.form is Form.QUANTIZED]
     student = run.recipe.student.network
-    named = getattr(run.recipe.teacher, "network", None) or getattr(run.recipe.teacher, "factory", "")
+    named = getattr(run.recipe.teacher, "network", "") or getattr(run.recipe.teacher, "factory", "")
     models = {
         "teacher": _model(run, teacher, network=named) if teacher else None,
         "student_float": _model(run, floats[-1], network=student) if floats else None,
