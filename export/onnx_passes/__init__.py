@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from export.onnx_passes.activations import absorb_clamps, pool_by_average, shift_to_uint8
 from export.onnx_passes.biases import quantize_biases, widen_scales_for_biases
+from export.onnx_passes.copies import move_frames_by_padding, normalise_in_float
 from export.onnx_passes.moves import (
     cancel_round_trips,
     dequantize_after_moving,
@@ -26,9 +27,11 @@ INT8_PASSES: tuple[Callable[[ir.Model], int], ...] = (
     quantize_before_moving,
     dequantize_after_moving,
     cancel_round_trips,
+    shift_to_uint8,
+    normalise_in_float,
+    move_frames_by_padding,
     view_in_channels_last,
     absorb_clamps,
-    shift_to_uint8,
     widen_scales_for_biases,
     quantize_biases,
 )
@@ -36,10 +39,10 @@ INT8_PASSES: tuple[Callable[[ir.Model], int], ...] = (
 
 
 def tune_int8(model: ir.Model) -> None:
-    """Runs `INT8_PASSES` in order, then drops what nothing reads any more."""
+    """Runs `INT8_PASSES` in order; what nothing reads any more is dropped after each."""
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
     for tune in INT8_PASSES:
         tune(model)
+        RemoveUnusedNodesPass()(model)
     CommonSubexpressionEliminationPass()(model)
-    RemoveUnusedNodesPass()(model)

@@ -51,9 +51,22 @@ def is_per_tensor(node: ir.Node) -> bool:
     return parameters(node)[0].ndim == 0
 
 
+def same_parameters(one: ir.Node, other: ir.Node) -> bool:
+    """Whether two Q or DQ nodes, each with one scale for all values, map integers to the same numbers."""
+    (scale, zero_point), (other_scale, other_zero_point) = parameters(one), parameters(other)
+    return bool(
+        scale == other_scale and zero_point == other_zero_point and zero_point.dtype == other_zero_point.dtype
+    )
+
+
+def readers(value: ir.Value) -> list[ir.Node]:
+    """The nodes that read the value; none when the caller of the file reads it too."""
+    return [] if value.is_graph_output() else list(value.consumers())
+
+
 def read_once(value: ir.Value) -> bool:
-    """Whether exactly one node reads the value, and the caller of the file does not."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
+    """Whether exactly one node, and nobody else, reads the value."""
+    return len(readers(value)) == 1
 
 
 def initializer(model: ir.Model, name: str, values: np.ndarray) -> ir.Value:

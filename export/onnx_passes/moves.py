@@ -12,8 +12,8 @@ from export.onnx_passes.graph import (
     initializer,
     is_per_tensor,
     nodes,
-    parameters,
     read_once,
+    same_parameters,
     source,
     static_shape,
     take_place,
@@ -93,7 +93,7 @@ def cancel_round_trips(model: ir.Model) -> int:
         dequantize = source(quantize).producer()
         if dequantize is None or dequantize.op_type != "DequantizeLinear":
             continue
-        if is_per_tensor(quantize) and _same_parameters(dequantize, quantize):
+        if is_per_tensor(quantize) and same_parameters(dequantize, quantize):
             bypass(model, quantize, source(dequantize))
             count += 1
     return count
@@ -135,13 +135,6 @@ def view_in_channels_last(model: ir.Model) -> int:
         take_place(model, last, back)
         count += 1
     return count
-
-
-def _same_parameters(one: ir.Node, other: ir.Node) -> bool:
-    (scale, zero_point), (other_scale, other_zero_point) = parameters(one), parameters(other)
-    return bool(
-        scale == other_scale and zero_point == other_zero_point and zero_point.dtype == other_zero_point.dtype
-    )
 
 
 def _chain_of_moves(last: ir.Node) -> list[ir.Node]:

@@ -11,6 +11,8 @@ from export.onnx_passes import (  # noqa: E402
     absorb_clamps,
     cancel_round_trips,
     dequantize_after_moving,
+    move_frames_by_padding,
+    normalise_in_float,
     pool_by_average,
     quantize_before_moving,
     quantize_biases,
@@ -259,3 +261,97 @@ def test_a_bias_that_cannot_fit_is_refused():
     assert widen_scales_for_biases(model) == 0
     with pytest.raises(ValueError, match=r"Conv 'Conv_3': its bias \(up to 2\) does not fit int32"):
         quantize_biases(model)
+
+
+def one_hot(*shape, taps):
+    """Weights (O, I, kH, 1) whose blocks of output channels each copy their input through one tap."""
+    weights = np.zeros(shape, np.int8)
+    for block, tap in enumerate(taps):
+        for channel in range(4):
+            weights[block * 4 + channel, channel % shape[1], tap, 0] = 127
+    return weights
+
+
+def moving_model(weights, *, attributes, scale_after="s", zero_after="z"):
+    out = weights.shape[0]
+    return model_of(
+        CONV + f"c = Conv<{attributes}>(d, wd) q2 = QuantizeLinear(c, {scale_after}, {zero_after}) "
+        f"y = DequantizeLinear(q2, {scale_after}, {zero_after})",
+        constants={
+            **QUANT,
+            "w": weights,
+            "ws": np.full(out, 1 / 127, np.float32),
+            "wz": np.zeros(out, np.int8),
+        },
+    )
+
+
+@pytest.mark.parametrize("tap", [0, 1, 2])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        "pads=[1,0,1,0], strides=[1,1], dilations=[1,1]",
+        "pads=[1,0,1,0], strides=[2,1], dilations=[1,1]",
+        "pads=[2,0,2,0], strides=[1,1], dilations=[2,1]",
+        "pads=[0,0,0,0], strides=[1,1], dilations=[1,1]",
+        "pads=[2,0,0,0], strides=[1,1], dilations=[1,1]",
+    ],
+)
+def test_a_depthwise_one_hot_convolution_becomes_a_copy(tap, geometry):
+    model = moving_model(one_hot(4, 1, 3, 1, taps=[tap]), attributes=f"group=4, {geometry}")
+    assert apply_and_compare(model, move_frames_by_padding) == 1
+    last = model.graph.outputs[0].producer()
+    assert set(_types_above(last)) <= {"QuantizeLinear", "Slice", "Pad"}
+
+
+def test_a_gathering_one_hot_convolution_becomes_copies_and_a_concat():
+    weights = one_hot(12, 4, 3, 1, taps=[0, 1, 2])
+    model = moving_model(weights, attributes="pads=[1,0,1,0]")
+    assert apply_and_compare(model, move_frames_by_padding) == 1
+    concat = model.graph.outputs[0].producer().inputs[0].producer()
+    assert concat.op_type == "Concat"
+    assert [value.producer().op_type for value in concat.inputs] == ["Pad", "QuantizeLinear", "Pad"]
+
+
+def test_convolutions_that_compute_stay():
+    averaging = one_hot(4, 1, 3, 1, taps=[0])
+    averaging[:, :, 1] = 1
+    halving = one_hot(4, 1, 3, 1, taps=[1]) // 2
+    swapping = one_hot(4, 4, 3, 1, taps=[1])[[1, 0, 2, 3]]
+    for weights, group in ((averaging, 4), (halving, 4), (swapping, 1)):
+        model = moving_model(weights, attributes=f"group={group}, pads=[1,0,1,0]")
+        assert apply_and_compare(model, move_frames_by_padding) == 0
+    rescaled = moving_model(
+        one_hot(4, 1, 3, 1, taps=[0]), attributes="group=4, pads=[1,0,1,0]", scale_after="s2", zero_after="z0"
+    )
+    assert apply_and_compare(rescaled, move_frames_by_padding) == 0
+
+
+def normalising_model(channels, *, weights):
+    body = CONV + (
+        f"c = Conv<group={channels}>(d, wd, b) q2 = QuantizeLinear(c, s2, z0) y = DequantizeLinear(q2, s2, z0)"
+    )
+    constants = {
+        **QUANT,
+        "w": np.full((channels, 1, 1, 1), 127, np.int8) * np.sign(weights).astype(np.int8),
+        "ws": np.full(channels, 2 / 127, np.float32),
+        "wz": np.zeros(channels, np.int8),
+        "b": np.linspace(-1, -0.5, channels).astype(np.float32),
+    }
+    return model_of(body, inputs=f"float[2,{channels},3,6] x", constants=constants)
+
+
+def test_normalisation_of_the_clip_is_a_scaled_dq_and_a_sum():
+    model = normalising_model(3, weights=1)
+    feeds = {"x": np.random.default_rng(0).random((2, 3, 3, 6), np.float32)}
+    # At most one step of the result: the two orders of float32 operations may round a tie to either side.
+    assert apply_and_compare(model, normalise_in_float, feeds=feeds, atol=0.0301) == 1
+    last = model.graph.outputs[0].producer()
+    assert _types_above(last) == ["QuantizeLinear", "Add", "DequantizeLinear", "QuantizeLinear"]
+
+
+@pytest.mark.parametrize(("channels", "weights"), [(8, 1), (3, -1)])
+def test_many_channels_and_negative_weights_stay_with_the_convolution(channels, weights):
+    model = normalising_model(channels, weights=weights)
+    feeds = {"x": np.random.default_rng(0).random((2, channels, 3, 6), np.float32)}
+    assert apply_and_compare(model, normalise_in_float, feeds=feeds) == 0
