@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -48,6 +49,8 @@ class StageRecord:
     seconds: float
     before: dict[str, Any]
     after: dict[str, Any]
+    weights_sha256: str
+    """Over all weights that the stage gave; equal hashes are equal networks."""
     notes: tuple[str, ...] = ()
     curve: tuple[dict[str, float], ...] = ()
     """One row per epoch of a training stage."""
@@ -88,6 +91,15 @@ def size_of(model: nn.Module, spec: ClipSpec) -> Size:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*example)
     return Size(parameters=sum(p.numel() for p in model.parameters()), macs=counter.get_total_flops() // 2)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hex SHA-256 over names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_artifact(artifact: Artifact, folder: Path) -> None:

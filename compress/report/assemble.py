@@ -127,6 +127,7 @@ def _stage(outcome: StageOutcome) -> dict[str, Any]:
         "before": record.before,
         "after": record.after,
         "config": record.config,
+        "weights_sha256": record.weights_sha256,
         "curve": list(record.curve),
         "notes": list(record.notes),
     }

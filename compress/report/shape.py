@@ -71,6 +71,8 @@ class StageReport(TypedDict):
     after: dict[str, Any]
     """Figures such as `top1`, `parameters`, `macs`."""
     config: NotRequired[dict[str, Any]]
+    weights_sha256: NotRequired[str]
+    """Over all weights that the stage gave."""
     curve: NotRequired[list[dict[str, float | None]]]
     """One row per epoch of a training stage."""
     notes: NotRequired[list[str]]

@@ -12,7 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from compress.artifact import Artifact, Context, Form, StageRecord, load_artifact, save_artifact, size_of
+from compress.artifact import (
+    Artifact,
+    Context,
+    Form,
+    StageRecord,
+    load_artifact,
+    save_artifact,
+    size_of,
+    weights_sha256,
+)
 from compress.recipe.sections import FactoryTeacher, TableTeacher
 from compress.stage import StageResult, training_job
 from compress.stages import STAGES
@@ -159,6 +168,7 @@ def _stage(
                 **size,
                 **result.figures,
             },
+            weights_sha256=weights_sha256(artifact.model),
             notes=result.notes,
             curve=result.curve,
         )

@@ -1,0 +1,210 @@
+"""The main job as a user starts it, on a recipe that takes seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from compress.recipe import load_recipe
+from models.spec import ClipSpec
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "tests" / "recipes" / "tiny.yaml"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "compress.run", *map(str, arguments)]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*arguments), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cache):
+    """Output folder of one whole run."""
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    done = run(RECIPE, "--out", folder, "--cache", cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def report_of(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_the_output_folder_has_what_other_tools_rely_on(finished):
+    for path in (
+        "recipe.yaml",
+        "report.json",
+        "report.md",
+        "report.html",
+        "stages/00_teacher",
+        "stages/01_distill",
+        "stages/02_prune",
+        "stages/03_quantize",
+        "export/manifest.json",
+        "export/onnx/model.onnx",
+        "export/tflite/model.tflite",
+        "export/executorch/model.pte",
+        "export/coreml/model.mlpackage",
+    ):
+        assert (finished / path).exists(), path
+    assert not list(finished.rglob("*.partial"))
+
+
+def test_the_report_keeps_its_schema_and_measures_every_file_that_can_run_here(finished):
+    report = report_of(finished)
+    jsonschema.validate(report, json.loads((ROOT / "docs" / "report.schema.json").read_text()))
+    for artifact in report["artifacts"]:
+        measured = artifact["format"] != "coreml" or sys.platform == "darwin"
+        assert (artifact["accuracy"]["top1"] is not None) == measured
+        assert artifact["scheme"] == "w8a8" and artifact["size_bytes"] > 0
+        if measured:
+            assert artifact["accuracy"]["clips"] == 16
+            assert 0 < artifact["latency"][0]["p50_ms"] <= artifact["latency"][0]["p99_ms"]
+            assert artifact["parity"]["top1_agreement"] >= 0.9
+        else:
+            assert "Apple" in artifact["accuracy"]["reason"]
+    assert [stage["name"] for stage in report["stages"]] == ["teacher", "distill", "prune", "quantize"]
+    assert report["models"]["student_labels_only"]["top1"] is not None
+    assert report["stages"][2]["after"]["macs"] <= 0.7 * report["stages"][2]["before"]["macs"]
+
+
+def test_the_export_manifest_says_how_to_feed_every_file(finished):
+    manifest = json.loads((finished / "export" / "manifest.json").read_text())
+    assert manifest["clip"]["frames"] == 4 and manifest["clip"]["sampling"] == "uniform"
+    layouts = {file["format"]: file["inputs"][0]["layout"] for file in manifest["files"]}
+    assert layouts == {"onnx": "NCTHW", "tflite": "NTHWC", "executorch": "NCTHW", "coreml": "NCTHW"}
+    assert all(file["inputs"][0]["mean"] == [0.5, 0.5, 0.5] for file in manifest["files"])
+    assert ClipSpec.from_dict(manifest["spec"]).labels[0].classes == tuple(manifest["labels"][0]["classes"])
+
+
+def test_a_second_run_does_nothing_again(finished, cache):
+    before = report_of(finished)
+    again = run(RECIPE, "--out", finished, "--cache", cache)
+    assert again.returncode == 0, again.stderr
+    after = report_of(finished)
+    assert all(stage["cached"] for stage in after["stages"])
+    assert after["artifacts"] == before["artifacts"]
+    assert after["models"] == before["models"]
+
+
+def test_a_changed_setting_repeats_that_stage_and_those_after_it(finished, cache, tmp_path):
+    subprocess.run(["cp", "-r", finished, tmp_path / "copy"], check=True)
+    changed = run(
+        RECIPE, "--out", tmp_path / "copy", "--cache", cache,
+        "--set", "stages.2.quantize.calibration_clips=8", "--set", "export.formats=[onnx]",
+    )  # fmt: skip
+    assert changed.returncode == 0, changed.stderr
+    assert [stage["cached"] for stage in report_of(tmp_path / "copy")["stages"]] == [True, True, True, False]
+
+
+def test_a_failed_gate_gives_exit_code_1_and_says_which(finished, cache):
+    gate = "gates=[{metric: artifacts.onnx.top1, min: 1.0}, {metric: models.teacher.macs, min: 1}]"
+    failed = run(RECIPE, "--out", finished, "--cache", cache, "--set", gate)
+    assert failed.returncode == 1
+    assert "failed: artifacts.onnx.top1" in failed.stdout
+    assert "passed: models.teacher.macs" in failed.stdout
+    run(RECIPE, "--out", finished, "--cache", cache)
+
+
+def test_an_unmeasured_gate_fails_unless_the_recipe_allows_it(finished, cache):
+    gate = "gates=[{metric: artifacts.coreml.top1, min: 0.1}]"
+    assert run(RECIPE, "--out", finished, "--cache", cache, "--set", gate).returncode == 1
+    run(RECIPE, "--out", finished, "--cache", cache)
+
+
+def test_a_wrong_recipe_gives_exit_code_2_and_every_fault(tmp_path):
+    wrong = run(RECIPE, "--out", tmp_path / "out", "--set", "student.netwrok=x", "--set", "clip.frames=none")
+    assert wrong.returncode == 2
+    assert "student.netwrok" in wrong.stderr and "did you mean 'network'" in wrong.stderr
+    assert "clip.frames" in wrong.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_stage_gives_exit_code_3_and_names_it(tmp_path, cache):
+    failing = run(
+        RECIPE, "--out", tmp_path, "--cache", cache, "--set", "stages.0.distill.batch=64",
+        "--set", "stages.0.distill.baseline=false",
+    )  # fmt: skip
+    assert failing.returncode == 3
+    assert (
+        "stages.0.distill" in failing.stderr
+        and "32 training clips do not fill one batch of 64" in failing.stderr
+    )
+
+
+def test_plan_computes_nothing(tmp_path):
+    planned = run(RECIPE, "--plan", "--out", tmp_path / "out", "--cache", tmp_path / "cache")
+    assert planned.returncode == 0
+    assert "distill" in planned.stdout and "model.pte" in planned.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fresh_forgets_a_run_but_never_another_folder(tmp_path, finished):
+    (tmp_path / "precious.txt").write_text("mine")
+    refused = run(RECIPE, "--out", tmp_path, "--fresh")
+    assert refused.returncode == 2 and "holds no results of a run" in refused.stderr
+    assert (tmp_path / "precious.txt").exists()
+
+
+def test_the_resolved_recipe_is_the_same_recipe(finished):
+    resolved = load_recipe(finished / "recipe.yaml", overrides=["name=tiny"])
+    assert resolved == load_recipe(RECIPE)
+
+
+@pytest.mark.parametrize("option", ["--devcie", "--device=tpu"])
+def test_a_wrong_argument_gives_exit_code_2(option):
+    assert run(RECIPE, option).returncode == 2
+
+
+MOMENTS = (
+    "stages/00_teacher.partial/teacher/checkpoint.pt",
+    "stages/01_distill.partial/labels_alone/checkpoint.pt",
+    "stages/01_distill.partial/distill/checkpoint.pt",
+    "stages/02_prune.partial/prune_recovery/checkpoint.pt",
+    "stages/02_prune",
+    "stages/03_quantize.partial",
+    "export/manifest.json",
+)
+"""Files whose appearance is the moment at which the run is killed."""
+
+
+def test_killed_at_any_moment_a_run_resumes_and_ends_with_the_same_weights(finished, cache, tmp_path):
+    only_onnx = ("--set", "export.formats=[onnx]")
+    for moment in MOMENTS:
+        process = subprocess.Popen(
+            _command(RECIPE, "--out", tmp_path, "--cache", cache, *only_onnx),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not (tmp_path / moment).exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (tmp_path / moment).exists(), moment
+    resumed = run(RECIPE, "--out", tmp_path, "--cache", cache, *only_onnx)
+    assert resumed.returncode == 0, resumed.stderr
+    uninterrupted = [stage["weights_sha256"] for stage in report_of(finished)["stages"]]
+    assert [stage["weights_sha256"] for stage in report_of(tmp_path)["stages"]] == uninterrupted
