@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 from benchmarks.clips.cache import ClipSet
-from export.reference import calibrate, convert, prepare, transfer
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -43,6 +42,8 @@ class QuantizeConfig(TrainConfig, TeachingConfig):
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
     """The int8 reference of the student, for one clip at a time."""
+    from export.reference import calibrate, convert, prepare, transfer
+
     model = copy.deepcopy(artifact.model).cpu().eval()
     clips = context.data.train.only(artifact.spec.inputs)
     qat = config.mode == "qat"

@@ -7,6 +7,7 @@ backend failed.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import warnings
 from pathlib import Path
@@ -91,8 +92,7 @@ def main(
     Work is kept: a run that was stopped goes on where it was, and what has not changed is not done again.
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
     """
-    # torch.export warns about its own pickles; nothing that a user could act on.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
+    _silence_libraries()
     console = Console()
     try:
         checked = load_recipe(recipe, overrides=set_ or [])
@@ -114,6 +114,13 @@ def main(
     except (ValueError, FileNotFoundError) as error:
         raise typer.Exit(_complain(RECIPE_WRONG, error)) from error
     raise typer.Exit(_verdict(report, folder, console))
+
+
+def _silence_libraries() -> None:
+    """Keeps remarks of libraries about their own insides, which no user can act on, off the terminal."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _verdict(report: dict[str, Any], folder: Path, console: Console) -> int:

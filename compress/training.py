@@ -13,7 +13,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from torch import Tensor, nn
-from torchao.quantization.pt2e import disable_observer, enable_observer
 
 from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Form
@@ -237,6 +236,8 @@ def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, o
 def _set_training(model: nn.Module, training: bool) -> None:
     """`train()` / `eval()`; a captured graph has its observers switched instead, it has no modes."""
     if isinstance(model, torch.fx.GraphModule):
+        from torchao.quantization.pt2e import disable_observer, enable_observer
+
         model.apply(enable_observer if training else disable_observer)
     else:
         model.train(training)

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "compress": {"compress", "export", "benchmarks", "models"},
 }
 STAGE_FILES = ("distill", "prune", "quantize")
-BACKENDS = ("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "matplotlib")
+BACKENDS = ("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "torchao")
 
 
 def _imports(path: Path) -> set[str]:
