@@ -5,10 +5,12 @@ tensor, affine, -128..127. Biases stay float here; backends store them as int32 
 
 What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
 
-- A clamp (ReLU, ReLU6, ...) behind a convolution, linear layer or sum is part of it: only the clamped value is int8.
-- Reshapes, permutations, slices, pooling and concatenation keep the scale of what they read, as their integer
-  kernels demand. So does a convolution that only moves frames (one-hot taps): a copy with one scale on both sides
-  is exact in int8.
+- A clamp (ReLU, ReLU6, ...) behind a convolution, linear layer or sum is part of it: only the clamped value is
+  int8.
+- Reshapes, permutations, slices and max pooling give values that they have read, so they keep the scale, as their
+  integer kernels demand; so does a convolution that only moves frames (one-hot taps), which is then exact in int8.
+  Nothing is rounded behind them while calibrating and training; `convert` repeats their scale for the backends.
+- Average pooling and concatenation have one scale for all that they read and give, as their integer kernels demand.
 - Hard-swish, SiLU and other curves read int8 and write int8 and are computed in float in between: TensorFlow Lite
   has integer kernels for them, XNNPACK has not, and a float convolution before them would cost more. Sigmoid,
   hard-sigmoid, softmax and tanh have the fixed output scales that TensorFlow Lite prescribes.
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torchao.quantization.pt2e.fake_quantize import FusedMovingAvgObsFakeQuantize
 from torchao.quantization.pt2e.observer import (
     HistogramObserver,
@@ -48,8 +50,14 @@ ANNOTATION = "quantization_annotation"
 
 WEIGHTED = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 SUMS = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor)
-CLAMPS = (aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default)
-SAME_SCALE = (
+CLAMPS = (
+    aten.relu.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.clamp.default,
+    aten.clamp_min.default,
+)
+KEEPS_VALUES = (
     aten.reshape.default,
     aten.view.default,
     aten.flatten.using_ints,
@@ -64,11 +72,16 @@ SAME_SCALE = (
     aten.clone.default,
     aten.contiguous.default,
     aten.max_pool2d.default,
+    aten.upsample_nearest2d.vec,
+)
+"""Operators whose results are among the values that they read."""
+
+ONE_SCALE = (
+    aten.cat.default,
     aten.avg_pool2d.default,
     aten.adaptive_avg_pool2d.default,
     aten.pad.default,
     aten.constant_pad_nd.default,
-    aten.upsample_nearest2d.vec,
 )
 MEANS = (aten.mean.dim,)
 CURVES = (
@@ -78,13 +91,60 @@ CURVES = (
     aten.leaky_relu.default,
     aten.elu.default,
 )
-FIXED_RANGE = {
+FIXED_RANGE: dict[Any, tuple[float, int]] = {
     aten.sigmoid.default: (1 / 256, -128),
     aten.hardsigmoid.default: (1 / 256, -128),
     aten.softmax.int: (1 / 256, -128),
     aten.tanh.default: (1 / 128, 0),
 }
 """Operators whose output has this scale and zero point, whatever they read."""
+
+
+SAMPLE = 1 << 16
+"""Most values of one tensor that a histogram takes in at a time."""
+
+
+class SampledHistogramObserver(HistogramObserver):
+    """The range with the least squared error, from the histogram of every n-th value of large tensors."""
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Takes in up to `SAMPLE` values of `x_orig`, evenly spaced, and gives `x_orig` back."""
+        values = x_orig.detach().flatten()
+        step = values.numel() // SAMPLE
+        # An odd step does not fall in step with rows and channels, whose lengths are even as a rule.
+        super().forward(values[:: step | 1] if step > 1 else values)
+        return x_orig
+
+
+class _Rounding(torch.autograd.Function):
+    """Rounds to int8 steps and back; gradients pass where nothing was clamped (straight-through estimator)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, zero_point: int, low: int, high: int) -> Tensor:
+        steps = torch.mul(x, 1 / scale).round_()
+        clamped = steps.clamp(low - zero_point, high - zero_point)
+        ctx.save_for_backward(steps == clamped)
+        return clamped.mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None, None
+
+
+class TrainedRange(FusedMovingAvgObsFakeQuantize):
+    """Fake quantization per tensor, several times faster on a CPU than the operator that PyTorch has for it."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """`X` rounded to int8 steps; while the observer is on, the range follows the extremes of `X`."""
+        observer = self.activation_post_process
+        if self.observer_enabled.item():
+            observer(X.detach())
+            self.scale, self.zero_point = observer.calculate_qparams()
+        if not self.fake_quant_enabled.item():
+            return X
+        limits = observer.quant_min, observer.quant_max
+        return _Rounding.apply(X, self.scale.item(), int(self.zero_point.item()), *limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +176,18 @@ def _int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
 
 
 CALIBRATED = Ranges(
-    activation=_int8(HistogramObserver),
+    activation=_int8(SampledHistogramObserver),
     edge=_int8(MinMaxObserver),
     weight=_int8(PerChannelMinMaxObserver, per_channel=True),
 )
 """Post-training: ranges of activations with the least squared error on the calibration clips."""
 
+FOLLOW = 0.1
+"""How far a trained range moves towards the extremes of each batch; at 0.01 it lags behind the weights."""
+
 TRAINED = Ranges(
-    activation=_int8(FusedMovingAvgObsFakeQuantize.with_args(observer=MovingAverageMinMaxObserver)),
-    edge=_int8(FusedMovingAvgObsFakeQuantize.with_args(observer=MovingAverageMinMaxObserver)),
+    activation=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
+    edge=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
     weight=_int8(
         FusedMovingAvgObsFakeQuantize.with_args(
             observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0
@@ -141,70 +204,89 @@ class EdgeQuantizer(Quantizer):
     def __init__(self, ranges: Ranges = CALIBRATED) -> None:
         super().__init__()
         self._ranges = ranges
+        self._origins: dict[fx.Node, fx.Node] = {}
+        """Nodes that pass int8 values on -> the node whose output was rounded to int8."""
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Writes the annotation of every node that reads or gives int8; `model` itself is returned."""
         for node in model.graph.nodes:
             annotation = self._annotation(node, model)
-            if annotation is not None:
-                annotation._annotated = True
-                node.meta[ANNOTATION] = annotation
+            if annotation is None:
+                continue
+            annotation._annotated = True
+            node.meta[ANNOTATION] = annotation
+            if annotation.output_qspec is not None:
+                self._origins[node] = node
         return model
 
     def validate(self, model: fx.GraphModule) -> None:
         """Raises RuntimeError for a convolution or linear layer that would stay float."""
         for node in model.graph.nodes:
             if node.target in WEIGHTED and ANNOTATION not in node.meta:
-                raise RuntimeError(f"{node.name} ({node.target}) would stay float: its weight is not a constant")
+                raise RuntimeError(
+                    f"{node.name} ({node.target}) would stay float: its weight is not a constant"
+                )
 
     def _annotation(self, node: fx.Node, model: fx.GraphModule) -> QuantizationAnnotation | None:
-        if node.op == "placeholder":
-            return QuantizationAnnotation(output_qspec=self._ranges.edge) if _is_float(node) else None
-        if node.op != "call_function" or not _is_float(node):
+        if not _is_float(node):
             return None
-        inputs: list[fx.Node] = [n for n in node.all_input_nodes if _is_float(n)]
-        spec = self._output(node)
+        if node.op == "placeholder":
+            return QuantizationAnnotation(output_qspec=self._ranges.edge)
+        if node.op != "call_function":
+            return None
+        inputs = [source for source in node.all_input_nodes if _is_float(source)]
+        if self._passes_on(node, inputs):
+            return None
         if node.target in WEIGHTED:
-            weight = node.args[1]
-            if weight.op != "get_attr":
-                return None
-            read = {inputs[0]: self._input(inputs[0]), weight: self._ranges.weight}
-            if _only_moves_frames(node, model):
-                spec = SharedQuantizationSpec((inputs[0], node))
-            return QuantizationAnnotation(input_qspec_map=read, output_qspec=None if _clamped(node) else spec)
+            return self._weighted(node, inputs, model)
+        if node.target in CLAMPS and _ends_in_clamp(inputs[0]):
+            return QuantizationAnnotation(output_qspec=self._output(node))
         if node.target in SUMS:
-            read = {n: self._input(n) for n in inputs}
-            return QuantizationAnnotation(input_qspec_map=read, output_qspec=None if _clamped(node) else spec)
-        if node.target in CLAMPS:
-            if _clamped(inputs[0]):
-                return QuantizationAnnotation(output_qspec=spec)
-            return self._shared(node, inputs)
-        if node.target in SAME_SCALE or node.target is aten.cat.default:
-            return self._shared(node, inputs)
-        if node.target in (*MEANS, *CURVES):
-            return QuantizationAnnotation(input_qspec_map={inputs[0]: self._input(inputs[0])}, output_qspec=spec)
-        if node.target in FIXED_RANGE:
-            scale, zero_point = FIXED_RANGE[node.target]
-            fixed = FixedQParamsQuantizationSpec(
-                dtype=torch.int8,
-                scale=scale,
-                zero_point=zero_point,
-                quant_min=-128,
-                quant_max=127,
-                qscheme=torch.per_tensor_affine,
+            output = None if _ends_in_clamp(node) else self._output(node)
+            return QuantizationAnnotation(input_qspec_map=self._inputs(inputs), output_qspec=output)
+        if node.target in ONE_SCALE or node.target in CLAMPS:
+            return self._one_scale(node, inputs)
+        if node.target in MEANS or node.target in CURVES:
+            return QuantizationAnnotation(
+                input_qspec_map=self._inputs(inputs), output_qspec=self._output(node)
             )
-            return QuantizationAnnotation(input_qspec_map={inputs[0]: self._input(inputs[0])}, output_qspec=fixed)
+        if node.target in FIXED_RANGE:
+            return QuantizationAnnotation(input_qspec_map=self._inputs(inputs), output_qspec=_fixed(node))
         return None
 
-    def _shared(self, node: fx.Node, inputs: list[fx.Node]) -> QuantizationAnnotation:
-        """One scale for everything `node` reads and gives: that of its first input."""
+    def _passes_on(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
+        """Whether the results of `node` are int8 values that it has read; notes where they come from."""
+        if node.target not in KEEPS_VALUES and node.target is not aten.cat.default:
+            return False
+        origins = {self._origins.get(source) for source in inputs}
+        if len(origins) == 1 and None not in origins:
+            self._origins[node] = origins.pop()  # type: ignore[assignment]
+        return node.target in KEEPS_VALUES or node in self._origins
+
+    def _weighted(
+        self, node: fx.Node, inputs: list[fx.Node], model: fx.GraphModule
+    ) -> QuantizationAnnotation | None:
+        source, weight = inputs[:2]
+        if weight.op != "get_attr":
+            return None
+        read = {**self._inputs([source]), weight: self._ranges.weight}
+        if _only_moves_frames(node, model) and source in self._origins:
+            self._origins[node] = self._origins[source]
+            return QuantizationAnnotation(input_qspec_map=read)
+        return QuantizationAnnotation(
+            input_qspec_map=read, output_qspec=None if _ends_in_clamp(node) else self._output(node)
+        )
+
+    def _one_scale(self, node: fx.Node, inputs: list[fx.Node]) -> QuantizationAnnotation:
+        """One scale for everything that `node` reads and gives: that of its first input."""
         first, *others = inputs
         share: QuantizationSpecBase = SharedQuantizationSpec((first, node))
-        read = {first: self._input(first), **dict.fromkeys(others, share)}
+        read = {first: self._ranges.activation, **dict.fromkeys(others, share)}
         return QuantizationAnnotation(input_qspec_map=read, output_qspec=share)
 
-    def _input(self, node: fx.Node) -> QuantizationSpec:
-        return self._ranges.edge if node.op == "placeholder" else self._ranges.activation
+    def _inputs(self, sources: list[fx.Node]) -> dict[fx.Node, QuantizationSpecBase | None]:
+        """Specs of what a node reads, where it is not int8 already."""
+        return {source: self._ranges.activation for source in sources if source not in self._origins}
 
     def _output(self, node: fx.Node) -> QuantizationSpecBase:
         gives_logits = any(user.op == "output" for user in node.users)
@@ -216,19 +298,30 @@ def _is_float(node: fx.Node) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _clamped(node: fx.Node) -> bool:
+def _ends_in_clamp(node: fx.Node) -> bool:
     """Whether a clamp is the only reader of this layer or sum, so that the two are one operator."""
     users = list(node.users)
     return node.target in (*WEIGHTED, *SUMS) and len(users) == 1 and users[0].target in CLAMPS
 
 
 def _only_moves_frames(node: fx.Node, model: fx.GraphModule) -> bool:
-    """Whether a convolution copies: no bias, and one tap of weight 1 for every output channel."""
-    if node.target is not aten.conv2d.default or (len(node.args) > 2 and node.args[2] is not None):
+    """Whether a convolution copies: no bias, fixed weights, and one tap of weight 1 for every output channel."""
+    buffers = dict(model.named_buffers())
+    weight: Any = node.args[1]
+    if node.target is not aten.conv2d.default or weight.target not in buffers:
         return False
-    weight = model.get_buffer(node.args[1].target) if _is_buffer(node.args[1], model) else None
-    return weight is not None and bool(((weight == 0) | (weight == 1)).all() and (weight.flatten(1).sum(1) == 1).all())
+    has_bias = len(node.args) > 2 and node.args[2] is not None
+    taps = buffers[weight.target].flatten(1)
+    return not has_bias and bool(((taps == 0) | (taps == 1)).all() and (taps.sum(1) == 1).all())
 
 
-def _is_buffer(node: fx.Node, model: fx.GraphModule) -> bool:
-    return node.target in dict(model.named_buffers())
+def _fixed(node: fx.Node) -> FixedQParamsQuantizationSpec:
+    scale, zero_point = FIXED_RANGE[node.target]
+    return FixedQParamsQuantizationSpec(
+        dtype=torch.int8,
+        scale=scale,
+        zero_point=zero_point,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+    )

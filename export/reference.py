@@ -13,19 +13,22 @@ from __future__ import annotations
 import copy
 import math
 import operator
-
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torchao.quantization.pt2e import disable_fake_quant, disable_observer, enable_fake_quant, enable_observer
-from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
+from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
-from export.quantizer import CALIBRATED, CLAMPS, TRAINED, EdgeQuantizer
+from export.quantizer import CALIBRATED, CLAMPS, KEEPS_VALUES, TRAINED, EdgeQuantizer, TrainedRange
 
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
+
+QUANTIZE = (quantized.quantize_per_tensor.default,)
+PASSING_ON = (*KEEPS_VALUES, aten.cat.default, aten.conv2d.default)
+"""A convolution among them that is not quantized yet is one that only moves frames."""
 
 SCHEMES = ("w8a8",)
 """Schemes with integer activations, which are the ones that need a reference of their own."""
@@ -56,7 +59,9 @@ def calibrate(prepared: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -
         for batch in batches:
             given = [tuple(tensor.shape) for tensor in batch]
             if given != shapes:
-                raise ValueError(f"a calibration batch has shapes {given}; the graph was lowered for {shapes}")
+                raise ValueError(
+                    f"a calibration batch has shapes {given}; the graph was lowered for {shapes}"
+                )
             prepared(*batch)
             seen += 1
     if not seen:
@@ -65,8 +70,10 @@ def calibrate(prepared: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -
 
 
 def freeze_ranges(prepared: fx.GraphModule) -> None:
-    """Ranges of a QAT graph stay as they are from here on: the last epochs train against fixed ones."""
-    prepared.apply(disable_observer)
+    """Ranges of activations stay as they are from here on: the last epochs of QAT train against fixed ones."""
+    for module in prepared.modules():
+        if isinstance(module, TrainedRange):
+            module.disable_observer()
 
 
 def transfer(source: fx.GraphModule, target: fx.GraphModule) -> None:
@@ -77,7 +84,9 @@ def transfer(source: fx.GraphModule, target: fx.GraphModule) -> None:
     state, wanted = source.state_dict(), target.state_dict()
     if state.keys() != wanted.keys():
         name = sorted(state.keys() ^ wanted.keys())[0]
-        raise ValueError(f"the graphs are not of one network prepared in one way: only one of them has {name!r}")
+        raise ValueError(
+            f"the graphs are not of one network prepared in one way: only one of them has {name!r}"
+        )
     parameters = {name for name, _ in source.named_parameters()}
     for name in parameters:
         if state[name].shape != wanted[name].shape:
@@ -97,38 +106,44 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
     _refuse_uncalibrated(prepared)
     reference = convert_pt2e(copy.deepcopy(prepared))
     _drop_implied_clamps(reference)
+    _repeat_scales(reference)
     return reference
 
 
 def for_evaluation(reference: fx.GraphModule) -> fx.GraphModule:
-    """The same numbers, faster: each quantize-dequantize pair is one fused operator, weights are floats already.
+    """The same numbers several times faster: weights are floats again, and rounding is arithmetic in place.
 
     Not for export.
     """
     fast = copy.deepcopy(reference)
     for node in list(fast.graph.nodes):
-        if node.target is quantized.dequantize_per_channel.default:
-            weight, *rest = (_constant(fast, a) if isinstance(a, fx.Node) else a for a in node.args)
-            value = quantized.dequantize_per_channel(weight, *rest)
-            name = f"{node.name}_float"
-            fast.register_buffer(name, value)
-            with fast.graph.inserting_before(node):
-                node.replace_all_uses_with(fast.graph.get_attr(name))
-        elif node.target is quantized.dequantize_per_tensor.default and _is_pair(node):
-            value, scale, zero_point, low, high, _ = node.args[0].args
-            with fast.graph.inserting_before(node):
-                arguments = (value, scale, zero_point, low, high)
-                fused = fast.graph.call_function(aten.fake_quantize_per_tensor_affine.default, arguments)
-            node.replace_all_uses_with(fused)
+        arguments: Any = node.args
+        with fast.graph.inserting_before(node):
+            if node.target is quantized.dequantize_per_channel.default:
+                values = [_constant(fast, a) if isinstance(a, fx.Node) else a for a in arguments]
+                fast.register_buffer(f"{node.name}_float", quantized.dequantize_per_channel(*values))
+                node.replace_all_uses_with(fast.graph.get_attr(f"{node.name}_float"))
+            elif node.target is quantized.dequantize_per_tensor.default and _is_pair(node):
+                node.replace_all_uses_with(_rounded(fast.graph, arguments[0].args))
     fast.graph.eliminate_dead_code()
     fast.recompile()
     return fast
 
 
-def _is_pair(node: fx.Node) -> bool:
-    source = node.args[0]
-    same = isinstance(source, fx.Node) and source.target is quantized.quantize_per_tensor.default
-    return same and source.args[1:] == node.args[1:]
+def _rounded(graph: fx.Graph, quantize: Any) -> fx.Node:
+    """What quantizing and dequantizing with the arguments `quantize` gives, written as float arithmetic."""
+    value, scale, zero_point, low, high, _ = quantize
+    if value.target in KEEPS_VALUES:  # what has been rounded before
+        return value
+    steps = graph.call_function(aten.mul.Tensor, (value, 1 / scale))
+    steps = graph.call_function(aten.round_.default, (steps,))
+    steps = graph.call_function(aten.clamp_.default, (steps, low - zero_point, high - zero_point))
+    return graph.call_function(aten.mul_.Tensor, (steps, scale))
+
+
+def _is_pair(dequantize: fx.Node) -> bool:
+    source: Any = dequantize.args[0]
+    return source.target is quantized.quantize_per_tensor.default and source.args[1:] == dequantize.args[1:]
 
 
 def _constant(module: fx.GraphModule, node: fx.Node) -> Tensor:
@@ -148,7 +163,9 @@ def _refuse_uncalibrated(prepared: fx.GraphModule) -> None:
             observer = getattr(observer, "activation_post_process", observer)
             low = getattr(observer, "min_val", None)
             if low is not None and (low.numel() == 0 or not torch.isfinite(low).all()):
-                raise ValueError(f"the range of {node.args[0].name!r} is unknown; run calibrate() before convert()")
+                raise ValueError(
+                    f"the range of {node.args[0].name!r} is unknown; run calibrate() before convert()"
+                )
 
 
 def _drop_implied_clamps(reference: fx.GraphModule) -> None:
@@ -163,9 +180,27 @@ def _drop_implied_clamps(reference: fx.GraphModule) -> None:
     reference.recompile()
 
 
+def _repeat_scales(reference: fx.GraphModule) -> None:
+    """Writes quantize and dequantize behind operators that pass int8 values on: backends look for both sides."""
+    for node in list(reference.graph.nodes):
+        if node.target not in PASSING_ON or any(user.target in QUANTIZE for user in node.users):
+            continue
+        source = node.all_input_nodes[0]
+        if source.target is not quantized.dequantize_per_tensor.default:
+            continue
+        scale = source.args[1:]
+        with reference.graph.inserting_after(node):
+            q = reference.graph.call_function(quantized.quantize_per_tensor.default, (node, *scale))
+        with reference.graph.inserting_after(q):
+            dq = reference.graph.call_function(quantized.dequantize_per_tensor.default, (q, *scale))
+        q.meta, dq.meta = dict(node.meta), dict(node.meta)
+        node.replace_all_uses_with(dq, delete_user_cb=lambda user, q=q: user is not q)
+    reference.recompile()
+
+
 def _limits(clamp: fx.Node) -> tuple[float, float]:
     """Lower and upper limit of a clamp."""
-    numbers = [*clamp.args[1:], None, None]
+    numbers: Any = [*clamp.args[1:], None, None]
     if clamp.target is aten.relu.default:
         return 0.0, math.inf
     if clamp.target is aten.relu6.default:
@@ -180,6 +215,7 @@ def _saturates_within(node: fx.Node, low: float, high: float) -> bool:
     """Whether `node` quantizes to values that all lie in `low`..`high`, half a step of rounding aside."""
     if node.target is not quantized.quantize_per_tensor.default:
         return False
-    _, scale, zero_point, smallest, largest, _ = node.args
+    arguments: Any = node.args
+    _, scale, zero_point, smallest, largest, _ = arguments
     first, last = (smallest - zero_point) * scale, (largest - zero_point) * scale
     return first >= low - 1e-6 and last <= high + scale / 2

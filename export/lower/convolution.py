@@ -46,7 +46,7 @@ def convolution(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volu
     weight, bias = folded(lowering, node, weight, args["bias"])
     axes = _axes(args)
     if isinstance(x, Padded) and x.is_zeros:
-        axes = tuple(
+        axes = tuple(  # type: ignore[assignment]
             replace(axis, before=axis.before + before, after=axis.after + after)
             for axis, (before, after) in zip(axes, x.around, strict=True)
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from export.lower.source import refuse, shape
+from export.lower.source import parameters, refuse, shape
 from export.lower.volume import Form, Volume
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
     """The same operator on whichever form is at hand."""
     x = args["self"]
     form = _at_hand(x, lowering.wanted(node))
-    schema = node.target._schema.arguments[1:]  # type: ignore[union-attr]
+    schema = parameters(node)[1:]
     rest = [args[argument.name] for argument in schema if not argument.kwarg_only]
     kwargs = {argument.name: args[argument.name] for argument in schema if argument.kwarg_only}
     return x.in_form(form, lowering.writer.call(node.target, (x[form], *rest), name=node.name, kwargs=kwargs))
@@ -137,8 +137,8 @@ def _operand(lowering: Lowering, node: fx.Node, value: Any, key: str) -> Any:
 def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool) -> Form | None:
     """The form in which the operands broadcast, at the least cost of making it; None when there is none.
 
-    Frames of different clips lie in one axis, so an operand that broadcasts over clips (a constant) needs the plane.
-    The choice must not depend on the number of clips.
+    Frames of different clips lie in one axis, so an operand that broadcasts over clips (a constant) needs the
+    plane. The choice must not depend on the number of clips.
     """
     possible: list[Form] = []
     if len({volume.shape[2] for volume in volumes}) == 1 and not over_clips:

@@ -27,44 +27,38 @@ def pool(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
     kernel = triple(args["kernel_size"])
     stride = triple(args["stride"]) if args["stride"] else kernel
     padding = triple(args["padding"])
-    is_max = node.target is aten.max_pool3d.default
-    dilation = triple(args["dilation"]) if is_max else (1, 1, 1)
     x: Volume = args["self"]
     n, c, t, _, _ = x.shape
     _, _, frames, rows, columns = shape(node)
-
-    def pooled(
-        source: fx.Node,
-        kernel: list[int],
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-        name: str,
-    ) -> fx.Node:
-        if is_max:
-            return lowering.writer.call(
-                aten.max_pool2d.default,
-                (source, kernel, stride, padding, dilation, args["ceil_mode"]),
-                name=name,
-            )
-        rest = (args["ceil_mode"], args["count_include_pad"])
-        return lowering.writer.call(
-            aten.avg_pool2d.default, (source, kernel, stride, padding, *rest), name=name
-        )
-
-    if kernel[1:] != (1, 1) or stride[1:] != (1, 1):
-        y = pooled(
-            x["frames"],
-            *(list(v[1:]) for v in (kernel, stride, padding, dilation)),
-            name=f"{node.name}_space",
-        )
+    if (kernel[1:], stride[1:]) != ((1, 1), (1, 1)):
+        y = _pool2d(lowering, node, args, x["frames"], kernel[1:], stride[1:], padding[1:], "space")
         x = x.in_form("frames", y, (n, c, t, rows, columns))
-    if kernel[0] != 1 or stride[0] != 1:
-        in_time = [kernel[0], 1], [stride[0], 1], [padding[0], 0], [dilation[0], 1]
-        x = x.in_form(
-            "plane", pooled(x["plane"], *in_time, name=f"{node.name}_time"), (n, c, frames, rows, columns)
-        )
+    if (kernel[0], stride[0]) != (1, 1):
+        y = _pool2d(lowering, node, args, x["plane"], (kernel[0], 1), (stride[0], 1), (padding[0], 0), "time")
+        x = x.in_form("plane", y, (n, c, frames, rows, columns))
     return x
+
+
+def _pool2d(
+    lowering: Lowering,
+    node: fx.Node,
+    args: dict[str, Any],
+    x: fx.Node,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    where: str,
+) -> fx.Node:
+    geometry = [list(kernel), list(stride), list(padding)]
+    name = f"{node.name}_{where}"
+    if node.target is not aten.max_pool3d.default:
+        rest = (args["ceil_mode"], args["count_include_pad"])
+        return lowering.writer.call(aten.avg_pool2d.default, (x, *geometry, *rest), name=name)
+    time, *space = triple(args["dilation"])
+    dilation = space if where == "space" else [time, 1]
+    return lowering.writer.call(
+        aten.max_pool2d.default, (x, *geometry, dilation, args["ceil_mode"]), name=name
+    )
 
 
 def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
@@ -97,13 +91,11 @@ def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
     """
     n, c, t, _, _ = x.shape
     if "plane" not in x.forms:
-        per_frame = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=f"{name}_frames")
-        x = x.in_form("frames", per_frame, (n, c, t, 1, 1))
-    y = (
-        lowering.writer.call(aten.mean.dim, (x["plane"], [2, 3], True), name=name)
-        if t > 1 or "plane" in x.forms
-        else x["frames"]
-    )
+        y = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=f"{name}_of_frames")
+        x = x.in_form("frames", y, (n, c, t, 1, 1))
+        if t == 1:
+            return x
+    y = lowering.writer.call(aten.mean.dim, (x["plane"], [2, 3], True), name=name)
     return x.in_form("plane", y, (n, c, 1, 1, 1))
 
 

@@ -183,10 +183,10 @@ class Lowering:
         return Volume(self.writer, shape, "plane", plane)
 
     def _operator(self, node: fx.Node) -> Any:
-        args = fx.map_arg(node.args, self.values.__getitem__)
-        kwargs = fx.map_arg(node.kwargs, self.values.__getitem__)
+        args: Any = fx.map_arg(node.args, self.values.__getitem__)
+        kwargs: Any = fx.map_arg(node.kwargs, self.values.__getitem__)
         if node in self._folded:
-            return (self.values[node.args[0]], None, None)
+            return (args[0], None, None)
         if node.target is operator.getitem and isinstance(args[0], tuple | list):
             return args[0][args[1]]
         if node.target is aten._assert_tensor_metadata.default:
@@ -210,8 +210,9 @@ class Lowering:
     def _constant(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise refuse(node, "its result is random", "draw random numbers in training mode only")
+        target: Any = node.target
         with torch.no_grad():
-            return node.target(*args, **kwargs)
+            return target(*args, **kwargs)
 
     def copy(self, node: fx.Node, args: Any, kwargs: Any | None = None) -> Any:
         """The operator of `node` as it is, BatchNorm folded and weights made trainable."""
@@ -232,8 +233,9 @@ class Lowering:
         return self.writer.call(node.target, args, name=node.name, kwargs=kwargs)
 
     def _output(self, node: fx.Node) -> None:
-        results = []
-        for original, value in zip(node.args[0], map(self.values.__getitem__, node.args[0]), strict=True):
+        originals: Any = node.args[0]
+        results: list[fx.Node] = []
+        for original, value in zip(originals, map(self.values.__getitem__, originals), strict=True):
             if isinstance(value, Volume):
                 value = self.writer.reshape(value["plane"], value.shape, name=f"{original.name}_output")
             elif isinstance(value, Tensor):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from export.lower.source import refuse, shape
+from export.lower.source import parameters, refuse, shape
 from export.lower.volume import Form, Padded, Volume, shape_in
 
 if TYPE_CHECKING:
@@ -101,9 +101,11 @@ def on_last_axis(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Vol
     """Operators on the last axis alone, such as a linear layer on `N T H W C`: one row per position."""
     x: Volume = args["input"]
     if len(args.get("normalized_shape", [1])) > 1:
-        raise refuse(node, "it normalises over several axes", "use BatchNorm3d, or LayerNorm over channels alone")
+        raise refuse(
+            node, "it normalises over several axes", "use BatchNorm3d, or LayerNorm over channels alone"
+        )
     rows = lowering.writer.reshape(x["plane"], (x.size // x.shape[-1], x.shape[-1]), name=f"{node.name}_rows")
-    y = lowering.copy(node, (rows, *[args[a.name] for a in node.target._schema.arguments[1:]]))
+    y = lowering.copy(node, (rows, *[args[a.name] for a in parameters(node)[1:]]))
     return reshaped(lowering, y, shape(node), name=f"{node.name}_shape")
 
 

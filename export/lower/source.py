@@ -13,11 +13,17 @@ _TORCH = Path(torch.__file__).parent
 
 def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
     """The arguments of an ATen call by name, defaults filled in."""
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    schema = parameters(node)
     bound = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     bound.update(zip((argument.name for argument in schema), args, strict=False))
     bound.update(kwargs)
     return bound
+
+
+def parameters(node: fx.Node) -> Any:
+    """What the schema of an ATen call says about its arguments, in order."""
+    target: Any = node.target
+    return target._schema.arguments
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:

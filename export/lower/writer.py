@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,17 +31,17 @@ class Writer:
 
     def call(
         self,
-        target: Callable[..., Any],
+        target: Any,
         args: Sequence[Any],
         *,
         name: str,
         kwargs: dict[str, Any] | None = None,
     ) -> fx.Node:
         """One operator; tensors among `args` are stored as constants of the graph."""
-        args = map_aggregate(
+        stored: Any = map_aggregate(
             tuple(args), lambda a: self.constant(a, name=f"{name}_constant") if isinstance(a, Tensor) else a
         )
-        node = self.graph.create_node("call_function", target, args, kwargs or {}, name=name)
+        node = self.graph.create_node("call_function", target, stored, kwargs or {}, name=name)
         values = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
         with self._fake_mode, torch.no_grad():
             node.meta["val"] = target(*values[0], **values[1])

@@ -155,25 +155,39 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
     "pointwise strided in time": lambda: conv(3, 5, 1, stride=(2, 1, 1)),
     "pointwise strided": lambda: conv(3, 5, 1, stride=2),
     "spatial": lambda: conv(3, 5, (1, 3, 3), padding=(0, 1, 1)),
-    "spatial strided dilated": lambda: conv(3, 5, (1, 3, 5), stride=(1, 2, 1), padding=(0, 2, 3), dilation=(1, 2, 1)),
+    "spatial strided dilated": lambda: conv(
+        3, 5, (1, 3, 5), stride=(1, 2, 1), padding=(0, 2, 3), dilation=(1, 2, 1)
+    ),
     "spatial depthwise": lambda: conv(3, 6, (1, 3, 3), padding=(0, 1, 1), groups=3),
     "temporal": lambda: conv(3, 5, (3, 1, 1), padding=(1, 0, 0)),
     "temporal depthwise": lambda: conv(3, 3, (5, 1, 1), padding=(2, 0, 0), groups=3),
-    "temporal strided dilated": lambda: conv(3, 5, (3, 1, 1), stride=(2, 1, 1), padding=(2, 0, 0), dilation=(2, 1, 1)),
+    "temporal strided dilated": lambda: conv(
+        3, 5, (3, 1, 1), stride=(2, 1, 1), padding=(2, 0, 0), dilation=(2, 1, 1)
+    ),
     "temporal without padding": lambda: conv(3, 5, (3, 1, 1)),
     "dense few channels": lambda: conv(3, 5, 3, padding=1),
     "dense many channels": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, 3, padding=1)),
     "dense strided": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, 3, stride=2, padding=1)),
-    "dense 5x3x3 dilated": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, (5, 3, 3), dilation=(2, 1, 1), padding=(4, 1, 1))),
+    "dense 5x3x3 dilated": lambda: nn.Sequential(
+        conv(3, 8, 1), conv(8, 5, (5, 3, 3), dilation=(2, 1, 1), padding=(4, 1, 1))
+    ),
     "dense without padding": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, 3)),
-    "dense even kernel": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, (2, 4, 2), stride=(2, 2, 2), padding=(1, 1, 0))),
+    "dense even kernel": lambda: nn.Sequential(
+        conv(3, 8, 1), conv(8, 5, (2, 4, 2), stride=(2, 2, 2), padding=(1, 1, 0))
+    ),
     "dense same padding": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, (4, 2, 3), padding="same")),
     "dense kernel as long as the clip": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, (8, 3, 3))),
-    "dense kernel longer than the clip": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 5, (17, 1, 3), padding=(8, 0, 1))),
+    "dense kernel longer than the clip": lambda: nn.Sequential(
+        conv(3, 8, 1), conv(8, 5, (17, 1, 3), padding=(8, 0, 1))
+    ),
     "depthwise": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, 3, padding=1, groups=6)),
-    "depthwise strided in space": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, 3, stride=(1, 2, 2), padding=1, groups=6)),
+    "depthwise strided in space": lambda: nn.Sequential(
+        conv(3, 6, 1), conv(6, 6, 3, stride=(1, 2, 2), padding=1, groups=6)
+    ),
     "depthwise strided": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, 3, stride=2, padding=1, groups=6)),
-    "depthwise strided in time": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, 3, stride=(2, 1, 1), padding=1, groups=6)),
+    "depthwise strided in time": lambda: nn.Sequential(
+        conv(3, 6, 1), conv(6, 6, 3, stride=(2, 1, 1), padding=1, groups=6)
+    ),
     "depthwise without padding": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, (3, 5, 5), groups=6)),
     "depthwise dilated": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, 3, padding=2, dilation=2, groups=6)),
     "depthwise multiplier": lambda: nn.Sequential(conv(3, 6, 1), conv(6, 12, 3, padding=1, groups=6)),
@@ -181,17 +195,27 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
     "depthwise of rank 2": lambda: nn.Sequential(conv(3, 6, 1), separable(2)),
     "grouped": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 6, 3, padding=1, groups=2)),
     "grouped strided": lambda: nn.Sequential(conv(3, 8, 1), conv(8, 6, 3, stride=2, padding=1, groups=2)),
-    "bias and no norm": lambda: nn.Sequential(nn.Conv3d(3, 6, 1), nn.Conv3d(6, 6, 3, padding=1, groups=6), nn.ReLU()),
+    "bias and no norm": lambda: nn.Sequential(
+        nn.Conv3d(3, 6, 1), nn.Conv3d(6, 6, 3, padding=1, groups=6), nn.ReLU()
+    ),
     "bias and norm": lambda: nn.Sequential(nn.Conv3d(3, 6, 3, padding=1), nn.BatchNorm3d(6)),
     "causal temporal": lambda: Function(lambda x, f: f(F.pad(x, (0, 0, 0, 0, 2, 0))), conv(3, 5, (3, 1, 1))),
-    "causal dilated": lambda: Function(lambda x, f: f(F.pad(x, (0, 0, 0, 0, 4, 0))), conv(3, 5, (3, 1, 1), dilation=(2, 1, 1))),
-    "causal strided": lambda: Function(lambda x, f: f(F.pad(x, (0, 0, 0, 0, 3, 0))), conv(3, 5, (4, 1, 1), stride=(2, 1, 1))),
+    "causal dilated": lambda: Function(
+        lambda x, f: f(F.pad(x, (0, 0, 0, 0, 4, 0))), conv(3, 5, (3, 1, 1), dilation=(2, 1, 1))
+    ),
+    "causal strided": lambda: Function(
+        lambda x, f: f(F.pad(x, (0, 0, 0, 0, 3, 0))), conv(3, 5, (4, 1, 1), stride=(2, 1, 1))
+    ),
     "causal dense": lambda: Function(causal, conv(3, 5, 3)),
     "causal depthwise": lambda: Function(causal, conv(3, 3, 3, groups=3)),
-    "tensorflow same padding": lambda: Function(lambda x, f: f(F.pad(x, (0, 1, 0, 1, 0, 1))), conv(3, 5, 3, stride=2)),
-    "dilated uneven padding": lambda: Function(lambda x, f: f(F.pad(x, (0, 1, 2, 1))), conv(3, 5, (1, 3, 3), dilation=(1, 2, 2))),
+    "tensorflow same padding": lambda: Function(
+        lambda x, f: f(F.pad(x, (0, 1, 0, 1, 0, 1))), conv(3, 5, 3, stride=2)
+    ),
+    "dilated uneven padding": lambda: Function(
+        lambda x, f: f(F.pad(x, (0, 1, 2, 1))), conv(3, 5, (1, 3, 3), dilation=(1, 2, 2))
+    ),
     "shared weights": lambda: Function(reuse, conv(3, 3, 3, padding=1, act=nn.ReLU)),
-}  # fmt: skip
+}
 """Name -> network on clips `N 3 8 12 10` whose result is of rank 5."""
 
 OTHERS: dict[str, Callable[[], nn.Module]] = {
@@ -264,7 +288,8 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
         lambda x, f, g: g(f(x).flatten(2).transpose(1, 2)), nn.Conv3d(3, 4, (2, 4, 5), (2, 4, 5)), nn.LayerNorm(4)
     ),
     "channels last": lambda: Function(
-        lambda x, f, g: g(f(x).permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3), conv(3, 4, 3, padding=1), nn.Linear(4, 5)
+        lambda x, f, g: g(f(x).permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3),
+        conv(3, 4, 3, padding=1), nn.Linear(4, 5),
     ),
     "positions learned": lambda: Function(
         lambda x, f, g: f(x) + g.weight.reshape(1, 4, 8, 1, 1), conv(3, 4, 3, padding=1), nn.Linear(8, 4)
