@@ -7,12 +7,17 @@ scales and zero points in the file are exactly those of the torch reference.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
 
-from export import require
+from export import EXPORTERS, require
 from export.manifest import FileSpec, WrittenFile
+
+if TYPE_CHECKING:
+    from export.tflite.graph import Graph
 
 METADATA = "pocketreel"
 """Name of the metadata entry that holds the file's description as JSON."""
@@ -25,10 +30,13 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     without ai-edge-litert, ValueError when `spec` does not fit the program, NotImplementedError for operators
     that have no LiteRT form, with their place in the user's source.
     """
+    if scheme not in EXPORTERS["tflite"].schemes:
+        allowed = ", ".join(EXPORTERS["tflite"].schemes)
+        raise ValueError(f"scheme {scheme!r} for .tflite files: choose one of {allowed}")
     require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers")
     from export.tflite.flatbuffer import serialize
     from export.tflite.integers import use_integers
-    from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes
+    from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
     from export.tflite.translate import translate
 
     graph = translate(program, spec=spec)
@@ -38,6 +46,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     use_integers(graph)
     fuse_clamps(graph)
     merge_reshapes(graph)
+    share(graph)
     description = {
         **spec.description,
         "inputs": [info.to_dict() for info in spec.inputs],
@@ -46,4 +55,13 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     }
     metadata = {METADATA: json.dumps(description, ensure_ascii=False).encode()}
     path.write_bytes(serialize(graph, metadata=metadata))
-    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs)
+    notes = _float_notes(graph) if scheme == "w8a8" else ()
+    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=notes)
+
+
+def _float_notes(graph: Graph) -> tuple[str, ...]:
+    """What computes in float, if anything does."""
+    left = Counter(op.kind for op in graph.ops if op.output.dtype == "float32" and op.kind != "DEQUANTIZE")
+    if not left:
+        return ()
+    return ("in float: " + ", ".join(f"{kind} x{count}" for kind, count in sorted(left.items())),)

@@ -48,6 +48,7 @@ _OPTIONS = {
     "STRIDED_SLICE": "StridedSliceOptions",
     "CONCATENATION": "ConcatenationOptions",
     "GATHER": "GatherOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
     "QUANTIZE": "QuantizeOptions",
@@ -84,9 +85,13 @@ _INT8_VERSIONS = {
     "CONCATENATION": 2,
     "PAD": 2,
     "PADV2": 2,
+    "RESIZE_NEAREST_NEIGHBOR": 2,
     "DEQUANTIZE": 2,
 }
-"""Operator version from which a runtime knows the int8 form; float forms are version 1."""
+"""Operator version from which a runtime knows the int8 form, where it is not 1."""
+
+_FLOAT_VERSIONS = {"BROADCAST_TO": 2}
+"""Operator version of the float form where it is not 1."""
 
 _ENUMERATIONS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType"}
 
@@ -179,7 +184,7 @@ class _Model:
 
     def _code_number(self, op: Op) -> int:
         integer = any(tensor.dtype == "int8" for tensor in (*op.inputs[:1], *op.outputs[:1]))
-        code = (op.kind, _INT8_VERSIONS.get(op.kind, 1) if integer else 1)
+        code = (op.kind, (_INT8_VERSIONS if integer else _FLOAT_VERSIONS).get(op.kind, 1))
         if code not in self.codes:
             self.codes.append(code)
         return self.codes.index(code)

@@ -7,7 +7,8 @@ such chain stays in float, as it is in the reference. The passes, in order:
 1. `_sink_dequantize`, `_hoist_quantize`: moves of numbers and clamps commute with (de)quantization.
 2. `_fix_outputs`, `_before_factors`: insert the parameters that LiteRT prescribes or that follow from others.
 3. `_cancel`: DEQUANTIZE -> QUANTIZE is nothing, or one int8-to-int8 QUANTIZE when the parameters differ.
-4. `_fold`: the chains become int8 operators; biases become int32 in units of input scale x weight scale.
+4. `use_delegated`: operators without an int8 kernel in XNNPACK are written with others.
+5. `_fold`: the chains become int8 operators; biases become int32 in units of input scale x weight scale.
 
 The int8 rules are those of "LiteRT 8-bit quantization specification" (ai.google.dev/edge/litert).
 """
@@ -18,9 +19,20 @@ from dataclasses import replace
 
 import numpy as np
 
+from export.tflite.delegated import use_delegated
 from export.tflite.graph import Graph, Op, Quantization, Tensor, constant
 
-_MOVES = ("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "BROADCAST_TO", "PAD", "PADV2", "CONCATENATION")
+_MOVES = (
+    "RESHAPE",
+    "TRANSPOSE",
+    "SLICE",
+    "STRIDED_SLICE",
+    "BROADCAST_TO",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "PAD",
+    "PADV2",
+    "CONCATENATION",
+)
 _MONOTONE = ("MAX_POOL_2D", "REDUCE_MAX", "RELU", "RELU6", "RELU_N1_TO_1", "MAXIMUM", "MINIMUM")
 """Operators that pass on some of their inputs (or a bound): they do to int8 numbers what they do to floats."""
 
@@ -36,6 +48,7 @@ _COMPUTING = (
     "BATCH_MATMUL",
     "HARD_SWISH",
     "LEAKY_RELU",
+    "ELU",
     "GELU",
     "LOGISTIC",
     "TANH",
@@ -61,6 +74,7 @@ def use_integers(graph: Graph) -> None:
     _fix_outputs(graph)
     _before_factors(graph)
     _cancel(graph)
+    use_delegated(graph)
     _fold(graph)
     graph.remove_unread()
 

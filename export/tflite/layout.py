@@ -55,7 +55,8 @@ def reshaped(shape: Sequence[int], order: Order, new_shape: Sequence[int]) -> Or
     """
     parts = _common_parts(shape, new_shape)
     if parts is None:
-        return None
+        as_torch = same_memory(shape, order, identity(len(order)))
+        return identity(len(new_shape)) if as_torch else None
     in_memory = [part for axis in order for part in range(len(parts)) if parts[part][0] == axis]
     axes = list(dict.fromkeys(parts[part][1] for part in in_memory))
     if in_memory != [part for axis in axes for part in range(len(parts)) if parts[part][1] == axis]:

@@ -18,6 +18,8 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     # windows over a picture
     aten.conv2d.default: windows.conv2d,
     aten.conv2d.padding: windows.conv2d,
+    aten.conv1d.default: windows.conv1d,
+    aten.conv1d.padding: windows.conv1d,
     aten.convolution.default: windows.convolution,
     aten.max_pool2d.default: windows.max_pool2d,
     aten.avg_pool2d.default: windows.avg_pool2d,
@@ -52,6 +54,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.tanh.default: pointwise.tanh,
     aten.gelu.default: pointwise.gelu,
     aten.leaky_relu.default: pointwise.leaky_relu,
+    aten.elu.default: pointwise.elu,
     aten.exp.default: pointwise.exp,
     aten.sqrt.default: pointwise.sqrt,
     aten.rsqrt.default: pointwise.rsqrt,
@@ -72,7 +75,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.sum.dim_IntList: products.total,
     aten.amax.default: products.largest,
     aten.layer_norm.default: products.layer_norm,
-    aten.batch_norm.default: products.batch_norm,
+    aten._native_batch_norm_legit_no_training.default: products.batch_norm,
     aten.embedding.default: products.embedding,
     # moves
     aten.permute.default: shapes.permute,
@@ -94,6 +97,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.chunk.default: shapes.chunk,
     aten.unbind.int: shapes.unbind,
     operator.getitem: shapes.item,
+    aten.upsample_nearest2d.vec: shapes.nearest,
     aten.cat.default: shapes.cat,
     aten.stack.default: shapes.stack,
     aten.pad.default: shapes.pad_with_mode,
@@ -127,8 +131,7 @@ INSTEAD: dict[str, str] = {
     "native_group_norm": "use BatchNorm, which folds into the convolution before it",
     "instance_norm": "use BatchNorm, which folds into the convolution before it",
     "conv_transpose2d": "use a nearest-neighbour interpolation followed by a convolution",
-    "upsample_bilinear2d": "repeat pixels by expand and reshape",
-    "upsample_nearest2d": "repeat pixels by expand and reshape",
+    "upsample_bilinear2d": "use mode 'nearest'",
     "lstm": "write the cell with Linear, sigmoid and tanh, one step per frame",
     "gru": "write the cell with Linear, sigmoid and tanh, one step per frame",
 }

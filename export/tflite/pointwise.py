@@ -170,6 +170,16 @@ def leaky_relu(e: Emitter, x: Value, negative_slope: float = 0.01) -> Value:
     return unary(e, "LEAKY_RELU", x, alpha=negative_slope)
 
 
+def elu(e: Emitter, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
+    """`x` where positive, else `exp(x) - 1` (arXiv:1511.07289).
+
+    Raises NotImplementedError for other factors than 1.
+    """
+    if (alpha, scale, input_scale) != (1, 1, 1):
+        raise NotImplementedError("elu with factors other than 1: use alpha=1")
+    return unary(e, "ELU", x)
+
+
 def exp(e: Emitter, x: Value) -> Value:
     """`e ** x`."""
     return unary(e, "EXP", x)

@@ -174,24 +174,22 @@ def batch_norm(
     bias: Value | None,
     running_mean: Value,
     running_var: Value,
-    training: bool,
     momentum: float,
     eps: float,
-    cudnn_enabled: bool = True,
-) -> Value:
-    """A BatchNorm that no convolution could absorb, in evaluation: one MUL and one ADD per channel."""
-    numbers = [None if v is None else v.tensor.data for v in (weight, bias, running_mean, running_var)]
-    centre, variance = numbers[2], numbers[3]
-    if training or centre is None or variance is None:
-        raise NotImplementedError("batch_norm in training mode: call .eval() before the capture")
-    factor = (1.0 if numbers[0] is None else numbers[0]) / np.sqrt(variance + eps)
-    offset = (0.0 if numbers[1] is None else numbers[1]) - centre * factor
+) -> list[Value]:
+    """A BatchNorm that no convolution could absorb: one MUL and one ADD, the first of torch's three results."""
+    scale, shift, centre, variance = (
+        None if v is None else v.tensor.data for v in (weight, bias, running_mean, running_var)
+    )
+    assert centre is not None and variance is not None
+    factor = (1.0 if scale is None else scale) / np.sqrt(variance + eps)
+    offset = (0.0 if shift is None else shift) - centre * factor
     shape = (1, -1, *(1,) * (x.rank - 2))
-    scale, shift = (
+    factors, offsets = (
         Value(e.constant(part.reshape(shape).astype(np.float32)), identity(x.rank))
         for part in (factor, offset)
     )
-    return pointwise.add(e, pointwise.mul(e, x, scale), shift)
+    return [pointwise.add(e, pointwise.mul(e, x, factors), offsets)]
 
 
 def embedding(

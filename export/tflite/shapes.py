@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from export.tflite.emit import Emitter, Value
-from export.tflite.layout import identity, permuted, stored
+from export.tflite.layout import channels_last, identity, permuted, stored
+
+_JOINED_AT_ONCE = 5
+"""Inputs of a CONCATENATION that the XNNPACK delegate still takes."""
 
 
 def same(e: Emitter, x: Value, *ignored: object, **also_ignored: object) -> Value:
@@ -81,10 +84,21 @@ def cut(e: Emitter, x: Value, dim: int, start: int, length: int, step: int = 1) 
     if step == 1:
         inputs = [tensor, e.constant(begin), e.constant(shape)]
         return Value(e.op("SLICE", inputs, shape, dtype=tensor.dtype), x.order)
+    if x.shape[dim] % step == 0:
+        return _cut_every(e, x, dim, start, length, step)
     end = [start + (length - 1) * step + 1 if at == axis else size for at, size in enumerate(tensor.shape)]
     steps = [step if at == axis else 1 for at in range(x.rank)]
     inputs = [tensor, e.constant(begin), e.constant(end), e.constant(steps)]
     return Value(e.op("STRIDED_SLICE", inputs, shape, dtype=tensor.dtype), x.order)
+
+
+def _cut_every(e: Emitter, x: Value, dim: int, start: int, length: int, step: int) -> Value:
+    """Every `step`-th entry as one column of the axis folded to (entries, step): XNNPACK cuts only with step 1."""
+    at = dim % x.rank
+    folded = e.reshape(x, [*x.shape[:at], x.shape[at] // step, step, *x.shape[at + 1 :]])
+    column = cut(e, folded, at + 1, start % step, 1)
+    entries = cut(e, column, at, start // step, length)
+    return e.reshape(entries, [*x.shape[:at], length, *x.shape[at + 1 :]])
 
 
 def slice_axis(
@@ -129,7 +143,13 @@ def item(e: Emitter, values: Sequence[Value], index: int) -> Value:
 
 
 def cat(e: Emitter, values: Sequence[Value], dim: int = 0) -> Value:
-    """Values one after the other along `dim`, in the memory order of the first computed one."""
+    """Values one after the other along `dim`, in the memory order of the first computed one.
+
+    Many are joined in groups, because XNNPACK takes few at once.
+    """
+    if len(values) > _JOINED_AT_ONCE:
+        groups = [values[at : at + _JOINED_AT_ONCE] for at in range(0, len(values), _JOINED_AT_ONCE)]
+        return cat(e, [cat(e, group, dim) if len(group) > 1 else group[0] for group in groups], dim)
     leader = next((value for value in values if not value.is_constant), values[0])
     tensors = [e.place(value, leader.order) for value in values]
     axis = leader.axis(dim)
@@ -143,6 +163,18 @@ def stack(e: Emitter, values: Sequence[Value], dim: int = 0) -> Value:
     """Values one after the other along a new axis."""
     at = dim % (values[0].rank + 1)
     return cat(e, [unsqueeze(e, value, at) for value in values], at)
+
+
+def nearest(
+    e: Emitter, x: Value, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None = None
+) -> Value:
+    """`aten.upsample_nearest2d`: pixels repeated."""
+    factors = scale_factors or (1.0, 1.0)
+    size = output_size or [int(length * factor) for length, factor in zip(x.shape[2:], factors, strict=True)]
+    order = channels_last(4)
+    shape = stored((*x.shape[:2], *size), order)
+    inputs = [e.place(x, order), e.constant(list(size))]
+    return Value(e.op("RESIZE_NEAREST_NEIGHBOR", inputs, shape), order)
 
 
 def pad(e: Emitter, x: Value, amounts: Sequence[int], value: float = 0.0) -> Value:
@@ -160,10 +192,17 @@ def pad(e: Emitter, x: Value, amounts: Sequence[int], value: float = 0.0) -> Val
 def pad_with_mode(
     e: Emitter, x: Value, amounts: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Value:
-    """`pad` as `torch.nn.functional.pad` calls it.
+    """`pad` as `torch.nn.functional.pad` calls it; mode "replicate" repeats the edges.
 
-    Raises NotImplementedError for every mode but "constant".
+    Raises NotImplementedError for other modes.
     """
+    if mode == "replicate":
+        for at in range(0, len(amounts), 2):
+            dim = x.rank - 1 - at // 2
+            first, last = cut(e, x, dim, 0, 1), cut(e, x, dim, x.shape[dim] - 1, 1)
+            pieces = [first] * amounts[at] + [x] + [last] * amounts[at + 1]
+            x = cat(e, pieces, dim) if len(pieces) > 1 else x
+        return x
     if mode != "constant":
-        raise NotImplementedError(f"padding with mode {mode!r}: use mode 'constant'")
+        raise NotImplementedError(f"padding with mode {mode!r}: use mode 'constant' or 'replicate'")
     return pad(e, x, amounts, value or 0.0)

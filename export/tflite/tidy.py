@@ -27,12 +27,30 @@ def fuse_clamps(graph: Graph) -> None:
         if not _alone(graph, source, consumers) or source.quantization != clamp.output.quantization:
             continue
         before.options["fusedActivationFunction"] = clamp.kind
+        source.name = f"{clamp.output.name}/{before.kind.lower()}"
         (moves[0] if moves else before).outputs = clamp.outputs
         graph.ops.remove(clamp)
 
 
 def _alone(graph: Graph, tensor: Tensor, consumers: dict[Tensor, list[Op]]) -> bool:
     return len(consumers.get(tensor, ())) == 1 and tensor not in graph.outputs
+
+
+def share(graph: Graph) -> None:
+    """Given the same operator on the same inputs twice, the result is one, read by all."""
+    first: dict[tuple[object, ...], Op] = {}
+    for op in list(graph.ops):
+        inputs = tuple(tensor if tensor.data is None else _content(tensor) for tensor in op.inputs)
+        key = (op.kind, inputs, repr(op.options), op.output.shape, op.output.quantization)
+        known = first.setdefault(key, op)
+        if known is not op and op.output not in graph.outputs:
+            graph.replace(op.output, known.output)
+            graph.ops.remove(op)
+
+
+def _content(tensor: Tensor) -> tuple[object, ...]:
+    assert tensor.data is not None
+    return tensor.dtype, tensor.shape, tensor.data.tobytes(), tensor.quantization
 
 
 def merge_reshapes(graph: Graph) -> None:

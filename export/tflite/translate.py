@@ -43,8 +43,9 @@ def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
 def _decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place operators, and operators outside the table decomposed where torch knows how."""
     known = default_decompositions()
-    used = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    table = {target: known[target] for target in used if target in known and target not in OPERATORS}
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    used = {node.target for node in calls if operator_name(node) not in INSTEAD}
+    table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
     program = program.run_decompositions(table)
     _refuse_unknown(program)
     return program

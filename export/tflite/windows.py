@@ -30,6 +30,8 @@ class _Window:
     stride: int
     padding: int
     dilation: int = 1
+    ceil: bool = False
+    """Whether a last window that hangs over the end counts too."""
 
     @property
     def reach(self) -> int:
@@ -39,7 +41,10 @@ class _Window:
     @property
     def count(self) -> int:
         """How many windows torch takes."""
-        return (self.size + 2 * self.padding - self.reach) // self.stride + 1
+        room = self.size + 2 * self.padding - self.reach
+        count = room // self.stride + 1
+        hangs_over = self.ceil and room % self.stride and count * self.stride < self.size + self.padding
+        return count + 1 if hangs_over else count
 
     @property
     def is_same(self) -> bool:
@@ -61,14 +66,14 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 
 def _windows(
-    x: Value, *, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair = 1
+    x: Value, *, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair = 1, ceil: bool = False
 ) -> tuple[_Window, _Window]:
     steps, taps, spread = _pair(stride), _pair(kernel), _pair(dilation)
     if padding == "same":
         padding = [(k - 1) * d // 2 for k, d in zip(taps, spread, strict=True)]
     pads = (0, 0) if isinstance(padding, str) else _pair(padding)
     rows, columns = (
-        _Window(x.shape[axis + 2], taps[axis], steps[axis], pads[axis], spread[axis]) for axis in (0, 1)
+        _Window(x.shape[axis + 2], taps[axis], steps[axis], pads[axis], spread[axis], ceil) for axis in (0, 1)
     )
     return rows, columns
 
@@ -114,6 +119,28 @@ def conv2d(
     return Value(e.op(kind, [picture, e.place(weight, order), offsets], shape, options=options), _PICTURE)
 
 
+def conv1d(
+    e: Emitter,
+    x: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Pair = 1,
+    padding: Pair | str = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Value:
+    """`aten.conv1d` as `conv2d` over pictures one pixel wide."""
+
+    def tall(value: Pair) -> tuple[int, int]:
+        return _pair(value)[0], 1
+
+    pads = padding if isinstance(padding, str) else (_pair(padding)[0], 0)
+    column = e.reshape(x, (*x.shape, 1))
+    kernel = e.reshape(weight, (*weight.shape, 1))
+    result = conv2d(e, column, kernel, bias, tall(stride), pads, tall(dilation), groups)
+    return e.reshape(result, result.shape[:-1])
+
+
 def convolution(
     e: Emitter,
     x: Value,
@@ -126,13 +153,14 @@ def convolution(
     output_padding: Pair,
     groups: int,
 ) -> Value:
-    """`aten.convolution`, the decomposed name of `conv2d`.
+    """`aten.convolution`, the decomposed name of `conv2d` and `conv1d`.
 
     Raises NotImplementedError for transposed convolutions.
     """
     if transposed:
         raise NotImplementedError("transposed convolutions are not translated; upsample, then convolve")
-    return conv2d(e, x, weight, bias, stride, padding, dilation, groups)
+    along = conv1d if x.rank == 3 else conv2d
+    return along(e, x, weight, bias, stride, padding, dilation, groups)
 
 
 def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Window], padding: str) -> Value:
@@ -148,16 +176,6 @@ def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Windo
     return Value(e.op(kind, [picture], shape, options=options), _PICTURE)
 
 
-def _whole_windows(windows: tuple[_Window, _Window], *, ceil_mode: bool, dilation: Pair) -> None:
-    ragged = any((w.size + 2 * w.padding - w.reach) % w.stride for w in windows)
-    if ceil_mode and ragged:
-        raise NotImplementedError(
-            "pooling with ceil_mode=True and a ragged last window: pad the input instead"
-        )
-    if _pair(dilation) != (1, 1):
-        raise NotImplementedError("pooling with dilation is not a LiteRT operator: slice the input instead")
-
-
 def max_pool2d(
     e: Emitter,
     x: Value,
@@ -167,11 +185,29 @@ def max_pool2d(
     dilation: Pair = 1,
     ceil_mode: bool = False,
 ) -> Value:
-    """`aten.max_pool2d`; padding counts as minus infinity."""
-    windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding)
-    _whole_windows(windows, ceil_mode=ceil_mode, dilation=dilation)
-    picture, name = _padded(e, e.place(x, _PICTURE), windows, fill=-math.inf)
+    """`aten.max_pool2d`; padding counts as minus infinity, or as 0 (which costs less) after a ReLU.
+
+    Raises NotImplementedError for dilated windows.
+    """
+    if _pair(dilation) != (1, 1):
+        raise NotImplementedError("pooling with dilation is not a LiteRT operator: slice the input instead")
+    windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding, ceil=ceil_mode)
+    picture = e.place(x, _PICTURE)
+    fill = 0.0 if _never_negative(e, picture) else -math.inf
+    picture, name = _padded(e, picture, windows, fill=fill)
     return _pool(e, "MAX_POOL_2D", picture, windows, name)
+
+
+def _never_negative(e: Emitter, tensor: Tensor) -> bool:
+    producers = e.graph.producers()
+    while tensor in producers and producers[tensor].kind in (
+        "RESHAPE",
+        "TRANSPOSE",
+        "QUANTIZE",
+        "DEQUANTIZE",
+    ):
+        tensor = producers[tensor].inputs[0]
+    return tensor in producers and producers[tensor].kind in ("RELU", "RELU6", "LOGISTIC")
 
 
 def avg_pool2d(
@@ -184,30 +220,36 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Value:
-    """`aten.avg_pool2d`. LiteRT's SAME leaves the padding out of the count; with it in, zeros are written out."""
-    rows, columns = windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding)
-    _whole_windows(windows, ceil_mode=ceil_mode, dilation=1)
+    """`aten.avg_pool2d`: zeros written out, and a factor for windows of which torch does not count every number.
+
+    Raises NotImplementedError for `divisor_override`.
+    """
+    rows, columns = windows = _windows(
+        x, kernel=kernel_size, stride=stride or kernel_size, padding=padding, ceil=ceil_mode
+    )
     if divisor_override is not None:
         raise NotImplementedError("avg_pool2d with divisor_override: multiply the result instead")
     picture = e.place(x, _PICTURE)
-    if rows.padding == columns.padding == 0:
-        return _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
+    counted = np.multiply.outer(
+        _share_counted(rows, padding_counts=count_include_pad),
+        _share_counted(columns, padding_counts=count_include_pad),
+    )
     if all(window.is_same for window in windows) and not count_include_pad:
         return _pool(e, "AVERAGE_POOL_2D", picture, windows, "SAME")
     picture = e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
     pooled = _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
-    if count_include_pad:
+    if (counted == 1).all():
         return pooled
-    correction = np.multiply.outer(_share_inside(rows), _share_inside(columns))
-    inside = e.constant((1.0 / correction)[None, :, :, None].astype(np.float32))
-    return Value(e.op("MUL", [pooled.tensor, inside], pooled.tensor.shape), _PICTURE)
+    factor = e.constant((1.0 / counted)[None, :, :, None].astype(np.float32))
+    return Value(e.op("MUL", [pooled.tensor, factor], pooled.tensor.shape), _PICTURE)
 
 
-def _share_inside(window: _Window) -> np.ndarray:
-    """For each window, the share of its taps that is not padding."""
+def _share_counted(window: _Window, *, padding_counts: bool) -> np.ndarray:
+    """For each window, the share of its taps that torch counts in the mean."""
+    margin = window.padding if padding_counts else 0
     starts = np.arange(window.count) * window.stride - window.padding
-    inside = np.minimum(starts + window.kernel, window.size) - np.maximum(starts, 0)
-    return inside / window.kernel
+    counted = np.minimum(starts + window.kernel, window.size + margin) - np.maximum(starts, -margin)
+    return counted / window.kernel
 
 
 def adaptive_avg_pool2d(e: Emitter, x: Value, output_size: Pair) -> Value:

@@ -1,0 +1,79 @@
+"""int8 operators that the XNNPACK delegate leaves alone, written with operators that it takes.
+
+An operator left alone splits the graph in two partitions, with a copy at each border, and runs in a slow kernel.
+Measured on an x86-64 server core, one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from export.tflite.graph import Graph, Op, Quantization, Tensor, constant
+
+_GATE = Quantization((float(np.float32(1 / 255)),), (-128,))
+"""From exactly 0 to exactly 1; what lies outside saturates."""
+
+
+def use_delegated(graph: Graph) -> None:
+    """Rewrites, between DEQUANTIZE and QUANTIZE, pictures' AVERAGE_POOL_2D and HARD_SWISH."""
+    producers, consumers = graph.producers(), graph.consumers()
+    ops: list[Op] = []
+    for op in graph.ops:
+        rewrite = _REWRITES.get(op.kind)
+        source = producers.get(op.inputs[0])
+        readers = consumers.get(op.output, [])
+        in_int8 = source is not None and source.kind == "DEQUANTIZE" and bool(readers)
+        in_int8 = in_int8 and all(reader.kind == "QUANTIZE" for reader in readers)
+        ops += rewrite(op) if rewrite and in_int8 and len(op.output.shape) == 4 else [op]
+    graph.ops = ops
+
+
+def _average_as_convolution(op: Op) -> list[Op]:
+    """AVERAGE_POOL_2D as a depthwise convolution with equal weights, which may also change the scale."""
+    height, width = op.options["filterHeight"], op.options["filterWidth"]
+    if op.options["padding"] != "VALID":
+        return [op]
+    steps = {name: op.options[name] for name in ("padding", "strideH", "strideW")}
+    return _depthwise(op, factor=1 / (height * width), offset=0.0, kernel=(height, width), options=steps)
+
+
+def _gated(op: Op) -> list[Op]:
+    """HARD_SWISH as `x * gate`, where the gate x / 6 + 1/2 saturates at 0 and 1 by its own scale and zero point."""
+    x, result = op.inputs[0], op.output
+    raw, number, gate = (
+        Tensor(f"{result.name}/{part}", result.shape, dtype)
+        for part, dtype in (("gate/float", "float32"), ("gate", "int8"), ("gate/read", "float32"))
+    )
+    number.quantization = _GATE
+    steps: dict[str, int | str] = {"padding": "VALID", "strideH": 1, "strideW": 1}
+    return [
+        *_depthwise(Op("", [x], [raw]), factor=1 / 6, offset=0.5, kernel=(1, 1), options=steps),
+        Op("QUANTIZE", [raw], [number]),
+        Op("DEQUANTIZE", [number], [gate]),
+        Op("MUL", [x, gate], [result]),
+    ]
+
+
+def _depthwise(
+    op: Op, *, factor: float, offset: float, kernel: Sequence[int], options: dict[str, int | str]
+) -> list[Op]:
+    """`factor` times the sum over a window plus `offset`; the int8 weight 127 stands for exactly `factor`."""
+    channels = op.output.shape[3]
+    meaning = Quantization((float(np.float32(factor / 127)),) * channels, (0,) * channels, 3)
+    numbers = np.full((1, *kernel, channels), 127, np.int8)
+    stored = constant(f"{op.output.name}/weight", numbers, quantization=meaning)
+    weight = Tensor(f"{stored.name}/read", stored.shape, "float32")
+    bias = constant(f"{op.output.name}/bias", np.full(channels, offset, np.float32))
+    options = {**options, "depthMultiplier": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    return [
+        Op("DEQUANTIZE", [stored], [weight]),
+        Op("DEPTHWISE_CONV_2D", [op.inputs[0], weight, bias], op.outputs, options),
+    ]
+
+
+_REWRITES: dict[str, Callable[[Op], list[Op]]] = {
+    "AVERAGE_POOL_2D": _average_as_convolution,
+    "HARD_SWISH": _gated,
+}
