@@ -207,6 +207,9 @@ def probe(path: Path, *, alive: Alive) -> Media:
                 )
         except (av.FFmpegError, OSError) as error:
             fault = f"is damaged, reading stops early: {said(error)}"
+        except IndexError:  # from PyAV, whose list of streams does not grow
+            reason = "a stream begins in its middle; re-wrap it: ffmpeg -i FILE -c copy NEW_FILE"
+            raise UnreadableClip(path, reason) from None
         known = [stamp for stream in streams for stamp, _ in stamps[stream.index] if stamp is not None]
         # A header's start may come after the first frames: FFmpeg guesses it from the first packets it sees.
         origin_s = min([*known, *([] if origin_s is None else [origin_s])], default=0.0)

@@ -276,7 +276,9 @@ def _upright(pixels: np.ndarray, frame: VideoFrame, *, path: Path) -> np.ndarray
         pixels = pixels.transpose(1, 0, 2)
         to_right, to_bottom = c, b
     else:
-        raise UnreadableClip(path, f"is turned by {frame.rotation} degrees; only quarter turns are read")
+        raise UnreadableClip(
+            path, f"its display matrix (about {frame.rotation} degrees) is no quarter turn; no other is read"
+        )
     return pixels[:: 1 if to_bottom > 0 else -1, :: 1 if to_right > 0 else -1]
 
 

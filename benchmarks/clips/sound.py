@@ -227,7 +227,7 @@ def _resampled(container: InputContainer, media: Media, rate_hz: int, *, alive: 
         nonlocal position
         assert resampler is not None
         for part in resampler.resample(frame):
-            samples = part.to_ndarray().mean(axis=0, dtype=np.float32)
+            samples = part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(axis=1, dtype=np.float32)
             yield _Chunk(first=position, samples=samples, intact=frame is None or not frame.is_corrupt)
             position += len(samples)
 
@@ -251,7 +251,8 @@ def _resampled(container: InputContainer, media: Media, rate_hz: int, *, alive: 
             first = round(time_s * rate_hz)
             if broken and first > position:
                 yield _Chunk(first=position, samples=np.zeros(first - position, np.float32), intact=False)
-            resampler, setup = av.AudioResampler(format="fltp", rate=rate_hz), arrangement
+            # Interleaved samples: PyAV reads planes beyond the eighth channel from where there are none.
+            resampler, setup = av.AudioResampler(format="flt", rate=rate_hz), arrangement
             position, expected_s, broken = first, time_s, False
         try:
             yield from mono(frame)

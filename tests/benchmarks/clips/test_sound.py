@@ -109,6 +109,21 @@ def test_stereo_is_averaged_and_resampled(tmp_path):
     assert np.abs(both - one)[band_of(1_000), 1:-1].max() < 0.01
 
 
+def test_many_channels(tmp_path):
+    wave = np.stack([tone(1_000)] * 16)
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("pcm_s16le", rate=RATE_HZ)
+        stream.layout = "hexadecagonal"
+        samples = (wave.T * 32_767).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="hexadecagonal")
+        frame.sample_rate = RATE_HZ
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    one = picture(record(tmp_path / "b.wav", tone(1_000)[None]))
+    assert np.abs(picture(path) - one)[band_of(1_000), 1:-1].max() < 0.01
+
+
 def test_the_span_is_cut_exactly(tmp_path):
     wave = np.concatenate([tone(400, seconds=0.5), tone(2_000, seconds=0.5), tone(400, seconds=1.0)])
     path = record(tmp_path / "a.wav", wave[None])
