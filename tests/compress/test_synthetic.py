@@ -7,18 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from compress.synthetic import (
-    CLASSES,
-    SIDE,
-    Hardness,
-    SplitSizes,
-    SyntheticData,
-    draw_caption,
-    draw_sound,
-    path,
-    synthetic_key,
-    write_synthetic,
-)
+from compress.motions import CLASSES, SIDE, Hardness, draw_caption, draw_sound, path
+from compress.synthetic import SplitSizes, SyntheticData, synthetic_key, write_synthetic
 
 SMALL = SyntheticData(source="synthetic", clips=SplitSizes(train=40, validation=8, test=16))
 EASY, USUAL = Hardness.of(0.0), Hardness.of(0.5)
