@@ -34,6 +34,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         allowed = ", ".join(EXPORTERS["tflite"].schemes)
         raise ValueError(f"scheme {scheme!r} for .tflite files: choose one of {allowed}")
     require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers")
+    from export.tflite.delegated import clamp_by_product
     from export.tflite.flatbuffer import serialize
     from export.tflite.integers import use_integers
     from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
@@ -42,10 +43,11 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     graph = translate(program, spec=spec)
     fuse_clamps(graph)
     merge_reshapes(graph)
-    absorb_transpose(graph)
     use_integers(graph)
     fuse_clamps(graph)
+    clamp_by_product(graph)
     merge_reshapes(graph)
+    absorb_transpose(graph)
     share(graph)
     description = {
         **spec.description,

@@ -1,7 +1,8 @@
 """int8 operators that the XNNPACK delegate leaves alone, written with operators that it takes.
 
 An operator left alone splits the graph in two partitions, with a copy at each border, and runs in a slow kernel.
-Measured on an x86-64 server core, one thread.
+Six pointwise convolutions with hard-swish on 8x28x28x64, one x86-64 core: 2.6 ms with the gate below, 10.2 ms with
+HARD_SWISH, at one more quantization step of difference from the float function.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from export.tflite.graph import Graph, Op, Quantization, Tensor, constant
+from export.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant
 
 _GATE = Quantization((float(np.float32(1 / 255)),), (-128,))
 """From exactly 0 to exactly 1; what lies outside saturates."""
@@ -28,6 +29,15 @@ def use_delegated(graph: Graph) -> None:
         in_int8 = in_int8 and all(reader.kind == "QUANTIZE" for reader in readers)
         ops += rewrite(op) if rewrite and in_int8 and len(op.output.shape) == 4 else [op]
     graph.ops = ops
+
+
+def clamp_by_product(graph: Graph) -> None:
+    """Given an int8 clamp that stands alone, the result is a MUL by exactly 1 with that clamp fused."""
+    for op in graph.ops:
+        if op.kind in CLAMPS and op.output.dtype == "int8":
+            one = Quantization((float(np.float32(1 / 127)),), (0,))
+            op.inputs.append(constant(f"{op.output.name}/one", np.asarray([127], np.int8), quantization=one))
+            op.kind, op.options = "MUL", {"fusedActivationFunction": op.kind}
 
 
 def _average_as_convolution(op: Op) -> list[Op]:

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+CLAMPS = ("RELU", "RELU6", "RELU_N1_TO_1")
+"""Clamps that other operators can take in as their fused activation."""
+
 
 @dataclass(frozen=True)
 class Quantization:

@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 
 from export.tflite.delegated import use_delegated
-from export.tflite.graph import Graph, Op, Quantization, Tensor, constant
+from export.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant
 
 _MOVES = (
     "RESHAPE",
@@ -33,7 +33,7 @@ _MOVES = (
     "PADV2",
     "CONCATENATION",
 )
-_MONOTONE = ("MAX_POOL_2D", "REDUCE_MAX", "RELU", "RELU6", "RELU_N1_TO_1", "MAXIMUM", "MINIMUM")
+_MONOTONE = ("MAX_POOL_2D", "REDUCE_MAX", "MAXIMUM", "MINIMUM", *CLAMPS)
 """Operators that pass on some of their inputs (or a bound): they do to int8 numbers what they do to floats."""
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from export.tflite.graph import Graph, Op, Tensor, constant
+from export.tflite.graph import CLAMPS, Graph, Op, Tensor, constant
 
-_CLAMPS = ("RELU", "RELU6", "RELU_N1_TO_1")
 _MOVES = ("RESHAPE", "TRANSPOSE")
 _CAN_CLAMP = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "DIV")
 
@@ -14,7 +13,7 @@ def fuse_clamps(graph: Graph) -> None:
 
     In int8, all must agree on scale and zero point.
     """
-    for clamp in [op for op in graph.ops if op.kind in _CLAMPS]:
+    for clamp in [op for op in graph.ops if op.kind in CLAMPS]:
         consumers, producers = graph.consumers(), graph.producers()
         moves: list[Op] = []
         source = clamp.inputs[0]

@@ -2,7 +2,9 @@
 
 LiteRT knows two paddings. VALID is none. SAME puts half of what the last window lacks in front, which is
 torch's symmetric padding only when that half happens to be the same number: not for stride 2 on even sizes,
-where torch begins one pixel outside and LiteRT does not. There the padding is written out as a PAD operator.
+where torch begins one pixel outside and LiteRT does not. There the padding is written out as a PAD operator,
+which XNNPACK takes into a float convolution and which costs less in int8, too, than the other exact form, a kernel
+enlarged by zeros to 4x4 with SAME (16 -> 32 channels on 8x56x56: 0.70 against 1.13 ms, int8 0.26 against 0.36).
 """
 
 from __future__ import annotations

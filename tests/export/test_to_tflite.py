@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,104 +9,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 pytest.importorskip("ai_edge_litert.interpreter")
 
 from export.capture import capture
-from export.lower import lower
-from export.manifest import FileSpec, TensorInfo, WrittenFile, file_spec
-from export.reference import calibrate, convert, prepare
+from export.manifest import FileSpec, TensorInfo, file_spec
 from export.to_tflite import METADATA, write
-from models.spec import ClipSpec, as_tuple
-from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, TwoInputs, conv, trained
+from models.spec import ClipSpec
+from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, trained
 from tests.export.small_nets import clip_spec, float_graph, program_of
-
-CLIP = (1, 3, 8, 12, 10)
-LETTERS = {5: "NCTHW", 4: "NCTH", 3: "NCT", 2: "NK"}
-
-
-def file_spec_of(inputs: dict[str, Tensor], outputs: tuple[Tensor, ...]) -> FileSpec:
-    """Clips as N T H W C, everything else as torch has it."""
-
-    def info(name: str, tensor: Tensor) -> TensorInfo:
-        dtype = {torch.int64: "int32"}.get(tensor.dtype, "float32")
-        if tensor.dim() == 5 and name == "clip":
-            n, c, t, h, w = tensor.shape
-            return TensorInfo(name=name, shape=(n, t, h, w, c), dtype=dtype, layout="NTHWC")
-        return TensorInfo(name=name, shape=tuple(tensor.shape), dtype=dtype, layout=LETTERS[tensor.dim()])
-
-    return FileSpec(
-        inputs=tuple(info(name, tensor) for name, tensor in inputs.items()),
-        outputs=tuple(info(f"output{i}", tensor) for i, tensor in enumerate(outputs)),
-        description={},
-    )
-
-
-class Written:
-    """A written file in its runtime."""
-
-    def __init__(self, file: WrittenFile) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.file = file
-        self.interpreter = Interpreter(model_path=str(file.path), num_threads=1)
-        self.interpreter.allocate_tensors()
-        self.tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
-        self.ops = self.interpreter._get_ops_details()
-
-    def __call__(self, **inputs: Tensor) -> list[np.ndarray]:
-        layouts = {info.name: info.layout for info in self.file.inputs}
-        given = {}
-        for name, tensor in inputs.items():
-            moved = tensor.permute(0, 2, 3, 4, 1) if layouts[name] == "NTHWC" else tensor
-            given[name] = (
-                moved.contiguous().numpy().astype(np.int32 if tensor.dtype == torch.int64 else np.float32)
-            )
-        result = self.interpreter.get_signature_runner("serving_default")(**given)
-        return [result[info.name] for info in self.file.outputs]
-
-    def counts(self) -> Counter[str]:
-        """Operators by kind; `DELEGATE` counts partitions."""
-        return Counter(op["op_name"] for op in self.ops)
-
-    def computed_dtypes(self) -> Counter[tuple[str, str]]:
-        """(kind, result type) of every operator but the delegate."""
-        return Counter(
-            (op["op_name"], self.tensors[op["outputs"][0]]["dtype"].__name__)
-            for op in self.ops
-            if op["op_name"] != "DELEGATE"
-        )
-
-    def is_one_partition(self) -> bool:
-        """Whether XNNPACK computes everything between the caller's inputs and outputs."""
-        delegates = [op for op in self.ops if op["op_name"] == "DELEGATE"]
-        ends = {detail["index"] for detail in self.interpreter.get_output_details()}
-        return len(delegates) == 1 and set(delegates[0]["outputs"]) == ends
-
-
-def written(
-    model: nn.Module,
-    inputs: dict[str, Tensor],
-    tmp_path: Path,
-    *,
-    lowering: bool = False,
-    scheme: str = "fp32",
-) -> Written:
-    example = tuple(inputs.values())
-    program = capture(model, example)
-    if lowering:
-        program = capture(lower(program), example)
-    spec = file_spec_of(inputs, as_tuple(model(*example)))
-    return Written(write(program, tmp_path / "model.tflite", spec=spec, scheme=scheme))
-
-
-def error_of(file: Written, model: nn.Module, inputs: dict[str, Tensor]) -> float:
-    """Largest difference from torch, relative to the largest number."""
-    with torch.no_grad():
-        expected = as_tuple(model(*inputs.values()))
-    pairs = zip(file(**inputs), expected, strict=True)
-    return max(float(np.abs(given - want.numpy()).max() / want.abs().max()) for given, want in pairs)
+from tests.export.tflite.litert import CLIP, Written, error_of, file_spec_of, written
 
 
 class Call(nn.Module):
@@ -214,123 +126,6 @@ def test_mobilenet3d_moves_nothing_in_memory(tmp_path):
     computing = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"}
     assert set(file.counts()) <= computing | {"PAD", "RESHAPE", "DELEGATE"}
     assert file.is_one_partition()
-
-
-def quantized(model: nn.Module, inputs: dict[str, Tensor], tmp_path: Path) -> tuple[fx.GraphModule, Written]:
-    """The torch int8 reference of `model` and the file written from it."""
-    example = tuple(inputs.values())
-    prepared = prepare(lower(capture(model, example)), scheme="w8a8", qat=False)
-    torch.manual_seed(0)
-    calibrate(prepared, [tuple(torch.rand_like(tensor) for tensor in example) for _ in range(4)])
-    reference = convert(prepared)
-    spec = file_spec_of(inputs, as_tuple(model(*example)))
-    program = torch.export.export(reference, example)
-    return reference, Written(write(program, tmp_path / "model.tflite", spec=spec, scheme="w8a8"))
-
-
-def parameters_of(reference: fx.GraphModule, kind: str) -> set[tuple[Any, ...]]:
-    """(scale, zero point) of the nodes of `kind`."""
-    nodes = [
-        node for node in reference.graph.nodes if str(node.target).startswith(f"quantized_decomposed.{kind}")
-    ]
-    return {(float(np.float32(node.args[1])), int(node.args[2])) for node in nodes}
-
-
-def step_of(file: Written, position: int = 0) -> float:
-    """Scale of an output's int8 numbers."""
-    index = file.interpreter.get_output_details()[position]["index"]
-    (last,) = (op for op in file.ops if op["op_name"] == "DEQUANTIZE" and op["outputs"][0] == index)
-    return file.tensors[last["inputs"][0]]["quantization"][0]
-
-
-def test_int8_file_computes_in_int8_with_the_parameters_of_the_reference(tmp_path):
-    inputs = {"clip": torch.rand(CLIP)}
-    reference, file = quantized(trained(MobileNet3D()), inputs, tmp_path)
-    dtypes = file.computed_dtypes()
-    assert dtypes["QUANTIZE", "int8"] == dtypes["DEQUANTIZE", "float32"] == 1
-    assert {kind for kind, dtype in dtypes if dtype != "int8"} == {"DEQUANTIZE"}
-    assert not dtypes["TRANSPOSE", "int8"]
-    assert file.is_one_partition()
-    assert file.file.notes == ()
-    decided = parameters_of(reference, "quantize_per_tensor")
-    constants = {
-        i for op in file.ops if "CONV" in op["op_name"] or "FULLY" in op["op_name"] for i in op["inputs"][1:3]
-    }
-    found = {
-        detail["quantization"]
-        for index, detail in file.tensors.items()
-        if detail["dtype"] is np.int8 and index not in constants
-    }
-    assert {(float(np.float32(scale)), zero_point) for scale, zero_point in found} <= decided
-
-
-def test_int8_weights_are_those_of_the_reference(tmp_path):
-    model = trained(nn.Sequential(conv(3, 6, 1), conv(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6)))
-    reference, file = quantized(model, {"clip": torch.rand(CLIP)}, tmp_path)
-    weights = [
-        (node.args[0], node.args[1])
-        for node in reference.graph.nodes
-        if str(node.target).startswith("quantized_decomposed.dequantize_per_channel")
-    ]
-    ops = [op for op in file.ops if "CONV" in op["op_name"]]
-    for (numbers, scales), op in zip(weights, ops, strict=True):
-        detail = file.tensors[op["inputs"][1]]
-        want_numbers = getattr(reference, numbers.target).numpy()
-        order = (1, 2, 3, 0) if op["op_name"].startswith("DEPTHWISE") else (0, 2, 3, 1)
-        np.testing.assert_array_equal(
-            file.interpreter.get_tensor(detail["index"]), want_numbers.transpose(order)
-        )
-        want_scales = getattr(reference, scales.target).numpy().astype(np.float32)
-        np.testing.assert_array_equal(detail["quantization_parameters"]["scales"], want_scales)
-        assert detail["quantization_parameters"]["quantized_dimension"] == order.index(0)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "depthwise strided",
-        "grouped",
-        "squeeze-excite",
-        "squeeze-excite over frames",
-        "channels joined",
-        "average pool",
-    ],
-)
-def test_int8_files_agree_with_the_reference(tmp_path, name):
-    inputs = {"clip": torch.rand(CLIP)}
-    reference, file = quantized(trained({**CONVOLUTIONS, **OTHERS}[name]()), inputs, tmp_path)
-    (given,), (want,) = file(**inputs), as_tuple(reference(*inputs.values()))
-    assert np.abs(given - want.numpy()).max() <= 2.01 * step_of(file)
-    assert file.is_one_partition()
-
-
-def test_int8_logits_of_two_inputs_and_heads_agree_with_the_reference(tmp_path):
-    inputs = {"clip": torch.rand(CLIP), "audio": torch.rand(1, 1, 16, 12)}
-    reference, file = quantized(trained(TwoInputs()), inputs, tmp_path)
-    for seed in range(4):
-        torch.manual_seed(seed)
-        sample = {name: torch.rand_like(tensor) for name, tensor in inputs.items()}
-        for i, (given, want) in enumerate(zip(file(**sample), reference(*sample.values()), strict=True)):
-            assert np.abs(given - want.detach().numpy()).max() <= 2.01 * step_of(file, i)
-    assert file.is_one_partition()
-
-
-def test_a_channel_pruned_to_zero_keeps_its_bias(tmp_path):
-    model = trained(nn.Sequential(nn.Conv3d(3, 4, 1), nn.ReLU()))
-    with torch.no_grad():
-        model[0].weight[1] = 0
-        model[0].bias[1] = 3.0
-    inputs = {"clip": torch.rand(CLIP)}
-    _, file = quantized(model, inputs, tmp_path)
-    assert np.abs(file(**inputs)[0][:, 1] - 3.0).max() <= step_of(file)
-
-
-def test_what_the_reference_leaves_in_float_stays_in_float_and_is_noted(tmp_path):
-    inputs = {"clip": torch.rand(CLIP)}
-    reference, file = quantized(trained(OTHERS["tokens"]()), inputs, tmp_path)
-    assert "RSQRT x1" in file.file.notes[0]
-    step = float(np.abs(file(**inputs)[0]).max()) / 127
-    assert np.abs(file(**inputs)[0] - reference(*inputs.values()).detach().numpy()).max() <= 2 * step
 
 
 def test_the_file_names_its_tensors_and_describes_itself(tmp_path):

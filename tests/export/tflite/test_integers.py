@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import fx, nn
+
+pytest.importorskip("ai_edge_litert.interpreter")
+
+from models.spec import as_tuple
+from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, TwoInputs, conv, trained
+from tests.export.tflite.litert import CLIP, quantized, step_of
+
+
+def parameters_of(reference: fx.GraphModule, kind: str) -> set[tuple[Any, ...]]:
+    """(scale, zero point) of the nodes of `kind`."""
+    nodes = [
+        node for node in reference.graph.nodes if str(node.target).startswith(f"quantized_decomposed.{kind}")
+    ]
+    return {(float(np.float32(node.args[1])), int(node.args[2])) for node in nodes}
+
+
+def test_int8_file_computes_in_int8_with_the_parameters_of_the_reference(tmp_path):
+    inputs = {"clip": torch.rand(CLIP)}
+    reference, file = quantized(trained(MobileNet3D()), inputs, tmp_path)
+    dtypes = file.computed_dtypes()
+    assert dtypes["QUANTIZE", "int8"] == dtypes["DEQUANTIZE", "float32"] == 1
+    assert {kind for kind, dtype in dtypes if dtype != "int8"} == {"DEQUANTIZE"}
+    assert not dtypes["TRANSPOSE", "int8"]
+    assert file.is_one_partition()
+    assert file.file.notes == ()
+    decided = parameters_of(reference, "quantize_per_tensor")
+    constants = {
+        i for op in file.ops if "CONV" in op["op_name"] or "FULLY" in op["op_name"] for i in op["inputs"][1:3]
+    }
+    found = {
+        detail["quantization"]
+        for index, detail in file.tensors.items()
+        if detail["dtype"] is np.int8 and index not in constants
+    }
+    assert {(float(np.float32(scale)), zero_point) for scale, zero_point in found} <= decided
+
+
+def test_int8_weights_are_those_of_the_reference(tmp_path):
+    model = trained(nn.Sequential(conv(3, 6, 1), conv(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6)))
+    reference, file = quantized(model, {"clip": torch.rand(CLIP)}, tmp_path)
+    weights = [
+        (node.args[0], node.args[1])
+        for node in reference.graph.nodes
+        if str(node.target).startswith("quantized_decomposed.dequantize_per_channel")
+    ]
+    ops = [op for op in file.ops if "CONV" in op["op_name"]]
+    for (numbers, scales), op in zip(weights, ops, strict=True):
+        detail = file.tensors[op["inputs"][1]]
+        want_numbers = getattr(reference, numbers.target).numpy()
+        order = (1, 2, 3, 0) if op["op_name"].startswith("DEPTHWISE") else (0, 2, 3, 1)
+        np.testing.assert_array_equal(
+            file.interpreter.get_tensor(detail["index"]), want_numbers.transpose(order)
+        )
+        want_scales = getattr(reference, scales.target).numpy().astype(np.float32)
+        np.testing.assert_array_equal(detail["quantization_parameters"]["scales"], want_scales)
+        assert detail["quantization_parameters"]["quantized_dimension"] == order.index(0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depthwise strided",
+        "grouped",
+        "squeeze-excite",
+        "squeeze-excite over frames",
+        "channels joined",
+        "average pool",
+    ],
+)
+def test_int8_files_agree_with_the_reference(tmp_path, name):
+    inputs = {"clip": torch.rand(CLIP)}
+    reference, file = quantized(trained({**CONVOLUTIONS, **OTHERS}[name]()), inputs, tmp_path)
+    (given,), (want,) = file(**inputs), as_tuple(reference(*inputs.values()))
+    assert np.abs(given - want.numpy()).max() <= 2.01 * step_of(file)
+    assert file.is_one_partition()
+
+
+CLIPS: dict[str, Callable[[], nn.Module]] = {
+    "flatten and linear": lambda: nn.Sequential(
+        conv(3, 4, (8, 3, 3), act=nn.ReLU), nn.Flatten(), nn.Linear(320, 5)
+    ),
+    "clamp behind a pool": lambda: nn.Sequential(conv(3, 4, 1), nn.MaxPool3d(2), nn.ReLU6(), conv(4, 4, 1)),
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_int8_files_stay_in_one_partition_and_transpose_nothing(tmp_path, name):
+    inputs = {"clip": torch.rand(CLIP)}
+    reference, file = quantized(trained(CLIPS[name]()), inputs, tmp_path)
+    (given,), (want,) = file(**inputs), as_tuple(reference(*inputs.values()))
+    assert np.abs(given - want.detach().numpy()).max() <= 2.01 * step_of(file)
+    assert file.is_one_partition()
+    # One transpose gives a result of rank 5 channels first.
+    assert file.counts()["TRANSPOSE"] == (want.dim() == 5)
+
+
+def test_int8_logits_of_two_inputs_and_heads_agree_with_the_reference(tmp_path):
+    inputs = {"clip": torch.rand(CLIP), "audio": torch.rand(1, 1, 16, 12)}
+    reference, file = quantized(trained(TwoInputs()), inputs, tmp_path)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        sample = {name: torch.rand_like(tensor) for name, tensor in inputs.items()}
+        for i, (given, want) in enumerate(zip(file(**sample), reference(*sample.values()), strict=True)):
+            assert np.abs(given - want.detach().numpy()).max() <= 2.01 * step_of(file, i)
+    assert file.is_one_partition()
+
+
+def test_a_channel_pruned_to_zero_keeps_its_bias(tmp_path):
+    model = trained(nn.Sequential(nn.Conv3d(3, 4, 1), nn.ReLU()))
+    with torch.no_grad():
+        model[0].weight[1] = 0
+        model[0].bias[1] = 3.0
+    inputs = {"clip": torch.rand(CLIP)}
+    _, file = quantized(model, inputs, tmp_path)
+    assert np.abs(file(**inputs)[0][:, 1] - 3.0).max() <= step_of(file)
+
+
+def test_what_the_reference_leaves_in_float_stays_in_float_and_is_noted(tmp_path):
+    inputs = {"clip": torch.rand(CLIP)}
+    reference, file = quantized(trained(OTHERS["tokens"]()), inputs, tmp_path)
+    assert "RSQRT x1" in file.file.notes[0]
+    step = float(np.abs(file(**inputs)[0]).max()) / 127
+    assert np.abs(file(**inputs)[0] - reference(*inputs.values()).detach().numpy()).max() <= 2 * step
