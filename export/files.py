@@ -15,8 +15,9 @@ import torch
 from torch.fx import GraphModule
 
 from export import EXPORTERS, Exporter
+from export.description import describe
 from export.job import Job, Result, run_job
-from export.manifest import TensorInfo, describe, file_spec, sha256_of, size_bytes_of
+from export.manifest import TensorInfo, file_spec, sha256_of, size_bytes_of
 from models.spec import ClipSpec
 
 LOG_FILE = "convert.log"

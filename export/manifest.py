@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.spec import AudioSpec, ClipSpec, TextSpec, VideoSpec
-
-SCHEMA_VERSION = 1
+from export.description import describe
+from models.spec import ClipSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,42 +110,6 @@ def _input(spec: ClipSpec, name: str, *, clip_layout: str, token_dtype: str) -> 
         std=spec.video.std,
         normalised_by="the file",
     )
-
-
-def describe(spec: ClipSpec, *, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """How to prepare every input, what the outputs mean and where the file comes from, as plain data."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "provenance": dict(provenance),
-        "clip": _clip(spec.video),
-        "audio": _audio(spec.audio),
-        "text": _text(spec.text),
-        "labels": [{"name": label.name, "classes": list(label.classes)} for label in spec.labels],
-        "spec": spec.to_dict(),
-    }
-
-
-def _clip(video: VideoSpec | None) -> dict[str, Any] | None:
-    if video is None:
-        return None
-    return {
-        "frames": video.frames,
-        "sampling": video.sampling,
-        "stride": video.stride,
-        "size": video.size,
-        "resize": video.resize,
-        "crop": "center",
-        "color": "RGB",
-        "value_range": [0, 1],
-    }
-
-
-def _audio(audio: AudioSpec | None) -> dict[str, Any] | None:
-    return None if audio is None else asdict(audio)
-
-
-def _text(text: TextSpec | None) -> dict[str, Any] | None:
-    return None if text is None else asdict(text)
 
 
 def sha256_of(path: Path) -> str:

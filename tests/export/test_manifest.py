@@ -3,7 +3,8 @@ import json
 import pytest
 
 from export import EXPORTERS, require
-from export.manifest import describe, file_spec, sha256_of, size_bytes_of
+from export.description import describe
+from export.manifest import file_spec, sha256_of, size_bytes_of
 from models.spec import ClipSpec
 from tests.export.small_nets import CLASSES, clip_spec
 
@@ -75,3 +76,11 @@ def test_a_missing_backend_names_its_pip_line():
         ImportError, match=r"writing \.onnx files needs no_such_backend.*'pocketreel\[onnx\]'"
     ):
         require("onnx", "no_such_backend")
+
+
+def test_rules_name_the_numbers_of_the_network():
+    described = describe(clip_spec(audio=True, text=True), provenance={})
+    assert "start + (i + 0.5) * duration / 4 for i = 0..3" in described["clip"]["rule"][0]
+    assert "short side has 18 pixels, and cut out the square of 16 x 16" in described["clip"]["rule"][2]
+    assert "Give (x - -4) / 4" in described["audio"]["rule"][-1]
+    assert "Keep the first 6 numbers" in described["text"]["rule"][-1]

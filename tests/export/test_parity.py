@@ -45,6 +45,15 @@ def test_other_shapes_are_refused():
         compare(np.zeros((0, 3)), np.zeros((0, 3)))
 
 
-def test_values_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="1 of 2 logits of the candidate are NaN or infinite"):
-        compare(np.zeros((1, 2)), np.array([[0.0, np.nan]]))
+def test_a_candidate_that_is_not_finite_is_as_wrong_as_can_be():
+    reference = np.array([[1.0, 0.0], [1.0, 0.0]])
+    parity = compare(reference, np.array([[1.0, 0.0], [np.nan, 0.0]]))
+    assert parity.max_abs_error is None
+    assert parity.sqnr_db == -SQNR_LIMIT_DB
+    assert parity.top1_agreement == 0.5
+    json.dumps(asdict(parity), allow_nan=False)
+
+
+def test_a_reference_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="the reference has logits that are NaN or infinite"):
+        compare(np.array([[0.0, np.inf]]), np.zeros((1, 2)))

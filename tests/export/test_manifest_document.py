@@ -1,0 +1,59 @@
+"""docs/export-manifest.md says what a real export holds, and its examples run."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.files import export_files
+from tests.export.small_nets import clip_spec, float_graph
+
+PAGE = Path(__file__).parents[2] / "docs" / "export-manifest.md"
+
+FREE_FORM = {"provenance", "spec"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    spec, out = clip_spec(), tmp_path_factory.mktemp("export")
+    formats = ["onnx", "tflite", "executorch"]
+    outcomes = export_files(float_graph(spec), spec, formats=formats, scheme="fp32", out=out, provenance={})
+    assert [outcome.reason for outcome in outcomes] == [None] * 3
+    return out
+
+
+def keys(value):
+    """Every key of nested JSON, but not those inside free-form sections."""
+    if isinstance(value, list):
+        return set().union(*map(keys, value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    inside = (keys(part) for name, part in value.items() if name not in FREE_FORM)
+    return set(value).union(*inside)
+
+
+@pytest.mark.slow
+def test_every_field_of_a_real_manifest_is_documented(exported):
+    named = set(re.findall(r"`(\w+)`", PAGE.read_text()))
+    manifest = json.loads((exported / "manifest.json").read_text())
+    alone = json.loads((exported / "onnx" / "model.json").read_text())
+    assert not keys(manifest) - named
+    assert not keys(alone) - named
+
+
+@pytest.mark.slow
+def test_the_python_examples_run_and_agree(exported, monkeypatch, capsys):
+    monkeypatch.chdir(exported)
+    spec = clip_spec()
+    clip = spec.example(seed=3)[0].numpy()
+    seen = []
+    for example in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S):
+        names = {"clip": clip, "logits": seen[-1] if seen else None}
+        exec(example, names)
+        seen.append(names["logits"])
+    assert len(seen) == 4
+    for logits in seen:
+        np.testing.assert_allclose(logits, seen[0], atol=1e-5)
+    assert capsys.readouterr().out.strip().splitlines()[-1] in spec.labels[0].classes
