@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from benchmarks.clips.cache import ClipSet
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress.artifact import Artifact, Context, Form
@@ -38,6 +38,15 @@ class QuantizeConfig(TrainConfig, TeachingConfig):
     )
     epochs: int = Field(default=2, ge=1, description="Epochs of quantization-aware training.")
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of that training.")
+
+    @model_validator(mode="after")
+    def _trains_or_not(self) -> Self:
+        if self.mode == "ptq":
+            used = {"scheme", "mode", "calibration_clips", "batch"}
+            for name, field in type(self).model_fields.items():
+                if name not in used and getattr(self, name) != field.default:
+                    raise ValueError(f"{name} is for mode qat only; mode ptq does not train")
+        return self
 
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:

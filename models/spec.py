@@ -46,9 +46,9 @@ class VideoSpec:
 class AudioSpec:
     """How sound becomes a log-mel picture: network input `audio`, float32 `N 1 M B`.
 
-    Mono sound at `sample_rate_hz`; Hann window of `window` samples moved by `hop` samples; `mels` bands
-    from 0 Hz to half the sample rate; natural logarithm of (power + 1e-6), then `(x - mean) / std`;
-    resampled in time to exactly `bins` bins over the clip's span.
+    Mono sound at `sample_rate_hz`; periodic Hann window of `window` samples moved by `hop` samples; unscaled
+    power spectrum; `mels` HTK mel bands from 0 Hz to half the sample rate; natural logarithm of
+    (power + 1e-6), then `(x - mean) / std`; resampled in time to exactly `bins` bins over the clip's span.
     """
 
     sample_rate_hz: int = 16_000

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from rich.console import Console
+
+from compress.artifact import weights_sha256
+from compress.training import Job, TrainConfig, accuracy, fit, learn_from_labels, logits_of, per_label
+from models import STUDENTS
+from tests.specs import small_spec
+
+CPU = torch.device("cpu")
+
+
+def _student(data):
+    torch.manual_seed(3)
+    row = STUDENTS["mobilenet3d_tiny"]
+    return row.build(data.spec.only(("clip",)), row.options())
+
+
+def _fit(data, folder, *, seed=0, objective=None, **settings):
+    model = _student(data)
+    config = TrainConfig.model_validate({"epochs": 3, "batch": 8, **settings})
+    curve = fit(
+        model,
+        data.train.only(("clip",)),
+        objective=objective or learn_from_labels(),
+        config=config,
+        validation=data.validation.only(("clip",)),
+        job=Job(name="test", device=CPU, seed=seed, folder=folder, console=Console(quiet=True)),
+    )
+    return model, curve
+
+
+def test_the_loss_falls_and_every_epoch_has_a_row(tiny_data, tmp_path):
+    _, curve = _fit(tiny_data, tmp_path, epochs=8, views=0, learning_rate=1e-2)
+    assert [row["epoch"] for row in curve] == list(range(1, 9))
+    assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]
+    assert curve[-1]["learning_rate"] < 1e-3 < curve[1]["learning_rate"]
+
+
+def test_the_same_seed_gives_the_same_weights_another_seed_others(tiny_data, tmp_path):
+    first, again, other = (
+        weights_sha256(_fit(tiny_data, tmp_path / str(k), seed=seed)[0]) for k, seed in enumerate((0, 0, 1))
+    )
+    assert first == again != other
+
+
+def test_stopped_in_any_epoch_it_goes_on_to_the_same_weights(tiny_data, tmp_path):
+    whole, curve = _fit(tiny_data, tmp_path / "whole")
+    for steps_done in (1, 4, 7):
+        calls = 0
+
+        def stops(logits, batch, limit=steps_done):
+            nonlocal calls
+            calls += 1
+            if calls > limit:
+                raise KeyboardInterrupt
+            return learn_from_labels()(logits, batch)
+
+        folder = tmp_path / f"stopped-{steps_done}"
+        with pytest.raises(KeyboardInterrupt):
+            _fit(tiny_data, folder, objective=stops)
+        resumed, resumed_curve = _fit(tiny_data, folder)
+        assert weights_sha256(resumed) == weights_sha256(whole)
+        assert resumed_curve == curve
+
+
+def test_a_batch_larger_than_the_data_is_refused(tiny_data, tmp_path):
+    with pytest.raises(ValueError, match="24 training clips do not fill one batch of 25; lower `batch`"):
+        _fit(tiny_data, tmp_path, batch=25)
+
+
+def test_a_loss_that_is_not_finite_is_refused(tiny_data, tmp_path):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss became nan in epoch 1, step 1; lower learning_rate"
+    ):
+        _fit(tiny_data, tmp_path, objective=lambda logits, batch: logits[0].sum() * float("nan"))
+
+
+def test_logits_do_not_depend_on_the_batch_and_are_as_many_as_clips(tiny_data):
+    model, clips = _student(tiny_data).eval(), tiny_data.test.only(("clip",))
+    one = logits_of(model, clips, batch=1, device=CPU)
+    many = logits_of(model, clips, batch=5, device=CPU)
+    assert one[0].shape == (len(clips), 8)
+    torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-6)
+
+
+def test_accuracy_counts_right_answers(tiny_data):
+    clips = tiny_data.test
+    right = torch.nn.functional.one_hot(clips.labels[:, 0], 8).float()
+    wrong = right.roll(1, dims=1)
+    wrong[:2] = right[:2]
+    assert accuracy((right,), clips) == [1.0]
+    assert accuracy((wrong,), clips) == [2 / len(clips)]
+
+
+def test_figures_of_several_label_columns_have_their_names():
+    assert per_label([0.5], small_spec("clip")) == 0.5
+    assert per_label([0.5, 1.0], small_spec("clip", labels=("x", "y"))) == {"x": 0.5, "y": 1.0}
