@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Literal, Self
 
 import torch
-from benchmarks.clips.cache import ClipSet
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from benchmarks.clips.cache import ClipSet
 from compress.artifact import Artifact, Context, Form
 from compress.console import bar
 from compress.stage import StageResult, training_job

@@ -11,7 +11,7 @@ import logging
 import shutil
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -24,7 +24,7 @@ from compress.recipe import RecipeError, load_recipe
 from compress.recipe.plan import plan
 from compress.recipe.sections import Recipe
 from compress.recipe.source import dump_yaml
-from compress.report import write_report
+from compress.report import Report, write_report
 from compress.report.assemble import assemble
 from compress.steps.benchmark import benchmark
 from compress.steps.export import export
@@ -37,7 +37,7 @@ OK, GATE_FAILED, RECIPE_WRONG, STAGE_FAILED = 0, 1, 2, 3
 
 def run_recipe(
     recipe: Recipe, *, folder: Path, cache: Path, workers: int, device: torch.device, console: Console
-) -> dict[str, Any]:
+) -> Report:
     """Does what the recipe says, or finds it done; writes and returns the report.
 
     Raises `ValueError` for clips that the recipe's data does not give, `StepFailed` for a step that failed.
@@ -123,7 +123,7 @@ def _silence_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _verdict(report: dict[str, Any], folder: Path, console: Console) -> int:
+def _verdict(report: Report, folder: Path, console: Console) -> int:
     """Prints how the run ended and gives its exit code."""
     for gate in report["gates"]:
         colour = "green" if gate["verdict"] == "passed" else "yellow" if gate["allowed"] else "red"

@@ -76,7 +76,7 @@ def conv_bn_relu6(
     before: int, after: int, *, kernel: Triple, stride: Triple = (1, 1, 1), groups: int = 1
 ) -> nn.Sequential:
     """Conv3d with "same" padding for odd kernels, BatchNorm3d, ReLU6: `N C T H W` -> `N C' T' H' W'`."""
-    padding = tuple(k // 2 for k in kernel)
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
         nn.Conv3d(before, after, kernel, stride=stride, padding=padding, groups=groups, bias=False),
         nn.BatchNorm3d(after),

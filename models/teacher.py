@@ -117,7 +117,7 @@ class MultimodalTeacher(nn.Module):
         def scaled(channels: Sequence[int]) -> list[int]:
             return [max(1, round(count * options.width)) for count in channels]
 
-        encoders: dict[str, nn.Module] = {}
+        encoders: dict[str, VideoEncoder | AudioEncoder | TextEncoder] = {}
         if spec.video is not None:
             encoders["clip"] = VideoEncoder(spec, channels=scaled(video_channels))
         if spec.audio is not None:

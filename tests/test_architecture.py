@@ -63,7 +63,9 @@ def test_a_strangers_package_of_the_same_name_is_refused(tmp_path):
     stranger.mkdir()
     (stranger / "__init__.py").write_text("")
     script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import compress"
-    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert run.returncode != 0
     assert str(stranger) in run.stderr and "own package 'models'" in run.stderr
 

@@ -6,13 +6,13 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import wilson_interval
 from compress import __version__
 from compress.artifact import Form
-from compress.report.shape import SCHEMA_VERSION
+from compress.report.shape import SCHEMA_VERSION, Report
 from compress.steps.benchmark import FileFigures
 from compress.steps.run import Run, StageOutcome
 
@@ -37,9 +37,9 @@ def assemble(
     stages: Sequence[StageOutcome],
     files: Sequence[dict[str, Any]],
     figures: dict[str, FileFigures],
-) -> dict[str, Any]:
+) -> Report:
     """Everything that `report.json` holds but the gates, which are judged on it."""
-    return {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "recipe": run.recipe.to_dict(),
         "environment": _environment(run),
@@ -56,6 +56,7 @@ def assemble(
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
     }
+    return cast(Report, report)
 
 
 def _environment(run: Run) -> dict[str, Any]:

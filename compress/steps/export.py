@@ -7,8 +7,10 @@ import json
 import shutil
 from typing import Any
 
+import torch
+
 from compress import __version__
-from compress.artifact import Form
+from compress.artifact import Artifact
 from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
@@ -32,14 +34,10 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
             run.console.print(f"[bold]export[/]: {len(earlier['files'])} files (already done)")
             return earlier["files"]
     shutil.rmtree(folder, ignore_errors=True)
-    model = copy.deepcopy(final.artifact.model).cpu()
     try:
         with bar(run.console, "export") as report:
-            graph = model
-            if final.artifact.form is Form.FLOAT:
-                graph = lower(capture(model, final.artifact.spec.example()))
             export_files(
-                graph,
+                _graph(final.artifact),
                 final.artifact.spec,
                 formats=run.recipe.export.formats,
                 scheme=run.recipe.scheme,
@@ -57,6 +55,13 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
         else:
             run.console.print(f"[bold red]export.{row['format']} failed[/]: {row['reason']}")
     return rows
+
+
+def _graph(artifact: Artifact) -> torch.fx.GraphModule:
+    """The lowered graph that writers take: a quantized artifact is one already."""
+    if isinstance(artifact.model, torch.fx.GraphModule):
+        return artifact.model
+    return lower(capture(copy.deepcopy(artifact.model).cpu(), artifact.spec.example()))
 
 
 def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
