@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from export.reference import calibrate, convert, prepare
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 
 CLASSES = ("left", "right", "up", "down", "still")
@@ -102,17 +103,9 @@ def float_graph(spec: ClipSpec, *, width: int = 8, blocks: int = 1, seed: int = 
 
 def int8_graph(spec: ClipSpec, *, width: int = 8, blocks: int = 1, seed: int = 0) -> torch.fx.GraphModule:
     """The small network as a converted PT2E graph with `quantized_decomposed` nodes."""
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    prepared = prepare_pt2e(float_graph(spec, width=width, blocks=blocks, seed=seed), quantizer)
-    for sample in range(4):
-        prepared(*spec.example(seed=sample))
-    return convert_pt2e(prepared)
+    prepared = prepare(float_graph(spec, width=width, blocks=blocks, seed=seed))
+    calibrate(prepared, [spec.example(seed=sample) for sample in range(4)])
+    return convert(prepared)
 
 
 def program_of(graph: torch.fx.GraphModule, spec: ClipSpec) -> ExportedProgram:

@@ -35,6 +35,7 @@ def broken_formats(tmp_path, monkeypatch):
     return list(WRITERS)
 
 
+@pytest.mark.slow
 def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     spec, out = clip_spec(), tmp_path / "export"
     (out / "raising").mkdir(parents=True)
@@ -79,21 +80,16 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
 
 
 @pytest.mark.slow
-def test_all_formats_take_an_int8_network_with_three_inputs_and_two_label_columns(tmp_path):
+def test_an_int8_network_with_three_inputs_and_two_label_columns_reaches_its_writer(tmp_path):
     import onnxruntime
 
     spec = clip_spec(audio=True, text=True, heads=2)
-    outcomes = export_files(
-        int8_graph(spec),
-        spec,
-        formats=["onnx", "executorch", "coreml"],
-        scheme="w8a8",
-        out=tmp_path,
-        provenance={},
+    (outcome,) = export_files(
+        int8_graph(spec), spec, formats=["onnx"], scheme="w8a8", out=tmp_path, provenance={}
     )
-    assert [outcome.reason for outcome in outcomes] == [None] * 3
-    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
-    feeds = dict(zip(spec.inputs, (t.numpy() for t in spec.example()), strict=True))
+    assert outcome.reason is None
+    session = onnxruntime.InferenceSession(tmp_path / outcome.path)
+    feeds = dict(zip(spec.inputs, (tensor.numpy() for tensor in spec.example()), strict=True))
     logits = session.run(list(spec.outputs), feeds)
     assert [array.shape for array in logits] == [(1, 5), (1, 2)]
     assert all(np.isfinite(array).all() for array in logits)
