@@ -15,6 +15,9 @@ from export.manifest import FileSpec, WrittenFile
 
 JOB_FILE, RESULT_FILE = "job.pickle", "result.pickle"
 
+TIME_LIMIT_S = 3600.0
+"""A writer that takes longer hangs: the largest networks take minutes."""
+
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -40,8 +43,8 @@ class Result:
     peak_rss_bytes: int | None
 
 
-def run_job(job: Job, *, log: Path) -> Result:
-    """Runs the writer in a child process; a crash becomes a `Result` with a reason."""
+def run_job(job: Job, *, log: Path, time_limit_s: float = TIME_LIMIT_S) -> Result:
+    """Runs the writer in a child process; a crash, or no end in time, becomes a `Result` with a reason."""
     with tempfile.TemporaryDirectory(prefix="pocketreel-job-") as name:
         folder = Path(name)
         (folder / JOB_FILE).write_bytes(pickle.dumps(job))
@@ -57,7 +60,10 @@ def run_job(job: Job, *, log: Path) -> Result:
                 env=environment,
             )
             try:
-                child.wait()
+                child.wait(time_limit_s)
+            except subprocess.TimeoutExpired:
+                reason = f"the converter had not ended after {time_limit_s:g} s"
+                return Result(written=None, reason=reason, peak_rss_bytes=None)
             finally:
                 child.kill()
                 child.wait()

@@ -17,7 +17,7 @@ from pathlib import Path
 from export.job import JOB_FILE, RESULT_FILE, Job, Result
 from export.manifest import WrittenFile
 
-_REASON_LENGTH = 300
+_MESSAGE_LENGTH = 300
 
 
 def main(folder: Path) -> None:
@@ -45,11 +45,20 @@ def _write(job: Job) -> WrittenFile:
     return import_module(job.module).write(program, job.path, spec=job.spec, scheme=job.scheme)
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
+    """The error in one line, with the one that caused it all where its own message leaves that out."""
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    sentence = _line(error)
+    return sentence if root is error or str(root) in sentence else f"{sentence} (because of {_line(root)})"
+
+
+def _line(error: BaseException) -> str:
     """The error's type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = lines[0] if lines else "no message"
-    shortened = message if len(message) <= _REASON_LENGTH else message[: _REASON_LENGTH - 3] + "..."
+    shortened = message if len(message) <= _MESSAGE_LENGTH else message[: _MESSAGE_LENGTH - 3] + "..."
     return f"{type(error).__name__}: {shortened}"
 
 

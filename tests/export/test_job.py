@@ -1,0 +1,80 @@
+"""Writers that are real modules, each with its own way of not ending well."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from export.job import Job, run_job
+from export.manifest import file_spec
+from tests.export.small_nets import clip_spec
+
+pytestmark = pytest.mark.slow
+
+WRITERS = {
+    "sleeping": "import os, pathlib, time\ndef write(program, path, *, spec, scheme):\n"
+    "    pathlib.Path(path).write_text(str(os.getpid()))\n    time.sleep(600)\n",
+    "chained": "def write(*a, **k):\n    try:\n        {}['aten.foo']\n    except KeyError as error:\n"
+    "        raise RuntimeError('Conversion failed.\\nA long story.') from error\n",
+}
+
+
+@pytest.fixture
+def job_of(tmp_path, monkeypatch):
+    """Jobs for the writers above."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    program = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1),)), program)
+    spec = file_spec(clip_spec(), clip_layout="NCTHW", token_dtype="int64", provenance={})
+
+    def make(name):
+        (tmp_path / f"{name}_writer.py").write_text(WRITERS[name])
+        path = tmp_path / "model.bin"
+        return Job(module=f"{name}_writer", program=program, path=path, spec=spec, scheme="fp32")
+
+    return make
+
+
+def test_a_writer_that_hangs_is_ended(job_of, tmp_path):
+    result = run_job(job_of("sleeping"), log=tmp_path / "log", time_limit_s=0.5)
+    assert result.reason == "the converter had not ended after 0.5 s"
+
+
+def test_the_first_cause_is_named_with_the_error(job_of, tmp_path):
+    result = run_job(job_of("chained"), log=tmp_path / "log")
+    assert result.reason == "RuntimeError: Conversion failed. (because of KeyError: 'aten.foo')"
+    assert "A long story." in (tmp_path / "log").read_text()
+
+
+def test_a_writer_ends_when_the_process_that_started_it_is_killed(job_of, tmp_path):
+    job = job_of("sleeping")
+    code = (
+        "import sys, pathlib; from export.job import Job, run_job; from export.manifest import file_spec;"
+        "from tests.export.small_nets import clip_spec;"
+        "spec = file_spec(clip_spec(), clip_layout='NCTHW', token_dtype='int64', provenance={});"
+        f"run_job(Job(module={job.module!r}, program=pathlib.Path({str(job.program)!r}),"
+        f" path=pathlib.Path({str(job.path)!r}), spec=spec, scheme='fp32'),"
+        f" log=pathlib.Path({str(tmp_path / 'log')!r}))"
+    )
+    project = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{tmp_path}"}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    assert _soon(lambda: job.path.exists() and job.path.read_text()), "the writer has not started"
+    writer = int(job.path.read_text())
+    parent.kill()
+    parent.wait()
+    assert _soon(lambda: not psutil.pid_exists(writer) or psutil.Process(writer).status() == "zombie")
+
+
+def _soon(holds):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
