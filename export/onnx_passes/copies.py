@@ -89,6 +89,9 @@ def normalise_in_float(model: ir.Model) -> int:
             continue
         if static_shape(source(conv)) != static_shape(conv.outputs[0]):
             continue
+        bias = constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(channels, np.float32)
+        if bias is None or not is_per_tensor(dequantize):
+            continue
         scale, zero_point = parameters(dequantize)
         name = conv.name
         scales = initializer(model, f"{name}_scale", (scale * weights.reshape(-1)).astype(np.float32))
@@ -99,9 +102,6 @@ def normalise_in_float(model: ir.Model) -> int:
             {"axis": 1},
             name=f"{name}_scaled",
         )
-        bias = constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(channels, np.float32)
-        if bias is None:
-            continue
         offset = initializer(model, f"{name}_offset", bias.reshape(1, channels, 1, 1))
         add = ir.node("Add", [scaled.outputs[0], offset], name=name)
         scaled.outputs[0].shape, scaled.outputs[0].type = conv.outputs[0].shape, conv.outputs[0].type

@@ -52,11 +52,10 @@ def is_per_tensor(node: ir.Node) -> bool:
 
 
 def same_parameters(one: ir.Node, other: ir.Node) -> bool:
-    """Whether two Q or DQ nodes, each with one scale for all values, map integers to the same numbers."""
+    """Whether two Q or DQ nodes have the same scale, zero point and integer type."""
     (scale, zero_point), (other_scale, other_zero_point) = parameters(one), parameters(other)
-    return bool(
-        scale == other_scale and zero_point == other_zero_point and zero_point.dtype == other_zero_point.dtype
-    )
+    same_type = zero_point.dtype == other_zero_point.dtype
+    return same_type and np.array_equal(scale, other_scale) and np.array_equal(zero_point, other_zero_point)
 
 
 def readers(value: ir.Value) -> list[ir.Node]:
