@@ -26,6 +26,7 @@ from compress.recipe.sections import Recipe
 from compress.recipe.source import dump_yaml
 from compress.report import Report, write_report
 from compress.report.assemble import assemble
+from compress.report.samples import samples
 from compress.steps.benchmark import benchmark
 from compress.steps.export import export
 from compress.steps.run import Run, StepFailed
@@ -54,7 +55,7 @@ def run_recipe(
     figures = benchmark(run, final, files)
     report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures)
     report["gates"] = evaluate_gates(recipe.gates, report)
-    write_report(report, folder)
+    write_report(report, folder, samples=samples(data, teacher=teacher, student=final))
     return report
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from models.mobilenet3d import MobileNet3dOptions, mobilenet3d, mobilenet3d_tiny
+from models.mobilenet3d import MobileNet3dOptions, mobilenet3d, mobilenet3d_small, mobilenet3d_tiny
 from models.spec import ClipSpec
 from models.teacher import TeacherOptions, multimodal, multimodal_tiny
 
@@ -35,5 +35,8 @@ TEACHERS: dict[str, Network] = {
 
 STUDENTS: dict[str, Network] = {
     "mobilenet3d": Network(build=mobilenet3d, options=MobileNet3dOptions, inputs=("clip", "audio")),
+    "mobilenet3d_small": Network(
+        build=mobilenet3d_small, options=MobileNet3dOptions, inputs=("clip", "audio")
+    ),
     "mobilenet3d_tiny": Network(build=mobilenet3d_tiny, options=MobileNet3dOptions, inputs=("clip", "audio")),
 }

@@ -45,6 +45,12 @@ _MOBILENET_V2: tuple[_Blocks, ...] = (
     _Blocks(expand=6, channels=160, repeats=3, stride=(2, 2, 2)),
     _Blocks(expand=6, channels=320, repeats=1, stride=(1, 1, 1)),
 )
+_SMALL: tuple[_Blocks, ...] = (
+    _Blocks(expand=1, channels=16, repeats=1, stride=(1, 1, 1)),
+    _Blocks(expand=4, channels=24, repeats=2, stride=(1, 2, 2)),
+    _Blocks(expand=4, channels=32, repeats=2, stride=(2, 2, 2)),
+    _Blocks(expand=4, channels=64, repeats=2, stride=(2, 2, 2)),
+)
 _TINY: tuple[_Blocks, ...] = (
     _Blocks(expand=1, channels=8, repeats=1, stride=(1, 1, 1)),
     _Blocks(expand=4, channels=16, repeats=2, stride=(1, 2, 2)),
@@ -125,6 +131,13 @@ def mobilenet3d(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
     """3D-MobileNetV2 in its published shape, scaled by `options.width`."""
     return MobileNet3d(
         spec, blocks=_MOBILENET_V2, stem=32, head=1280, audio_channels=(16, 32, 64, 128), options=options
+    )
+
+
+def mobilenet3d_small(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
+    """Four stages that keep time longer: for clips of 8 small frames, and for training on a CPU."""
+    return MobileNet3d(
+        spec, blocks=_SMALL, stem=16, head=256, audio_channels=(16, 32, 64, 128), options=options
     )
 
 

@@ -109,7 +109,8 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
             teacher=taught_by,
         )
         outcomes.append(outcome)
-        artifact, figures = outcome.artifact, outcome.record.after
+        artifact = outcome.artifact
+        figures = {name: outcome.record.after[name] for name in ("top1", "parameters", "macs")}
     return outcomes
 
 

@@ -1,0 +1,43 @@
+"""Pictures for the report: a few test clips, and what the networks said to them."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+from compress.data import Data
+from compress.report.write import Sample
+from compress.steps.run import StageOutcome
+from models.spec import ClipSpec
+
+COUNT = 4
+
+
+def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) -> list[Sample]:
+    """The first test clips as strips of their frames, with label and answers; none without a picture input."""
+    if data.spec.video is None:
+        return []
+    clips = data.test.only(("clip",))
+    pictures = []
+    for index in range(min(COUNT, len(clips))):
+        frames = clips.batch([index])[0][0].permute(1, 2, 3, 0)  # T H W C
+        strip = np.concatenate((frames.numpy() * 255).round().astype(np.uint8), axis=1)
+        caption = f"labelled {_names(clips.labels[index].tolist(), data.spec)}"
+        for who, outcome in (("teacher", teacher), ("student", student)):
+            if outcome is not None:
+                answers = [int(column[index].argmax()) for column in outcome.test_logits]
+                caption += f"; {who}: {_names(answers, data.spec)}"
+        pictures.append(Sample(png=png(strip), caption=caption))
+    return pictures
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture, uint8 `H W 3`, as a PNG file."""
+    encoder = av.CodecContext.create("png", "w")
+    encoder.height, encoder.width, encoder.pix_fmt = picture.shape[0], picture.shape[1], "rgb24"
+    packets = encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+    return b"".join(bytes(packet) for packet in packets + encoder.encode())
+
+
+def _names(classes: list[int], spec: ClipSpec) -> str:
+    return ", ".join(label.classes[number] for label, number in zip(spec.labels, classes, strict=True))
