@@ -46,10 +46,11 @@ class Heads(nn.Module):
 class AudioEncoder(nn.Module):
     """A small CNN over a log-mel picture: `N 1 M B` -> `N features`.
 
-    One 3x3 convolution of stride 2 per entry of `channels`, then the mean over bands and time.
+    One 3x3 convolution of stride 2 per entry of `channels`, then the mean over bands and time; with `keep_time`
+    over bands alone, so that the features of early and late sounds stay apart.
     """
 
-    def __init__(self, audio: AudioSpec, *, channels: Sequence[int]) -> None:
+    def __init__(self, audio: AudioSpec, *, channels: Sequence[int], keep_time: bool = False) -> None:
         super().__init__()
         least = 2 ** len(channels)
         if min(audio.mels, audio.bins) < least:
@@ -65,11 +66,13 @@ class AudioEncoder(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         self.layers = nn.Sequential(*layers)
-        self.features = channels[-1]
+        self.keep_time = keep_time
+        self.features = channels[-1] * (-(-audio.bins // least) if keep_time else 1)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Mean over bands and time of the last convolution."""
-        return self.layers(log_mel).mean((2, 3))
+        """Means of the last convolution's channels."""
+        found = self.layers(log_mel)
+        return found.mean(2).flatten(1) if self.keep_time else found.mean((2, 3))
 
 
 def conv_bn_relu6(

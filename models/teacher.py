@@ -121,7 +121,7 @@ class MultimodalTeacher(nn.Module):
         if spec.video is not None:
             encoders["clip"] = VideoEncoder(spec, channels=scaled(video_channels))
         if spec.audio is not None:
-            encoders["audio"] = AudioEncoder(spec.audio, channels=scaled(audio_channels))
+            encoders["audio"] = AudioEncoder(spec.audio, channels=scaled(audio_channels), keep_time=True)
         if spec.text is not None:
             encoders["text"] = TextEncoder(spec, features=scaled([text_features])[0])
         self.encoders = nn.ModuleDict(encoders)
