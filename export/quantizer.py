@@ -48,6 +48,9 @@ aten = torch.ops.aten
 ANNOTATION = "quantization_annotation"
 """Key of a node's meta under which PT2E looks for its annotation."""
 
+PASSES_ON = "passes_int8_on"
+"""Key of a node's meta: whether its results are int8 values that it has read."""
+
 WEIGHTED = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 SUMS = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor)
 CLAMPS = (
@@ -211,6 +214,7 @@ class EdgeQuantizer(Quantizer):
         """Writes the annotation of every node that reads or gives int8; `model` itself is returned."""
         for node in model.graph.nodes:
             annotation = self._annotation(node, model)
+            node.meta[PASSES_ON] = node in self._origins
             if annotation is None:
                 continue
             annotation._annotated = True
@@ -278,11 +282,30 @@ class EdgeQuantizer(Quantizer):
         )
 
     def _one_scale(self, node: fx.Node, inputs: list[fx.Node]) -> QuantizationAnnotation:
-        """One scale for everything that `node` reads and gives: that of its first input."""
-        first, *others = inputs
-        share: QuantizationSpecBase = SharedQuantizationSpec((first, node))
-        read = {first: self._ranges.activation, **dict.fromkeys(others, share)}
-        return QuantizationAnnotation(input_qspec_map=read, output_qspec=share)
+        """One scale for everything that `node` reads and gives; what it reads is rounded to that scale at once."""
+        roots = {source: self._root(source) for source in inputs}
+        leader: Any = next((root for root in roots.values() if root is not None), (inputs[0], node))
+        read: dict[fx.Node, QuantizationSpecBase | None] = {}
+        for source, root in roots.items():
+            if root is None:
+                is_leader = leader == (source, node)
+                read[source] = self._ranges.activation if is_leader else SharedQuantizationSpec(leader)
+            elif root is not leader:
+                root.meta[ANNOTATION].output_qspec = SharedQuantizationSpec(leader)
+        return QuantizationAnnotation(input_qspec_map=read, output_qspec=SharedQuantizationSpec(leader))
+
+    def _root(self, node: fx.Node) -> fx.Node | None:
+        """The node that decides the scale of `node`; None where that scale is not free to be shared."""
+        root = self._origins.get(node)
+        while root is not None:
+            spec = root.meta[ANNOTATION].output_qspec
+            if not isinstance(spec, SharedQuantizationSpec):
+                return root if spec is self._ranges.activation else None
+            shared = spec.edge_or_node
+            if not isinstance(shared, fx.Node):
+                return None
+            root = shared
+        return None
 
     def _inputs(self, sources: list[fx.Node]) -> dict[fx.Node, QuantizationSpecBase | None]:
         """Specs of what a node reads, where it is not int8 already."""

@@ -21,14 +21,10 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
-from export.quantizer import CALIBRATED, CLAMPS, KEEPS_VALUES, TRAINED, EdgeQuantizer, TrainedRange
+from export.quantizer import CALIBRATED, CLAMPS, KEEPS_VALUES, PASSES_ON, TRAINED, EdgeQuantizer, TrainedRange
 
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
-
-QUANTIZE = (quantized.quantize_per_tensor.default,)
-PASSING_ON = (*KEEPS_VALUES, aten.cat.default, aten.conv2d.default)
-"""A convolution among them that is not quantized yet is one that only moves frames."""
 
 SCHEMES = ("w8a8",)
 """Schemes with integer activations, which are the ones that need a reference of their own."""
@@ -183,18 +179,19 @@ def _drop_implied_clamps(reference: fx.GraphModule) -> None:
 def _repeat_scales(reference: fx.GraphModule) -> None:
     """Writes quantize and dequantize behind operators that pass int8 values on: backends look for both sides."""
     for node in list(reference.graph.nodes):
-        if node.target not in PASSING_ON or any(user.target in QUANTIZE for user in node.users):
+        if not node.meta.get(PASSES_ON):
             continue
-        source = node.all_input_nodes[0]
-        if source.target is not quantized.dequantize_per_tensor.default:
-            continue
-        scale = source.args[1:]
+        source: Any = node.all_input_nodes[0]
+        scale, users = source.args[1:], list(node.users)
         with reference.graph.inserting_after(node):
             q = reference.graph.call_function(quantized.quantize_per_tensor.default, (node, *scale))
-        with reference.graph.inserting_after(q):
-            dq = reference.graph.call_function(quantized.dequantize_per_tensor.default, (q, *scale))
-        q.meta, dq.meta = dict(node.meta), dict(node.meta)
-        node.replace_all_uses_with(dq, delete_user_cb=lambda user, q=q: user is not q)
+        q.meta = dict(node.meta)
+        # A dequantize of its own for each reader: ExecuTorch's partitioner cannot part readers that share one.
+        for user in users:
+            with reference.graph.inserting_before(user):
+                dq = reference.graph.call_function(quantized.dequantize_per_tensor.default, (q, *scale))
+            dq.meta = dict(node.meta)
+            user.replace_input_with(node, dq)
     reference.recompile()
 
 

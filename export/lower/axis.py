@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,17 @@ class Axis:
             for tap in range(self.kernel)
             if any(0 <= p * self.stride + self.offset(tap) < size for p in positions)
         ]
+
+    def trimmed(self, weight: Tensor, dim: int, size: int) -> tuple[Tensor, Axis]:
+        """The same axis without the outer taps of `weight` (along `dim`) that only ever read padding."""
+        useful = self.useful_taps(size)
+        first = min(useful[0], self.before // self.dilation) if useful else 0
+        behind = min(self.kernel - 1 - useful[-1], self.after // self.dilation) if useful else 0
+        if first == behind == 0:
+            return weight, self
+        kernel = self.kernel - first - behind
+        before, after = self.before - first * self.dilation, self.after - behind * self.dilation
+        return weight.narrow(dim, first, kernel), replace(self, kernel=kernel, before=before, after=after)
 
     def offset(self, tap: int) -> int:
         """Input position that `tap` reads for output position 0."""

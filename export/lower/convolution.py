@@ -51,6 +51,8 @@ def convolution(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volu
             for axis, (before, after) in zip(axes, x.around, strict=True)
         )
         x = x.inner
+    weight, time = axes[0].trimmed(weight, 2, x.shape[2])
+    axes = (time, *axes[1:])
     groups, name, writer = args["groups"], node.name, lowering.writer
     out_shape = (
         x.shape[0],

@@ -9,7 +9,7 @@ from torch import fx
 
 from export.lower.axis import triple
 from export.lower.reshaping import reshaped
-from export.lower.source import refuse, shape
+from export.lower.source import bind, refuse, shape
 from export.lower.volume import Volume
 
 if TYPE_CHECKING:
@@ -97,6 +97,22 @@ def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
             return x
     y = lowering.writer.call(aten.mean.dim, (x["plane"], [2, 3], True), name=name)
     return x.in_form("plane", y, (n, c, 1, 1, 1))
+
+
+def is_picture_mean(node: fx.Node) -> bool:
+    """Whether `node` averages all rows and columns of pictures `N C H W`."""
+    args = bind(node, node.args, node.kwargs)
+    if len(shape(node.all_input_nodes[0])) != 4:
+        return False
+    if node.target is aten.adaptive_avg_pool2d.default:
+        return shape(node)[2:] == (1, 1)
+    return args["dim"] is not None and sorted(axis % 4 for axis in args["dim"]) == [2, 3]
+
+
+def picture_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
+    """Mean over rows and columns of pictures in the one way in which every runtime takes it: axes kept."""
+    y = lowering.writer.call(aten.mean.dim, (x, [2, 3], True), name=node.name)
+    return lowering.writer.reshape(y, shape(node), name=f"{node.name}_shape")
 
 
 def adaptive_pool(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:

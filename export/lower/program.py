@@ -14,7 +14,7 @@ from torch.fx.node import map_aggregate
 from export.lower.convolution import convolution, demand
 from export.lower.elementwise import arithmetic, binary, unary
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm, foldable, folded
-from export.lower.pooling import adaptive_pool, mean, pool
+from export.lower.pooling import adaptive_pool, is_picture_mean, mean, picture_mean, pool
 from export.lower.reshaping import concatenate, constant_pad, identity, on_last_axis, permute, reshape, take
 from export.lower.source import bind, operator_name, rank, refuse
 from export.lower.volume import Form, Volume
@@ -222,6 +222,8 @@ class Lowering:
             return args[0]
         if node.target in VIEWS:
             return self.writer.reshape(args[0], args[1], name="reshape")
+        if node.target in (aten.mean.dim, aten.adaptive_avg_pool2d.default) and is_picture_mean(node):
+            return picture_mean(self, node, args[0])
         if node.target in LAYERS and isinstance(args[1], Tensor):
             x, *weights = (*args, None)[:3]
             names = (f"{node.name}_weight", f"{node.name}_bias")

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from export.capture import capture
 from export.lower import lower
+from export.quantizer import KEEPS_VALUES
 from export.reference import calibrate, convert, for_evaluation, freeze_ranges, prepare, transfer
 from models.spec import as_tuple
 from tests.export.networks import Function, MobileNet3D, SqueezeExcite, TwoInputs, conv, trained
@@ -57,6 +58,10 @@ def assert_all_layers_are_int8(reference: fx.GraphModule) -> None:
             assert all(user.target is QUANTIZE for user in node.users), node.format_node()
             if node.target in (aten.conv2d.default, aten.linear.default):
                 assert "dequantize_per_channel" in node.args[1].name
+            if node.target in KEEPS_VALUES:
+                assert all(user.args[1:] == node.args[0].args[1:] for user in node.users), node.format_node()
+        if node.target is DEQUANTIZE:
+            assert len(node.users) == 1, node.format_node()
 
 
 @pytest.fixture(scope="module")
@@ -199,10 +204,12 @@ def test_branches_gates_and_curves() -> None:
 
 @torch.no_grad()
 def test_several_inputs_and_outputs() -> None:
-    model, example = trained(TwoInputs()), (clips(1, 0), torch.randn(1, 1, 20, 24))
+    model, example = trained(TwoInputs()), (clips(1, 0, frames=2), torch.randn(1, 1, 20, 24))
     prepared = prepare(lowered(model, example))
     calibrate(prepared, [example])
-    for expected, given in zip(model(*example), as_tuple(convert(prepared)(*example)), strict=True):
+    reference = convert(prepared)
+    assert_all_layers_are_int8(reference)
+    for expected, given in zip(model(*example), as_tuple(reference(*example)), strict=True):
         assert sqnr_db(expected, given) > 25
 
 
@@ -232,27 +239,34 @@ def test_refusals(mobilenet: nn.Module) -> None:
 
 @pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
-def test_xnnpack_takes_everything_in_one_partition(mobilenet: nn.Module, scheme: str) -> None:
+@pytest.mark.parametrize("case", ["fp32", "w8a8", "w8a8 with sound"])
+def test_xnnpack_takes_everything_in_one_partition(mobilenet: nn.Module, case: str) -> None:
     pytest.importorskip("executorch")
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.devtools.backend_debug import get_delegation_info
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
 
-    test = clips(8, 100)
-    graph = lowered(mobilenet, (test[:1],)) if scheme == "fp32" else quantized(mobilenet)
-    program = torch.export.export(graph, (test[:1],))
-    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    tests: list[tuple[Tensor, ...]] = [(clips(1, seed),) for seed in range(100, 108)]
+    if case == "w8a8 with sound":
+        tests = [(clips(1, seed, frames=2), torch.randn(1, 1, 20, 24)) for seed in range(8)]
+        prepared = prepare(lowered(trained(TwoInputs()), tests[0]))
+        calibrate(prepared, tests)
+        graph = convert(prepared)
+    else:
+        graph = lowered(mobilenet, tests[0]) if case == "fp32" else quantized(mobilenet)
+    edge = to_edge_transform_and_lower(
+        torch.export.export(graph, tests[0]), partitioner=[XnnpackPartitioner()]
+    )
     assert get_delegation_info(edge.exported_program().graph_module).num_delegated_subgraphs == 1
     left = {
         str(n.target) for n in edge.exported_program().graph_module.graph.nodes if n.op == "call_function"
     }
     assert left == {"executorch_call_delegate", "<built-in function getitem>"}
     file = edge.to_executorch().buffer  # the runtime reads it in place while it runs
-    loaded = Runtime.get().load_program(file)
-    method = loaded.load_method("forward")
-    given = each_alone(lambda clip: method.execute((clip.contiguous(),))[0].clone(), test)
-    expected = each_alone(graph, test)
-    assert sqnr_db(expected, given) > (100 if scheme == "fp32" else 35)
+    program = Runtime.get().load_program(file)
+    method = program.load_method("forward")
+    given = torch.cat([method.execute([x.contiguous() for x in test])[0].clone() for test in tests])
+    expected = torch.cat([as_tuple(graph(*test))[0] for test in tests])
+    assert sqnr_db(expected, given) > (100 if case == "fp32" else 35)
     assert torch.equal(expected.argmax(1), given.argmax(1))
