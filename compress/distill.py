@@ -15,11 +15,11 @@ from torch import nn
 
 from compress.artifact import Artifact, Context
 from compress.stage import StageResult, training_job
-from compress.teacher import TeachingConfig, learn_from_teacher
-from compress.training import Objective, TrainConfig, accuracy, fit, learn_from_labels, per_label, predict
+from compress.teacher import TaughtConfig, learn_from_teacher
+from compress.training import Objective, accuracy, fit, learn_from_labels, per_label, predict
 
 
-class DistillConfig(TrainConfig, TeachingConfig):
+class DistillConfig(TaughtConfig):
     """Settings of one `distill` stage."""
 
     baseline: bool = Field(
@@ -47,7 +47,7 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
 
     figures: dict[str, Any] = {}
     if config.baseline:
-        baseline, _ = trained(learn_from_labels(), "labels alone")
+        baseline, _ = trained(learn_from_labels(label_smoothing=config.label_smoothing), "labels alone")
         test = context.data.test.only(artifact.spec.inputs)
         logits = predict(
             replace(artifact, model=baseline),

@@ -16,15 +16,15 @@ from torch import nn
 
 from compress.artifact import Artifact, Context, size_of
 from compress.stage import StageResult, training_job
-from compress.teacher import TeachingConfig, best_objective
-from compress.training import TrainConfig, fit
+from compress.teacher import TaughtConfig, best_objective
+from compress.training import fit
 from models.spec import ClipSpec, as_tuple
 
 _STEPS = 400
 """In how many equal steps torch-pruning walks towards its limit; we stop at the first that meets the target."""
 
 
-class PruneConfig(TrainConfig, TeachingConfig):
+class PruneConfig(TaughtConfig):
     """Settings of one `prune` stage; the training settings are those of the recovery."""
 
     macs: float = Field(gt=0, lt=1, description="Share of the MACs that is kept, e.g. 0.55.")

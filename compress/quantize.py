@@ -20,13 +20,13 @@ from benchmarks.clips.cache import ClipSet
 from compress.artifact import Artifact, Context, Form
 from compress.console import bar
 from compress.stage import StageResult, training_job
-from compress.teacher import TeachingConfig, best_objective
-from compress.training import TrainConfig, fit
+from compress.teacher import TaughtConfig, best_objective
+from compress.training import fit
 from export.capture import capture
 from export.lower import lower
 
 
-class QuantizeConfig(TrainConfig, TeachingConfig):
+class QuantizeConfig(TaughtConfig):
     """Settings of one `quantize` stage; the training settings are used by `mode: qat` only."""
 
     scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")

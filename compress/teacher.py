@@ -10,7 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -20,14 +20,12 @@ from compress.artifact import Artifact, Context
 from compress.console import bar
 from compress.losses import cross_entropy, soft_targets
 from compress.store import write_atomic
-from compress.training import Batch, Objective, learn_from_labels, logits_of
+from compress.training import Batch, Objective, TrainConfig, learn_from_labels, logits_of
 from models.spec import ClipSpec, as_tuple
 
 
-class TeachingConfig(BaseModel):
-    """How a student learns from its teacher's logits."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class TaughtConfig(TrainConfig):
+    """How a student is trained, and how it learns from its teacher's logits."""
 
     temperature: float = Field(default=2.0, gt=0, description="Softens both sides' classes; 1 leaves them.")
     label_weight: float = Field(
@@ -66,7 +64,7 @@ class Teacher:
 
 
 def learn_from_teacher(
-    teacher: Teacher, clips: ClipSet, *, config: TeachingConfig, context: Context
+    teacher: Teacher, clips: ClipSet, *, config: TaughtConfig, context: Context
 ) -> Objective:
     """Soft targets from the teacher's cached answers, mixed with the labels, summed over the label columns.
 
@@ -82,17 +80,17 @@ def learn_from_teacher(
             taught = soft_targets(
                 student, whole[batch.indices].to(student.device), temperature=config.temperature
             )
-            labelled = cross_entropy(student, batch.labels[:, k])
+            labelled = cross_entropy(student, batch.labels[:, k], label_smoothing=config.label_smoothing)
             losses.append((1 - config.label_weight) * taught + config.label_weight * labelled)
         return torch.stack(losses).sum()
 
     return objective
 
 
-def best_objective(context: Context, *, config: TeachingConfig) -> Objective:
+def best_objective(context: Context, *, config: TaughtConfig) -> Objective:
     """The teacher's soft targets where the recipe has a teacher, the labels alone where it has none."""
     if context.teacher is None:
-        return learn_from_labels()
+        return learn_from_labels(label_smoothing=config.label_smoothing)
     return learn_from_teacher(context.teacher, context.data.train, config=config, context=context)
 
 

@@ -33,6 +33,12 @@ class TrainConfig(BaseModel):
     batch: int = Field(default=32, ge=2, description="Clips per step; an incomplete last batch is left out.")
     learning_rate: float = Field(default=3e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(default=0.02, ge=0, description="Decay of weight matrices and kernels.")
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of each label spread over all classes; helps where labels are not all right.",
+    )
     views: int = Field(
         default=4,
         ge=0,

@@ -59,7 +59,7 @@ def make_teacher(run: Run) -> StageOutcome:
         curve = fit(
             model,
             run.data.train.only(spec.inputs),
-            objective=learn_from_labels(),
+            objective=learn_from_labels(label_smoothing=config.train.label_smoothing),
             config=config.train,
             validation=run.data.validation.only(spec.inputs),
             job=training_job("teacher", context),
