@@ -70,6 +70,7 @@ def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
         "version": __version__,
         "recipe": run.recipe.name,
         "seed": run.recipe.seed,
+        "data": run.recipe.data.model_dump(mode="json", exclude={"manifest", "root"}),
         "stages": [record.name for record in final.artifact.history],
         "key": key,
     }

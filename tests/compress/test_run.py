@@ -27,9 +27,14 @@ def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "compress.run", *map(str, arguments)]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*arguments), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        _command(*arguments),
+        cwd=ROOT,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -151,6 +156,22 @@ def test_a_failing_stage_gives_exit_code_3_and_names_it(tmp_path, cache):
         "stages.0.distill" in failing.stderr
         and "32 training clips do not fill one batch of 64" in failing.stderr
     )
+
+
+def test_a_missing_backend_costs_its_own_format_only(tmp_path, finished, cache):
+    subprocess.run(["cp", "-r", finished, tmp_path / "copy"], check=True)
+    hidden = tmp_path / "hidden" / "coremltools"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('not installed')")
+    without = run(
+        RECIPE, "--out", tmp_path / "copy", "--cache", cache, "--set", "export.formats=[coreml, onnx]",
+        PYTHONPATH=str(hidden.parent),
+    )  # fmt: skip
+    assert without.returncode == 3
+    assert "export.coreml failed" in without.stdout and "pip install 'pocketreel[coreml]'" in without.stdout
+    coreml, onnx = report_of(tmp_path / "copy")["artifacts"]
+    assert coreml["status"] == "failed" and coreml["path"] is None and "pocketreel" in coreml["reason"]
+    assert onnx["accuracy"]["top1"] is not None
 
 
 def test_plan_computes_nothing(tmp_path):
