@@ -21,27 +21,19 @@ What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torchao.quantization.pt2e.fake_quantize import FusedMovingAvgObsFakeQuantize
-from torchao.quantization.pt2e.observer import (
-    HistogramObserver,
-    MinMaxObserver,
-    MovingAverageMinMaxObserver,
-    MovingAveragePerChannelMinMaxObserver,
-    PerChannelMinMaxObserver,
-)
+from torch import fx
 from torchao.quantization.pt2e.quantizer import (
     FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
-    QuantizationSpec,
     QuantizationSpecBase,
     Quantizer,
     SharedQuantizationSpec,
 )
+
+from export.ranges import CALIBRATED, Ranges
 
 aten = torch.ops.aten
 
@@ -101,104 +93,6 @@ FIXED_RANGE: dict[Any, tuple[float, int]] = {
     aten.tanh.default: (1 / 128, 0),
 }
 """Operators whose output has this scale and zero point, whatever they read."""
-
-
-SAMPLE = 1 << 16
-"""Most values of one tensor that a histogram takes in at a time."""
-
-
-class SampledHistogramObserver(HistogramObserver):
-    """The range with the least squared error, from the histogram of every n-th value of large tensors."""
-
-    def forward(self, x_orig: Tensor) -> Tensor:
-        """Takes in up to `SAMPLE` values of `x_orig`, evenly spaced, and gives `x_orig` back."""
-        values = x_orig.detach().flatten()
-        step = values.numel() // SAMPLE
-        # An odd step does not fall in step with rows and channels, whose lengths are even as a rule.
-        super().forward(values[:: step | 1] if step > 1 else values)
-        return x_orig
-
-
-class _Rounding(torch.autograd.Function):
-    """Rounds to int8 steps and back; gradients pass where nothing was clamped (straight-through estimator)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, zero_point: int, low: int, high: int) -> Tensor:
-        steps = torch.mul(x, 1 / scale).round_()
-        clamped = steps.clamp(low - zero_point, high - zero_point)
-        ctx.save_for_backward(steps == clamped)
-        return clamped.mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None, None, None
-
-
-class TrainedRange(FusedMovingAvgObsFakeQuantize):
-    """Fake quantization per tensor, several times faster on a CPU than the operator that PyTorch has for it."""
-
-    def forward(self, X: Tensor) -> Tensor:
-        """`X` rounded to int8 steps; while the observer is on, the range follows the extremes of `X`."""
-        observer = self.activation_post_process
-        if self.observer_enabled.item():
-            observer(X.detach())
-            self.scale, self.zero_point = observer.calculate_qparams()
-        if not self.fake_quant_enabled.item():
-            return X
-        limits = observer.quant_min, observer.quant_max
-        return _Rounding.apply(X, self.scale.item(), int(self.zero_point.item()), *limits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranges:
-    """How ranges are found: `activation` inside the network, `edge` at its inputs and outputs, and `weight`."""
-
-    activation: QuantizationSpec
-    edge: QuantizationSpec
-    weight: QuantizationSpec
-
-
-def _int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
-    if per_channel:
-        return QuantizationSpec(
-            dtype=torch.int8,
-            quant_min=-127,
-            quant_max=127,
-            qscheme=torch.per_channel_symmetric,
-            ch_axis=0,
-            observer_or_fake_quant_ctr=observer,
-        )
-    return QuantizationSpec(
-        dtype=torch.int8,
-        quant_min=-128,
-        quant_max=127,
-        qscheme=torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=observer,
-    )
-
-
-CALIBRATED = Ranges(
-    activation=_int8(SampledHistogramObserver),
-    edge=_int8(MinMaxObserver),
-    weight=_int8(PerChannelMinMaxObserver, per_channel=True),
-)
-"""Post-training: ranges of activations with the least squared error on the calibration clips."""
-
-FOLLOW = 0.1
-"""How far a trained range moves towards the extremes of each batch; at 0.01 it lags behind the weights."""
-
-TRAINED = Ranges(
-    activation=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
-    edge=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
-    weight=_int8(
-        FusedMovingAvgObsFakeQuantize.with_args(
-            observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0
-        ),
-        per_channel=True,
-    ),
-)
-"""Quantization-aware training: fake quantization with moving averages of the extremes, weights as they are now."""
 
 
 class EdgeQuantizer(Quantizer):
@@ -284,7 +178,8 @@ class EdgeQuantizer(Quantizer):
     def _one_scale(self, node: fx.Node, inputs: list[fx.Node]) -> QuantizationAnnotation:
         """One scale for everything that `node` reads and gives; what it reads is rounded to that scale at once."""
         roots = {source: self._root(source) for source in inputs}
-        leader: Any = next((root for root in roots.values() if root is not None), (inputs[0], node))
+        known = [root for root in self._origins if root in roots.values()]  # in the order of the graph
+        leader: Any = known[0] if known else (inputs[0], node)
         read: dict[fx.Node, QuantizationSpecBase | None] = {}
         for source, root in roots.items():
             if root is None:

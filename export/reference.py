@@ -21,7 +21,8 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
-from export.quantizer import CALIBRATED, CLAMPS, KEEPS_VALUES, PASSES_ON, TRAINED, EdgeQuantizer, TrainedRange
+from export.quantizer import CLAMPS, KEEPS_VALUES, PASSES_ON, EdgeQuantizer
+from export.ranges import CALIBRATED, TRAINED, TrainedRange
 
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed

@@ -174,16 +174,15 @@ class Branches(nn.Module):
         super().__init__()
         self.stem = conv(3, 8, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1), act=nn.Hardswish)
         self.one = conv(8, 8, (3, 1, 1), padding=(1, 0, 0), act=nn.ReLU)
-        self.two = nn.Sequential(
-            nn.AvgPool3d((1, 2, 2)), conv(8, 8, 1, act=nn.SiLU), nn.Upsample(scale_factor=(1, 2, 2))
-        )
         self.gate = SqueezeExcite(16, lambda x: x.mean((2, 3, 4), keepdim=True), nn.Hardsigmoid())
-        self.pool, self.last = nn.MaxPool3d(2), conv(16, 16, 3, padding=1, act=nn.ReLU)
+        self.later = nn.Sequential(conv(16, 8, 1, act=nn.SiLU), nn.AvgPool3d((3, 1, 1), 1, (1, 0, 0)))
+        self.pool, self.last = nn.MaxPool3d(2), conv(24, 16, 3, padding=1, act=nn.ReLU)
         self.classifier = nn.Linear(16, 5)
 
     def forward(self, clip: Tensor) -> Tensor:
         x = self.stem(clip)
         x = self.gate(torch.cat([self.one(x), x + 0.5], 1))
+        x = torch.cat([self.later(x), x], 1)
         return self.classifier(self.last(self.pool(x)).mean((2, 3, 4)))
 
 
