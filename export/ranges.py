@@ -53,12 +53,16 @@ class TrainedRange(FusedMovingAvgObsFakeQuantize):
     """Fake quantization per tensor, several times faster on a CPU than the operator that PyTorch has for it."""
 
     def forward(self, X: Tensor) -> Tensor:
-        """`X` rounded to int8 steps; while the observer is on, the range follows the extremes of `X`."""
+        """`X` rounded to int8 steps; while the observer is on, the range follows the extremes of `X`.
+
+        Evaluation (rounding without gradients) leaves the range alone.
+        """
         observer = self.activation_post_process
-        if self.observer_enabled.item():
+        rounds = bool(self.fake_quant_enabled.item())
+        if self.observer_enabled.item() and (torch.is_grad_enabled() or not rounds):
             observer(X.detach())
             self.scale, self.zero_point = observer.calculate_qparams()
-        if not self.fake_quant_enabled.item():
+        if not rounds:
             return X
         limits = observer.quant_min, observer.quant_max
         return _Rounding.apply(X, self.scale.item(), int(self.zero_point.item()), *limits)

@@ -146,6 +146,10 @@ def test_qat_learns_and_moves_to_a_single_clip() -> None:
     prepared = prepare(lowered(model, (examples,)), qat=True)
     calibrate(prepared, [(examples,)])
     optimizer = torch.optim.Adam(prepared.parameters(), lr=3e-3)
+    with torch.no_grad():
+        before = prepared(examples)
+        prepared(100 * examples)  # evaluating does not move the ranges
+        assert torch.equal(before, prepared(examples))
     losses = []
     for step in range(20):
         if step == 12:
