@@ -148,15 +148,14 @@ def predict(
     artifact: Artifact, clips: ClipSet, *, device: torch.device, console: Console, title: str
 ) -> tuple[Tensor, ...]:
     """Logits `N K` per label column of every clip's centre crop; quantized graphs run one clip at a time."""
-    quantized = artifact.form is Form.QUANTIZED
+    model, batch = artifact.model, 32
+    if artifact.form is Form.QUANTIZED:
+        from export.reference import for_evaluation
+
+        assert isinstance(model, torch.fx.GraphModule)
+        model, batch, device = for_evaluation(model), 1, torch.device("cpu")
     with bar(console, title) as report:
-        return logits_of(
-            artifact.model,
-            clips,
-            batch=1 if quantized else 32,
-            device=torch.device("cpu") if quantized else device,
-            report=report,
-        )
+        return logits_of(model, clips, batch=batch, device=device, report=report)
 
 
 def logits_of(
