@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.markup import escape
+
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
 from benchmarks.latency import FileLatency
@@ -64,7 +66,7 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
     for name, one in figures.items():
-        run.console.print(f"[bold]benchmark.{name}[/]: {_summary(one)}")
+        run.console.print(f"[bold]benchmark.{name}[/]: {escape(_summary(one))}")
     content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
     write_atomic(path, json.dumps(content, indent=2, allow_nan=False))
     return figures

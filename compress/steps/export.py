@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 import torch
+from rich.markup import escape
 
 from compress import __version__
 from compress.artifact import Artifact
@@ -53,7 +54,7 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
             size = row["size_bytes"] / 1e6
             run.console.print(f"[bold]export.{row['format']}[/]: {size:.2f} MB in {row['seconds']:.0f} s")
         else:
-            run.console.print(f"[bold red]export.{row['format']} failed[/]: {row['reason']}")
+            run.console.print(f"[bold red]export.{row['format']} failed[/]: {escape(row['reason'])}")
     return rows
 
 

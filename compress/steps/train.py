@@ -198,7 +198,7 @@ def _tell(run: Run, outcome: StageOutcome) -> None:
         f"{record.after['macs'] / 1e6:.1f} M MACs ({took})"
     )
     for note in record.notes:
-        run.console.print(f"  {note}")
+        run.console.print(f"  {note}", markup=False)
 
 
 def _size(artifact: Artifact) -> dict[str, int]:
