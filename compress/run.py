@@ -131,7 +131,7 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
         value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}"
         limit = f"{'at most' if gate['bound'] == 'max' else 'at least'} {gate['limit']:.4g}"
         console.print(f"[{colour}]{gate['verdict']}[/]: {gate['metric']} is {value}, {limit}")
-    console.print(f"report: {folder / 'report.html'}")
+    console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
     failed = [file for file in report["artifacts"] if file["status"] == "failed"]
     if failed:
         return _complain(STAGE_FAILED, f"{len(failed)} files could not be written; the reasons are above")
