@@ -198,6 +198,48 @@ def test_a_wrong_argument_gives_exit_code_2(option):
     assert run(RECIPE, option).returncode == 2
 
 
+def test_a_teacher_of_the_users_own_is_loaded_not_trained(tmp_path, finished, cache):
+    (tmp_path / "their_networks.py").write_text(
+        "from models import TEACHERS\n\n\n"
+        "def build(spec):\n"
+        "    row = TEACHERS['multimodal_tiny']\n"
+        "    return row.build(spec, row.options())\n"
+    )
+    weights = finished / "stages" / "00_teacher" / "weights.safetensors"
+    done = run(
+        RECIPE, "--out", tmp_path / "out", "--cache", cache,
+        "--set", f"teacher={{factory: 'their_networks:build', weights: {weights}}}",
+        "--set", "stages=[{distill: {epochs: 1, batch: 8}}]",
+        "--set", "export.formats=[onnx]",
+        PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours, theirs = report_of(finished), report_of(tmp_path / "out")
+    assert theirs["models"]["teacher"]["top1"] == ours["models"]["teacher"]["top1"]
+    assert theirs["stages"][0]["weights_sha256"] == ours["stages"][0]["weights_sha256"]
+    assert theirs["artifacts"][0]["scheme"] == "fp32"
+    assert theirs["artifacts"][0]["parity"]["max_abs_error"] < 1e-4
+
+
+def test_several_label_columns_give_a_head_and_a_figure_each(tmp_path, finished, cache):
+    """The column `true_label` of the generated clips stands for a second task here."""
+    (manifest,) = cache.glob("synthetic-*/manifest.csv")
+    done = run(
+        RECIPE, "--out", tmp_path, "--cache", cache,
+        "--set", f"data={{source: manifest, manifest: {manifest}, labels: [label, true_label]}}",
+        "--set", "stages=[{distill: {epochs: 1, batch: 8}}, {quantize: {calibration_clips: 8, batch: 8}}]",
+        "--set", "export.formats=[onnx, tflite, executorch]",
+        "--set", "gates=[{metric: artifacts.onnx.top1.true_label, min: 0}]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = report_of(tmp_path)
+    jsonschema.validate(report, json.loads((ROOT / "docs" / "report.schema.json").read_text()))
+    assert set(report["models"]["student_float"]["top1"]) == {"label", "true_label"}
+    for artifact in report["artifacts"]:
+        assert set(artifact["accuracy"]["top1"]) == {"label", "true_label"}
+        assert min(artifact["parity"]["top1_agreement"].values()) >= 0.9
+
+
 MOMENTS = (
     "stages/00_teacher.partial/teacher/checkpoint.pt",
     "stages/01_distill.partial/labels_alone/checkpoint.pt",
