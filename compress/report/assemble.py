@@ -22,8 +22,6 @@ _PACKAGES = (
     "torch-pruning",
     "onnx",
     "onnxruntime",
-    "tensorflow-cpu",
-    "tensorflow",
     "ai-edge-litert",
     "executorch",
     "coremltools",
