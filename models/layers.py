@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from models.spec import AudioSpec, ClipSpec
+from models.spec import AudioSpec, ClipSpec, VideoSpec
 
 Triple = tuple[int, int, int]
 
@@ -85,6 +86,55 @@ def conv_bn_relu6(
         nn.BatchNorm3d(after),
         nn.ReLU6(inplace=True),
     )
+
+
+def conv_bn(
+    before: int, after: int, *, kernel: Triple, stride: Triple = (1, 1, 1), eps: float = 1e-5
+) -> nn.Sequential:
+    """Conv3d with "same" padding for odd kernels, BatchNorm3d: `N C T H W` -> `N C' T' H' W'`."""
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    return nn.Sequential(
+        nn.Conv3d(before, after, kernel, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm3d(after, eps=eps),
+    )
+
+
+def conv_bn_relu(
+    before: int, after: int, *, kernel: Triple, stride: Triple = (1, 1, 1), eps: float = 1e-5
+) -> nn.Sequential:
+    """`conv_bn`, then ReLU."""
+    return conv_bn(before, after, kernel=kernel, stride=stride, eps=eps).append(nn.ReLU(inplace=True))
+
+
+def initialise(network: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """He initialisation of convolutions (He et al. 2015), linear layers of standard deviation 0.01 without bias.
+
+    `fan_out` suits networks with BatchNorm; without it `fan_in` keeps the size of what flows forward.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+
+
+def clip_only(spec: ClipSpec, *, network: str, least_size: int) -> VideoSpec:
+    """How the clips of a spec look that has nothing but clips; `ValueError` when it has more, or too small ones.
+
+    `least_size`, in pixels, is what is left as one pixel when `network` has halved rows and columns for the
+    last time.
+    """
+    if spec.video is None or spec.inputs != ("clip",):
+        raise ValueError(f"{network} takes the input clip alone; it was given {', '.join(spec.inputs)}")
+    if spec.video.size < least_size:
+        raise ValueError(
+            f"frames of {spec.video.size} x {spec.video.size} are too small for {network}: "
+            f"use a size of at least {least_size}"
+        )
+    return spec.video
 
 
 def round_channels(channels: float, *, divisor: int = 8) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.layers import AudioEncoder, Heads, Normalise, Triple, conv_bn_relu6, round_channels
+from models.layers import AudioEncoder, Heads, Normalise, Triple, conv_bn_relu6, initialise, round_channels
 from models.spec import ClipSpec
 
 
@@ -117,7 +117,7 @@ class MobileNet3d(nn.Module):
             )
             features += self.audio.features
         self.heads = Heads(features, spec, dropout=options.dropout)
-        _initialise(self)
+        initialise(self)
 
     def forward(self, clip: Tensor, audio: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         """Logits of each label column."""
@@ -144,13 +144,3 @@ def mobilenet3d_small(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3
 def mobilenet3d_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
     """Two short stages: for tests, where it trains in seconds."""
     return MobileNet3d(spec, blocks=_TINY, stem=8, head=48, audio_channels=(8, 16, 24), options=options)
-
-
-def _initialise(network: nn.Module) -> None:
-    """He initialisation of convolutions by fan-out, small classifiers (MobileNetV2's own recipe)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
