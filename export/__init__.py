@@ -24,6 +24,8 @@ class Exporter:
     """Axis order in which the file takes its `clip` input."""
     token_dtype: str = "int64"
     """Integer type in which the file takes its `text` input."""
+    lowering: str = "export.lower"
+    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process."""
 
     @property
     def pip_line(self) -> str:

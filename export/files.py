@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.export import ExportedProgram
 
 from export import EXPORTERS, Exporter
-from export.description import describe
 from export.job import Job, Result, run_job
-from export.manifest import TensorInfo, file_spec, sha256_of, size_bytes_of
-from models.spec import ClipSpec
+from export.manifest import FileSpec, TensorInfo, sha256_of, size_bytes_of
 
 LOG_FILE = "convert.log"
 
@@ -74,44 +72,44 @@ class ExportOutcome:
 
 
 def export_files(
-    model: GraphModule,
-    spec: ClipSpec,
+    program: ExportedProgram,
+    spec: FileSpec,
     *,
     formats: Sequence[str],
     scheme: str,
     out: Path,
-    provenance: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
     """Writes `out/<format>/model.<extension>` for every format, and `out/manifest.json`.
 
-    `model` is a lowered graph that takes `spec.inputs` for one clip: float for the schemes `fp32` and `fp16`,
-    converted PT2E (`quantized_decomposed` operators) for `w8a8`. Each folder is replaced as a whole, and holds
-    the file, `model.json` (the file's description, for when it travels alone) and `convert.log`. A writer that
-    fails, or crashes its process, costs its own format only: its outcome carries the reason.
+    `program` is the network as captured (`export.capture`) for the float schemes, which every format lowers for its
+    own runtime; for `w8a8` it is the captured int8 reference (`quantized_decomposed` operators), which is lowered
+    already. `spec` says what it takes and gives. Each folder is replaced as a whole, and holds the file,
+    `model.json` (the file's description, for when it travels alone) and `convert.log`. A network that cannot be
+    lowered for a format, a writer that fails, or crashes its process, costs its own format only: its outcome
+    carries the reason.
 
     Raises ValueError for an unknown format, a scheme that a format does not take, and a graph that does not
     fit the scheme.
     """
-    _check(model, formats=formats, scheme=scheme)
+    _check(program, formats=formats, scheme=scheme)
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.json"
     manifest.unlink(missing_ok=True)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch:
-        program = Path(scratch) / "program.pt2"
-        with torch.no_grad():
-            torch.export.save(torch.export.export(model, spec.example()), program)
+        saved = Path(scratch) / "program.pt2"
+        torch.export.save(program, saved)
         for done, name in enumerate(formats):
             if progress is not None:
                 progress(name, done, len(formats))
-            outcomes.append(_export(name, program, spec, scheme=scheme, out=out, provenance=provenance))
+            outcomes.append(_export(name, saved, spec, scheme=scheme, out=out))
     rows = [outcome.to_dict() for outcome in outcomes]
-    _write_json(manifest, {**describe(spec, provenance=provenance), "files": rows})
+    _write_json(manifest, {**spec.description, "files": rows})
     return outcomes
 
 
-def _check(model: GraphModule, *, formats: Sequence[str], scheme: str) -> None:
+def _check(program: ExportedProgram, *, formats: Sequence[str], scheme: str) -> None:
     for name in formats:
         if name not in EXPORTERS:
             raise ValueError(f"format {name!r} is unknown; known are {', '.join(EXPORTERS)}")
@@ -120,32 +118,34 @@ def _check(model: GraphModule, *, formats: Sequence[str], scheme: str) -> None:
             raise ValueError(
                 f"format {name!r} does not take scheme {scheme!r}; it takes {', '.join(schemes)}"
             )
-    quantized = any("quantized_decomposed" in str(node.target) for node in model.graph.nodes)
+    quantized = any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
     if quantized != (scheme == "w8a8"):
         graph, wanted = ("an int8", "w8a8") if quantized else ("a float", "fp32 or fp16")
         raise ValueError(f"scheme {scheme!r} was given {graph} graph; such a graph is written as {wanted}")
 
 
-def _export(
-    name: str, program: Path, spec: ClipSpec, *, scheme: str, out: Path, provenance: Mapping[str, Any]
-) -> ExportOutcome:
+def _export(name: str, program: Path, spec: FileSpec, *, scheme: str, out: Path) -> ExportOutcome:
     """Writes one format into a folder of its own, and puts that in place of the one before."""
     exporter = EXPORTERS[name]
     partial, final = out / f".{name}.partial", out / name
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     path = partial / f"model{exporter.extension}"
-    requested = file_spec(
-        spec, clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype, provenance=provenance
+    job = Job(
+        module=exporter.module,
+        program=program,
+        path=path,
+        spec=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
+        scheme=scheme,
+        lowering=None if scheme == "w8a8" else exporter.lowering,
     )
-    job = Job(module=exporter.module, program=program, path=path, spec=requested, scheme=scheme)
     started = time.monotonic()
     result = run_job(job, log=partial / LOG_FILE)
     seconds = time.monotonic() - started
     outcome = _outcome(name, exporter, result, scheme=scheme, path=path, seconds=seconds)
     if outcome.path is not None:
         row = {**outcome.to_dict(), "path": path.name, "log": LOG_FILE}
-        _write_json(partial / "model.json", {**describe(spec, provenance=provenance), "file": row})
+        _write_json(partial / "model.json", {**spec.description, "file": row})
     else:
         _keep_only_log(partial)
     if final.exists():

@@ -28,10 +28,12 @@ class Job:
     module: str
     """Module that holds `write`."""
     program: Path
-    """File that `torch.export.save` wrote."""
+    """File that `torch.export.save` wrote: a captured float network, or the int8 reference."""
     path: Path
     spec: FileSpec
     scheme: str
+    lowering: str | None
+    """Module that lowers the program before it is written; `None` for a program that is lowered already."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from export.description import describe
-from models.spec import ClipSpec
+from models.spec import ClipSpec, Modality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,18 @@ class TensorInfo:
         """Plain data without the fields that do not apply."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    def arranged(self, layout: str) -> TensorInfo:
+        """The same tensor with its axes in the order `layout`."""
+        sizes = dict(zip(self.layout, self.shape, strict=True))
+        return replace(self, shape=tuple(sizes[axis] for axis in layout), layout=layout)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileSpec:
-    """What a file is to be called by its callers: inputs and outputs in order, classes, and its description.
+    """What a network or a file takes and gives: inputs and outputs in order, classes, and its description.
 
-    Shapes, layouts and dtypes are those of the *file*; the program handed to a writer always takes its clip
-    as `N C T H W` and its text as int64, whatever `inputs` says here.
+    In the spec that a writer is given, shapes, layouts and dtypes are those of the *file*; the program handed to it
+    always takes clips as `N C T H W` and tokens as int64, whatever `inputs` says here.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -52,6 +57,17 @@ class FileSpec:
     """Class names of each output, in the order of its logits."""
     description: Mapping[str, Any]
     """Plain data written inside the file where the format allows: preparation, labels, provenance."""
+
+    def arranged(self, *, clip_layout: str, token_dtype: str) -> FileSpec:
+        """The same for a file that takes clips in this axis order and integers in this type."""
+        inputs = tuple(
+            replace(
+                info.arranged(clip_layout if info.layout == "NCTHW" else info.layout),
+                dtype=token_dtype if info.dtype == "int64" else info.dtype,
+            )
+            for info in self.inputs
+        )
+        return replace(self, inputs=inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,45 +82,40 @@ class WrittenFile:
 
 
 def file_spec(
-    spec: ClipSpec, *, clip_layout: str, token_dtype: str, provenance: Mapping[str, Any]
+    spec: ClipSpec, *, provenance: Mapping[str, Any], clip_layout: str = "NCTHW", token_dtype: str = "int64"
 ) -> FileSpec:
-    """The `FileSpec` of a network that takes `spec`, for a format with this clip axis order and token type."""
-    inputs = tuple(
-        _input(spec, name, clip_layout=clip_layout, token_dtype=token_dtype) for name in spec.inputs
-    )
+    """The `FileSpec` of a network that takes `spec`; without a layout and token type, as torch has it."""
+    inputs = tuple(_input(spec, name) for name in spec.inputs)
     outputs = tuple(
         TensorInfo(name=name, shape=(1, len(label.classes)), dtype="float32", layout="NK")
         for name, label in zip(spec.outputs, spec.labels, strict=True)
     )
-    return FileSpec(
+    as_torch = FileSpec(
         inputs=inputs,
         outputs=outputs,
         classes=tuple(label.classes for label in spec.labels),
         description=describe(spec, provenance=provenance),
     )
+    return as_torch.arranged(clip_layout=clip_layout, token_dtype=token_dtype)
 
 
-def _input(spec: ClipSpec, name: str, *, clip_layout: str, token_dtype: str) -> TensorInfo:
+def _input(spec: ClipSpec, name: Modality) -> TensorInfo:
     if name == "text":
         assert spec.text is not None
+        words = len(spec.text.vocabulary)
         return TensorInfo(
-            name=name,
-            shape=spec.shape("text"),
-            dtype=token_dtype,
-            layout="NL",
-            value_range=(0, len(spec.text.vocabulary) + 1),
+            name=name, shape=spec.shape("text"), dtype="int64", layout="NL", value_range=(0, words + 1)
         )
     if name == "audio":
         return TensorInfo(
             name=name, shape=spec.shape("audio"), dtype="float32", layout="NCMB", normalised_by="the caller"
         )
     assert spec.video is not None
-    shape = dict(zip("NCTHW", spec.shape("clip"), strict=True))
     return TensorInfo(
         name=name,
-        shape=tuple(shape[axis] for axis in clip_layout),
+        shape=spec.shape("clip"),
         dtype="float32",
-        layout=clip_layout,
+        layout="NCTHW",
         value_range=(0, 1),
         mean=spec.video.mean,
         std=spec.video.std,

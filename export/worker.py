@@ -42,6 +42,10 @@ def _write(job: Job) -> WrittenFile:
     import torch.ao.quantization.fx._decomposed  # registers the operators of int8 graphs, which loading needs
 
     program = torch.export.load(job.program)
+    if job.lowering is not None:
+        assert program.example_inputs is not None
+        lowered = import_module(job.lowering).lower(program)
+        program = torch.export.export(lowered, program.example_inputs[0])
     return import_module(job.module).write(program, job.path, spec=job.spec, scheme=job.scheme)
 
 

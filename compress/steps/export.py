@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 from rich.markup import escape
+from torch.export import ExportedProgram
 
 from compress import __version__
-from compress.artifact import Artifact
+from compress.artifact import Artifact, Form
 from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from export.capture import capture
 from export.files import export_files
-from export.lower import lower
+from export.manifest import file_spec
 
 
 def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
@@ -38,12 +39,11 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
     try:
         with bar(run.console, "export") as report:
             export_files(
-                _graph(final.artifact),
-                final.artifact.spec,
+                _program(final.artifact),
+                file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key)),
                 formats=run.recipe.export.formats,
                 scheme=run.recipe.scheme,
                 out=folder,
-                provenance=_provenance(run, final, key=key),
                 progress=report,
             )
     except (ValueError, RuntimeError, OSError) as error:
@@ -58,11 +58,12 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _graph(artifact: Artifact) -> torch.fx.GraphModule:
-    """The lowered graph that writers take: a quantized artifact is one already."""
-    if isinstance(artifact.model, torch.fx.GraphModule):
-        return artifact.model
-    return lower(capture(copy.deepcopy(artifact.model).cpu(), artifact.spec.example()))
+def _program(artifact: Artifact) -> ExportedProgram:
+    """The network as captured; a quantized artifact is a graph already, the int8 reference."""
+    example = artifact.spec.example()
+    if artifact.form is Form.QUANTIZED:
+        return torch.export.export(artifact.model, example)
+    return capture(copy.deepcopy(artifact.model).cpu(), example)
 
 
 def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from export.capture import capture
 from export.reference import calibrate, convert, prepare
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 
@@ -106,6 +107,12 @@ def int8_graph(spec: ClipSpec, *, width: int = 8, blocks: int = 1, seed: int = 0
     prepared = prepare(float_graph(spec, width=width, blocks=blocks, seed=seed))
     calibrate(prepared, [spec.example(seed=sample) for sample in range(4)])
     return convert(prepared)
+
+
+def captured(spec: ClipSpec) -> ExportedProgram:
+    """The small network as the exporter takes it, not lowered."""
+    torch.manual_seed(0)
+    return capture(SmallNet(spec), spec.example())
 
 
 def program_of(graph: torch.fx.GraphModule, spec: ClipSpec) -> ExportedProgram:

@@ -1,14 +1,15 @@
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from export import EXPORTERS, Exporter
 from export.files import export_files
-from export.manifest import sha256_of
+from export.manifest import file_spec, sha256_of
 from models.spec import ClipSpec
-from tests.export.small_nets import clip_spec, float_graph, int8_graph
+from tests.export.small_nets import captured, clip_spec, int8_graph, program_of
 
 WRITERS = {
     "crashing": "import os, signal\ndef write(*a, **k):\n    print('about to crash', flush=True)\n"
@@ -42,12 +43,11 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     (out / "raising" / "model.bin").write_text("from the time before")
     told = []
     outcomes = export_files(
-        float_graph(spec),
-        spec,
+        captured(spec),
+        file_spec(spec, provenance={"recipe": "small"}),
         formats=[*broken_formats, "onnx"],
         scheme="fp32",
         out=out,
-        provenance={"recipe": "small"},
         progress=lambda name, done, total: told.append((name, done, total)),
     )
     assert told == [(name, done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
@@ -85,7 +85,11 @@ def test_an_int8_network_with_three_inputs_and_two_label_columns_reaches_its_wri
 
     spec = clip_spec(audio=True, text=True, heads=2)
     (outcome,) = export_files(
-        int8_graph(spec), spec, formats=["onnx"], scheme="w8a8", out=tmp_path, provenance={}
+        program_of(int8_graph(spec), spec),
+        file_spec(spec, provenance={}),
+        formats=["onnx"],
+        scheme="w8a8",
+        out=tmp_path,
     )
     assert outcome.reason is None
     session = onnxruntime.InferenceSession(tmp_path / outcome.path)
@@ -97,10 +101,10 @@ def test_an_int8_network_with_three_inputs_and_two_label_columns_reaches_its_wri
 
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
     spec = clip_spec()
-    graph = float_graph(spec)
+    program, described = captured(spec), file_spec(spec, provenance={})
 
     def export(formats, scheme):
-        export_files(graph, spec, formats=formats, scheme=scheme, out=tmp_path / "out", provenance={})
+        export_files(program, described, formats=formats, scheme=scheme, out=tmp_path / "out")
 
     with pytest.raises(
         ValueError, match="format 'onxx' is unknown; known are onnx, tflite, executorch, coreml"
@@ -113,12 +117,38 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_a_network_that_cannot_be_lowered_costs_no_other_format(tmp_path, monkeypatch):
+    """Each format lowers for its own runtime, in its writer's process."""
+    (tmp_path / "own_lowering.py").write_text(
+        "def lower(program):\n    raise NotImplementedError('fold at net.py:3 cannot be lowered')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(EXPORTERS, "tflite", replace(EXPORTERS["tflite"], lowering="own_lowering"))
+    spec = clip_spec()
+    refused, written = export_files(
+        captured(spec),
+        file_spec(spec, provenance={}),
+        formats=["tflite", "onnx"],
+        scheme="fp32",
+        out=tmp_path / "export",
+    )
+    assert refused.reason == "NotImplementedError: fold at net.py:3 cannot be lowered"
+    assert written.reason is None
+
+
 def test_an_int8_graph_is_not_written_as_float(tmp_path):
     spec = clip_spec()
     with pytest.raises(
         ValueError, match="scheme 'fp32' was given an int8 graph; such a graph is written as w8a8"
     ):
-        export_files(int8_graph(spec), spec, formats=["onnx"], scheme="fp32", out=tmp_path, provenance={})
+        export_files(
+            program_of(int8_graph(spec), spec),
+            file_spec(spec, provenance={}),
+            formats=["onnx"],
+            scheme="fp32",
+            out=tmp_path,
+        )
 
 
 def test_importing_the_package_loads_no_backend():

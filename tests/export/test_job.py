@@ -35,7 +35,9 @@ def job_of(tmp_path, monkeypatch):
     def make(name):
         (tmp_path / f"{name}_writer.py").write_text(WRITERS[name])
         path = tmp_path / "model.bin"
-        return Job(module=f"{name}_writer", program=program, path=path, spec=spec, scheme="fp32")
+        return Job(
+            module=f"{name}_writer", program=program, path=path, spec=spec, scheme="fp32", lowering=None
+        )
 
     return make
 
@@ -58,7 +60,7 @@ def test_a_writer_ends_when_the_process_that_started_it_is_killed(job_of, tmp_pa
         "from tests.export.small_nets import clip_spec;"
         "spec = file_spec(clip_spec(), clip_layout='NCTHW', token_dtype='int64', provenance={});"
         f"run_job(Job(module={job.module!r}, program=pathlib.Path({str(job.program)!r}),"
-        f" path=pathlib.Path({str(job.path)!r}), spec=spec, scheme='fp32'),"
+        f" path=pathlib.Path({str(job.path)!r}), spec=spec, scheme='fp32', lowering=None),"
         f" log=pathlib.Path({str(tmp_path / 'log')!r}))"
     )
     project = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from export.files import export_files
-from tests.export.small_nets import clip_spec, float_graph
+from export.manifest import file_spec
+from tests.export.small_nets import captured, clip_spec
 
 PAGE = Path(__file__).parents[2] / "docs" / "export-manifest.md"
 
@@ -19,7 +20,8 @@ FREE_FORM = {"provenance", "spec"}
 def exported(tmp_path_factory):
     spec, out = clip_spec(), tmp_path_factory.mktemp("export")
     formats = ["onnx", "tflite", "executorch"]
-    outcomes = export_files(float_graph(spec), spec, formats=formats, scheme="fp32", out=out, provenance={})
+    described = file_spec(spec, provenance={})
+    outcomes = export_files(captured(spec), described, formats=formats, scheme="fp32", out=out)
     assert [outcome.reason for outcome in outcomes] == [None] * 3
     return out
 
