@@ -89,21 +89,52 @@ def conv_bn_relu6(
 
 
 def conv_bn(
-    before: int, after: int, *, kernel: Triple, stride: Triple = (1, 1, 1), eps: float = 1e-5
+    before: int,
+    after: int,
+    *,
+    kernel: Triple,
+    stride: Triple = (1, 1, 1),
+    groups: int = 1,
+    eps: float = 1e-5,
 ) -> nn.Sequential:
     """Conv3d with "same" padding for odd kernels, BatchNorm3d: `N C T H W` -> `N C' T' H' W'`."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
-        nn.Conv3d(before, after, kernel, stride=stride, padding=padding, bias=False),
+        nn.Conv3d(before, after, kernel, stride=stride, padding=padding, groups=groups, bias=False),
         nn.BatchNorm3d(after, eps=eps),
     )
 
 
 def conv_bn_relu(
-    before: int, after: int, *, kernel: Triple, stride: Triple = (1, 1, 1), eps: float = 1e-5
+    before: int,
+    after: int,
+    *,
+    kernel: Triple,
+    stride: Triple = (1, 1, 1),
+    groups: int = 1,
+    eps: float = 1e-5,
 ) -> nn.Sequential:
     """`conv_bn`, then ReLU."""
-    return conv_bn(before, after, kernel=kernel, stride=stride, eps=eps).append(nn.ReLU(inplace=True))
+    layers = conv_bn(before, after, kernel=kernel, stride=stride, groups=groups, eps=eps)
+    return layers.append(nn.ReLU(inplace=True))
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel of `N C T H W` by a gate that its means over the whole clip decide.
+
+    Hu et al. 2018, "Squeeze-and-Excitation Networks", section 3; `gate` is the function of the last of the two
+    pointwise layers, `hidden` the channels between them.
+    """
+
+    def __init__(self, channels: int, *, hidden: int, gate: type[nn.Module] = nn.Sigmoid) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Conv3d(channels, hidden, 1), nn.ReLU(inplace=True), nn.Conv3d(hidden, channels, 1), gate()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` with its channels scaled."""
+        return x * self.gate(x.mean((2, 3, 4), keepdim=True))
 
 
 def initialise(network: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
@@ -118,7 +149,8 @@ def initialise(network: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def clip_only(spec: ClipSpec, *, network: str, least_size: int) -> VideoSpec:
