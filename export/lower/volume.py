@@ -15,6 +15,12 @@ aten = torch.ops.aten
 Form = Literal["frames", "plane"]
 """`frames` is the tensor (N*T, C, H, W), `plane` is (N, C, T, H*W)."""
 
+HELD = "held"
+"""Key of a lowered node's `meta`: the form and the shape `N C T H W` of the value that it holds."""
+
+HELD_FROM = "held_from"
+"""Key of a lowered node's `meta`: the node that holds the same value in the other form."""
+
 
 def shape_in(form: Form, of: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Shape of the tensor that holds a value of shape `N C T H W` in `form`."""
@@ -30,7 +36,12 @@ class Volume:
     ) -> None:
         self.shape = shape
         self._writer = writer
-        self._forms: dict[Form, fx.Node] = {form: node}
+        self._forms: dict[Form, fx.Node] = {}
+        self._hold(form, node)
+
+    def _hold(self, form: Form, node: fx.Node) -> None:
+        self._forms[form] = node
+        node.meta.setdefault(HELD, (form, self.shape))
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -61,7 +72,9 @@ class Volume:
             else:
                 flat = writer.reshape(node, (n, t, c, h * w), name=f"{name}_flat")
                 node = writer.permute(flat, (0, 2, 1, 3), name=f"{name}_plane")
-            self._forms[form] = node
+            if node is not self._forms[other]:
+                node.meta.setdefault(HELD_FROM, self._forms[other])
+            self._hold(form, node)
         return self._forms[form]
 
     def in_form(self, form: Form, node: fx.Node, shape: tuple[int, ...] | None = None) -> Volume:
