@@ -11,7 +11,12 @@ from typing import Any
 
 from torch import nn
 
+from models.c3d import C3dOptions, c3d, c3d_tiny
+from models.i3d import I3dOptions, i3d, i3d_tiny
 from models.mobilenet3d import MobileNet3dOptions, mobilenet3d, mobilenet3d_small, mobilenet3d_tiny
+from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
+from models.s3d import S3dOptions, s3d, s3d_tiny
+from models.slowfast import SlowFastOptions, slowfast_r50, slowfast_tiny
 from models.spec import ClipSpec
 from models.teacher import TeacherOptions, multimodal, multimodal_tiny
 
@@ -39,4 +44,16 @@ STUDENTS: dict[str, Network] = {
         build=mobilenet3d_small, options=MobileNet3dOptions, inputs=("clip", "audio")
     ),
     "mobilenet3d_tiny": Network(build=mobilenet3d_tiny, options=MobileNet3dOptions, inputs=("clip", "audio")),
+    "c3d": Network(build=c3d, options=C3dOptions, inputs=("clip",)),
+    "c3d_tiny": Network(build=c3d_tiny, options=C3dOptions, inputs=("clip",)),
+    "i3d": Network(build=i3d, options=I3dOptions, inputs=("clip",)),
+    "i3d_tiny": Network(build=i3d_tiny, options=I3dOptions, inputs=("clip",)),
+    "s3d": Network(build=s3d, options=S3dOptions, inputs=("clip",)),
+    "s3d_tiny": Network(build=s3d_tiny, options=S3dOptions, inputs=("clip",)),
+    "r3d_18": Network(build=r3d_18, options=ResNet3dOptions, inputs=("clip",)),
+    "r3d_tiny": Network(build=r3d_tiny, options=ResNet3dOptions, inputs=("clip",)),
+    "r2plus1d_18": Network(build=r2plus1d_18, options=ResNet3dOptions, inputs=("clip",)),
+    "r2plus1d_tiny": Network(build=r2plus1d_tiny, options=ResNet3dOptions, inputs=("clip",)),
+    "slowfast_r50": Network(build=slowfast_r50, options=SlowFastOptions, inputs=("clip",)),
+    "slowfast_tiny": Network(build=slowfast_tiny, options=SlowFastOptions, inputs=("clip",)),
 }

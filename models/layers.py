@@ -153,6 +153,27 @@ def initialise(network: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_
                 nn.init.zeros_(module.bias)
 
 
+def require_size(video: VideoSpec, *, network: str, least: int) -> None:
+    """Raises `ValueError` when frames have fewer than `least` rows and columns of pixels."""
+    if video.size < least:
+        raise ValueError(
+            f"frames of {video.size} x {video.size} are too small for {network}: use a size of at least {least}"
+        )
+
+
+def max_pool_by_two(extent: Triple, *, time: bool = True) -> tuple[nn.MaxPool3d, Triple]:
+    """Maxima over 2 x 2 x 2 of a map of T x H x W = `extent`, and the extent of the result: halves, rounded up.
+
+    Odd axes are padded, an axis of one position stays as it is, so that short clips do not run out of frames;
+    without `time` frames are left alone.
+    """
+    halved = [size > 1 and (axis > 0 or time) for axis, size in enumerate(extent)]
+    kernel = tuple(2 if halve else 1 for halve in halved)
+    padding = tuple(size % 2 if halve else 0 for halve, size in zip(halved, extent, strict=True))
+    frames, rows, columns = (-(-size // k) for size, k in zip(extent, kernel, strict=True))
+    return nn.MaxPool3d(kernel, stride=kernel, padding=padding), (frames, rows, columns)
+
+
 def clip_only(spec: ClipSpec, *, network: str, least_size: int) -> VideoSpec:
     """How the clips of a spec look that has nothing but clips; `ValueError` when it has more, or too small ones.
 
@@ -161,11 +182,7 @@ def clip_only(spec: ClipSpec, *, network: str, least_size: int) -> VideoSpec:
     """
     if spec.video is None or spec.inputs != ("clip",):
         raise ValueError(f"{network} takes the input clip alone; it was given {', '.join(spec.inputs)}")
-    if spec.video.size < least_size:
-        raise ValueError(
-            f"frames of {spec.video.size} x {spec.video.size} are too small for {network}: "
-            f"use a size of at least {least_size}"
-        )
+    require_size(spec.video, network=network, least=least_size)
     return spec.video
 
 
