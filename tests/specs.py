@@ -13,3 +13,12 @@ def small_spec(*inputs: str, labels: tuple[str, ...] = ("label",)) -> ClipSpec:
         text=TextSpec(length=6, vocabulary=("left", "right", "up")) if "text" in inputs else None,
         labels=tuple(LabelSpec(name=name, classes=("a", "b", "c")) for name in labels),
     )
+
+
+def clip_spec(*, frames: int, size: int, classes: int) -> ClipSpec:
+    """A spec of clips alone, as publications state them, with one label column of numbered classes."""
+    names = tuple(f"class {k}" for k in range(classes))
+    return ClipSpec(
+        video=VideoSpec(frames=frames, size=size, resize=size),
+        labels=(LabelSpec(name="action", classes=names),),
+    )
