@@ -46,11 +46,19 @@ def operator_name(node: fx.Node) -> str:
 
 def place(node: fx.Node) -> str:
     """Where in the user's `forward` the operator stands: file, line and the line itself."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").strip().splitlines()]
-    frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
+    found = user_line(node.meta.get("stack_trace"))
+    return found or f"node {node.name!r} (its place in the source is unknown)"
+
+
+def user_line(stack_trace: str | None) -> str | None:
+    """The innermost line outside torch in a stack trace: `file:line` and the code; `None` where there is none."""
+    lines = [line.strip() for line in (stack_trace or "").strip().splitlines()]
+    frames = [
+        i for i, line in enumerate(lines) if line.startswith('File "') and "<eval_with_key>" not in line
+    ]
     own = [i for i in frames if str(_TORCH) not in lines[i]] or frames
     if not own:
-        return f"node {node.name!r} (its place in the source is unknown)"
+        return None
     file, line = lines[own[-1]].removeprefix("File ").split(", ")[:2]
     code = f" `{lines[own[-1] + 1]}`" if own[-1] + 1 < len(lines) else ""
     return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{code}"
