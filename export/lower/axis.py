@@ -55,6 +55,11 @@ class Axis:
         """Whether `tap` alone would copy the axis unchanged."""
         return self.stride == 1 and self.offset(tap) == 0 and self.outputs(size) == size
 
+    def reads_data_alone(self, tap: int, size: int) -> bool:
+        """Whether `tap` never reads padding."""
+        first, last = self.offset(tap), self.offset(tap) + (self.outputs(size) - 1) * self.stride
+        return 0 <= first and last < size
+
     def symmetric(self, weight: Tensor, dim: int) -> tuple[Tensor, Axis]:
         """The same axis with equal padding on both sides: `weight` grows by taps that are zero along `dim`."""
         if self.before == self.after:

@@ -196,8 +196,8 @@ class _Layer:
                 parts.append(self._tap(x, tap, bias))
             return self.x.in_form("frames", self._sum(parts), self.out_shape)
         between = (*self.out_shape[:2], frames, *self.out_shape[3:])
-        # A bias must not be moved: where a frame is moved in from the padding it would be missing.
-        still = next((tap for tap in taps if self.time.is_identity(tap, frames)), None)
+        # Where a frame is moved in from the padding a bias would be missing.
+        still = next((tap for tap in taps if self.time.reads_data_alone(tap, frames)), None)
         parts = []
         for tap in taps:
             y = self._tap(self.x["frames"], tap, self.bias if tap == still else None)
