@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from export.coverage.report import Coverage
 from export.description import describe
 from models.spec import ClipSpec, Modality
 
@@ -79,6 +80,8 @@ class WrittenFile:
     outputs: tuple[TensorInfo, ...]
     notes: tuple[str, ...] = ()
     """Facts a user of the file should know: partitions, nodes left to a slower backend, exceptions."""
+    coverage: Coverage | None = None
+    """Where its runtime does the work; `None` when that could not be found out, and a note says why."""
 
 
 def file_spec(

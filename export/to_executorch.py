@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from torch.export import ExportedProgram
 
 from export import require
+from export.coverage.on_executorch import executorch_coverage, refusals
 from export.manifest import FileSpec, WrittenFile
+from export.weights import WEIGHT_SCHEMES
+from export.xnnpack_weights import for_xnnpack
 
 if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager
@@ -30,15 +33,19 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    edge = to_edge_transform_and_lower(
-        program,
-        partitioner=[XnnpackPartitioner()],
-        constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
-    )
-    notes = _delegation_notes(edge)
+    if scheme in WEIGHT_SCHEMES:
+        program = for_xnnpack(program, scheme=scheme)
+    with refusals() as refused:
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[XnnpackPartitioner()],
+            constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
+        )
+    # Both before the program is written: that changes the edge program itself.
+    notes, coverage = _delegation_notes(edge), executorch_coverage(edge, refused)
     with path.open("wb") as file:
         edge.to_executorch().write_to_file(file)
-    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=notes)
+    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=notes, coverage=coverage)
 
 
 def _delegation_notes(edge: EdgeProgramManager) -> tuple[str, ...]:

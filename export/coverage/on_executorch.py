@@ -1,0 +1,93 @@
+"""What XNNPACK takes of an ExecuTorch program: from the lowered edge program and what the partitioner said."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from export.coverage.macs import macs
+from export.coverage.places import place_of
+from export.coverage.report import Coverage, LeftBehind
+
+if TYPE_CHECKING:
+    from executorch.exir import EdgeProgramManager
+
+_PARTITIONER_LOG = "executorch.backends.xnnpack.partition"
+
+
+@contextmanager
+def refusals() -> Iterator[dict[str, str]]:
+    """Node name -> reason for every node that XNNPACK's partitioner refuses while this context is open.
+
+    The partitioner tells its reasons nowhere but in debug messages, which hold the node and the reason apart.
+    """
+    found: dict[str, str] = {}
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            node, reason = getattr(record.msg, "node", None), getattr(record.msg, "reason", None)
+            if node is not None and reason:
+                found[node.name] = reason
+
+    logger, listener = logging.getLogger(_PARTITIONER_LOG), Listener()
+    before = logger.level, logger.propagate
+    logger.addHandler(listener)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
+        logger.level, logger.propagate = before
+
+
+def executorch_coverage(edge: EdgeProgramManager, refused: Mapping[str, str]) -> Coverage:
+    """Coverage of a lowered program: one partition per call of the delegate, everything else is left behind.
+
+    `refused` holds what `refusals` collected while the program was lowered.
+    """
+    module = edge.exported_program().graph_module
+    accelerated, left = [], []
+    for node in module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.name.startswith("executorch_call_delegate"):
+            lowered = getattr(module, node.args[0].target)
+            accelerated.append(sum(map(macs, lowered.original_module.graph.nodes)))
+        else:
+            left.append(_left_behind(node, refused))
+    return Coverage(
+        macs=sum(accelerated) + sum(one.macs for one in left),
+        accelerated_macs=sum(accelerated),
+        partitions=len(accelerated),
+        left=tuple(left),
+        source=f"delegation table of ExecuTorch {version('executorch')}, XNNPACK partitioner",
+    )
+
+
+def _left_behind(node: fx.Node, refused: Mapping[str, str]) -> LeftBehind:
+    return LeftBehind(
+        node=node.name,
+        operator=node.target.__name__,  # type: ignore[union-attr]
+        macs=macs(node),
+        reason=_reason(node, refused),
+        place=place_of(node.meta.get("stack_trace")),
+    )
+
+
+def _reason(node: fx.Node, refused: Mapping[str, str]) -> str:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir.backend.canonical_partitioners.config_partitioner import format_target_name
+
+    if node.name in refused:
+        return f"XNNPACK's partitioner refuses it: {refused[node.name]}"
+    known = XnnpackPartitioner().target_partitioner_configs
+    if format_target_name(node.target.__name__) not in known:  # type: ignore[union-attr]
+        return "XNNPACK's partitioner has no rule for this operator"
+    return "XNNPACK's partitioner knows this operator and put it into no partition; it does not say why"
