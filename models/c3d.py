@@ -79,8 +79,8 @@ def c3d(spec: ClipSpec, options: C3dOptions) -> C3d:
 
 
 def c3d_tiny(spec: ClipSpec, options: C3dOptions) -> C3d:
-    """Three short stages: for tests, where it runs in milliseconds."""
-    return C3d(spec, stages=_TINY, hidden=32, options=options)
+    """Two short stages: for tests, where it runs in milliseconds."""
+    return C3d(spec, stages=_TINY, hidden=16, options=options)
 
 
 def _positions(extent: Triple) -> int:

@@ -45,7 +45,7 @@ def s3d(spec: ClipSpec, options: S3dOptions) -> InceptionV1:
 
 
 def s3d_tiny(spec: ClipSpec, options: S3dOptions) -> InceptionV1:
-    """Two blocks: for tests, where it runs in milliseconds."""
+    """One block after the stem: for tests, where it runs in milliseconds."""
     return _s3d(spec, TINY, options)
 
 
