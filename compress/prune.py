@@ -54,7 +54,10 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
 
 
 def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> None:
-    """Removes channels from `model` in place until its MACs are at most `config.macs` of what they were."""
+    """Removes channels from `model` in place until its MACs are at most `config.macs` of what they were.
+
+    A network may have a method `layers_left_whole()` that gives layers none of whose channels may go.
+    """
     import torch_pruning as tp
 
     classifiers = [
@@ -73,7 +76,7 @@ def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> No
             pruning_ratio=config.max_layer_ratio,
             max_pruning_ratio=config.max_layer_ratio,
             iterative_steps=_STEPS,
-            ignored_layers=classifiers,
+            ignored_layers=[*classifiers, *getattr(model, "layers_left_whole", list)()],
             round_to=config.round_to,
             output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
         )

@@ -12,13 +12,26 @@ from typing import Any
 from torch import nn
 
 from models.c3d import C3dOptions, c3d, c3d_tiny
+from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.i3d import I3dOptions, i3d, i3d_tiny
-from models.mobilenet3d import MobileNet3dOptions, mobilenet3d, mobilenet3d_small, mobilenet3d_tiny
+from models.mobilenet2plus1d import mobilenet2plus1d, mobilenet2plus1d_tiny
+from models.mobilenet3d import (
+    MobileNet3dOptions,
+    mobilenet3d,
+    mobilenet3d_small,
+    mobilenet3d_tiny,
+    mobilenet3d_v1,
+)
+from models.mobilenet3d_v3 import MobileNet3dV3Options, mobilenet3d_v3, mobilenet3d_v3_tiny
+from models.movinet import MovinetOptions, movinet_a0, movinet_tiny
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d, s3d_tiny
+from models.shufflenet3d import ShuffleNet3dOptions, shufflenet3d, shufflenet3d_tiny
 from models.slowfast import SlowFastOptions, slowfast_r50, slowfast_tiny
 from models.spec import ClipSpec
 from models.teacher import TeacherOptions, multimodal, multimodal_tiny
+from models.video_transformer import VideoTransformerOptions, video_transformer, video_transformer_tiny
+from models.x3d import X3dOptions, x3d_m, x3d_s, x3d_tiny, x3d_xs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +69,27 @@ STUDENTS: dict[str, Network] = {
     "r2plus1d_tiny": Network(build=r2plus1d_tiny, options=ResNet3dOptions, inputs=("clip",)),
     "slowfast_r50": Network(build=slowfast_r50, options=SlowFastOptions, inputs=("clip",)),
     "slowfast_tiny": Network(build=slowfast_tiny, options=SlowFastOptions, inputs=("clip",)),
+    "mobilenet3d_v1": Network(build=mobilenet3d_v1, options=MobileNet3dOptions, inputs=("clip", "audio")),
+    "mobilenet3d_v3": Network(build=mobilenet3d_v3, options=MobileNet3dV3Options, inputs=("clip", "audio")),
+    "mobilenet3d_v3_tiny": Network(
+        build=mobilenet3d_v3_tiny, options=MobileNet3dV3Options, inputs=("clip", "audio")
+    ),
+    "mobilenet2plus1d": Network(build=mobilenet2plus1d, options=MobileNet3dOptions, inputs=("clip", "audio")),
+    "mobilenet2plus1d_tiny": Network(
+        build=mobilenet2plus1d_tiny, options=MobileNet3dOptions, inputs=("clip", "audio")
+    ),
+    "x3d_xs": Network(build=x3d_xs, options=X3dOptions, inputs=("clip",)),
+    "x3d_s": Network(build=x3d_s, options=X3dOptions, inputs=("clip",)),
+    "x3d_m": Network(build=x3d_m, options=X3dOptions, inputs=("clip",)),
+    "x3d_tiny": Network(build=x3d_tiny, options=X3dOptions, inputs=("clip",)),
+    "shufflenet3d": Network(build=shufflenet3d, options=ShuffleNet3dOptions, inputs=("clip",)),
+    "shufflenet3d_tiny": Network(build=shufflenet3d_tiny, options=ShuffleNet3dOptions, inputs=("clip",)),
+    "movinet_a0": Network(build=movinet_a0, options=MovinetOptions, inputs=("clip",)),
+    "movinet_tiny": Network(build=movinet_tiny, options=MovinetOptions, inputs=("clip",)),
+    "cnn_lstm": Network(build=cnn_lstm, options=CnnLstmOptions, inputs=("clip",)),
+    "cnn_lstm_tiny": Network(build=cnn_lstm_tiny, options=CnnLstmOptions, inputs=("clip",)),
+    "video_transformer": Network(build=video_transformer, options=VideoTransformerOptions, inputs=("clip",)),
+    "video_transformer_tiny": Network(
+        build=video_transformer_tiny, options=VideoTransformerOptions, inputs=("clip",)
+    ),
 }

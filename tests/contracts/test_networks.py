@@ -13,8 +13,12 @@ from models import STUDENTS, TEACHERS
 from models.spec import ClipSpec, LabelSpec, VideoSpec, as_tuple
 from tests.specs import clip_spec, small_spec
 
-LARGE = {"c3d", "i3d", "s3d", "r3d_18", "r2plus1d_18", "slowfast_r50"}
-"""Networks of many millions of parameters: only their shapes are computed, the `_tiny` ones run their code."""
+LARGE = {
+    *("c3d", "i3d", "s3d", "r3d_18", "r2plus1d_18", "slowfast_r50", "mobilenet3d_v1", "mobilenet3d_v3"),
+    *("mobilenet2plus1d", "x3d_xs", "x3d_s", "x3d_m", "shufflenet3d", "movinet_a0", "cnn_lstm"),
+    "video_transformer",
+}
+"""Networks of millions of parameters: only their shapes are computed, the `_tiny` ones run their code."""
 
 ROWS = [pytest.param(row, id=f"teacher-{name}") for name, row in TEACHERS.items()] + [
     pytest.param(row, id=f"student-{name}") for name, row in STUDENTS.items() if name not in LARGE

@@ -1,0 +1,148 @@
+"""A video transformer: tubelets of a clip as tokens, plain attention over all of them.
+
+Sources: Arnab et al. 2021, "ViViT: A Video Vision Transformer", section 3.2 (tubelet embedding) and model 1 (joint
+space-time attention); Tong et al. 2022, "VideoMAE" for the sizes: tubelets of 2 x 16 x 16, mean pooling, 12 blocks
+of 384 features with 6 heads (its ViT-S). Positions are learned as in ViViT, where VideoMAE's are fixed sines.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.layers import Heads, Normalise, Triple, clip_only, round_channels
+from models.spec import ClipSpec, VideoSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTransformerOptions:
+    """Size of a video transformer."""
+
+    width: float = 1.0
+    """Multiplies the features of a token, and with them the number of heads; 0.5 is as narrow as ViT-Ti."""
+    depth: float = 1.0
+    """Multiplies the number of blocks, rounded up."""
+    pooling: Literal["mean", "class"] = "mean"
+    """What is classified: the mean of all tokens, or a token of its own."""
+    dropout: float = 0.0
+    """Share of features zeroed before the classifiers while training."""
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention over tokens `N L F`."""
+
+    def __init__(self, features: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(features, 3 * features)
+        self.project = nn.Linear(features, features)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`N L F` -> `N L F`."""
+        clips, length, features = tokens.shape
+        packed = self.query_key_value(tokens).view(clips, length, 3, self.heads, features // self.heads)
+        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        return self.project(found.transpose(1, 2).reshape(clips, length, features))
+
+
+class _Block(nn.Module):
+    """Attention, then a layer of four times the features with GELU; each normalised before, added after."""
+
+    def __init__(self, features: int, *, heads: int) -> None:
+        super().__init__()
+        self.before_attention = nn.LayerNorm(features)
+        self.attention = _Attention(features, heads=heads)
+        self.before_layers = nn.LayerNorm(features)
+        self.layers = nn.Sequential(
+            nn.Linear(features, 4 * features), nn.GELU(), nn.Linear(4 * features, features)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`N L F` -> `N L F`."""
+        tokens = tokens + self.attention(self.before_attention(tokens))
+        return tokens + self.layers(self.before_layers(tokens))
+
+
+class VideoTransformer(nn.Module):
+    """Clip `N 3 T H W` -> logits `N K` per label column; `tubelet` are frames, rows and columns of a token."""
+
+    def __init__(
+        self,
+        spec: ClipSpec,
+        *,
+        tubelet: Triple,
+        features: int,
+        head_features: int,
+        blocks: int,
+        options: VideoTransformerOptions,
+    ) -> None:
+        super().__init__()
+        video = clip_only(spec, network="a video transformer", least_size=tubelet[1])
+        _require_whole_tubelets(video, tubelet)
+        features = round_channels(features * options.width, divisor=head_features)
+        tokens = video.frames // tubelet[0] * (video.size // tubelet[1]) * (video.size // tubelet[2])
+        self.normalise = Normalise(video.mean, video.std)
+        self.embed = nn.Conv3d(3, features, tubelet, stride=tubelet)
+        self.answer = nn.Parameter(torch.zeros(1, 1, features)) if options.pooling == "class" else None
+        self.position = nn.Parameter(torch.zeros(1, tokens + (self.answer is not None), features))
+        self.blocks = nn.Sequential(
+            *(
+                _Block(features, heads=features // head_features)
+                for _ in range(math.ceil(blocks * options.depth))
+            )
+        )
+        self.norm = nn.LayerNorm(features)
+        self.heads = Heads(features, spec, dropout=options.dropout)
+        self._initialise()
+
+    def forward(self, clip: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits of each label column."""
+        tokens = self.embed(self.normalise(clip)).flatten(2).transpose(1, 2)
+        if self.answer is not None:
+            tokens = torch.cat([self.answer.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = self.norm(self.blocks(tokens + self.position))
+        return self.heads(tokens.mean(1) if self.answer is None else tokens[:, 0])
+
+    def layers_left_whole(self) -> list[nn.Module]:
+        """What pruning has to leave alone: everything but the inner features of the blocks' layers.
+
+        The features of a token are common to all blocks, those of attention are shared out among heads.
+        """
+        inner = {block.layers[0] for block in self.blocks if isinstance(block, _Block)}
+        return [layer for layer in self.modules() if not list(layer.children()) and layer not in inner]
+
+    def _initialise(self) -> None:
+        """Truncated normal weights of standard deviation 0.02, as in ViT."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+
+def video_transformer(spec: ClipSpec, options: VideoTransformerOptions) -> VideoTransformer:
+    """The size of VideoMAE's ViT-S, published for 16 frames of 224 x 224."""
+    return VideoTransformer(
+        spec, tubelet=(2, 16, 16), features=384, head_features=64, blocks=12, options=options
+    )
+
+
+def video_transformer_tiny(spec: ClipSpec, options: VideoTransformerOptions) -> VideoTransformer:
+    """Two blocks of 32 features with tubelets of 2 x 8 x 8: for tests, where it trains in seconds."""
+    return VideoTransformer(spec, tubelet=(2, 8, 8), features=32, head_features=16, blocks=2, options=options)
+
+
+def _require_whole_tubelets(video: VideoSpec, tubelet: Triple) -> None:
+    """Raises `ValueError` when tubelets would leave frames or pixels of the clip unseen."""
+    frames, pixels, _ = tubelet
+    if video.frames % frames or video.size % pixels:
+        raise ValueError(
+            f"clips of {video.frames} frames of {video.size} x {video.size} do not divide into tubelets of "
+            f"{frames} frames of {pixels} x {pixels}: use multiples of {frames} frames and of {pixels} pixels"
+        )
