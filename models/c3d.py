@@ -1,7 +1,7 @@
 """C3D: eight 3x3x3 convolutions without BatchNorm, five poolings, two wide linear layers.
 
-Source: Tran et al. 2015, "Learning Spatiotemporal Features with 3D Convolutional Networks", section 3.2 and
-figure 3.
+Source: Tran et al. 2015, "Learning Spatiotemporal Features with 3D Convolutional Networks", sections 3.2 and
+3.3, figure 3.
 """
 
 from __future__ import annotations

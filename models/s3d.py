@@ -1,7 +1,7 @@
 """S3D: I3D with every k x k x k convolution split into one over space and one over time; S3D-G gates them.
 
 Source: Xie et al. 2018, "Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video
-Classification", sections 4.3 (separable convolutions) and 4.4 (feature gating).
+Classification": separable convolutions, and feature gating right after each temporal one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class S3dOptions:
 
 
 class FeatureGate(nn.Module):
-    """Channels scaled by 0..1, decided by the mean of all channels over the clip (section 4.4)."""
+    """Channels scaled by 0..1, decided by the mean of all channels over the clip."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
