@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from models.counts import count_macs, count_parameters
+from models.movinet import MovinetOptions, movinet_a0, movinet_tiny, past_means
+from tests.specs import clip_spec
+
+
+def shapes(*, size=172, **options):
+    """The network without memory, and its spec, at 50 frames and 600 classes, as published."""
+    spec = clip_spec(frames=50, size=size, classes=600)
+    with torch.device("meta"):
+        return movinet_a0(spec, MovinetOptions(**options)), spec
+
+
+def test_movinet_a0_has_its_published_size():
+    """3.1 M parameters (paper), 2.7 GFLOPs (authors' model zoo; 2.71 in the paper) at 50 x 172 x 172."""
+    model, spec = shapes(factorised=False)
+    assert count_parameters(model) == pytest.approx(3.1e6, rel=0.02)
+    assert count_macs(model, spec) == pytest.approx(2.7e9, rel=0.02)
+
+
+def test_factorised_it_has_the_same_parameters_and_fewer_macs():
+    """The authors give 2.7 GFLOPs for this form too; ours are counted."""
+    model, spec = shapes(factorised=True)
+    assert count_parameters(model) == pytest.approx(3.1e6, rel=0.02)
+    assert count_macs(model, spec) == pytest.approx(2.40e9, rel=0.01)
+
+
+@pytest.mark.parametrize("factorised", [True, False])
+def test_no_frame_sees_a_later_one(factorised):
+    spec = clip_spec(frames=6, size=16, classes=3)
+    model = movinet_tiny(spec, MovinetOptions(factorised=factorised)).eval()
+    seen = []
+    model.widen.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    (clip,) = spec.example()
+    changed = clip.clone()
+    changed[:, :, 4] += 1
+    with torch.no_grad():
+        model(clip), model(changed)
+    torch.testing.assert_close(seen[0][:, :, :4], seen[1][:, :, :4])
+    assert not seen[0][:, :, 4].allclose(seen[1][:, :, 4])
+    assert not seen[0][:, :, 5].allclose(seen[1][:, :, 5]), "but every later one sees it"
+
+
+def test_a_shorter_clip_gives_the_features_that_the_longer_one_begins_with():
+    """What a program of single frames relies on: weights do not depend on how many frames follow."""
+    long, short = (clip_spec(frames=frames, size=16, classes=3) for frames in (6, 4))
+    model = movinet_tiny(long, MovinetOptions()).eval()
+    start = movinet_tiny(short, MovinetOptions()).eval()
+    start.load_state_dict(model.state_dict())
+    seen = []
+    for network in (model, start):
+        network.widen.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    (clip,) = long.example()
+    with torch.no_grad():
+        model(clip), start(clip[:, :, :4])
+    torch.testing.assert_close(seen[0][:, :, :4], seen[1])
+
+
+def test_past_means_average_over_the_frames_so_far():
+    features = torch.randn(2, 3, 5)
+    expected = features.cumsum(2) / torch.tensor([1.0, 2, 3, 4, 5])
+    torch.testing.assert_close(features @ past_means(5), expected)
+
+
+def test_small_frames_are_refused_with_the_least_size():
+    with pytest.raises(ValueError, match="31 x 31 are too small for MoViNet: use a size of at least 32"):
+        shapes(size=31)
