@@ -25,6 +25,12 @@ def describe(spec: ClipSpec, *, provenance: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def describe_network(*, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields for a network of which nothing is known but the shapes of its inputs and outputs."""
+    unknown: dict[str, Any] = {"clip": None, "audio": None, "text": None, "labels": [], "spec": None}
+    return {"schema_version": SCHEMA_VERSION, "provenance": dict(provenance), **unknown}
+
+
 def _clip(video: VideoSpec) -> dict[str, Any]:
     t, size, resize = video.frames, video.size, video.resize
     choice = {

@@ -6,69 +6,52 @@ import json
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import ExportedProgram
 
-from export import EXPORTERS, Exporter
-from export.job import Job, Result, run_job
-from export.manifest import FileSpec, TensorInfo, sha256_of, size_bytes_of
+from export import EXPORTERS
+from export.child import in_a_sentence, run_in_child
+from export.execute import execute
+from export.job import Job, write
+from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
+from export.outcome import ExportOutcome
+from export.trial import Trial
+from export.verdict import judge
+
+if TYPE_CHECKING:
+    from export.layers import LayerError
 
 LOG_FILE = "convert.log"
 
+TIME_LIMIT_S = 3600.0
+"""A writer that takes longer hangs: the largest networks take minutes."""
+
+LISTED_LAYERS = 20
+"""How many layers the row of a wrong int8 file names."""
+
+NOT_THE_FILE = (
+    "layers are ranked in the torch int8 reference, which this file does not follow: they explain what the "
+    "quantization loses, not what is wrong with the file"
+)
+
 Progress = Callable[[str, int, int], None]
-"""`progress(format, done, total)`, called before each format is written."""
+"""`progress(what, done, total)`, called before each format is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOutcome:
-    """What came of one format; one row of the manifest's `files`."""
+class Proof:
+    """What every file is held against."""
 
-    format: str
-    scheme: str
-    runtime: str
-    path: Path | None
-    """The file (or package folder) relative to the export folder; `None` when it failed."""
-    reason: str | None
-    """Why there is no file, in one sentence; `None` when there is one."""
-    log: Path
-    """What the converter printed, relative to the export folder."""
-    seconds: float
-    peak_rss_bytes: int | None
-    """Peak memory of the converter's process; `None` when it crashed."""
-    size_bytes: int | None = None
-    sha256: str | None = None
-    inputs: tuple[TensorInfo, ...] = ()
-    outputs: tuple[TensorInfo, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def status(self) -> str:
-        """`exported` or `failed`."""
-        return "failed" if self.path is None else "exported"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row as plain data, paths relative to the export folder."""
-        return {
-            "format": self.format,
-            "path": None if self.path is None else self.path.as_posix(),
-            "scheme": self.scheme,
-            "size_bytes": self.size_bytes,
-            "sha256": self.sha256,
-            "runtime": self.runtime,
-            "inputs": [info.to_dict() for info in self.inputs],
-            "outputs": [info.to_dict() for info in self.outputs],
-            "status": self.status,
-            "reason": self.reason,
-            "seconds": round(self.seconds, 2),
-            "peak_rss_bytes": self.peak_rss_bytes,
-            "log": self.log.as_posix(),
-            "notes": list(self.notes),
-        }
+    trial: Trial
+    rank_layers: Callable[[], tuple[LayerError, ...]] | None = None
+    """Ranks the layers of the int8 reference, worst first: asked for when an int8 file is wrong."""
 
 
 def export_files(
@@ -78,80 +61,183 @@ def export_files(
     formats: Sequence[str],
     scheme: str,
     out: Path,
+    proof: Proof | None = None,
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
-    """Writes `out/<format>/model.<extension>` for every format, and `out/manifest.json`.
+    """Writes `out/<format>/model.<extension>` for every format, runs each file, and writes `out/manifest.json`.
 
     `program` is the network as captured (`export.capture`) for the float schemes, which every format lowers for its
     own runtime; for `w8a8` it is the captured int8 reference (`quantized_decomposed` operators), which is lowered
     already. `spec` says what it takes and gives. Each folder is replaced as a whole, and holds the file,
     `model.json` (the file's description, for when it travels alone) and `convert.log`. A network that cannot be
     lowered for a format, a writer that fails, or crashes its process, costs its own format only: its outcome
-    carries the reason.
+    carries the reason. With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
 
-    Raises ValueError for an unknown format, a scheme that a format does not take, and a graph that does not
-    fit the scheme.
+    Raises ValueError for an unknown format, a scheme that a format does not take, a graph that does not fit the
+    scheme, and a folder `out/<format>` that holds something else than an export.
     """
-    _check(program, formats=formats, scheme=scheme)
-    out.mkdir(parents=True, exist_ok=True)
-    manifest = out / "manifest.json"
-    manifest.unlink(missing_ok=True)
+    check_formats(formats, scheme=scheme)
+    _check_graph(program, scheme=scheme)
+    _check_folders(out, formats)
     outcomes = []
-    with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch:
-        saved = Path(scratch) / "program.pt2"
-        torch.export.save(program, saved)
+    with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as folder:
+        scratch = Path(folder)
+        torch.export.save(program, scratch / "program.pt2")
+        if proof is not None:
+            proof.trial.save(scratch)
         for done, name in enumerate(formats):
             if progress is not None:
                 progress(name, done, len(formats))
-            outcomes.append(_export(name, saved, spec, scheme=scheme, out=out))
-    rows = [outcome.to_dict() for outcome in outcomes]
-    _write_json(manifest, {**spec.description, "files": rows})
+            outcomes.append(_export(name, spec, scheme=scheme, scratch=scratch, out=out, proof=proof))
+    _write_manifest(out, spec.description, outcomes)
     return outcomes
 
 
-def _check(program: ExportedProgram, *, formats: Sequence[str], scheme: str) -> None:
+def refuse_files(
+    error: Exception, description: Mapping[str, Any], *, formats: Sequence[str], scheme: str, out: Path
+) -> list[ExportOutcome]:
+    """The outcomes and the manifest of a network that cannot be captured or quantized: every format fails by it."""
+    _check_folders(out, formats)
+    outcomes = []
+    for name in formats:
+        partial = _begin(name, out)
+        (partial / LOG_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        _put_in_place(partial, out / name)
+        failed = ExportOutcome(
+            format=name,
+            scheme=scheme,
+            runtime=EXPORTERS[name].runtime,
+            path=None,
+            failure=in_a_sentence(error),
+            log=Path(name, LOG_FILE),
+            seconds=0.0,
+            peak_rss_bytes=None,
+        )
+        outcomes.append(failed)
+    _write_manifest(out, description, outcomes)
+    return outcomes
+
+
+def check_formats(formats: Sequence[str], *, scheme: str) -> None:
+    """Raises ValueError for an unknown format, one given twice, and a scheme that a format does not take."""
     for name in formats:
         if name not in EXPORTERS:
-            raise ValueError(f"format {name!r} is unknown; known are {', '.join(EXPORTERS)}")
+            near = get_close_matches(name, EXPORTERS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"format {name!r} is unknown; known are {', '.join(EXPORTERS)}{hint}")
+        if formats.count(name) > 1:
+            raise ValueError(f"format {name!r} is given twice")
         schemes = EXPORTERS[name].schemes
         if scheme not in schemes:
+            able = [other for other, row in EXPORTERS.items() if scheme in row.schemes]
             raise ValueError(
-                f"format {name!r} does not take scheme {scheme!r}; it takes {', '.join(schemes)}"
+                f"format {name!r} does not take scheme {scheme!r}; it takes {', '.join(schemes)}; "
+                f"{scheme!r} is for {', '.join(able) or 'no format'}"
             )
+
+
+def _check_graph(program: ExportedProgram, *, scheme: str) -> None:
     quantized = any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
     if quantized != (scheme == "w8a8"):
         graph, wanted = ("an int8", "w8a8") if quantized else ("a float", "fp32 or fp16")
         raise ValueError(f"scheme {scheme!r} was given {graph} graph; such a graph is written as {wanted}")
 
 
-def _export(name: str, program: Path, spec: FileSpec, *, scheme: str, out: Path) -> ExportOutcome:
-    """Writes one format into a folder of its own, and puts that in place of the one before."""
-    exporter = EXPORTERS[name]
-    partial, final = out / f".{name}.partial", out / name
+def _check_folders(out: Path, formats: Sequence[str]) -> None:
+    for folder in (out / name for name in formats):
+        if folder.exists() and not (folder / LOG_FILE).is_file():
+            raise ValueError(
+                f"{folder} holds no export (no {LOG_FILE}) and would be replaced: choose another folder"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    # Until the new manifest is written there is none: what it would say is no longer so.
+    (out / "manifest.json").unlink(missing_ok=True)
+
+
+def _begin(name: str, out: Path) -> Path:
+    """An empty folder in which one format is written."""
+    partial = out / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    return partial
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def _export(
+    name: str, spec: FileSpec, *, scheme: str, scratch: Path, out: Path, proof: Proof | None
+) -> ExportOutcome:
+    """Writes one format into a folder of its own, runs the file, and puts the folder in place of the one before."""
+    exporter = EXPORTERS[name]
+    partial = _begin(name, out)
     path = partial / f"model{exporter.extension}"
     job = Job(
         module=exporter.module,
-        program=program,
+        program=scratch / "program.pt2",
         path=path,
         spec=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
         scheme=scheme,
         lowering=None if scheme == "w8a8" else exporter.lowering,
     )
+    log = partial / LOG_FILE
     started = time.monotonic()
-    result = run_job(job, log=partial / LOG_FILE)
+    ended = run_in_child(write, job, who="the converter", log=log, time_limit_s=TIME_LIMIT_S)
     seconds = time.monotonic() - started
-    outcome = _outcome(name, exporter, result, scheme=scheme, path=path, seconds=seconds)
-    if outcome.path is not None:
+    written: WrittenFile | None = ended.value
+    outcome = ExportOutcome(
+        format=name,
+        scheme=scheme,
+        runtime=exporter.runtime,
+        path=None,
+        failure=ended.reason,
+        log=Path(name, LOG_FILE),
+        seconds=seconds,
+        peak_rss_bytes=ended.peak_rss_bytes,
+    )
+    if written is None:
+        _keep_only_log(partial)
+    else:
+        outcome = replace(
+            outcome,
+            path=Path(name, path.name),
+            size_bytes=size_bytes_of(path),
+            sha256=sha256_of(path),
+            inputs=written.inputs,
+            outputs=written.outputs,
+            notes=written.notes,
+            coverage=written.coverage,
+        )
+        if proof is not None:
+            outcome = _proved(outcome, path, spec, file=job.spec, scratch=scratch, proof=proof)
         row = {**outcome.to_dict(), "path": path.name, "log": LOG_FILE}
         _write_json(partial / "model.json", {**spec.description, "file": row})
-    else:
-        _keep_only_log(partial)
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
+    _put_in_place(partial, out / name)
     return outcome
+
+
+def _proved(
+    outcome: ExportOutcome, path: Path, spec: FileSpec, *, file: FileSpec, scratch: Path, proof: Proof
+) -> ExportOutcome:
+    """The outcome with what the file answered, and the worst layers of an int8 file that is wrong."""
+    executed = execute(
+        path,
+        format=outcome.format,
+        network=spec,
+        file=file,
+        samples=scratch,
+        log=path.parent / LOG_FILE,
+    )
+    names = [info.name for info in spec.outputs]
+    parity = judge(executed, proof.trial, scheme=outcome.scheme, outputs=names)
+    outcome = replace(outcome, parity=parity)
+    if parity.wrong is None or outcome.scheme != "w8a8" or proof.rank_layers is None:
+        return outcome
+    notes = outcome.notes if parity.at_fault == "quantization" else (*outcome.notes, NOT_THE_FILE)
+    return replace(outcome, notes=notes, layers=proof.rank_layers()[:LISTED_LAYERS])
 
 
 def _keep_only_log(folder: Path) -> None:
@@ -163,25 +249,9 @@ def _keep_only_log(folder: Path) -> None:
             left.unlink()
 
 
-def _outcome(
-    name: str, exporter: Exporter, result: Result, *, scheme: str, path: Path, seconds: float
-) -> ExportOutcome:
-    written = result.written
-    return ExportOutcome(
-        format=name,
-        scheme=scheme,
-        runtime=exporter.runtime,
-        path=Path(name, path.name) if written else None,
-        reason=result.reason,
-        log=Path(name, LOG_FILE),
-        seconds=seconds,
-        peak_rss_bytes=result.peak_rss_bytes,
-        size_bytes=size_bytes_of(path) if written else None,
-        sha256=sha256_of(path) if written else None,
-        inputs=written.inputs if written else (),
-        outputs=written.outputs if written else (),
-        notes=written.notes if written else (),
-    )
+def _write_manifest(out: Path, description: Mapping[str, Any], outcomes: Sequence[ExportOutcome]) -> None:
+    """Writes `out/manifest.json`, the whole file or nothing."""
+    _write_json(out / "manifest.json", {**description, "files": [outcome.to_dict() for outcome in outcomes]})
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

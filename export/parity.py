@@ -1,4 +1,4 @@
-"""How far the logits of a file are from those of the network that it came from."""
+"""How far the outputs of a file are from those of the network that it came from."""
 
 from __future__ import annotations
 
@@ -9,42 +9,69 @@ import numpy as np
 SQNR_LIMIT_DB = 160.0
 """Bound of `sqnr_db` on both sides: beyond it (float32 resolves 144 dB) lies equality, or no signal at all."""
 
+CLEAR_LEAD = 0.05
+"""A largest value is clear when it leads the next one by this part of the largest magnitude of all: by more than
+six steps of an int8 output, which rounding does not turn around."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Differences of two arrays of logits `N K`; valid JSON whatever the logits are."""
+    """Differences of one output over all inputs; valid JSON whatever the output is."""
 
     max_abs_error: float | None
-    """`None` where the candidate has logits that are not finite."""
+    """`None` where the candidate has values that are not finite."""
+    relative_error: float | None
+    """`max_abs_error` as part of the largest magnitude of the reference; `None` where that is 0."""
     sqnr_db: float
     """Signal to quantization noise ratio, 10 log10(sum reference^2 / sum (reference - candidate)^2)."""
-    top1_agreement: float
-    """Share of rows with the same largest logit, 0..1; a row that is not finite agrees with nothing."""
+    top1_agreement: float | None
+    """Share of answers with the same largest value, 0..1; an answer that is not finite agrees with nothing."""
+    clear_top1_agreement: float | None
+    """The same among the answers whose largest value is clear (`CLEAR_LEAD`); `None` where none is."""
 
 
 def compare(reference: np.ndarray, candidate: np.ndarray) -> Parity:
-    """Parity of `candidate` with `reference`, both `N K` with N >= 1.
+    """Parity of `candidate` with `reference`, both N outputs of one shape, with N >= 1.
+
+    An answer is a row of logits: the last axis of outputs `N K`, `N 1 K` and `N 1 T K` (logits per frame). Outputs
+    of higher rank are feature maps, and outputs with K = 1 are plain numbers: they have no largest class, so both
+    agreements are `None`. The other figures take all values together, whatever the shape.
 
     Raises ValueError where the shapes differ or the reference is not finite.
     """
-    if reference.shape != candidate.shape or reference.ndim != 2 or not reference.size:
+    if reference.shape != candidate.shape or not reference.size:
         raise ValueError(
-            f"logits to compare must both be N K and not empty: reference {list(reference.shape)}, "
+            f"outputs to compare must have one shape and not be empty: reference {list(reference.shape)}, "
             f"candidate {list(candidate.shape)}"
         )
     if not np.isfinite(reference).all():
         raise ValueError(
-            "the reference has logits that are NaN or infinite; there is nothing to compare with"
+            "the reference has values that are NaN or infinite; there is nothing to compare with"
         )
-    finite = np.isfinite(candidate).all(axis=1)
-    agreed = finite & (reference.argmax(1) == candidate.argmax(1))
     signal = reference.astype(np.float64)
     noise = signal - candidate.astype(np.float64)
+    finite = bool(np.isfinite(noise).all())
+    error, largest = float(np.abs(noise).max()), float(np.abs(signal).max())
+    top1, clear = _agreements(signal, candidate)
     return Parity(
-        max_abs_error=float(np.abs(noise).max()) if finite.all() else None,
-        sqnr_db=_sqnr_db(signal, noise) if finite.all() else -SQNR_LIMIT_DB,
-        top1_agreement=float(np.mean(agreed)),
+        max_abs_error=error if finite else None,
+        relative_error=error / largest if finite and largest else None,
+        sqnr_db=_sqnr_db(signal, noise) if finite else -SQNR_LIMIT_DB,
+        top1_agreement=top1,
+        clear_top1_agreement=clear,
     )
+
+
+def _agreements(reference: np.ndarray, candidate: np.ndarray) -> tuple[float | None, float | None]:
+    """Share of rows with the same largest value, among all of them and among the clear ones."""
+    classes = reference.shape[-1]
+    if not 2 <= reference.ndim <= 4 or classes < 2:
+        return None, None
+    rows, others = reference.reshape(-1, classes), candidate.reshape(-1, classes)
+    agreed = np.isfinite(others).all(1) & (rows.argmax(1) == others.argmax(1))
+    second, first = np.partition(rows, -2, axis=1)[:, -2:].T
+    clear = first - second > CLEAR_LEAD * np.abs(rows).max()
+    return float(agreed.mean()), float(agreed[clear].mean()) if clear.any() else None
 
 
 def _sqnr_db(signal: np.ndarray, noise: np.ndarray) -> float:

@@ -10,7 +10,8 @@ import psutil
 import pytest
 import torch
 
-from export.job import Job, run_job
+from export.child import run_in_child
+from export.job import Job, write
 from export.manifest import file_spec
 from tests.export.small_nets import clip_spec
 
@@ -43,25 +44,26 @@ def job_of(tmp_path, monkeypatch):
 
 
 def test_a_writer_that_hangs_is_ended(job_of, tmp_path):
-    result = run_job(job_of("sleeping"), log=tmp_path / "log", time_limit_s=0.5)
-    assert result.reason == "the converter had not ended after 0.5 s"
+    ended = _ended(job_of("sleeping"), tmp_path, time_limit_s=0.5)
+    assert ended.reason == "the converter had not ended after 0.5 s"
 
 
 def test_the_first_cause_is_named_with_the_error(job_of, tmp_path):
-    result = run_job(job_of("chained"), log=tmp_path / "log")
-    assert result.reason == "RuntimeError: Conversion failed. (because of KeyError: 'aten.foo')"
+    ended = _ended(job_of("chained"), tmp_path)
+    assert ended.reason == "RuntimeError: Conversion failed. (because of KeyError: 'aten.foo')"
     assert "A long story." in (tmp_path / "log").read_text()
 
 
 def test_a_writer_ends_when_the_process_that_started_it_is_killed(job_of, tmp_path):
     job = job_of("sleeping")
     code = (
-        "import sys, pathlib; from export.job import Job, run_job; from export.manifest import file_spec;"
+        "import sys, pathlib; from export.child import run_in_child; from export.job import Job, write;"
+        "from export.manifest import file_spec;"
         "from tests.export.small_nets import clip_spec;"
         "spec = file_spec(clip_spec(), clip_layout='NCTHW', token_dtype='int64', provenance={});"
-        f"run_job(Job(module={job.module!r}, program=pathlib.Path({str(job.program)!r}),"
+        f"run_in_child(write, Job(module={job.module!r}, program=pathlib.Path({str(job.program)!r}),"
         f" path=pathlib.Path({str(job.path)!r}), spec=spec, scheme='fp32', lowering=None),"
-        f" log=pathlib.Path({str(tmp_path / 'log')!r}))"
+        f" who='', log=pathlib.Path({str(tmp_path / 'log')!r}), time_limit_s=600)"
     )
     project = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{tmp_path}"}
@@ -71,6 +73,10 @@ def test_a_writer_ends_when_the_process_that_started_it_is_killed(job_of, tmp_pa
     parent.kill()
     parent.wait()
     assert _soon(lambda: not psutil.pid_exists(writer) or psutil.Process(writer).status() == "zombie")
+
+
+def _ended(job, folder, *, time_limit_s=600):
+    return run_in_child(write, job, who="the converter", log=folder / "log", time_limit_s=time_limit_s)
 
 
 def _soon(holds):

@@ -1,0 +1,188 @@
+"""Runs a written file on inputs through its own runtime, in a process of its own.
+
+This is about what a file computes, not about how fast: one thread, one sample after another. Core ML runs on Apple
+systems only; elsewhere our own interpreter of the saved program (`export.coreml`) stands in, and says so.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.child import run_in_child
+
+if TYPE_CHECKING:
+    from export.manifest import FileSpec
+
+TIME_LIMIT_S = 1800.0
+"""A runtime that takes longer for all samples hangs."""
+
+COREML_REFERENCE = "reference, not Apple's runtime"
+"""What has to be said beside every figure of a Core ML file that did not run on an Apple system."""
+
+Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+"""Gives a file's outputs for its inputs, both in the order, layout and dtype of its spec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """What came of running one file."""
+
+    outputs: tuple[np.ndarray, ...] | None
+    """One array `N x shape` per output of the file; `None` when it did not run."""
+    runner: str | None
+    """Program and version that ran it."""
+    reason: str | None
+    """Why it did not run."""
+    available: bool = True
+    """False when this machine has no program to run it with: then nothing is known of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """One input of a file: how an array as torch has it becomes what the file takes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[int, ...]
+    """For each axis of the file, the axis of torch's tensor that it holds."""
+
+    def arrange(self, array: np.ndarray) -> np.ndarray:
+        """One sample in the file's axis order and dtype, contiguous."""
+        return np.ascontiguousarray(np.transpose(array, self.axes), dtype=self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What the child process is asked to do."""
+
+    format: str
+    path: Path
+    samples: Path
+    """Folder with one `<input>.npy` per input, `N x shape` as torch has it."""
+    inputs: tuple[Port, ...]
+    outputs: tuple[str, ...]
+
+
+def execute(
+    path: Path, *, format: str, network: FileSpec, file: FileSpec, samples: Path, log: Path
+) -> Executed:
+    """Runs the file at `path` on every sample in the folder `samples` (`<input>.npy`, `N x shape` as torch has it).
+
+    `network` is the spec as torch has it, `file` the same as this file has it. A crash of the runtime, its refusal
+    to load the file and outputs that are not as described are reasons, not exceptions.
+    """
+    execution = Execution(
+        format=format,
+        path=path,
+        samples=samples,
+        inputs=tuple(
+            Port(
+                name=there.name,
+                shape=there.shape,
+                dtype=there.dtype,
+                axes=tuple(here.layout.index(axis) for axis in there.layout),
+            )
+            for here, there in zip(network.inputs, file.inputs, strict=True)
+        ),
+        outputs=tuple(info.name for info in file.outputs),
+    )
+    ended = run_in_child(run_samples, execution, who="the runtime", log=log, time_limit_s=TIME_LIMIT_S)
+    if ended.value is None:
+        return Executed(outputs=None, runner=None, reason=ended.reason)
+    executed: Executed = ended.value
+    return executed
+
+
+def run_samples(execution: Execution) -> Executed:
+    """Runs the file on all samples, in this process."""
+    try:
+        runner, run = RUNNERS[execution.format](execution)
+    except ImportError as error:
+        reason = f"no program to run it is installed here: {error}"
+        return Executed(outputs=None, runner=None, reason=reason, available=False)
+    samples = {
+        port.name: np.load(execution.samples / f"{port.name}.npy", mmap_mode="r") for port in execution.inputs
+    }
+    rows = []
+    for k in range(len(next(iter(samples.values())))):
+        feeds = {port.name: port.arrange(samples[port.name][k]) for port in execution.inputs}
+        rows.append([np.array(output, dtype=np.float32) for output in run(feeds)])
+    return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=runner, reason=None)
+
+
+def _onnx(execution: Execution) -> tuple[str, Run]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(execution.path, options, providers=["CPUExecutionProvider"])
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return session.run(list(execution.outputs), feeds)
+
+    return f"ONNX Runtime {onnxruntime.__version__}", run
+
+
+def _tflite(execution: Execution) -> tuple[str, Run]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    signature = Interpreter(model_path=str(execution.path), num_threads=1).get_signature_runner()
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        given = signature(**feeds)
+        return [given[name] for name in execution.outputs]
+
+    return f"LiteRT {version('ai-edge-litert')}", run
+
+
+def _executorch(execution: Execution) -> tuple[str, Run]:
+    import torch
+    from executorch.runtime import Runtime
+
+    # The program is read in place: it must live as long as its method does, so the closure holds both.
+    program = Runtime.get().load_program(execution.path)
+    method = program.load_method("forward")
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        assert program is not None
+        return [output.numpy() for output in method.execute([torch.from_numpy(x) for x in feeds.values()])]
+
+    return f"ExecuTorch {version('executorch')}", run
+
+
+def _coreml(execution: Execution) -> tuple[str, Run]:
+    if platform.system() == "Darwin":
+        import coremltools
+
+        predict = coremltools.models.MLModel(str(execution.path)).predict
+        runner = f"Core ML of macOS {platform.mac_ver()[0]}"
+    else:
+        from export.coreml import run_program
+
+        def predict(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            return run_program(execution.path, feeds)
+
+        runner = COREML_REFERENCE
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        given = predict(feeds)
+        return [given[name] for name in execution.outputs]
+
+    return runner, run
+
+
+RUNNERS: dict[str, Callable[[Execution], tuple[str, Run]]] = {
+    "onnx": _onnx,
+    "tflite": _tflite,
+    "executorch": _executorch,
+    "coreml": _coreml,
+}
+"""How each format is loaded and run. A new format is one line here and one function."""

@@ -1,0 +1,134 @@
+"""The inputs of a network as a user writes them, `clip=1x3x16x112x112`, and as tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from export.manifest import TensorInfo
+
+UNNAMED = "clip"
+"""Name of the input that is given by its shape alone."""
+
+SYNTAX = (
+    "give [NAME=]SIZExSIZEx...[:RANGE], such as 1x3x16x112x112, slow=1x3x4x112x112:-2..2 or "
+    "text=1x16:int64<1000"
+)
+
+LAYOUTS = {1: "N", 2: "NC", 3: "NCB", 4: "NCHW", 5: "NCTHW"}
+"""Axis letters by rank: nothing else is known of an input. Rank 5 is read as Conv3d reads it."""
+
+_WRITTEN = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:x\d+)*)"
+    r"(?::(?:(?P<integer>int64)<(?P<count>\d+)|(?P<low>-?[\d.]+)\.\.(?P<high>-?[\d.]+)))?"
+)
+
+
+def parse_inputs(texts: Sequence[str]) -> tuple[TensorInfo, ...]:
+    """The inputs that `texts` describe, in order.
+
+    `1x3x16x112x112` is the input `clip`, in 0..1; `audio=1x1x40x64` has a name and no bounds; `clip=...:-2..2` has
+    other bounds; `text=1x16:int64<1000` holds whole numbers from 0 to 999. An input of rank 5 is a clip
+    `N C T H W` in 0..1 unless it says otherwise.
+
+    Raises ValueError for another spelling, a size of 0, bounds the wrong way round, two inputs of one name.
+    """
+    inputs = tuple(_parse(text) for text in texts)
+    if not inputs:
+        raise ValueError(f"the network has no input: {SYNTAX}, once per argument of forward")
+    names = [info.name for info in inputs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two inputs are called {name!r}; name each: NAME=SIZExSIZEx...")
+    return inputs
+
+
+def _parse(text: str) -> TensorInfo:
+    found = _WRITTEN.fullmatch(text.strip())
+    if found is None:
+        integer = re.search(r":int(64|32)?$", text)
+        why = "says not how many tokens there are" if integer else "cannot be read"
+        raise ValueError(f"shape {text!r} {why}: {SYNTAX}")
+    shape = tuple(int(size) for size in found["sizes"].split("x"))
+    if 0 in shape or len(shape) > max(LAYOUTS):
+        raise ValueError(f"shape {text!r}: sizes are 1 or more, and there are {max(LAYOUTS)} of them at most")
+    bounds: tuple[float, float] | None = (0, 1) if len(shape) == 5 else None
+    if found["integer"]:
+        bounds = (0, int(found["count"]) - 1)
+    elif found["low"]:
+        bounds = (_number(found["low"], text), _number(found["high"], text))
+    if bounds is not None and bounds[0] > bounds[1]:
+        raise ValueError(
+            f"shape {text!r}: its values would lie in {bounds[0]:g}..{bounds[1]:g}, which is empty"
+        )
+    return TensorInfo(
+        name=found["name"] or UNNAMED,
+        shape=shape,
+        dtype=found["integer"] or "float32",
+        layout=_layout(shape, integer=bool(found["integer"])),
+        value_range=bounds,
+    )
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"shape {whole!r}: {text!r} is not a number; {SYNTAX}") from None
+
+
+def _layout(shape: tuple[int, ...], *, integer: bool) -> str:
+    return "NL" if integer and len(shape) == 2 else LAYOUTS[len(shape)]
+
+
+def describe_examples(examples: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
+    """The inputs that example tensors stand for: float32 of any values, or int64 within the example's own bounds.
+
+    Raises ValueError for other types and for ranks above 5.
+    """
+    return tuple(_describe(name, tensor) for name, tensor in examples.items())
+
+
+def _describe(name: str, tensor: Tensor) -> TensorInfo:
+    integer = tensor.dtype == torch.int64
+    if not integer and tensor.dtype != torch.float32:
+        raise ValueError(
+            f"input {name!r} is {tensor.dtype}; networks are exported for float32 and int64 inputs"
+        )
+    if not 1 <= tensor.dim() <= max(LAYOUTS) or not tensor.numel():
+        raise ValueError(
+            f"input {name!r} has shape {list(tensor.shape)}; allowed are ranks 1 to {max(LAYOUTS)}"
+        )
+    return TensorInfo(
+        name=name,
+        shape=tuple(tensor.shape),
+        dtype="int64" if integer else "float32",
+        layout=_layout(tuple(tensor.shape), integer=integer),
+        value_range=(int(tensor.min()), int(tensor.max())) if integer else None,
+    )
+
+
+def describe_outputs(outputs: Sequence[Tensor]) -> tuple[TensorInfo, ...]:
+    """The outputs of a network: `logits`, or `output_0`, `output_1`, ... of several.
+
+    Raises ValueError for an output that is not a tensor of float numbers of rank 1 to 5.
+    """
+    named = [("logits" if len(outputs) == 1 else f"output_{k}", output) for k, output in enumerate(outputs)]
+    for name, output in named:
+        if not output.is_floating_point() or not 1 <= output.dim() <= max(LAYOUTS):
+            raise ValueError(
+                f"output {name!r} is {output.dtype} of shape {list(output.shape)}; networks are exported with "
+                f"outputs of float numbers and rank 1 to {max(LAYOUTS)}"
+            )
+    return tuple(
+        TensorInfo(
+            name=name,
+            shape=tuple(output.shape),
+            dtype="float32",
+            layout={2: "NK", 3: "NTK"}.get(output.dim(), LAYOUTS[output.dim()]),
+        )
+        for name, output in named
+    )

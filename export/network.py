@@ -1,0 +1,194 @@
+"""Any user's network into files for phones, in one call: `export_network(model, ["1x3x16x112x112"], out=...)`.
+
+Capture, quantize where the scheme asks for it, let torch answer to some inputs, write every format, run every file.
+`python -m export.run` is this function on the command line.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from export import EXPORTERS
+from export.capture import capture
+from export.child import in_a_sentence
+from export.description import describe_network
+from export.files import Progress, Proof, check_formats, export_files, refuse_files
+from export.inputs import describe_examples, describe_outputs, parse_inputs
+from export.lower import lower
+from export.manifest import FileSpec, TensorInfo
+from export.outcome import ExportOutcome
+from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
+from export.trial import FLOAT, REFERENCE, Trial, ask
+
+if TYPE_CHECKING:
+    from export.layers import LayerError
+
+PARITY_INPUTS = 16
+"""How many calibration inputs serve for parity when no clips are given for that."""
+
+RANKED_INPUTS = 4
+"""How many of them rank the layers."""
+
+Source = Path | Mapping[str, np.ndarray] | Literal["random"]
+"""Inputs: a `.npy` or `.npz` file, arrays by input name, or made-up ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What came of an export."""
+
+    outcomes: tuple[ExportOutcome, ...]
+    """One per format, in the order in which they were asked for."""
+    manifest: Path
+    rank_layers: Callable[[], tuple[LayerError, ...]] | None
+    """Ranks the layers of the int8 reference by their noise, worst first; `None` for a float export."""
+
+    @property
+    def right(self) -> bool:
+        """Whether every format was written and no file is known to be wrong."""
+        return all(outcome.status == "exported" for outcome in self.outcomes)
+
+
+def export_network(
+    model: nn.Module,
+    inputs: Sequence[str] | Mapping[str, Tensor],
+    *,
+    out: Path,
+    formats: Sequence[str] = tuple(EXPORTERS),
+    scheme: str = "fp32",
+    calibration: Source | None = None,
+    clips: Source | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Writes `out/<format>/model.<extension>` for every format and `out/manifest.json`, and proves every file.
+
+    `inputs` are those of `model.forward`, in order: shapes as `export.inputs.parse_inputs` reads them, or an
+    example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else on
+    up to 16 calibration inputs, or else on made-up ones. The manifest says which.
+
+    A network that cannot be captured or quantized, or a format that cannot be written, is no exception but an
+    outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
+    """
+    check_formats(formats, scheme=scheme)
+    described = describe_examples(inputs) if isinstance(inputs, Mapping) else parse_inputs(inputs)
+    ranges = None if calibration is None else _samples(calibration, described, what="calibration")
+    if scheme == "w8a8" and ranges is None:
+        raise ValueError(
+            "scheme w8a8 needs inputs that set the ranges of its integers: give calibration clips (a .npy file), "
+            "or 'random' to try it without (its accuracy then says nothing)"
+        )
+    tried = None if clips is None else _samples(clips, described, what="clips")
+    tried = tried or (ranges.some(PARITY_INPUTS) if ranges else random_samples(described))
+    steps = _Steps(progress, total=2 + (scheme == "w8a8") + len(formats))
+    model = copy.deepcopy(model).cpu().eval()
+    steps.begin("torch")
+    trial = _asked(model, tried)
+    outputs = describe_outputs([torch.from_numpy(answers[0]) for answers in trial.answers[FLOAT]])
+    provenance = {
+        "project": "pocketreel",
+        "network": f"{type(model).__module__}.{type(model).__qualname__}",
+        "torch": str(torch.__version__),
+        "calibration": ranges.source if ranges and scheme == "w8a8" else None,
+    }
+    spec = FileSpec(
+        inputs=described,
+        outputs=outputs,
+        classes=((),) * len(outputs),
+        description=describe_network(provenance=provenance),
+    )
+    proof = Proof(trial=trial)
+    try:
+        steps.begin("capture")
+        program = capture(model, tried.tensors(0))
+        if scheme == "w8a8":
+            assert ranges is not None
+            program, proof = _quantized(program, ranges, trial=trial, steps=steps)
+    except Exception as error:  # torch raises what it likes about a user's network
+        outcomes = refuse_files(error, spec.description, formats=formats, scheme=scheme, out=out)
+    else:
+        outcomes = export_files(
+            program,
+            spec,
+            formats=formats,
+            scheme=scheme,
+            out=out,
+            proof=proof,
+            progress=lambda name, _, __: steps.begin(name),
+        )
+    return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
+
+
+def _samples(source: Source, inputs: Sequence[TensorInfo], *, what: str) -> Samples:
+    if isinstance(source, Path):
+        return read_samples(source, inputs, what=what)
+    if isinstance(source, Mapping):
+        return check_samples(source, inputs, source="arrays", where=what)
+    if source != RANDOM:
+        raise ValueError(f"{what} is {source!r}; give a Path, arrays by input name, or {RANDOM!r}")
+    return random_samples(inputs)
+
+
+def _asked(model: nn.Module, tried: Samples) -> Trial:
+    try:
+        return ask({FLOAT: model}, tried.arrays, source=tried.source)
+    except ValueError:
+        raise
+    except Exception as error:  # the user's own code
+        shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in tried.arrays.items())
+        raise ValueError(
+            f"the network does not take the inputs {shapes}, in this order: {in_a_sentence(error)}; --shape has to "
+            "be given once for every argument of its forward"
+        ) from error
+
+
+def _quantized(
+    program: ExportedProgram, ranges: Samples, *, trial: Trial, steps: _Steps
+) -> tuple[ExportedProgram, Proof]:
+    """The captured int8 reference, and the proof that holds its answers too."""
+    from export.layers import rank_layers
+    from export.reference import calibrate, convert, for_evaluation, prepare
+
+    lowered = lower(program)
+    prepared = prepare(lowered)
+    steps.begin("calibrate")
+    calibrate(prepared, _batches(ranges, steps))
+    reference = convert(prepared)
+    answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
+    ranked = ranges.some(RANKED_INPUTS)
+    proof = Proof(
+        trial=replace(trial, answers={**trial.answers, **answers}),
+        rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
+    )
+    return torch.export.export(reference, ranges.tensors(0)), proof
+
+
+def _batches(samples: Samples, steps: _Steps | None = None) -> Iterator[tuple[Tensor, ...]]:
+    for index in range(samples.count):
+        if steps is not None:
+            steps.remark(f"input {index + 1} of {samples.count}")
+        yield samples.tensors(index)
+
+
+class _Steps:
+    """Counts the steps of one export for whoever watches."""
+
+    def __init__(self, progress: Progress | None, *, total: int) -> None:
+        self._progress, self._total, self._done, self._name = progress, total, -1, ""
+
+    def begin(self, name: str) -> None:
+        self._done, self._name = self._done + 1, name
+        self.remark("")
+
+    def remark(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress(f"{self._name} {text}".strip(), self._done, self._total)

@@ -1,0 +1,81 @@
+"""What came of one format: exported and right, exported but wrong, or failed; one row of the manifest's `files`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from export.coverage.report import Coverage
+from export.manifest import TensorInfo
+from export.verdict import FileParity
+
+if TYPE_CHECKING:
+    from export.layers import LayerError
+
+Status = Literal["exported", "wrong", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOutcome:
+    """What came of one format; one row of the manifest's `files`."""
+
+    format: str
+    scheme: str
+    runtime: str
+    path: Path | None
+    """The file (or package folder) relative to the export folder; `None` when it failed."""
+    failure: str | None
+    """Why there is no file, in one sentence; `None` when there is one."""
+    log: Path
+    """What the converter and the runtime printed, relative to the export folder."""
+    seconds: float
+    """Duration of the conversion."""
+    peak_rss_bytes: int | None
+    """Peak memory of the converter's process; `None` when it crashed."""
+    size_bytes: int | None = None
+    sha256: str | None = None
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+    notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    """How much of its work the runtime does in accelerated kernels; `None` where nobody has counted."""
+    parity: FileParity | None = None
+    """What the file answered to inputs; `None` when there is no file, or no inputs were given."""
+    layers: tuple[LayerError, ...] = ()
+    """For an int8 file that is wrong: the layers of the torch int8 reference, worst first."""
+
+    @property
+    def status(self) -> Status:
+        """`exported` (and right, as far as that was looked at), `wrong` or `failed`."""
+        if self.path is None:
+            return "failed"
+        return "exported" if self.parity is None or self.parity.wrong is None else "wrong"
+
+    @property
+    def reason(self) -> str | None:
+        """Why the format failed or the file is wrong; `None` when it is neither."""
+        return self.failure if self.parity is None else self.parity.wrong
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain data, paths relative to the export folder."""
+        names = [info.name for info in self.outputs]
+        return {
+            "format": self.format,
+            "path": None if self.path is None else self.path.as_posix(),
+            "scheme": self.scheme,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "runtime": self.runtime,
+            "inputs": [info.to_dict() for info in self.inputs],
+            "outputs": [info.to_dict() for info in self.outputs],
+            "status": self.status,
+            "reason": self.reason,
+            "parity": None if self.parity is None else self.parity.to_dict(names),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            "layers": [layer.to_dict() for layer in self.layers],
+            "seconds": round(self.seconds, 2),
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "log": self.log.as_posix(),
+            "notes": list(self.notes),
+        }

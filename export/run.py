@@ -1,0 +1,149 @@
+"""`python -m export.run MODULE:FACTORY --shape 1x3x16x112x112 --out DIR`: any network into files for phones.
+
+Exit codes: 0 every format is written and right, 2 an argument is wrong, 3 a format failed or its file is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from export import EXPORTERS
+from export.files import Progress
+from export.network import Source, export_network
+from export.quiet import silence_libraries
+from export.samples import RANDOM
+from export.source import load_network
+from export.summary import print_layers, print_outcomes
+
+OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+
+Scheme = Literal["fp32", "fp16", "w8a8", "w8", "w4"]
+
+
+def main(
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FACTORY",
+            help="The network, or a function without arguments that gives it: package.module:name, found from the "
+            "working directory, or path/to/file.py:name. This imports the module, which runs its Python code.",
+            show_default=False,
+        ),
+    ],
+    shape: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]SHAPE[:RANGE]",
+            help="One input, batch size 1 included; repeat it for each argument of forward, in order. "
+            "1x3x16x112x112 is an input called clip with values in 0..1; audio=1x1x40x64 has any values; "
+            "clip=1x3x8x64x64:-2..2 has values in -2..2; text=1x16:int64<1000 holds whole numbers from 0 to 999.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for manifest.json and <format>/model.<extension>.",
+            show_default=False,
+        ),
+    ],
+    formats: Annotated[str, typer.Option(metavar="A,B", help="Formats to write.")] = ",".join(EXPORTERS),
+    scheme: Annotated[
+        Scheme,
+        typer.Option(
+            help="Numbers in the files: fp32, fp16; w8a8: int8 weights and activations; w8, w4: weights alone."
+        ),
+    ] = "fp32",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="State dict of the network (.safetensors, or saved by torch.save).",
+            show_default=False,
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|random",
+            help="Inputs that set the integer ranges of w8a8: .npy, float32 N x 3 x T x H x W in 0..1; for several "
+            "inputs .npz with an array for each name. 'random' makes inputs up: the files run, their accuracy says "
+            "nothing.",
+            show_default=False,
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Inputs on which every file is compared with torch, written like calibration.",
+            show_default="16 of the calibration, or made up",
+        ),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Rank the layers of a w8a8 network by what int8 costs them.")
+    ] = False,
+) -> None:
+    """Writes any PyTorch network (3D video networks too) into files that phones run, and proves every file.
+
+    Each format is written by a process of its own, then run by its own runtime on the same inputs as torch. A
+    format ends as exported (and right), wrong (written, but its answers are not torch's) or failed (with the
+    reason); one never stops the others.
+
+    Example: python -m export.run my_nets:make_net --shape 1x3x16x112x112 --weights net.pt --out out/my_net
+
+    Exit codes: 0 every file is right; 2 an argument is wrong; 3 a format failed or its file is wrong.
+    """
+    silence_libraries()
+    console, problems = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        if layers and scheme != "w8a8":
+            raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {scheme}, not w8a8")
+        model = load_network(network, weights=weights)
+        with _bar(problems) as progress:
+            exported = export_network(
+                model,
+                shape,
+                out=out,
+                formats=[name.strip() for name in formats.split(",")],
+                scheme=scheme,
+                calibration=_source(calibration),
+                clips=clips,
+                progress=progress,
+            )
+    except (ValueError, FileNotFoundError) as error:
+        problems.print(f"error: {error}", markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    print_outcomes(exported.outcomes, console)
+    if layers and exported.rank_layers is not None:
+        print_layers(exported.rank_layers(), console)
+    console.print(f"manifest: {exported.manifest}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(OK if exported.right else FAILED)
+
+
+def _source(given: str | None) -> Source | None:
+    if given is None:
+        return None
+    return RANDOM if given == RANDOM else Path(given)
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Progress]:
+    """A progress bar on the error stream, gone when the work is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("load", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    typer.run(main)

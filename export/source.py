@@ -1,0 +1,128 @@
+"""The network that a user names on the command line: `package.module:factory` or `path/to/file.py:factory`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+def load_network(reference: str, *, weights: Path | None = None) -> nn.Module:
+    """The network that `reference` gives, in eval mode, with the weights of a file if one is given.
+
+    `reference` is `package.module:name` (found from the working directory) or `path/to/file.py:name`, where `name`
+    is a network or a function without arguments that gives one. This runs the user's code. `weights` is a state
+    dict, `.safetensors` or saved by `torch.save`; names and shapes must agree with the network's.
+
+    Raises ValueError when it does not lead to a network or the weights do not fit, FileNotFoundError for a file
+    that is not there.
+    """
+    place, colon, name = reference.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise ValueError(
+            f"network {reference!r}: give MODULE:FACTORY, such as package.module:make_net or "
+            "path/to/file.py:make_net"
+        )
+    module = _own_code(lambda: _import(place), f"importing {place!r}")
+    if not hasattr(module, name):
+        near = get_close_matches(name, dir(module), n=1)
+        raise ValueError(f"{place} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    found = getattr(module, name)
+    network = found if isinstance(found, nn.Module) else _made(found, reference)
+    if weights is not None:
+        load_weights(network, weights)
+    return network.eval()
+
+
+def _import(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        return importlib.import_module(place)
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"{place}: there is no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # What stands beside the file can be imported from it, as when it is run.
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    return module
+
+
+def _made(factory: Any, reference: str) -> nn.Module:
+    if not callable(factory):
+        raise ValueError(
+            f"{reference} is {type(factory).__name__}; it must be a network or a function that gives one"
+        )
+    network = _own_code(factory, f"calling {reference}")
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{reference} gives {type(network).__name__}; it must give a torch.nn.Module")
+    return network
+
+
+def _own_code(call: Callable[[], Any], doing: str) -> Any:
+    """What `call` gives; an exception of the user's code becomes a ValueError with the line that raised it."""
+    try:
+        return call()
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"{doing} failed with {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+        ) from error
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Loads a state dict into `network`; nothing in the file is executed.
+
+    Raises FileNotFoundError, or ValueError for a file of another kind and for names or shapes that do not agree.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--weights {path}: there is no such file")
+    try:
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
+            f"torch.save(net.state_dict(), ...) ({_first_line(error)})"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"--weights {path}: holds more than a state dict; save net.state_dict() alone")
+    expected = network.state_dict()
+    missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    shapes = [
+        f"{name} is {list(weights[name].shape)}, must be {list(expected[name].shape)}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
+    ]
+    faults = [
+        *([f"{len(missing)} missing, such as {missing[0]}"] if missing else []),
+        *([f"{len(surplus)} unknown, such as {surplus[0]}"] if surplus else []),
+        *shapes[:1],
+    ]
+    if faults:
+        raise ValueError(f"--weights {path}: are not of this network: {'; '.join(faults)}")
+    network.load_state_dict(weights)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,97 @@
+"""What an export gave, on the terminal: a row per format, and the reasons that a table has no room for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from export.outcome import ExportOutcome
+from export.parity import Parity
+from export.trial import FLOAT, REFERENCE
+from export.verdict import FileParity
+
+if TYPE_CHECKING:
+    from export.layers import LayerError
+
+_COLOURS = {"exported": "green", "wrong": "red", "failed": "red"}
+
+_SHOWN_LAYERS = 20
+
+
+def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
+    """A table of the formats; below it what the parity was measured with, and why something failed or is wrong."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("format", "outcome", "size", "parity", "coverage", "seconds"):
+        table.add_column(column, justify="right" if column in ("size", "seconds") else "left")
+    for one in outcomes:
+        size = "-" if one.size_bytes is None else f"{one.size_bytes / 1e6:.2f} MB"
+        colour = _COLOURS[one.status]
+        row = (one.format, f"[{colour}]{one.status}[/]", size, _parity(one.parity), _coverage(one))
+        table.add_row(*row, f"{one.seconds:.1f}")
+    console.print(table)
+    for line in dict.fromkeys(_remarks(outcomes)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _parity(parity: FileParity | None) -> str:
+    """The output that is furthest off, for each network that it is compared with."""
+    if parity is None or not parity.against:
+        return "-" if parity is None or parity.unknown is None else "not run"
+    if REFERENCE not in parity.against:
+        worst = max(parity.against[FLOAT], key=lambda one: one.relative_error or 0)
+        return f"error {_number(worst.relative_error)}{_top1(worst)}"
+    against = {name: min(parity.against[name], key=lambda one: one.sqnr_db) for name in parity.against}
+    words = {REFERENCE: "torch int8", FLOAT: "float"}
+    return "; ".join(
+        f"{one.sqnr_db:.0f} dB{_top1(one)} to {words[name]}" for name, one in reversed(against.items())
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
+
+
+def _top1(parity: Parity) -> str:
+    return "" if parity.top1_agreement is None else f", top-1 {parity.top1_agreement:.0%}"
+
+
+def _coverage(outcome: ExportOutcome) -> str:
+    coverage = outcome.coverage
+    if coverage is None:
+        return "-"
+    parts = "" if coverage.partitions is None else f" in {coverage.partitions}"
+    return f"{coverage.share:.0%}{parts}"
+
+
+def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
+    proved = [one.parity for one in outcomes if one.parity is not None]
+    lines = [
+        f"parity on {parity.source}; error: largest, as part of the largest value" for parity in proved[:1]
+    ]
+    for one in outcomes:
+        if one.reason is not None:
+            lines.append(f"{one.format} {'is wrong' if one.status == 'wrong' else 'failed'}: {one.reason}")
+        if one.parity is not None and one.parity.unknown is not None:
+            lines.append(f"{one.format} was not run: {one.parity.unknown}")
+        if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:
+            lines.append(f"coreml was run by: {one.parity.runner}")
+    return lines
+
+
+def print_layers(layers: Sequence[LayerError], console: Console) -> None:
+    """The worst layers of the int8 reference."""
+    table = Table(
+        box=None, pad_edge=False, title="what int8 costs each layer, worst first", title_justify="left"
+    )
+    for column in ("SQNR dB", "own dB", "operator", "module", "place"):
+        table.add_column(column, justify="right" if "dB" in column else "left")
+    for layer in layers[:_SHOWN_LAYERS]:
+        row = (f"{layer.sqnr_db:.1f}", f"{layer.own_sqnr_db:.1f}", layer.operator, layer.module, layer.place)
+        table.add_row(*map(escape, row))
+    console.print(table)
+    if len(layers) > _SHOWN_LAYERS:
+        console.print(f"and {len(layers) - _SHOWN_LAYERS} more")

@@ -1,0 +1,70 @@
+"""The inputs on which every file of an export is run, and what torch answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Network = Callable[..., Tensor | tuple[Tensor, ...] | list[Tensor]]
+"""What is asked: a module, or a captured graph, on one sample at a time."""
+
+FLOAT, REFERENCE = "float", "reference"
+"""Names of the networks that answer: the float network, and the torch int8 reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Inputs and answers."""
+
+    inputs: Mapping[str, np.ndarray]
+    """`N x shape` per input, as torch has it."""
+    source: str
+    """Where the inputs are from, in words."""
+    answers: Mapping[str, tuple[np.ndarray, ...]]
+    """`FLOAT`, `REFERENCE` or both -> `N x shape` per output."""
+
+    @property
+    def count(self) -> int:
+        """N, the number of inputs."""
+        return len(next(iter(self.inputs.values())))
+
+    def save(self, folder: Path) -> None:
+        """Writes `<input>.npy` for every input, where other processes read it."""
+        for name, array in self.inputs.items():
+            np.save(folder / f"{name}.npy", array)
+
+
+def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, source: str) -> Trial:
+    """What each network answers to `inputs`, which are in the order of its arguments.
+
+    Raises ValueError when an answer is no tensor, or not finite: no file could be compared with it.
+    """
+    answers = {name: _answers(network, inputs) for name, network in networks.items()}
+    for name, outputs in answers.items():
+        for position, output in enumerate(outputs):
+            if not np.isfinite(output).all():
+                raise ValueError(
+                    f"the {name} network itself gives NaN or infinite values in output {position} for {source}; "
+                    "give it clips like those it was trained on, and its trained weights"
+                )
+    return Trial(inputs=inputs, source=source, answers=answers)
+
+
+def _answers(network: Network, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    rows = []
+    with torch.no_grad():
+        for k in range(len(next(iter(inputs.values())))):
+            given = network(*(torch.from_numpy(np.array(array[k])) for array in inputs.values()))
+            outputs = given if isinstance(given, tuple | list) else (given,)
+            for output in outputs:
+                if not isinstance(output, Tensor):
+                    raise ValueError(
+                        f"the network returns {type(output).__name__}; let it return a tensor or a tuple of tensors"
+                    )
+            rows.append([output.float().numpy() for output in outputs])
+    return tuple(map(np.stack, zip(*rows, strict=True)))

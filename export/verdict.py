@@ -1,0 +1,139 @@
+"""Whether a file gives the answers that it must give: parity of every output, and a verdict with its reason.
+
+Float schemes are compared with the float network. A `w8a8` file has to compute what the torch int8 reference
+computes, so that is what it is judged by; beside it stands what quantization did to the float network's answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from export.execute import Executed
+from export.parity import Parity, compare
+from export.trial import FLOAT, REFERENCE, Trial
+
+_NETWORKS = {FLOAT: "float network", REFERENCE: "torch int8 reference"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """What one scheme allows; a limit that is `None` is not asked for."""
+
+    against: str
+    relative_error: float | None = None
+    """Largest error as part of the largest value."""
+    sqnr_db: float | None = None
+    clear_top1_agreement: float | None = None
+
+    def missed(self, parity: Parity) -> str | None:
+        """Which limit `parity` misses, in words; `None` when it holds them all."""
+        if parity.max_abs_error is None:
+            return "it gives values that are NaN or infinite"
+        # Relative to an output of zeros, the error itself has to do.
+        error = parity.max_abs_error if parity.relative_error is None else parity.relative_error
+        if self.relative_error is not None and error > self.relative_error:
+            return (
+                f"its largest error is {error:.2g} of the largest value, allowed is {self.relative_error:g}"
+            )
+        if self.sqnr_db is not None and parity.sqnr_db < self.sqnr_db:
+            return f"its SQNR is {parity.sqnr_db:.1f} dB, at least {self.sqnr_db:g} dB is asked for"
+        share, limit = parity.clear_top1_agreement, self.clear_top1_agreement
+        if share is not None and limit is not None and share < limit:
+            return f"{share:.1%} of its clear answers agree, at least {limit:.0%} is asked for"
+        return None
+
+
+TOLERANCES: dict[str, Tolerance] = {
+    # The arithmetic is the same, only its order differs.
+    "fp32": Tolerance(against=FLOAT, relative_error=1e-4),
+    # Half precision rounds to 5e-4 in every layer, and that adds up.
+    "fp16": Tolerance(against=FLOAT, relative_error=2e-2),
+    # Weights are rounded to 1/254 of their range.
+    "w8": Tolerance(against=FLOAT, sqnr_db=20, clear_top1_agreement=0.98),
+    # Weights have 15 or 16 values: a file that is right may well have lost accuracy, which has to be measured.
+    "w4": Tolerance(against=FLOAT, sqnr_db=5),
+    # The integers are those of the reference; a runtime may round each to its neighbour.
+    "w8a8": Tolerance(against=REFERENCE, sqnr_db=20, clear_top1_agreement=0.98),
+}
+"""What a file of each scheme has to hold."""
+
+QUANTIZED = Tolerance(against=FLOAT, sqnr_db=5)
+"""What int8 has to leave of the float network's answers: with more noise the quantization is at fault, not the
+file. Accuracy proper has to be measured on labelled clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileParity:
+    """What one file answered, compared with torch."""
+
+    runner: str | None
+    """Program and version that ran the file; `None` when nothing could."""
+    count: int
+    """Number of inputs."""
+    source: str
+    """Where they are from."""
+    against: Mapping[str, tuple[Parity, ...]]
+    """`float`, `reference` or both -> one `Parity` per output."""
+    wrong: str | None = None
+    """Why the file is wrong; `None` when it is right, or nothing is known."""
+    at_fault: Literal["file", "quantization"] | None = None
+    """Of a wrong file: whether it differs from what it is to compute, or that is too far from float itself."""
+    unknown: str | None = None
+    """Why nothing is known: this machine has no program that runs the format."""
+
+    def to_dict(self, outputs: Sequence[str]) -> dict[str, Any]:
+        """Plain data; `outputs` are the names of the outputs."""
+        named = {
+            name: [
+                {"output": output, **asdict(one)}
+                for output, one in zip(outputs, self.against[name], strict=True)
+            ]
+            for name in (FLOAT, REFERENCE)
+            if name in self.against
+        }
+        return {
+            "runner": self.runner,
+            "count": self.count,
+            "source": self.source,
+            **named,
+            "reason": self.unknown,
+        }
+
+
+def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[str]) -> FileParity:
+    """Parity of what a file gave on the trial's inputs, and whether it is right for its scheme."""
+    unjudged = FileParity(runner=executed.runner, count=trial.count, source=trial.source, against={})
+    if not executed.available:
+        return replace(unjudged, unknown=executed.reason)
+    if executed.outputs is None:
+        return replace(unjudged, wrong=f"the file does not run: {executed.reason}", at_fault="file")
+    shapes = [list(array.shape[1:]) for array in executed.outputs]
+    wanted = [list(array.shape[1:]) for array in next(iter(trial.answers.values()))]
+    if shapes != wanted:
+        wrong = f"the file gives outputs of shape {shapes}, the network {wanted}"
+        return replace(unjudged, wrong=wrong, at_fault="file")
+    against = {
+        name: tuple(map(compare, answers, executed.outputs)) for name, answers in trial.answers.items()
+    }
+    parity = replace(unjudged, against=against)
+    tolerance = TOLERANCES[scheme]
+    missed = _missed(tolerance, parity, outputs)
+    if missed is not None:
+        what = f"the file differs from the {_NETWORKS[tolerance.against]}"
+        return replace(parity, wrong=f"{what}: {missed}", at_fault="file")
+    missed = _missed(QUANTIZED, parity, outputs) if tolerance.against == REFERENCE else None
+    if missed is not None:
+        what = "the file follows the torch int8 reference, but quantization lost the float network's answers"
+        return replace(parity, wrong=f"{what}: {missed}", at_fault="quantization")
+    return parity
+
+
+def _missed(tolerance: Tolerance, parity: FileParity, outputs: Sequence[str]) -> str | None:
+    """The first limit that an output misses; `None` also where the network to compare with was not asked."""
+    for output, one in zip(outputs, parity.against.get(tolerance.against, ()), strict=False):
+        missed = tolerance.missed(one)
+        if missed is not None:
+            return f"output {output!r}, {missed}" if len(outputs) > 1 else missed
+    return None
