@@ -44,11 +44,13 @@ class _Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`N L F` -> `N L F`."""
-        clips, length, features = tokens.shape
-        packed = self.query_key_value(tokens).view(clips, length, 3, self.heads, features // self.heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        features = tokens.shape[2]
+        query, key, value = (
+            part.unflatten(2, (self.heads, features // self.heads)).transpose(1, 2)
+            for part in self.query_key_value(tokens).chunk(3, dim=2)
+        )
         found = functional.scaled_dot_product_attention(query, key, value)
-        return self.project(found.transpose(1, 2).reshape(clips, length, features))
+        return self.project(found.transpose(1, 2).flatten(2))
 
 
 class _Block(nn.Module):
