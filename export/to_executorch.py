@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from export import require
 from export.coverage.on_executorch import executorch_coverage, refusals
+from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
 from export.weights import WEIGHT_SCHEMES
 from export.xnnpack_weights import for_xnnpack
@@ -42,10 +43,17 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
             constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
         )
     # Both before the program is written: that changes the edge program itself.
-    notes, coverage = _delegation_notes(edge), executorch_coverage(edge, refused)
+    notes = _delegation_notes(edge)
+    coverage, unknown = attempt(lambda: executorch_coverage(edge, refused))
     with path.open("wb") as file:
         edge.to_executorch().write_to_file(file)
-    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=notes, coverage=coverage)
+    return WrittenFile(
+        path=path,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        notes=(*notes, *unknown),
+        coverage=coverage,
+    )
 
 
 def _delegation_notes(edge: EdgeProgramManager) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from torch.export import ExportedProgram
 
 from export import EXPORTERS, require
+from export.coverage.on_litert import litert_coverage
+from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
 
 if TYPE_CHECKING:
@@ -58,7 +60,14 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     metadata = {METADATA: json.dumps(description, ensure_ascii=False).encode()}
     path.write_bytes(serialize(graph, metadata=metadata))
     notes = _float_notes(graph) if scheme == "w8a8" else ()
-    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=notes)
+    coverage, unknown = attempt(lambda: litert_coverage(path, places=graph.places))
+    return WrittenFile(
+        path=path,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        notes=(*notes, *unknown),
+        coverage=coverage,
+    )
 
 
 def _float_notes(graph: Graph) -> tuple[str, ...]:

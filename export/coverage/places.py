@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import fx
+
 from export.lower.source import user_line
 
 
@@ -20,3 +22,14 @@ def place_of(stack_trace: str | None) -> str | None:
     path = Path(file)
     here = path.is_relative_to(Path.cwd())
     return f"{path.relative_to(Path.cwd()).as_posix() if here else path.name}{separator}{rest}"
+
+
+def places_of(graph: fx.Graph) -> dict[str, str]:
+    """Node name -> place, for every node that has one; what a pass has added takes that of its first input."""
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        inherited = (found[source.name] for source in node.all_input_nodes if source.name in found)
+        place = place_of(node.meta.get("stack_trace")) or next(inherited, None)
+        if place is not None:
+            found[node.name] = place
+    return found

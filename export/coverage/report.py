@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,3 +59,17 @@ class Coverage:
             "left": [asdict(one) for one in self.left],
             "source": self.source,
         }
+
+
+def attempt(look: Callable[[], Coverage]) -> tuple[Coverage | None, tuple[str, ...]]:
+    """What `look` finds, or `None` and a note that says why it found nothing.
+
+    The file is written by then, and is worth having where its coverage cannot be told: without the runtime
+    at hand, or where the runtime here refuses a file that another one runs.
+    """
+    try:
+        return look(), ()
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        sentence = lines[0] if lines else "no message"
+        return None, (f"where its runtime does the work is not known: {type(error).__name__}: {sentence}",)

@@ -68,6 +68,8 @@ class Graph:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    """The user's source line for names of torch nodes and of outputs; tensors are named after those nodes."""
 
     def producers(self) -> dict[Tensor, Op]:
         """The operator that computes each tensor."""

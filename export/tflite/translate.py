@@ -11,6 +11,7 @@ from torch import fx
 from torch.export import ExportedProgram, default_decompositions
 from torch.fx.node import map_aggregate
 
+from export.coverage.places import places_of
 from export.lower.source import operator_name, place
 from export.manifest import FileSpec, TensorInfo
 from export.tflite.emit import Emitter, Value
@@ -92,6 +93,7 @@ class _Translation:
 
     def run(self) -> Graph:
         self._bind_inputs()
+        self.graph.places = places_of(self.program.graph)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
                 self.values[node] = self._call(node)
@@ -170,6 +172,8 @@ class _Translation:
             if tensor in self.graph.inputs or tensor in self.graph.outputs:
                 tensor = self.emitter.reshape_memory(tensor, tensor.shape)
             tensor.name = info.name
+            if node.name in self.graph.places:
+                self.graph.places[info.name] = self.graph.places[node.name]
             self.graph.outputs.append(tensor)
 
 
