@@ -26,6 +26,8 @@ class Exporter:
     """Integer type in which the file takes its `text` input."""
     lowering: str = "export.lower"
     """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process."""
+    rounds_weights: bool = False
+    """Whether the writer itself rounds the weights of `fp16`, `w8` and `w4`; the others are given them rounded."""
 
     @property
     def pip_line(self) -> str:
@@ -37,14 +39,14 @@ EXPORTERS: dict[str, Exporter] = {
     "onnx": Exporter(
         extension=".onnx",
         runtime="ONNX Runtime",
-        schemes=("fp32", "w8a8"),
+        schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="onnx",
         module="export.to_onnx",
     ),
     "tflite": Exporter(
         extension=".tflite",
         runtime="LiteRT",
-        schemes=("fp32", "w8a8"),
+        schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="tflite",
         module="export.to_tflite",
         clip_layout="NTHWC",
@@ -53,7 +55,7 @@ EXPORTERS: dict[str, Exporter] = {
     "executorch": Exporter(
         extension=".pte",
         runtime="ExecuTorch",
-        schemes=("fp32", "w8a8"),
+        schemes=("fp32", "w8a8", "w8", "w4"),
         extra="executorch",
         module="export.to_executorch",
     ),
@@ -64,6 +66,7 @@ EXPORTERS: dict[str, Exporter] = {
         extra="coreml",
         module="export.to_coreml",
         token_dtype="int32",
+        rounds_weights=True,
     ),
 }
 """Every format by name, in the order in which files are written and reported."""

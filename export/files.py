@@ -24,6 +24,7 @@ from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
 from export.outcome import ExportOutcome
 from export.trial import Trial
 from export.verdict import judge
+from export.weights import WEIGHT_SCHEMES
 
 if TYPE_CHECKING:
     from export.layers import LayerError
@@ -182,6 +183,7 @@ def _export(
         spec=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
         scheme=scheme,
         lowering=None if scheme == "w8a8" else exporter.lowering,
+        stored=scheme in WEIGHT_SCHEMES and not exporter.rounds_weights,
     )
     log = partial / LOG_FILE
     started = time.monotonic()

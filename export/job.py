@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from export.manifest import FileSpec, WrittenFile
+from export.weights import store_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class Job:
     scheme: str
     lowering: str | None
     """Module that lowers the program before it is written; `None` for a program that is lowered already."""
+    stored: bool = False
+    """Whether the weights are rounded to what the scheme's files hold before they reach the writer."""
 
 
 def write(job: Job) -> WrittenFile:
@@ -33,6 +36,8 @@ def write(job: Job) -> WrittenFile:
     if job.lowering is not None:
         assert program.example_inputs is not None
         lowered = import_module(job.lowering).lower(program)
+        if job.stored:
+            lowered = store_weights(lowered, scheme=job.scheme)
         program = torch.export.export(lowered, program.example_inputs[0])
     written: WrittenFile = import_module(job.module).write(
         program, job.path, spec=job.spec, scheme=job.scheme

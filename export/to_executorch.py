@@ -13,7 +13,7 @@ from export.coverage.on_executorch import executorch_coverage, refusals
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
 from export.weights import WEIGHT_SCHEMES
-from export.xnnpack_weights import for_xnnpack
+from export.xnnpack_weights import round_activations
 
 if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager
@@ -35,7 +35,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     from executorch.exir import to_edge_transform_and_lower
 
     if scheme in WEIGHT_SCHEMES:
-        program = for_xnnpack(program, scheme=scheme)
+        program = round_activations(program)
     with refusals() as refused:
         edge = to_edge_transform_and_lower(
             program,

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from export import require
 from export.manifest import FileSpec, WrittenFile
-from export.onnx_passes import tune_int8
+from export.onnx_passes import WEIGHT_PASSES, shrink_weights, tune_int8
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -45,6 +45,8 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     model: ir.Model = exported.model
     if scheme == "w8a8":
         tune_int8(model)
+    elif scheme in WEIGHT_PASSES:
+        shrink_weights(model, scheme=scheme)
     # The exporter writes the stack trace of every node into the file: size, and paths of the machine at hand.
     ClearMetadataAndDocStringPass()(model)
     model.producer_name = "pocketreel"

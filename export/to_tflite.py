@@ -41,6 +41,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     from export.tflite.integers import use_integers
     from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
     from export.tflite.translate import translate
+    from export.tflite.weights import store_as_float16, use_int4
 
     graph = translate(program, spec=spec)
     fuse_clamps(graph)
@@ -50,6 +51,10 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     clamp_by_product(graph)
     merge_reshapes(graph)
     absorb_transpose(graph)
+    if scheme == "fp16":
+        store_as_float16(graph)
+    elif scheme == "w4":
+        use_int4(graph)
     share(graph)
     description = {
         **spec.description,

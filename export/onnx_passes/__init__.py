@@ -1,4 +1,4 @@
-"""Turns a captured int8 graph into the form that ONNX Runtime runs fast on x86 and ARM: one pass, one function.
+"""Turns a captured graph into the form that ONNX Runtime runs fast on x86 and ARM: one pass, one function.
 
 Every pass takes an `onnx_ir.Model`, changes it in place and gives the number of places it changed. Legend: Q is
 QuantizeLinear, DQ is DequantizeLinear, both with constant scale and zero point.
@@ -18,6 +18,7 @@ from export.onnx_passes.moves import (
     quantize_before_moving,
     view_in_channels_last,
 )
+from export.onnx_passes.weights import expand_integers_when_loading, store_as_float16
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -38,11 +39,30 @@ INT8_PASSES: tuple[Callable[[ir.Model], int], ...] = (
 """The passes in their order."""
 
 
+WEIGHT_PASSES: dict[str, tuple[Callable[[ir.Model], int], ...]] = {
+    "fp16": (store_as_float16,),
+    "w8": (expand_integers_when_loading,),
+    "w4": (expand_integers_when_loading,),
+}
+"""The passes of each scheme that is a matter of weights alone."""
+
+
 def tune_int8(model: ir.Model) -> None:
     """Runs `INT8_PASSES` in order; what nothing reads any more is dropped after each."""
-    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
-    for tune in INT8_PASSES:
+    _run(INT8_PASSES, model)
+    CommonSubexpressionEliminationPass()(model)
+
+
+def shrink_weights(model: ir.Model, *, scheme: str) -> None:
+    """Runs the `WEIGHT_PASSES` of `scheme`."""
+    _run(WEIGHT_PASSES[scheme], model)
+
+
+def _run(passes: tuple[Callable[[ir.Model], int], ...], model: ir.Model) -> None:
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    for tune in passes:
         tune(model)
         RemoveUnusedNodesPass()(model)
-    CommonSubexpressionEliminationPass()(model)

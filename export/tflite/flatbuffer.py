@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from export.tflite.graph import Graph, Op, Quantization, Tensor
 
 SIGNATURE = "serving_default"
@@ -93,6 +95,9 @@ _INT8_VERSIONS = {
 _FLOAT_VERSIONS = {"BROADCAST_TO": 2}
 """Operator version of the float form where it is not 1."""
 
+_INT4_WEIGHT_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 12}
+"""Operator version from which a runtime knows float32 values with integer weights, one scale per channel."""
+
 _ENUMERATIONS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType"}
 
 
@@ -143,7 +148,7 @@ class _Model:
         made.hasRank = True
         made.type = getattr(self.schema.TensorType, tensor.dtype.upper())
         if tensor.data is not None:
-            made.buffer = self._buffer_number(tensor.data.tobytes())
+            made.buffer = self._buffer_number(_bytes(tensor.data, tensor.dtype))
         if tensor.quantization is not None:
             made.quantization = self._quantization(tensor.quantization)
         return made
@@ -183,8 +188,11 @@ class _Model:
         return made
 
     def _code_number(self, op: Op) -> int:
-        integer = any(tensor.dtype == "int8" for tensor in (*op.inputs[:1], *op.outputs[:1]))
-        code = (op.kind, (_INT8_VERSIONS if integer else _FLOAT_VERSIONS).get(op.kind, 1))
+        first = {tensor.dtype for tensor in (*op.inputs[:1], *op.outputs[:1])}
+        versions = _INT8_VERSIONS if "int8" in first else _FLOAT_VERSIONS
+        if "float32" in first and any(tensor.dtype == "int4" for tensor in op.inputs):
+            versions = _INT4_WEIGHT_VERSIONS
+        code = (op.kind, versions.get(op.kind, 1))
         if code not in self.codes:
             self.codes.append(code)
         return self.codes.index(code)
@@ -236,6 +244,15 @@ class _AlignedBuffer:
         if vector is not None:
             self.schema.BufferAddData(builder, vector)
         return self.schema.BufferEnd(builder)
+
+
+def _bytes(data: np.ndarray, dtype: str) -> bytes:
+    """The numbers as they lie in the file; of two int4 the first is in the lower half of the byte."""
+    if dtype != "int4":
+        return data.tobytes()
+    halves = data.reshape(-1).view(np.uint8) & 15
+    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
+    return (halves[0::2] | halves[1::2] << 4).tobytes()
 
 
 def _all_tensors(graph: Graph) -> list[Tensor]:

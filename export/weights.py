@@ -1,0 +1,172 @@
+"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8` and `w4`, decided once for every backend.
+
+- `fp16`: every float tensor of the network is rounded to float16.
+- `w8`: weights of convolutions and linear layers are int8, one symmetric scale per output channel, -127..127.
+- `w4`: those of dense layers with `MANY` or more weights per output channel are int4, -7..7, at the scale with the
+  least squared error. The layers next to inputs and logits, and those with few weights, stay at 8 bits: they hold a
+  few percent of the weights, and their errors count most (the exceptions of DoReFa-Net, arXiv:1606.06160, section
+  2.7).
+
+Weights that are constants of the lowering (frames moved, clips normalised) and biases stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+WEIGHT_SCHEMES = ("fp16", "w8", "w4")
+"""Schemes that are a matter of weights alone: they need no calibration."""
+
+LAYERS = (
+    aten.conv2d.default,
+    aten.conv2d.padding,
+    aten.linear.default,
+)
+"""Operators whose second argument is a weight with its output channels first."""
+
+MANY = 32
+"""Weights per output channel from which on a dense layer is stored in 4 bits."""
+
+FEW = 4
+"""Weights per output channel below which a scale of 4 bytes for each eats up what int8 saves."""
+
+LIMITS = {8: (-127, 127), 4: (-8, 7)}
+"""The numbers that a weight may have, by its bits; -8 is never used, so that rounding is symmetric."""
+
+_SHRINKS = torch.linspace(1.0, 0.5, 26)
+"""Parts of a channel's largest weight that are tried as its largest int4 value."""
+
+
+def store_weights(lowered: fx.GraphModule, *, scheme: str) -> fx.GraphModule:
+    """A copy of a lowered float graph whose weights are those that the scheme's files hold.
+
+    It is what the writers take, and the reference of their files. `w8` and `w4` weights are int8 tensors behind
+    `quantized_decomposed.dequantize_per_channel`, whose limits are -8 and 7 for 4-bit ones. `fp16` weights are
+    rounded where they are: float16 holds each of them exactly.
+
+    Raises ValueError for another scheme, and for weights that float16 cannot hold.
+    """
+    if scheme not in WEIGHT_SCHEMES:
+        raise ValueError(
+            f"scheme {scheme!r} is not a matter of weights alone; allowed: {', '.join(WEIGHT_SCHEMES)}"
+        )
+    stored = copy.deepcopy(lowered)
+    if scheme == "fp16":
+        _round_to_float16(stored)
+    else:
+        _store_integers(stored, dense_bits=int(scheme.removeprefix("w")))
+    return stored
+
+
+def _round_to_float16(graph: fx.GraphModule) -> None:
+    largest = torch.finfo(torch.float16).max
+    for name, tensor in graph.state_dict(keep_vars=True).items():
+        if tensor.dtype is not torch.float32:
+            continue
+        if not bool((tensor.abs() <= largest).all()):
+            raise ValueError(
+                f"{name!r} holds values up to {tensor.abs().max():.3g}, and float16 ends at {largest:.0f}; "
+                "use the scheme fp32, w8 or w8a8"
+            )
+        tensor.data = tensor.data.half().float()
+
+
+def _store_integers(graph: fx.GraphModule, *, dense_bits: int) -> None:
+    parameters = {name: p for name, p in graph.named_parameters() if p.dim() and p[0].numel() >= FEW}
+    readers: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph.graph.nodes:
+        weight: Any = node.args[1] if node.target in LAYERS else None
+        if weight is not None and weight.op == "get_attr" and str(weight.target) in parameters:
+            readers.setdefault(weight, []).append(node)
+    edges = _next_to_edges(graph, {layer for layers in readers.values() for layer in layers})
+    for weight, layers in readers.items():
+        name, value = str(weight.target), parameters[str(weight.target)].detach()
+        is_large = value[0].numel() >= MANY and all(
+            _is_dense(layer) and layer not in edges for layer in layers
+        )
+        read = _read_as_float(graph, weight, value, bits=dense_bits if is_large else 8)
+        for layer in layers:
+            layer.replace_input_with(weight, read)
+        if not weight.users:
+            graph.graph.erase_node(weight)
+            delattr(graph, name)
+    graph.recompile()
+
+
+def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bits: int) -> fx.Node:
+    """Numbers, scales and zero points as buffers behind `weight`, and the operator that reads them as floats."""
+    import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
+
+    scale = scale_of_least_error(value) if bits == 4 else _scale(value, LIMITS[8][1])
+    parts = {
+        "int8": _numbers(value, scale, LIMITS[bits][1]).to(torch.int8),
+        "scale": scale,
+        "zero_point": torch.zeros(len(scale), dtype=torch.int64),
+    }
+    nodes: list[fx.Node] = []
+    with graph.graph.inserting_before(weight.next):
+        for suffix, tensor in parts.items():
+            graph.register_buffer(f"{weight.name}_{suffix}", tensor)
+            nodes.append(graph.graph.get_attr(f"{weight.name}_{suffix}"))
+            nodes[-1].meta["val"] = tensor
+        arguments: Any = (*nodes, 0, *LIMITS[bits], torch.int8)
+        read = graph.graph.call_function(
+            torch.ops.quantized_decomposed.dequantize_per_channel.default, arguments
+        )
+    read.meta = dict(weight.meta)
+    return read
+
+
+def scale_of_least_error(weight: Tensor) -> Tensor:
+    """The scale of each output channel (axis 0) at which rounding to -7..7 leaves the least squared error."""
+    widest = _scale(weight, LIMITS[4][1])
+    best, least = widest, torch.full_like(widest, torch.inf)
+    for shrink in _SHRINKS:
+        scale = widest * shrink
+        rounded = _numbers(weight, scale, LIMITS[4][1]) * _per_channel(scale, weight)
+        error = (weight - rounded).square().flatten(1).sum(1)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
+
+
+def _scale(weight: Tensor, limit: int) -> Tensor:
+    """Scales at which the largest weight of each channel is `limit`; 1 for a channel of zeros."""
+    extremes = weight.flatten(1).abs().amax(1)
+    return torch.where(extremes > 0, extremes / limit, 1.0)
+
+
+def _numbers(weight: Tensor, scale: Tensor, limit: int) -> Tensor:
+    return (weight / _per_channel(scale, weight)).round().clamp(-limit, limit)
+
+
+def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def _is_dense(layer: fx.Node) -> bool:
+    """Whether every output channel reads every input channel."""
+    groups: Any = layer.args[6] if len(layer.args) > 6 else layer.kwargs.get("groups", 1)
+    return groups == 1
+
+
+def _next_to_edges(graph: fx.GraphModule, layers: set[fx.Node]) -> set[fx.Node]:
+    """Layers with no other layer between them and the inputs, or between them and the outputs."""
+
+    def behind(nodes: Iterable[fx.Node], sources: Callable[[fx.Node], Iterable[fx.Node]]) -> set[fx.Node]:
+        found: set[fx.Node] = set()
+        for node in nodes:
+            if any(source in layers or source in found for source in sources(node)):
+                found.add(node)
+        return found
+
+    nodes = list(graph.graph.nodes)
+    after_one = behind(nodes, lambda node: node.all_input_nodes)
+    before_one = behind(reversed(nodes), lambda node: node.users)
+    return layers - (after_one & before_one)
