@@ -161,7 +161,9 @@ class Movinet(nn.Module):
         options: MovinetOptions,
     ) -> None:
         super().__init__()
-        video = clip_only(spec, network="MoViNet", least_size=2 ** (1 + sum(row.halves for row in blocks)))
+        halvings = 1 + sum(row.halves for row in blocks)
+        # The last halving averages over 3x3 pixels, so it needs three rows and columns.
+        video = clip_only(spec, network="MoViNet", least_size=2**halvings + 1)
         channels = round_channels(stem * options.width)
         self.normalise = Normalise(video.mean, video.std)
         self.register_buffer("past_means", past_means(video.frames), persistent=False)

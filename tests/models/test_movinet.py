@@ -65,5 +65,7 @@ def test_past_means_average_over_the_frames_so_far():
 
 
 def test_small_frames_are_refused_with_the_least_size():
-    with pytest.raises(ValueError, match="31 x 31 are too small for MoViNet: use a size of at least 32"):
-        shapes(size=31)
+    with pytest.raises(ValueError, match="32 x 32 are too small for MoViNet: use a size of at least 33"):
+        shapes(size=32)
+    spec = clip_spec(frames=1, size=33, classes=3)
+    assert movinet_a0(spec, MovinetOptions()).eval()(*spec.example()).shape == (1, 3)
