@@ -84,10 +84,9 @@ def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> No
         for _ in range(_STEPS):
             parameters = count_parameters(model)
             pruner.step()
-            removed = (
-                count_parameters(model) < parameters
-            )  # Most steps remove nothing, and counting MACs is slow.
-            if removed and size_of(model, spec).macs <= target:
+            if count_parameters(model) == parameters:
+                continue  # Most steps remove nothing, and counting MACs is slow.
+            if size_of(model, spec).macs <= target:
                 return
     raise ValueError(
         f"prune: {size_of(model, spec).macs / target * config.macs:.0%} of the MACs is the least that "
