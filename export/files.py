@@ -22,7 +22,7 @@ from export.execute import execute
 from export.job import Job, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
 from export.outcome import ExportOutcome
-from export.trial import Trial
+from export.trial import REFERENCE, Trial
 from export.verdict import judge
 from export.weights import WEIGHT_SCHEMES
 
@@ -184,6 +184,7 @@ def _export(
         scheme=scheme,
         lowering=None if scheme == "w8a8" else exporter.lowering,
         stored=scheme in WEIGHT_SCHEMES and not exporter.rounds_weights,
+        samples=None if proof is None else scratch,
     )
     log = partial / LOG_FILE
     started = time.monotonic()
@@ -214,6 +215,8 @@ def _export(
             coverage=written.coverage,
         )
         if proof is not None:
+            if written.answers is not None:
+                proof = replace(proof, trial=proof.trial.with_answers({REFERENCE: written.answers}))
             outcome = _proved(outcome, path, spec, file=job.spec, scratch=scratch, proof=proof)
         row = {**outcome.to_dict(), "path": path.name, "log": LOG_FILE}
         _write_json(partial / "model.json", {**spec.description, "file": row})

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export.coverage.report import Coverage
 from export.description import describe
 from models.spec import ClipSpec, Modality
@@ -82,6 +84,9 @@ class WrittenFile:
     """Facts a user of the file should know: partitions, nodes left to a slower backend, exceptions."""
     coverage: Coverage | None = None
     """Where its runtime does the work; `None` when that could not be found out, and a note says why."""
+    answers: tuple[np.ndarray, ...] | None = None
+    """What torch answers with the weights of the file, `N x shape` per output; `None` where they were not rounded
+    before the writer had them, or nobody asked."""
 
 
 def file_spec(

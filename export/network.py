@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -166,7 +166,7 @@ def _quantized(
     answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
     ranked = ranges.some(RANKED_INPUTS)
     proof = Proof(
-        trial=replace(trial, answers={**trial.answers, **answers}),
+        trial=trial.with_answers(answers),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
     return torch.export.export(reference, ranges.tensors(0)), proof

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ Network = Callable[..., Tensor | tuple[Tensor, ...] | list[Tensor]]
 """What is asked: a module, or a captured graph, on one sample at a time."""
 
 FLOAT, REFERENCE = "float", "reference"
-"""Names of the networks that answer: the float network, and the torch int8 reference."""
+"""Names of the networks that answer: the float network, and the reference, which has the numbers of the files: the
+torch int8 reference, or the network with the weights that are stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Trial:
     def count(self) -> int:
         """N, the number of inputs."""
         return len(next(iter(self.inputs.values())))
+
+    def with_answers(self, answers: Mapping[str, tuple[np.ndarray, ...]]) -> Trial:
+        """The same with the answers of further networks."""
+        return replace(self, answers={**self.answers, **answers})
 
     def save(self, folder: Path) -> None:
         """Writes `<input>.npy` for every input, where other processes read it."""

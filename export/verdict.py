@@ -1,7 +1,9 @@
 """Whether a file gives the answers that it must give: parity of every output, and a verdict with its reason.
 
-Float schemes are compared with the float network. A `w8a8` file has to compute what the torch int8 reference
-computes, so that is what it is judged by; beside it stands what quantization did to the float network's answers.
+A file has to compute what its numbers give in torch: `w8a8` what the torch int8 reference gives, `fp16`, `w8` and
+`w4` what the network with the stored weights gives. That is what it is judged by; beside it stands what rounding did
+to the float network's answers. `fp32`, and formats whose writers round weights by themselves, are compared with the
+float network alone.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from typing import Any, Literal
 from export.execute import Executed
 from export.parity import Parity, compare
 from export.trial import FLOAT, REFERENCE, Trial
-
-_NETWORKS = {FLOAT: "float network", REFERENCE: "torch int8 reference"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,15 @@ TOLERANCES: dict[str, Tolerance] = {
     "w8a8": Tolerance(against=REFERENCE, sqnr_db=20, clear_top1_agreement=0.98),
 }
 """What a file of each scheme has to hold."""
+
+STORED: dict[str, Tolerance] = {
+    "fp16": Tolerance(against=REFERENCE, relative_error=1e-4),
+    # ONNX Runtime and LiteRT compute in float32; ExecuTorch rounds activations to int8, each by its own range.
+    "w8": Tolerance(against=REFERENCE, sqnr_db=25, clear_top1_agreement=0.98),
+    # LiteRT and ExecuTorch round activations to int8, each by its own range.
+    "w4": Tolerance(against=REFERENCE, sqnr_db=25, clear_top1_agreement=0.98),
+}
+"""The same where the weights were rounded before the writer had them, so that torch could answer with them."""
 
 QUANTIZED = Tolerance(against=FLOAT, sqnr_db=5)
 """What int8 has to leave of the float network's answers: with more noise the quantization is at fault, not the
@@ -118,14 +127,15 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
         name: tuple(map(compare, answers, executed.outputs)) for name, answers in trial.answers.items()
     }
     parity = replace(unjudged, against=against)
-    tolerance = TOLERANCES[scheme]
+    tolerance = STORED[scheme] if scheme in STORED and REFERENCE in against else TOLERANCES[scheme]
+    reference = "torch int8 reference" if scheme == "w8a8" else "network with the weights that it stores"
     missed = _missed(tolerance, parity, outputs)
     if missed is not None:
-        what = f"the file differs from the {_NETWORKS[tolerance.against]}"
+        what = f"the file differs from the {'float network' if tolerance.against == FLOAT else reference}"
         return replace(parity, wrong=f"{what}: {missed}", at_fault="file")
     missed = _missed(QUANTIZED, parity, outputs) if tolerance.against == REFERENCE else None
     if missed is not None:
-        what = "the file follows the torch int8 reference, but quantization lost the float network's answers"
+        what = f"the file follows the {reference}, but rounding lost the float network's answers"
         return replace(parity, wrong=f"{what}: {missed}", at_fault="quantization")
     return parity
 
