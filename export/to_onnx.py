@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from torch.export import ExportedProgram
 
 from export import require
+from export.coverage.on_onnxruntime import onnxruntime_coverage
+from export.coverage.onnx_file import places_in
+from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
 from export.onnx_passes import WEIGHT_PASSES, shrink_weights, tune_int8
 
@@ -47,6 +50,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         tune_int8(model)
     elif scheme in WEIGHT_PASSES:
         shrink_weights(model, scheme=scheme)
+    places = places_in(model)
     # The exporter writes the stack trace of every node into the file: size, and paths of the machine at hand.
     ClearMetadataAndDocStringPass()(model)
     model.producer_name = "pocketreel"
@@ -54,7 +58,14 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
-    return WrittenFile(path=path, inputs=spec.inputs, outputs=spec.outputs, notes=_notes(model, scheme))
+    coverage, unknown = attempt(lambda: onnxruntime_coverage(path, scheme=scheme, places=places))
+    return WrittenFile(
+        path=path,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        notes=(*_notes(model, scheme), *unknown),
+        coverage=coverage,
+    )
 
 
 def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:

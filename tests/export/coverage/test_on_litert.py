@@ -93,16 +93,12 @@ def test_multiply_adds_outside_of_the_delegate_are_not_accelerated(tmp_path):
     assert convolution.macs == coverage.macs and coverage.share == 0.0
 
 
-@pytest.mark.slow
 def test_mobilenet3d_is_one_partition_with_nothing_left(tmp_path):
     spec, row = clip_spec(size=32), STUDENTS["mobilenet3d_tiny"]
     model = trained(row.build(spec, row.options()))
-    clip = {"clip": spec.example()[0]}
-    in_float = written(model, clip, tmp_path, lowering=True).file.coverage
-    in_int8 = quantized(model, clip, tmp_path)[1].file.coverage
-    for coverage in (in_float, in_int8):
-        assert (coverage.share, coverage.partitions, coverage.left) == (1.0, 1, ())
-    assert in_float.macs == in_int8.macs > 1e6
+    coverage = written(model, {"clip": spec.example()[0]}, tmp_path, lowering=True).file.coverage
+    assert (coverage.share, coverage.partitions, coverage.left) == (1.0, 1, ())
+    assert coverage.macs > 1e6
 
 
 def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
