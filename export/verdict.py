@@ -1,9 +1,9 @@
 """Whether a file gives the answers that it must give: parity of every output, and a verdict with its reason.
 
 A file has to compute what its numbers give in torch: `w8a8` what the torch int8 reference gives, `fp16`, `w8` and
-`w4` what the network with the stored weights gives. That is what it is judged by; beside it stands what rounding did
-to the float network's answers. `fp32`, and formats whose writers round weights by themselves, are compared with the
-float network alone.
+`w4` what the network with the stored weights gives. That is what it is judged by; beside it stands what rounding
+did to the float network's answers. `fp32`, and formats whose writers round weights by themselves, are compared with
+the float network alone.
 """
 
 from __future__ import annotations
