@@ -88,7 +88,8 @@ def _check_formats(present: list[str], wanted: Sequence[str] | None, *, where: P
 
 
 def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec) -> ExportedFile:
-    if row["status"] == "failed":
+    if row["status"] != "exported":
+        why = "not exported" if row["status"] == "failed" else "exported, but wrong"
         return ExportedFile(
             format=row["format"],
             scheme=row["scheme"],
@@ -96,7 +97,7 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec) -> ExportedF
             size_bytes=0,
             inputs=(),
             outputs=(),
-            missing=f"not exported: {row['reason']}",
+            missing=f"{why}: {row['reason']}",
         )
     file = ExportedFile(
         format=row["format"],

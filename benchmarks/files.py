@@ -59,7 +59,7 @@ class ExportedFile:
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
     missing: str | None = None
-    """Why there is no file: the exporter's reason; None when it was written."""
+    """Why there is nothing to measure, in the exporter's words: no file, or a wrong one; None when there is one."""
 
     @property
     def title(self) -> str:

@@ -7,9 +7,7 @@ backend failed.
 
 from __future__ import annotations
 
-import logging
 import shutil
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +30,7 @@ from compress.steps.export import export
 from compress.steps.run import Run, StepFailed
 from compress.steps.train import make_teacher, run_stages, untrained
 from compress.store import write_atomic
+from export.quiet import silence_libraries
 
 OK, GATE_FAILED, RECIPE_WRONG, STAGE_FAILED = 0, 1, 2, 3
 
@@ -93,7 +92,7 @@ def main(
     Work is kept: a run that was stopped goes on where it was, and what has not changed is not done again.
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
     """
-    _silence_libraries()
+    silence_libraries()
     console = Console()
     try:
         checked = load_recipe(recipe, overrides=set_ or [])
@@ -117,13 +116,6 @@ def main(
     raise typer.Exit(_verdict(report, folder, console))
 
 
-def _silence_libraries() -> None:
-    """Keeps remarks of libraries about their own insides, which no user can act on, off the terminal."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 def _verdict(report: Report, folder: Path, console: Console) -> int:
     """Prints how the run ended and gives its exit code."""
     for gate in report["gates"]:
@@ -132,9 +124,9 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
         limit = f"{'at most' if gate['bound'] == 'max' else 'at least'} {gate['limit']:.4g}"
         console.print(f"[{colour}]{gate['verdict']}[/]: {gate['metric']} is {value}, {limit}")
     console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
-    failed = [file for file in report["artifacts"] if file["status"] == "failed"]
-    if failed:
-        return _complain(STAGE_FAILED, f"{len(failed)} files could not be written; the reasons are above")
+    bad = [file for file in report["artifacts"] if file["status"] != "exported"]
+    if bad:
+        return _complain(STAGE_FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
     return OK if gates_hold(report["gates"]) else GATE_FAILED
 
 

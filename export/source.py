@@ -55,9 +55,11 @@ def _import(place: str) -> ModuleType:
     path = Path(place).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"{place}: there is no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # Under a name of its own where another module (one of ours, `models`) has that of the file already.
+    name = path.stem if path.stem not in sys.modules else f"own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     # What stands beside the file can be imported from it, as when it is run.
     sys.path.insert(0, str(path.parent))
     spec.loader.exec_module(module)

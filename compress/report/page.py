@@ -16,6 +16,9 @@ MODEL_TITLES = {
     "student_quantized": "Student, quantized (torch)",
 }
 
+_TAGS = {"failed": "not written", "wrong": "wrong answers"}
+"""What stands beside a file that is not measured."""
+
 
 def page(report: Report) -> dict[str, Any]:
     """Everything the templates place, as text and positions."""
@@ -43,7 +46,7 @@ def page(report: Report) -> dict[str, Any]:
 def headline(report: Report) -> tuple[str, str]:
     """The verdict in one sentence, and its tone: `good`, `bad` or `plain`."""
     gates = report["gates"]
-    failed_files = [one for one in report["artifacts"] if one.get("status") == "failed"]
+    states = [one.get("status") for one in report["artifacts"]]
     held = [gate for gate in gates if gate.get("allowed", gate["verdict"] == "passed")]
     excused = sum(gate["verdict"] == "unmeasured" for gate in held)
     if len(held) < len(gates):
@@ -55,11 +58,10 @@ def headline(report: Report) -> tuple[str, str]:
             sentence += f", {excused} not measured, as the recipe allows"
     else:
         sentence, tone = "Finished; the recipe sets no gates", "plain"
-    if failed_files:
-        sentence += (
-            f"; {len(failed_files)} of {_counted(len(report['artifacts']), 'file')} could not be written"
-        )
-        tone = "bad"
+    for state, what in (("failed", "could not be written"), ("wrong", "not computing what torch computes")):
+        if state in states:
+            sentence += f"; {states.count(state)} of {_counted(len(states), 'file')} {what}"
+            tone = "bad"
     return sentence, tone
 
 
@@ -73,7 +75,7 @@ def unmeasured(report: Report) -> list[tuple[str, str]]:
             )
     for artifact in report["artifacts"]:
         format_name = artifact["format"]
-        if artifact.get("status") == "failed":
+        if artifact.get("status") in _TAGS:
             rows.append((f"The {format_name} file", artifact.get("reason") or "no reason given"))
             continue
         parts: list[tuple[str, Mapping[str, Any], str]] = [
@@ -185,7 +187,7 @@ def _file(artifact: ArtifactReport, report: Report) -> dict[str, Any]:
         "scheme": artifact["scheme"],
         "path": artifact["path"] or "",
         "runtime": accuracy["runtime"] or "",
-        "failed": artifact.get("status") == "failed",
+        "tag": _TAGS.get(artifact.get("status", ""), ""),
         "reason": artifact.get("reason") or "",
         "size": figures.size(artifact["size_bytes"]),
         "top1": _per_label(accuracy["top1"]),

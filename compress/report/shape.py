@@ -124,9 +124,10 @@ class ArtifactReport(TypedDict):
     """Relative to the report's folder; null when no file was written."""
     scheme: str
     size_bytes: Count | None
-    status: NotRequired[Literal["exported", "failed"]]
+    status: NotRequired[Literal["exported", "wrong", "failed"]]
+    """wrong: the file is there, but its answers are not those of torch; it is not measured."""
     reason: NotRequired[str | None]
-    """Why there is no file."""
+    """Why there is no file, or what is wrong with it."""
     accuracy: AccuracyReport
     parity: ParityReport
     latency: list[LatencyReport]

@@ -29,7 +29,9 @@ class FileFigures:
 
 
 def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict[str, FileFigures]:
-    """Accuracy, parity and latency of every exported file through its own runtime, by format.
+    """Accuracy, parity and latency of every file that is right, through its own runtime, by format.
+
+    A file that is wrong is not measured: how fast it gives wrong answers says nothing.
 
     Kept in `benchmark.json` and taken from there as long as files, clips and settings stay the same.
     """

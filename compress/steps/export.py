@@ -7,9 +7,11 @@ import json
 import shutil
 from typing import Any
 
+import numpy as np
 import torch
 from rich.markup import escape
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from compress import __version__
 from compress.artifact import Artifact, Form
@@ -17,8 +19,12 @@ from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from export.capture import capture
-from export.files import export_files
+from export.files import Proof, export_files
 from export.manifest import file_spec
+from export.trial import FLOAT, REFERENCE, Trial, ask
+
+PARITY_CLIPS = 8
+"""Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
 
 
 def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
@@ -44,6 +50,7 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
                 formats=run.recipe.export.formats,
                 scheme=run.recipe.scheme,
                 out=folder,
+                proof=Proof(trial=_trial(run, final.artifact)),
                 progress=report,
             )
     except (ValueError, RuntimeError, OSError) as error:
@@ -54,7 +61,8 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
             size = row["size_bytes"] / 1e6
             run.console.print(f"[bold]export.{row['format']}[/]: {size:.2f} MB in {row['seconds']:.0f} s")
         else:
-            run.console.print(f"[bold red]export.{row['format']} failed[/]: {escape(row['reason'])}")
+            what = "failed" if row["status"] == "failed" else "is wrong"
+            run.console.print(f"[bold red]export.{row['format']} {what}[/]: {escape(row['reason'])}")
     return rows
 
 
@@ -64,6 +72,23 @@ def _program(artifact: Artifact) -> ExportedProgram:
     if artifact.form is Form.QUANTIZED:
         return torch.export.export(artifact.model, example)
     return capture(copy.deepcopy(artifact.model).cpu(), example)
+
+
+def _trial(run: Run, artifact: Artifact) -> Trial:
+    """A few test clips, and what the artifact itself answers to them."""
+    clips = run.data.test.only(artifact.spec.inputs)
+    count = min(PARITY_CLIPS, len(clips))
+    chosen = torch.linspace(0, len(clips) - 1, count).round().long()  # the classes stand one after another
+    arrays: dict[str, np.ndarray] = {
+        name: tensor.unsqueeze(1).numpy()
+        for name, tensor in zip(artifact.spec.inputs, clips.batch(chosen.tolist()), strict=True)
+    }
+    source = f"{count} of {len(clips)} test clips"
+    if isinstance(artifact.model, GraphModule):
+        from export.reference import for_evaluation
+
+        return ask({REFERENCE: for_evaluation(artifact.model)}, arrays, source=source)
+    return ask({FLOAT: copy.deepcopy(artifact.model).cpu()}, arrays, source=source)
 
 
 def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:

@@ -35,6 +35,12 @@ def test_a_file_that_was_not_exported_keeps_its_reason(tmp_path):
     assert read_export(tmp_path).files[0].missing == "not exported: no kernel"
 
 
+def test_a_file_that_is_wrong_is_not_measured(export_dir):
+    edit(export_dir, lambda it: it["files"][0].update(status="wrong", reason="the file differs"))
+    (file,) = read_export(export_dir).files
+    assert file.missing == "exported, but wrong: the file differs"
+
+
 def test_a_folders_digest_is_the_exporters(tmp_path):
     package = tmp_path / "model.mlpackage"
     for name in ("Manifest.json", "Data/weights/w.bin", "Data/a"):

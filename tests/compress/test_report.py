@@ -166,6 +166,20 @@ def test_a_file_that_could_not_be_written_is_said_plainly(tmp_path: Path) -> Non
     assert "The tflite file the converter died: SIGSEGV" in text
 
 
+def test_a_file_that_is_wrong_is_said_plainly_and_not_measured(tmp_path: Path) -> None:
+    report = gated()
+    wrong = artifact("tflite", ".tflite", top1=None, p50_ms=None)
+    wrong.update(status="wrong", reason="the file differs from the float network", latency=[])
+    report["artifacts"][1] = wrong
+    write_report(report, tmp_path)
+    jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "1 of 4 files not computing what torch computes" in text
+    assert "wrong answers" in text
+    assert "The tflite file the file differs from the float network" in text
+    assert "| tflite | w8a8 | wrong answers |" in (tmp_path / "report.md").read_text()
+
+
 def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
     report = gated()
     report["gates"] = []

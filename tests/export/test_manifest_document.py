@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from export.files import export_files
+from export.files import Proof, export_files
 from export.manifest import file_spec
+from export.trial import FLOAT, ask
 from tests.export.small_nets import captured, clip_spec
 
 PAGE = Path(__file__).parents[2] / "docs" / "export-manifest.md"
@@ -21,7 +23,10 @@ def exported(tmp_path_factory):
     spec, out = clip_spec(), tmp_path_factory.mktemp("export")
     formats = ["onnx", "tflite", "executorch"]
     described = file_spec(spec, provenance={})
-    outcomes = export_files(captured(spec), described, formats=formats, scheme="fp32", out=out)
+    program = captured(spec)
+    clips = {"clip": torch.stack([spec.example(seed=seed)[0] for seed in range(2)]).numpy()}
+    proof = Proof(trial=ask({FLOAT: program.module()}, clips, source="2 random clips"))
+    outcomes = export_files(program, described, formats=formats, scheme="fp32", out=out, proof=proof)
     assert [outcome.reason for outcome in outcomes] == [None] * 3
     return out
 

@@ -57,3 +57,35 @@ def test_a_candidate_that_is_not_finite_is_as_wrong_as_can_be():
 def test_a_reference_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="the reference has values that are NaN or infinite"):
         compare(np.array([[0.0, np.inf]]), np.zeros((1, 2)))
+
+
+def test_only_clear_answers_count_as_clear():
+    reference = np.array([[1.0, 0.0], [0.52, 0.5]])
+    candidate = np.array([[1.0, 0.0], [0.5, 0.52]])
+    parity = compare(reference, candidate)
+    assert (parity.top1_agreement, parity.clear_top1_agreement) == (0.5, 1.0)
+    assert compare(reference[1:], reference[1:]).clear_top1_agreement is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "agreement"),
+    [((2, 1, 5), 1.0), ((2, 1, 4, 5), 1.0), ((2, 1, 3, 4, 5), None), ((2, 1, 1), None), ((2,), None)],
+)
+def test_outputs_of_any_shape_are_compared(shape, agreement):
+    reference = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+    parity = compare(reference, reference + 0.5)
+    assert parity.max_abs_error == 0.5
+    assert parity.relative_error == pytest.approx(0.5 / reference.max())
+    assert parity.top1_agreement == agreement
+
+
+def test_logits_per_frame_are_answers_of_their_own():
+    reference = np.zeros((2, 1, 2, 3))
+    reference[..., 0] = 1
+    candidate = reference.copy()
+    candidate[1, 0, 1] = [0, 1, 0]
+    assert compare(reference, candidate).top1_agreement == 0.75
+
+
+def test_relative_to_zeros_there_is_no_error():
+    assert compare(np.zeros((1, 2)), np.ones((1, 2))).relative_error is None

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from export.inputs import describe_examples, describe_outputs, parse_inputs
+
+
+def test_a_shape_alone_is_a_clip_in_0_to_1():
+    (clip,) = parse_inputs(["1x3x16x112x96"])
+    assert (clip.name, clip.shape, clip.dtype) == ("clip", (1, 3, 16, 112, 96), "float32")
+    assert (clip.layout, clip.value_range) == ("NCTHW", (0, 1))
+
+
+def test_names_bounds_and_tokens():
+    slow, sound, text = parse_inputs(["slow=1x3x4x8x8:-2.5..3", "sound=1x1x40x64", "text=1x16:int64<1000"])
+    assert (slow.name, slow.value_range) == ("slow", (-2.5, 3))
+    assert (sound.layout, sound.value_range) == ("NCHW", None)
+    assert (text.dtype, text.layout, text.value_range) == ("int64", "NL", (0, 999))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["3,16,112"], "shape '3,16,112' cannot be read: give .*1x3x16x112x112.*text=1x16:int64<1000"),
+        (["1x3x0x8x8"], "sizes are 1 or more"),
+        (["1x1x1x1x1x1"], "there are 5 of them at most"),
+        (["text=1x16:int64"], "says not how many tokens there are"),
+        (["text=1x16:int64<0"], "0..-1, which is empty"),
+        (["1x3x4x8x8:1..0"], "1..0, which is empty"),
+        (["1x3x4x8x8:1.2.3..4"], "'1.2.3' is not a number"),
+        (["1x2", "clip=1x3"], "two inputs are called 'clip'"),
+        ([], "the network has no input"),
+    ],
+)
+def test_other_spellings_are_refused(texts, message):
+    with pytest.raises(ValueError, match=message):
+        parse_inputs(texts)
+
+
+def test_examples_tell_type_shape_and_the_bounds_of_tokens():
+    clip, text = describe_examples({"clip": torch.rand(1, 3, 2, 4, 4), "text": torch.tensor([[2, 7, 0]])})
+    assert (clip.layout, clip.value_range) == ("NCTHW", None)
+    assert (text.dtype, text.value_range) == ("int64", (0, 7))
+    with pytest.raises(ValueError, match=r"input 'x' is torch.float16; networks are exported for float32"):
+        describe_examples({"x": torch.zeros(1, dtype=torch.float16)})
+    with pytest.raises(
+        ValueError, match=r"input 'x' has shape \[1, 1, 1, 1, 1, 1\]; allowed are ranks 1 to 5"
+    ):
+        describe_examples({"x": torch.zeros([1] * 6)})
+
+
+def test_outputs_are_named_by_their_number():
+    assert [info.name for info in describe_outputs([torch.zeros(1, 5)])] == ["logits"]
+    outputs = describe_outputs([torch.zeros(1, 5), torch.zeros(1, 4, 7)])
+    assert [(info.name, info.layout) for info in outputs] == [("output_0", "NK"), ("output_1", "NTK")]
+    with pytest.raises(ValueError, match=r"output 'logits' is torch.int64 of shape \[1\]"):
+        describe_outputs([torch.zeros(1, dtype=torch.int64)])

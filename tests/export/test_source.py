@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from export.source import load_network
+from tests.export.user_nets import Clips, clips
+
+NETS = "tests.export.user_nets"
+
+
+def test_a_factory_and_a_network_by_module_and_by_file():
+    for place in (NETS, str(Path(__file__).parent / "user_nets.py")):
+        assert type(load_network(f"{place}:clips")).__name__ == "Clips"
+        network = load_network(f"{place}:A_NETWORK")
+        assert not network.training
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("clips", "network 'clips': give MODULE:FACTORY"),
+        (f"{NETS}:3", "give MODULE:FACTORY"),
+        (f"{NETS}:clip", f"{NETS} has no 'clip'; did you mean 'clips'?"),
+        (f"{NETS}:A_NUMBER", "is int; it must be a network or a function that gives one"),
+        (f"{NETS}:torch", "is module; it must be a network"),
+        (f"{NETS}:broken", r"calling .*broken failed with KeyError: 'depth' \(.*user_nets.py:\d+\)"),
+        ("no.such.module:net", "importing 'no.such.module' failed with ModuleNotFoundError"),
+    ],
+)
+def test_references_that_lead_nowhere(reference, message):
+    with pytest.raises(ValueError, match=message):
+        load_network(reference)
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match=r"nowhere.py: there is no such file"):
+        load_network("nowhere.py:net")
+
+
+def test_weights_of_both_kinds(tmp_path):
+    torch.manual_seed(1)
+    state = Clips().state_dict()
+    torch.save(state, tmp_path / "net.pt")
+    save_file(state, tmp_path / "net.safetensors")
+    for name in ("net.pt", "net.safetensors"):
+        network = load_network(f"{NETS}:clips", weights=tmp_path / name)
+        assert torch.equal(network.state_dict()["classifier.weight"], state["classifier.weight"])
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    def load(name):
+        return load_network(f"{NETS}:clips", weights=tmp_path / name)
+
+    with pytest.raises(FileNotFoundError, match=r"--weights .*none.pt: there is no such file"):
+        load("none.pt")
+    state = clips().state_dict()
+    torch.save({**state, "extra": torch.zeros(1), "classifier.bias": torch.zeros(9)}, tmp_path / "other.pt")
+    expected = r"are not of this network: 1 unknown, such as extra; classifier.bias is \[9\], must be \[5\]"
+    with pytest.raises(ValueError, match=expected):
+        load("other.pt")
+    torch.save({"model": state}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="holds more than a state dict; save"):
+        load("checkpoint.pt")
+    torch.save(clips(), tmp_path / "whole.pt")
+    (tmp_path / "text.safetensors").write_text("weights")
+    for name in ("whole.pt", "text.safetensors"):
+        with pytest.raises(ValueError, match=f"{name}: is not a plain file of weights"):
+            load(name)

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pytest
+
+from export import EXPORTERS
+from export.execute import Executed
+from export.trial import FLOAT, REFERENCE, Trial
+from export.verdict import TOLERANCES, judge
+
+LOGITS = np.random.default_rng(0).normal(size=(8, 1, 5)).astype("float32")
+
+
+def verdict(outputs, *, scheme="fp32", reference=None, names=("logits",)):
+    answers = {FLOAT: (LOGITS,) * len(names)}
+    if reference is not None:
+        answers[REFERENCE] = (reference,)
+    trial = Trial(inputs={"clip": LOGITS}, source="8 clips", answers=answers)
+    executed = Executed(outputs=outputs, runner="ONNX Runtime 1", reason=None)
+    return judge(executed, trial, scheme=scheme, outputs=names)
+
+
+def noisy(level):
+    return LOGITS + level * np.random.default_rng(1).normal(size=LOGITS.shape).astype("float32")
+
+
+def test_every_scheme_has_a_tolerance():
+    assert {scheme for row in EXPORTERS.values() for scheme in row.schemes} <= set(TOLERANCES)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "level", "wrong"),
+    [
+        ("fp32", 1e-6, None),
+        ("fp32", 1e-2, r"differs from the float network: its largest error is 0.\d+ of the largest value"),
+        ("fp16", 1e-3, None),
+        ("w8", 1e-2, None),
+        ("w8", 1.0, r"its SQNR is -?\d.\d dB, at least 20 dB is asked for"),
+        ("w4", 0.2, None),
+    ],
+)
+def test_float_schemes_are_held_against_the_float_network(scheme, level, wrong):
+    parity = verdict((noisy(level),), scheme=scheme)
+    if wrong is None:
+        assert parity.wrong is None and parity.at_fault is None
+    else:
+        with pytest.raises(AssertionError, match=wrong):
+            raise AssertionError(parity.wrong)
+        assert parity.at_fault == "file"
+
+
+def test_an_int8_file_is_held_against_the_reference_first():
+    reference = noisy(0.05)
+    right = verdict((reference,), scheme="w8a8", reference=reference)
+    assert right.wrong is None
+    row = right.to_dict(["logits"])
+    assert row["reference"][0]["sqnr_db"] == 160 and row["float"][0]["sqnr_db"] < 40
+    json.dumps(row, allow_nan=False)
+    differs = verdict((noisy(0.5),), scheme="w8a8", reference=reference)
+    assert differs.at_fault == "file" and "the file differs from the torch int8 reference" in differs.wrong
+
+
+def test_a_quantization_that_loses_the_answers_is_not_the_files_fault():
+    reference = noisy(2.0)
+    parity = verdict((reference,), scheme="w8a8", reference=reference)
+    assert parity.at_fault == "quantization"
+    assert "lost the float network's answers: its SQNR is" in parity.wrong
+
+
+def test_answers_that_turn_around_are_wrong_whatever_their_sqnr():
+    reference = np.tile(np.float32([0, 1, 8, 9]), (8, 1, 1))
+    turned = reference[..., [0, 1, 3, 2]]
+    answers = {FLOAT: (reference,), REFERENCE: (reference,)}
+    trial = Trial(inputs={"clip": LOGITS}, source="", answers=answers)
+    executed = Executed(
+        outputs=(np.where(np.arange(8)[:, None, None] < 1, turned, reference),), runner="", reason=None
+    )
+    parity = judge(executed, trial, scheme="w8a8", outputs=["logits"])
+    assert "87.5% of its clear answers agree, at least 98% is asked for" in parity.wrong
+
+
+def test_the_output_is_named_where_there_are_several():
+    parity = verdict((LOGITS, noisy(1.0)), names=("first", "second"))
+    assert "output 'second', its largest error" in parity.wrong
+
+
+def test_what_does_not_run_is_wrong_and_what_cannot_run_here_is_unknown():
+    trial = Trial(inputs={"clip": LOGITS}, source="8 clips", answers={FLOAT: (LOGITS,)})
+    refused = Executed(outputs=None, runner=None, reason="error 0x12")
+    assert (
+        judge(refused, trial, scheme="fp32", outputs=["logits"]).wrong == "the file does not run: error 0x12"
+    )
+    elsewhere = Executed(outputs=None, runner=None, reason="not installed", available=False)
+    parity = judge(elsewhere, trial, scheme="fp32", outputs=["logits"])
+    assert parity.wrong is None and parity.to_dict(["logits"])["reason"] == "not installed"
+
+
+def test_other_shapes_and_values_that_are_no_numbers_are_wrong():
+    assert "gives outputs of shape [[1, 4]], the network [[1, 5]]" in verdict((LOGITS[..., :4],)).wrong
+    assert "it gives values that are NaN or infinite" in verdict((LOGITS * np.nan,)).wrong

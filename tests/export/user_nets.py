@@ -1,0 +1,73 @@
+"""Networks as users have them: plain torch, nothing of ours."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Clips(nn.Module):
+    """Conv3d, BatchNorm3d and squeeze-free convolutions over clips `N 3 T H W`."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv3d(3, 8, 3, (1, 2, 2), 1, bias=False), nn.BatchNorm3d(8), nn.ReLU6())
+        self.depthwise = nn.Conv3d(8, 8, 3, padding=1, groups=8)
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        x = nn.functional.hardswish(self.depthwise(self.stem(clip)))
+        return 20 * self.classifier(x.mean((2, 3, 4)))
+
+
+class ClipsAndWords(nn.Module):
+    """A clip and tokens in, class logits and a score per frame out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clips, self.words = Clips(), nn.Embedding(7, 5)
+        self.frames = nn.Conv3d(3, 4, 1)
+
+    def forward(self, clip: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        per_frame = self.frames(clip).mean((3, 4)).transpose(1, 2)
+        return self.clips(clip) + self.words(text).mean(1), per_frame
+
+
+class Undecided(nn.Module):
+    """Chooses by the values that it sees, which no static graph can."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        if clip.mean() > 0.5:
+            return clip.mean((2, 3, 4))
+        return clip.amax((2, 3, 4))
+
+
+class NotANumber(nn.Module):
+    """Gives NaN."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return clip.mean((2, 3, 4)) / 0 * 0
+
+
+class Dictionary(nn.Module):
+    """Returns what no file can."""
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        return {"logits": clip.mean((2, 3, 4))}
+
+
+def clips() -> nn.Module:
+    """The same weights every time."""
+    torch.manual_seed(0)
+    return Clips()
+
+
+def clips_and_words() -> nn.Module:
+    torch.manual_seed(0)
+    return ClipsAndWords()
+
+
+def broken() -> nn.Module:
+    raise KeyError("depth")
+
+
+A_NETWORK = Clips()
+A_NUMBER = 3
