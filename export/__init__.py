@@ -25,7 +25,8 @@ class Exporter:
     token_dtype: str = "int64"
     """Integer type in which the file takes its `text` input."""
     lowering: str = "export.lower"
-    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process."""
+    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process; for
+    files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
     rounds_weights: bool = False
     """Whether the writer itself rounds the weights of `fp16`, `w8` and `w4`; the others are given them rounded."""
 
@@ -42,6 +43,7 @@ EXPORTERS: dict[str, Exporter] = {
         schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="onnx",
         module="export.to_onnx",
+        lowering="export.onnx_forms",
     ),
     "tflite": Exporter(
         extension=".tflite",
@@ -62,7 +64,7 @@ EXPORTERS: dict[str, Exporter] = {
     "coreml": Exporter(
         extension=".mlpackage",
         runtime="Core ML",
-        schemes=("fp32", "fp16", "w8a8"),
+        schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="coreml",
         module="export.to_coreml",
         token_dtype="int32",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.export import ExportedProgram
 
-from export import EXPORTERS
+from export import EXPORTERS, Exporter
 from export.child import in_a_sentence, run_in_child
 from export.execute import execute
 from export.job import Job, write
@@ -169,6 +169,13 @@ def _put_in_place(partial: Path, final: Path) -> None:
     partial.rename(final)
 
 
+def _lowering(exporter: Exporter, scheme: str) -> str | None:
+    """The module that lowers for `exporter`; rounded weights are those of the plain lowering in every format."""
+    if scheme == "w8a8":
+        return None
+    return exporter.lowering if scheme == "fp32" else "export.lower"
+
+
 def _export(
     name: str, spec: FileSpec, *, scheme: str, scratch: Path, out: Path, proof: Proof | None
 ) -> ExportOutcome:
@@ -182,7 +189,7 @@ def _export(
         path=path,
         spec=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
         scheme=scheme,
-        lowering=None if scheme == "w8a8" else exporter.lowering,
+        lowering=_lowering(exporter, scheme),
         stored=scheme in WEIGHT_SCHEMES and not exporter.rounds_weights,
         samples=None if proof is None else scratch,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch.fx import GraphModule
 
+from export.lower import NOTES
 from export.manifest import FileSpec, WrittenFile
 from export.trial import REFERENCE, ask
 from export.weights import store_weights
@@ -39,10 +40,11 @@ def write(job: Job) -> WrittenFile:
     import torch.ao.quantization.fx._decomposed  # registers the operators of int8 graphs, which loading needs
 
     program = torch.export.load(job.program)
-    answers = None
+    answers, notes = None, ()
     if job.lowering is not None:
         assert program.example_inputs is not None
         lowered = import_module(job.lowering).lower(program)
+        notes = lowered.meta.get(NOTES, ())
         if job.stored:
             lowered = store_weights(lowered, scheme=job.scheme)
             answers = None if job.samples is None else _answers(lowered, job)
@@ -50,7 +52,7 @@ def write(job: Job) -> WrittenFile:
     written: WrittenFile = import_module(job.module).write(
         program, job.path, spec=job.spec, scheme=job.scheme
     )
-    return replace(written, answers=answers)
+    return replace(written, answers=answers, notes=(*notes, *written.notes))
 
 
 def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:

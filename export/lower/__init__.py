@@ -14,4 +14,7 @@ The files: `program` walks the captured graph and looks up `RULES`; `writer` wri
 
 from export.lower.program import lower
 
-__all__ = ["lower"]
+__all__ = ["NOTES", "lower"]
+
+NOTES = "notes"
+"""Key of a lowered graph's `meta`: sentences for the notes of the file, such as why a form was chosen."""

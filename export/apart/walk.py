@@ -1,0 +1,142 @@
+"""The walk over a lowered graph: what has frames is written frame by frame, everything else is copied."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, fx
+
+from export.apart.aligned import align_channels
+from export.apart.frames import Frames, Joined, join, put_together, take_apart
+from export.apart.rules import RULES, binary, concatenate
+from export.lower.source import shape
+from export.lower.volume import HELD, HELD_FROM, Form, shape_in
+from export.lower.writer import Writer
+
+
+def frames_apart(lowered: fx.GraphModule) -> fx.GraphModule:
+    """The same function with one tensor per frame wherever the network mixes frames.
+
+    `lowered` is a float graph from `export.lower` for one clip. Inputs and outputs stay as they are. Raises
+    ValueError for a graph of several clips.
+    """
+    return Walk(lowered).run()
+
+
+class Walk:
+    """State of one walk; rules ask for operands in the form that they need."""
+
+    def __init__(self, lowered: fx.GraphModule) -> None:
+        self.module = lowered
+        inputs = [node for node in lowered.graph.nodes if node.op == "placeholder"]
+        self.writer = Writer(inputs[0].meta["val"].fake_mode)
+        self._values: dict[fx.Node, fx.Node | Frames | Joined] = {}
+        self._wholes: dict[fx.Node, fx.Node] = {}
+        self._pieces: dict[tuple[Any, ...], fx.Node] = {}
+        self.spread: dict[tuple[fx.Node, tuple[int, ...]], fx.Node] = {}
+        """Gates `1 C 1 1` that have been spread over rows and columns, by the shape they have then."""
+
+    def run(self) -> fx.GraphModule:
+        """Writes the new graph."""
+        for node in self.module.graph.nodes:
+            self.writer.source = node
+            if node.op == "placeholder":
+                self._values[node] = self.writer.input(node)
+            elif node.op == "get_attr":
+                self._values[node] = self.writer.constant(self.tensor(node), name=str(node.target))
+            elif node.op == "output":
+                self.writer.graph.output(fx.map_arg(node.args[0], self.whole))
+            else:
+                self._values[node] = self._written(node)
+        self.writer.graph.eliminate_dead_code()
+        apart = fx.GraphModule(self.writer.root, self.writer.graph, class_name="Apart")
+        align_channels(apart)
+        return _without_unread(apart)
+
+    def _written(self, node: fx.Node) -> fx.Node | Frames | Joined:
+        _inherit(node)
+        same = self._values.get(node.meta.get(HELD_FROM, node))
+        if isinstance(same, Frames | Joined):
+            return same
+        rule: Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None] | None = RULES.get(node.target)
+        result = rule(self, node) if rule is not None and held(node) is not None else None
+        if result is not None:
+            return result
+        args, kwargs = fx.map_arg((node.args, node.kwargs), self.whole)
+        return self.writer.call(node.target, args, name=node.name, kwargs=kwargs)
+
+    def tensor(self, node: fx.Node) -> Tensor:
+        """The constant that a get_attr node of the lowered graph stands for."""
+        return operator.attrgetter(str(node.target))(self.module).detach()
+
+    def is_apart(self, node: Any) -> bool:
+        """Whether `node` has been written frame by frame."""
+        return isinstance(node, fx.Node) and isinstance(self._values[node], Frames | Joined)
+
+    def parts(self, node: fx.Node) -> tuple[Frames, ...] | None:
+        """What `node` is joined of in its channels, None when it is one value."""
+        value = self._values[node]
+        return value.parts if isinstance(value, Joined) else None
+
+    def frames(self, node: fx.Node) -> Frames | None:
+        """`node` frame by frame; None when it holds no value with frames."""
+        value = self._values[node]
+        if isinstance(value, Joined):
+            value = join(self.writer, value, name=node.name)
+        elif isinstance(value, fx.Node):
+            form_and_shape = held(node)
+            if form_and_shape is None:
+                return None
+            self._wholes[node] = value
+            source = node.meta.get(HELD_FROM)
+            same = self.frames(source) if source in self._values else None
+            value = same or take_apart(self.writer, value, *form_and_shape)
+        self._values[node] = value
+        return value
+
+    def whole(self, node: fx.Node) -> fx.Node:
+        """`node` as one tensor of the shape that it has in the lowered graph."""
+        value = self._values[node]
+        if isinstance(value, fx.Node):
+            return value
+        if node not in self._wholes:
+            form_and_shape = held(node)
+            assert form_and_shape is not None
+            self._wholes[node] = put_together(self.writer, value, form_and_shape[0], name=node.name)
+        return self._wholes[node]
+
+    def piece(self, tensor: Tensor, *key: Any, name: str) -> fx.Node:
+        """A part of a weight as a constant that is stored once; `key` says which part of which weight."""
+        if key not in self._pieces:
+            self._pieces[key] = self.writer.constant(tensor.clone().contiguous(), name=name)
+        return self._pieces[key]
+
+
+def _inherit(node: fx.Node) -> None:
+    """A node in the middle of a layer holds a value of the form of its operands."""
+    operands = [operand.meta[HELD] for operand in node.all_input_nodes if HELD in operand.meta]
+    if HELD in node.meta or not operands or RULES.get(node.target) not in (binary, concatenate):
+        return
+    form, (n, _, t, h, w) = operands[0]
+    value = (n, shape(node)[1], t, h, w)
+    if shape(node) == shape_in(form, value):
+        node.meta[HELD] = (form, value)
+
+
+def held(node: fx.Node) -> tuple[Form, tuple[int, ...]] | None:
+    """Form and shape `1 C T H W` of the value that `node` holds; None when it holds none, or several clips."""
+    form_and_shape = node.meta.get(HELD)
+    if form_and_shape is None:
+        return None
+    form, of = form_and_shape
+    return (form, of) if of[0] == 1 and shape(node) == shape_in(form, of) else None
+
+
+def _without_unread(module: fx.GraphModule) -> fx.GraphModule:
+    read = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
+        if name not in read:
+            delattr(module, name)
+    return module
