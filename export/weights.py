@@ -27,9 +27,12 @@ WEIGHT_SCHEMES = ("fp16", "w8", "w4")
 LAYERS = (
     aten.conv2d.default,
     aten.conv2d.padding,
+    aten.conv3d.default,
+    aten.conv3d.padding,
     aten.linear.default,
 )
-"""Operators whose second argument is a weight with its output channels first."""
+"""Operators whose second argument is a weight with its output channels first; in three dimensions for formats that
+take a network as it is given."""
 
 MANY = 32
 """Weights per output channel from which on a dense layer is stored in 4 bits."""
@@ -96,7 +99,8 @@ def _store_integers(graph: fx.GraphModule, *, dense_bits: int) -> None:
             layer.replace_input_with(weight, read)
         if not weight.users:
             graph.graph.erase_node(weight)
-            delattr(graph, name)
+            owner, _, last = name.rpartition(".")
+            delattr(graph.get_submodule(owner), last)
     graph.recompile()
 
 

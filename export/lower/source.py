@@ -64,6 +64,14 @@ def user_line(stack_trace: str | None) -> str | None:
     return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{code}"
 
 
-def refuse(node: fx.Node, why: str, instead: str) -> NotImplementedError:
+class Refusal(NotImplementedError):
+    """An operator that cannot be lowered."""
+
+    def __init__(self, node: fx.Node, why: str, instead: str) -> None:
+        super().__init__(f"{operator_name(node)} at {place(node)} cannot be lowered: {why}; {instead}")
+        self.node, self.why, self.instead = node, why, instead
+
+
+def refuse(node: fx.Node, why: str, instead: str) -> Refusal:
     """The error for an operator that cannot be lowered."""
-    return NotImplementedError(f"{operator_name(node)} at {place(node)} cannot be lowered: {why}; {instead}")
+    return Refusal(node, why, instead)

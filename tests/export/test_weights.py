@@ -271,3 +271,12 @@ def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_pa
     other = trial.with_answers({REFERENCE: (np.roll(written.answers[0], 1, axis=2),)})
     judged = judge(executed, other, scheme="w8", outputs=["logits"])
     assert judged.wrong is not None and "the network with the weights that it stores" in judged.wrong
+
+
+def test_a_network_as_it_was_given_is_rounded_too():
+    given = capture(trained(Small()), (clips(0),)).module(check_guards=False)
+    stored = store_weights(given, scheme="w4")
+    assert list(stored_bits(stored).values()) == [8, 4, 4, 4, 8, 8]
+    with torch.no_grad():
+        assert not any("classifier.weight" in name for name, _ in stored.named_parameters())
+        assert compare(given(clips(1)).numpy(), stored(clips(1)).numpy()).sqnr_db > 15
