@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+
+from export.child import in_a_sentence
+
+_TORCH = Path(torch.__file__).parent
 
 
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     """The graph of `model(*example)` in eval mode, static in every shape, batch size included.
 
-    The model keeps its own training mode. Raises TypeError when an input is not a tensor; what `torch.export`
-    itself cannot capture (control flow that depends on values) it refuses, naming the line.
+    The model keeps its own training mode. Raises TypeError when an input is not a tensor, NotImplementedError when
+    `torch.export` cannot capture the network (control flow that depends on values, as a rule), naming the line.
     """
     for position, value in enumerate(example):
         if not isinstance(value, Tensor):
@@ -23,6 +30,21 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     try:
         with torch.no_grad():
             return torch.export.export(model, example)
+    except Exception as error:  # of many types, most of them torch's own
+        raise NotImplementedError(
+            f"the network cannot be captured as one graph{_place(error)}: {in_a_sentence(error)}; let what is "
+            "computed depend on shapes, not on values: torch.where instead of `if`, no .item()"
+        ) from error
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+def _place(error: Exception) -> str:
+    """The innermost line outside torch that was being captured, if there is one."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not Path(frame.filename).is_relative_to(_TORCH) and frame.filename != __file__
+    ]
+    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""

@@ -73,8 +73,8 @@ def in_a_sentence(error: BaseException) -> str:
     root = error
     while root.__cause__ is not None:
         root = root.__cause__
-    sentence = _line(error)
-    return sentence if root is error or str(root) in sentence else f"{sentence} (because of {_line(root)})"
+    sentence, first = _line(error), _line(root)
+    return sentence if str(root) in sentence or first in sentence else f"{sentence} (because of {first})"
 
 
 def _line(error: BaseException) -> str:

@@ -1,0 +1,237 @@
+"""Any network into files, by `python -m export.run` and by the call behind it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from export import EXPORTERS, Exporter
+from export.network import export_network
+from export.run import main
+from tests.export.user_nets import (
+    Clips,
+    Dictionary,
+    NotANumber,
+    Undecided,
+    clips,
+    clips_and_words,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS = "tests.export.user_nets"
+SHAPE = "1x3x4x16x16"
+
+APP = typer.Typer()
+APP.command()(main)
+
+WRITERS = {
+    "crashing": "import os\ndef write(*a, **k):\n    os.abort()\n",
+    "lying": "from export import to_onnx\n"
+    "def write(program, path, *, spec, scheme):\n"
+    "    for name, weight in program.state_dict.items():\n"
+    "        if 'linear' in name or 'classifier' in name:\n            weight.data.mul_(3)\n"
+    "    return to_onnx.write(program, path, spec=spec, scheme=scheme)\n",
+}
+
+
+@pytest.fixture
+def bad_writers(tmp_path, monkeypatch):
+    """A format whose converter crashes, and an ONNX writer whose files are wrong."""
+    for name, text in WRITERS.items():
+        (tmp_path / f"{name}_writer.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    crashing = Exporter(
+        extension=".bin", runtime="none", schemes=("fp32", "w8a8"), extra="onnx", module="crashing_writer"
+    )
+    monkeypatch.setitem(EXPORTERS, "crashing", crashing)
+    monkeypatch.setitem(EXPORTERS, "onnx", replace(EXPORTERS["onnx"], module="lying_writer"))
+
+
+def command(*arguments):
+    """The command in this process: exit code, and what it said on both streams."""
+    ended = CliRunner().invoke(APP, [str(argument) for argument in arguments])
+    return ended.exit_code, ended.stdout + ended.stderr
+
+
+def rows_of(out):
+    return {row["format"]: row for row in json.loads((out / "manifest.json").read_text())["files"]}
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_file_that_is_right(tmp_path):
+    network = clips()
+    save_file({name: 2 * value for name, value in network.state_dict().items()}, tmp_path / "net.safetensors")
+    arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "onnx", "--out", tmp_path / "out"]
+    arguments += ["--weights", tmp_path / "net.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-m", "export.run", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.json", "onnx"]
+    row = rows_of(tmp_path / "out")["onnx"]
+    assert row["status"] == "exported" and row["path"] == "onnx/model.onnx"
+    (parity,) = row["parity"]["float"]
+    assert parity["output"] == "logits" and parity["relative_error"] < 1e-5 and parity["top1_agreement"] == 1
+    assert row["parity"]["count"] == 16 and row["parity"]["source"] == "16 random inputs (smooth, seed 0)"
+    assert (row["inputs"][0]["name"], row["inputs"][0]["layout"]) == ("clip", "NCTHW")
+    heading, values = done.stdout.splitlines()[:2]
+    assert heading.split() == ["format", "outcome", "size", "parity", "coverage", "seconds"]
+    assert values.split()[:2] == ["onnx", "exported"]
+
+
+@pytest.mark.slow
+def test_three_outcomes_are_told_apart_and_none_stops_the_others(tmp_path, bad_writers):
+    arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "crashing,onnx,tflite"]
+    code, said = command(*arguments, "--out", tmp_path / "out")
+    assert code == 3
+    rows = rows_of(tmp_path / "out")
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "crashing": "failed",
+        "onnx": "wrong",
+        "tflite": "exported",
+    }
+    assert rows["crashing"]["reason"] == "the converter crashed its process with SIGABRT"
+    assert "crashing failed: the converter crashed its process with SIGABRT" in said
+    assert "onnx is wrong: the file differs from the float network: its largest error is" in said
+    assert rows["onnx"]["path"] == "onnx/model.onnx" and (tmp_path / "out" / "onnx" / "model.onnx").is_file()
+    assert rows["tflite"]["inputs"][0]["layout"] == "NTHWC"
+
+
+@pytest.mark.slow
+def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers):
+    np.save(tmp_path / "clips.npy", np.random.default_rng(0).random((20, 3, 4, 16, 16), "float32"))
+    arguments = [
+        f"{NETS}:clips",
+        "--shape",
+        SHAPE,
+        "--formats",
+        "onnx,tflite",
+        "--scheme",
+        "w8a8",
+        "--layers",
+    ]
+    code, said = command(*arguments, "--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out")
+    assert code == 3, said
+    rows = rows_of(tmp_path / "out")
+    assert rows["tflite"]["status"] == "exported" and not rows["tflite"]["layers"]
+    assert rows["tflite"]["parity"]["source"] == "16 of 20 inputs of clips.npy"
+    assert rows["tflite"]["parity"]["reference"][0]["sqnr_db"] > 20
+    assert rows["onnx"]["status"] == "wrong"
+    assert "the file differs from the torch int8 reference" in rows["onnx"]["reason"]
+    assert (
+        "they explain what the quantization loses, not what is wrong with the file"
+        in rows["onnx"]["notes"][-1]
+    )
+    ranked = [layer["sqnr_db"] for layer in rows["onnx"]["layers"]]
+    assert ranked == sorted(ranked)
+    assert {"depthwise", "classifier"} <= {layer["module"] for layer in rows["onnx"]["layers"]}
+    assert "what int8 costs each layer, worst first" in said and "depthwise" in said
+    provenance = json.loads((tmp_path / "out" / "manifest.json").read_text())["provenance"]
+    assert provenance["calibration"] == "20 inputs of clips.npy"
+
+
+@pytest.mark.slow
+def test_several_inputs_and_outputs_of_any_shape_by_one_call(tmp_path):
+    inputs = {"clip": torch.rand(1, 3, 4, 16, 16), "text": torch.tensor([[0, 6, 3, 1]])}
+    exported = export_network(
+        clips_and_words().train(), inputs, out=tmp_path / "out", formats=["onnx", "tflite"]
+    )
+    assert exported.right and exported.rank_layers is None
+    for outcome in exported.outcomes:
+        assert outcome.parity.wrong is None
+        logits, per_frame = outcome.parity.against["float"]
+        assert logits.top1_agreement == 1 and per_frame.top1_agreement == 1
+        assert [info.name for info in outcome.outputs] == ["output_0", "output_1"]
+    assert [outcome.inputs[1].dtype for outcome in exported.outcomes] == ["int64", "int32"]
+
+
+def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(tmp_path):
+    told = []
+    exported = export_network(
+        Undecided(), [SHAPE], out=tmp_path, formats=["onnx", "tflite"], progress=lambda *a: told.append(a)
+    )
+    assert [outcome.status for outcome in exported.outcomes] == ["failed"] * 2
+    for outcome in exported.outcomes:
+        assert "cannot be captured as one graph at " in outcome.reason
+        assert "user_nets.py" in outcome.reason and "`if clip.mean() > 0.5:`" in outcome.reason
+        assert "Traceback" in (tmp_path / outcome.log).read_text()
+    assert told == [("torch", 0, 4), ("capture", 1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--formats", "onxx"], "format 'onxx' is unknown; known are .*; did you mean 'onnx'?"),
+        (["--formats", "onnx,onnx"], "format 'onnx' is given twice"),
+        (["--shape", "3,4,5"], "shape '3,4,5' cannot be read: give"),
+        (["--scheme", "w8a8"], "scheme w8a8 needs inputs that set the ranges.*or 'random'"),
+        (["--layers"], "--layers ranks the layers of int8 networks; the scheme is fp32"),
+        (["--calibration", "none.npy"], "calibration none.npy: there is no such file"),
+        (["--weights", "none.pt"], "--weights none.pt: there is no such file"),
+        (
+            ["--shape", "1x4x4x16x16"],
+            "the network does not take the inputs clip .*RuntimeError.*--shape has to",
+        ),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_write_nothing(tmp_path, options, message):
+    given = [] if "--shape" in options else ["--shape", SHAPE]
+    code, said = command(f"{NETS}:clips", *given, *options, "--out", tmp_path / "out")
+    assert code == 2
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(" ".join(said.split()))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            NotANumber(),
+            "the float network itself gives NaN or infinite values in output 0 for 16 random inputs",
+        ),
+        (Dictionary(), "the network returns dict; let it return a tensor or a tuple of tensors"),
+    ],
+)
+def test_networks_that_give_nothing_to_compare_are_refused(tmp_path, network, message):
+    with pytest.raises(ValueError, match=message):
+        export_network(network, [SHAPE], out=tmp_path / "out", formats=["onnx"])
+
+
+def test_arguments_of_the_call_are_checked(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"calibration: input 'clip' has shape .*it must be N x 3 x 4 x 16 x 16"
+    ):
+        export_network(
+            Clips(),
+            [SHAPE],
+            out=tmp_path,
+            formats=["onnx"],
+            calibration={"clip": np.zeros((2, 3), "float32")},
+        )
+    with pytest.raises(ValueError, match="clips is 'some'; give a Path, arrays by input name, or 'random'"):
+        export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"], clips="some")
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "mine.txt").touch()
+    with pytest.raises(ValueError, match=r"onnx holds no export \(no convert.log\) and would be replaced"):
+        export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"])
+    assert (tmp_path / "onnx" / "mine.txt").exists()
+
+
+def test_the_help_says_that_the_users_code_is_run():
+    code, said = command("--help")
+    assert code == 0 and "runs its Python code" in " ".join(said.replace("│", " ").split())
