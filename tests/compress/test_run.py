@@ -103,6 +103,17 @@ def test_the_export_manifest_says_how_to_feed_every_file(finished):
     assert ClipSpec.from_dict(manifest["spec"]).labels[0].classes == tuple(manifest["labels"][0]["classes"])
 
 
+def test_every_int8_file_does_its_work_in_its_runtimes_fast_kernels(finished):
+    manifest = json.loads((finished / "export" / "manifest.json").read_text())
+    coverage = {file["format"]: file["coverage"] for file in manifest["files"]}
+    for name, partitions in {"onnx": None, "tflite": 1, "executorch": 1}.items():
+        assert (coverage[name]["share"], coverage[name]["partitions"]) == (1.0, partitions), name
+        assert coverage[name]["macs"] > 1e5
+        # The normalisation of the clip is the only thing that ONNX Runtime computes in float.
+        assert not [one for one in coverage[name]["left"] if one["macs"]], name
+    assert not coverage["tflite"]["left"] and not coverage["executorch"]["left"]
+
+
 def test_a_second_run_does_nothing_again(finished, cache):
     before = report_of(finished)
     again = run(RECIPE, "--out", finished, "--cache", cache)
