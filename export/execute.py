@@ -6,8 +6,7 @@ systems only; elsewhere our own interpreter of the saved program (`export.coreml
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.child import run_in_child
+from export.child import in_a_sentence, run_in_child
 
 if TYPE_CHECKING:
     from export.manifest import FileSpec
 
 TIME_LIMIT_S = 1800.0
 """A runtime that takes longer for all samples hangs."""
-
-COREML_REFERENCE = "reference, not Apple's runtime"
-"""What has to be said beside every figure of a Core ML file that did not run on an Apple system."""
 
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 """Gives a file's outputs for its inputs, both in the order, layout and dtype of its spec."""
@@ -105,9 +101,11 @@ def run_samples(execution: Execution) -> Executed:
     """Runs the file on all samples, in this process."""
     try:
         runner, run = RUNNERS[execution.format](execution)
-    except ImportError as error:
-        reason = f"no program to run it is installed here: {error}"
-        return Executed(outputs=None, runner=None, reason=reason, available=False)
+    except (
+        ImportError,
+        NotImplementedError,
+    ) as error:  # the latter: an operator that our own interpreter lacks
+        return Executed(outputs=None, runner=None, reason=in_a_sentence(error), available=False)
     samples = {
         port.name: np.load(execution.samples / f"{port.name}.npy", mmap_mode="r") for port in execution.inputs
     }
@@ -159,18 +157,9 @@ def _executorch(execution: Execution) -> tuple[str, Run]:
 
 
 def _coreml(execution: Execution) -> tuple[str, Run]:
-    if platform.system() == "Darwin":
-        import coremltools
+    from export.coreml.predict import open_package
 
-        predict = coremltools.models.MLModel(str(execution.path)).predict
-        runner = f"Core ML of macOS {platform.mac_ver()[0]}"
-    else:
-        from export.coreml import run_program
-
-        def predict(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-            return run_program(execution.path, feeds)
-
-        runner = COREML_REFERENCE
+    runner, predict = open_package(execution.path)
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         given = predict(feeds)

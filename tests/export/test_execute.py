@@ -44,4 +44,4 @@ def test_a_runtime_that_is_not_installed_says_nothing_of_the_file(tmp_path, monk
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     executed = run(tmp_path)
     assert not executed.available
-    assert executed.reason == "no program to run it is installed here: no such runtime"
+    assert executed.reason == "ImportError: no such runtime"

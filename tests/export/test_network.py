@@ -67,10 +67,10 @@ def rows_of(out):
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_file_that_is_right(tmp_path):
+def test_the_command_writes_files_that_are_right(tmp_path):
     network = clips()
     save_file({name: 2 * value for name, value in network.state_dict().items()}, tmp_path / "net.safetensors")
-    arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "onnx", "--out", tmp_path / "out"]
+    arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "onnx,coreml", "--out", tmp_path / "out"]
     arguments += ["--weights", tmp_path / "net.safetensors"]
     done = subprocess.run(
         [sys.executable, "-m", "export.run", *map(str, arguments)],
@@ -81,7 +81,7 @@ def test_the_command_writes_a_file_that_is_right(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.json", "onnx"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["coreml", "manifest.json", "onnx"]
     row = rows_of(tmp_path / "out")["onnx"]
     assert row["status"] == "exported" and row["path"] == "onnx/model.onnx"
     (parity,) = row["parity"]["float"]
@@ -91,6 +91,10 @@ def test_the_command_writes_a_file_that_is_right(tmp_path):
     heading, values = done.stdout.splitlines()[:2]
     assert heading.split() == ["format", "outcome", "size", "parity", "coverage", "seconds"]
     assert values.split()[:2] == ["onnx", "exported"]
+    package = rows_of(tmp_path / "out")["coreml"]
+    assert package["status"] == "exported" and package["parity"]["float"][0]["relative_error"] < 1e-5
+    if sys.platform == "linux":
+        assert "coreml was run by: reference, not Apple's runtime" in done.stdout
 
 
 @pytest.mark.slow
