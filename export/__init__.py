@@ -6,6 +6,19 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+_MODELS = Path(__file__).resolve().parent.parent / "models" / "__init__.py"
+
+# Users have files called models.py, and Python looks into the working directory first.
+_found = find_spec("models")
+if _found is None or _found.origin is None or Path(_found.origin).resolve() != _MODELS:
+    raise ImportError(
+        f"Pocketreel needs its own package 'models' from {_MODELS.parent}, but Python finds "
+        f"{_found and _found.origin}; start Python in another folder, and name a network of yours by its file: "
+        "path/to/models.py:make_net"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +38,8 @@ class Exporter:
     token_dtype: str = "int64"
     """Integer type in which the file takes its `text` input."""
     lowering: str = "export.lower"
-    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process; for
-    files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
+    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process;
+    for files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
     rounds_weights: bool = False
     """Whether the writer itself rounds the weights of `fp16`, `w8` and `w4`; the others are given them rounded."""
 

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ from safetensors.torch import save_file
 from export.source import load_network
 from tests.export.user_nets import Clips, clips
 
+ROOT = Path(__file__).resolve().parents[2]
 NETS = "tests.export.user_nets"
 
 
@@ -37,6 +41,19 @@ def test_references_that_lead_nowhere(reference, message):
 def test_a_file_that_is_not_there():
     with pytest.raises(FileNotFoundError, match=r"nowhere.py: there is no such file"):
         load_network("nowhere.py:net")
+
+
+def test_a_file_of_the_users_that_is_called_models(tmp_path):
+    (tmp_path / "models.py").write_text("from torch import nn\nnet = nn.ReLU()\n")
+    assert isinstance(load_network(f"{tmp_path}/models.py:net"), torch.nn.ReLU)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "import export"]
+    refused = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert f"needs its own package 'models' from {ROOT / 'models'}" in refused.stderr
+    assert f"Python finds {tmp_path / 'models.py'}" in refused.stderr
+    assert "name a network of yours by its file: path/to/models.py:make_net" in refused.stderr
 
 
 def test_weights_of_both_kinds(tmp_path):
