@@ -46,11 +46,12 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     )
     assert exported is not None
     model: ir.Model = exported.model
+    places = places_in(model)
     if scheme == "w8a8":
         tune_int8(model)
     elif scheme in WEIGHT_PASSES:
         shrink_weights(model, scheme=scheme)
-    places = places_in(model)
+    places = places_in(model, known=places)
     # The exporter writes the stack trace of every node into the file: size, and paths of the machine at hand.
     ClearMetadataAndDocStringPass()(model)
     model.producer_name = "pocketreel"

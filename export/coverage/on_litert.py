@@ -33,7 +33,9 @@ def litert_coverage(path: Path, *, places: Mapping[str, str]) -> Coverage:
 
 def _left_behind(op: Operator, places: Mapping[str, str]) -> LeftBehind:
     name = op.outputs[0].name
-    return LeftBehind(node=name, operator=op.kind, macs=_macs(op), reason=reason(op), place=places.get(name))
+    # A tensor's name is that of the torch node that it comes from, a slash, and what the writer did with it.
+    place = places.get(name) or places.get(name.partition("/")[0])
+    return LeftBehind(node=name, operator=op.kind, macs=_macs(op), reason=reason(op), place=place)
 
 
 def _macs(op: Operator) -> int:

@@ -13,6 +13,7 @@ from export.coverage.onnx_file import Graph, macs
 from export.coverage.onnx_rules import (
     BLOCKED,
     LAYERS,
+    called,
     float_reason,
     integer_reason,
     is_accelerated,
@@ -38,7 +39,7 @@ def onnxruntime_coverage(path: Path, *, scheme: str, places: Mapping[str, str]) 
     them) and convolutions in blocks of channels, but not convolutions through im2col. An int8 file's left
     also names every pair of quantize and dequantize between its ends that was not fused into a kernel.
     `partitions` is `None`: the CPU provider takes the whole graph. `places` gives the user's source line
-    for names of values.
+    for names of nodes and values.
 
     Raises ImportError without onnxruntime, and what it raises for a file that it cannot load.
     """
@@ -57,9 +58,8 @@ def onnxruntime_coverage(path: Path, *, scheme: str, places: Mapping[str, str]) 
         if count and (kernel is None or not is_accelerated(kernel, integers=integers)):
             reason = _reason(layer, kernel, written=written, optimised=optimised, integers=integers)
             place = places.get(layer.output[0])
-            left.append(
-                LeftBehind(node=layer.name, operator=layer.op_type, macs=count, reason=reason, place=place)
-            )
+            name, kind = called(layer), layer.op_type
+            left.append(LeftBehind(node=name, operator=kind, macs=count, reason=reason, place=place))
     accelerated = total - sum(one.macs for one in left)
     if integers:
         left += _unfused(optimised, places)
@@ -137,16 +137,21 @@ def _unfused(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
     Those that turn the caller's values into int8, and the results into float, belong to the file.
     """
     for node in optimised.nodes:
-        reason = None
+        beside, what = None, ""
         if node.op_type == "DequantizeLinear" and node.input[0] not in optimised.constants:
-            readers = optimised.readers.get(node.output[0], [])
-            reason = f"{said(readers[0])} reads the value in float" if readers else None
+            beside, what = next(iter(optimised.readers.get(node.output[0], [])), None), "reads"
         elif node.op_type == "QuantizeLinear":
-            maker = _maker(node, optimised)
-            reason = f"{said(maker)} gives the value in float" if maker is not None else None
-        if reason is not None:
-            place = places.get(node.output[0]) or places.get(node.input[0])
-            yield LeftBehind(node=node.name, operator=node.op_type, macs=0, reason=reason, place=place)
+            beside, what = _maker(node, optimised), "gives"
+        if beside is not None:
+            # Where the runtime turned the graph channels last, values are named after the nodes that make them.
+            named = (node.name, beside.name, *node.output, *beside.output)
+            yield LeftBehind(
+                node=called(node),
+                operator=node.op_type,
+                macs=0,
+                reason=f"{said(beside)} {what} the value in float",
+                place=next((places[name] for name in named if name in places), None),
+            )
 
 
 def _maker(node: onnx.NodeProto, graph: Graph) -> onnx.NodeProto | None:

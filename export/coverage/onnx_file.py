@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -66,14 +66,21 @@ class Graph:
         return {**known, **self.constants}
 
 
-def places_in(model: ir.Model) -> dict[str, str]:
-    """Value name -> the user's line, from torch's traces; a node without one takes that of its first input."""
-    found: dict[str, str] = {}
+def places_in(model: ir.Model, *, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Name of a value or node -> the user's line, from torch's stack traces.
+
+    What has no trace, as passes over the graph make it, has the place that is `known` of it, or else takes
+    that of its first input that has one.
+    """
+    found = dict(known or {})
     for node in model.graph:
-        inherited = (found[v.name] for v in node.inputs if v is not None and v.name in found)
-        place = place_of(node.metadata_props.get(_STACK_TRACE)) or next(inherited, None)
+        place = place_of(node.metadata_props.get(_STACK_TRACE))
+        sources = (*node.outputs, *(value for value in node.inputs if value is not None))
+        inherited = (found[value.name] for value in sources if value.name in found)
+        place = place or next(inherited, None)
         if place is not None:
-            found.update({value.name: place for value in node.outputs if value.name})
+            names = (node.name, *(value.name for value in node.outputs))
+            found.update({name: place for name in names if name})
     return found
 
 

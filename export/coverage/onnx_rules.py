@@ -103,4 +103,9 @@ def integer_reason(layer: onnx.NodeProto, written: Graph) -> str:
 
 def said(node: onnx.NodeProto) -> str:
     """A node by kind and name."""
-    return f"{node.op_type} {node.name}"
+    return f"{node.op_type} {called(node)}"
+
+
+def called(node: onnx.NodeProto) -> str:
+    """A node's name, or that of its result where it has none."""
+    return node.name or node.output[0]

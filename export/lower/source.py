@@ -46,22 +46,31 @@ def operator_name(node: fx.Node) -> str:
 
 def place(node: fx.Node) -> str:
     """Where in the user's `forward` the operator stands: file, line and the line itself."""
-    found = user_line(node.meta.get("stack_trace"))
+    trace = node.meta.get("stack_trace")
+    found = user_line(trace) or _innermost(_frames(trace))
     return found or f"node {node.name!r} (its place in the source is unknown)"
 
 
 def user_line(stack_trace: str | None) -> str | None:
-    """The innermost line outside torch in a stack trace: `file:line` and the code; `None` where there is none."""
-    lines = [line.strip() for line in (stack_trace or "").strip().splitlines()]
-    frames = [
-        i for i, line in enumerate(lines) if line.startswith('File "') and "<eval_with_key>" not in line
-    ]
-    own = [i for i in frames if str(_TORCH) not in lines[i]] or frames
-    if not own:
+    """The innermost line of a stack trace outside torch: `file:line` and the code; `None` where there is none."""
+    frames = _frames(stack_trace)
+    return _innermost([(head, code) for head, code in frames if str(_TORCH) not in head])
+
+
+def _frames(stack_trace: str | None) -> list[tuple[str, str]]:
+    """Line with the file, and line of code, of every frame that has a file."""
+    lines = [line.strip() for line in (stack_trace or "").splitlines()]
+    pairs = zip(lines, [*lines[1:], ""], strict=False)
+    return [(head, code) for head, code in pairs if head.startswith('File "') and 'File "<' not in head]
+
+
+def _innermost(frames: list[tuple[str, str]]) -> str | None:
+    if not frames:
         return None
-    file, line = lines[own[-1]].removeprefix("File ").split(", ")[:2]
-    code = f" `{lines[own[-1] + 1]}`" if own[-1] + 1 < len(lines) else ""
-    return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{code}"
+    head, code = frames[-1]
+    file, line = head.removeprefix("File ").split(", ")[:2]
+    shown = f" `{code}`" if code and not code.startswith('File "') else ""
+    return f"{file.strip(chr(34))}:{line.removeprefix('line ')}{shown}"
 
 
 class Refusal(NotImplementedError):

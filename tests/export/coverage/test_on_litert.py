@@ -31,27 +31,30 @@ def found_in_int8(model: nn.Module, folder: Path, shape: tuple[int, ...] = PICTU
 
 
 class Awkward(nn.Module):
-    """A look-up and a logarithm of softmax, which the delegate has not, between layers that it has."""
+    """Padding by other than 0, steps of 2 and a logarithm of softmax, which the delegate has not."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(6, 4, 3), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.first(x)[:, :, 1::2, ::3].mean((2, 3))
+        y = F.pad(self.first(x), (1, 1), value=0.5)
+        y = y[:, :, 1::2, ::3].mean((2, 3))
         return F.log_softmax(self.second(y), 1)
 
 
 def test_what_is_left_is_named_with_its_reason_and_place(tmp_path):
     coverage = found(Awkward(), tmp_path)
-    slices, softmax = coverage.left
+    padding, slices, softmax = coverage.left
+    assert padding.reason == "the XNNPACK delegate has no PADV2"
+    assert padding.place.endswith("`y = F.pad(self.first(x), (1, 1), value=0.5)`")
     assert slices.operator == "STRIDED_SLICE" and "steps of 1 only" in slices.reason
     assert slices.place.startswith("tests/export/coverage/test_on_litert.py:")
-    assert slices.place.endswith("`y = self.first(x)[:, :, 1::2, ::3].mean((2, 3))`")
+    assert slices.place.endswith("`y = y[:, :, 1::2, ::3].mean((2, 3))`")
     assert (softmax.node, softmax.operator, softmax.macs) == ("output0", "LOG_SOFTMAX", 0)
     assert softmax.reason == "the XNNPACK delegate has no LOG_SOFTMAX"
     assert softmax.place.endswith("`return F.log_softmax(self.second(y), 1)`")
-    assert coverage.partitions == 2
+    assert coverage.partitions == 3
     assert coverage.share == 1.0 and coverage.macs == 4 * 6 * 8 * 6 * 9 + 4 * 3
     assert coverage.source.startswith("LiteRT ")
 

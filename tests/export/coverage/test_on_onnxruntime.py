@@ -129,14 +129,26 @@ def test_an_int8_file_without_a_float_convolution_says_so(tmp_path):
     assert (coverage.share, coverage.left) == (1.0, ())
 
 
+class Curved(nn.Module):
+    """An exact GELU between convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = conv(3, 4, 1), conv(4, 4, 1)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        y = F.gelu(self.before(clip))
+        return self.after(y)
+
+
 def test_an_int8_file_names_what_computes_in_float_and_every_pair_left_unfused(tmp_path):
-    model = trained(nn.Sequential(conv(3, 4, 1), nn.GELU(), conv(4, 4, 1)))
-    coverage = found_in_int8(model, torch.rand(CLIP), tmp_path)
+    coverage = found_in_int8(trained(Curved()), torch.rand(CLIP), tmp_path)
     assert coverage.share == 1.0
     assert {(one.operator, one.reason) for one in coverage.left} == {
         ("DequantizeLinear", "Gelu node_gelu reads the value in float"),
         ("QuantizeLinear", "Gelu node_gelu gives the value in float"),
     }
+    assert all(one.place.endswith("`y = F.gelu(self.before(clip))`") for one in coverage.left)
 
 
 class Remembering(nn.Module):
