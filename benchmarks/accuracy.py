@@ -72,10 +72,11 @@ def evaluate(
     exported = read_export(export_dir, formats=formats)
     if len(clips) == 0:
         raise ValueError("there are no clips to evaluate on")
-    if clips.spec.inputs != exported.spec.inputs:
-        clips = clips.only(exported.spec.inputs)
-    _check_same(clips.spec, exported.spec)
-    runners = [_Runner(file, spec=exported.spec) for file in exported.files]
+    spec = exported.clip_spec()
+    if clips.spec.inputs != spec.inputs:
+        clips = clips.only(spec.inputs)
+    _check_same(clips.spec, spec)
+    runners = [_Runner(file, spec=spec) for file in exported.files]
     with ExitStack() as workers:
         for runner in runners:
             runner.load(threads=threads, workers=workers)

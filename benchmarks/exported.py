@@ -20,8 +20,18 @@ SCHEMA_VERSION = 1
 class Exported:
     """Exported files and the spec of the network that all of them hold."""
 
-    spec: ClipSpec
+    spec: ClipSpec | None
+    """`None` for a network of which only the shapes are known, as `python -m export.run` writes it."""
     files: tuple[ExportedFile, ...]
+
+    def clip_spec(self) -> ClipSpec:
+        """What clips have to be like; raises ValueError when the export does not say."""
+        if self.spec is None:
+            raise ValueError(
+                "this export does not say what its inputs and classes are, only their shapes: its accuracy on "
+                "labelled clips cannot be measured; leave --data out to measure latency"
+            )
+        return self.spec
 
 
 def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Exported:
@@ -38,7 +48,7 @@ def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Ex
             f"{SCHEMA_VERSION}: export again"
         )
     try:
-        spec = ClipSpec.from_dict(manifest["spec"])
+        spec = None if manifest["spec"] is None else ClipSpec.from_dict(manifest["spec"])
         rows = [row for row in manifest["files"] if formats is None or row["format"] in formats]
         _check_formats([row["format"] for row in manifest["files"]], formats, where=where)
         files = tuple(_file(export_dir, row, spec=spec) for row in rows)
@@ -87,7 +97,7 @@ def _check_formats(present: list[str], wanted: Sequence[str] | None, *, where: P
         raise ValueError(f"{where}: lists no files")
 
 
-def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec) -> ExportedFile:
+def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> ExportedFile:
     if row["status"] != "exported":
         why = "not exported" if row["status"] == "failed" else "exported, but wrong"
         return ExportedFile(
@@ -107,6 +117,8 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec) -> ExportedF
         inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
         outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
     )
+    if spec is None:
+        return file
     for what, tensors, expected in (
         ("inputs", file.inputs, spec.inputs),
         ("outputs", file.outputs, spec.outputs),
@@ -121,7 +133,14 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec) -> ExportedF
 
 
 def _tensor(row: dict[str, Any]) -> FileTensor:
-    return FileTensor(name=row["name"], shape=tuple(row["shape"]), dtype=row["dtype"], layout=row["layout"])
+    bounds = row.get("value_range")
+    return FileTensor(
+        name=row["name"],
+        shape=tuple(row["shape"]),
+        dtype=row["dtype"],
+        layout=row["layout"],
+        value_range=None if bounds is None else tuple(bounds),
+    )
 
 
 def _check_on_disk(file: ExportedFile, sha256: str, *, export_dir: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-CANONICAL_LAYOUTS = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}
-"""Axis order in which clips are kept; files may ask for a permutation of it."""
+AXES = "NCTHWMBLK"
+"""Axis letters in the order in which inputs are kept (clips `NCTHW`, sound `NCMB`, tokens `NL`); a file may ask for
+its axes in another order."""
 
 _FED_DTYPES = ("float32", "float16", "int64", "int32")
 
@@ -21,21 +22,26 @@ class FileTensor:
     shape: tuple[int, ...]
     dtype: str
     layout: str
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def canonical_shape(self) -> tuple[int, ...]:
+        """Sizes of the axes in canonical order."""
+        return tuple(self.shape[self.layout.index(axis)] for axis in sorted(self.layout, key=AXES.index))
 
     def arrange(self, array: np.ndarray) -> np.ndarray:
         """One clip's canonical input (`1 ...`) in this tensor's layout and dtype, contiguous.
 
-        Raises ValueError when the layout is no permutation of the canonical one, the dtype is not one that is
-        fed here, or the resulting shape is not the file's.
+        Raises ValueError when the layout does not name every axis, the dtype is not one that is fed here, or the
+        resulting shape is not the file's.
         """
-        canonical = CANONICAL_LAYOUTS.get(self.name)
-        if canonical is None:
-            known = ", ".join(CANONICAL_LAYOUTS)
-            raise ValueError(f"the file has an input {self.name!r}; known inputs are {known}")
-        if sorted(self.layout) != sorted(canonical):
+        letters = set(self.layout)
+        if letters - set(AXES) or not len(letters) == len(self.layout) == array.ndim:
             raise ValueError(
-                f"input {self.name!r} has layout {self.layout!r}; it must be a permutation of {canonical!r}"
+                f"input {self.name!r} has layout {self.layout!r}; it must name each of its {array.ndim} axes by "
+                f"one letter of {AXES}"
             )
+        canonical = sorted(self.layout, key=AXES.index)
         if self.dtype not in _FED_DTYPES:
             known = ", ".join(_FED_DTYPES)
             raise ValueError(f"input {self.name!r} has dtype {self.dtype!r}; inputs are fed as {known}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.exported import read_export
+from benchmarks.exported import Exported, read_export
 from benchmarks.files import ExportedFile
 from benchmarks.host import usable_cores
 from benchmarks.runtimes import RUNTIMES, Unavailable
@@ -93,17 +93,14 @@ def measure_latency(
 ) -> list[FileLatency]:
     """Latency of every exported file (or of those in `formats`) on this machine, in the manifest's order.
 
-    Inputs are random values in the range of real ones, made from the manifest's spec and `seed`, which also
+    Inputs are random values in the range of real ones, made from the manifest and `seed`, which also
     orders the turns. Each round gives every file about a tenth of a second, at least one inference. Ends
     early at the end of the round in which `max_seconds` pass, and notes it. A file that cannot run says why
     and does not stop the others. Raises what `read_export` raises, and ValueError for `threads` or `rounds`.
     """
     _check(threads=threads, rounds=rounds)
     exported = read_export(export_dir, formats=formats)
-    example = exported.spec.example(seed=seed)
-    inputs: dict[str, np.ndarray] = {
-        name: tensor.numpy() for name, tensor in zip(exported.spec.inputs, example, strict=True)
-    }
+    inputs = _random_inputs(exported, seed=seed)
     runners = [_Runner(file, threads=threads) for file in exported.files]
     with ExitStack() as workers:
         for done, runner in enumerate(runners, start=1):
@@ -114,6 +111,21 @@ def measure_latency(
             if runner.runs:
                 runner.finish(note)
     return [runner.latency for runner in runners]
+
+
+def _random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
+    """One clip's canonical inputs by name; of a network that says nothing but shapes, those of its first file."""
+    if exported.spec is not None:
+        example = exported.spec.example(seed=seed)
+        return {name: tensor.numpy() for name, tensor in zip(exported.spec.inputs, example, strict=True)}
+    generator = np.random.default_rng(seed)
+    first = next((file for file in exported.files if file.missing is None), None)
+    inputs = {}
+    for tensor in () if first is None else first.inputs:
+        low, high = tensor.value_range or (0, 1)
+        values = generator.uniform(low, high, tensor.canonical_shape)
+        inputs[tensor.name] = values.round() if "int" in tensor.dtype else values.astype("float32")
+    return inputs
 
 
 def ratio(file: FileLatency, baseline: FileLatency) -> Ratio | None:

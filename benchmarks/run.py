@@ -107,7 +107,7 @@ def run(
             if field_data is not None:
                 clips = open_field_data(
                     field_data,
-                    exported.spec,
+                    exported.clip_spec(),
                     cache=cache or Path(scratch),
                     workers=workers,
                     progress=progress,

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmarks.exported import _sha256, read_export
+from benchmarks.latency import measure_latency
 from export.manifest import sha256_of
-from tests.benchmarks.small_exports import VIDEO_ONLY, failed_row, onnx_export, write_manifest
+from tests.benchmarks.small_exports import ALL_INPUTS, VIDEO_ONLY, failed_row, onnx_export, write_manifest
 
 
 @pytest.fixture
@@ -39,6 +40,18 @@ def test_a_file_that_is_wrong_is_not_measured(export_dir):
     edit(export_dir, lambda it: it["files"][0].update(status="wrong", reason="the file differs"))
     (file,) = read_export(export_dir).files
     assert file.missing == "exported, but wrong: the file differs"
+
+
+def test_an_export_of_which_only_the_shapes_are_known_is_measured_but_not_for_accuracy(tmp_path):
+    export_dir = onnx_export(tmp_path / "export", ALL_INPUTS)
+    edit(export_dir, lambda it: it.update(spec=None))
+    edit(export_dir, lambda it: it["files"][0]["inputs"][2].update(value_range=[0, 3]))
+    exported = read_export(export_dir)
+    assert exported.spec is None and exported.files[0].inputs[2].value_range == (0, 3)
+    with pytest.raises(ValueError, match="does not say what its inputs and classes are, only their shapes"):
+        exported.clip_spec()
+    (latency,) = measure_latency(export_dir, rounds=1)
+    assert latency.p50_ms > 0
 
 
 def test_a_folders_digest_is_the_exporters(tmp_path):

@@ -25,14 +25,9 @@ def test_tokens_become_the_files_integer_type():
 @pytest.mark.parametrize(
     ("name", "shape", "dtype", "layout", "message"),
     [
-        (
-            "depth",
-            (1, 2, 3, 4, 5),
-            "float32",
-            "NCTHW",
-            "an input 'depth'; known inputs are clip, audio, text",
-        ),
-        ("clip", (1, 2, 3, 4, 5), "float32", "NCTH", "layout 'NCTH'; it must be a permutation of 'NCTHW'"),
+        ("clip", (1, 2, 3, 4, 5), "float32", "NCTH", "layout 'NCTH'; it must name each of its 5 axes by"),
+        ("clip", (1, 2, 3, 4, 5), "float32", "NCTHZ", "layout 'NCTHZ'; it must name each"),
+        ("clip", (1, 2, 3, 4, 5), "float32", "NCCHW", "layout 'NCCHW'; it must name each"),
         ("clip", (1, 2, 3, 4, 5), "uint8", "NCTHW", "dtype 'uint8'; inputs are fed as float32"),
         ("clip", (1, 2, 3, 5, 4), "float32", "NCTHW", r"takes shape \[1, 2, 3, 5, 4\] \(NCTHW\), but"),
     ],
