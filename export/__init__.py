@@ -40,8 +40,9 @@ class Exporter:
     lowering: str = "export.lower"
     """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process;
     for files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
-    rounds_weights: bool = False
-    """Whether the writer itself rounds the weights of `fp16`, `w8` and `w4`; the others are given them rounded."""
+    rounds_weights: tuple[str, ...] = ()
+    """Schemes whose weights the writer itself rounds, with the values it computes; for the others it is given them
+    rounded."""
 
     @property
     def pip_line(self) -> str:
@@ -81,7 +82,7 @@ EXPORTERS: dict[str, Exporter] = {
         extra="coreml",
         module="export.to_coreml",
         token_dtype="int32",
-        rounds_weights=True,
+        rounds_weights=("fp16",),
     ),
 }
 """Every format by name, in the order in which files are written and reported."""

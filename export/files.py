@@ -190,7 +190,7 @@ def _export(
         spec=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
         scheme=scheme,
         lowering=_lowering(exporter, scheme),
-        stored=scheme in WEIGHT_SCHEMES and not exporter.rounds_weights,
+        stored=scheme in WEIGHT_SCHEMES and scheme not in exporter.rounds_weights,
         samples=None if proof is None else scratch,
     )
     log = partial / LOG_FILE

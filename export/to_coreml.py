@@ -1,40 +1,49 @@
-"""Writes `.mlpackage` folders for Core ML: ML programs for iOS 17 / macOS 14 and later."""
+"""Writes `.mlpackage` folders for Core ML: ML programs for iOS 17 / macOS 14, with 4-bit weights for 18 / 15."""
 
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch.export import ExportedProgram
 
-from export import require
+from export import EXPORTERS
+from export.coreml.coverage import cover
+from export.coreml.decompose import decompose
+from export.coreml.saved import import_quietly
+from export.coverage.places import places_of
+from export.coverage.report import attempt
 from export.manifest import FileSpec, TensorInfo, WrittenFile
 
 if TYPE_CHECKING:
     from coremltools.models import MLModel
 
-_NOISE = ("has not been tested with coremltools", "is not supported", "Failed to load _ML", "Fail to import")
-"""Parts of messages about the surroundings (versions, missing Apple frameworks), not about the network."""
-
 
 def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
     """Writes the program to the folder `path`.
 
-    `fp32` computes in float32 (CPU and GPU); `fp16` and `w8a8` in float16, which the Neural Engine needs.
-    Inputs and outputs are float32 (tokens int32) in all three. Core ML predicts on macOS only: elsewhere the
-    package is written and can be read back, but not run. Raises ImportError without coremltools.
+    `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine needs. `w8`
+    and `w4` take a graph whose weights are stored so (`export.weights`), `w8a8` the int8 reference. Inputs and
+    outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the package is
+    written, and `export.coreml` computes what it says.
+
+    Raises ValueError for another scheme, ImportError without coremltools, NotImplementedError for an operator that
+    Core ML has no form of, with its place in the user's source.
     """
-    _import_quietly()
+    if scheme not in EXPORTERS["coreml"].schemes:
+        allowed = ", ".join(EXPORTERS["coreml"].schemes)
+        raise ValueError(f"scheme {scheme!r} for .mlpackage files: choose one of {allowed}")
+    import_quietly()
     import coremltools
 
+    program = decompose(program)
+    needs_ios18 = scheme == "w4"
     model: MLModel = coremltools.convert(
-        program.run_decompositions({}),
+        program,
         convert_to="mlprogram",
-        minimum_deployment_target=coremltools.target.iOS17,
+        minimum_deployment_target=coremltools.target.iOS18 if needs_ios18 else coremltools.target.iOS17,
         compute_precision=coremltools.precision.FLOAT32
         if scheme == "fp32"
         else coremltools.precision.FLOAT16,
@@ -47,30 +56,22 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     )
     for info in spec.inputs:
         model.input_description[info.name] = _sentence(info)
-    for info, classes in zip(spec.outputs, spec.classes, strict=True):
-        model.output_description[info.name] = f"{_sentence(info)}; classes in order: {', '.join(classes)}"
+    for info in spec.outputs:
+        model.output_description[info.name] = _sentence(info)
+    for info, classes in zip(spec.outputs, spec.classes, strict=False):
+        model.output_description[info.name] += f"; classes in order: {', '.join(classes)}"
     model.user_defined_metadata.update({key: json.dumps(value) for key, value in spec.description.items()})
     model.save(str(path))
+    coverage, unknown = attempt(lambda: cover(path, places=places_of(program.graph)))
+    systems = "iOS 18 / macOS 15" if needs_ios18 else "iOS 17 / macOS 14"
     precision = "float32" if scheme == "fp32" else "float16"
     return WrittenFile(
         path=path,
         inputs=spec.inputs,
         outputs=spec.outputs,
-        notes=(f"ML program for iOS 17 / macOS 14 and later, computes in {precision}",),
+        notes=(f"ML program for {systems} and later, computes in {precision}", *unknown),
+        coverage=coverage,
     )
-
-
-def _import_quietly() -> None:
-    """Imports coremltools without TensorFlow, which it would load for its other converter: seconds and memory."""
-    logging.getLogger("coremltools").addFilter(_is_about_the_network)
-    hide = "tensorflow" not in sys.modules
-    if hide:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]
-    try:
-        require("coreml", "coremltools")
-    finally:
-        if hide:
-            del sys.modules["tensorflow"]
 
 
 def _sentence(info: TensorInfo) -> str:
@@ -80,7 +81,3 @@ def _sentence(info: TensorInfo) -> str:
     if info.normalised_by:
         parts.append(f"normalised by {info.normalised_by}")
     return ", ".join(parts)
-
-
-def _is_about_the_network(record: logging.LogRecord) -> bool:
-    return not any(part in record.getMessage() for part in _NOISE)

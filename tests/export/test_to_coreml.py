@@ -1,12 +1,20 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 ct = pytest.importorskip("coremltools")
 
+from export.capture import capture  # noqa: E402
+from export.coreml.predict import open_package  # noqa: E402
+from export.lower import lower  # noqa: E402
 from export.manifest import file_spec  # noqa: E402
 from export.to_coreml import write  # noqa: E402
+from export.weights import store_weights  # noqa: E402
+from tests.export.networks import conv, trained  # noqa: E402
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of  # noqa: E402
 
 
@@ -19,6 +27,12 @@ def operations(path):
     function = ct.utils.load_spec(str(path)).mlProgram.functions["main"]
     (block,) = function.block_specializations.values()
     return Counter(operation.type for operation in block.operations)
+
+
+def answers(file, inputs):
+    _, run = open_package(file.path)
+    given = run({info.name: value.numpy() for info, value in zip(file.inputs, inputs, strict=True)})
+    return [given[info.name] for info in file.outputs]
 
 
 @pytest.mark.slow
@@ -38,34 +52,79 @@ def test_the_package_holds_names_shapes_types_and_description(tmp_path):
     metadata = saved.description.metadata.userDefined
     assert json.loads(metadata["labels"])[0]["classes"][0] == "left"
     assert json.loads(metadata["provenance"]) == {"recipe": "small"}
+    example = spec.example(seed=1)
+    for given, wanted in zip(answers(file, example), float_graph(spec)(*example), strict=True):
+        assert np.abs(given - wanted.detach().numpy()).max() <= 1e-5 * wanted.abs().max()
 
 
-@pytest.mark.parametrize(("scheme", "precision"), [("fp32", "float32"), ("fp16", "float16")])
-def test_float_packages_compute_in_the_precision_of_the_scheme(tmp_path, scheme, precision):
+@pytest.mark.parametrize(
+    ("scheme", "precision", "tolerance"), [("fp32", "float32", 1e-5), ("fp16", "float16", 5e-3)]
+)
+def test_float_packages_compute_in_the_precision_of_the_scheme(tmp_path, scheme, precision, tolerance):
     spec = clip_spec()
-    file = written(tmp_path, spec, float_graph(spec), scheme)
+    graph = float_graph(spec)
+    file = written(tmp_path, spec, graph, scheme)
     kinds = operations(file.path)
     assert kinds["conv"] == 7
     assert (kinds["cast"] > 0) == (precision == "float16")
-    assert precision in file.notes[0]
+    assert file.notes == (f"ML program for iOS 17 / macOS 14 and later, computes in {precision}",)
+    assert file.coverage is not None and file.coverage.share == (precision == "float16")
+    (given,), wanted = answers(file, spec.example(seed=1)), graph(*spec.example(seed=1)).detach()
+    assert np.abs(given - wanted.numpy()).max() <= tolerance * wanted.abs().max()
 
 
-def test_noise_about_versions_is_silent_and_warnings_about_the_network_are_not(caplog):
-    import logging
-
-    from export.to_coreml import _import_quietly
-
-    _import_quietly()
-    log = logging.getLogger("coremltools")
-    log.warning("Torch version 9.9 has not been tested with coremltools. You may run into unexpected errors.")
-    log.warning("Output, 'logits', has no name.")
-    assert [record.getMessage() for record in caplog.records] == ["Output, 'logits', has no name."]
-
-
-@pytest.mark.slow
-def test_an_int8_package_quantizes_every_activation_and_stores_int8_weights(tmp_path):
+def test_an_int8_package_gives_what_the_int8_reference_gives(tmp_path):
     spec = clip_spec()
-    kinds = operations(written(tmp_path, spec, int8_graph(spec), "w8a8").path)
+    graph = int8_graph(spec)
+    file = written(tmp_path, spec, graph, "w8a8")
+    kinds = operations(file.path)
     assert kinds["conv"] + kinds["linear"] == 8
     assert kinds["constexpr_affine_dequantize"] == 9, "the weights of each layer, and the mean of the clip"
     assert kinds["quantize"] >= 14 and kinds["dequantize"] >= 14
+    quantize = [n for n in graph.graph.nodes if "quantize_per_tensor.default" in str(n.target)]
+    step = max(node.args[1] for node in quantize[-2:])
+    for seed in range(1, 4):
+        (given,), wanted = answers(file, spec.example(seed=seed)), graph(*spec.example(seed=seed))
+        assert np.abs(given - wanted.detach().numpy()).max() <= 1.01 * step, "one step of the logits"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "system", "kind"),
+    [("w8", "iOS 17", "constexpr_affine_dequantize"), ("w4", "iOS 18", "constexpr_blockwise_shift_scale")],
+)
+def test_weights_are_stored_as_they_were_rounded(tmp_path, scheme, system, kind):
+    spec = clip_spec(frames=4, size=12)
+    net = nn.Sequential(
+        conv(3, 8, 1, act=nn.ReLU),
+        conv(8, 40, (1, 3, 3)),
+        conv(40, 6, 1),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+    )
+    stored = store_weights(lower(capture(trained(net), spec.example())), scheme=scheme)
+    file = written(tmp_path, spec, stored, scheme)
+    assert operations(file.path)[kind] == 2, "the first layer has too few weights to be worth it"
+    assert file.notes[0].startswith(f"ML program for {system} / macOS")
+    (given,), wanted = answers(file, spec.example(seed=1)), stored(*spec.example(seed=1))
+    assert np.abs(given - wanted.detach().numpy()).max() <= 5e-3 * wanted.abs().max()
+
+
+def test_an_unknown_scheme_is_refused(tmp_path):
+    spec = clip_spec()
+    with pytest.raises(ValueError, match=r"scheme 'w2' for \.mlpackage files: choose one of fp32, fp16"):
+        written(tmp_path, spec, float_graph(spec), "w2")
+
+
+def test_a_user_network_without_class_names_is_written(tmp_path):
+    from export.inputs import parse_inputs
+    from export.manifest import FileSpec, TensorInfo
+
+    program = capture(nn.Conv2d(3, 2, 3), (torch.rand(1, 3, 8, 8),))
+    spec = FileSpec(
+        inputs=parse_inputs(["1x3x8x8"]),
+        outputs=(TensorInfo(name="map", shape=(1, 2, 6, 6), dtype="float32", layout="NCHW"),),
+        description={},
+    )
+    file = write(program, tmp_path / "model.mlpackage", spec=spec, scheme="fp32")
+    (given,) = answers(file, (torch.ones(1, 3, 8, 8),))
+    assert given.shape == (1, 2, 6, 6)
