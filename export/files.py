@@ -121,6 +121,8 @@ def refuse_files(
 
 def check_formats(formats: Sequence[str], *, scheme: str) -> None:
     """Raises ValueError for an unknown format, one given twice, and a scheme that a format does not take."""
+    if not formats:
+        raise ValueError(f"no format is given; known are {', '.join(EXPORTERS)}")
     for name in formats:
         if name not in EXPORTERS:
             near = get_close_matches(name, EXPORTERS, n=1)

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -33,8 +33,9 @@ from export.trial import FLOAT, REFERENCE, Trial, ask
 if TYPE_CHECKING:
     from export.layers import LayerError
 
-PARITY_INPUTS = 16
-"""How many calibration inputs serve for parity when no clips are given for that."""
+PARITY_INPUTS = 8
+"""How many inputs, of the calibration or made up, serve for parity when no clips are given for that: each is run by
+torch and by every file."""
 
 RANKED_INPUTS = 4
 """How many of them rank the layers."""
@@ -74,7 +75,7 @@ def export_network(
 
     `inputs` are those of `model.forward`, in order: shapes as `export.inputs.parse_inputs` reads them, or an
     example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else on
-    up to 16 calibration inputs, or else on made-up ones. The manifest says which.
+    up to 8 calibration inputs, or else on made-up ones. The manifest says which.
 
     A network that cannot be captured or quantized, or a format that cannot be written, is no exception but an
     outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
@@ -88,24 +89,20 @@ def export_network(
             "or 'random' to try it without (its accuracy then says nothing)"
         )
     tried = None if clips is None else _samples(clips, described, what="clips")
-    tried = tried or (ranges.some(PARITY_INPUTS) if ranges else random_samples(described))
+    tried = tried or (
+        ranges.some(PARITY_INPUTS) if ranges else random_samples(described, count=PARITY_INPUTS)
+    )
     steps = _Steps(progress, total=2 + (scheme == "w8a8") + len(formats))
     model = copy.deepcopy(model).cpu().eval()
     steps.begin("torch")
     trial = _asked(model, tried)
-    outputs = describe_outputs([torch.from_numpy(answers[0]) for answers in trial.answers[FLOAT]])
     provenance = {
         "project": "pocketreel",
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
         "torch": str(torch.__version__),
         "calibration": ranges.source if ranges and scheme == "w8a8" else None,
     }
-    spec = FileSpec(
-        inputs=described,
-        outputs=outputs,
-        classes=((),) * len(outputs),
-        description=describe_network(provenance=provenance),
-    )
+    spec = _spec(described, trial, provenance=provenance)
     proof = Proof(trial=trial)
     try:
         steps.begin("capture")
@@ -149,6 +146,14 @@ def _asked(model: nn.Module, tried: Samples) -> Trial:
             f"the network does not take the inputs {shapes}, in this order: {in_a_sentence(error)}; --shape has to "
             "be given once for every argument of its forward"
         ) from error
+
+
+def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[str, Any]) -> FileSpec:
+    outputs = describe_outputs([torch.from_numpy(answers[0]) for answers in trial.answers[FLOAT]])
+    for name in {info.name for info in inputs} & {info.name for info in outputs}:
+        raise ValueError(f"an input is called {name!r}, as the output is; give it another name")
+    description = describe_network(provenance=provenance)
+    return FileSpec(inputs=inputs, outputs=outputs, classes=((),) * len(outputs), description=description)
 
 
 def _quantized(

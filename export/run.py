@@ -86,7 +86,7 @@ def main(
         typer.Option(
             metavar="FILE",
             help="Inputs on which every file is compared with torch, written like calibration.",
-            show_default="16 of the calibration, or made up",
+            show_default="8 of the calibration, or made up",
         ),
     ] = None,
     layers: Annotated[

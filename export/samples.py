@@ -117,7 +117,7 @@ def _check(array: np.ndarray, info: TensorInfo, *, where: str) -> np.ndarray:
                 f"{where} has values in {low:g}..{high:g}, outside {bounds}; scale them as the network takes them, "
                 f"or say what it takes: {info.name}={'x'.join(map(str, info.shape))}:LOW..HIGH"
             )
-    return array
+    return array.astype(np.int64) if info.dtype == "int64" else array
 
 
 def random_samples(inputs: Sequence[TensorInfo], *, count: int = RANDOM_COUNT, seed: int = 0) -> Samples:

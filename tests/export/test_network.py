@@ -86,7 +86,7 @@ def test_the_command_writes_files_that_are_right(tmp_path):
     assert row["status"] == "exported" and row["path"] == "onnx/model.onnx"
     (parity,) = row["parity"]["float"]
     assert parity["output"] == "logits" and parity["relative_error"] < 1e-5 and parity["top1_agreement"] == 1
-    assert row["parity"]["count"] == 16 and row["parity"]["source"] == "16 random inputs (smooth, seed 0)"
+    assert row["parity"]["count"] == 8 and row["parity"]["source"] == "8 random inputs (smooth, seed 0)"
     assert (row["inputs"][0]["name"], row["inputs"][0]["layout"]) == ("clip", "NCTHW")
     heading, values = done.stdout.splitlines()[:2]
     assert heading.split() == ["format", "outcome", "size", "parity", "coverage", "seconds"]
@@ -132,7 +132,7 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
     assert code == 3, said
     rows = rows_of(tmp_path / "out")
     assert rows["tflite"]["status"] == "exported" and not rows["tflite"]["layers"]
-    assert rows["tflite"]["parity"]["source"] == "16 of 20 inputs of clips.npy"
+    assert rows["tflite"]["parity"]["source"] == "8 of 20 inputs of clips.npy"
     assert rows["tflite"]["parity"]["reference"][0]["sqnr_db"] > 20
     assert rows["onnx"]["status"] == "wrong"
     assert "the file differs from the torch int8 reference" in rows["onnx"]["reason"]
@@ -206,7 +206,7 @@ def test_wrong_arguments_end_with_2_and_write_nothing(tmp_path, options, message
     [
         (
             NotANumber(),
-            "the float network itself gives NaN or infinite values in output 0 for 16 random inputs",
+            "the float network itself gives NaN or infinite values in output 0 for 8 random inputs",
         ),
         (Dictionary(), "the network returns dict; let it return a tensor or a tuple of tensors"),
     ],
@@ -229,6 +229,10 @@ def test_arguments_of_the_call_are_checked(tmp_path):
         )
     with pytest.raises(ValueError, match="clips is 'some'; give a Path, arrays by input name, or 'random'"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"], clips="some")
+    with pytest.raises(ValueError, match="no format is given; known are onnx"):
+        export_network(Clips(), [SHAPE], out=tmp_path, formats=[])
+    with pytest.raises(ValueError, match="an input is called 'logits', as the output is"):
+        export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "mine.txt").touch()
     with pytest.raises(ValueError, match=r"onnx holds no export \(no convert.log\) and would be replaced"):
