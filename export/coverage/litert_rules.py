@@ -26,8 +26,9 @@ _FLOAT_AND_INT8 = frozenset(
         "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV",
     )
 )  # fmt: skip
-_WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "TRANSPOSE_CONV": 1, "FULLY_CONNECTED": 1}
-"""Position of the weights among the inputs."""
+_LAYERS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"))
+_CONSTANTS = {"CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2), "TRANSPOSE_CONV": (1, 3)}
+"""Positions of weights and bias among the inputs, where they have to be constant."""
 
 _MOST_AXES = 6
 _MOST_JOINED = 5
@@ -58,15 +59,19 @@ def _number_type(op: Operator) -> str | None:
 
 
 def _computed_weights(op: Operator) -> str | None:
-    position = _WEIGHTS.get(op.kind)
-    if position is None or op.inputs[position].is_constant or op.kind == "FULLY_CONNECTED":
+    needed = [op.inputs[i] for i in _CONSTANTS.get(op.kind, ()) if i < len(op.inputs)]
+    computed = [tensor.name for tensor in needed if not tensor.is_constant]
+    if not computed:
         return None
-    return f"the XNNPACK delegate takes {op.kind} with constant weights only, and here they are computed"
+    return (
+        f"the XNNPACK delegate takes {op.kind} with constant weights and bias only, and here {computed[0]!r} "
+        "is computed"
+    )
 
 
 def _scales_per_channel(op: Operator) -> str | None:
     """Weights that are worked upon when the file runs."""
-    if op.kind in _WEIGHTS or all(len(tensor.scales) < 2 for tensor in (*op.inputs, *op.outputs)):
+    if op.kind in _LAYERS or all(len(tensor.scales) < 2 for tensor in (*op.inputs, *op.outputs)):
         return None
     return "it works on weights with a scale per channel, which the XNNPACK delegate takes as constants only"
 

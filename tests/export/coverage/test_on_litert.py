@@ -92,7 +92,7 @@ def test_multiply_adds_outside_of_the_delegate_are_not_accelerated(tmp_path):
     weights = Function(lambda x: F.conv2d(x, x.reshape(6, 6, 8, 10)[:, :, :3, :3] * 2))
     coverage = found(weights, tmp_path, (6, 6, 8, 10))
     (convolution,) = (one for one in coverage.left if one.operator == "CONV_2D")
-    assert "with constant weights only, and here they are computed" in convolution.reason
+    assert "with constant weights and bias only, and here 'conv2d" in convolution.reason
     assert convolution.macs == coverage.macs and coverage.share == 0.0
 
 
