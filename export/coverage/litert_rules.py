@@ -69,6 +69,12 @@ def _computed_weights(op: Operator) -> str | None:
     )
 
 
+def _few_bits(op: Operator) -> str | None:
+    if op.kind == "FULLY_CONNECTED" or all(tensor.dtype != "int4" for tensor in op.inputs):
+        return None
+    return f"the XNNPACK delegate takes int4 weights in FULLY_CONNECTED only, and this is a {op.kind}"
+
+
 def _scales_per_channel(op: Operator) -> str | None:
     """Weights that are worked upon when the file runs."""
     if op.kind in _LAYERS or all(len(tensor.scales) < 2 for tensor in (*op.inputs, *op.outputs)):
@@ -110,6 +116,7 @@ def _strides(op: Operator) -> str | None:
 
 _RULES: tuple[Callable[[Operator], str | None], ...] = (
     _unknown_kind,
+    _few_bits,
     _scales_per_channel,
     _number_type,
     _computed_weights,

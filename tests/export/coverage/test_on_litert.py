@@ -13,10 +13,13 @@ from export.capture import capture
 from export.coverage.macs import macs
 from export.coverage.on_litert import litert_coverage
 from export.coverage.report import attempt
+from export.lower import lower
+from export.to_tflite import write
+from export.weights import store_weights
 from models import STUDENTS
 from tests.export.networks import Function, trained
 from tests.export.small_nets import clip_spec
-from tests.export.tflite.litert import quantized, written
+from tests.export.tflite.litert import file_spec_of, quantized, written
 
 PICTURE = (1, 6, 8, 10)
 
@@ -86,6 +89,18 @@ def test_int8_operators_that_the_delegate_leaves_say_why(tmp_path, name):
     function, reason = REFUSED_IN_INT8[name]
     (left,) = found_in_int8(Function(function), tmp_path).left
     assert reason in left.reason
+
+
+def test_int4_weights_of_a_convolution_say_why_it_is_left(tmp_path):
+    # The layers next to the input and the result keep 8 bits.
+    model, x = nn.Sequential(*(nn.Conv2d(16, 16, 3) for _ in range(3))), torch.randn(1, 16, 8, 8)
+    program = capture(store_weights(lower(capture(model, (x,))), scheme="w4"), (x,))
+    spec = file_spec_of({"x": x}, (model(x),))
+    (left,) = write(program, tmp_path / "model.tflite", spec=spec, scheme="w4").coverage.left
+    assert (
+        left.reason
+        == "the XNNPACK delegate takes int4 weights in FULLY_CONNECTED only, and this is a CONV_2D"
+    )
 
 
 def test_multiply_adds_outside_of_the_delegate_are_not_accelerated(tmp_path):
