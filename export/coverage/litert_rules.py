@@ -70,9 +70,10 @@ def _computed_weights(op: Operator) -> str | None:
 
 
 def _few_bits(op: Operator) -> str | None:
-    if op.kind == "FULLY_CONNECTED" or all(tensor.dtype != "int4" for tensor in op.inputs):
+    """The runtime shows int4 weights as int8."""
+    if op.kind not in _CONSTANTS or op.inputs[0].dtype != "float32" or op.inputs[1].dtype == "float32":
         return None
-    return f"the XNNPACK delegate takes int4 weights in FULLY_CONNECTED only, and this is a {op.kind}"
+    return "it computes on float values with integer weights; the XNNPACK delegate does so in FULLY_CONNECTED only"
 
 
 def _scales_per_channel(op: Operator) -> str | None:

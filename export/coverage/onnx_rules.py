@@ -53,7 +53,7 @@ def float_reason(kernel: onnx.NodeProto, optimised: Graph) -> str:
     axes = len(weights) - 2
     if axes != 2:
         return f"it has {axes} axes beside channels, and blocked kernels know 2; {instead}"
-    found = _misfit(weights, groups=_groups(kernel))
+    found = misfit(weights, groups=_groups(kernel))
     if found is not None:
         return f"{found}; {instead}"
     if all(node.domain != BLOCKED for node in optimised.nodes):
@@ -61,7 +61,8 @@ def float_reason(kernel: onnx.NodeProto, optimised: Graph) -> str:
     return f"ONNX Runtime gave it no blocked kernel; no known rule says why; {instead}"
 
 
-def _misfit(weights: tuple[int, ...], *, groups: int) -> str | None:
+def misfit(weights: tuple[int, ...], *, groups: int) -> str | None:
+    """Why blocked kernels do not fit a 2D convolution with weights of shape `O I H W`; `None` when they do."""
     results, channels = weights[:2]
     if groups == 1 and channels % _ALIGNMENT:
         return f"it reads {channels} channels, and blocked kernels take a multiple of {_ALIGNMENT}"
