@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.exported import Exported, read_export
 from benchmarks.files import ExportedFile
 from benchmarks.host import usable_cores
-from benchmarks.runtimes import RUNTIMES, Unavailable
+from benchmarks.runtimes import PEERS, RUNTIMES, Unavailable
 from benchmarks.worker import Worker, WorkerFailed
 
 ROUNDS = 30
@@ -98,10 +98,34 @@ def measure_latency(
     early at the end of the round in which `max_seconds` pass, and notes it. A file that cannot run says why
     and does not stop the others. Raises what `read_export` raises, and ValueError for `threads` or `rounds`.
     """
-    _check(threads=threads, rounds=rounds)
     exported = read_export(export_dir, formats=formats)
-    inputs = _random_inputs(exported, seed=seed)
-    runners = [_Runner(file, threads=threads) for file in exported.files]
+    return measure_files(
+        exported.files,
+        _random_inputs(exported, seed=seed),
+        threads=threads,
+        rounds=rounds,
+        max_seconds=max_seconds,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def measure_files(
+    files: Sequence[ExportedFile],
+    inputs: Mapping[str, np.ndarray],
+    *,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    max_seconds: float = MAX_SECONDS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[FileLatency]:
+    """Latency of files wherever they are from, all on one clip's `inputs` (`1 ...`, by name), as `measure_latency`.
+
+    Raises ValueError for `threads` or `rounds`.
+    """
+    _check(threads=threads, rounds=rounds)
+    runners = [_Runner(file, threads=threads) for file in files]
     with ExitStack() as workers:
         for done, runner in enumerate(runners, start=1):
             runner.prepare(inputs, workers=workers)
@@ -172,7 +196,9 @@ class _Runner:
             self._give_up(error)
             return
         self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / one_s))
-        self.latency = replace(self.latency, runtime=runtime, notes=RUNTIMES[self._file.format].notes)
+        self.latency = replace(
+            self.latency, runtime=runtime, notes=(RUNTIMES | PEERS)[self._file.format].notes
+        )
 
     def turn(self, position: int) -> None:
         """One turn, the `position`-th of its round."""

@@ -32,7 +32,8 @@ class Runtime:
     module: str
     """Imported by `start`, before `load`: the library's own memory is not the file's."""
     distribution: str
-    extra: str
+    install: str
+    """What `pip install` is to be given for it."""
     load: Callable[[ExportedFile, int], Run]
     """`load(file, threads)`; raises whatever the runtime raises, and ValueError when the file is not as the
     manifest describes it."""
@@ -51,7 +52,7 @@ class Runtime:
             importlib.import_module(self.module)
         except ImportError as error:
             raise Unavailable(
-                f"{self.name} cannot be imported ({error}): pip install 'pocketreel[{self.extra}]'"
+                f"{self.name} cannot be imported ({error}): pip install '{self.install}'"
             ) from error
         return f"{self.name} {version(self.distribution)}"
 
@@ -143,6 +144,21 @@ def _load_coreml(file: ExportedFile, _: int) -> Run:
     return run
 
 
+def _load_openvino(file: ExportedFile, threads: int) -> Run:
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    model = openvino.Core().compile_model(file.path, "CPU", settings)
+    request = model.create_infer_request()
+    outputs = [model.output(tensor.name) for tensor in file.outputs]
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        given = request.infer(list(arrays))
+        return [given[output] for output in outputs]
+
+    return run
+
+
 def _check_names(file: ExportedFile, *, inputs: list[str], outputs: list[str]) -> None:
     for what, tensors, found in (("inputs", file.inputs, inputs), ("outputs", file.outputs, outputs)):
         described = [tensor.name for tensor in tensors]
@@ -165,28 +181,28 @@ RUNTIMES: dict[str, Runtime] = {
         name="ONNX Runtime",
         module="onnxruntime",
         distribution="onnxruntime",
-        extra="onnx",
+        install="pocketreel[onnx]",
         load=_load_onnx,
     ),
     "tflite": Runtime(
         name="LiteRT",
         module="ai_edge_litert.interpreter",
         distribution="ai-edge-litert",
-        extra="tflite",
+        install="pocketreel[tflite]",
         load=_load_tflite,
     ),
     "executorch": Runtime(
         name="ExecuTorch",
         module="executorch.runtime",
         distribution="executorch",
-        extra="executorch",
+        install="pocketreel[executorch]",
         load=_load_executorch,
     ),
     "coreml": Runtime(
         name="Core ML",
         module="coremltools",
         distribution="coremltools",
-        extra="coreml",
+        install="pocketreel[coreml]",
         load=_load_coreml,
         system="Darwin",
         elsewhere="Core ML runs on Apple systems only; converted, not measured",
@@ -194,3 +210,15 @@ RUNTIMES: dict[str, Runtime] = {
     ),
 }
 """Every format by name. A new format is one line here and one loader."""
+
+PEERS: dict[str, Runtime] = {
+    "openvino": Runtime(
+        name="OpenVINO",
+        module="openvino",
+        distribution="openvino",
+        install="openvino",
+        load=_load_openvino,
+        notes=("a runtime for desktop processors, measured as a peer; nothing is exported for it",),
+    ),
+}
+"""Runtimes that are measured to compare with, by a name in the place of a format."""

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.files import ExportedFile
-from benchmarks.runtimes import RUNTIMES, Run, Unavailable
+from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime, Unavailable
 
 _LOAD_LIMIT_S = 180.0
 _ANSWER_LIMIT_S = 600.0
@@ -157,7 +157,7 @@ class Worker:
         return self._failure(f"{how} in {self._command!r}{self._last_words()}")
 
     def _failure(self, what: str) -> WorkerFailed:
-        return WorkerFailed(f"{self._file.title}: {RUNTIMES[self._file.format].name} {what}")
+        return WorkerFailed(f"{self._file.title}: {_runtime(self._file).name} {what}")
 
     def _last_words(self) -> str:
         self._log.seek(0)
@@ -175,7 +175,7 @@ class _Served:
 
     def load(self, asked: tuple[ExportedFile, int]) -> str:
         file, threads = asked
-        runtime = RUNTIMES[file.format]
+        runtime = _runtime(file)
         name = runtime.start()
         self._file = file
         self._peak_before_bytes = _peak_rss_bytes()
@@ -214,6 +214,10 @@ class _Served:
     def memory(self, _: None) -> Memory:
         peak_bytes = _peak_rss_bytes()
         return Memory(peak_rss_bytes=peak_bytes, model_rss_bytes=peak_bytes - self._peak_before_bytes)
+
+
+def _runtime(file: ExportedFile) -> Runtime:
+    return (RUNTIMES | PEERS)[file.format]
 
 
 def _peak_rss_bytes() -> int:
