@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, fx
 
 from export.lower.axis import Axis, triple
-from export.lower.normalisation import folded
 from export.lower.source import bind, refuse
 from export.lower.volume import Form, Padded, Volume
 from export.lower.writer import Writer
@@ -37,13 +36,13 @@ NEGLIGIBLE = 1e-6
 
 
 def convolution(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
-    """Rule for conv3d; a BatchNorm behind it is folded in."""
+    """Rule for conv3d."""
     x, weight = args["input"], args["weight"]
     if not isinstance(weight, Tensor) or not isinstance(args["bias"], Tensor | None):
         raise refuse(
             node, "its weight is computed from an input", "use a weight that does not depend on the input"
         )
-    weight, bias = folded(lowering, node, weight, args["bias"])
+    bias = args["bias"]
     axes = _axes(args)
     if isinstance(x, Padded) and x.is_zeros:
         axes = tuple(  # type: ignore[assignment]
@@ -84,7 +83,7 @@ def demand(node: fx.Node) -> Form | None:
         return "plane" if flat or args["groups"] == 1 else "frames"
     if node.target in (aten.max_pool3d.default, aten.avg_pool3d.default):
         return "frames"
-    if node.target in (aten.mean.dim, aten.adaptive_avg_pool3d.default, aten.view.default):
+    if node.target in (aten.mean.dim, aten.view.default):
         return "plane"
     return None
 

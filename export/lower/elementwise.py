@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from export.lower.source import parameters, refuse, shape
+from export.lower.block import Block, Value, held, row_major, shape_of
+from export.lower.merging import RANK, merged, runs
+from export.lower.reshaping import expanded
+from export.lower.source import parameters, shape
 from export.lower.volume import Form, Volume
 
 if TYPE_CHECKING:
@@ -16,34 +20,52 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 
-def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
+def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     """The same operator on whichever form is at hand."""
     x = args["self"]
+    rest, kwargs = _arguments(node, args)
+    if not isinstance(x, Volume):
+        y = lowering.writer.call(node.target, (row_major(x), *rest[1:]), name=node.name, kwargs=kwargs)
+        return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
     form = _at_hand(x, lowering.wanted(node))
-    schema = parameters(node)[1:]
-    rest = [args[argument.name] for argument in schema if not argument.kwarg_only]
-    kwargs = {argument.name: args[argument.name] for argument in schema if argument.kwarg_only}
-    return x.in_form(form, lowering.writer.call(node.target, (x[form], *rest), name=node.name, kwargs=kwargs))
+    y = lowering.writer.call(node.target, (x[form], *rest[1:]), name=node.name, kwargs=kwargs)
+    return x.in_form(form, y)
 
 
-def arithmetic(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
-    """Add, sub, mul, div: with a constant per channel one multiply-add, `binary` otherwise."""
+def converted(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Another number type; nothing where it is the one that the values have."""
+    source: Any = node.args[0]
+    if source.meta["val"].dtype == node.meta["val"].dtype:
+        return args["self"]
+    kwargs = {"dtype": node.meta["val"].dtype}
+    x = args["self"]
+    form = x.forms[0] if isinstance(x, Volume) else None
+    y = lowering.writer.call(
+        aten._to_copy.default, (x[form] if form else row_major(x),), name=node.name, kwargs=kwargs
+    )
+    return x.in_form(form, y) if form else held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
+
+
+def arithmetic(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Add, sub, mul, div: with a constant per channel one multiply-add, `elementwise` otherwise."""
     x, other, alpha = args["self"], args["other"], args.get("alpha", 1)
-    if isinstance(x, Volume) and _is_per_channel(other, x):
+    inverse = node.target in (aten.div.Tensor, aten.div.Scalar)
+    if isinstance(x, Volume) and _is_per_channel(node, other, x):
         volume, constant = x, other
-    elif isinstance(other, Volume) and _is_per_channel(x, other) and node.target is not aten.div.Tensor:
+    elif isinstance(other, Volume) and _is_per_channel(node, x, other) and not inverse:
         volume, constant = other, x
     else:
-        return binary(lowering, node, args)
+        return elementwise(lowering, node, args)
     trainable = isinstance(constant, nn.Parameter)
     value, one = torch.as_tensor(constant).detach().double().reshape(-1), torch.ones(1).double()
-    if node.target is aten.mul.Tensor:
+    reverse = node.target in (aten.rsub.Scalar, aten.rsub.Tensor)
+    if node.target in (aten.mul.Tensor, aten.mul.Scalar):
         scale, shift = value, None
-    elif node.target is aten.div.Tensor:
+    elif inverse:
         scale, shift = 1 / value, None
     else:  # x + alpha * other, or x - alpha * other (rsub: other - alpha * x)
-        sign = alpha if node.target is aten.add.Tensor else -alpha
-        first_is_volume = (volume is x) != (node.target is aten.rsub.Scalar)
+        sign = alpha if node.target in (aten.add.Tensor, aten.add.Scalar) else -alpha
+        first_is_volume = (volume is x) != reverse
         scale, shift = (one, sign * value) if first_is_volume else (sign * one, value)
     return per_channel(lowering, node, volume, scale, shift, trainable=trainable)
 
@@ -79,51 +101,58 @@ def per_channel(
     return result
 
 
-def binary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
-    """Two operands that broadcast: in frames where both have as many frames, otherwise in the plane."""
-    operands = [_operand(lowering, node, args[key], key) for key in ("self", "other")]
-    volumes = [operand for operand in operands if isinstance(operand, Volume)]
-    constant = any(isinstance(args[key], Tensor) for key in ("self", "other"))
-    form = _shared_form(volumes, lowering.wanted(node), over_clips=constant)
-    if form is None:
-        shapes = " and ".join(str(volume.shape) for volume in volumes)
-        raise refuse(
-            node,
-            f"shapes {shapes} broadcast over time and over one of rows and columns at once",
-            "expand one operand to the full H x W before this line",
+def elementwise(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Operands that broadcast: in frames where all have as many frames, else in the plane, else merged."""
+    operands, kwargs = _arguments(node, args)
+    given = [value for value in operands if isinstance(value, fx.Node | Volume | Block | Tensor)]
+    if len(shape(node)) == 5 and not any(_is_shapeless(value) for value in given):
+        lifted = [_lifted(lowering, node, value, at) for at, value in enumerate(operands)]
+        volumes = [value for value in lifted if isinstance(value, Volume)]
+        form = _shared_form(
+            volumes, lowering.wanted(node), over_clips=any(isinstance(value, Tensor) for value in given)
         )
-    kwargs = {"alpha": args["alpha"]} if args.get("alpha", 1) != 1 else None
-    values = [operand[form] if isinstance(operand, Volume) else operand for operand in operands]
-    y = lowering.writer.call(node.target, values, name=node.name, kwargs=kwargs)
-    return volumes[0].in_form(form, y, shape(node))
+        if form is not None:
+            values = [value[form] if isinstance(value, Volume) else value for value in lifted]
+            y = lowering.writer.call(node.target, values, name=node.name, kwargs=kwargs)
+            return volumes[0].in_form(form, y, shape(node))
+    return _merged(lowering, node, operands, kwargs)
+
+
+def _arguments(node: fx.Node, args: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments; those by keyword only where they are not the default."""
+    schema = parameters(node)
+    positional = [args[argument.name] for argument in schema if not argument.kwarg_only]
+    named = [argument for argument in schema if argument.kwarg_only]
+    return positional, {a.name: args[a.name] for a in named if args[a.name] != a.default_value}
 
 
 def _at_hand(x: Volume, wanted: Form | None) -> Form:
     return wanted if wanted is not None and wanted in x.forms else x.forms[0]
 
 
-def _is_per_channel(value: Any, x: Volume) -> bool:
+def _is_per_channel(node: fx.Node, value: Any, x: Volume) -> bool:
+    if not node.meta["val"].is_floating_point():
+        return False
     if isinstance(value, int | float):
         return True
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or len(shape(node)) != 5:
         return False
     if value.numel() == 1:
         return True
     return value.dim() in (4, 5) and value.numel() == value.shape[-4] == x.shape[1]
 
 
-def _operand(lowering: Lowering, node: fx.Node, value: Any, key: str) -> Any:
-    """A constant tensor as a value of rank 5; numbers and single-element tensors as they are."""
-    if isinstance(value, Volume | int | float):
+def _is_shapeless(value: Any) -> bool:
+    """Whether an operand is neither of rank 5, nor a constant, nor a single number."""
+    return not isinstance(value, Volume | Tensor) and math.prod(shape_of(value)) != 1
+
+
+def _lifted(lowering: Lowering, node: fx.Node, value: Any, at: int) -> Any:
+    """A constant tensor as a value of rank 5; everything else as it is."""
+    if not isinstance(value, Tensor):
         return value
-    if isinstance(value, fx.Node):
-        if value.meta["val"].numel() == 1:
-            return value
-        raise refuse(
-            node,
-            f"a tensor of shape {tuple(value.meta['val'].shape)} meets one of rank 5",
-            "give both operands rank 5, for example `.reshape(N, C, 1, 1, 1)`",
-        )
+    if value.dim() == 0:
+        return value
     n, c, t, h, w = [1] * (5 - value.dim()) + list(value.shape)
     flat = value.reshape(n, c, t, h, w)
     if (h == 1) != (w == 1):
@@ -131,7 +160,7 @@ def _operand(lowering: Lowering, node: fx.Node, value: Any, key: str) -> Any:
         flat = flat.expand(n, c, t, h, w)
     flat = flat.reshape(n, c, t, h * w)
     store = lowering.writer.weight if isinstance(value, nn.Parameter) else lowering.writer.constant
-    return Volume(lowering.writer, (n, c, t, h, w), "plane", store(flat, name=f"{node.name}_{key}"))
+    return Volume(lowering.writer, (n, c, t, h, w), "plane", store(flat, name=f"{node.name}_operand{at}"))
 
 
 def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool) -> Form | None:
@@ -152,3 +181,57 @@ def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool
         return missing, form != wanted
 
     return min(possible, key=cost, default=None)
+
+
+def _merged(lowering: Lowering, node: fx.Node, operands: list[Any], kwargs: dict[str, Any]) -> Value:
+    """Any rank: axes along which the same operands broadcast become one.
+
+    Where more than four are left, the smallest operand is written out in full.
+    """
+    writer, full = lowering.writer, shape(node)
+    values = dict(enumerate(operands))
+    while True:
+        given = {
+            at: value for at, value in values.items() if isinstance(value, fx.Node | Volume | Block | Tensor)
+        }
+        shapes = {
+            at: (1,) * (len(full) - len(shape_of(value))) + shape_of(value) for at, value in given.items()
+        }
+        marks = [
+            tuple(
+                shapes[at][axis] == 1 if isinstance(given[at], Tensor) else shapes[at][axis] != size
+                for at in given
+            )
+            for axis, size in enumerate(full)
+        ]
+        groups = runs(marks)
+        if len(groups) <= RANK:
+            break
+        smallest = min((at for at in given if shapes[at] != full), key=lambda at: math.prod(shapes[at]))
+        value = given[smallest]
+        values[smallest] = (
+            value.expand(full)
+            if isinstance(value, Tensor)
+            else expanded(lowering, value, full, name=f"{node.name}_full{smallest}")
+        )
+    written = [_written(lowering, node, at, value, shapes, groups) for at, value in values.items()]
+    y = writer.call(node.target, written, name=node.name, kwargs=kwargs)
+    return held(writer, y, full, name=f"{node.name}_shape")
+
+
+def _written(
+    lowering: Lowering,
+    node: fx.Node,
+    at: int,
+    value: Any,
+    shapes: dict[int, tuple[int, ...]],
+    groups: list[list[int]],
+) -> Any:
+    if at not in shapes:
+        return value
+    if isinstance(value, Tensor):
+        store = lowering.writer.weight if isinstance(value, nn.Parameter) else lowering.writer.constant
+        return store(value.reshape(merged(shapes[at], groups)), name=f"{node.name}_operand{at}")
+    return lowering.writer.reshape(
+        row_major(value), merged(shapes[at], groups), name=f"{node.name}_merged{at}"
+    )

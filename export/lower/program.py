@@ -3,98 +3,24 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from export.lower.convolution import convolution, demand
-from export.lower.elementwise import arithmetic, binary, unary
-from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm, foldable, folded
-from export.lower.pooling import adaptive_pool, is_picture_mean, mean, picture_mean, pool
-from export.lower.reshaping import concatenate, constant_pad, identity, on_last_axis, permute, reshape, take
-from export.lower.source import bind, operator_name, rank, refuse
+from export.lower.block import Block, row_major, shape_of
+from export.lower.composites import broadcast_at_readers, simplified
+from export.lower.convolution import demand
+from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
+from export.lower.reductions import is_picture_mean, picture_mean
+from export.lower.rules import ANY_RANK, INDIFFERENT, INSTEAD, KNOWN, ONLY_WIDE, RULES
+from export.lower.source import bind, operator_name, rank, refuse, shape
 from export.lower.volume import Form, Volume
 from export.lower.writer import Writer
 
 aten = torch.ops.aten
-
-Rule = Callable[["Lowering", fx.Node, dict[str, Any]], Any]
-
-RULES: dict[Any, Rule] = {
-    aten.conv3d.default: convolution,
-    aten.conv3d.padding: convolution,
-    aten._native_batch_norm_legit_no_training.default: batch_norm,
-    aten.max_pool3d.default: pool,
-    aten.avg_pool3d.default: pool,
-    aten.adaptive_avg_pool3d.default: adaptive_pool,
-    aten.mean.dim: mean,
-    aten.relu.default: unary,
-    aten.relu6.default: unary,
-    aten.hardtanh.default: unary,
-    aten.clamp.default: unary,
-    aten.clamp_min.default: unary,
-    aten.hardswish.default: unary,
-    aten.hardsigmoid.default: unary,
-    aten.silu.default: unary,
-    aten.sigmoid.default: unary,
-    aten.tanh.default: unary,
-    aten.gelu.default: unary,
-    aten.elu.default: unary,
-    aten.leaky_relu.default: unary,
-    aten.exp.default: unary,
-    aten.neg.default: unary,
-    aten.abs.default: unary,
-    aten.sqrt.default: unary,
-    aten.rsqrt.default: unary,
-    aten.pow.Tensor_Scalar: unary,
-    aten.add.Tensor: arithmetic,
-    aten.sub.Tensor: arithmetic,
-    aten.mul.Tensor: arithmetic,
-    aten.div.Tensor: arithmetic,
-    aten.rsub.Scalar: arithmetic,
-    aten.maximum.default: binary,
-    aten.minimum.default: binary,
-    aten.clone.default: identity,
-    aten.contiguous.default: identity,
-    aten.detach.default: identity,
-    aten.alias.default: identity,
-    aten.dropout.default: identity,
-    aten.view.default: reshape,
-    aten.reshape.default: reshape,
-    aten._unsafe_view.default: reshape,
-    aten.flatten.using_ints: reshape,
-    aten.squeeze.dim: reshape,
-    aten.squeeze.dims: reshape,
-    aten.unsqueeze.default: reshape,
-    aten.permute.default: permute,
-    aten.transpose.int: permute,
-    aten.cat.default: concatenate,
-    aten.slice.Tensor: take,
-    aten.select.int: take,
-    aten.split.Tensor: take,
-    aten.split_with_sizes.default: take,
-    aten.linear.default: on_last_axis,
-    aten.layer_norm.default: on_last_axis,
-    aten.pad.default: constant_pad,
-    aten.constant_pad_nd.default: constant_pad,
-}
-"""How each operator on a value of rank 5 is written. Operators on rank <= 4 are copied unchanged."""
-
-INDIFFERENT: tuple[Rule, ...] = (unary, binary, arithmetic, identity, convolution, batch_norm)
-"""Rules that work in either form; what counts is who reads their result."""
-
-INSTEAD: dict[str, str] = {
-    "conv_transpose3d": "upsample with a nearest-neighbour interpolation of H and W, followed by a convolution",
-    "instance_norm": "use BatchNorm3d, which folds into the convolution before it",
-    "group_norm": "use BatchNorm3d, which folds into the convolution before it",
-    "native_group_norm": "use BatchNorm3d, which folds into the convolution before it",
-    "adaptive_max_pool3d": "use MaxPool3d with an explicit kernel, or AdaptiveAvgPool3d(1)",
-}
-"""What to use instead of an operator that has no rule."""
 
 COPIES = (
     aten.clone.default,
@@ -105,7 +31,13 @@ COPIES = (
 )
 """Left out where they are copied: they give back their input."""
 
-VIEWS = (aten.view.default, aten._unsafe_view.default)
+VIEWS = (
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+)
 """Copied as reshape: what was contiguous in the captured graph need not be so in the lowered one."""
 
 
@@ -127,13 +59,13 @@ class Lowering:
     def __init__(self, program: ExportedProgram) -> None:
         _refuse_structures(program)
         self._single_output = program.call_spec.out_spec.is_leaf()
-        self.module = program.run_decompositions({}).module(check_guards=False)
+        program = simplified(program, known=KNOWN)
+        _refuse_state(program)
+        self.module = program.module(check_guards=False)
+        broadcast_at_readers(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self.values: dict[fx.Node, Any] = {}
-        self.norms = foldable(self.module)
-        """BatchNorm nodes that disappear into the convolution or linear layer before them, by that layer."""
-        self._folded = set(self.norms.values())
         self.scaled: dict[Volume, tuple[Volume, Tensor, Tensor]] = {}
         """Values that are another value times a scale plus a shift per channel."""
 
@@ -185,51 +117,55 @@ class Lowering:
     def _operator(self, node: fx.Node) -> Any:
         args: Any = fx.map_arg(node.args, self.values.__getitem__)
         kwargs: Any = fx.map_arg(node.kwargs, self.values.__getitem__)
-        if node in self._folded:
-            return (args[0], None, None)
         if node.target is operator.getitem and isinstance(args[0], tuple | list):
             return args[0][args[1]]
         if node.target is aten._assert_tensor_metadata.default:
             return None
         parts = _leaves((args, kwargs))
-        if not any(isinstance(part, fx.Node | Volume) for part in parts):
+        if not any(isinstance(part, fx.Node | Volume | Block) for part in parts):
             return self._constant(node, args, kwargs)
-        if any(isinstance(part, Volume) for part in parts) or rank(node) > 4:
-            if rank(node) > 5:
-                raise refuse(node, f"its result has rank {rank(node)}", "keep activations at rank 5 or less")
-            rule = RULES.get(node.target)
-            if rule is None:
-                raise refuse(
-                    node,
-                    "there is no exact form of it at rank 4",
-                    INSTEAD.get(operator_name(node), "rewrite this line"),
-                )
-            return rule(self, node, bind(node, args, kwargs))
-        return self.copy(node, args, kwargs)
+        is_wide = any(isinstance(part, Volume | Block) for part in parts) or rank(node) > 4
+        if not is_wide and node.target not in ANY_RANK:
+            return self.copy(node, args, kwargs)
+        rule = RULES.get(node.target)
+        if rule is None:
+            why = "there is no exact form of it at rank 4"
+            raise refuse(node, why, INSTEAD.get(operator_name(node), "rewrite this line"))
+        return rule(self, node, bind(node, args, kwargs))
 
     def _constant(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """What is known now; made of a trainable tensor, it can be trained in its place."""
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise refuse(node, "its result is random", "draw random numbers in training mode only")
         target: Any = node.target
         with torch.no_grad():
-            return target(*args, **kwargs)
+            value = target(*args, **kwargs)
+        origins = [part for part in _leaves((args, kwargs)) if isinstance(part, nn.Parameter)]
+        if not origins or not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return nn.Parameter(value, requires_grad=any(origin.requires_grad for origin in origins))
 
     def copy(self, node: fx.Node, args: Any, kwargs: Any | None = None) -> Any:
-        """The operator of `node` as it is, BatchNorm folded and weights made trainable."""
+        """The operator of `node` as it is, weights trainable."""
+        if node.target in ONLY_WIDE:
+            raise refuse(node, "its input has no batch axis", "give it clips N C T H W, one with `x[None]`")
         if node.target is BATCH_NORM:
             return batch_norm(self, node, bind(node, args, kwargs or {}))
         if node.target in COPIES:
             return args[0]
         if node.target in VIEWS:
-            return self.writer.reshape(args[0], args[1], name="reshape")
-        if node.target in (aten.mean.dim, aten.adaptive_avg_pool2d.default) and is_picture_mean(node):
+            return self.writer.reshape(args[0], shape(node), name="reshape")
+        if node.target is aten.slice.Tensor and shape(node) == shape_of(args[0]):
+            return args[0]
+        if node.target is aten.mean.dim and is_picture_mean(node):
             return picture_mean(self, node, args[0])
         if node.target in LAYERS and isinstance(args[1], Tensor):
             x, *weights = (*args, None)[:3]
             names = (f"{node.name}_weight", f"{node.name}_bias")
+            store = self.writer.weight if isinstance(args[1], nn.Parameter) else self.writer.constant
             weights = [
-                None if tensor is None else self.writer.weight(tensor, name=name)
-                for tensor, name in zip(folded(self, node, *weights), names, strict=True)
+                None if tensor is None else store(tensor, name=name)
+                for tensor, name in zip(weights, names, strict=True)
             ]
             args = (x, *weights, *args[3:])
         return self.writer.call(node.target, args, name=node.name, kwargs=kwargs)
@@ -237,11 +173,14 @@ class Lowering:
     def _output(self, node: fx.Node) -> None:
         originals: Any = node.args[0]
         results: list[fx.Node] = []
-        for original, value in zip(originals, map(self.values.__getitem__, originals), strict=True):
-            if isinstance(value, Volume):
-                value = self.writer.reshape(value["plane"], value.shape, name=f"{original.name}_output")
-            elif isinstance(value, Tensor):
+        for original in originals:
+            if not isinstance(original, fx.Node):  # None, or a number that the network knows beforehand
+                continue
+            value = self.values[original]
+            if isinstance(value, Tensor):
                 value = self.writer.constant(value, name=original.name)
+            elif not isinstance(value, fx.Node):
+                value = self.writer.reshape(row_major(value), value.shape, name=f"{original.name}_output")
             results.append(value)
         self.writer.graph.output(results[0] if self._single_output else tuple(results))
 
@@ -264,8 +203,12 @@ def _refuse_structures(program: ExportedProgram) -> None:
     positional, named = program.call_spec.in_spec.children()
     if named.num_children or not all(child.is_leaf() for child in positional.children()):
         raise ValueError("the network takes keyword, list or dict inputs; give it positional tensors only")
-    out = program.call_spec.out_spec
-    if not out.is_leaf() and not (out.type in (tuple, list) and all(c.is_leaf() for c in out.children())):
+
+
+def _refuse_state(program: ExportedProgram) -> None:
+    changed = sorted(program.graph_signature.buffers_to_mutate.values())
+    if changed:
         raise ValueError(
-            f"the network returns {out.type.__name__}; let it return a tensor or a tuple of tensors"
+            f"the network changes its buffer {changed[0]!r} while it runs, which a file cannot keep; take the "
+            "state as an input and return it as an output"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,24 @@ def operator_name(node: fx.Node) -> str:
 
 def place(node: fx.Node) -> str:
     """Where in the user's `forward` the operator stands: file, line and the line itself."""
-    trace = node.meta.get("stack_trace")
-    found = user_line(trace) or _innermost(_frames(trace))
+    found = user_line(node.meta.get("stack_trace")) or _module(node)
     return found or f"node {node.name!r} (its place in the source is unknown)"
+
+
+def _module(node: fx.Node) -> str | None:
+    """The innermost module that the operator was called in: all there is when no code of the user's calls it."""
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    if not modules:
+        return None
+    path, kind = modules[-1]
+    name = str(kind).rpartition(".")[2]
+    return f"module {path!r} ({name})" if path else f"the network itself ({name})"
 
 
 def user_line(stack_trace: str | None) -> str | None:
     """The innermost line of a stack trace outside torch: `file:line` and the code; `None` where there is none."""
     frames = _frames(stack_trace)
-    return _innermost([(head, code) for head, code in frames if str(_TORCH) not in head])
+    return _innermost([(head, code) for head, code in frames if f"{_TORCH}{os.sep}" not in head])
 
 
 def _frames(stack_trace: str | None) -> list[tuple[str, str]]:

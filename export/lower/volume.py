@@ -99,7 +99,6 @@ class Padded(Volume):
         writer: Writer,
         inner: Volume,
         around: tuple[tuple[int, int], ...],
-        mode: str,
         value: float,
         *,
         name: str,
@@ -108,11 +107,9 @@ class Padded(Volume):
         t, h, w = (before + size + after for size, (before, after) in zip(sizes, around, strict=True))
         self.shape = (n, c, t, h, w)
         self.inner, self.around = inner, around
-        self.is_zeros = (
-            mode == "constant" and value == 0 and all(amount >= 0 for pair in around for amount in pair)
-        )
+        self.is_zeros = value == 0
         """Whether the implicit padding of a convolution can take the place of this one."""
-        self._writer, self._mode, self._value, self._name = writer, mode, value, name
+        self._writer, self._value, self._name = writer, value, name
         self._forms = {}
 
     @property
@@ -131,15 +128,18 @@ class Padded(Volume):
             (t0, t1), (h0, h1), (w0, w1) = self.around
             n, c, t, _, _ = self.inner.shape
             volume = self.inner
-            rest = (self._mode, self._value if self._mode == "constant" else None)
             if h0 or h1 or w0 or w1:
+                amounts = [w0, w1, h0, h1]
                 y = self._writer.call(
-                    aten.pad.default, (volume["frames"], [w0, w1, h0, h1], *rest), name=self._name
+                    aten.constant_pad_nd.default, (volume["frames"], amounts, self._value), name=self._name
                 )
                 volume = volume.in_form("frames", y, (n, c, t, *self.shape[3:]))
             if t0 or t1:
+                amounts = [0, 0, t0, t1]
                 y = self._writer.call(
-                    aten.pad.default, (volume["plane"], [0, 0, t0, t1], *rest), name=f"{self._name}_time"
+                    aten.constant_pad_nd.default,
+                    (volume["plane"], amounts, self._value),
+                    name=f"{self._name}_time",
                 )
                 volume = volume.in_form("plane", y, self.shape)
             self._forms = dict(volume._forms)

@@ -123,30 +123,56 @@ def test_normalisation_is_one_operator() -> None:
     assert second.args[6] == 3
 
 
-class Cumulative(nn.Module):
+class Sorted(nn.Module):
     def forward(self, clip: Tensor) -> Tensor:
-        return torch.cumsum(clip, 2)
+        return torch.sort(clip, 2)[0]
+
+
+class Unpooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool3d(2, return_indices=True)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        small, places = self.pool(clip)
+        return nn.functional.max_unpool3d(small, places, 2)
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        self.calls += 1
+        return clip * self.calls
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (
-            nn.ConvTranspose3d(3, 4, 2, 2),
-            r"conv_transpose3d at .*conv\.py:\d+ .* cannot be lowered: .*interpolation",
+            Sorted(),
+            r"sort at .*test_lower\.py:\d+ `return torch\.sort\(clip, 2\)\[0\]` cannot be lowered.*; sort",
         ),
-        (Cumulative(), r"cumsum at .*test_lower\.py:\d+ `return torch\.cumsum\(clip, 2\)` cannot be"),
         (
-            nn.AdaptiveAvgPool3d(5),
-            r"windows differ in size, from T x H x W = \(8, 12, 10\) to \(5, 5, 5\); pool to",
+            Unpooled(),
+            r"max_pool3d_with_indices at .*test_lower\.py:\d+ `small, places = self\.pool\(clip\)` cannot",
         ),
-        (nn.AvgPool3d(2, divisor_override=3), "leave divisor_override out"),
-        (Function(lambda x: x.mean((1, 2))), r"averages over axes \[1, 2\]; average over"),
-        (Function(lambda x: x.permute(0, 3, 1, 4, 2)), "tears all five axes apart; permute in two steps"),
-        (Function(lambda x: x[:, :, :1, :1] * x[:, :, :, :, :1]), "broadcast over time and over one of rows"),
+        (
+            nn.Sequential(nn.Identity(), nn.MaxPool3d(2, return_indices=True)),
+            r"max_pool3d_with_indices at module '1' \(MaxPool3d\) .*; use MaxPool3d without return_indices",
+        ),
+        (
+            nn.AvgPool3d(2, divisor_override=3),
+            r"the network itself \(AvgPool3d\) .* leave divisor_override out",
+        ),
         (Function(lambda x: x + torch.rand(1)), "result is random"),
-        (Function(lambda x: nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))), "pads channels or the batch"),
-        (Function(lambda x: x.reshape(1, 3, 2, 4, 12, 10) + 1), "has rank 6; keep activations at rank 5"),
+        (
+            Function(lambda x: x[:, :, x.mean((0, 1, 3, 4)).argsort()]),
+            "positions depend on the input; choose",
+        ),
+        (Function(lambda x, f: f(x[0]), nn.Conv3d(3, 3, 1)), r"no batch axis; give it clips N C T H W"),
         (
             Function(
                 lambda x, f: nn.functional.conv3d(x, f(x).mean((2, 3, 4)).sum() * f.weight),
@@ -161,16 +187,13 @@ def test_what_cannot_be_lowered_is_refused_by_name_and_place(model: nn.Module, m
         lowered(model.eval(), (clip(1),))
 
 
-class Named(nn.Module):
-    def forward(self, clip: Tensor) -> dict[str, Tensor]:
-        return {"logits": clip}
-
-
-def test_structures_are_refused() -> None:
-    with pytest.raises(ValueError, match="returns dict; let it return a tensor or a tuple"):
-        lowered(Named(), (clip(1),))
+def test_inputs_that_are_no_tensors_and_state_are_refused() -> None:
     with pytest.raises(ValueError, match="takes keyword, list or dict inputs"):
         lower(torch.export.export(Function(lambda x: x[0]), ([clip(1)],)))
+    with pytest.raises(
+        ValueError, match=r"changes its buffer 'calls' while it runs, .*; take the state as an input"
+    ):
+        lowered(Counting(), (clip(1),))
     with pytest.raises(ValueError, match=r"input 'clip' has shape \(1, 1, 3, 8, 12, 10\)"):
         lowered(Function(lambda x: x), (clip(1)[None],))
 

@@ -1,0 +1,10 @@
+"""Operators that are written with simpler ones before the walk, in plain torch on tensors of any rank.
+
+Every function takes the arguments of the ATen schema. Constants that it makes are folded by the walk; what it makes
+of weights stays trainable. `table` says which function stands for which operator; what is neither there nor among
+the rules of the walk is decomposed as torch does; `rewriting` does it.
+"""
+
+from export.lower.composites.rewriting import broadcast_at_readers, simplified
+
+__all__ = ["broadcast_at_readers", "simplified"]

@@ -1,0 +1,30 @@
+"""Activations and powers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """`x` where positive, else `weight * x`, with one weight or one per channel."""
+    slope = weight if weight.numel() == 1 or x.dim() < 2 else weight.reshape(-1, *[1] * (x.dim() - 2))
+    return torch.relu(x) - slope * torch.relu(-x)
+
+
+def random_leaky_relu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, *ignored: Any) -> Tensor:
+    """RReLU after training: the mean slope."""
+    return torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
+
+
+def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """`log(1 + exp(x))` without overflow; beyond `threshold` it is `x` to seven digits, as torch gives it."""
+    return torch.relu(x) + torch.log(1 + torch.exp(-torch.abs(x * beta))) / beta
+
+
+def power_of_number(base: float, exponent: Tensor) -> Tensor:
+    """`base ** x`."""
+    return torch.exp(exponent * math.log(base))

@@ -1,0 +1,69 @@
+"""From a captured program to one in fewer operators: BatchNorm folded, composites written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram, default_decompositions
+
+from export.lower.composites.table import COMPOSITES
+from export.lower.composites.transposed import transposed_convolution
+from export.lower.normalisation import TRANSPOSED, fold_norms
+
+aten = torch.ops.aten
+
+BROADCASTING = (
+    aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.mul.Tensor,
+    aten.div.Tensor,
+    aten.maximum.default,
+    aten.minimum.default,
+    aten.where.self,
+)
+"""Operators that need none of their operands in full."""
+
+
+def simplified(program: ExportedProgram, *, known: Container[Any]) -> ExportedProgram:
+    """`program` in operators that are `known`, BatchNorm folded, as far as the tables lead there."""
+    kept = (*TRANSPOSED, aten.convolution.default)
+    table = {
+        op: way for op, way in default_decompositions().items() if op not in known and op not in kept
+    } | COMPOSITES
+    program = _rewritten(program, table)
+    fold_norms(program.graph)
+    if any(node.target in TRANSPOSED for node in program.graph.nodes):
+        program = _rewritten(program, table | dict.fromkeys(TRANSPOSED, transposed_convolution))
+    return program
+
+
+def _rewritten(program: ExportedProgram, table: dict[Any, Callable[..., Any]]) -> ExportedProgram:
+    used = _operators(program)
+    while True:
+        ways = {op: table[op] for op in used if op in table}
+        program = program.run_decompositions(ways)
+        before, used = used, _operators(program)
+        if used == before or not any(op in table for op in used):
+            return program
+
+
+def _operators(program: ExportedProgram) -> set[Any]:
+    return {node.target for node in program.graph.nodes if node.op == "call_function"}
+
+
+def broadcast_at_readers(graph: fx.Graph) -> None:
+    """Given expand -> an operator that broadcasts to that shape anyway, the result is that operator alone."""
+    for node in list(graph.nodes):
+        if node.target is not aten.expand.default:
+            continue
+        source: Any = node.args[0]
+        for reader in list(node.users):
+            if reader.target not in BROADCASTING:
+                continue
+            operands = [source if operand is node else operand for operand in reader.all_input_nodes]
+            sizes = [operand.meta["val"].shape for operand in operands]
+            if torch.broadcast_shapes(*sizes) == reader.meta["val"].shape:
+                reader.replace_input_with(node, source)

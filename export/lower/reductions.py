@@ -1,0 +1,128 @@
+"""Means, sums, extremes and softmax over axes of values of any rank."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from export.lower.block import Value, held, row_major, shape_of
+from export.lower.merging import RANK, around, merged, runs
+from export.lower.reshaping import reshaped
+from export.lower.source import bind, shape
+from export.lower.volume import Volume
+
+if TYPE_CHECKING:
+    from export.lower.program import Lowering
+
+aten = torch.ops.aten
+
+
+def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Mean over any axes; over time, space or channels in the form at hand."""
+    x = args["self"]
+    axes = _axes(x, args["dim"])
+    if not isinstance(x, Volume):
+        return reduce(lowering, node, args)
+    n, c, t, h, w = x.shape
+    if axes == [2, 3, 4]:
+        result = mean_of_everything(lowering, x, node.name)
+    elif axes == [3, 4]:
+        y = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=node.name)
+        result = x.in_form("frames", y, (n, c, t, 1, 1))
+    elif axes == [2]:
+        y = lowering.writer.call(aten.avg_pool2d.default, (x["plane"], [t, 1]), name=node.name)
+        result = x.in_form("plane", y, (n, c, 1, h, w))
+    elif axes == [1]:
+        form = x.forms[0]
+        y = lowering.writer.call(aten.mean.dim, (x[form], [1], True), name=node.name)
+        result = x.in_form(form, y, (n, 1, t, h, w))
+    else:
+        return reduce(lowering, node, args)
+    return reshaped(lowering, result, shape(node), name=f"{node.name}_shape")
+
+
+def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
+    """Mean over T, H and W with shape `N C 1 1 1`.
+
+    One mean over the plane; where only frames exist the mean of each frame, then the mean of those, which moves
+    T * C numbers between the forms instead of the whole value.
+    """
+    n, c, t, _, _ = x.shape
+    if "plane" not in x.forms:
+        y = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=f"{name}_of_frames")
+        x = x.in_form("frames", y, (n, c, t, 1, 1))
+        if t == 1:
+            return x
+    y = lowering.writer.call(aten.mean.dim, (x["plane"], [2, 3], True), name=name)
+    return x.in_form("plane", y, (n, c, 1, 1, 1))
+
+
+def is_picture_mean(node: fx.Node) -> bool:
+    """Whether `node` averages all rows and columns of pictures `N C H W`."""
+    args = bind(node, node.args, node.kwargs)
+    if len(shape(node.all_input_nodes[0])) != 4:
+        return False
+    return args["dim"] is not None and sorted(axis % 4 for axis in args["dim"]) == [2, 3]
+
+
+def picture_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
+    """Mean over rows and columns of pictures in the one way in which every runtime takes it: axes kept."""
+    y = lowering.writer.call(aten.mean.dim, (x, [2, 3], True), name=node.name)
+    return lowering.writer.reshape(y, shape(node), name=f"{node.name}_shape")
+
+
+def reduce(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Mean, sum, largest or smallest over any axes: at once where merged axes allow it, else run by run."""
+    x, writer = args["self"], lowering.writer
+    sizes, axes = list(shape_of(x)), _axes(x, args["dim"])
+    y = row_major(x)
+    while True:
+        marks = [axis in axes for axis in range(len(sizes))]
+        groups = runs(marks)
+        if len(groups) > RANK:
+            last = [axis for axis, mark in enumerate(marks) if mark][-1]
+            groups = [list(range(last)), [last], list(range(last + 1, len(sizes)))]
+            over, axes = [1], [axis for axis in axes if axis != last]
+        else:
+            over, axes = [at for at, group in enumerate(groups) if marks[group[0]]], []
+        y = writer.reshape(y, merged(sizes, groups), name=f"{node.name}_merged{len(axes)}")
+        y = writer.call(node.target, (y, over, True), name=f"{node.name}_{len(axes)}" if axes else node.name)
+        for at in over:
+            for axis in groups[at]:
+                sizes[axis] = 1
+        if not axes:
+            return held(writer, y, shape(node), name=f"{node.name}_shape")
+
+
+def place_of_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Argmax and argmin along one axis, or over all."""
+    x, dim = args["self"], args["dim"]
+    sizes = shape_of(x)
+    along = (1, math.prod(sizes), 1) if dim is None else _three(sizes, dim % len(sizes))
+    y = lowering.writer.reshape(row_major(x), along, name=f"{node.name}_merged")
+    y = lowering.writer.call(node.target, (y, 1), name=node.name)
+    return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
+
+
+def softmax(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Softmax and its logarithm along one axis."""
+    x = args["self"]
+    sizes = shape_of(x)
+    axis = args["dim"] % len(sizes)
+    along = around(sizes, axis)
+    y = lowering.writer.reshape(row_major(x), along, name=f"{node.name}_merged")
+    y = lowering.writer.call(node.target, (y, 1 if len(along) > 2 else -1), name=node.name)
+    return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
+
+
+def _axes(x: Value, dim: Any) -> list[int]:
+    rank = len(shape_of(x))
+    given = [dim] if isinstance(dim, int) else (dim or range(rank))
+    return sorted(axis % rank for axis in given)
+
+
+def _three(sizes: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    return math.prod(sizes[:axis]), sizes[axis], math.prod(sizes[axis + 1 :])
