@@ -1,0 +1,148 @@
+"""`python -m compress.comparison`: measures every network of the table and writes the page and the figures.
+
+Networks that were finished before by the same code, versions and settings are kept. Exit codes: 0 everything holds,
+1 a line of the acceptance table does not hold, 2 an argument is wrong, 3 a network could not be measured at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.host import describe
+from compress.comparison.acceptance import judge
+from compress.comparison.files import check_peers
+from compress.comparison.measure import Effort, measure
+from compress.comparison.networks import NETWORKS
+from compress.comparison.page import page
+from compress.store import write_atomic
+from export.child import in_a_sentence
+from export.quiet import silence_libraries
+
+OK, LINE_MISSED, WRONG_ARGUMENT, FAILED = 0, 1, 2, 3
+
+PAGE, RESULTS = Path("docs/comparison.md"), Path("benchmarks/results/comparison.json")
+
+_DISTRIBUTIONS = (
+    *("torch", "torchao", "onnx", "onnxruntime", "ai-edge-litert", "executorch", "coremltools"),
+    *("openvino", "nncf"),
+)
+_ONLY_SAY = ("page.py", "acceptance.py", "__main__.py")
+"""Files of this package that only tell what was found: other words do not make figures old."""
+
+
+def main(
+    networks: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Networks to measure.", show_default="all")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=6, help="Interleaved rounds of each latency.")] = 30,
+    clips: Annotated[int, typer.Option(min=8, help="Unseen clips that int8 has to answer as float.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Draws weights, clips and the order of turns.")] = 0,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Measure OpenVINO too (needs openvino and nncf).")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of files and figures of each network.")] = Path(
+        "out/comparison"
+    ),
+    page_path: Annotated[Path, typer.Option("--page", help="Where the page is written.")] = PAGE,
+    results: Annotated[Path, typer.Option(help="Where all figures are written.")] = RESULTS,
+) -> None:
+    """Exports every network of the table, compares it with torch and with the naive export, and writes a page.
+
+    Exit codes: 0 everything holds, 1 a line of the acceptance table does not hold, 2 an argument is wrong,
+    3 a network could not be measured at all.
+    """
+    silence_libraries()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        names = _chosen(networks)
+        if peers:
+            check_peers()
+    except ValueError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    effort = Effort(seed=seed, clips=clips, rounds=rounds, peers=peers)
+    figures, failed = {}, {}
+    for done, name in enumerate(names, start=1):
+        console.print(f"{name} ({done} of {len(names)})", markup=False)
+        try:
+            figures[name] = compare(name, out, effort=effort, console=console)
+        except Exception as error:  # one network never stops the others
+            failed[name] = in_a_sentence(error)
+            console.print(f"  failed: {failed[name]}", markup=False)
+    device = describe()
+    command = shlex.join(["python", "-m", "compress.comparison", *sys.argv[1:]])
+    told = {
+        "machine": f"{device.cpu}, {device.cores} cores, {device.system}, load {device.load_1min:.1f} at the end",
+        "versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+        "command": command,
+    }
+    write_atomic(page_path, page(figures, failed=failed, effort=effort, **told) + "\n")
+    document = {**told, "effort": asdict(effort), "networks": figures, "failed": failed}
+    write_atomic(results, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    lines = judge(figures)
+    for line in lines:
+        verdict = {True: "holds", False: "does not hold", None: "not measured"}[line.holds]
+        console.print(f"{verdict}: {line.text} ({line.found})", markup=False)
+    console.print(f"page: {page_path}", markup=False)
+    if failed:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(LINE_MISSED if any(line.holds is False for line in lines) else OK)
+
+
+def compare(name: str, out: Path, *, effort: Effort, console: Console) -> dict[str, Any]:
+    """The figures of one network: those in `out/<name>.json` if they are of this code, else measured anew."""
+    path = out / f"{name}.json"
+    key = json.loads(json.dumps([asdict(effort), asdict(NETWORKS[name]), _versions(), _source()]))
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            console.print("  kept", markup=False)
+            return kept["figures"]
+    found = measure(NETWORKS[name], out / name, effort=effort, tell=lambda what: console.print(f"  {what}"))
+    found = json.loads(json.dumps(found, allow_nan=False))
+    write_atomic(path, json.dumps({"key": key, "figures": found}, indent=1) + "\n")
+    return found
+
+
+def _chosen(given: str | None) -> list[str]:
+    names = list(NETWORKS) if given is None else [name.strip() for name in given.split(",")]
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        raise ValueError(f"--networks: {unknown[0]!r} is none of the table; it has {', '.join(NETWORKS)}")
+    return names
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _source() -> str:
+    """Hash over the code that makes figures."""
+    here = Path(__file__).resolve().parent
+    root = here.parent.parent
+    digest = hashlib.sha256()
+    for folder in (root / "models", root / "export", root / "benchmarks", here):
+        for path in sorted(folder.rglob("*.py")):
+            if not (folder == here and path.name in _ONLY_SAY):
+                digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    typer.run(main)

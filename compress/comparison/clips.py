@@ -1,0 +1,43 @@
+"""Labelled clips that even a network of random weights can tell apart: eight moving scenes, in changing light."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from models.spec import VideoSpec
+
+CLASSES = 8
+
+_CELLS = (3, 7, 7)
+"""Cells of a scene along time, rows and columns: what is between them is interpolated."""
+_CONTRAST = 0.25
+"""Standard deviation of a scene's pixels, which lie around 0.5."""
+_CONTRAST_CHANGE, _BRIGHTNESS_CHANGE = 0.1, 0.03
+"""By how much clips of one scene differ at most."""
+_NOISE = 0.03
+"""Standard deviation of the noise in every pixel."""
+
+
+def scene_clips(video: VideoSpec, *, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Clips float32 `N 3 T H W` in 0..1 and their classes, int64 `N`; classes take turns.
+
+    A class is a scene, which is the same for every seed: smooth coloured shapes that move. Each clip shows it in
+    another light, with other noise.
+    """
+    scenes = _scenes(video)
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    change = torch.empty(2, count, 1, 1, 1, 1).uniform_(-1, 1, generator=generator)
+    clips = scenes[labels] * (1 + _CONTRAST_CHANGE * change[0])
+    clips += 0.5 + _BRIGHTNESS_CHANGE * change[1]
+    clips += _NOISE * torch.randn(clips.shape, generator=generator)
+    return clips.clamp_(0, 1), labels
+
+
+def _scenes(video: VideoSpec) -> Tensor:
+    coarse = torch.randn(CLASSES, 3, *_CELLS, generator=torch.Generator().manual_seed(0))
+    size = (video.frames, video.size, video.size)
+    scenes = interpolate(coarse, size=size, mode="trilinear", align_corners=True)
+    return _CONTRAST * scenes / scenes.std((1, 2, 3, 4), keepdim=True)

@@ -1,0 +1,144 @@
+"""Networks whose answers mean something without a training of hours: clips have a clear answer that int8 must keep.
+
+Weights are drawn, BatchNorms get statistics like those of trained networks, and the classifier is fitted. Deep
+networks of thin layers need more: with weights as drawn, the least change of a clip changes all of their features.
+Those are trained for some steps first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compress.comparison.clips import CLASSES, scene_clips
+from compress.comparison.networks import Row, spec_of
+from models import STUDENTS
+from models.spec import ClipSpec
+from models.statistics import settle_statistics
+
+FITTED = 160
+"""Clips on which the classifier is fitted."""
+
+_BATCH = 8
+"""Clips of a training step: one of every class."""
+_LEARNING_RATE = 2e-3
+_WARM_UP = 4
+"""Steps in which the learning rate rises; then it falls to zero evenly."""
+
+_RIDGE = 0.1
+"""Penalty of the classifier's weights, in units of the mean variance of the features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A network, the clips that its classifier was fitted on, and clips that it has not seen."""
+
+    model: nn.Module
+    spec: ClipSpec
+    known: np.ndarray
+    """float32 `N 3 T H W`, as are the others."""
+    unseen: np.ndarray
+    accuracy: float
+    """Share of the unseen clips that the float network gets right."""
+    margin: float
+    """Median over unseen clips of largest minus second logit, as part of the largest magnitude of all logits."""
+
+
+def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
+    """The network of `row` with weights drawn from `seed`, its classifier fitted; `clips` of them are unseen."""
+    spec = spec_of(row, classes=CLASSES)
+    assert spec.video is not None
+    network = STUDENTS[row.network]
+    torch.manual_seed(seed)
+    model = network.build(spec, network.options(width=row.width))
+    seen, labels = scene_clips(spec.video, count=known, seed=2 * seed)
+    if row.steps:
+        _train(model, seen, labels, steps=row.steps)
+        _measure_statistics(model, seen)
+    else:
+        settle_statistics(model, spec, seed=seed)
+    classifier = _classifier(model, classes=CLASSES)
+    weight, bias = _ridge(_features(model, classifier, seen), labels)
+    with torch.no_grad():
+        classifier.weight.copy_(weight)
+        classifier.bias.copy_(bias)
+    unseen, truth = scene_clips(spec.video, count=clips, seed=2 * seed + 1)
+    with torch.inference_mode():
+        logits = torch.cat([model(clip[None]) for clip in unseen])
+    first, second = logits.topk(2).values.T
+    return Fitted(
+        model=model,
+        spec=spec,
+        known=seen.numpy(),
+        unseen=unseen.numpy(),
+        accuracy=float((logits.argmax(1) == truth).double().mean()),
+        margin=float(((first - second) / logits.abs().max()).median()),
+    )
+
+
+def _train(model: nn.Module, clips: Tensor, labels: Tensor, *, steps: int) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
+    model.train()
+    for step in range(steps):
+        at = torch.arange(step * _BATCH, (step + 1) * _BATCH) % len(clips)
+        share = min((step + 1) / _WARM_UP, 1.0) * (1 - step / steps)
+        optimiser.param_groups[0]["lr"] = _LEARNING_RATE * share
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(clips[at]), labels[at]).backward()
+        optimiser.step()
+    model.eval()
+
+
+def _measure_statistics(model: nn.Module, clips: Tensor) -> None:
+    """Running means and variances of what has been trained, over all clips: so few steps do not average them."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+        norm.train()
+    with torch.no_grad():
+        for batch in clips.split(_BATCH):
+            model(batch)
+    for norm in norms:
+        norm.eval()
+
+
+def _classifier(model: nn.Module, *, classes: int) -> nn.Linear:
+    """The layer that gives the logits."""
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    if last.out_features != classes:
+        raise ValueError(
+            f"{type(model).__name__}: its last linear layer gives {last.out_features} values, not {classes} "
+            "logits; let the classifier be the last module"
+        )
+    return last
+
+
+def _features(model: nn.Module, classifier: nn.Module, clips: Tensor) -> Tensor:
+    """What the classifier is given, `N F`."""
+    given: list[Tensor] = []
+    hook = classifier.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.inference_mode():
+        for clip in clips:
+            model(clip[None])
+    hook.remove()
+    return torch.cat(given)
+
+
+def _ridge(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights `K F` and bias `K` of a linear classifier: ridge regression onto one-hot labels.
+
+    Hoerl and Kennard 1970, "Ridge Regression", in the dual form, as there are fewer clips than features.
+    """
+    features = features.double()
+    mean, deviation = features.mean(0), features.std(0)
+    scale = 1 / (deviation.clamp(min=1e-3 * float(deviation.max())) * features.shape[1] ** 0.5)
+    scaled = (features - mean) * scale
+    targets = torch.nn.functional.one_hot(labels, CLASSES).double()
+    offset = targets.mean(0)
+    kernel = scaled @ scaled.T + _RIDGE * torch.eye(len(scaled), dtype=torch.float64)
+    weight = (scaled.T @ torch.linalg.solve(kernel, targets - offset)).T * scale
+    return weight.float(), (offset - weight @ mean).float()
