@@ -154,6 +154,7 @@ def _write_copy(
 
     copy = integers
     shape = static_shape(integers)
+    sizes = [len(range(read.first, read.last + 1, read.step)) for read in reads]
     if any(
         read.step > 1 or read.last - read.first + 1 < size
         for read, size in zip(reads, shape[2:], strict=True)
@@ -166,12 +167,15 @@ def _write_copy(
         }
         slices = [initializer(model, f"{name}_{key}", np.array(value)) for key, value in bounds.items()]
         crop = ir.node("Slice", [copy, *slices], name=f"{name}_crop")
+        crop.outputs[0].shape, crop.outputs[0].type = ir.Shape((*shape[:2], *sizes)), integers.type
         model.graph.insert_before(conv, crop)
         copy = crop.outputs[0]
     before, after = [read.zeros_before for read in reads], [read.zeros_after for read in reads]
     if any(before + after):
         amounts = initializer(model, f"{name}_amounts", np.array([0, 0, *before, 0, 0, *after]))
         pad = ir.node("Pad", [copy, amounts, zero], name=f"{name}_pad")
+        padded = (b + size + a for b, size, a in zip(before, sizes, after, strict=True))
+        pad.outputs[0].shape, pad.outputs[0].type = ir.Shape((*shape[:2], *padded)), integers.type
         model.graph.insert_before(conv, pad)
         copy = pad.outputs[0]
     return copy

@@ -302,6 +302,8 @@ def test_a_depthwise_one_hot_convolution_becomes_a_copy(tap, geometry):
     assert apply_and_compare(model, move_frames_by_padding) == 1
     last = model.graph.outputs[0].producer()
     assert set(_types_above(last)) <= {"QuantizeLinear", "Slice", "Pad"}
+    clip = {"x": np.zeros((2, 4, 3, 6), np.float32)}
+    assert tuple(last.inputs[0].shape) == run(model, clip)[0].shape, "passes that follow read shapes"
 
 
 def test_a_gathering_one_hot_convolution_becomes_copies_and_a_concat():
