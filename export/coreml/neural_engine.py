@@ -98,8 +98,9 @@ def _type_refusal(operation: Operation) -> str | None:
     from coremltools.converters.mil.mil import types
 
     kinds = {types.builtin_to_string(var.dtype) for var in variables(operation)}
-    if "int32" in kinds:
-        return "it works on int32, the Neural Engine on float16 [ane]"
+    wide = sorted(kinds & {"int32", "int16", "uint16"})
+    if wide:
+        return f"it works on {wide[0]}, the Neural Engine on float16 [ane]"
     if "fp32" in kinds and operation.op_type != "cast":
         return "it works on float32, the Neural Engine on float16 [apple]"
     return None
