@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -151,26 +152,43 @@ def test_an_int8_file_names_what_computes_in_float_and_every_pair_left_unfused(t
     assert all(one.place.endswith("`y = F.gelu(self.before(clip))`") for one in coverage.left)
 
 
-class Remembering(nn.Module):
-    """A recurrent layer, which has no integer kernel, behind a convolution, which has."""
+FLOAT_BETWEEN_PAIRS = """
+<ir_version: 10, opset_import: ["" : 20]>
+small (float[5, 1, 4] x) => (float[5, 1, 1, 6] states, float[5, 1, 3] product)
+<float s = {0.05}, int8 z = {0}>
+{
+    integers = QuantizeLinear (x, s, z)
+    values = DequantizeLinear (integers, s, z)
+    found = GRU <hidden_size = 6> (values, for_inputs, for_states)
+    rounded = QuantizeLinear (found, s, z)
+    states = DequantizeLinear (rounded, s, z)
+    product = MatMul (values, weights)
+}
+"""
+"""A recurrent layer, which has no integer kernel, and a product with weights that are not quantized."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.memory = nn.Conv3d(3, 4, (1, 3, 3)), nn.GRU(4, 5, batch_first=True)
 
-    def forward(self, clip: Tensor) -> Tensor:
-        y = self.stem(clip).mean((3, 4)).transpose(1, 2)
-        return self.memory(y)[0][:, -1]
+def test_layers_that_compute_in_float_in_an_int8_file_are_left_with_the_reason(tmp_path):
+    import onnx
 
-
-def test_an_int8_file_with_a_layer_in_float_is_not_wholly_accelerated(tmp_path):
-    coverage = found_in_int8(Remembering().eval(), torch.rand(CLIP), tmp_path)
-    (memory,) = (one for one in coverage.left if one.macs)
-    assert memory.reason == (
+    model = onnx.parser.parse_model(FLOAT_BETWEEN_PAIRS)
+    shapes = {"for_inputs": (1, 18, 4), "for_states": (1, 18, 6), "weights": (4, 3)}
+    for name, shape in shapes.items():
+        tensor = onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+        model.graph.initializer.append(tensor)
+    onnx.save(model, tmp_path / "model.onnx")
+    places = {"found": "net.py:7 `self.memory(x)`"}
+    coverage = onnxruntime_coverage(tmp_path / "model.onnx", scheme="w8a8", places=places)
+    recurrent, product, *pairs = coverage.left
+    assert (recurrent.macs, product.macs) == (5 * 18 * (4 + 6), 5 * 4 * 3)
+    assert coverage.macs == recurrent.macs + product.macs and coverage.accelerated_macs == 0
+    assert recurrent.reason == (
         "it computes in float: ONNX Runtime has no integer kernel for GRU between Q/DQ pairs"
     )
-    assert memory.place.endswith("`return self.memory(y)[0][:, -1]`")
-    assert coverage.macs - coverage.accelerated_macs == memory.macs == 4 * (3 * 5) * (4 + 5)
+    assert recurrent.place == "net.py:7 `self.memory(x)`"
+    assert product.reason == "it computes in float: its second operand is float in the file"
+    assert {one.operator for one in pairs} == {"DequantizeLinear", "QuantizeLinear"}
+    assert "GRU found gives the value in float" in [one.reason for one in pairs]
 
 
 def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
