@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from export.apart.blocked import activated, spread
 from export.apart.frames import Frame, Frames, Joined, written
 from export.apart.mixing import spatial, temporal
 from export.lower.source import bind, shape
@@ -49,7 +48,7 @@ def unary(walk: Walk, node: fx.Node) -> Frames | None:
         if frame is None and keeps_zero:
             return None
         tensor = written(walk.writer, frame, x.picture, name=node.name)
-        return activated(walk, node, tensor)
+        return walk.style.activated(walk, node, tensor)
 
     return x.each(change)
 
@@ -103,7 +102,7 @@ def _pair(walk: Walk, node: fx.Node, pair: tuple[Any, Any], *, picture: tuple[in
         if a is _ZEROS and node.target is aten.add.Tensor and isinstance(b, fx.Node) and shape(b) == picture:
             return b
     zeros = walk.piece(torch.zeros(1, 1, 1, 1), "zeros", name="zeros") if _ZEROS in pair else None
-    values = tuple(zeros if value is _ZEROS else spread(walk, value, picture) for value in pair)
+    values = tuple(zeros if value is _ZEROS else walk.style.spread(walk, value, picture) for value in pair)
     result = walk.writer.call(node.target, values, name=node.name, kwargs=node.kwargs)
     return (
         result

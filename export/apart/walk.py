@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Container
 from typing import Any
 
 from torch import Tensor, fx
 
-from export.apart.aligned import align_channels
-from export.apart.frames import Frames, Joined, join, put_together, take_apart
+from export.apart.frames import Frames, Joined, join
 from export.apart.rules import RULES, binary, concatenate
+from export.apart.style import Style
 from export.lower.source import shape
 from export.lower.volume import HELD, HELD_FROM, Form, shape_in
 from export.lower.writer import Writer
 
 
-def frames_apart(lowered: fx.GraphModule) -> fx.GraphModule:
-    """The same function with one tensor per frame wherever the network mixes frames.
-
-    `lowered` is a float graph from `export.lower` for one clip. Inputs and outputs stay as they are. Raises
-    ValueError for a graph of several clips.
-    """
-    return Walk(lowered).run()
-
-
 class Walk:
-    """State of one walk; rules ask for operands in the form that they need."""
+    """State of one walk; rules ask for operands in the form that they need.
 
-    def __init__(self, lowered: fx.GraphModule) -> None:
-        self.module = lowered
+    `apart` says which nodes may be written frame by frame, None that all may. A graph of several clips stays whole.
+    """
+
+    def __init__(
+        self, lowered: fx.GraphModule, style: Style, *, apart: Container[fx.Node] | None = None
+    ) -> None:
+        self.module, self.style, self._apart = lowered, style, apart
         inputs = [node for node in lowered.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self._values: dict[fx.Node, fx.Node | Frames | Joined] = {}
@@ -52,7 +48,7 @@ class Walk:
                 self._values[node] = self._written(node)
         self.writer.graph.eliminate_dead_code()
         apart = fx.GraphModule(self.writer.root, self.writer.graph, class_name="Apart")
-        align_channels(apart)
+        self.style.finish(apart)
         return _without_unread(apart)
 
     def _written(self, node: fx.Node) -> fx.Node | Frames | Joined:
@@ -60,7 +56,7 @@ class Walk:
         same = self._values.get(node.meta.get(HELD_FROM, node))
         if isinstance(same, Frames | Joined):
             return same
-        rule: Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None] | None = RULES.get(node.target)
+        rule = self.style.rules.get(node.target) if self._apart is None or node in self._apart else None
         result = rule(self, node) if rule is not None and held(node) is not None else None
         if result is not None:
             return result
@@ -92,7 +88,7 @@ class Walk:
             self._wholes[node] = value
             source = node.meta.get(HELD_FROM)
             same = self.frames(source) if source in self._values else None
-            value = same or take_apart(self.writer, value, *form_and_shape)
+            value = same or self.style.take_apart(self.writer, value, *form_and_shape)
         self._values[node] = value
         return value
 
@@ -104,7 +100,9 @@ class Walk:
         if node not in self._wholes:
             form_and_shape = held(node)
             assert form_and_shape is not None
-            self._wholes[node] = put_together(self.writer, value, form_and_shape[0], name=node.name)
+            self._wholes[node] = self.style.put_together(
+                self.writer, value, form_and_shape[0], name=node.name
+            )
         return self._wholes[node]
 
     def piece(self, tensor: Tensor, *key: Any, name: str) -> fx.Node:
