@@ -36,26 +36,12 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         allowed = ", ".join(EXPORTERS["tflite"].schemes)
         raise ValueError(f"scheme {scheme!r} for .tflite files: choose one of {allowed}")
     require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers")
-    from export.tflite.delegated import clamp_by_product
     from export.tflite.flatbuffer import serialize
-    from export.tflite.integers import use_integers
-    from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
+    from export.tflite.passes import run_passes
     from export.tflite.translate import translate
-    from export.tflite.weights import store_as_float16, use_int4
 
     graph = translate(program, spec=spec)
-    fuse_clamps(graph)
-    merge_reshapes(graph)
-    use_integers(graph)
-    fuse_clamps(graph)
-    clamp_by_product(graph)
-    merge_reshapes(graph)
-    absorb_transpose(graph)
-    if scheme == "fp16":
-        store_as_float16(graph)
-    elif scheme == "w4":
-        use_int4(graph)
-    share(graph)
+    run_passes(graph, scheme=scheme)
     description = {
         **spec.description,
         "inputs": [info.to_dict() for info in spec.inputs],

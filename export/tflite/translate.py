@@ -37,36 +37,37 @@ def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
     Raises ValueError when `spec` does not fit the program, NotImplementedError for operators that have no LiteRT
     form, with their place in the user's source.
     """
-    program = _decomposed(program)
-    return _Translation(program, spec=spec).run()
+    program = decomposed(program)
+    faults = [
+        f"{operator_name(node)} at {place(node)} has no LiteRT form here; {instead(node)}"
+        for node in unknown(program)
+    ]
+    if faults:
+        raise NotImplementedError("; ".join(faults))
+    return Translation(program, spec=spec).run()
 
 
-def _decomposed(program: ExportedProgram) -> ExportedProgram:
+def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place operators, and operators outside the table decomposed where torch knows how."""
     known = default_decompositions()
     calls = [node for node in program.graph.nodes if node.op == "call_function"]
     used = {node.target for node in calls if operator_name(node) not in INSTEAD}
     table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
-    program = program.run_decompositions(table)
-    _refuse_unknown(program)
-    return program
+    return program.run_decompositions(table)
 
 
-def _refuse_unknown(program: ExportedProgram) -> None:
-    unknown = [
-        n for n in program.graph.nodes if n.op == "call_function" and n.target not in OPERATORS and n.users
-    ]
+def unknown(program: ExportedProgram) -> list[fx.Node]:
+    """The operators of a decomposed program that have no LiteRT form."""
     computed = _computed(program)
-    faults = [
-        f"{operator_name(node)} at {place(node)} has no LiteRT form here; {_instead(node)}"
-        for node in unknown
-        if node in computed
+    return [
+        node
+        for node in program.graph.nodes
+        if node.op == "call_function" and node.target not in OPERATORS and node.users and node in computed
     ]
-    if faults:
-        raise NotImplementedError("; ".join(faults))
 
 
-def _instead(node: fx.Node) -> str:
+def instead(node: fx.Node) -> str:
+    """What to use in the place of an operator that has no LiteRT form."""
     return INSTEAD.get(operator_name(node), "write it with operators of export/tflite/operators.py")
 
 
@@ -82,7 +83,9 @@ def _computed(program: ExportedProgram) -> set[fx.Node]:
     return computed
 
 
-class _Translation:
+class Translation:
+    """State of one translation of a decomposed program."""
+
     def __init__(self, program: ExportedProgram, *, spec: FileSpec) -> None:
         self.program = program
         self.spec = spec
@@ -92,11 +95,12 @@ class _Translation:
         """A `Value` (or several) for what the file computes, a torch tensor for what is known now."""
 
     def run(self) -> Graph:
+        """Translates every operator; raises what `translate` raises."""
         self._bind_inputs()
         self.graph.places = places_of(self.program.graph)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
-                self.values[node] = self._call(node)
+                self.values[node] = self.call(node)
             elif node.op == "output":
                 self._finish(node.args[0])
         return self.graph
@@ -135,7 +139,8 @@ class _Translation:
         }
         return {name: stored[target].detach() for name, target in sources.items()}
 
-    def _call(self, node: fx.Node) -> Any:
+    def call(self, node: fx.Node) -> Any:
+        """What one operator gives: a `Value` or several, a tensor where it is known now."""
         args: Any = fx.map_arg(node.args, self.values.__getitem__)
         kwargs: Any = fx.map_arg(node.kwargs, self.values.__getitem__)
         if node.target not in MEANINGS and not _has_value((args, kwargs)):

@@ -1,0 +1,25 @@
+"""The passes between translation and file, in their order."""
+
+from __future__ import annotations
+
+from export.tflite.delegated import clamp_by_product
+from export.tflite.graph import Graph
+from export.tflite.integers import use_integers
+from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
+from export.tflite.weights import store_as_float16, use_int4
+
+
+def run_passes(graph: Graph, *, scheme: str) -> None:
+    """Brings a translated graph into the form that the runtime runs fast, in place."""
+    fuse_clamps(graph)
+    merge_reshapes(graph)
+    use_integers(graph)
+    fuse_clamps(graph)
+    clamp_by_product(graph)
+    merge_reshapes(graph)
+    absorb_transpose(graph)
+    if scheme == "fp16":
+        store_as_float16(graph)
+    elif scheme == "w4":
+        use_int4(graph)
+    share(graph)
