@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_the_factory_in_the_readme_is_valid(tmp_path, monkeypatch):
     assert load_recipe(tmp_path / "mine.yaml").teacher.factory == "mypackage.networks:build_teacher"
 
 
-@pytest.mark.parametrize("module", ["compress.run", "benchmarks.run"])
+@pytest.mark.parametrize("module", ["compress.run", "benchmarks.run", "export.run"])
 def test_every_option_in_the_readme_exists(module):
     lines = [line for block in _blocks("sh") for line in block.splitlines() if f"python -m {module} " in line]
     assert lines
@@ -50,6 +51,17 @@ def test_every_option_in_the_readme_exists(module):
     ).stdout
     for option in re.findall(r"--[a-z-]+", " ".join(line.partition("#")[0] for line in lines)):
         assert option in shown, option
+
+
+def test_the_network_in_the_readme_is_exported(tmp_path):
+    (tmp_path / "my_net.py").write_text(_blocks("python")[0])
+    command = next(line for block in _blocks("sh") for line in block.splitlines() if "export.run my_net" in line)
+    arguments = command.partition("#")[0].split()[1:]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, *arguments, "--formats", "onnx"], cwd=tmp_path, env=environment, check=True, timeout=300
+    )
+    assert (tmp_path / "out/my_net/onnx/model.onnx").is_file()
 
 
 def test_every_file_that_the_readme_links_exists():
