@@ -109,4 +109,5 @@ def constant(
 ) -> Tensor:
     """A constant tensor; whole numbers given as a sequence become int32, the type of LiteRT's shapes and axes."""
     array = data if isinstance(data, np.ndarray) else np.asarray(data, np.int32)
-    return Tensor(name, array.shape, array.dtype.name, np.ascontiguousarray(array), quantization)
+    data_in_order = np.ascontiguousarray(array).reshape(array.shape)  # NumPy gives scalars an axis here
+    return Tensor(name, array.shape, array.dtype.name, data_in_order, quantization)

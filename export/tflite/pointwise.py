@@ -83,19 +83,9 @@ def minimum(e: Emitter, a: Operand, b: Operand) -> Value:
     return binary(e, "MINIMUM", a, b)
 
 
-def not_equal(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where two operands differ."""
-    return binary(e, "NOT_EQUAL", a, b, dtype="bool")
-
-
-def equal(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where two operands are the same."""
-    return binary(e, "EQUAL", a, b, dtype="bool")
-
-
-def power(e: Emitter, a: Value, exponent: float) -> Value:
-    """`a ** exponent` for a known exponent; a square is a product, which has an int8 form."""
-    if exponent == 2:
+def power(e: Emitter, a: Value, exponent: Operand) -> Value:
+    """`a ** exponent`; a square is a product, which has an int8 form."""
+    if not isinstance(exponent, Value) and exponent == 2:
         return mul(e, a, a)
     return binary(e, "POW", a, exponent)
 
@@ -123,6 +113,11 @@ def clamp(e: Emitter, x: Value, low: float | None = None, high: float | None = N
     if low is not None:
         x = relu(e, x) if low == 0 else maximum(e, x, low)
     return x if high is None else minimum(e, x, high)
+
+
+def clamp_max(e: Emitter, x: Value, high: float) -> Value:
+    """The smaller of `x` and `high`."""
+    return clamp(e, x, None, high)
 
 
 def hardtanh(e: Emitter, x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
@@ -171,13 +166,11 @@ def leaky_relu(e: Emitter, x: Value, negative_slope: float = 0.01) -> Value:
 
 
 def elu(e: Emitter, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
-    """`x` where positive, else `exp(x) - 1` (arXiv:1511.07289).
-
-    Raises NotImplementedError for other factors than 1.
-    """
-    if (alpha, scale, input_scale) != (1, 1, 1):
-        raise NotImplementedError("elu with factors other than 1: use alpha=1")
-    return unary(e, "ELU", x)
+    """`scale * x` where positive, else `scale * alpha * (exp(input_scale * x) - 1)` (arXiv:1511.07289)."""
+    if (alpha, scale, input_scale) == (1, 1, 1):
+        return unary(e, "ELU", x)
+    below = relu(e, neg(e, unary(e, "ELU", mul(e, x, input_scale))))
+    return sub(e, mul(e, relu(e, x), scale), mul(e, below, scale * alpha))
 
 
 def exp(e: Emitter, x: Value) -> Value:
@@ -203,3 +196,53 @@ def neg(e: Emitter, x: Value) -> Value:
 def absolute(e: Emitter, x: Value) -> Value:
     """`|x|`."""
     return unary(e, "ABS", x)
+
+
+def log(e: Emitter, x: Value) -> Value:
+    """Natural logarithm."""
+    return unary(e, "LOG", x)
+
+
+def log1p(e: Emitter, x: Value) -> Value:
+    """`log(1 + x)`."""
+    return log(e, add(e, x, 1.0))
+
+
+def expm1(e: Emitter, x: Value) -> Value:
+    """`e ** x - 1`."""
+    return sub(e, exp(e, x), 1.0)
+
+
+def reciprocal(e: Emitter, x: Value) -> Value:
+    """`1 / x`."""
+    return binary(e, "DIV", 1.0, x)
+
+
+def sine(e: Emitter, x: Value) -> Value:
+    """Sine."""
+    return unary(e, "SIN", x)
+
+
+def cosine(e: Emitter, x: Value) -> Value:
+    """Cosine."""
+    return unary(e, "COS", x)
+
+
+def sign(e: Emitter, x: Value) -> Value:
+    """-1, 0 or 1."""
+    return unary(e, "SIGN", x)
+
+
+def floor(e: Emitter, x: Value) -> Value:
+    """The next whole number below."""
+    return unary(e, "FLOOR", x)
+
+
+def ceil(e: Emitter, x: Value) -> Value:
+    """The next whole number above."""
+    return unary(e, "CEIL", x)
+
+
+def nearest_integer(e: Emitter, x: Value) -> Value:
+    """The nearest whole number, the even one of two."""
+    return unary(e, "ROUND", x)

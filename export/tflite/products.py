@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.tflite import pointwise
+from export.tflite import logic, pointwise
 from export.tflite.emit import Emitter, Value
 from export.tflite.graph import Tensor
 from export.tflite.layout import Order, identity
@@ -140,12 +140,45 @@ def total(
     e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False, dtype: object = None
 ) -> Value:
     """The sum over `dims`."""
-    return reduce(e, "SUM", x, dims, keepdim)
+    return reduce(e, "SUM", logic.counted(e, x), dims, keepdim)
 
 
 def largest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
     """The largest number over `dims`."""
     return reduce(e, "REDUCE_MAX", x, dims, keepdim)
+
+
+def smallest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
+    """The smallest number over `dims`."""
+    return reduce(e, "REDUCE_MIN", x, dims, keepdim)
+
+
+def place_of_largest(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+    """Where along `dim`, or among all numbers, the largest one is."""
+    return _place(e, "ARG_MAX", x, dim, keepdim)
+
+
+def place_of_smallest(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+    """Where along `dim`, or among all numbers, the smallest one is."""
+    return _place(e, "ARG_MIN", x, dim, keepdim)
+
+
+def _place(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> Value:
+    if dim is None:
+        return e.reshape(
+            _place(e, kind, e.reshape(x, (math.prod(x.shape),)), 0, False), (1,) * x.rank * keepdim
+        )
+    left = [axis for axis in range(x.rank) if axis != dim % x.rank]
+    rows = e.place(x, (*left, dim % x.rank))
+    places = e.op(
+        kind, [rows, e.constant([x.rank - 1])], rows.shape[:-1], options={"outputType": 2}, dtype="int32"
+    )
+    result = Value(places, identity(x.rank - 1))
+    return (
+        e.reshape(result, [1 if a == dim % x.rank else n for a, n in enumerate(x.shape)])
+        if keepdim
+        else result
+    )
 
 
 def layer_norm(

@@ -177,6 +177,44 @@ def nearest(
     return Value(e.op("RESIZE_NEAREST_NEIGHBOR", inputs, shape), order)
 
 
+def bilinear(
+    e: Emitter,
+    x: Value,
+    output_size: Sequence[int] | None,
+    align_corners: bool,
+    scale_factors: Sequence[float] | None = None,
+) -> Value:
+    """`aten.upsample_bilinear2d`.
+
+    Raises NotImplementedError for factors that are not the ratio of the sizes, which LiteRT computes with.
+    """
+    size = output_size or [
+        int(length * factor) for length, factor in zip(x.shape[2:], scale_factors or (), strict=True)
+    ]
+    if output_size is None and any(
+        new != old * factor for new, old, factor in zip(size, x.shape[2:], scale_factors or (), strict=True)
+    ):
+        raise NotImplementedError(
+            f"interpolation by {list(scale_factors or ())} of {list(x.shape[2:])} pixels: give size= instead"
+        )
+    order = channels_last(4)
+    inputs = [e.place(x, order), e.constant(list(size))]
+    options = {"alignCorners": align_corners, "halfPixelCenters": not align_corners}
+    return Value(
+        e.op("RESIZE_BILINEAR", inputs, stored((*x.shape[:2], *size), order), options=options), order
+    )
+
+
+def pick(e: Emitter, x: Value, dim: int, index: Value) -> Value:
+    """Entries of axis `dim` by number."""
+    tensor, numbers = e.place(x, x.order), e.place(index, identity(1))
+    shape = list(tensor.shape)
+    shape[x.axis(dim)] = numbers.shape[0]
+    return Value(
+        e.op("GATHER", [tensor, numbers], shape, options={"axis": x.axis(dim)}, dtype=tensor.dtype), x.order
+    )
+
+
 def pad(e: Emitter, x: Value, amounts: Sequence[int], value: float = 0.0) -> Value:
     """`amounts` are (before, after) of the last axis, then of the one before it, and so on.
 
