@@ -68,6 +68,24 @@ class TrainedRange(FusedMovingAvgObsFakeQuantize):
         return _Rounding.apply(X, self.scale.item(), int(self.zero_point.item()), *limits)
 
 
+class TrainedWeight(FusedMovingAvgObsFakeQuantize):
+    """Fake quantization of weights; what is zero before training stays zero.
+
+    Lowering fills kernels up with zero taps (uneven padding, phases of a transposed convolution). If they learned,
+    a causal network would see the future. A channel that is all zero may learn: it is a layer that begins at zero.
+    """
+
+    _taps: Tensor | None = None
+    """1 where a weight may change, 0 where it stays zero."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """`X` rounded to int8 steps, without gradients for taps that are zero."""
+        if self._taps is None:
+            zero = (X == 0) & X.flatten(1).any(1).reshape(-1, *[1] * (X.dim() - 1))
+            self._taps = (~zero).to(X.dtype)
+        return super().forward(X * self._taps)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
     """How ranges are found: `activation` inside the network, `edge` at its inputs and outputs, and `weight`."""
@@ -110,9 +128,7 @@ TRAINED = Ranges(
     activation=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
     edge=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
     weight=_int8(
-        FusedMovingAvgObsFakeQuantize.with_args(
-            observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0
-        ),
+        TrainedWeight.with_args(observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0),
         per_channel=True,
     ),
 )
