@@ -187,20 +187,22 @@ class _Layer:
             pairs = _separable_pairs(self.weight[:, 0])
             if len(pairs) < len(taps):
                 return self._separated(pairs)
+        # Where a frame is moved in from the padding a bias would be missing.
+        still = next((tap for tap in taps if self.time.reads_data_alone(tap, frames)), None)
+        # Taps that read padding come first: what is added to their frames of zeros keeps its scale in int8.
+        order = sorted(taps, key=lambda tap: (self.time.reads_data_alone(tap, frames), tap == still))
         if self._moving_first_is_cheaper(taps):
             parts = []
-            for tap in taps:
+            for tap in order:
                 x = self._moved(self.x, tap)["frames"]
                 bias = self.bias if tap == taps[len(taps) // 2] else None
                 parts.append(self._tap(x, tap, bias))
             return self.x.in_form("frames", self._sum(parts), self.out_shape)
         between = (*self.out_shape[:2], frames, *self.out_shape[3:])
-        # Where a frame is moved in from the padding a bias would be missing.
-        still = next((tap for tap in taps if self.time.reads_data_alone(tap, frames)), None)
         parts = []
-        for tap in taps:
+        for tap in order:
             y = self._tap(self.x["frames"], tap, self.bias if tap == still else None)
-            late = self.bias if still is None and tap == taps[-1] else None
+            late = self.bias if still is None and tap == order[-1] else None
             parts.append(self._moved(self.x.in_form("frames", y, between), tap, late)["plane"])
         return self.x.in_form("plane", self._sum(parts), self.out_shape)
 

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
 from export.lower.block import Block, row_major, shape_of
-from export.lower.composites import broadcast_at_readers, simplified
+from export.lower.composites import broadcast_at_readers, one_number_type, simplified
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.reductions import is_picture_mean, picture_mean
@@ -63,6 +63,7 @@ class Lowering:
         _refuse_state(program)
         self.module = program.module(check_guards=False)
         broadcast_at_readers(self.module.graph)
+        one_number_type(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self.values: dict[fx.Node, Any] = {}

@@ -224,7 +224,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "attention of rank 5": of(attention_5d),
     "causal attention": of(causal_attention),
     "masked attention": of(masked_attention),
-    "linear of rank 6": of(lambda x, f: f(x.unflatten(2, (4, 2))), nn.Linear(10, 4)),
+    "linear of rank 6": of(lambda x, f: f(x.unflatten(2, (4, 2))).flatten(2, 3), nn.Linear(10, 4)),
     "bilinear": of(lambda x, f: f(x.mean((2, 3, 4)), x.amax((2, 3, 4))), nn.Bilinear(3, 3, 4)),
     # layers around
     "gru": of(recurrent, nn.GRU(3, 5, batch_first=True, bidirectional=True)),

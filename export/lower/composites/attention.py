@@ -1,4 +1,4 @@
-"""Attention as matrix products and a softmax."""
+"""Attention, and the product of two values with a third axis of weights, as matrix products."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def attention(
             attn_mask = (1 - attn_mask.to(scores.dtype)) * FAR
         scores = scores + attn_mask
     return torch.matmul(torch.softmax(scores, -1), value)
+
+
+def bilinear(left: Tensor, right: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`left[i] * weight[o, i, j] * right[j]`, summed over i and j."""
+    out, size, _ = weight.shape
+    mixed = torch.matmul(left, weight.transpose(0, 1).reshape(size, -1)).unflatten(-1, (out, -1))
+    y = (mixed * right.unsqueeze(-2)).sum(-1)
+    return y if bias is None else y + bias

@@ -67,3 +67,19 @@ def broadcast_at_readers(graph: fx.Graph) -> None:
             sizes = [operand.meta["val"].shape for operand in operands]
             if torch.broadcast_shapes(*sizes) == reader.meta["val"].shape:
                 reader.replace_input_with(node, source)
+
+
+def one_number_type(graph: fx.Graph) -> None:
+    """Given arithmetic on whole and broken numbers, the result has all operands in the type of the result."""
+    for node in list(graph.nodes):
+        value = node.meta.get("val")
+        if node.target not in BROADCASTING or not isinstance(value, torch.Tensor):
+            continue
+        for operand in node.all_input_nodes:
+            given = operand.meta["val"]
+            if given.dtype == value.dtype or (node.target is aten.where.self and operand is node.args[0]):
+                continue
+            with graph.inserting_before(node):
+                converted = graph.call_function(aten._to_copy.default, (operand,), {"dtype": value.dtype})
+            converted.meta["val"] = given.to(value.dtype)
+            node.replace_input_with(operand, converted)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from export.lower.composites.attention import attention
+from export.lower.composites.attention import attention, bilinear
 from export.lower.composites.curves import power_of_number, prelu, random_leaky_relu, softplus
 from export.lower.composites.extremes import (
     maximum_along,
@@ -65,6 +65,7 @@ COMPOSITES: dict[Any, Callable[..., Any]] = {
     aten.min.dim: minimum_along,
     aten.cumsum.default: running_sum,
     aten.scaled_dot_product_attention.default: attention,
+    aten.bilinear.default: bilinear,
     aten.adaptive_avg_pool1d.default: adaptive_average,
     aten.adaptive_avg_pool2d.default: adaptive_average,
     aten.adaptive_avg_pool3d.default: adaptive_average,
