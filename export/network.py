@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 
 from export import EXPORTERS
 from export.capture import capture
+from export.check import Finding, check
 from export.child import in_a_sentence
 from export.description import describe_network
 from export.files import Progress, Proof, check_formats, export_files, refuse_files
@@ -123,6 +124,28 @@ def export_network(
             progress=lambda name, _, __: steps.begin(name),
         )
     return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
+
+
+def check_network(
+    model: nn.Module,
+    inputs: Sequence[str],
+    *,
+    formats: Sequence[str] = tuple(EXPORTERS),
+    scheme: str = "fp32",
+) -> tuple[Finding, ...]:
+    """What each runtime would refuse, run slowly or run in float, from the graph alone; nothing is written.
+
+    Arguments as of `export_network`. Raises ValueError for arguments that are wrong and for a network that cannot
+    be captured.
+    """
+    tried = random_samples(parse_inputs(inputs), count=1)
+    model = copy.deepcopy(model).cpu().eval()
+    _asked(model, tried)
+    try:
+        program = capture(model, tried.tensors(0))
+    except Exception as error:  # torch raises what it likes about a user's network
+        raise ValueError(f"the network cannot be captured: {in_a_sentence(error)}") from error
+    return check(program, formats=formats, scheme=scheme)
 
 
 def _samples(source: Source, inputs: Sequence[TensorInfo], *, what: str) -> Samples:

@@ -1,6 +1,7 @@
 """`python -m export.run MODULE:FACTORY --shape 1x3x16x112x112 --out DIR`: any network into files for phones.
 
-Exit codes: 0 every format is written and right, 2 an argument is wrong, 3 a format failed or its file is wrong.
+Exit codes: 0 every format is written and right, 2 an argument is wrong, 3 a format failed or its file is wrong;
+with `--check`: 3 something would be refused.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from torch import nn
 
 from export import EXPORTERS
 from export.files import Progress
-from export.network import Source, export_network
+from export.network import Source, check_network, export_network
 from export.quiet import silence_libraries
 from export.samples import RANDOM
 from export.source import load_network
@@ -49,13 +51,13 @@ def main(
         ),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for manifest.json and <format>/model.<extension>.",
+            help="Folder for manifest.json and <format>/model.<extension>; needed unless --check.",
             show_default=False,
         ),
-    ],
+    ] = None,
     formats: Annotated[str, typer.Option(metavar="A,B", help="Formats to write.")] = ",".join(EXPORTERS),
     scheme: Annotated[
         Scheme,
@@ -92,6 +94,14 @@ def main(
     layers: Annotated[
         bool, typer.Option("--layers", help="Rank the layers of a w8a8 network by what int8 costs them.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing: say from the graph alone, before any training, which operators each runtime would "
+            "refuse, run slowly or run in float, and what to use instead.",
+        ),
+    ] = False,
 ) -> None:
     """Writes any PyTorch network (3D video networks too) into files that phones run, and proves every file.
 
@@ -101,11 +111,18 @@ def main(
 
     Example: python -m export.run my_nets:make_net --shape 1x3x16x112x112 --weights net.pt --out out/my_net
 
-    Exit codes: 0 every file is right; 2 an argument is wrong; 3 a format failed or its file is wrong.
+    Exit codes: 0 every file is right; 2 an argument is wrong; 3 a format failed or its file is wrong (with --check:
+    something would be refused).
     """
     silence_libraries()
     console, problems = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+    names = [name.strip() for name in formats.split(",")]
     try:
+        if check:
+            refused = _check(load_network(network, weights=weights), shape, names, scheme, console)
+            raise typer.Exit(FAILED if refused else OK)
+        if out is None:
+            raise ValueError("--out is missing: say in which folder the files are to be written")
         if layers and scheme != "w8a8":
             raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {scheme}, not w8a8")
         model = load_network(network, weights=weights)
@@ -114,7 +131,7 @@ def main(
                 model,
                 shape,
                 out=out,
-                formats=[name.strip() for name in formats.split(",")],
+                formats=names,
                 scheme=scheme,
                 calibration=_source(calibration),
                 clips=clips,
@@ -128,6 +145,15 @@ def main(
         print_layers(exported.rank_layers(), console)
     console.print(f"manifest: {exported.manifest}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(OK if exported.right else FAILED)
+
+
+def _check(model: nn.Module, shapes: list[str], formats: list[str], scheme: str, console: Console) -> bool:
+    """Prints what the runtimes would say, and whether one would refuse."""
+    from export.check.table import print_findings
+
+    findings = check_network(model, shapes, formats=formats, scheme=scheme)
+    print_findings(findings, console, formats=formats)
+    return any(finding.severity == "refused" for finding in findings)
 
 
 def _source(given: str | None) -> Source | None:

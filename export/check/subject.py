@@ -1,0 +1,97 @@
+"""The network as one format would be written from it, and what every runtime's check asks about its operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram, default_decompositions
+
+from export.check.facts import INSTEAD, REWRITE, XNNPACK_KEEPS
+from export.check.finding import Finding, Severity
+from export.coverage.macs import macs
+from export.lower.source import operator_name
+
+MOVES = frozenset(
+    (
+        "alias", "chunk", "clone", "contiguous", "copy", "detach", "expand", "flatten", "getitem",
+        "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose",
+        "unbind", "unsqueeze", "view",
+    )
+)  # fmt: skip
+"""Operators that give values as they read them: in float they cost as little as in integers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The network as one format would be written from it."""
+
+    format: str
+    scheme: str
+    program: ExportedProgram
+    """Lowered; for `w8a8` the int8 reference."""
+    macs: int
+    """Multiply-adds of the whole network."""
+
+    @cached_property
+    def core(self) -> ExportedProgram:
+        """The program in core ATen operators, but for those that XNNPACK takes as they are."""
+        kept = {getattr(getattr(torch.ops.aten, name), overload) for name, overload in _kept()}
+        known = default_decompositions()
+        return self.program.run_decompositions({op: known[op] for op in known if op not in kept})
+
+    def finding(self, severity: Severity, node: fx.Node, why: str, *, places: dict[str, str]) -> Finding:
+        """What is to be said of one operator of `program` or `core`, whose places are given."""
+        name = operator_name(node)
+        return Finding(
+            format=self.format,
+            severity=severity,
+            operator=name,
+            place=places.get(node.name),
+            why=why,
+            instead=INSTEAD.get(name, REWRITE),
+            share=macs(node) / self.macs if self.macs else 0.0,
+        )
+
+
+def _kept() -> list[list[str]]:
+    return [name.split(".") for name in XNNPACK_KEEPS]
+
+
+def computing(program: ExportedProgram) -> list[fx.Node]:
+    """The calls in a program that depend on an input and are neither moves nor changes between int8 and float."""
+    depends: set[fx.Node] = set()
+    found = []
+    given = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.name in given or any(source in depends for source in node.all_input_nodes):
+            depends.add(node)
+            if node.op == "call_function" and operator_name(node) not in MOVES and not is_rounding(node):
+                found.append(node)
+    return found
+
+
+def is_rounding(node: fx.Node) -> bool:
+    """Whether a node goes from float to int8 or back."""
+    return "quantized_decomposed" in str(node.target)
+
+
+def is_float(node: fx.Node) -> bool:
+    """Whether a node gives float numbers."""
+    value: Any = node.meta.get("val")
+    first = value[0] if isinstance(value, tuple | list) and value else value
+    return isinstance(first, Tensor) and first.is_floating_point()
+
+
+def between_int8(node: fx.Node, *, clamps: tuple[str, ...]) -> bool:
+    """Whether a node reads dequantized values and constants alone, and its result, clamped or not, is quantized."""
+    computed = [source for source in node.all_input_nodes if source.op == "call_function"]
+    if not computed or not all(is_rounding(source) for source in computed):
+        return False
+    users = list(node.users)
+    if len(users) == 1 and operator_name(users[0]) in clamps:
+        users = list(users[0].users)
+    return bool(users) and all(is_rounding(user) for user in users)

@@ -1,0 +1,86 @@
+"""What runtimes would say to a network, before anything is written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.network import check_network
+
+
+class Friendly(nn.Module):
+    """Operators that every runtime takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv3d(3, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.convolution(x)).mean((2, 3, 4)))
+
+
+class Sorted(Friendly):
+    """An operator that nothing on a phone has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.sort(x, dim=-1).values)
+
+
+class Curved(Friendly):
+    """An activation that XNNPACK has in float only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.gelu(self.convolution(x))[:, :3])
+
+
+SHAPES = ["1x3x4x16x16"]
+
+
+def test_a_friendly_network_is_not_refused() -> None:
+    findings = check_network(Friendly(), SHAPES, formats=["onnx", "tflite", "executorch", "coreml"])
+    assert not [finding for finding in findings if finding.severity == "refused"]
+
+
+def test_a_refusal_names_operator_line_and_replacement() -> None:
+    findings = check_network(Sorted(), SHAPES, formats=["executorch"])
+    refused = [finding for finding in findings if finding.severity == "refused"]
+    assert refused
+    assert "test_check.py" in (refused[0].place or "") and "sort" in (refused[0].place or "")
+    assert refused[0].instead
+
+
+def test_what_runs_in_float_in_an_int8_file_is_said() -> None:
+    findings = check_network(Curved(), SHAPES, formats=["executorch"], scheme="w8a8")
+    assert any(finding.operator == "gelu" and finding.severity in ("float", "slow") for finding in findings)
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(ValueError, match="format 'tfl' is unknown"):
+        check_network(Friendly(), SHAPES, formats=["tfl"])
+
+
+def test_the_command_exits_with_3_for_a_refusal_and_writes_nothing(tmp_path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "export.run",
+        "tests.export.test_check:Sorted",
+        "--shape",
+        SHAPES[0],
+        "--check",
+    ]
+    ended = subprocess.run([*command, "--formats", "onnx"], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 3, ended.stderr
+    assert "refused" in ended.stdout
+
+
+def test_out_is_needed_without_check() -> None:
+    command = [sys.executable, "-m", "export.run", "tests.export.test_check:Friendly", "--shape", SHAPES[0]]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 2
+    assert "--out is missing" in ended.stderr
