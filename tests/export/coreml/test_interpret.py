@@ -19,7 +19,7 @@ X = np.random.default_rng(0).uniform(-1, 1, (1, 2, 4, 4)).astype(np.float32)
 
 
 class Sequences(nn.Module):
-    """Frames as tokens through an LSTM in both directions, a GRU and two layers of attention."""
+    """Frames as tokens through an LSTM in both directions, a GRU and attention."""
 
     def __init__(self):
         super().__init__()
@@ -27,7 +27,7 @@ class Sequences(nn.Module):
         self.lstm = nn.LSTM(8, 4, batch_first=True, bidirectional=True)
         self.gru = nn.GRU(8, 8, batch_first=True)
         layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu", norm_first=True)
-        self.attention = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.attention = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.head = nn.Linear(8, 5)
 
     def forward(self, clip):
@@ -36,8 +36,8 @@ class Sequences(nn.Module):
         return self.head(self.attention(tokens).mean(1))
 
 
-def written(path, model, clip, scheme):
-    """The file of a network, and its lowered graph."""
+def written(path, model, clip):
+    """The float32 file of a network, and its lowered graph."""
     lowered = lower(capture(model, (clip,)))
     with torch.no_grad():
         shape = tuple(lowered(clip).shape)
@@ -47,31 +47,23 @@ def written(path, model, clip, scheme):
         description={},
     )
     program = torch.export.export(lowered, (clip,))
-    return write(program, path / f"{scheme}.mlpackage", spec=spec, scheme=scheme), lowered
+    return write(program, path / "model.mlpackage", spec=spec, scheme="fp32"), lowered
 
 
-@pytest.mark.parametrize(
-    ("make", "scheme", "tolerance", "folded"),
-    [
-        (MobileNet3D, "fp32", 1e-5, 0),
-        # The states before the first step are zeros, so their products are constants.
-        (Sequences, "fp32", 1e-5, 2 * 4 * 16 + 8 * 24),
-        (Sequences, "fp16", 1e-2, 2 * 4 * 16 + 8 * 24),
-    ],
-)
+@pytest.mark.parametrize("make", [Sequences, MobileNet3D])
 @pytest.mark.slow
-def test_written_networks_answer_as_torch_does(tmp_path, make, scheme, tolerance, folded):
+def test_written_networks_answer_as_torch_does(tmp_path, make):
     torch.manual_seed(0)
-    model, clip = trained(make()), torch.rand(1, 3, 4, 12, 12)
+    model, clip = trained(make()), torch.rand(1, 3, 3, 8, 8)
     with torch.no_grad():
         wanted = model(clip).numpy()
-    file, lowered = written(tmp_path, model, clip, scheme)
+    file, lowered = written(tmp_path, model, clip)
     runner, run = open_package(file.path)
     assert runner == "reference, not Apple's runtime" or runner.startswith("Core ML of macOS")
     (given,) = run({"clip": clip.numpy()}).values()
-    assert np.abs(given - wanted).max() <= tolerance * np.abs(wanted).max()
+    assert np.abs(given - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert file.coverage is not None
-    assert file.coverage.macs == sum(macs(node) for node in lowered.graph.nodes) - folded
+    assert file.coverage.macs == sum(macs(node) for node in lowered.graph.nodes)
 
 
 def test_every_result_is_rounded_to_its_declared_type(tmp_path):
