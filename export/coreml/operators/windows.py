@@ -112,24 +112,28 @@ def _max_pool(given: Arguments) -> Tensor:
     return _MAX_POOL[len(kernel)](x, kernel, strides)
 
 
-def _average(x: Tensor, given: Arguments, *, exclude_padding: bool) -> Tensor:
-    """Mean of every window; what ceil mode reads beyond the padding never counts, as in torch."""
+def _mean(x: Tensor, given: Arguments, padding: float = 0.0) -> Tensor:
+    """Sum of every window over the size of the kernel; what ceil mode reads beyond the padding is 0."""
     kernel, strides, sides, beyond = _pool_geometry(given)
-    pool = _AVG_POOL[len(kernel)]
-    total = pool(_pad(_pad(x, sides, 0.0), beyond, 0.0), kernel, strides)
-    counted = _pad(torch.ones_like(x[:1, :1]), sides, 0.0 if exclude_padding else 1.0)
-    return total / pool(_pad(counted, beyond, 0.0), kernel, strides)
+    return _AVG_POOL[len(kernel)](_pad(_pad(x, sides, padding), beyond, 0.0), kernel, strides)
+
+
+def _avg_pool(given: Arguments) -> Tensor:
+    """What ceil mode reads beyond the padding never counts, as in torch; padding does unless it is excluded."""
+    padding = 0.0 if flag(given, "exclude_padding_from_average") else 1.0
+    counted = _mean(torch.ones_like(given["x"][:1, :1]), given, padding)
+    return _mean(given["x"], given) / counted
+
+
+def _l2_pool(given: Arguments) -> Tensor:
+    return (_mean(given["x"].square(), given) * given["kernel_sizes"].prod()).sqrt()
 
 
 WINDOWS: dict[str, Operator] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,
-    "avg_pool": lambda given: _average(
-        given["x"], given, exclude_padding=flag(given, "exclude_padding_from_average")
-    ),
-    "l2_pool": lambda given: (
-        _average(given["x"].square(), given, exclude_padding=False) * given["kernel_sizes"].prod()
-    ).sqrt(),
+    "avg_pool": _avg_pool,
+    "l2_pool": _l2_pool,
 }
 """Name in MIL -> what it computes."""
