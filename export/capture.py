@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 
 from export.child import in_a_sentence
@@ -28,7 +32,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _data_is_detached():
             return torch.export.export(model, example)
     except Exception as error:  # of many types, most of them torch's own
         raise NotImplementedError(
@@ -38,6 +42,21 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def _data_is_detached() -> Iterator[None]:
+    """While it lasts, `x.data` of a captured value is `x.detach()`; torch would take it for a constant."""
+    own: Any = torch._C.TensorBase.data  # type: ignore[attr-defined]
+
+    def read(tensor: Tensor) -> Tensor:
+        return tensor.detach() if isinstance(tensor, FakeTensor) else own.__get__(tensor)
+
+    torch.Tensor.data = property(read, own.__set__)  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        del torch.Tensor.data
 
 
 def _place(error: Exception) -> str:
