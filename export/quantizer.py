@@ -10,6 +10,8 @@ What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
 - Reshapes, permutations, slices and max pooling give values that they have read, so they keep the scale, as their
   integer kernels demand; so does a convolution that only moves frames (one-hot taps), which is then exact in int8.
   Nothing is rounded behind them while calibrating and training; `convert` repeats their scale for the backends.
+- The sum of a convolution's taps in time, as long as further taps are added to it, has one scale with them: where a
+  tap reads a frame of zeros from the padding, the other passes on as it is.
 - Average pooling and concatenation have one scale for all that they read and give, as their integer kernels demand.
 - Hard-swish, SiLU and other curves read int8 and write int8 and are computed in float in between: TensorFlow Lite
   has integer kernels for them, XNNPACK has not, and a float convolution before them would cost more. Sigmoid,
@@ -139,6 +141,8 @@ class EdgeQuantizer(Quantizer):
             return self._weighted(node, inputs, model)
         if node.target in CLAMPS and _ends_in_clamp(inputs[0]):
             return QuantizationAnnotation(output_qspec=self._output(node))
+        if _is_partial_sum(node):
+            return self._one_scale(node, inputs)
         if node.target in SUMS:
             output = None if _ends_in_clamp(node) else self._output(node)
             return QuantizationAnnotation(input_qspec_map=self._inputs(inputs), output_qspec=output)
@@ -220,6 +224,21 @@ def _ends_in_clamp(node: fx.Node) -> bool:
     """Whether a clamp is the only reader of this layer or sum, so that the two are one operator."""
     users = list(node.users)
     return node.target in (*WEIGHTED, *SUMS) and len(users) == 1 and users[0].target in CLAMPS
+
+
+def _is_partial_sum(node: fx.Node) -> bool:
+    """Whether `node` adds up taps of a convolution and is itself added to another of them."""
+    if node.target is not aten.add.Tensor or [user.target for user in node.users] != [aten.add.Tensor]:
+        return False
+    return all(_is_partial_sum(source) or _is_tap(source) for source in node.all_input_nodes)
+
+
+def _is_tap(node: fx.Node) -> bool:
+    """Whether `node` is a convolution without bias that is read once, maybe moved and seen in another shape."""
+    while node.target in KEEPS_VALUES and len(node.users) == 1:
+        node = node.all_input_nodes[0]
+    has_bias = len(node.args) > 2 and node.args[2] is not None
+    return node.target is aten.conv2d.default and not has_bias and len(node.users) == 1
 
 
 def _only_moves_frames(node: fx.Node, model: fx.GraphModule) -> bool:

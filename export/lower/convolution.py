@@ -195,7 +195,7 @@ class _Layer:
             parts = []
             for tap in order:
                 x = self._moved(self.x, tap)["frames"]
-                bias = self.bias if tap == taps[len(taps) // 2] else None
+                bias = self.bias if tap == order[-1] else None
                 parts.append(self._tap(x, tap, bias))
             return self.x.in_form("frames", self._sum(parts), self.out_shape)
         between = (*self.out_shape[:2], frames, *self.out_shape[3:])

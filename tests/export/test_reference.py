@@ -99,9 +99,14 @@ def test_moving_frames_is_exact(reference: fx.GraphModule) -> None:
             assert torch.equal(scale, torch.full_like(scale, 1 / 127))
             assert node.args[0].args[1:] == next(iter(node.users)).args[1:]
             moves += 1
-    assert (
-        moves == 1 + 4 * 2 + 2
-    )  # the stem's taps, two of three taps moved in time, one of them with the bias
+    # The stem's taps, two of three taps of each layer, all three where time has a stride.
+    assert moves == 1 + 4 * 2 + 3
+
+
+def test_taps_share_a_scale_until_the_last_is_added(reference: fx.GraphModule) -> None:
+    sums = [node for node in reference.graph.nodes if node.target is aten.add.Tensor]
+    scales = [{*(x.args[1:] for x in node.all_input_nodes), next(iter(node.users)).args[1:]} for node in sums]
+    assert [len(each) for each in scales].count(1) == 5  # of three taps the first two, in five layers
 
 
 @torch.no_grad()
