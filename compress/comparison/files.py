@@ -14,7 +14,6 @@ from torch import nn
 
 from benchmarks.files import ExportedFile, FileTensor
 from compress.comparison.fitting import Fitted
-from export import EXPORTERS
 from export.child import in_a_sentence, run_in_child
 from export.network import export_network
 
@@ -43,18 +42,20 @@ class Written:
     """`status`, `reason`, `size_bytes`, `seconds`, and for our own files `parity` and `coverage`."""
 
 
-def write_ours(fitted: Fitted, folder: Path) -> list[Written]:
-    """Our float and int8 files in every format, run on unseen clips by the exporter itself."""
+def write_ours(fitted: Fitted, folder: Path, *, formats: Sequence[str]) -> list[Written]:
+    """Our float and int8 files in these formats, run on unseen clips by the exporter itself."""
     calibration = {"clip": fitted.known[:CALIBRATION]}
-    formats = tuple(EXPORTERS)
-    slow = tuple(name for name in formats if name not in MEASURED)
+    fast = [name for name in formats if name in MEASURED]
+    slow = [name for name in formats if name not in MEASURED]
     jobs: tuple[tuple[Origin, str, Sequence[str], int], ...] = (
         ("float", "float", formats, FLOAT_CLIPS),
-        ("int8", "int8", MEASURED, len(fitted.unseen)),
+        ("int8", "int8", fast, len(fitted.unseen)),
         ("int8", "int8_coreml", slow, COREML_CLIPS),
     )
     written = []
     for origin, name, wanted, clips in jobs:
+        if not wanted:
+            continue
         exported = export_network(
             fitted.model,
             {"clip": torch.from_numpy(fitted.known[:1])},

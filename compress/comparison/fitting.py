@@ -19,7 +19,7 @@ from models import STUDENTS
 from models.spec import ClipSpec
 from models.statistics import settle_statistics
 
-FITTED = 160
+FITTED = 96
 """Clips on which the classifier is fitted."""
 
 _BATCH = 8

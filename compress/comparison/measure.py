@@ -12,6 +12,7 @@ from benchmarks.latency import FileLatency, Ratio, measure_files, ratio
 from compress.comparison.files import MEASURED, Origin, Written, write_naive, write_ours, write_peers
 from compress.comparison.fitting import FITTED, fit
 from compress.comparison.networks import Row
+from export import EXPORTERS
 
 _LONGEST_S = 3600.0
 """Rounds end early after this: far beyond what the slowest network takes."""
@@ -31,6 +32,7 @@ class Effort:
     fitted: int = FITTED
     """Clips on which classifiers are fitted."""
     peers: bool = False
+    formats: tuple[str, ...] = tuple(EXPORTERS)
 
 
 def measure(row: Row, folder: Path, *, effort: Effort, tell: Tell) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def measure(row: Row, folder: Path, *, effort: Effort, tell: Tell) -> dict[str, 
     clock.begin("fit")
     fitted = fit(row, seed=effort.seed, clips=effort.clips, known=effort.fitted)
     clock.begin("export")
-    written = [write_naive(fitted, folder), *write_ours(fitted, folder)]
+    written = [write_naive(fitted, folder), *write_ours(fitted, folder, formats=effort.formats)]
     if effort.peers:
         written += write_peers(fitted, written[0], folder)
     clock.begin("latency")
@@ -82,9 +84,15 @@ def _ratios(
     timed: Sequence[Written], latencies: dict[tuple[Origin, str], FileLatency]
 ) -> list[tuple[str, Ratio | None]]:
     """How many times faster ours is: than the naive export; int8 than float; the best int8 than the peer's."""
-    ratios = [("naive / float, onnx", ratio(latencies["naive", "onnx"], latencies["float", "onnx"]))]
-    for name in MEASURED:
-        ratios.append((f"float / int8, {name}", ratio(latencies["float", name], latencies["int8", name])))
+    pairs: list[tuple[str, tuple[Origin, str], tuple[Origin, str]]] = [
+        ("naive / float, onnx", ("naive", "onnx"), ("float", "onnx")),
+        *((f"float / int8, {name}", ("float", name), ("int8", name)) for name in MEASURED),
+    ]
+    ratios = [
+        (name, ratio(latencies[slow], latencies[fast]))
+        for name, slow, fast in pairs
+        if slow in latencies and fast in latencies
+    ]
     int8 = [latency for (origin, _), latency in latencies.items() if origin == "int8" and latency.p50_ms]
     best = min(int8, key=lambda latency: latency.p50_ms or 0.0, default=None)
     for origin in ("peer float", "peer int8"):

@@ -40,32 +40,46 @@ NETWORKS: dict[str, Row] = {
     "r3d_18": Row(network="r3d_18", kind="dense", frames=8, size=64),
     "s3d": Row(network="s3d", kind="dense", frames=8, size=112),
     "slowfast_r50": Row(network="slowfast_r50", kind="dense", frames=16, size=64),
-    "x3d_s": Row(network="x3d_s", kind="depthwise", frames=13, size=112, int8_faster=True),
-    "x3d_m": Row(network="x3d_m", kind="depthwise", frames=16, size=112),
+    "x3d_s": Row(network="x3d_s", kind="depthwise", frames=13, size=112, steps=40, int8_faster=True),
+    "x3d_m": Row(network="x3d_m", kind="depthwise", frames=16, size=112, steps=40),
     "mobilenet3d_v1": Row(
-        network="mobilenet3d_v1", kind="depthwise", frames=8, size=112, int8_faster=True, peer=True
+        network="mobilenet3d_v1", kind="depthwise", frames=8, size=112, steps=40, int8_faster=True, peer=True
     ),
     "mobilenet3d_v1_half": Row(
-        network="mobilenet3d_v1", kind="depthwise", frames=8, size=112, width=0.5, int8_faster=True, peer=True
+        network="mobilenet3d_v1",
+        kind="depthwise",
+        frames=8,
+        size=112,
+        width=0.5,
+        steps=40,
+        int8_faster=True,
+        peer=True,
     ),
     "mobilenet3d": Row(
-        network="mobilenet3d", kind="depthwise", frames=8, size=112, int8_faster=True, peer=True
+        network="mobilenet3d", kind="depthwise", frames=8, size=112, steps=40, int8_faster=True, peer=True
     ),
     "mobilenet3d_half": Row(
-        network="mobilenet3d", kind="depthwise", frames=8, size=112, width=0.5, int8_faster=True, peer=True
+        network="mobilenet3d",
+        kind="depthwise",
+        frames=8,
+        size=112,
+        width=0.5,
+        steps=40,
+        int8_faster=True,
+        peer=True,
     ),
-    "mobilenet3d_v3": Row(network="mobilenet3d_v3", kind="depthwise", frames=8, size=112),
+    "mobilenet3d_v3": Row(network="mobilenet3d_v3", kind="depthwise", frames=8, size=112, steps=40),
     "shufflenet3d": Row(network="shufflenet3d", kind="depthwise", frames=8, size=112),
     "mobilenet2plus1d": Row(
-        network="mobilenet2plus1d", kind="factorised", frames=8, size=112, int8_faster=True
+        network="mobilenet2plus1d", kind="factorised", frames=8, size=112, steps=40, int8_faster=True
     ),
     "movinet_a0": Row(network="movinet_a0", kind="factorised", frames=8, size=112),
-    "cnn_lstm": Row(network="cnn_lstm", kind="other", frames=8, size=112, convolutional=False),
+    "cnn_lstm": Row(network="cnn_lstm", kind="other", frames=8, size=112, steps=40, convolutional=False),
     "video_transformer": Row(
         network="video_transformer", kind="other", frames=8, size=112, convolutional=False
     ),
 }
-"""Every compared network. The heavy ones see smaller clips than published: two cores do the whole table."""
+"""Every compared network. The heavy ones see smaller clips than published, so that two cores do the whole table."""
 
 
 def spec_of(row: Row, *, classes: int) -> ClipSpec:
