@@ -78,7 +78,7 @@ NO_COREML_FORM = frozenset(
 ONNXRUNTIME_INT8 = frozenset(
     (
         "adaptive_avg_pool2d", "add", "avg_pool2d", "cat", "conv1d", "conv2d", "leaky_relu", "linear",
-        "max_pool2d", "mean", "mul", "sigmoid", "softmax", "upsample_nearest2d",
+        "matmul", "max_pool2d", "mean", "mul", "sigmoid", "softmax", "upsample_nearest2d",
     )
 )  # fmt: skip
 """Operators that ONNX Runtime computes in integers between quantize and dequantize."""

@@ -13,11 +13,15 @@ from torch import fx
 
 from export.check.facts import PORTABLE, XNNPACK, XNNPACK_INT8
 from export.check.finding import Finding
-from export.check.subject import Subject, between_int8, computing, is_float
+from export.check.subject import Subject, between_int8, computing, is_float, moves
 from export.coverage.places import places_of
 from export.lower.source import bind, operator_name
 
 _CLAMPS = ("relu", "hardtanh", "clamp")
+_FUSED = ("relu", "hardtanh")
+_LAYERS = ("addmm", "convolution", "linear")
+
+_HALF = "a clamp with other bounds than ReLU6's follows it, so that its int8 weights fit no int8 kernel"
 
 
 def check_executorch(subject: Subject) -> Iterator[Finding]:
@@ -26,13 +30,21 @@ def check_executorch(subject: Subject) -> Iterator[Finding]:
     for node in computing(subject.core):
         name = operator_name(node)
         why = _refusal(node, name)
-        if why is None:
-            if subject.scheme == "w8a8" and is_float(node) and not _is_int8(node, name):
+        if why is None and name in _LAYERS and _is_half_int8(node):
+            yield subject.finding("refused", node, _HALF, places=places)
+        elif why is None:
+            if subject.scheme == "w8a8" and not moves(node) and not _is_int8(node, name):
                 yield subject.finding("float", node, _why_float(name), places=places)
         elif name in PORTABLE:
             yield subject.finding("slow", node, f"{why}; a portable kernel computes it", places=places)
         else:
             yield subject.finding("refused", node, f"{why}, and there is no portable kernel", places=places)
+
+
+def _is_half_int8(layer: fx.Node) -> bool:
+    """Whether a layer has int8 weights and is no int8 layer as XNNPACK knows them."""
+    weights = [source for source in layer.all_input_nodes if "dequantize_per_channel" in str(source.target)]
+    return bool(weights) and not between_int8(layer, clamps=_FUSED)
 
 
 def _is_int8(node: fx.Node, name: str) -> bool:

@@ -9,10 +9,13 @@ from torch import fx
 
 from export.check.facts import NO_ONNX_FORM, ONNXRUNTIME_INT8
 from export.check.finding import Finding
-from export.check.subject import Subject, between_int8, computing, is_float
+from export.check.subject import Subject, between_int8, computing, is_float, moves, reads_int8
 from export.coverage.onnx_rules import misfit
 from export.coverage.places import places_of
 from export.lower.source import bind, operator_name
+
+_BLOCK = 16
+"""Channels in a block where vectors are widest."""
 
 _CLAMPS = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
 
@@ -29,32 +32,38 @@ def check_onnxruntime(subject: Subject) -> Iterator[Finding]:
             why = _why_float(node)
             if why is not None:
                 yield subject.finding("float", node, why, places=places)
-        elif operator_name(node) == "conv2d":
+        else:
             why = _why_slow(node)
             if why is not None:
                 yield subject.finding("slow", node, why, places=places)
 
 
-def _why_slow(conv: fx.Node) -> str | None:
-    """Why a float convolution has no blocked kernel (on x86 processors)."""
-    arguments = bind(conv, conv.args, conv.kwargs)
-    found = misfit(tuple(arguments["weight"].meta["val"].shape), groups=arguments["groups"])
+def _why_slow(node: fx.Node) -> str | None:
+    """Why a float convolution has no blocked kernel, the fast ones on x86 processors; `None` for what has one."""
+    name = operator_name(node)
+    if name.startswith("conv_transpose"):
+        return "ONNX Runtime has no blocked kernel for transposed convolutions"
+    if name != "conv2d":
+        return None
+    arguments = bind(node, node.args, node.kwargs)
+    shape = tuple(arguments["weight"].meta["val"].shape)
+    # Few channels that lie one after the other, as in a clip, are read as they are, but for pointwise kernels.
+    if arguments["groups"] == 1 and shape[1] < _BLOCK and shape[2:] != (1, 1):
+        return None
+    found = misfit(shape, groups=arguments["groups"])
     return None if found is None else f"{found}; it runs as copies of its input and a matrix product"
 
 
 def _why_float(node: fx.Node) -> str | None:
     name = operator_name(node)
-    if not is_float(node) or _is_clamp_of_layer(node):
+    if not is_float(node) or moves(node) or name in _CLAMPS:
         return None
-    if name in ONNXRUNTIME_INT8 and _fits(node) and between_int8(node, clamps=_CLAMPS):
+    if name not in ONNXRUNTIME_INT8 or not _fits(node):
+        return "ONNX Runtime has no integer kernel for it"
+    # A product of two int8 values has a kernel that gives floats.
+    if between_int8(node, clamps=_CLAMPS) or (name == "matmul" and reads_int8(node)):
         return None
-    if name in ONNXRUNTIME_INT8 and _fits(node):
-        return "it reads or gives values that are not rounded to int8"
-    return "ONNX Runtime has no integer kernel for it"
-
-
-def _is_clamp_of_layer(node: fx.Node) -> bool:
-    return operator_name(node) in _CLAMPS
+    return "not all that it reads and gives is rounded to int8"
 
 
 def _fits(node: fx.Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,14 +16,13 @@ from export.check.finding import Finding, Severity
 from export.coverage.macs import macs
 from export.lower.source import operator_name
 
-MOVES = frozenset(
+_MOVES = frozenset(
     (
         "alias", "chunk", "clone", "contiguous", "copy", "detach", "expand", "flatten", "getitem",
         "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose",
         "unbind", "unsqueeze", "view",
     )
 )  # fmt: skip
-"""Operators that give values as they read them: in float they cost as little as in integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +62,25 @@ def _kept() -> list[list[str]]:
 
 
 def computing(program: ExportedProgram) -> list[fx.Node]:
-    """The calls in a program that depend on an input and are neither moves nor changes between int8 and float."""
+    """The operators of a program that depend on an input, but for changes between int8 and float."""
     depends: set[fx.Node] = set()
-    found = []
     given = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
         if node.name in given or any(source in depends for source in node.all_input_nodes):
             depends.add(node)
-            if node.op == "call_function" and operator_name(node) not in MOVES and not is_rounding(node):
-                found.append(node)
-    return found
+    return [
+        node
+        for node in program.graph.nodes
+        if node in depends
+        and node.op == "call_function"
+        and node.target is not operator.getitem
+        and not is_rounding(node)
+    ]
+
+
+def moves(node: fx.Node) -> bool:
+    """Whether a node gives values as it reads them: in float that costs as little as in integers."""
+    return operator_name(node) in _MOVES
 
 
 def is_rounding(node: fx.Node) -> bool:
@@ -88,10 +97,13 @@ def is_float(node: fx.Node) -> bool:
 
 def between_int8(node: fx.Node, *, clamps: tuple[str, ...]) -> bool:
     """Whether a node reads dequantized values and constants alone, and its result, clamped or not, is quantized."""
-    computed = [source for source in node.all_input_nodes if source.op == "call_function"]
-    if not computed or not all(is_rounding(source) for source in computed):
-        return False
     users = list(node.users)
     if len(users) == 1 and operator_name(users[0]) in clamps:
         users = list(users[0].users)
-    return bool(users) and all(is_rounding(user) for user in users)
+    return reads_int8(node) and bool(users) and all(is_rounding(user) for user in users)
+
+
+def reads_int8(node: fx.Node) -> bool:
+    """Whether a node reads dequantized values and constants alone."""
+    computed = [source for source in node.all_input_nodes if source.op == "call_function"]
+    return bool(computed) and all(is_rounding(source) for source in computed)
