@@ -174,8 +174,10 @@ def test_constants_are_aligned_so_that_the_runtime_maps_them(tmp_path):
 
 
 def test_an_operator_without_a_form_is_refused_with_its_place_and_a_replacement(tmp_path):
-    model = Call(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"))
-    with pytest.raises(NotImplementedError, match=r"upsample_bilinear2d at .*; use mode 'nearest'"):
+    model = Call(torch.erfinv)
+    with pytest.raises(
+        NotImplementedError, match=r"erfinv at .*test_to_tflite.* has no LiteRT form here; write it"
+    ):
         written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path)
 
 
