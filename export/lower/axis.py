@@ -58,7 +58,7 @@ class Axis:
     def reads_data_alone(self, tap: int, size: int) -> bool:
         """Whether `tap` never reads padding."""
         first, last = self.offset(tap), self.offset(tap) + (self.outputs(size) - 1) * self.stride
-        return 0 <= first and last < size
+        return first >= 0 and last < size
 
     def symmetric(self, weight: Tensor, dim: int) -> tuple[Tensor, Axis]:
         """The same axis with equal padding on both sides: `weight` grows by taps that are zero along `dim`."""
