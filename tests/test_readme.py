@@ -55,11 +55,17 @@ def test_every_option_in_the_readme_exists(module):
 
 def test_the_network_in_the_readme_is_exported(tmp_path):
     (tmp_path / "my_net.py").write_text(_blocks("python")[0])
-    command = next(line for block in _blocks("sh") for line in block.splitlines() if "export.run my_net" in line)
+    command = next(
+        line for block in _blocks("sh") for line in block.splitlines() if "export.run my_net" in line
+    )
     arguments = command.partition("#")[0].split()[1:]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(
-        [sys.executable, *arguments, "--formats", "onnx"], cwd=tmp_path, env=environment, check=True, timeout=300
+        [sys.executable, *arguments, "--formats", "onnx"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        timeout=300,
     )
     assert (tmp_path / "out/my_net/onnx/model.onnx").is_file()
 
