@@ -73,14 +73,22 @@ def number(pixels: np.ndarray) -> int:
 
 
 def remuxed(
-    source: Path, target: Path, *, turn: bytes | None = None, muxer: dict[str, str] | None = None
+    source: Path,
+    target: Path,
+    *,
+    turn: bytes | None = None,
+    muxer: dict[str, str] | None = None,
+    lost: range = range(0),
 ) -> Path:
-    """The same packets in another container, or with a display matrix (9 big-endian int32) in the MP4 header."""
+    """The same packets in another container, without those of some numbers.
+
+    With `turn`, the same file with a display matrix (9 big-endian int32) in the MP4 header.
+    """
     if turn is None:
         with av.open(str(source)) as old, av.open(str(target), "w", options=muxer or {}) as new:
             streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
-            for packet in old.demux():
-                if packet.dts is not None:
+            for place, packet in enumerate(old.demux()):
+                if packet.dts is not None and place not in lost:
                     packet.stream = streams[packet.stream.index]
                     new.mux(packet)
         return target
