@@ -6,9 +6,11 @@ timestamps begin with.
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -188,7 +190,7 @@ def probe(path: Path, *, alive: Alive) -> Media:
             held = ", ".join(sorted({stream.type or "unknown" for stream in container.streams})) or "nothing"
             raise UnreadableClip(path, f"has neither picture nor sound (it holds: {held})")
         origin_s = None if container.start_time is None else container.start_time / av.time_base
-        stamps: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}
+        stamps = {stream.index: _Stamps() for stream in streams}
         latest_s: dict[int, float] = {}
         fault = None
         try:
@@ -202,17 +204,17 @@ def probe(path: Path, *, alive: Alive) -> Media:
                     _refuse_jump(path, latest_s.get(packet.stream_index, decoded_s), decoded_s)
                     latest_s[packet.stream_index] = decoded_s
                 stamp = packet.pts if packet.pts is not None else packet.dts
-                stamps[packet.stream_index].append(
-                    (None if stamp is None else float(stamp * base), float((packet.duration or 0) * base))
-                )
+                given = stamps[packet.stream_index]
+                given.times_s.append(math.nan if stamp is None else float(stamp * base))
+                given.durations_s.append(float((packet.duration or 0) * base))
         except (av.FFmpegError, OSError) as error:
             fault = f"is damaged, reading stops early: {said(error)}"
         except IndexError:  # from PyAV, whose list of streams does not grow
             reason = "a stream begins in its middle; re-wrap it: ffmpeg -i FILE -c copy NEW_FILE"
             raise UnreadableClip(path, reason) from None
-        known = [stamp for stream in streams for stamp, _ in stamps[stream.index] if stamp is not None]
+        firsts = [np.nanmin(each.times_s) for each in stamps.values() if not np.isnan(each.times_s).all()]
         # A header's start may come after the first frames: FFmpeg guesses it from the first packets it sees.
-        origin_s = min([*known, *([] if origin_s is None else [origin_s])], default=0.0)
+        origin_s = float(min([*firsts, *([] if origin_s is None else [origin_s])], default=0.0))
         tracks: dict[str, Track | None] = {}
         for stream in streams:
             rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
@@ -257,27 +259,41 @@ def said(error: BaseException) -> str:
     return text
 
 
-def _track(
-    index: int, stamps: list[tuple[float | None, float]], *, origin_s: float, rate: object
-) -> Track | None:
-    if not stamps:
+@dataclass(frozen=True)
+class _Stamps:
+    """Times and durations of a stream's packets, in 16 bytes a packet: an hour has hundreds of thousands."""
+
+    times_s: array[float] = field(default_factory=lambda: array("d"))
+    """NaN where a packet has none."""
+    durations_s: array[float] = field(default_factory=lambda: array("d"))
+
+
+def _track(index: int, stamps: _Stamps, *, origin_s: float, rate: object) -> Track | None:
+    if not stamps.times_s:
         return None
-    given = sorted((stamp - origin_s, duration) for stamp, duration in stamps if stamp is not None)
-    steps = np.diff(np.array([stamp for stamp, _ in given]))
+    times_s = np.array(stamps.times_s) - origin_s
+    durations_s = np.array(stamps.durations_s)[~np.isnan(times_s)]
+    times_s = times_s[~np.isnan(times_s)]
+    order = np.lexsort((durations_s, times_s))
+    times_s, durations_s = times_s[order], durations_s[order]
+    steps = np.diff(times_s)
     steps = steps[steps > 0]
     interval_s = float(np.median(steps)) if len(steps) else float(1 / rate) if rate else 0.04  # type: ignore[operator]
-    if given:
-        times_s = np.array([stamp for stamp, _ in given])
+    if len(times_s):
         return Track(
             index=index,
             times_s=times_s,
             interval_s=interval_s,
-            end_s=float(times_s[-1]) + (given[-1][1] or interval_s),
+            end_s=float(times_s[-1]) + (float(durations_s[-1]) or interval_s),
             timed=True,
         )
-    times_s = np.arange(len(stamps)) * interval_s
+    count = len(stamps.times_s)
     return Track(
-        index=index, times_s=times_s, interval_s=interval_s, end_s=len(stamps) * interval_s, timed=False
+        index=index,
+        times_s=np.arange(count) * interval_s,
+        interval_s=interval_s,
+        end_s=count * interval_s,
+        timed=False,
     )
 
 

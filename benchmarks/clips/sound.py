@@ -84,7 +84,7 @@ def read_sound(path: Path, cuts: Sequence[Cut], rule: SoundRule, *, alive: Alive
     Raises `UnreadableClip` when nothing (more) of the file can be read.
     """
     media = probe(path, alive=alive)
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     for number, cut in enumerate(cuts):
         try:
             start_s, end_s = media.span(cut)
@@ -92,16 +92,16 @@ def read_sound(path: Path, cuts: Sequence[Cut], rule: SoundRule, *, alive: Alive
             yield Refusal(cut=number, reason=fault.reason)
             continue
         first, last = (round(time_s * rule.sample_rate_hz) for time_s in (start_s, end_s))
-        pieces.append(_Piece(cut=number, first=first, last=max(last, first + 1)))
+        pieces.append(Piece(cut=number, first=first, last=max(last, first + 1)))
     pieces.sort(key=lambda piece: piece.first)
     if media.audio is None:
         for piece in pieces:
             yield from _finished(piece, rule)
         return
     begun = 0
-    open_pieces: list[_Piece] = []
+    open_pieces: list[Piece] = []
     with opened(path) as container:
-        for chunk in _resampled(container, media, rule.sample_rate_hz, alive=alive):
+        for chunk in resampled_sound(container, media, rule.sample_rate_hz, alive=alive):
             while begun < len(pieces) and pieces[begun].first < chunk.last:
                 open_pieces.append(pieces[begun])
                 begun += 1
@@ -159,7 +159,7 @@ def mel_triangles(*, sample_rate_hz: int, window: int, mels: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chunk:
+class Chunk:
     """Samples from number `first` on; None where the sound is damaged."""
 
     first: int
@@ -168,10 +168,11 @@ class _Chunk:
 
     @property
     def last(self) -> int:
+        """Number of the sample after the last one."""
         return self.first + len(self.samples)
 
 
-class _Piece:
+class Piece:
     """The waveform of one clip while it is gathered, samples `first` to `last` of the file."""
 
     def __init__(self, *, cut: int, first: int, last: int) -> None:
@@ -189,7 +190,7 @@ class _Piece:
             self._samples = np.zeros(self.last - self.first, np.float32)
         return self._samples
 
-    def take(self, chunk: _Chunk) -> None:
+    def take(self, chunk: Chunk) -> None:
         """Keeps what of the chunk lies within the span."""
         start, stop = max(self.first, chunk.first), min(self.last, chunk.last)
         if start >= stop:
@@ -201,7 +202,7 @@ class _Piece:
         self.intact &= chunk.intact
 
 
-def _finished(piece: _Piece, rule: SoundRule) -> Iterator[Outcome]:
+def _finished(piece: Piece, rule: SoundRule) -> Iterator[Outcome]:
     """The log-mel picture of a gathered waveform, or why there is none."""
     if not piece.intact:
         yield Refusal(cut=piece.cut, reason="its sound is damaged and cannot be decoded whole")
@@ -214,7 +215,9 @@ def _finished(piece: _Piece, rule: SoundRule) -> Iterator[Outcome]:
         yield Clip(cut=piece.cut, values=log_mel(piece.waveform, rule))
 
 
-def _resampled(container: InputContainer, media: Media, rate_hz: int, *, alive: Alive) -> Iterator[_Chunk]:
+def resampled_sound(
+    container: InputContainer, media: Media, rate_hz: int, *, alive: Alive
+) -> Iterator[Chunk]:
     """The mono sound in order; what cannot be decoded comes as a chunk that is not intact."""
     assert media.audio is not None
     resampler: av.AudioResampler | None = None
@@ -223,12 +226,12 @@ def _resampled(container: InputContainer, media: Media, rate_hz: int, *, alive: 
     expected_s = media.audio.start_s
     broken = False
 
-    def mono(frame: AudioFrame | None) -> Iterator[_Chunk]:
+    def mono(frame: AudioFrame | None) -> Iterator[Chunk]:
         nonlocal position
         assert resampler is not None
         for part in resampler.resample(frame):
             samples = part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(axis=1, dtype=np.float32)
-            yield _Chunk(first=position, samples=samples, intact=frame is None or not frame.is_corrupt)
+            yield Chunk(first=position, samples=samples, intact=frame is None or not frame.is_corrupt)
             position += len(samples)
 
     for frame in _decoded(container, media, alive=alive):
@@ -250,7 +253,7 @@ def _resampled(container: InputContainer, media: Media, rate_hz: int, *, alive: 
                 yield from mono(None)
             first = round(time_s * rate_hz)
             if broken and first > position:
-                yield _Chunk(first=position, samples=np.zeros(first - position, np.float32), intact=False)
+                yield Chunk(first=position, samples=np.zeros(first - position, np.float32), intact=False)
             # Interleaved samples: PyAV reads planes beyond the eighth channel from where there are none.
             resampler, setup = av.AudioResampler(format="flt", rate=rate_hz), arrangement
             position, expected_s, broken = first, time_s, False
@@ -265,7 +268,7 @@ def _resampled(container: InputContainer, media: Media, rate_hz: int, *, alive: 
         yield from mono(None)
     missing = round(media.audio.end_s * rate_hz) - position
     if broken and missing > 0:
-        yield _Chunk(first=position, samples=np.zeros(missing, np.float32), intact=False)
+        yield Chunk(first=position, samples=np.zeros(missing, np.float32), intact=False)
 
 
 def _decoded(container: InputContainer, media: Media, *, alive: Alive) -> Iterator[AudioFrame | None]:

@@ -24,8 +24,6 @@ Work = Callable[[Any, Alive], Iterator[Any]]
 """A module-level function that yields the results of one job and calls `alive` now and then."""
 
 _SIGN_OF_LIFE_S = 1.0
-_WAITING_RESULTS = 64
-"""So many results may wait to be taken before the workers pause, which bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +44,18 @@ class _Raised:
 
 
 def run_jobs(
-    work: Work, jobs: Sequence[Any], *, workers: int, silence_limit_s: float = 120.0
+    work: Work,
+    jobs: Sequence[Any],
+    *,
+    workers: int,
+    silence_limit_s: float = 120.0,
+    waiting_results: int = 64,
 ) -> Generator[tuple[int, Any]]:
     """Yields (number of the job, result) as results come; those of one job in order, `Done` or `Lost` at their end.
 
     A job is lost when its worker dies or gives no sign of life for `silence_limit_s`; the others go on. An
-    exception in a job is raised here. `workers=0` runs the jobs one after the other in this process, where
+    exception in a job is raised here. The workers pause while `waiting_results` wait to be taken, which bounds the
+    memory. `workers=0` runs the jobs one after the other in this process, where
     nothing guards against crashes and hangs.
     """
     if workers == 0:
@@ -63,7 +67,7 @@ def run_jobs(
     todo: SimpleQueue[tuple[int, Any]] = SimpleQueue()
     for item in enumerate(jobs):
         todo.put(item)
-    came: Queue[tuple[int, Any]] = Queue(_WAITING_RESULTS)
+    came: Queue[tuple[int, Any]] = Queue(waiting_results)
     crew = [_Worker(work, todo, came, silence_limit_s) for _ in range(min(workers, len(jobs)))]
     open_jobs = len(jobs)
     try:
