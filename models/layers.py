@@ -30,15 +30,18 @@ class Normalise(nn.Module):
 
 
 class Heads(nn.Module):
-    """One linear classifier per label column on features `N F`; gives a tensor, or a tuple when several."""
+    """One linear classifier per label and tag column on features `N F`; gives a tensor, or a tuple when several."""
 
     def __init__(self, features: int, spec: ClipSpec, *, dropout: float = 0.0) -> None:
         super().__init__()
+        self.features = features
         self.dropout = nn.Dropout(dropout)
-        self.classifiers = nn.ModuleList(nn.Linear(features, len(label.classes)) for label in spec.labels)
+        self.classifiers = nn.ModuleList(
+            nn.Linear(features, len(column.classes)) for column in (*spec.labels, *spec.tags)
+        )
 
     def forward(self, features: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Logits `N K` of each label column, in the order of `spec.labels`."""
+        """Logits `N K` of each column: those of `spec.labels`, then those of `spec.tags`."""
         features = self.dropout(features)
         logits = tuple(classifier(features) for classifier in self.classifiers)
         return logits[0] if len(logits) == 1 else logits

@@ -80,6 +80,22 @@ class LabelSpec:
     classes: tuple[str, ...]
 
 
+State = dict[str, Tensor]
+"""What a streaming network hands from one frame to the next, by name: zeros before the first frame."""
+
+COUNT_STATE = "count"
+"""Name of the state that counts the frames of a stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSpec:
+    """One tensor of a `State`, of rank 4 at most; which axis is what is the network's own business."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "int64"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
     """The inputs of a network (a modality that is `None` is not used) and its label columns."""
@@ -88,6 +104,10 @@ class ClipSpec:
     audio: AudioSpec | None = None
     text: TextSpec | None = None
     labels: tuple[LabelSpec, ...]
+    tags: tuple[LabelSpec, ...] = ()
+    """Columns of which a clip has any number of classes. Teachers learn them; no exported file answers them."""
+    retrieval: bool = False
+    """Whether a teacher also learns which caption belongs to which clip."""
 
     @property
     def inputs(self) -> tuple[Modality, ...]:
@@ -128,13 +148,20 @@ class ClipSpec:
                 tensors.append(torch.rand(shape, generator=generator))
         return tuple(tensors)
 
-    def only(self, inputs: tuple[str, ...]) -> ClipSpec:
-        """The same spec without the modalities that are not in `inputs`."""
+    def only(self, inputs: tuple[str, ...], *, labels: tuple[str, ...] | None = None) -> ClipSpec:
+        """The same spec with these modalities and label columns alone (`None`: all columns), without tags."""
         missing = [name for name in inputs if name not in self.inputs]
         if missing:
             raise ValueError(f"the data has no input {missing[0]!r}; it has {', '.join(self.inputs)}")
+        columns = {label.name: label for label in self.labels}
+        unknown = [name for name in labels or () if name not in columns]
+        if unknown:
+            raise ValueError(f"the data has no label column {unknown[0]!r}; it has {', '.join(columns)}")
         return replace(
             self,
+            labels=self.labels if labels is None else tuple(columns[name] for name in labels),
+            tags=(),
+            retrieval=False,
             video=self.video if "clip" in inputs else None,
             audio=self.audio if "audio" in inputs else None,
             text=self.text if "text" in inputs else None,
@@ -158,7 +185,31 @@ class ClipSpec:
             audio=build(AudioSpec, data["audio"]),
             text=build(TextSpec, data["text"]),
             labels=tuple(build(LabelSpec, label) for label in data["labels"]),
+            tags=tuple(build(LabelSpec, label) for label in data.get("tags", ())),
+            retrieval=data.get("retrieval", False),
         )
+
+
+def describe_state(state: Mapping[str, Tensor]) -> tuple[StateSpec, ...]:
+    """Names, shapes and types of a state's tensors, in their order.
+
+    Raises ValueError for a tensor of rank above 4 or of another type than float32 and int64: no phone runtime would
+    take it.
+    """
+    known: dict[torch.dtype, Literal["float32", "int64"]] = {
+        torch.float32: "float32",
+        torch.int64: "int64",
+    }
+    for name, tensor in state.items():
+        if tensor.dim() > 4 or tensor.dtype not in known:
+            raise ValueError(
+                f"state {name!r} is {tensor.dtype} of shape {list(tensor.shape)}; states are float32 or int64, of "
+                "rank 4 at most: flatten axes that belong together"
+            )
+    return tuple(
+        StateSpec(name=name, shape=tuple(tensor.shape), dtype=known[tensor.dtype])
+        for name, tensor in state.items()
+    )
 
 
 def as_tuple(logits: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

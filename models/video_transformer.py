@@ -33,7 +33,7 @@ class VideoTransformerOptions:
     """Share of features zeroed before the classifiers while training."""
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
     """Multi-head self-attention over tokens `N L F`."""
 
     def __init__(self, features: int, *, heads: int) -> None:
@@ -42,32 +42,33 @@ class _Attention(nn.Module):
         self.query_key_value = nn.Linear(features, 3 * features)
         self.project = nn.Linear(features, features)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """`N L F` -> `N L F`."""
+    def forward(self, tokens: Tensor, *, there: Tensor | None = None) -> Tensor:
+        """`N L F` -> `N L F`; tokens that are not `there` (`N L`, true or false) are not looked at."""
         features = tokens.shape[2]
         query, key, value = (
             part.unflatten(2, (self.heads, features // self.heads)).transpose(1, 2)
             for part in self.query_key_value(tokens).chunk(3, dim=2)
         )
-        found = functional.scaled_dot_product_attention(query, key, value)
+        mask = None if there is None else there[:, None, None]
+        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.project(found.transpose(1, 2).flatten(2))
 
 
-class _Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a layer of four times the features with GELU; each normalised before, added after."""
 
     def __init__(self, features: int, *, heads: int) -> None:
         super().__init__()
         self.before_attention = nn.LayerNorm(features)
-        self.attention = _Attention(features, heads=heads)
+        self.attention = Attention(features, heads=heads)
         self.before_layers = nn.LayerNorm(features)
         self.layers = nn.Sequential(
             nn.Linear(features, 4 * features), nn.GELU(), nn.Linear(4 * features, features)
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """`N L F` -> `N L F`."""
-        tokens = tokens + self.attention(self.before_attention(tokens))
+    def forward(self, tokens: Tensor, *, there: Tensor | None = None) -> Tensor:
+        """`N L F` -> `N L F`; tokens that are not `there` are not looked at."""
+        tokens = tokens + self.attention(self.before_attention(tokens), there=there)
         return tokens + self.layers(self.before_layers(tokens))
 
 
@@ -95,7 +96,7 @@ class VideoTransformer(nn.Module):
         self.position = nn.Parameter(torch.zeros(1, tokens + (self.answer is not None), features))
         self.blocks = nn.Sequential(
             *(
-                _Block(features, heads=features // head_features)
+                TransformerBlock(features, heads=features // head_features)
                 for _ in range(math.ceil(blocks * options.depth))
             )
         )
@@ -116,7 +117,7 @@ class VideoTransformer(nn.Module):
 
         The features of a token are common to all blocks, those of attention are shared out among heads.
         """
-        inner = {block.layers[0] for block in self.blocks if isinstance(block, _Block)}
+        inner = {block.layers[0] for block in self.blocks if isinstance(block, TransformerBlock)}
         return [layer for layer in self.modules() if not list(layer.children()) and layer not in inner]
 
     def _initialise(self) -> None:

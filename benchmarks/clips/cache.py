@@ -91,17 +91,23 @@ class ClipSet:
         inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
         return tuple(inputs[name](places, drawn) for name in self.spec.inputs)
 
-    def only(self, inputs: tuple[Modality, ...]) -> ClipSet:
-        """The same clips with fewer modalities. Raises ValueError for one that there is not."""
+    def only(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
+        """The same clips with fewer modalities and label columns. Raises ValueError for one that there is not."""
+        spec = self.spec.only(inputs, labels=labels)
+        places = [self.spec.labels.index(label) for label in spec.labels]
         return ClipSet(
-            spec=self.spec.only(inputs),
+            spec=spec,
             rows=self.rows,
-            labels=self.labels,
+            labels=self.labels[:, places],
             values={name: self._values[name] for name in inputs},
             places=self._places,
             skipped=self.skipped,
             notes=self.notes,
         )
+
+    def seen_by(self, spec: ClipSpec) -> ClipSet:
+        """The same clips with the modalities and label columns of a network's spec."""
+        return self.only(spec.inputs, labels=tuple(label.name for label in spec.labels))
 
     def _clip(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
         video, stored = self.spec.video, self._values["clip"]
