@@ -62,6 +62,42 @@ def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Ex
     return Exported(spec=spec, files=files)
 
 
+def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
+    """One file of an export, `<export>/<format>/model.<ext>`, and what clips and classes it knows.
+
+    Raises FileNotFoundError (no such file, or no manifest.json in a folder above it), ValueError (a file that the
+    manifest does not list or that could not be exported, an export that does not say what its inputs are), and
+    what `read_export` raises.
+    """
+    if not model.exists():
+        raise FileNotFoundError(
+            f"{model}: no such file; give a file of an export, such as out/x/export/onnx/model.onnx"
+        )
+    export_dir = next(
+        (above for above in model.absolute().parents[:2] if (above / "manifest.json").is_file()), None
+    )
+    if export_dir is None:
+        raise FileNotFoundError(
+            f"{model}: there is no manifest.json in the folders above it, which says how to feed the file; keep "
+            "the file in its export"
+        )
+    rows = {row.get("path"): row["format"] for row in _read_json(export_dir).get("files", ())}
+    relative = model.absolute().relative_to(export_dir).as_posix()
+    if relative not in rows:
+        listed = ", ".join(path for path in rows if path) or "none"
+        raise ValueError(f"{model}: manifest.json does not list this file; it lists {listed}")
+    exported = read_export(export_dir, formats=[rows[relative]])
+    (file,) = exported.files
+    if file.missing is not None:
+        raise ValueError(f"{model}: {file.missing}")
+    if exported.spec is None:
+        raise ValueError(
+            f"{model}: its export does not say what its inputs and classes are, only their shapes; export it by a "
+            "recipe"
+        )
+    return exported.spec, file
+
+
 def _read_json(export_dir: Path) -> dict[str, Any]:
     where = export_dir / "manifest.json"
     if not export_dir.is_dir():

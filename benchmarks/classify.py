@@ -1,0 +1,208 @@
+"""`python -m benchmarks.classify VIDEO...`: what an exported file says to whole videos of any length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from benchmarks.clips.rows import listed
+from benchmarks.long_video.aggregate import AGGREGATES
+from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
+from benchmarks.long_video.windows import Dynamic, Sliding, Windows
+from benchmarks.runtimes import Unavailable
+from benchmarks.worker import WorkerFailed
+
+OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+SCHEMA_VERSION = 1
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files, of any length.")],
+    model: Annotated[
+        Path, typer.Option(help="A file of an export, such as out/x/export/onnx/model.onnx, of any format.")
+    ],
+    windows: Annotated[
+        Literal["sliding", "dynamic"],
+        typer.Option(help="Windows slide evenly, or end where the picture changes."),
+    ] = "sliding",
+    segment_s: Annotated[
+        float | None, typer.Option(help="Length of sliding windows.", show_default="2")
+    ] = None,
+    stride_s: Annotated[
+        float | None,
+        typer.Option(help="From one sliding window to the next.", show_default="half the length"),
+    ] = None,
+    overlap_s: Annotated[
+        float | None, typer.Option(help="Overlap of sliding windows, instead of --stride-s.")
+    ] = None,
+    min_s: Annotated[
+        float | None, typer.Option(help="Least length of dynamic windows.", show_default="1")
+    ] = None,
+    max_s: Annotated[
+        float | None, typer.Option(help="Greatest length of dynamic windows.", show_default="8")
+    ] = None,
+    change: Annotated[
+        float | None,
+        typer.Option(help="Share of the colours that has to differ to end a window.", show_default="0.25"),
+    ] = None,
+    aggregate: Annotated[
+        str, typer.Option(help=f"How windows become one answer: {', '.join(AGGREGATES)}.")
+    ] = "mean",
+    top: Annotated[int, typer.Option(min=1, help="So many classes of each answer.")] = 5,
+    text: Annotated[str | None, typer.Option(help="Caption, for a file that reads one.")] = None,
+    missing_audio: Annotated[
+        Literal["refuse", "silence"],
+        typer.Option(help="What to do with videos without sound, if the file listens."),
+    ] = "refuse",
+    out: Annotated[
+        Path | None, typer.Option(help="Write all answers, window by window, to this JSON file.")
+    ] = None,
+) -> None:
+    """Classifies whole videos with an exported file, window by window, and joins the answers.
+
+    A video is decoded once, in memory that does not grow with its length.
+
+    Example: python -m benchmarks.classify match.mp4 --model out/mobilenet3d_int8/export/onnx/model.onnx
+
+    Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
+    its runtime.
+    """
+    console, problems = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True)
+    answers: list[VideoAnswer] = []
+    try:
+        if out is not None and not out.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{out}: the folder to write it to does not exist")
+        sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}
+        dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
+        rule = _windows(windows, sliding=sliding, dynamic=dynamic)
+        with _bar() as progress:
+            for answer in classify(
+                videos,
+                model,
+                windows=rule,
+                aggregate=aggregate,
+                top=top,
+                caption=text,
+                missing_audio=missing_audio,
+                progress=progress,
+            ):
+                answers.append(answer)
+                console.print("\n".join(_lines(answer)), markup=False)
+    except (Unavailable, WorkerFailed) as error:
+        problems.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(FAILED) from None
+    except (ValueError, FileNotFoundError) as error:
+        problems.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    if out is not None:
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "model": str(model),
+            "windows": {"kind": windows, **asdict(rule)},
+            "aggregate": aggregate,
+            "videos": [_to_dict(answer) for answer in answers],
+        }
+        out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    raise typer.Exit(WRONG_ARGUMENT if any(answer.unreadable for answer in answers) else OK)
+
+
+def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, float | None]) -> Windows:
+    """The rule that the options give; ValueError for options of the other kind of windows."""
+    given, others = (sliding, dynamic) if kind == "sliding" else (dynamic, sliding)
+    wrong = [f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} has no effect with --windows {kind}; leave it out")
+    settings = {name: value for name, value in given.items() if value is not None}
+    if kind == "dynamic":
+        return Dynamic(**settings)
+    segment_s = settings.get("segment_s", Sliding.segment_s)
+    if "stride_s" in settings and "overlap_s" in settings:
+        raise ValueError("--stride-s and --overlap-s say the same thing; give one of them")
+    return Sliding(
+        segment_s=segment_s,
+        stride_s=settings.get("stride_s", segment_s - settings.get("overlap_s", segment_s / 2)),
+    )
+
+
+def _lines(answer: VideoAnswer) -> Iterator[str]:
+    """What is printed about a video."""
+    if answer.unreadable is not None:
+        yield f"{answer.path}: not classified{' to its end' if answer.segments else ''}: {answer.unreadable}"
+    if answer.segments:
+        yield (
+            f"{answer.path}: {len(answer.segments)} windows in {answer.end_s - answer.start_s:.1f} s, "
+            f"classified in {answer.seconds:.1f} s"
+        )
+        for name, ranking in answer.top.items():
+            yield f"  {name}: " + ", ".join(f"{label} {score:.3f}" for label, score in ranking)
+    yield from (f"  note: {note}" for note in answer.notes)
+    if answer.left_out:
+        yield f"  left out: {len(answer.left_out)} windows"
+        yield listed(
+            [f"{one.window.start_s:.2f} to {one.window.end_s:.2f} s: {one.reason}" for one in answer.left_out]
+        )
+
+
+def _to_dict(answer: VideoAnswer) -> dict[str, Any]:
+    return {
+        "path": str(answer.path),
+        "start_s": round(answer.start_s, 6),
+        "end_s": round(answer.end_s, 6),
+        "seconds": round(answer.seconds, 3),
+        "unreadable": answer.unreadable,
+        "top": _rankings(answer.top, score="score"),
+        "segments": [
+            {
+                "start_s": round(one.window.start_s, 6),
+                "end_s": round(one.window.end_s, 6),
+                "top": _rankings(one.top, score="probability"),
+            }
+            for one in answer.segments
+        ],
+        "left_out": [
+            {"start_s": one.window.start_s, "end_s": one.window.end_s, "reason": one.reason}
+            for one in answer.left_out
+        ],
+        "notes": list(answer.notes),
+    }
+
+
+def _rankings(top: dict[str, Ranking], *, score: str) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [{"class": label, score: round(value, 6)} for label, value in ranking]
+        for name, ranking in top.items()
+    }
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress bar in seconds of video on the error stream, gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("load", total=1)
+        yield lambda video, done_s, total_s: bar.update(
+            task, description=video.name, completed=done_s, total=total_s
+        )
+
+
+if __name__ == "__main__":
+    app()

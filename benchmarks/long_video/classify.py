@@ -1,0 +1,211 @@
+"""What an exported file says to whole videos: windows decoded in one process, answered in another, joined here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.clips.container import Note
+from benchmarks.clips.frames import FrameRule
+from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.text import tokens
+from benchmarks.clips.workers import Done, Lost, run_jobs
+from benchmarks.exported import read_model
+from benchmarks.files import ExportedFile
+from benchmarks.long_video.aggregate import AGGREGATES, Aggregate, softmax
+from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
+from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows
+from benchmarks.worker import Worker
+from models.spec import ClipSpec
+
+_WAITING_SEGMENTS = 4
+"""So many decoded windows may wait for the network."""
+
+Progress = Callable[[Path, float, float], None]
+"""Called with the video, the seconds done and the seconds that there are."""
+
+Ranking = tuple[tuple[str, float], ...]
+"""The best classes with their scores, the best first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentAnswer:
+    """What the file says to one window: by label column, its most probable classes with their probabilities."""
+
+    window: Window
+    top: dict[str, Ranking]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoAnswer:
+    """What the file says to a video and to each of its windows; or why it cannot be read."""
+
+    path: Path
+    start_s: float = 0.0
+    end_s: float = 0.0
+    top: dict[str, Ranking] = field(default_factory=dict)
+    """By label column; the scores are those of `aggregate.py`."""
+    segments: tuple[SegmentAnswer, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """Windows that could not be decoded or answered."""
+    notes: tuple[str, ...] = ()
+    unreadable: str | None = None
+    """Why there is no answer, or why it stops before the end."""
+    seconds: float = 0.0
+    """Time that it took."""
+
+
+def classify(
+    videos: Sequence[Path],
+    model: Path,
+    *,
+    windows: Windows | None = None,
+    aggregate: str = "mean",
+    top: int = 5,
+    caption: str | None = None,
+    missing_audio: Literal["refuse", "silence"] = "refuse",
+    progress: Progress | None = None,
+) -> Iterator[VideoAnswer]:
+    """Answers of the exported file `model` to each video, in order; by default windows slide evenly.
+
+    A video is decoded once, while the file answers; memory does not depend on its length but for a few numbers
+    per packet and per window. A video that cannot be read says so and does not stop the others.
+
+    Raises what `read_model` raises, ValueError for an unknown `aggregate`, for a file that takes a caption when
+    there is none (and the other way round), and for dynamic windows with a file that sees no picture;
+    `Unavailable` and `WorkerFailed` when the file cannot run here.
+    """
+    windows = windows or Sliding()
+    spec, file = read_model(model)
+    _check(spec, windows=windows, aggregate=aggregate, top=top, caption=caption)
+    with Worker(file) as worker:
+        worker.load(threads=1)
+        answering = _Answering(spec=spec, file=file, worker=worker, caption=caption, top=top)
+        for path in videos:
+            job = Job(
+                path=path,
+                windows=windows,
+                frames=FrameRule.of(spec.video) if spec.video else None,
+                size=spec.video.size if spec.video else 0,
+                sound=SoundRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
+            )
+            yield _classify_one(job, answering, aggregate=aggregate, progress=progress)
+
+
+def _check(spec: ClipSpec, *, windows: Windows, aggregate: str, top: int, caption: str | None) -> None:
+    if aggregate not in AGGREGATES:
+        raise ValueError(f"aggregate is {aggregate!r}; allowed: {', '.join(AGGREGATES)}")
+    if top < 1:
+        raise ValueError(f"top is {top}; it has to be 1 or more")
+    if spec.text is not None and caption is None:
+        raise ValueError(
+            "the file takes a caption (input `text`): give one with --text, it counts for every window"
+        )
+    if spec.text is None and caption is not None:
+        raise ValueError(f"a caption was given, but the file takes only {', '.join(spec.inputs)}")
+    if isinstance(windows, Dynamic) and spec.video is None:
+        raise ValueError("dynamic windows follow the picture, and the file sees none; take sliding windows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answering:
+    """A running file, and how its inputs are made and its logits read."""
+
+    spec: ClipSpec
+    file: ExportedFile
+    worker: Worker
+    caption: str | None
+    top: int
+
+    def probabilities(self, segment: Segment) -> dict[str, np.ndarray]:
+        """Probabilities `K` of a window by label column; ValueError for logits that are not finite."""
+        self.worker.begin_infer(self._inputs(segment))
+        outputs = zip(self.file.outputs, self.worker.end_infer(), strict=True)
+        logits = {tensor.name: values[0].astype(np.float64) for tensor, values in outputs}
+        found = {}
+        for label, output in zip(self.spec.labels, self.spec.outputs, strict=True):
+            if not np.isfinite(logits[output]).all():
+                raise ValueError(f"the file gave logits of {label.name} that are not finite")
+            found[label.name] = softmax(logits[output])
+        return found
+
+    def best(self, scores: dict[str, np.ndarray]) -> dict[str, Ranking]:
+        """The best classes of each label column."""
+        return {
+            label.name: tuple(
+                (label.classes[number], float(scores[label.name][number]))
+                for number in np.argsort(-scores[label.name], kind="stable")[: self.top]
+            )
+            for label in self.spec.labels
+        }
+
+    def _inputs(self, segment: Segment) -> dict[str, np.ndarray]:
+        inputs: dict[str, np.ndarray] = {}
+        if segment.frames is not None:
+            inputs["clip"] = segment.frames.transpose(3, 0, 1, 2)[None].astype(np.float32) / 255
+        if segment.sound is not None:
+            assert self.spec.audio is not None
+            inputs["audio"] = (segment.sound[None, None] - self.spec.audio.mean) / self.spec.audio.std
+        if self.spec.text is not None:
+            assert self.caption is not None
+            inputs["text"] = tokens([self.caption], self.spec.text)
+        return inputs
+
+
+def _classify_one(
+    job: Job, answering: _Answering, *, aggregate: str, progress: Progress | None
+) -> VideoAnswer:
+    begin_s = time.monotonic()
+    span = Begun(start_s=0.0, end_s=0.0)
+    joined = {label.name: Aggregate(aggregate, classes=len(label.classes)) for label in answering.spec.labels}
+    segments: list[SegmentAnswer] = []
+    left_out: list[LeftOut] = []
+    notes: dict[str, None] = {}
+    unreadable: str | None = None
+    with ExitStack() as stack:
+        parts = run_jobs(read_segments, [job], workers=1, waiting_results=_WAITING_SEGMENTS)
+        stack.callback(parts.close)
+        for _, part in parts:
+            match part:
+                case Begun():
+                    span = part
+                case Segment(window=window):
+                    try:
+                        probabilities = answering.probabilities(part)
+                    except ValueError as error:
+                        left_out.append(LeftOut(window=window, reason=str(error)))
+                        continue
+                    for name, values in probabilities.items():
+                        joined[name].add(values, seconds=window.end_s - window.start_s)
+                    segments.append(SegmentAnswer(window=window, top=answering.best(probabilities)))
+                    if progress:
+                        progress(job.path, window.end_s - span.start_s, span.end_s - span.start_s)
+                case LeftOut():
+                    left_out.append(part)
+                case Note(text=text):
+                    notes[text] = None
+                case Unreadable(reason=reason):
+                    unreadable = reason
+                case Lost(reason=reason):
+                    unreadable = f"its decoder was lost: {reason}"
+                case Done():
+                    pass
+    if not segments and unreadable is None:
+        unreadable = left_out[0].reason if left_out else "holds no picture or sound of any length"
+    return VideoAnswer(
+        path=job.path,
+        start_s=span.start_s,
+        end_s=span.end_s,
+        top=answering.best({name: one.scores for name, one in joined.items()}) if segments else {},
+        segments=tuple(segments),
+        left_out=tuple(left_out),
+        notes=tuple(notes),
+        unreadable=unreadable,
+        seconds=time.monotonic() - begin_s,
+    )

@@ -1,0 +1,122 @@
+"""Decodes a video once, window by window: the job of a worker process, which sends every window once complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.clips.container import Alive, Media, Note, UnreadableClip, opened, probe
+from benchmarks.clips.frames import FrameRule
+from benchmarks.clips.sound import SoundRule
+from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape
+from benchmarks.long_video.windows import Sliding, Window, Windows, dynamic, sliding
+
+_SILENCE_S = 0.25
+"""Less silence than this is not worth a note."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A video, how to cut it, and what of each window a network takes; quick to import, for worker processes."""
+
+    path: Path
+    windows: Windows
+    frames: FrameRule | None
+    size: int
+    """Pixels of a frame's side."""
+    sound: SoundRule | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """Comes first: from when to when the video lasts."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A decoded window: frames uint8 `T S S 3`, log-mel float32 `M B` not yet normalised; None: not taken."""
+
+    window: Window
+    frames: np.ndarray | None
+    sound: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A window that cannot be decoded, and why."""
+
+    window: Window
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """Nothing (more) of the video can be read, and why."""
+
+    reason: str
+
+
+Part = Begun | Segment | LeftOut | Unreadable | Note
+
+
+def read_segments(job: Job, alive: Alive) -> Iterator[Part]:
+    """Every window of a video, in order; holds no more of it than two windows.
+
+    A file that ends early is read as far as it goes, with a note.
+    """
+    try:
+        media = probe(job.path, alive=alive)
+        yield from (Note(text=text) for text in media.notes)
+        if media.fault:
+            yield Note(text=media.fault)
+        begun = _span(media, job)
+        yield begun
+        with ExitStack() as files:
+            yield from _segments(job, media, begun, files=files, alive=alive)
+    except UnreadableClip as fault:
+        yield Unreadable(reason=fault.reason)
+
+
+def _span(media: Media, job: Job) -> Begun:
+    if job.frames is not None and media.video is None:
+        raise UnreadableClip(job.path, "has no picture, only sound")
+    if job.sound is not None and media.audio is None and job.sound.missing != "silence":
+        raise UnreadableClip(job.path, "has no sound; allow silence with --missing-audio silence")
+    track = media.video or media.audio
+    assert track is not None
+    return Begun(start_s=track.start_s, end_s=track.end_s)
+
+
+def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: Alive) -> Iterator[Part]:
+    frames, sound = None, None
+    if job.frames is not None:
+        container = files.enter_context(opened(job.path))
+        frames = FrameTape(container, media, job.frames, size=job.size, alive=alive)
+    if job.sound is not None:
+        sound = SoundTape(files.enter_context(opened(job.path)), media, job.sound, alive=alive)
+    if isinstance(job.windows, Sliding):
+        windows = sliding(job.windows, start_s=begun.start_s, end_s=begun.end_s)
+    else:
+        assert frames is not None
+        windows = dynamic(job.windows, frames.pictures(), start_s=begun.start_s, end_s=begun.end_s)
+    for window in windows:
+        span = {"start_s": window.start_s, "end_s": window.end_s}
+        try:
+            yield Segment(
+                window=window,
+                frames=frames.clip(**span) if frames else None,
+                sound=sound.picture(**span) if sound else None,
+            )
+        except DamagedWindow as damage:
+            yield LeftOut(window=window, reason=str(damage))
+    if frames:
+        yield from (Note(text=text) for text in sorted(frames.remarks))
+    if sound and sound.silent_s > _SILENCE_S:
+        yield Note(text=f"has no sound for {sound.silent_s:.1f} s of its windows; silence is read there")

@@ -1,0 +1,111 @@
+"""Where the windows of a video begin and end: sliding evenly, or following change in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.long_video.change import Change
+
+_SAME_TIME_S = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A part of a video, in seconds from its start."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sliding:
+    """Windows of `segment_s` that begin every `stride_s`.
+
+    The last one is moved back to end with the video; a video shorter than a window is one window. They overlap by
+    `segment_s - stride_s`. Raises ValueError for lengths that are not positive, and for a stride that leaves gaps.
+    """
+
+    segment_s: float = 2.0
+    stride_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.segment_s <= 0 or self.stride_s <= 0:
+            raise ValueError(
+                f"windows of {self.segment_s:g} s that begin every {self.stride_s:g} s: both have to be more than 0"
+            )
+        if self.stride_s > self.segment_s:
+            raise ValueError(
+                f"windows of {self.segment_s:g} s that begin every {self.stride_s:g} s leave parts of the video "
+                "out; give a stride of at most the length"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dynamic:
+    """Windows that end where the picture changes, `min_s` at the least and `max_s` at the most.
+
+    `change` is how much of the colours has to differ from the window so far; see `change.py`. Raises ValueError for
+    lengths that are not positive or the wrong way round, and for a change outside 0..1.
+    """
+
+    min_s: float = 1.0
+    max_s: float = 8.0
+    change: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_s <= self.max_s:
+            raise ValueError(
+                f"windows of at least {self.min_s:g} s and at most {self.max_s:g} s: the least has to be more "
+                "than 0 and not above the most"
+            )
+        if not 0 < self.change < 1:
+            raise ValueError(f"a change of {self.change:g} is not between 0 and 1")
+
+
+Windows = Sliding | Dynamic
+
+
+def sliding(rule: Sliding, *, start_s: float, end_s: float) -> Iterator[Window]:
+    """The windows of a video that lasts from `start_s` to `end_s`, in order.
+
+    >>> rule = Sliding(segment_s=4.0, stride_s=2.0)
+    >>> [(window.start_s, window.end_s) for window in sliding(rule, start_s=0.0, end_s=7.0)]
+    [(0.0, 4.0), (2.0, 6.0), (3.0, 7.0)]
+    """
+    number, reached_s = 0, start_s
+    while start_s + number * rule.stride_s + rule.segment_s <= end_s + _SAME_TIME_S:
+        begin_s = start_s + number * rule.stride_s
+        reached_s = min(begin_s + rule.segment_s, end_s)
+        yield Window(start_s=begin_s, end_s=reached_s)
+        number += 1
+    if reached_s < end_s - _SAME_TIME_S:
+        yield Window(start_s=max(start_s, end_s - rule.segment_s), end_s=end_s)
+
+
+def dynamic(
+    rule: Dynamic, pictures: Iterable[tuple[float, np.ndarray]], *, start_s: float, end_s: float
+) -> Iterator[Window]:
+    """The windows of a video whose frames are `pictures`: (when shown, uint8 `H W 3`), in order.
+
+    A window is given as soon as the frame has come that is not in it. What is left at the end and is shorter than
+    `min_s` becomes a window of `min_s` that overlaps the one before.
+    """
+    begin_s, change = start_s, Change()
+    for time_s, picture in pictures:
+        while time_s >= begin_s + rule.max_s - _SAME_TIME_S:
+            yield Window(start_s=begin_s, end_s=begin_s + rule.max_s)
+            begin_s, change = begin_s + rule.max_s, Change()
+        changed = change.of(picture) > rule.change
+        if changed and time_s >= begin_s + rule.min_s - _SAME_TIME_S:
+            yield Window(start_s=begin_s, end_s=time_s)
+            begin_s, change, changed = time_s, Change(), False
+        if not changed:  # a change that comes too early is still one when the window is long enough
+            change.add(picture)
+    while end_s > begin_s + rule.max_s + _SAME_TIME_S:
+        yield Window(start_s=begin_s, end_s=begin_s + rule.max_s)
+        begin_s += rule.max_s
+    if end_s > begin_s + _SAME_TIME_S:
+        yield Window(start_s=max(start_s, min(begin_s, end_s - rule.min_s)), end_s=end_s)

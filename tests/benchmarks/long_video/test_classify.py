@@ -1,0 +1,135 @@
+"""Whole videos through exported files: the function and the command."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.classify import app
+from benchmarks.clips.cache import open_clips
+from benchmarks.clips.rows import ClipRow
+from benchmarks.exported import read_model
+from benchmarks.long_video.aggregate import softmax
+from benchmarks.long_video.classify import classify
+from benchmarks.long_video.windows import Dynamic, Sliding
+from tests.benchmarks.long_video.scenes import scenes
+from tests.benchmarks.small_exports import (
+    ALL_INPUTS,
+    VIDEO_ONLY,
+    expected_logits,
+    onnx_export,
+    onnx_with_broken_neighbours,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return onnx_export(tmp_path_factory.mktemp("export")) / "onnx/model.onnx"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return scenes(tmp_path_factory.mktemp("videos") / "scenes.mp4", 1.5, 2.5, tone=True)
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_every_input_reaches_the_file_as_the_clip_readers_make_it(tmp_path, video):
+    model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/model.onnx"
+    (answer,) = classify([video], model, windows=Sliding(segment_s=2, stride_s=2), caption="a b", top=3)
+    rows = [
+        ClipRow(
+            path=video,
+            split="test",
+            labels={"move": "left", "colour": "red"},
+            text="a b",
+            start_s=segment.window.start_s,
+            end_s=segment.window.end_s,
+        )
+        for segment in answer.segments
+    ]
+    clips = open_clips(rows, ALL_INPUTS, cache=tmp_path / "cache")
+    inputs = dict(zip(ALL_INPUTS.inputs, (each.numpy() for each in clips.batch([0, 1])), strict=True))
+    wanted = expected_logits(ALL_INPUTS, inputs)
+    means = np.mean([softmax(logits.astype(np.float64)) for logits in wanted["logits_move"]], axis=0)
+    assert dict(answer.top["move"]) == pytest.approx(
+        dict(zip(("left", "right", "up"), means, strict=True)), abs=1e-4
+    )
+    assert set(answer.top) == {"move", "colour"} and answer.unreadable is None
+
+
+def test_the_command_writes_every_window_as_json(tmp_path, model, video):
+    out = tmp_path / "answers.json"
+    done = command(
+        video, "--model", model, "--windows", "dynamic", "--aggregate", "vote", "--top", 2, "--out", out
+    )
+    assert done.exit_code == 0, done.output
+    assert "2 windows in 4.0 s" in done.output
+    content = json.loads(out.read_text())
+    assert content["windows"] == {"kind": "dynamic", "min_s": 1.0, "max_s": 8.0, "change": 0.25}
+    (one,) = content["videos"]
+    assert [(each["start_s"], each["end_s"]) for each in one["segments"]] == [(0, 1.5), (1.5, 4)]
+    assert len(one["segments"][0]["top"]["move"]) == 2
+    assert sum(each["score"] for each in one["top"]["move"]) == pytest.approx(1)
+
+
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(tmp_path, model, video):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    done = command(tmp_path / "bad.mp4", video, "--model", model, "--overlap-s", 0.5)
+    assert done.exit_code == 2
+    assert "bad.mp4: not classified: cannot be opened" in done.output
+    assert "scenes.mp4: 3 windows in 4.0 s" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--min-s", 1], "--min-s has no effect with --windows sliding; leave it out"),
+        (["--windows", "dynamic", "--stride-s", 1], "--stride-s has no effect with --windows dynamic"),
+        (["--stride-s", 1, "--overlap-s", 1], "--stride-s and --overlap-s say the same thing"),
+        (["--aggregate", "median"], "aggregate is 'median'; allowed: mean, max, vote"),
+        (["--text", "left"], "a caption was given, but the file takes only clip"),
+        (["--out", "/nowhere/a.json"], "the folder to write it to does not exist"),
+    ],
+)
+def test_wrong_options_are_explained(model, video, options, message):
+    done = command(video, "--model", model, *options)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_a_caption_is_asked_for(tmp_path, video):
+    model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/model.onnx"
+    with pytest.raises(ValueError, match=r"the file takes a caption .* give one with --text"):
+        list(classify([video], model, windows=Dynamic()))
+
+
+def test_a_file_that_its_runtime_refuses_ends_with_3(tmp_path, video):
+    export_dir = onnx_with_broken_neighbours(tmp_path / "export")
+    done = command(video, "--model", export_dir / "tflite/model.tflite")
+    assert done.exit_code == 3
+    assert "LiteRT" in done.output
+
+
+def test_a_model_has_to_be_a_file_of_an_export(tmp_path, model):
+    assert read_model(model)[0] == VIDEO_ONLY
+    with pytest.raises(FileNotFoundError, match="no such file; give a file of an export"):
+        read_model(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in the folders above it"):
+        read_model(tmp_path / "model.onnx")
+    stranger = model.parent / "other.onnx"
+    stranger.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"does not list this file; it lists onnx/model\.onnx"):
+        read_model(stranger)
+    manifest = model.parents[1] / "manifest.json"
+    content = json.loads(manifest.read_text())
+    copied = tmp_path / "shapes/onnx"
+    copied.mkdir(parents=True)
+    (copied / "model.onnx").write_bytes(model.read_bytes())
+    (copied.parent / "manifest.json").write_text(json.dumps({**content, "spec": None}))
+    with pytest.raises(ValueError, match="does not say what its inputs and classes are"):
+        read_model(copied / "model.onnx")
