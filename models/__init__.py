@@ -15,6 +15,7 @@ from models.c3d import C3dOptions, c3d, c3d_tiny
 from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.i3d import I3dOptions, i3d, i3d_tiny
 from models.mobilenet2plus1d import mobilenet2plus1d, mobilenet2plus1d_tiny
+from models.mobilenet2plus1d_causal import mobilenet2plus1d_causal, mobilenet2plus1d_causal_tiny
 from models.mobilenet3d import (
     MobileNet3dOptions,
     mobilenet3d,
@@ -23,13 +24,14 @@ from models.mobilenet3d import (
     mobilenet3d_v1,
 )
 from models.mobilenet3d_v3 import MobileNet3dV3Options, mobilenet3d_v3, mobilenet3d_v3_tiny
-from models.movinet import MovinetOptions, movinet_a0, movinet_tiny
+from models.movinet import MovinetOptions, movinet_a0, movinet_a1, movinet_a2, movinet_tiny
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d, s3d_tiny
 from models.shufflenet3d import ShuffleNet3dOptions, shufflenet3d, shufflenet3d_tiny
 from models.slowfast import SlowFastOptions, slowfast_r50, slowfast_tiny
 from models.spec import ClipSpec
-from models.teacher import TeacherOptions, multimodal, multimodal_tiny
+from models.teachers import ModularOptions, MultimodalOptions, modular, multimodal, multimodal_tiny
+from models.tsm import tsm, tsm_online, tsm_tiny
 from models.video_transformer import VideoTransformerOptions, video_transformer, video_transformer_tiny
 from models.x3d import X3dOptions, x3d_m, x3d_s, x3d_tiny, x3d_xs
 
@@ -42,13 +44,16 @@ class Network:
     options: type
     inputs: tuple[str, ...]
     """Inputs that it can take; a recipe may give it fewer, but never none of them."""
+    streams: bool = False
+    """Whether it has `step` and `initial_state` (`models.streaming`) and so runs one frame at a time."""
 
 
 TEACHERS: dict[str, Network] = {
-    "multimodal": Network(build=multimodal, options=TeacherOptions, inputs=("clip", "audio", "text")),
+    "multimodal": Network(build=multimodal, options=MultimodalOptions, inputs=("clip", "audio", "text")),
     "multimodal_tiny": Network(
-        build=multimodal_tiny, options=TeacherOptions, inputs=("clip", "audio", "text")
+        build=multimodal_tiny, options=MultimodalOptions, inputs=("clip", "audio", "text")
     ),
+    "modular": Network(build=modular, options=ModularOptions, inputs=("clip", "audio", "text")),
 }
 
 STUDENTS: dict[str, Network] = {
@@ -84,8 +89,19 @@ STUDENTS: dict[str, Network] = {
     "x3d_tiny": Network(build=x3d_tiny, options=X3dOptions, inputs=("clip",)),
     "shufflenet3d": Network(build=shufflenet3d, options=ShuffleNet3dOptions, inputs=("clip",)),
     "shufflenet3d_tiny": Network(build=shufflenet3d_tiny, options=ShuffleNet3dOptions, inputs=("clip",)),
-    "movinet_a0": Network(build=movinet_a0, options=MovinetOptions, inputs=("clip",)),
-    "movinet_tiny": Network(build=movinet_tiny, options=MovinetOptions, inputs=("clip",)),
+    "movinet_a0": Network(build=movinet_a0, options=MovinetOptions, inputs=("clip",), streams=True),
+    "movinet_a1": Network(build=movinet_a1, options=MovinetOptions, inputs=("clip",), streams=True),
+    "movinet_a2": Network(build=movinet_a2, options=MovinetOptions, inputs=("clip",), streams=True),
+    "movinet_tiny": Network(build=movinet_tiny, options=MovinetOptions, inputs=("clip",), streams=True),
+    "mobilenet2plus1d_causal": Network(
+        build=mobilenet2plus1d_causal, options=MobileNet3dOptions, inputs=("clip",), streams=True
+    ),
+    "mobilenet2plus1d_causal_tiny": Network(
+        build=mobilenet2plus1d_causal_tiny, options=MobileNet3dOptions, inputs=("clip",), streams=True
+    ),
+    "tsm": Network(build=tsm, options=MobileNet3dOptions, inputs=("clip",)),
+    "tsm_online": Network(build=tsm_online, options=MobileNet3dOptions, inputs=("clip",), streams=True),
+    "tsm_tiny": Network(build=tsm_tiny, options=MobileNet3dOptions, inputs=("clip",), streams=True),
     "cnn_lstm": Network(build=cnn_lstm, options=CnnLstmOptions, inputs=("clip",)),
     "cnn_lstm_tiny": Network(build=cnn_lstm_tiny, options=CnnLstmOptions, inputs=("clip",)),
     "video_transformer": Network(build=video_transformer, options=VideoTransformerOptions, inputs=("clip",)),

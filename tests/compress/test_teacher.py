@@ -3,16 +3,16 @@ import torch
 from safetensors.torch import save_file
 
 from compress.teacher import check_answers, import_factory, load_weights
-from models.teacher import TeacherOptions, multimodal_tiny
+from models.teachers import MultimodalOptions, multimodal_tiny
 from tests.specs import small_spec
 
 
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("models.teacher", "written package.module:function, not 'models.teacher'"),
+        ("models.teachers", "written package.module:function, not 'models.teachers'"),
         ("no_such_module:build", "cannot import 'no_such_module'"),
-        ("models.teacher:biuld", "'models.teacher' has no 'biuld'"),
+        ("models.teachers:biuld", "'models.teachers' has no 'biuld'"),
         ("models.spec:MODALITIES", "is a tuple, not a function"),
     ],
 )
@@ -22,11 +22,11 @@ def test_a_wrong_factory_is_refused(reference, message):
 
 
 def test_a_factory_is_found():
-    assert import_factory("models.teacher:multimodal_tiny") is multimodal_tiny
+    assert import_factory("models.teachers:multimodal_tiny") is multimodal_tiny
 
 
 def _network(*inputs):
-    return multimodal_tiny(small_spec(*inputs), TeacherOptions()).eval()
+    return multimodal_tiny(small_spec(*inputs), MultimodalOptions()).eval()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

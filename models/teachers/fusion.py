@@ -1,0 +1,165 @@
+"""Fusions: features of several modalities into one vector per clip, whichever of them the clip has.
+
+`there`, true or false, `N x modalities`, says what each clip has; what it lacks does not count, whatever stands in
+its place. A clip that has nothing at all gets the same answer as any other such clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_NEVER = -1e4
+"""Score of what is not there: its share is zero, and stays a number where nothing is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcatenationOptions:
+    """Features side by side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedSumOptions:
+    """A sum with learned weights."""
+
+    features: int = 256
+    """Of each modality when it is added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedOptions:
+    """A sum whose weights depend on the clip."""
+
+    features: int = 256
+    """Of each modality when it is added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossAttentionOptions:
+    """Attention of each modality to all others."""
+
+    features: int = 256
+    """Of each modality; a multiple of `heads`."""
+    heads: int = 4
+    """Attentions side by side."""
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.features < 1 or self.features % self.heads:
+            raise ValueError(
+                f"features is {self.features}, heads {self.heads}: features has to be a multiple of heads"
+            )
+
+
+class Concatenation(nn.Module):
+    """`N F` of each modality -> `N sum(F)`; a learned vector stands for a modality that a clip lacks."""
+
+    def __init__(self, sizes: Sequence[int], options: ConcatenationOptions) -> None:
+        super().__init__()
+        self.absent = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
+        self.features = sum(sizes)
+
+    def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
+        """The features side by side."""
+        whole = [
+            torch.where(has.unsqueeze(1), x, absent)
+            for x, has, absent in zip(features, there.unbind(1), self.absent, strict=True)
+        ]
+        return torch.cat(whole, dim=1)
+
+
+class WeightedSum(nn.Module):
+    """`N F` of each modality -> `N features`: the mean of what is there, by one learned weight per modality."""
+
+    def __init__(self, sizes: Sequence[int], options: WeightedSumOptions) -> None:
+        super().__init__()
+        self.project = _projections(sizes, options.features)
+        self.score = nn.Parameter(torch.zeros(len(sizes)))
+        self.features = options.features
+
+    def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
+        """Weights of each clip are positive and add up to one over what it has."""
+        x = _stacked(self.project, features, there)
+        share = self.score.expand(there.shape).masked_fill(~there, _NEVER).softmax(1)
+        return (share.unsqueeze(2) * x).sum(1)
+
+
+class Gated(nn.Module):
+    """`N F` of each modality -> `N features`: every feature is a mean whose weights the whole clip decides.
+
+    Source: Arevalo et al. 2017, "Gated Multimodal Units for Information Fusion", section 3.1, with a softmax over
+    modalities in place of its sigmoid, so that gates add up to one over what is there.
+    """
+
+    def __init__(self, sizes: Sequence[int], options: GatedOptions) -> None:
+        super().__init__()
+        self.project = _projections(sizes, options.features)
+        self.gate = nn.Linear(len(sizes) * options.features, len(sizes) * options.features)
+        self.features = options.features
+
+    def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
+        """The gated mean of what is there."""
+        x = _stacked(self.project, features, there).tanh()
+        scores = self.gate(x.flatten(1)).unflatten(1, x.shape[1:])
+        gates = scores.masked_fill(~there.unsqueeze(2), _NEVER).softmax(1)
+        return (gates * x).sum(1)
+
+
+class CrossAttention(nn.Module):
+    """`N F` of each modality -> `N features`: each modality asks all that are there, then the mean of the answers.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2, between modalities as in Tsai et al.
+    2019, "Multimodal Transformer for Unaligned Multimodal Language Sequences", with one token per modality.
+    """
+
+    def __init__(self, sizes: Sequence[int], options: CrossAttentionOptions) -> None:
+        super().__init__()
+        self.project = _projections(sizes, options.features)
+        self.modality = nn.Parameter(0.02 * torch.randn(len(sizes), options.features))
+        """Tells tokens of the modalities apart."""
+        self.before = nn.LayerNorm(options.features)
+        self.query_key_value = nn.Linear(options.features, 3 * options.features)
+        self.answer = nn.Linear(options.features, options.features)
+        self.heads = options.heads
+        self.features = options.features
+
+    def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
+        """The mean over modalities that are there of each with what it found in all."""
+        x = _stacked(self.project, features, there) + self.modality
+        query, key, value = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in self.query_key_value(self.before(x)).chunk(3, dim=2)
+        )
+        scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
+        scores = scores.masked_fill(~there[:, None, None], _NEVER).softmax(3)
+        x = x + self.answer((scores @ value).transpose(1, 2).flatten(2))
+        return (x * there.unsqueeze(2)).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+
+
+def _projections(sizes: Sequence[int], features: int) -> nn.ModuleList:
+    return nn.ModuleList(nn.Linear(size, features) for size in sizes)
+
+
+def _stacked(project: nn.ModuleList, features: Sequence[Tensor], there: Tensor) -> Tensor:
+    """`N x modalities x features`, zeros for what is not there."""
+    x = torch.stack([layer(one) for layer, one in zip(project, features, strict=True)], dim=1)
+    return torch.where(there.unsqueeze(2), x, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """A fusion that recipes may name: `build(sizes, options)` with the features of every modality."""
+
+    build: Callable[[Sequence[int], Any], nn.Module]
+    options: type
+
+
+FUSIONS: dict[str, Fusion] = {
+    "concatenation": Fusion(build=Concatenation, options=ConcatenationOptions),
+    "weighted_sum": Fusion(build=WeightedSum, options=WeightedSumOptions),
+    "gated": Fusion(build=Gated, options=GatedOptions),
+    "cross_attention": Fusion(build=CrossAttention, options=CrossAttentionOptions),
+}
