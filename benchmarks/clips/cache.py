@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.clips.corruptions import Condition, corrupt
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.rows import ClipRow, listed
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.store import Decoded, decoded
 from benchmarks.clips.text import tokens
-from benchmarks.clips.views import Draw, View, draw, moved
+from benchmarks.clips.views import Draw, View, draw, drawn_conditions, moved
 from models.spec import ClipSpec, Modality
 
 __all__ = ["ClipSet", "UnreadableClips", "View", "open_clips"]
@@ -56,6 +58,7 @@ class ClipSet:
         places: np.ndarray,
         skipped: Sequence[tuple[Path, str]] = (),
         notes: Sequence[tuple[Path, str]] = (),
+        conditions: Sequence[Condition] = (),
     ) -> None:
         self.spec = spec
         self.rows = list(rows)
@@ -65,6 +68,8 @@ class ClipSet:
         self._values = values
         self._places = places
         """Where the values of each clip stand in the stored arrays."""
+        self._conditions = list(conditions)
+        """With conditions, the clips stand there once for each of them."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -74,6 +79,7 @@ class ClipSet:
     def digest(self) -> str:
         """Hash of all that can change the batches or the labels: files, cuts, captions, classes, spec."""
         facts: list[object] = [self.spec.to_dict(), self.labels.tolist(), self._places.tolist()]
+        facts += [asdict(condition) for condition in self._conditions]
         for name in self.spec.inputs:
             values = self._values[name]
             facts.append(values.key if isinstance(values, Decoded) else values.tolist())
@@ -86,10 +92,34 @@ class ClipSet:
         `view=None` is the middle cut without any change, which is what a device gets.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        drawn = draw(view, chosen) if view else None
-        places = self._places[chosen]
+        asked = _Asked(
+            numbers=chosen % self._distinct,
+            places=self._places[chosen],
+            drawn=draw(view, chosen % self._distinct) if view else None,
+            conditions=self._conditions_of(chosen, view),
+        )
         inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
-        return tuple(inputs[name](places, drawn) for name in self.spec.inputs)
+        return tuple(inputs[name](asked) for name in self.spec.inputs)
+
+    def under(self, conditions: Sequence[Condition]) -> ClipSet:
+        """Every clip under each of the conditions: first all clips under the first one, then under the next.
+
+        Raises ValueError for clips that are under conditions already.
+        """
+        if self._conditions or not conditions:
+            raise ValueError(
+                f"{len(conditions)} conditions for clips that have {len(self._conditions)} already"
+            )
+        return ClipSet(
+            spec=self.spec,
+            rows=self.rows * len(conditions),
+            labels=self.labels.repeat(len(conditions), 1),
+            values=self._values,
+            places=np.tile(self._places, len(conditions)),
+            skipped=self.skipped,
+            notes=self.notes,
+            conditions=conditions,
+        )
 
     def only(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
         """The same clips with fewer modalities and label columns. Raises ValueError for one that there is not."""
@@ -103,23 +133,35 @@ class ClipSet:
             places=self._places,
             skipped=self.skipped,
             notes=self.notes,
+            conditions=self._conditions,
         )
 
     def seen_by(self, spec: ClipSpec) -> ClipSet:
         """The same clips with the modalities and label columns of a network's spec."""
         return self.only(spec.inputs, labels=tuple(label.name for label in spec.labels))
 
-    def _clip(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
+    @property
+    def _distinct(self) -> int:
+        """Number of clips, each counted under one condition alone."""
+        return len(self.rows) // max(1, len(self._conditions))
+
+    def _conditions_of(self, chosen: np.ndarray, view: View | None) -> list[Condition | None]:
+        if self._conditions:
+            return [self._conditions[index // self._distinct] for index in chosen]
+        return drawn_conditions(view, chosen) if view else [None] * len(chosen)
+
+    def _clip(self, asked: _Asked) -> Tensor:
         video, stored = self.spec.video, self._values["clip"]
         assert video is not None and isinstance(stored, Decoded)
-        room = video.resize - video.size
+        room, drawn = video.resize - video.size, asked.drawn
         if drawn is None:
-            tops = lefts = np.full(len(places), room // 2)
+            tops = lefts = np.full(len(asked.places), room // 2)
         else:
             tops, lefts = (np.minimum(at * (room + 1), room).astype(int) for at in (drawn.top, drawn.left))
-        pixels = np.empty((len(places), video.frames, video.size, video.size, 3), np.uint8)
-        for cut, place, top, left in zip(pixels, places, tops, lefts, strict=True):
+        pixels = np.empty((len(asked.places), video.frames, video.size, video.size, 3), np.uint8)
+        for cut, place, top, left in zip(pixels, asked.places, tops, lefts, strict=True):
             cut[:] = stored.values[place, :, top : top + video.size, left : left + video.size]
+        corrupt(pixels, "clip", asked.conditions, asked.numbers)
         clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)
         if drawn is not None:
             contrast, brightness = (
@@ -129,18 +171,31 @@ class ClipSet:
             clip.sub_(0.5).mul_(contrast).add_(0.5 + brightness).clamp_(0, 1)
         return clip
 
-    def _audio(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
+    def _audio(self, asked: _Asked) -> Tensor:
         audio, stored = self.spec.audio, self._values["audio"]
         assert audio is not None and isinstance(stored, Decoded)
-        sound = stored.values[places]
-        if drawn is not None:
-            sound = moved(sound, drawn)
-        return torch.from_numpy(np.array(sound)).sub_(audio.mean).div_(audio.std).unsqueeze(1)
+        sound = np.array(stored.values[asked.places])
+        if asked.drawn is not None:
+            sound = moved(sound, asked.drawn)
+        corrupt(sound, "audio", asked.conditions, asked.numbers)
+        return torch.from_numpy(sound).sub_(audio.mean).div_(audio.std).unsqueeze(1)
 
-    def _text(self, places: np.ndarray, drawn: Draw | None) -> Tensor:
+    def _text(self, asked: _Asked) -> Tensor:
         stored = self._values["text"]
         assert isinstance(stored, np.ndarray)
-        return torch.from_numpy(stored[places])
+        captions = stored[asked.places]
+        corrupt(captions, "text", asked.conditions, asked.numbers, captions=stored)
+        return torch.from_numpy(captions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The clips of one batch: their own numbers, where they are stored, and what is done to them."""
+
+    numbers: np.ndarray
+    places: np.ndarray
+    drawn: Draw | None
+    conditions: list[Condition | None]
 
 
 def open_clips(

@@ -6,7 +6,7 @@ import csv
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
@@ -16,7 +16,7 @@ FAULTS_SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRow:
-    """One clip: a span of a file, its split, one class per label column, and its caption.
+    """One clip: a span of a file, its split, one class per label column, its caption, and further cells.
 
     `start_s` and `end_s` count from the start of the file; `None` means the file's start or end. A row with
     times is widened by `pad_s` on both sides, as far as the file reaches.
@@ -29,12 +29,14 @@ class ClipRow:
     start_s: float | None = None
     end_s: float | None = None
     pad_s: float = 0.0
+    more: dict[str, str] = field(default_factory=dict)
 
 
 def read_manifest(
     path: Path,
     *,
     labels: Sequence[str],
+    more: Sequence[str] = (),
     where: Mapping[str, Sequence[str]] | None = None,
     exclude: Mapping[str, Sequence[str]] | None = None,
     text_column: str | None = "text",
@@ -44,14 +46,14 @@ def read_manifest(
 
     `path` cells are relative to the manifest's folder. `where` keeps only rows whose column has one of the
     values, `exclude` leaves such rows out; both happen before rows are checked. `text_column=None` withholds
-    captions.
+    captions. The cells of the columns `more` come with the rows as they are, empty ones too.
 
     Raises FileNotFoundError without the file, and ValueError listing every fault with its line: missing
     columns, values that no row has, unknown splits, empty labels, bad times, repeated rows, missing files.
     """
     path = Path(path)
     columns, lines = _read_csv(path)
-    needed = ["path", "split", *labels, *(where or {}), *(exclude or {})]
+    needed = ["path", "split", *labels, *more, *(where or {}), *(exclude or {})]
     if text_column not in (None, "text"):
         needed.append(text_column)
     _refuse(
@@ -79,7 +81,7 @@ def read_manifest(
         if earlier != number:
             found.append(f"repeats line {earlier} (same path, start_s and end_s): keep one of them")
         faults += [f"line {number}: {text}" for text in found]
-        rows.append(row)
+        rows.append(replace(row, more={name: cells[name] for name in more}))
     _refuse(path, faults)
     return rows
 

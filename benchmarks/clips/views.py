@@ -2,15 +2,20 @@
 
 A view is drawn from (seed, view number, index of the clip) alone, so that answers of a teacher to a view can be
 kept and given to a student that sees exactly that view. There is no mirroring: left and right may be classes.
+
+A view may also corrupt clips. That is for the student alone: its teacher answers to the clean view (Xie et al.
+2020, "Self-training with Noisy Student improves ImageNet classification").
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
+
+from benchmarks.clips.corruptions import SEVERITIES, Condition
 
 _BRIGHTNESS = 0.12
 """Added to pixels in 0..1, at most."""
@@ -20,6 +25,8 @@ _GAIN = 1.0
 """Added to the logarithm of power, at most: about 4 dB."""
 _TIME_SHIFT = 0.04
 """Share of a clip by which sound is moved, at most."""
+_CORRUPTED = 0.5
+"""Share of the clips that a view with corruptions corrupts."""
 _SILENCE = log(1e-6)
 
 
@@ -29,6 +36,13 @@ class View:
 
     number: int
     seed: int
+    corruptions: tuple[str, ...] = ()
+    """Names of `CORRUPTIONS`: every second clip, on the average, gets one of them at one of the severities."""
+
+    @property
+    def clean(self) -> View:
+        """The same view without corruptions."""
+        return replace(self, corruptions=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +74,20 @@ def draw(view: View, indices: Sequence[int] | np.ndarray) -> Draw:
         gain=_GAIN * around[:, 4],
         shift=_TIME_SHIFT * around[:, 5],
     )
+
+
+def drawn_conditions(view: View, indices: Sequence[int] | np.ndarray) -> list[Condition | None]:
+    """What corrupts each of the clips at `indices`; None leaves it clean."""
+    found: list[Condition | None] = []
+    for index in indices:
+        random = np.random.default_rng((view.seed, view.number, int(index), len(view.corruptions)))
+        if not view.corruptions or random.random() >= _CORRUPTED:
+            found.append(None)
+            continue
+        name = view.corruptions[random.integers(len(view.corruptions))]
+        severity = int(random.choice(SEVERITIES))
+        found.append(Condition(name=name, severity=severity, seed=int(random.integers(2**31))))
+    return found
 
 
 def moved(sound: np.ndarray, drawn: Draw) -> np.ndarray:
