@@ -73,10 +73,11 @@ def learn_from_teacher(
     answers: dict[View | None, tuple[Tensor, ...]] = {}
 
     def objective(logits: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        if batch.view not in answers:
-            answers[batch.view] = teacher.answers(clips, view=batch.view, context=context)
+        view = batch.view and batch.view.clean
+        if view not in answers:
+            answers[view] = teacher.answers(clips, view=view, context=context)
         losses = []
-        for k, (student, whole) in enumerate(zip(logits, answers[batch.view], strict=True)):
+        for k, (student, whole) in enumerate(zip(logits, answers[view], strict=True)):
             taught = soft_targets(
                 student, whole[batch.indices].to(student.device), temperature=config.temperature
             )

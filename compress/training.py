@@ -7,14 +7,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet, View
+from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Artifact, Form
 from compress.console import bar
 from compress.losses import cross_entropy
@@ -44,6 +45,16 @@ class TrainConfig(BaseModel):
         ge=0,
         description="Augmented views per clip, one an epoch in turn; 0 trains on the centre crop alone.",
     )
+    corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] = Field(  # type: ignore[valid-type]
+        default=(),
+        description="Corruptions of which every second clip of a view gets one; a teacher answers to clean views.",
+    )
+
+    @model_validator(mode="after")
+    def _corrupts_views(self) -> Self:
+        if self.corruptions and not self.views:
+            raise ValueError("corruptions are part of the views, and views is 0; give 1 or more")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +211,16 @@ def per_label(values: list[T], spec: ClipSpec) -> T | dict[str, T]:
 def _batches(clips: ClipSet, *, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     order = torch.randperm(len(clips), generator=generator).tolist()
-    view = View(number=epoch % config.views, seed=seed) if config.views else None
+    view = _view(config, seed=seed, epoch=epoch)
     for start in range(0, len(clips) - config.batch + 1, config.batch):
         indices = order[start : start + config.batch]
         yield Batch(indices=indices, view=view, labels=clips.labels[indices])
+
+
+def _view(config: TrainConfig, *, seed: int, epoch: int) -> View | None:
+    if not config.views:
+        return None
+    return View(number=epoch % config.views, seed=seed, corruptions=config.corruptions)
 
 
 def _placed(inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:

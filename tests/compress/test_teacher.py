@@ -2,7 +2,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compress.teacher import check_answers, import_factory, load_weights
+from benchmarks.clips.cache import View
+from compress.teacher import TaughtConfig, check_answers, import_factory, learn_from_teacher, load_weights
+from compress.training import Batch
 from models.teachers import MultimodalOptions, multimodal_tiny
 from tests.specs import small_spec
 
@@ -62,3 +64,23 @@ def test_a_network_with_the_wrong_number_of_classes_is_refused():
         ValueError, match=r"the teacher gives logits of shape \[\(1, 3\)\].*x \(3 classes\), y"
     ):
         check_answers(_network("clip"), small_spec("clip", labels=("x", "y")), what="the teacher")
+
+
+def test_a_teacher_answers_to_the_clean_view_of_corrupted_clips():
+    asked = []
+
+    class Recorder:
+        def answers(self, clips, *, view, context):
+            asked.append(view)
+            return (torch.zeros(4, 3),)
+
+    objective = learn_from_teacher(
+        Recorder(), clips=None, config=TaughtConfig(epochs=1, corruptions=("noise",)), context=None
+    )
+    for number in (0, 1, 0):
+        view = View(number=number, seed=0, corruptions=("noise",))
+        objective(
+            (torch.zeros(2, 3),),
+            Batch(indices=[0, 3], view=view, labels=torch.zeros(2, 1, dtype=torch.int64)),
+        )
+    assert asked == [View(number=0, seed=0), View(number=1, seed=0)]

@@ -44,6 +44,22 @@ def test_the_same_seed_gives_the_same_weights_another_seed_others(tiny_data, tmp
     assert first == again != other
 
 
+def test_corruptions_change_what_is_learned_the_same_way_every_time(tiny_data, tmp_path):
+    settings = ({}, {"corruptions": ("noise", "h264")}, {"corruptions": ("noise", "h264")})
+    plain, noisy, again = (
+        weights_sha256(_fit(tiny_data, tmp_path / str(k), epochs=1, **given)[0])
+        for k, given in enumerate(settings)
+    )
+    assert plain != noisy == again
+
+
+def test_corruptions_without_views_and_unknown_ones_are_refused():
+    with pytest.raises(ValueError, match="corruptions are part of the views, and views is 0; give 1 or more"):
+        TrainConfig(epochs=1, views=0, corruptions=("noise",))
+    with pytest.raises(ValueError, match="Input should be 'noise', 'blur'"):
+        TrainConfig(epochs=1, corruptions=("fog",))
+
+
 def test_stopped_in_any_epoch_it_goes_on_to_the_same_weights(tiny_data, tmp_path):
     whole, curve = _fit(tiny_data, tmp_path / "whole")
     for steps_done in (1, 4, 7):
