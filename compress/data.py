@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
@@ -16,11 +16,11 @@ from rich.console import Console
 from benchmarks.clips.cache import ClipSet, open_clips
 from benchmarks.clips.rows import SPLITS, ClipRow, listed, read_folder, read_manifest
 from benchmarks.clips.sound import mel_triangles
-from benchmarks.clips.text import vocabulary
+from compress.columns import label_specs, tag_specs, text_spec
 from compress.console import bar
 from compress.store import stored
-from compress.synthetic import SyntheticData, synthetic_key, write_synthetic
-from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
+from compress.synthetic import TAG_SEPARATOR, SyntheticData, synthetic_key, write_synthetic
+from models.spec import AudioSpec, ClipSpec, VideoSpec
 
 __all__ = ["ClipConfig", "Data", "DataConfig", "FolderData", "ManifestData", "SyntheticData", "open_data"]
 
@@ -60,21 +60,38 @@ class ManifestData(_Files):
     exclude: dict[str, list[str]] = Field(
         default_factory=dict, description="Leave out rows whose column has one of these values."
     )
-    text: str | None = Field(default="text", description="Column of the captions; null withholds them.")
+    tags: list[str] = Field(
+        default=[], description="Columns of any number of classes a clip, for teachers that learn them."
+    )
+    tag_separator: str = Field(
+        default=TAG_SEPARATOR, min_length=1, description="What stands between the tags of a clip."
+    )
+    text: str | list[str] | None = Field(
+        default="text",
+        description="Column of the captions, or several (caption, title, subtitles, ...) whose texts are joined in "
+        "this order; null withholds them.",
+    )
+    text_separator: str = Field(
+        default=" ", description="What stands between joined texts; empty ones are left out."
+    )
     pad_s: float = Field(
         default=0.0, ge=0, description="Widens start_s..end_s on both sides, as far as the file reaches."
     )
 
     @model_validator(mode="after")
     def _labels_once(self) -> Self:
-        if len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"labels name a column twice: {', '.join(self.labels)}")
+        for kind, columns in (("labels", self.labels), ("labels and tags", [*self.labels, *self.tags])):
+            if len(set(columns)) < len(columns):
+                raise ValueError(f"{kind} name a column twice: {', '.join(columns)}")
         return self
 
 
 class FolderData(_Files):
     """Files as root/split/class/clip.mp4; the label column is called `class`."""
 
+    labels: ClassVar[list[str]] = ["class"]
+    tags: ClassVar[list[str]] = []
+    tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["folder"]
     root: Path = Field(description="Folder that holds train/, test/ and, if there is one, validation/.")
 
@@ -164,6 +181,7 @@ class Data:
     test: ClipSet
     skipped: list[tuple[Path, str]]
     """Clips left out because they cannot be read, with the reason."""
+    tag_separator: str = TAG_SEPARATOR
 
 
 def open_data(
@@ -193,8 +211,9 @@ def open_data(
     spec = ClipSpec(
         video=clip.video_spec(),
         audio=AudioSpec(**clip.audio.model_dump()) if clip.audio else None,
-        text=_text_spec(clip.text, split["train"], root=root),
-        labels=_label_specs(split, root=root),
+        text=text_spec(split["train"], **clip.text.model_dump(), root=root) if clip.text else None,
+        labels=label_specs(split, root=root),
+        tags=tag_specs(config.tags, split, separator=config.tag_separator, root=root),
     )
     opened: dict[str, ClipSet] = {}
     for name in SPLITS:
@@ -216,6 +235,7 @@ def open_data(
         validation=opened["validation"],
         test=opened["test"],
         skipped=skipped,
+        tag_separator=config.tag_separator,
     )
 
 
@@ -226,14 +246,18 @@ def _rows(
     if isinstance(config, FolderData):
         return read_folder(config.root), config.root.absolute()
     if isinstance(config, ManifestData):
+        texts = config.text if isinstance(config.text, list) else []
         rows = read_manifest(
             config.manifest,
             labels=config.labels,
+            more=(*config.tags, *texts),
             where=config.where,
             exclude=config.exclude,
-            text_column=config.text,
+            text_column=config.text if isinstance(config.text, str) else None,
             pad_s=config.pad_s,
         )
+        if texts:
+            rows = [replace(row, text=_joined(row, texts, config.text_separator)) for row in rows]
         return rows, config.manifest.absolute().parent
     key = synthetic_key(config)
 
@@ -242,7 +266,15 @@ def _rows(
             write_synthetic(config, folder, workers=workers, report=report)
 
     folder = stored(cache / f"synthetic-{key[:16]}", key=key, make=make, load=lambda made: made).value
-    return read_manifest(folder / "manifest.csv", labels=["label"]), folder.absolute()
+    return (
+        read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags),
+        folder.absolute(),
+    )
+
+
+def _joined(row: ClipRow, columns: Sequence[str], separator: str) -> str:
+    """The texts of a row in these columns, one after another."""
+    return separator.join(row.more[name] for name in columns if row.more[name])
 
 
 def _hold_out(
@@ -273,39 +305,15 @@ def _hold_out(
     }
 
 
-def _label_specs(split: dict[str, list[ClipRow]], *, root: Path) -> tuple[LabelSpec, ...]:
-    """Every label column with the classes of the training clips, sorted by alphabet."""
-    specs, faults = [], []
-    for name in split["train"][0].labels:
-        classes = {row.labels[name] for row in split["train"]}
-        if len(classes) < 2:
-            faults.append(f"label {name!r} has only the class {min(classes)!r} in split train; 2 are needed")
-        for other in ("validation", "test"):
-            unknown = sorted({row.labels[name] for row in split[other]} - classes)
-            faults += [
-                f"label {name!r}: class {each!r} is in split {other} but not in train" for each in unknown
-            ]
-        specs.append(LabelSpec(name=name, classes=tuple(sorted(classes))))
-    if faults:
-        raise ValueError(f"{root}: classes do not fit\n{listed(faults)}")
-    return tuple(specs)
-
-
-def _text_spec(config: TextConfig | None, train: Sequence[ClipRow], *, root: Path) -> TextSpec | None:
-    if config is None:
-        return None
-    found = vocabulary((row.text for row in train), max_words=config.max_words)
-    if not found:
-        raise ValueError(f"{root}: captions are wanted (`text`), but no training clip has one")
-    return TextSpec(length=config.length, vocabulary=found)
-
-
 def _tell(
     opened: dict[str, ClipSet], *, spec: ClipSpec, skipped: Sequence[tuple[Path, str]], console: Console
 ) -> None:
     """Says what the data is, what was left out, and which files are odd."""
     counts = ", ".join(f"{len(clips)} {name}" for name, clips in opened.items())
-    classes = ", ".join(f"{len(label.classes)} classes of {label.name}" for label in spec.labels)
+    classes = ", ".join(
+        [f"{len(label.classes)} classes of {label.name}" for label in spec.labels]
+        + [f"{len(column.classes)} {column.name}" for column in spec.tags]
+    )
     console.print(f"clips: {counts}; {classes}")
     if skipped:
         console.print(f"left out, cannot be read: {len(skipped)} clips", style="yellow")

@@ -36,6 +36,22 @@ OPPOSITE = {
 """Each class with the one that it is most easily taken for: the same motion backwards."""
 CLASSES = tuple(OPPOSITE)
 
+TAGS = {
+    "approach": ("depth",),
+    "move_down": ("straight", "vertical"),
+    "move_left": ("straight", "sideways"),
+    "move_right": ("straight", "sideways"),
+    "move_up": ("straight", "vertical"),
+    "orbit_clockwise": ("turning",),
+    "orbit_counterclockwise": ("turning",),
+    "recede": ("depth",),
+    "ball": ("round",),
+    "box": ("cornered",),
+    "diamond": ("cornered",),
+    "ring": ("round", "hollow"),
+}
+"""What a clip is tagged with: the words of its motion and of its thing."""
+
 _DIRECTION = {"move_right": 0.0, "move_down": 0.5, "move_left": 1.0, "move_up": 1.5}
 """Angle of the motion in units of pi, y downwards."""
 

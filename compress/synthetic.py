@@ -4,7 +4,8 @@ Eight classes of motion of one shape among others that only tremble; `compress/m
 
 A part of the *training* rows carries a wrong label (column `label`), as labels collected on the web do; about two
 thirds of these name the most easily confused class. Validation and test labels are right. The truth is kept in the
-column `true_label`, which nothing in this project reads.
+column `true_label`, which nothing in this project reads. Further tasks have no wrong labels: which thing moves
+(column `thing`), and tags of motion and thing (column `tags`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import av
 import numpy as np
@@ -27,6 +28,7 @@ from compress.motions import (
     OPPOSITE,
     SAMPLE_RATE_HZ,
     SECONDS,
+    TAGS,
     THINGS,
     Hardness,
     draw_caption,
@@ -34,8 +36,12 @@ from compress.motions import (
     draw_sound,
 )
 
-GENERATOR = 1
+GENERATOR = 2
 """Counted up whenever the same settings begin to give other files."""
+
+
+TAG_SEPARATOR = ";"
+"""Between the tags of a clip in the manifest."""
 
 
 class SplitSizes(BaseModel):
@@ -53,7 +59,17 @@ class SyntheticData(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["synthetic"]
+    labels: list[Literal["label", "thing"]] = Field(
+        default=["label"],
+        min_length=1,
+        description="Label columns: the motion, and the thing that moves; the network gets one head for each.",
+    )
+    tags: list[Literal["tags"]] = Field(
+        default=[],
+        description="Tag columns: `tags` has words of the motion and of the thing. Teachers learn them.",
+    )
     clips: SplitSizes = Field(default_factory=SplitSizes)
     difficulty: float = Field(
         default=0.5,
@@ -67,14 +83,16 @@ class SyntheticData(BaseModel):
 
 def synthetic_key(config: SyntheticData) -> str:
     """Hash of all that decides the files."""
-    facts = json.dumps([GENERATOR, config.model_dump(), vars(Hardness.of(config.difficulty))], sort_keys=True)
+    settings = config.model_dump(exclude={"labels", "tags"})
+    facts = json.dumps([GENERATOR, settings, vars(Hardness.of(config.difficulty))], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def write_synthetic(
     config: SyntheticData, folder: Path, *, workers: int, report: Callable[[int, int], None]
 ) -> None:
-    """Writes `<split>/<number>.mp4` and `manifest.csv` (path, split, label, true_label, text) into `folder`.
+    """Writes `<split>/<number>.mp4` and `manifest.csv` (path, split, label, true_label, thing, tags, text) into
+    `folder`.
 
     The same settings give the same bytes, whatever `workers` is. `report` is called with clips done and to do.
     """
@@ -96,7 +114,7 @@ def write_synthetic(
             rows[number] = result
             report(len(rows), len(jobs))
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["path", "split", "label", "true_label", "text"])
+        writer = csv.DictWriter(file, ["path", "split", "label", "true_label", "thing", "tags", "text"])
         writer.writeheader()
         writer.writerows(rows[number] for number in sorted(rows))
 
@@ -134,6 +152,8 @@ def write_clip(job: _Job, alive: Alive) -> Iterator[dict[str, str]]:
         "split": job.split,
         "label": label,
         "true_label": job.motion,
+        "thing": thing,
+        "tags": TAG_SEPARATOR.join((*TAGS[job.motion], *TAGS[thing])),
         "text": text,
     }
 

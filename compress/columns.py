@@ -1,0 +1,68 @@
+"""What the columns of a data set say: its classes, its tags, its words. All are taken from the training clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.clips.rows import ClipRow, listed
+from benchmarks.clips.text import vocabulary
+from models.spec import LabelSpec, TextSpec
+
+
+def label_specs(split: Mapping[str, Sequence[ClipRow]], *, root: Path) -> tuple[LabelSpec, ...]:
+    """Every label column with the classes of the training clips, sorted by alphabet.
+
+    Raises `ValueError` for a column of one class, and for classes that only other splits have.
+    """
+    specs, faults = [], []
+    for name in split["train"][0].labels:
+        classes = {row.labels[name] for row in split["train"]}
+        if len(classes) < 2:
+            faults.append(f"label {name!r} has only the class {min(classes)!r} in split train; 2 are needed")
+        for other in ("validation", "test"):
+            unknown = sorted({row.labels[name] for row in split[other]} - classes)
+            faults += [
+                f"label {name!r}: class {each!r} is in split {other} but not in train" for each in unknown
+            ]
+        specs.append(LabelSpec(name=name, classes=tuple(sorted(classes))))
+    if faults:
+        raise ValueError(f"{root}: classes do not fit\n{listed(faults)}")
+    return tuple(specs)
+
+
+def tags_of(row: ClipRow, column: str, *, separator: str) -> list[str]:
+    """The tags in a cell, without spaces around them; none in an empty cell."""
+    return [tag.strip() for tag in row.more[column].split(separator) if tag.strip()]
+
+
+def tag_specs(
+    columns: Sequence[str], split: Mapping[str, Sequence[ClipRow]], *, separator: str, root: Path
+) -> tuple[LabelSpec, ...]:
+    """Every tag column with the tags of the training clips, sorted by alphabet.
+
+    Raises `ValueError` for a column without tags, and for tags that only other splits have.
+    """
+    specs, faults = [], []
+    for name in columns:
+        found = {
+            each: {tag for row in rows for tag in tags_of(row, name, separator=separator)}
+            for each, rows in split.items()
+        }
+        if not found["train"]:
+            faults.append(f"no clip of split train has a tag in column {name!r}")
+        for other in ("validation", "test"):
+            unknown = sorted(found[other] - found["train"])
+            faults += [f"tags {name!r}: {tag!r} is in split {other} but not in train" for tag in unknown]
+        specs.append(LabelSpec(name=name, classes=tuple(sorted(found["train"]))))
+    if faults:
+        raise ValueError(f"{root}: tags do not fit\n{listed(faults)}")
+    return tuple(specs)
+
+
+def text_spec(train: Sequence[ClipRow], *, length: int, max_words: int, root: Path) -> TextSpec:
+    """How captions become tokens, with the words of the training clips; `ValueError` when they have none."""
+    found = vocabulary((row.text for row in train), max_words=max_words)
+    if not found:
+        raise ValueError(f"{root}: captions are wanted (`text`), but no training clip has one")
+    return TextSpec(length=length, vocabulary=found)
