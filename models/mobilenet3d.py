@@ -33,6 +33,8 @@ class MobileNet3dOptions:
 
     width: float = 1.0
     """Multiplies every number of channels (the width multiplier of MobileNetV2)."""
+    depth: float = 1.0
+    """Multiplies the number of blocks of every stage, rounded; at least one is left."""
     dropout: float = 0.2
     """Share of features zeroed before the classifiers while training."""
 
@@ -46,6 +48,11 @@ class Blocks:
     stride: Triple
     expand: int = 1
     """Inner channels per channel of the input; of inverted residuals only."""
+
+
+def repeats(row: Blocks, depth: float) -> int:
+    """How many blocks a row has in a network of this depth."""
+    return max(1, round(row.repeats * depth))
 
 
 _MOBILENET_V1: tuple[Blocks, ...] = (
@@ -171,7 +178,7 @@ def inverted_residuals(
     layers: list[nn.Module] = [conv_bn_relu6(3, channels, kernel=kernel, stride=(1, 2, 2))]
     for row in blocks:
         after = round_channels(row.channels * options.width)
-        for repeat in range(row.repeats):
+        for repeat in range(repeats(row, options.depth)):
             stride = row.stride if repeat == 0 else (1, 1, 1)
             layers.append(
                 InvertedResidual3d(channels, after, expand=row.expand, stride=stride, factorised=factorised)
@@ -213,7 +220,7 @@ def mobilenet3d_v1(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
     layers: list[nn.Module] = [conv_bn_relu(3, channels, kernel=(3, 3, 3), stride=(1, 2, 2))]
     for row in _MOBILENET_V1:
         after = round_channels(row.channels * options.width)
-        for repeat in range(row.repeats):
+        for repeat in range(repeats(row, options.depth)):
             stride = row.stride if repeat == 0 else (1, 1, 1)
             layers.append(conv_bn_relu(channels, channels, kernel=(3, 3, 3), stride=stride, groups=channels))
             layers.append(conv_bn_relu(channels, after, kernel=(1, 1, 1)))

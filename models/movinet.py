@@ -1,13 +1,12 @@
-"""MoViNet-A0: a causal network for streams; no frame's features depend on a later frame.
+"""MoViNet A0, A1 and A2: a causal network for streams; no frame's features depend on a later frame.
 
 Source: Kondratyuk et al. 2021, "MoViNets: Mobile Video Networks for Efficient Video Recognition", sections 3.1
 (blocks) and 3.2 (causal convolutions, causal squeeze-excite), with the channels of the authors' published code
 and the hard-swish and hard-sigmoid of their networks for phones. Their learned factor in front of each sum, which
 starts at zero, is left to the BatchNorm there.
 
-What flows from one frame to the next is in two kinds of places alone, and a program that takes one frame at a time
-has to carry no more: the last `past` frames in front of a `CausalConv`; sums and the count of frames behind a mean
-over the past (of `past_means`, and in front of the classifiers).
+They stream (`models.streaming`): what flows from one frame to the next is the last frames in front of a
+`CausalConv` and running means, of the squeeze-excites and in front of the classifiers.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.layers import Heads, Normalise, Triple, clip_only, conv_bn, initialise, round_channels
 from models.spec import ClipSpec
+from models.streaming import CausalConv, Memory, StreamingNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,47 +44,61 @@ class _Block:
     halves: bool = False
 
 
+_FLAT, _SMALL, _THREE, _FIVE = (1, 5), (1, 3), (3, 3), (5, 3)
+"""The kernels that occur: frames and pixels."""
+
+
+def _stage(channels: int, *rows: tuple[tuple[int, int], int], halves: bool = True) -> tuple[_Block, ...]:
+    """Blocks that give `channels`, each with its kernel and inner channels; the first one halves the picture."""
+    return tuple(
+        _Block(kernel=kernel, expanded=expanded, channels=channels, halves=halves and number == 0)
+        for number, (kernel, expanded) in enumerate(rows)
+    )
+
+
 _A0: tuple[_Block, ...] = (
-    _Block(kernel=(1, 5), expanded=24, channels=8, halves=True),
-    _Block(kernel=(3, 3), expanded=80, channels=32, halves=True),
-    _Block(kernel=(3, 3), expanded=80, channels=32),
-    _Block(kernel=(3, 3), expanded=80, channels=32),
-    _Block(kernel=(5, 3), expanded=184, channels=56, halves=True),
-    _Block(kernel=(3, 3), expanded=112, channels=56),
-    _Block(kernel=(3, 3), expanded=184, channels=56),
-    _Block(kernel=(5, 3), expanded=184, channels=56),
-    _Block(kernel=(3, 3), expanded=184, channels=56),
-    _Block(kernel=(3, 3), expanded=184, channels=56),
-    _Block(kernel=(3, 3), expanded=184, channels=56),
-    _Block(kernel=(5, 3), expanded=384, channels=104, halves=True),
-    _Block(kernel=(1, 5), expanded=280, channels=104),
-    _Block(kernel=(1, 5), expanded=280, channels=104),
-    _Block(kernel=(1, 5), expanded=344, channels=104),
+    *_stage(8, (_FLAT, 24)),
+    *_stage(32, (_THREE, 80), (_THREE, 80), (_THREE, 80)),
+    *_stage(56, (_FIVE, 184), (_THREE, 112), (_THREE, 184)),
+    *_stage(56, (_FIVE, 184), (_THREE, 184), (_THREE, 184), (_THREE, 184), halves=False),
+    *_stage(104, (_FIVE, 384), (_FLAT, 280), (_FLAT, 280), (_FLAT, 344)),
+)
+_A1: tuple[_Block, ...] = (
+    *_stage(16, (_FLAT, 40), (_THREE, 40)),
+    *_stage(40, (_THREE, 96), (_THREE, 120), (_THREE, 96), (_THREE, 96)),
+    *_stage(64, (_FIVE, 216), (_THREE, 128), (_THREE, 216), (_THREE, 168), (_THREE, 216)),
+    *_stage(
+        64,
+        *((_FIVE, 216), (_THREE, 216), (_THREE, 216)),
+        *((_THREE, 128), (_FLAT, 128), (_THREE, 216)),
+        halves=False,
+    ),
+    *_stage(
+        136,
+        *((_FIVE, 456), (_FLAT, 360), (_FLAT, 360), (_FLAT, 360)),
+        *((_FLAT, 456), (_THREE, 456), (_SMALL, 544)),
+    ),
+)
+_A2: tuple[_Block, ...] = (
+    *_stage(16, (_FLAT, 40), (_THREE, 40), (_THREE, 64)),
+    *_stage(40, (_THREE, 96), (_THREE, 120), (_THREE, 96), (_THREE, 96), (_THREE, 120)),
+    *_stage(72, (_FIVE, 240), (_THREE, 160), (_THREE, 240), (_THREE, 192), (_THREE, 240)),
+    *_stage(
+        72,
+        *((_FIVE, 240), (_THREE, 240), (_THREE, 240)),
+        *((_THREE, 240), (_FLAT, 144), (_THREE, 240)),
+        halves=False,
+    ),
+    *_stage(
+        144,
+        *((_FIVE, 480), (_FLAT, 384), (_FLAT, 384), (_FLAT, 480)),
+        *((_FLAT, 480), (_THREE, 480), (_SMALL, 576)),
+    ),
 )
 _TINY: tuple[_Block, ...] = (
-    _Block(kernel=(1, 5), expanded=16, channels=8),
-    _Block(kernel=(5, 3), expanded=32, channels=16, halves=True),
-    _Block(kernel=(3, 3), expanded=48, channels=16),
+    *_stage(8, (_FLAT, 16), halves=False),
+    *_stage(16, (_FIVE, 32), (_THREE, 48)),
 )
-
-
-class CausalConv(nn.Module):
-    """Depthwise convolution over a frame and the `past` ones before it; before the first frame there are zeros."""
-
-    def __init__(self, channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
-        super().__init__()
-        frames, rows, columns = kernel
-        self.past = frames - 1
-        padding = (0, rows // 2, columns // 2)
-        self.conv = nn.Conv3d(
-            channels, channels, kernel, stride=stride, padding=padding, groups=channels, bias=False
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`N C T H W` -> `N C T H' W'`."""
-        if self.past:
-            x = functional.pad(x, (0, 0, 0, 0, self.past, 0))
-        return self.conv(x)
 
 
 class CausalSqueezeExcite(nn.Module):
@@ -101,10 +113,9 @@ class CausalSqueezeExcite(nn.Module):
             nn.Hardsigmoid(inplace=True),
         )
 
-    def forward(self, x: Tensor, past_means: Tensor) -> Tensor:
-        """`x`, `N C T H W`, with the channels of each frame scaled; `past_means` as the function of that name."""
-        past = x.mean((3, 4)) @ past_means
-        return x * self.gate(past.unsqueeze(3).unsqueeze(4))
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """`x`, `N C T H W`, with the channels of each frame scaled."""
+        return x * self.gate(memory.running_mean(x.mean((3, 4), keepdim=True)))
 
 
 class _Residual(nn.Module):
@@ -128,7 +139,7 @@ class _Residual(nn.Module):
                 nn.BatchNorm3d(inner),
                 nn.Hardswish(inplace=True),
             ]
-        self.body = nn.Sequential(*layers)
+        self.body = nn.ModuleList(layers)
         self.excite = CausalSqueezeExcite(inner, hidden=round_channels(inner / 4))
         self.project = conv_bn(inner, after, kernel=(1, 1, 1))
         shortcut: list[nn.Module] = []
@@ -140,15 +151,16 @@ class _Residual(nn.Module):
             shortcut.append(conv_bn(before, after, kernel=(1, 1, 1)))
         self.shortcut = nn.Sequential(*shortcut)
 
-    def forward(self, x: Tensor, past_means: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """`N C T H W` -> `N C' T H' W'`."""
-        return self.shortcut(x) + self.project(self.excite(self.body(x), past_means))
+        inner = x
+        for layer in self.body:
+            inner = layer(inner, memory) if isinstance(layer, CausalConv) else layer(inner)
+        return self.shortcut(x) + self.project(self.excite(inner, memory))
 
 
-class Movinet(nn.Module):
+class Movinet(StreamingNetwork):
     """Clip `N 3 T H W` -> logits `N K` per label column, as they are after the clip's last frame."""
-
-    past_means: Tensor
 
     def __init__(
         self,
@@ -166,7 +178,6 @@ class Movinet(nn.Module):
         video = clip_only(spec, network="MoViNet", least_size=2**halvings + 1)
         channels = round_channels(stem * options.width)
         self.normalise = Normalise(video.mean, video.std)
-        self.register_buffer("past_means", past_means(video.frames), persistent=False)
         self.stem = conv_bn(3, channels, kernel=(1, 3, 3), stride=(1, 2, 2)).append(
             nn.Hardswish(inplace=True)
         )
@@ -180,25 +191,27 @@ class Movinet(nn.Module):
         self.heads = Heads(last, spec, dropout=options.dropout)
         initialise(self)
 
-    def forward(self, clip: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Logits of each label column."""
+    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
+        """Logits of each label column after the last frame of `clip`."""
         x = self.stem(self.normalise(clip))
         for block in self.blocks:
-            x = block(x, self.past_means)
-        return self.heads(self.features(self.widen(x).mean((2, 3, 4))))
-
-
-def past_means(frames: int) -> Tensor:
-    """`T T`: what turns features of frames, `... T`, by a matrix product into their means over the past.
-
-    Column `t` holds `1 / (t + 1)` in the rows up to `t`, so the mean includes the frame itself.
-    """
-    return torch.ones(frames, frames).triu() / torch.arange(1, frames + 1)
+            x = block(x, memory)
+        return self.heads(self.features(memory.mean(self.widen(x).mean((3, 4), keepdim=True))))
 
 
 def movinet_a0(spec: ClipSpec, options: MovinetOptions) -> Movinet:
     """MoViNet-A0 for streams, published for 50 frames of 172 x 172."""
     return Movinet(spec, blocks=_A0, stem=8, head=480, features=2048, options=options)
+
+
+def movinet_a1(spec: ClipSpec, options: MovinetOptions) -> Movinet:
+    """MoViNet-A1 for streams, published for 50 frames of 172 x 172."""
+    return Movinet(spec, blocks=_A1, stem=16, head=600, features=2048, options=options)
+
+
+def movinet_a2(spec: ClipSpec, options: MovinetOptions) -> Movinet:
+    """MoViNet-A2 for streams, published for 50 frames of 224 x 224."""
+    return Movinet(spec, blocks=_A2, stem=16, head=640, features=2048, options=options)
 
 
 def movinet_tiny(spec: ClipSpec, options: MovinetOptions) -> Movinet:

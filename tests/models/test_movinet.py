@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from models.counts import count_macs, count_parameters
-from models.movinet import MovinetOptions, movinet_a0, movinet_tiny, past_means
+from models.movinet import MovinetOptions, movinet_a0, movinet_a1, movinet_a2, movinet_tiny
 from tests.specs import clip_spec
 
 
-def shapes(*, size=172, **options):
+def shapes(build=movinet_a0, *, size=172, **options):
     """The network without memory, and its spec, at 50 frames and 600 classes, as published."""
     spec = clip_spec(frames=50, size=size, classes=600)
     with torch.device("meta"):
-        return movinet_a0(spec, MovinetOptions(**options)), spec
+        return build(spec, MovinetOptions(**options)), spec
 
 
 def test_movinet_a0_has_its_published_size():
@@ -18,6 +18,20 @@ def test_movinet_a0_has_its_published_size():
     model, spec = shapes(factorised=False)
     assert count_parameters(model) == pytest.approx(3.1e6, rel=0.02)
     assert count_macs(model, spec) == pytest.approx(2.7e9, rel=0.02)
+
+
+def test_movinet_a1_has_its_published_size():
+    """4.6 M parameters (paper), 6.0 GFLOPs (authors' model zoo) at 50 x 172 x 172."""
+    model, spec = shapes(movinet_a1, factorised=False)
+    assert count_parameters(model) == pytest.approx(4.6e6, rel=0.02)
+    assert count_macs(model, spec) == pytest.approx(6.0e9, rel=0.02)
+
+
+def test_movinet_a2_has_the_size_of_the_authors_code():
+    """Their paper states 4.8 M and 10.3 GFLOPs at 50 x 224 x 224, which their published shape does not give."""
+    model, spec = shapes(movinet_a2, size=224, factorised=False)
+    assert count_parameters(model) == pytest.approx(5.25e6, rel=0.01)
+    assert count_macs(model, spec) == pytest.approx(11.6e9, rel=0.01)
 
 
 def test_factorised_it_has_the_same_parameters_and_fewer_macs():
@@ -56,12 +70,6 @@ def test_a_shorter_clip_gives_the_features_that_the_longer_one_begins_with():
     with torch.no_grad():
         model(clip), start(clip[:, :, :4])
     torch.testing.assert_close(seen[0][:, :, :4], seen[1])
-
-
-def test_past_means_average_over_the_frames_so_far():
-    features = torch.randn(2, 3, 5)
-    expected = features.cumsum(2) / torch.tensor([1.0, 2, 3, 4, 5])
-    torch.testing.assert_close(features @ past_means(5), expected)
 
 
 def test_small_frames_are_refused_with_the_least_size():

@@ -1,0 +1,155 @@
+"""Causal networks that run on a whole clip or on one frame at a time, by the same code.
+
+What flows from one frame to the next passes through a `Memory` alone: the last frames in front of a convolution in
+time, and running means. On a clip it pads with zeros and averages; on a stream it takes what the frame before has
+left behind and keeps what the next one will need. So layers are written once, and both ways give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.layers import Triple
+from models.spec import COUNT_STATE, State
+
+
+class Memory:
+    """What causal layers know of the frames before; given `state` it is that of one frame of a stream.
+
+    Layers ask in the order in which they run, which names what they keep: `past_0`, `past_1`, ..., `mean_0`, ...
+    """
+
+    def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
+        self._state = state
+        self.kept: State = {}
+        """The state for the next frame."""
+        self._asked = {"past": 0, "mean": 0}
+        if state is not None:
+            self.kept[COUNT_STATE] = state[COUNT_STATE] + 1
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether layers see one frame, and not a whole clip."""
+        return self._state is not None
+
+    def with_past(self, x: Tensor, frames: int) -> Tensor:
+        """`x`, `N C T H W`, behind the `frames` frames before it; before the first one there are zeros."""
+        name = self._next("past")
+        n, c, _, h, w = x.shape
+        if self._state is None:
+            self.kept[name] = x.new_zeros(n, c, frames, h * w)
+            return functional.pad(x, (0, 0, 0, 0, frames, 0))
+        seen = torch.cat([self._state[name].view(n, c, frames, h, w), x], 2)
+        self.kept[name] = seen[:, :, 1:].reshape(n, c, frames, h * w)
+        return seen
+
+    def delayed(self, x: Tensor) -> Tensor:
+        """`x`, `N C T H W`, one frame later: the frame before takes each one's place, zeros that of the first."""
+        if not self.is_stream:
+            return shifted(self.with_past(x, 1), later=True)
+        assert self._state is not None
+        name = self._next("past")
+        self.kept[name] = x.flatten(3)
+        return self._state[name].view_as(x)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Features of frames, `N C T 1 1`, as their mean over all frames so far, `N C`."""
+        return self._updated(x) if self.is_stream else self._of_clip(x).mean(2).flatten(1)
+
+    def running_mean(self, x: Tensor) -> Tensor:
+        """Features of frames, `N C T 1 1`, as their means over the frames so far, each frame's own included."""
+        if self.is_stream:
+            return self._updated(x).view_as(x)
+        features = self._of_clip(x).flatten(2)
+        return (features @ past_means(x.shape[2], like=x)).view_as(x)
+
+    def _of_clip(self, x: Tensor) -> Tensor:
+        self.kept[self._next("mean")] = x.new_zeros(x.shape[:2])
+        return x
+
+    def _updated(self, x: Tensor) -> Tensor:
+        """The mean so far, `N C`, with one more frame."""
+        assert self._state is not None
+        name = self._next("mean")
+        share = torch.reciprocal(self.kept[COUNT_STATE].to(x.dtype))
+        # In this form the mean of an endless stream keeps its size, and its precision.
+        self.kept[name] = torch.lerp(self._state[name], x.flatten(1), share)
+        return self.kept[name]
+
+    def _next(self, kind: str) -> str:
+        name = f"{kind}_{self._asked[kind]}"
+        self._asked[kind] += 1
+        return name
+
+
+def shifted(x: Tensor, *, later: bool) -> Tensor:
+    """`x`, `N C T H W`, without its last frame, or `later` without: without its first one, `N C T-1 H W`.
+
+    Written as a convolution with one tap, which every part of the exporter knows to be a move of frames.
+    """
+    taps = x.new_tensor([1.0, 0.0] if later else [0.0, 1.0])
+    channels = x.shape[1]
+    return functional.conv3d(x, taps.view(1, 1, 2, 1, 1).expand(channels, 1, 2, 1, 1), groups=channels)
+
+
+def past_means(frames: int, *, like: Tensor) -> Tensor:
+    """`T T`: what turns features of frames, `... T`, by a matrix product into their means over the past.
+
+    Column `t` holds `1 / (t + 1)` in the rows up to `t`, so the mean includes the frame itself.
+    """
+    ones = torch.ones(frames, frames, dtype=like.dtype, device=like.device)
+    return ones.triu() / torch.arange(1, frames + 1, dtype=like.dtype, device=like.device)
+
+
+class CausalConv(nn.Module):
+    """Depthwise convolution over a frame and the `past` ones before it; before the first frame there are zeros."""
+
+    def __init__(self, channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
+        super().__init__()
+        frames, rows, columns = kernel
+        self.past = frames - 1
+        padding = (0, rows // 2, columns // 2)
+        self.conv = nn.Conv3d(
+            channels, channels, kernel, stride=stride, padding=padding, groups=channels, bias=False
+        )
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """`N C T H W` -> `N C T H' W'`."""
+        return self.conv(memory.with_past(x, self.past) if self.past else x)
+
+
+class StreamingNetwork(nn.Module):
+    """A network whose answer to a clip is what it says at the clip's last frame.
+
+    Subclasses write `look(clip, memory)`; `forward` calls it with a whole clip, `step` with a frame of a stream.
+    """
+
+    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
+        """Logits of each label column after the last frame of `clip`, `N 3 T H W`."""
+        raise NotImplementedError
+
+    def forward(self, clip: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits of each label column after the clip's last frame."""
+        return self.look(clip, Memory())
+
+    def step(self, frame: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor | tuple[Tensor, ...], State]:
+        """Logits after one more frame, `N 3 H W`, and the state for the next one.
+
+        After N frames they are those of `forward` for the clip of these N frames.
+        """
+        memory = Memory(state)
+        logits = self.look(frame.unsqueeze(2), memory)
+        return logits, memory.kept
+
+    def initial_state(self, frame: Tensor) -> State:
+        """The state before the first frame of a stream of frames like `frame`, `N 3 H W`: all zeros."""
+        memory, training = Memory(), self.training
+        self.eval()
+        with torch.no_grad():
+            self.look(frame.unsqueeze(2), memory)
+        self.train(training)
+        return {COUNT_STATE: torch.zeros(1, dtype=torch.int64, device=frame.device), **memory.kept}

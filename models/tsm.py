@@ -1,0 +1,126 @@
+"""TSM: MobileNetV2 on single frames, whose blocks exchange a part of their channels with neighbouring frames.
+
+Source: Lin, Gan, Han 2019, "TSM: Temporal Shift Module for Efficient Video Understanding": residual shift (section
+3.3) of an eighth of the channels each way in front of the first layer of every inverted residual that has a
+shortcut; the online form (section 4.2) takes an eighth from the frame before alone, and can stream. Frames are
+averaged in front of the classifiers, which gives what averaging their logits gives. Blocks as in Sandler et al.
+2018, "MobileNetV2", table 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.layers import Heads, Normalise, clip_only, conv_bn, conv_bn_relu6, initialise, round_channels
+from models.mobilenet3d import MOBILENET_V2, TINY, Blocks, MobileNet3dOptions, repeats
+from models.spec import ClipSpec
+from models.streaming import Memory, StreamingNetwork, shifted
+
+_PARTS = 8
+"""One of so many channels moves, each way."""
+
+
+class _Shift(nn.Module):
+    """Moves an eighth of the channels a frame on, and unless `online` another eighth a frame back."""
+
+    def __init__(self, *, online: bool) -> None:
+        super().__init__()
+        self.online = online
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """`N C T H W`, with other frames in some of its channels."""
+        if memory.is_stream and not self.online:
+            raise ValueError("this TSM shifts both ways and so needs the next frame; tsm_online can stream")
+        part = max(1, x.shape[1] // _PARTS)
+        parts = [memory.delayed(x[:, :part])]
+        if not self.online:
+            following = functional.pad(x[:, part : 2 * part], (0, 0, 0, 0, 0, 1))
+            parts.append(shifted(following, later=False))
+        return torch.cat([*parts, x[:, part * len(parts) :]], 1)
+
+
+class _Residual(nn.Module):
+    """Expansion, depthwise 3x3, linear projection, of single frames; with a shortcut also a shift in front."""
+
+    def __init__(self, before: int, after: int, *, expand: int, stride: int, online: bool) -> None:
+        super().__init__()
+        hidden = before * expand
+        layers: list[nn.Module] = []
+        if expand != 1:
+            layers.append(conv_bn_relu6(before, hidden, kernel=(1, 1, 1)))
+        strides = (1, stride, stride)
+        layers.append(conv_bn_relu6(hidden, hidden, kernel=(1, 3, 3), stride=strides, groups=hidden))
+        self.layers = nn.Sequential(*layers)
+        self.project = conv_bn(hidden, after, kernel=(1, 1, 1))
+        self.shift = _Shift(online=online) if stride == 1 and before == after else None
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """`N C T H W` -> `N C' T H' W'`."""
+        if self.shift is None:
+            return self.project(self.layers(x))
+        return x + self.project(self.layers(self.shift(x, memory)))
+
+
+class Tsm(StreamingNetwork):
+    """Clip `N 3 T H W` -> logits `N K` per label column; a stream of frames too where it is `online`."""
+
+    def __init__(
+        self,
+        spec: ClipSpec,
+        *,
+        blocks: Sequence[Blocks],
+        stem: int,
+        head: int,
+        online: bool,
+        options: MobileNet3dOptions,
+    ) -> None:
+        super().__init__()
+        halvings = 1 + sum(row.stride[2] == 2 for row in blocks)
+        video = clip_only(spec, network="TSM", least_size=2**halvings)
+        channels = round_channels(stem * options.width)
+        self.normalise = Normalise(video.mean, video.std)
+        self.stem = conv_bn_relu6(3, channels, kernel=(1, 3, 3), stride=(1, 2, 2))
+        self.blocks = nn.ModuleList()
+        self._whole: list[nn.Module] = [self.stem[0]]
+        for row in blocks:
+            after = round_channels(row.channels * options.width)
+            for repeat in range(repeats(row, options.depth)):
+                stride = row.stride[2] if repeat == 0 else 1
+                block = _Residual(channels, after, expand=row.expand, stride=stride, online=online)
+                self.blocks.append(block)
+                self._whole.append(block.project[0])
+                channels = after
+        features = round_channels(head * max(1.0, options.width))
+        self.widen = conv_bn_relu6(channels, features, kernel=(1, 1, 1))
+        self.heads = Heads(features, spec, dropout=options.dropout)
+        initialise(self)
+
+    def layers_left_whole(self) -> list[nn.Module]:
+        """Layers whose channels shifts cut by number, so that none of them may be pruned."""
+        return list(self._whole)
+
+    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
+        """Logits of each label column."""
+        x = self.stem(self.normalise(clip))
+        for block in self.blocks:
+            x = block(x, memory)
+        return self.heads(memory.mean(self.widen(x).mean((3, 4), keepdim=True)))
+
+
+def tsm(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
+    """TSM-MobileNetV2, published for 8 frames of 224 x 224; shifts both ways, so it needs whole clips."""
+    return Tsm(spec, blocks=MOBILENET_V2, stem=32, head=1280, online=False, options=options)
+
+
+def tsm_online(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
+    """The same with shifts from the frame before alone: for streams."""
+    return Tsm(spec, blocks=MOBILENET_V2, stem=32, head=1280, online=True, options=options)
+
+
+def tsm_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
+    """Two short stages of the online form: for tests, where it trains in seconds."""
+    return Tsm(spec, blocks=TINY, stem=8, head=48, online=True, options=options)
