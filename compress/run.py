@@ -27,6 +27,7 @@ from compress.report.assemble import assemble
 from compress.report.samples import samples
 from compress.steps.benchmark import benchmark
 from compress.steps.export import export
+from compress.steps.robustness import robustness
 from compress.steps.run import Run, StepFailed
 from compress.steps.train import make_teacher, run_stages, untrained
 from compress.store import write_atomic
@@ -52,7 +53,8 @@ def run_recipe(
     final = stages[-1] if stages else untrained(run)
     files = export(run, final)
     figures = benchmark(run, final, files)
-    report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures)
+    corrupted = robustness(run, teacher=teacher, stages=stages, rows=files)
+    report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures, robustness=corrupted)
     report["gates"] = evaluate_gates(recipe.gates, report)
     write_report(report, folder, samples=samples(data, teacher=teacher, student=final))
     return report

@@ -58,7 +58,7 @@ class ClipSet:
         places: np.ndarray,
         skipped: Sequence[tuple[Path, str]] = (),
         notes: Sequence[tuple[Path, str]] = (),
-        conditions: Sequence[Condition] = (),
+        conditions: Sequence[Condition | None] = (),
     ) -> None:
         self.spec = spec
         self.rows = list(rows)
@@ -79,7 +79,7 @@ class ClipSet:
     def digest(self) -> str:
         """Hash of all that can change the batches or the labels: files, cuts, captions, classes, spec."""
         facts: list[object] = [self.spec.to_dict(), self.labels.tolist(), self._places.tolist()]
-        facts += [asdict(condition) for condition in self._conditions]
+        facts += [condition and asdict(condition) for condition in self._conditions]
         for name in self.spec.inputs:
             values = self._values[name]
             facts.append(values.key if isinstance(values, Decoded) else values.tolist())
@@ -101,8 +101,23 @@ class ClipSet:
         inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
         return tuple(inputs[name](asked) for name in self.spec.inputs)
 
-    def under(self, conditions: Sequence[Condition]) -> ClipSet:
+    def take(self, indices: Sequence[int]) -> ClipSet:
+        """The clips at `indices` alone; they have to be under no conditions yet."""
+        assert not self._conditions
+        return ClipSet(
+            spec=self.spec,
+            rows=[self.rows[index] for index in indices],
+            labels=self.labels[list(indices)],
+            values=self._values,
+            places=self._places[list(indices)],
+            skipped=self.skipped,
+            notes=self.notes,
+        )
+
+    def under(self, conditions: Sequence[Condition | None]) -> ClipSet:
         """Every clip under each of the conditions: first all clips under the first one, then under the next.
+
+        `None` leaves them clean.
 
         Raises ValueError for clips that are under conditions already.
         """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.gates import GateConfig, metric_names
 from compress.recipe.faults import Fault, listed, nearest
@@ -101,6 +102,25 @@ def _inputs(parts: Parts) -> _Found:
                 yield place, f"{section.network} does not take it", {"given": name, "allowed": listed(takes)}
 
 
+def _robustness(parts: Parts) -> _Found:
+    """Every corruption changes something that the clips have, and nothing is measured twice."""
+    section, clip = parts.sections.get("robustness"), parts.sections.get("clip")
+    if section is None:
+        return
+    for key in ("corruptions", "severities"):
+        values = getattr(section, key) or ()
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                yield ("robustness", key, index), "given twice", {"given": str(value)}
+    for index, name in enumerate(section.corruptions or ()):
+        modality = CORRUPTIONS[name].modality
+        if clip is not None and getattr(clip, modality, True) is None:
+            problem = (
+                f"the clips have no {modality}, which it corrupts; give the section clip a key {modality}"
+            )
+            yield ("robustness", "corruptions", index), problem, {"given": name}
+
+
 def _files(parts: Parts) -> _Found:
     """Every file and folder that the recipe names is there."""
     for key in ("data", "teacher"):
@@ -156,4 +176,4 @@ def _siblings(metric: str, names: list[str]) -> str:
     return listed(names)
 
 
-_CHECKS = (_stage_order, _formats, _inputs, _files, _factory, _metrics)
+_CHECKS = (_stage_order, _formats, _inputs, _robustness, _files, _factory, _metrics)

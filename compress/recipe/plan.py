@@ -64,6 +64,12 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         yield Step(name="export", description=f"{files} in {recipe.scheme}")
         measured = "top-1 on the test split, size, latency and memory of each file through its own runtime"
         yield Step(name="benchmark", description=f"{measured} on {_settings(recipe.benchmark, every=True)}")
+    if recipe.robustness is not None:
+        corrupted = "top-1 on corrupted test clips of teacher, student and files"
+        yield Step(
+            name="robustness",
+            description=f"{corrupted}: {_settings(recipe.robustness) or 'with its defaults'}",
+        )
     limits = listed(
         f"{gate.metric} {'>=' if gate.max is None else '<='} {gate.min if gate.max is None else gate.max:g}"
         for gate in recipe.gates

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
 
 from benchmarks import DEVICES
+from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.data import ClipConfig, DataConfig
 from compress.gates import GateConfig
 from compress.stages import STAGES
@@ -100,6 +101,17 @@ class BenchmarkConfig(Section):
     """Timed rounds; in each, every file runs in turn."""
 
 
+class RobustnessConfig(Section):
+    """Top-1 of teacher, student and files on corrupted test clips, beside that on clean ones."""
+
+    corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] | None = Field(default=None, min_length=1)  # type: ignore[valid-type]
+    """Corruptions; by default all that change an input of the clips."""
+    severities: tuple[Literal[1, 2, 3], ...] = Field(default=(1, 2, 3), min_length=1)
+    """How bad each corruption is."""
+    clips: PositiveInt | None = 200
+    """Test clips, taken evenly from the split; null takes all."""
+
+
 def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str, type[Section]]:
     """One model per network: `base` with the network's name and the row's own options."""
     return {
@@ -155,6 +167,8 @@ class Recipe(Section):
     """Files to write."""
     benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
     """How the files are measured."""
+    robustness: RobustnessConfig | None = None
+    """Measures accuracy on corrupted clips too; left out, nothing is corrupted."""
     gates: tuple[GateConfig, ...] = ()
     """Limits that decide whether the run has passed."""
 

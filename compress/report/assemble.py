@@ -12,7 +12,7 @@ from benchmarks import DEVICES
 from benchmarks.accuracy import wilson_interval
 from compress import __version__
 from compress.artifact import Form
-from compress.report.shape import SCHEMA_VERSION, Report
+from compress.report.shape import SCHEMA_VERSION, Report, RobustnessReport
 from compress.steps.benchmark import FileFigures
 from compress.steps.run import Run, StageOutcome
 
@@ -35,6 +35,7 @@ def assemble(
     stages: Sequence[StageOutcome],
     files: Sequence[dict[str, Any]],
     figures: dict[str, FileFigures],
+    robustness: RobustnessReport | None,
 ) -> Report:
     """Everything that `report.json` holds but the gates, which are judged on it."""
     report = {
@@ -51,6 +52,7 @@ def assemble(
         "models": _models(run, teacher, stages),
         "stages": [_stage(outcome) for outcome in ([teacher] if teacher else []) + list(stages)],
         "artifacts": [_artifact(row, figures.get(row["format"])) for row in files],
+        "robustness": robustness,
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from compress.report import figures
 from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
+from compress.report.robustness import robustness_table
 from compress.report.shape import ArtifactReport, GateReport, ModelReport, Report
 
 MODEL_TITLES = {
@@ -34,6 +35,7 @@ def page(report: Report) -> dict[str, Any]:
         "accuracy_plots": accuracy_plots(report, MODEL_TITLES),
         "latency_plot": latency_plot(report["artifacts"]),
         "size_plot": size_plot(report["artifacts"]),
+        "robustness": robustness_table(report, MODEL_TITLES),
         "unmeasured": unmeasured(report),
         "stages": [_stage(stage) for stage in report["stages"]],
         "skipped": report.get("skipped", []),

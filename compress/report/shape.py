@@ -137,6 +137,33 @@ class ArtifactReport(TypedDict):
 
 
 @_documented
+class RobustnessRow(TypedDict):
+    """Top-1 of one network or file in one label column, on clean and on corrupted clips."""
+
+    name: str
+    """`teacher`, `student_float`, or the format of a file."""
+    label: str
+    clean: Share | None
+    corrupted: NotRequired[dict[str, list[Share]]]
+    """By corruption, one share for each of the severities; the clean one where it is `unaffected`."""
+    mean: Share | None
+    """Over all corruptions and severities."""
+    unaffected: NotRequired[list[str]]
+    """Corruptions of inputs that it does not take."""
+    reason: NotRequired[str]
+
+
+@_documented
+class RobustnessReport(TypedDict):
+    """Top-1 on corrupted clips; all rows see the same clips, corrupted in the same way."""
+
+    clips: Count
+    corruptions: list[str]
+    severities: list[Count]
+    rows: list[RobustnessRow]
+
+
+@_documented
 class GateReport(TypedDict):
     """The verdict on one figure."""
 
@@ -181,6 +208,8 @@ class Report(TypedDict):
     models: ModelReports
     stages: list[StageReport]
     artifacts: list[ArtifactReport]
+    robustness: NotRequired[RobustnessReport | None]
+    """`null` when the recipe does not ask for it."""
     gates: list[GateReport]
     skipped: NotRequired[list[SkippedReport]]
     notes: NotRequired[list[str]]

@@ -129,6 +129,17 @@ def test_a_page_tells_the_whole_story(tmp_path: Path, name: str) -> None:
         assert part in text, part
 
 
+def test_robustness_stands_beside_clean_accuracy(tmp_path: Path) -> None:
+    write_report(realistic_report(), tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| network | clean | mean corrupted | noise | missing sound |\n|---|---|---|---|---|\n" in markdown
+    assert "| Teacher | 98.0 % | 88.2 % | 95.0 / 71.0 | 97.0 / 90.0 |" in markdown
+    assert "| onnx | 93.0 % | 82.8 % | 90.0 / 55.0 | unaffected |" in markdown
+    assert "| coreml | not measured | not measured | not measured | not measured |" in markdown
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Robustness</h2>" in page and "on 200 test clips" in page and "90.0 / 55.0" in page
+
+
 def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     write_report(gated(), tmp_path, samples=[Sample(png=PNG, caption="move_left, test")])
     html = (tmp_path / "report.html").read_text()

@@ -1,0 +1,176 @@
+"""The step that measures how teacher, student and files bear corrupted clips."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy import evaluate
+from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.corruptions import CORRUPTIONS, Condition
+from compress.artifact import Form
+from compress.console import bar
+from compress.report.shape import RobustnessReport, RobustnessRow
+from compress.steps.run import Run, StageOutcome, StepFailed
+from compress.store import content_key, write_atomic
+from compress.training import predict
+from models.spec import ClipSpec
+
+_CLEAN: tuple[Condition | None, ...] = (None,)
+
+
+def robustness(
+    run: Run, *, teacher: StageOutcome | None, stages: Sequence[StageOutcome], rows: list[dict[str, Any]]
+) -> RobustnessReport | None:
+    """Top-1 on clean and corrupted test clips of the teacher, the float student and every file that is right.
+
+    None when the recipe does not ask for it. Kept in `robustness.json` and taken from there as long as networks,
+    files, clips and settings stay the same.
+    """
+    settings = run.recipe.robustness
+    if settings is None:
+        return None
+    floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
+    networks = {"teacher": teacher} if teacher else {}
+    networks |= {"student_float": floats[-1]} if floats else {}
+    path = run.folder / "robustness.json"
+    key = content_key(
+        networks={name: outcome.key for name, outcome in networks.items()},
+        files=[row["sha256"] for row in rows],
+        clips=run.data.test.digest,
+        seed=run.recipe.seed,
+        settings=settings.model_dump(mode="json"),
+    )
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+        if earlier["key"] == key:
+            run.console.print("[bold]robustness[/]: already done")
+            return cast(RobustnessReport, earlier["report"])
+    suite = _Suite.of(run)
+    found: list[RobustnessRow] = []
+    try:
+        for name, outcome in networks.items():
+            found += suite.rows(name, outcome.artifact.spec, _answers_of(run, name, outcome, suite))
+        found += _file_rows(run, suite, rows)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise StepFailed(f"robustness: {error}") from error
+    for row in found:
+        mean = "not measured" if row["mean"] is None else f"{100 * row['mean']:.1f} %"
+        clean = "not measured" if row["clean"] is None else f"{100 * row['clean']:.1f} %"
+        run.console.print(
+            f"[bold]robustness.{row['name']}[/]: {row['label']}: clean {clean}, corrupted {mean}"
+        )
+    report: RobustnessReport = {
+        "clips": len(suite.clips),
+        "corruptions": list(suite.corruptions),
+        "severities": list(suite.severities),
+        "rows": found,
+    }
+    write_atomic(path, json.dumps({"key": key, "report": report}, indent=2, allow_nan=False))
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Suite:
+    """The clips, and what corrupts them."""
+
+    clips: ClipSet
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    seed: int
+
+    @classmethod
+    def of(cls, run: Run) -> _Suite:
+        settings = run.recipe.robustness
+        assert settings is not None
+        test = run.data.test
+        count = min(settings.clips or len(test), len(test))
+        # Evenly over the split, in which the classes may stand one after another.
+        chosen = np.unique(np.linspace(0, len(test) - 1, count).round().astype(int)).tolist()
+        fitting = tuple(name for name, row in CORRUPTIONS.items() if row.modality in test.spec.inputs)
+        return cls(
+            clips=test.take(chosen),
+            corruptions=settings.corruptions or fitting,
+            severities=settings.severities,
+            seed=run.recipe.seed,
+        )
+
+    def affecting(self, spec: ClipSpec) -> list[str]:
+        """The corruptions that change an input of a network."""
+        return [name for name in self.corruptions if CORRUPTIONS[name].modality in spec.inputs]
+
+    def conditions(self, spec: ClipSpec) -> tuple[Condition | None, ...]:
+        """Clean, then every corruption that affects the network at every severity."""
+        return _CLEAN + tuple(
+            Condition(name=name, severity=severity, seed=self.seed)
+            for name in self.affecting(spec)
+            for severity in self.severities
+        )
+
+    def corrupted(self, spec: ClipSpec) -> ClipSet:
+        """The clips as the network takes them, once for each of its conditions."""
+        return self.clips.seen_by(spec).under(self.conditions(spec))
+
+    def rows(self, name: str, spec: ClipSpec, answers: Sequence[np.ndarray]) -> Iterator[RobustnessRow]:
+        """One row per label column; `answers` are the logits `N K` to `corrupted(spec)`."""
+        labels = self.clips.seen_by(spec).labels.numpy()
+        for column, label in enumerate(spec.labels):
+            logits = answers[column].reshape(-1, len(labels), len(label.classes))
+            right = (logits.argmax(axis=2) == labels[:, column]) & np.isfinite(logits).all(axis=2)
+            clean, *others = (float(share) for share in right.mean(axis=1))
+            of_severities = iter(np.reshape(others, (-1, len(self.severities))).tolist())
+            affecting = self.affecting(spec)
+            corrupted = {
+                one: next(of_severities) if one in affecting else [clean] * len(self.severities)
+                for one in self.corruptions
+            }
+            yield RobustnessRow(
+                name=name,
+                label=label.name,
+                clean=clean,
+                corrupted=corrupted,
+                mean=float(np.mean(list(corrupted.values()))),
+                unaffected=[one for one in self.corruptions if one not in affecting],
+            )
+
+
+def _answers_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> list[np.ndarray]:
+    columns: tuple[Tensor, ...] = predict(
+        outcome.artifact,
+        suite.corrupted(outcome.artifact.spec),
+        device=run.device,
+        console=run.console,
+        title=f"robustness of {name}",
+    )
+    return [column.to(torch.float32).numpy() for column in columns]
+
+
+def _file_rows(run: Run, suite: _Suite, rows: list[dict[str, Any]]) -> list[RobustnessRow]:
+    written = [row["format"] for row in rows if row["status"] == "exported"]
+    if not written:
+        return []
+    spec = run.student_spec
+    with bar(run.console, "robustness of files") as report:
+        measured = evaluate(
+            run.folder / "export",
+            suite.corrupted(spec),
+            formats=written,
+            threads=run.recipe.benchmark.threads,
+            progress=report,
+        )
+    found: list[RobustnessRow] = []
+    for file in measured:
+        if file.unavailable is None:
+            found += suite.rows(file.format, spec, [file.logits[name] for name in spec.outputs])
+            continue
+        found += [
+            RobustnessRow(name=file.format, label=label.name, clean=None, mean=None, reason=file.unavailable)
+            for label in spec.labels
+        ]
+    return found
