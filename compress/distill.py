@@ -37,10 +37,10 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         model = copy.deepcopy(artifact.model)
         curve = fit(
             model,
-            context.data.train.only(artifact.spec.inputs),
+            context.data.train.seen_by(artifact.spec),
             objective=objective,
             config=config,
-            validation=context.data.validation.only(artifact.spec.inputs),
+            validation=context.data.validation.seen_by(artifact.spec),
             job=training_job(name, context),
         )
         return model, curve
@@ -48,7 +48,7 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
     figures: dict[str, Any] = {}
     if config.baseline:
         baseline, _ = trained(learn_from_labels(label_smoothing=config.label_smoothing), "labels alone")
-        test = context.data.test.only(artifact.spec.inputs)
+        test = context.data.test.seen_by(artifact.spec)
         logits = predict(
             replace(artifact, model=baseline),
             test,
@@ -57,6 +57,8 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
             title="testing the baseline",
         )
         figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec)
-    objective = learn_from_teacher(context.teacher, context.data.train, config=config, context=context)
+    objective = learn_from_teacher(
+        context.teacher, context.data.train, spec=artifact.spec, config=config, context=context
+    )
     model, curve = trained(objective, "distill")
     return StageResult(artifact=replace(artifact, model=model), curve=curve, figures=figures)

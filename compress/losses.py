@@ -1,4 +1,4 @@
-"""Losses for distillation: pure functions of logits.
+"""Losses of teachers and students: pure functions of logits.
 
 Shapes: `student`, `teacher` are `N K` logits; `labels` are `N` class indices.
 """
@@ -23,3 +23,24 @@ def soft_targets(student: Tensor, teacher: Tensor, *, temperature: float) -> Ten
     log_teacher = F.log_softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
     return divergence * temperature**2
+
+
+def binary_cross_entropy(logits: Tensor, tags: Tensor) -> Tensor:
+    """Mean over clips and tags of the cross-entropy of each tag; `tags` is 0 or 1, `N K` like `logits`."""
+    return F.binary_cross_entropy_with_logits(logits, tags)
+
+
+def contrastive(clips: Tensor, captions: Tensor, numbers: Tensor) -> Tensor:
+    """Mean of both directions' cross-entropy between each clip and the captions of the batch (InfoNCE).
+
+    `clips` and `captions` are `N F` whose inner products are logits; `numbers`, `N`, are the same for clips with
+    the same caption, -1 for a clip without one, which is left out. Where several clips share a caption all of them
+    are right. Source: Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding"; Radford et
+    al. 2021 (CLIP), figure 3; several right ones as in Khosla et al. 2020, "Supervised Contrastive Learning".
+    """
+    has = numbers >= 0
+    if not has.any():
+        return clips.sum() * 0.0
+    logits, same = clips[has] @ captions[has].T, numbers[has].unsqueeze(1) == numbers[has]
+    wanted = same / same.sum(1, keepdim=True)
+    return 0.5 * (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted))

@@ -44,10 +44,10 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
     if config.epochs:
         curve = fit(
             model,
-            context.data.train.only(artifact.spec.inputs),
-            objective=best_objective(context, config=config),
+            context.data.train.seen_by(artifact.spec),
+            objective=best_objective(context, spec=artifact.spec, config=config),
             config=config,
-            validation=context.data.validation.only(artifact.spec.inputs),
+            validation=context.data.validation.seen_by(artifact.spec),
             job=training_job("prune: recovery", context),
         )
     notes = () if config.epochs else ("no recovery after pruning: epochs is 0",)

@@ -54,7 +54,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     from export.reference import calibrate, convert, prepare, transfer
 
     model = copy.deepcopy(artifact.model).cpu().eval()
-    clips = context.data.train.only(artifact.spec.inputs)
+    clips = context.data.train.seen_by(artifact.spec)
     qat = config.mode == "qat"
     batch = min(config.batch, len(clips))
     prepared = prepare(_lowered(model, artifact, batch=batch), qat=qat)
@@ -64,9 +64,9 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
         curve = fit(
             prepared,
             clips,
-            objective=best_objective(context, config=config),
+            objective=best_objective(context, spec=artifact.spec, config=config),
             config=config,
-            validation=context.data.validation.only(artifact.spec.inputs),
+            validation=context.data.validation.seen_by(artifact.spec),
             job=training_job("quantize: training", context),
         )
     single = prepare(_lowered(model, artifact, batch=1), qat=qat)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -22,6 +23,11 @@ from compress.losses import cross_entropy, soft_targets
 from compress.store import write_atomic
 from compress.training import Batch, Objective, TrainConfig, learn_from_labels, logits_of
 from models.spec import ClipSpec, as_tuple
+from models.teachers.checkpoints import load_public
+from models.teachers.modular import ModularTeacher
+
+_WRAPPERS = ("state_dict", "model_state", "model")
+"""Keys under which published files keep their state dict."""
 
 
 class TaughtConfig(TrainConfig):
@@ -47,9 +53,11 @@ class Teacher:
     def answers(self, clips: ClipSet, *, view: View | None, context: Context) -> tuple[Tensor, ...]:
         """Logits `N K` per label column of every clip in one view: computed once, then read from the cache.
 
-        `clips` has the inputs of the whole data set; the teacher is given those that it takes.
+        `clips` has the inputs of the whole data set; the teacher is given those that it takes. What it answers to
+        tags and retrieval is not kept.
         """
-        clips = clips.only(self.artifact.spec.inputs)
+        spec = self.artifact.spec
+        clips = clips.seen_by(spec)
         name = hashlib.sha256(f"{self.key} {clips.digest} {view}".encode()).hexdigest()[:32]
         path = context.cache / "teacher" / f"{name}.safetensors"
         if not path.is_file():
@@ -57,19 +65,27 @@ class Teacher:
             with bar(context.console, title) as report:
                 columns = logits_of(
                     self.artifact.model, clips, batch=32, device=context.device, view=view, report=report
-                )
+                )[: len(spec.labels)]
             write_atomic(path, save({str(k): column for k, column in enumerate(columns)}))
         stored = load_file(path)
         return tuple(stored[str(k)] for k in range(len(stored)))
 
 
 def learn_from_teacher(
-    teacher: Teacher, clips: ClipSet, *, config: TaughtConfig, context: Context
+    teacher: Teacher, clips: ClipSet, *, spec: ClipSpec, config: TaughtConfig, context: Context
 ) -> Objective:
     """Soft targets from the teacher's cached answers, mixed with the labels, summed over the label columns.
 
-    `clips` is the training set with all inputs, whose indices the batches of `fit` use.
+    `clips` is the training set with all inputs, whose indices the batches of `fit` use; `spec` is the student's. A
+    label column that the teacher does not answer is learned from the labels alone. Raises `ValueError` when it
+    answers none of the student's.
     """
+    taught = {label.name: number for number, label in enumerate(teacher.artifact.spec.labels)}
+    if not any(label.name in taught for label in spec.labels):
+        raise ValueError(
+            f"the teacher answers {', '.join(taught)}, the student learns "
+            f"{', '.join(label.name for label in spec.labels)}: they share no label column"
+        )
     answers: dict[View | None, tuple[Tensor, ...]] = {}
 
     def objective(logits: tuple[Tensor, ...], batch: Batch) -> Tensor:
@@ -77,22 +93,24 @@ def learn_from_teacher(
         if view not in answers:
             answers[view] = teacher.answers(clips, view=view, context=context)
         losses = []
-        for k, (student, whole) in enumerate(zip(logits, answers[view], strict=True)):
-            taught = soft_targets(
-                student, whole[batch.indices].to(student.device), temperature=config.temperature
-            )
-            labelled = cross_entropy(student, batch.labels[:, k], label_smoothing=config.label_smoothing)
-            losses.append((1 - config.label_weight) * taught + config.label_weight * labelled)
+        for k, (label, student) in enumerate(zip(spec.labels, logits, strict=True)):
+            loss = cross_entropy(student, batch.labels[:, k], label_smoothing=config.label_smoothing)
+            if label.name in taught:
+                whole = answers[view][taught[label.name]]
+                target = whole[batch.indices].to(student.device)
+                softened = soft_targets(student, target, temperature=config.temperature)
+                loss = (1 - config.label_weight) * softened + config.label_weight * loss
+            losses.append(loss)
         return torch.stack(losses).sum()
 
     return objective
 
 
-def best_objective(context: Context, *, config: TaughtConfig) -> Objective:
+def best_objective(context: Context, *, spec: ClipSpec, config: TaughtConfig) -> Objective:
     """The teacher's soft targets where the recipe has a teacher, the labels alone where it has none."""
     if context.teacher is None:
         return learn_from_labels(label_smoothing=config.label_smoothing)
-    return learn_from_teacher(context.teacher, context.data.train, config=config, context=context)
+    return learn_from_teacher(context.teacher, context.data.train, spec=spec, config=config, context=context)
 
 
 def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
@@ -119,26 +137,51 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     Raises `ValueError` for a file of another kind, and when names or shapes do not agree with the network.
     """
+    weights = _read_weights(path)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
+
+
+def load_pretrained(teacher: nn.Module, options: Any, path: Path) -> str:
+    """Loads public weights into the teacher's video encoder; gives a note that says what was loaded.
+
+    Raises `ValueError` for a teacher without a video encoder or one that has no public weights, and for a file that
+    does not hold them.
+    """
+    encoder = getattr(getattr(options, "video", None), "name", None)
+    if encoder is None or not isinstance(teacher, ModularTeacher) or "clip" not in teacher.encoders:
+        raise ValueError(f"{path}: pretrained weights are for the video encoder of the teacher `modular`")
+    weights = _read_weights(path)
+    for key in _WRAPPERS:
+        weights = weights.get(key, weights)
+    module = teacher.encoders["clip"]
+    try:
+        absent = load_public(getattr(module, "network", module), weights, encoder=encoder)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return f"{encoder} started from {path.name}" + (f", without {len(absent)} tensors" if absent else "")
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    """What a file of weights holds; `ValueError` for a file of another kind."""
     try:
         if path.suffix == ".safetensors":
-            weights = load_file(path)
-        else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(weights)
-    except (SafetensorError, UnpicklingError) as error:
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError) as error:
         raise ValueError(
             f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): {error}"
         ) from error
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
 
 
 def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
     """Runs the network on one example; raises `ValueError` when its logits are not what the data needs."""
     with torch.no_grad():
         columns = as_tuple(model(*spec.example()))
-    given = [tuple(column.shape) for column in columns]
-    wanted = [(1, len(label.classes)) for label in spec.labels]
+    given = [tuple(column.shape) for column in (columns[:-1] if spec.retrieval else columns)]
+    wanted = [(1, len(column.classes)) for column in (*spec.labels, *spec.tags)]
     if given != wanted:
         names = ", ".join(f"{label.name} ({len(label.classes)} classes)" for label in spec.labels)
         raise ValueError(

@@ -195,9 +195,10 @@ def logits_of(
 
 
 def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
-    """Top-1 accuracy (0..1) of each label column."""
+    """Top-1 accuracy (0..1) of each label column; answers to further tasks follow theirs and do not count."""
     return [
-        (column.argmax(1) == clips.labels[:, k]).double().mean().item() for k, column in enumerate(logits)
+        (column.argmax(1) == labels).double().mean().item()
+        for column, labels in zip(logits, clips.labels.T, strict=False)
     ]
 
 

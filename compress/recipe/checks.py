@@ -14,9 +14,10 @@ from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.gates import GateConfig, metric_names
 from compress.recipe.faults import Fault, listed, nearest
-from compress.recipe.sections import FactoryTeacher, StageEntry
+from compress.recipe.sections import FactoryTeacher, StageEntry, TableTeacher
 from compress.recipe.source import Place, path_text
 from compress.stages import STAGES
+from compress.tasks import RETRIEVAL
 from compress.teacher import import_factory
 from export import EXPORTERS
 from models import STUDENTS, TEACHERS
@@ -121,6 +122,56 @@ def _robustness(parts: Parts) -> _Found:
             yield ("robustness", "corruptions", index), problem, {"given": name}
 
 
+def _label_columns(parts: Parts) -> _Found:
+    """The student learns label columns that the data has."""
+    data, student = parts.sections.get("data"), parts.sections.get("student")
+    if data is None or student is None or student.labels is None:
+        return
+    for index, name in enumerate(student.labels):
+        place: Place = ("student", "labels", index)
+        if name in student.labels[:index]:
+            yield place, "label column given twice", {"given": name}
+        elif name not in data.labels:
+            close = nearest(name, data.labels)
+            more = {"given": name, "allowed": listed(data.labels), "nearest": close}
+            yield place, "the data has no such label column", more
+
+
+def _tasks(parts: Parts) -> _Found:
+    """The teacher learns what the data has, and some of what the student does."""
+    data, teacher = parts.sections.get("data"), parts.sections.get("teacher")
+    if data is None or not isinstance(teacher, TableTeacher):
+        return
+    if teacher.pretrained is not None and teacher.network != "modular":
+        problem = f"{teacher.network} has no video encoder with public weights; use the network modular"
+        yield ("teacher", "pretrained"), problem, {"given": str(teacher.pretrained)}
+    if teacher.tasks is None:
+        return
+    known = [*data.labels, *data.tags, RETRIEVAL]
+    for name in teacher.tasks:
+        if name not in known:
+            more = {"allowed": listed(known), "nearest": nearest(name, known)}
+            yield ("teacher", "tasks", name), "the data has no column for such a task", more
+    place: Place = ("teacher", "tasks")
+    taught = [name for name in teacher.tasks if name in data.labels]
+    student = parts.sections.get("student")
+    learned = data.labels if student is None or student.labels is None else student.labels
+    if not set(taught) & set(learned):
+        problem = "the teacher learns no label column that the student learns"
+        yield place, problem, {"given": listed(teacher.tasks), "allowed": f"one or more of {listed(learned)}"}
+    clip = parts.sections.get("clip")
+    if RETRIEVAL in teacher.tasks and clip is not None:
+        inputs = teacher.inputs or [name for name in MODALITIES if getattr(clip, name, True) is not None]
+        if "text" not in inputs or set(inputs) == {"text"}:
+            problem = "compares captions with what is seen or heard, and the teacher does not get both"
+            given = f"inputs {listed(inputs)}"
+            yield (
+                ("teacher", "tasks", RETRIEVAL),
+                problem,
+                {"given": given, "allowed": "text and clip or audio"},
+            )
+
+
 def _files(parts: Parts) -> _Found:
     """Every file and folder that the recipe names is there."""
     for key in ("data", "teacher"):
@@ -176,4 +227,4 @@ def _siblings(metric: str, names: list[str]) -> str:
     return listed(names)
 
 
-_CHECKS = (_stage_order, _formats, _inputs, _robustness, _files, _factory, _metrics)
+_CHECKS = (_stage_order, _formats, _inputs, _label_columns, _tasks, _robustness, _files, _factory, _metrics)

@@ -51,8 +51,10 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         own = f"{recipe.teacher.factory} with the weights {recipe.teacher.weights}"
         yield Step(name="teacher", description=own)
     elif recipe.teacher is not None:
-        training = _settings(recipe.teacher.train)
-        yield Step(name="teacher", description=f"train {recipe.teacher.network}: {training}")
+        what = recipe.teacher.network
+        if recipe.teacher.tasks:
+            what += f" on {listed(recipe.teacher.tasks)} ({recipe.teacher.weighting} weights)"
+        yield Step(name="teacher", description=f"train {what}: {_settings(recipe.teacher.train)}")
     student = (
         f"{recipe.student.network} on {listed(recipe.student.inputs)}: {_options(recipe.student.options)}"
     )

@@ -13,7 +13,7 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, create_model
 
 from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
@@ -39,6 +39,8 @@ class StudentConfig(Section):
     """Name of the network."""
     inputs: tuple[Modality, ...] = Field(default=("clip",), min_length=1)
     """What the student is given on the device; the clips must have it."""
+    labels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Label columns that the student learns, one head each; by default all that the data has."""
     options: Any
     """Options of this network."""
 
@@ -52,6 +54,13 @@ class TableTeacher(Section):
     """What the teacher is given; by default everything that the clips have."""
     options: Any
     """Options of this network."""
+    pretrained: Path | None = None
+    """Public weights that the video encoder of `modular` starts from: a state dict as its authors publish it."""
+    tasks: dict[str, PositiveFloat] | None = Field(default=None, min_length=1)
+    """What the teacher learns, each with the weight of its loss: label columns, tag columns, and `retrieval`, which
+    finds the caption of a clip. By default every label column, with weight 1."""
+    weighting: Literal["fixed", "uncertainty"] = "fixed"
+    """Whether these weights are final, or multiplied by weights that are learned from each task's uncertainty."""
     train: TrainConfig
     """How the teacher is trained."""
 

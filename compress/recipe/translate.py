@@ -84,7 +84,10 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
     path, line = path_text(place + inside), source.line(place + inside)
     given: str | None = shown(detail["input"])
     if kind in _UNKNOWN_KEY:
-        allowed = [key for owner in _models_at(model, inside[:-1]) for key in keys_of(owner)]
+        owners = _models_at(model, inside[:-1])
+        # Where a name chooses one of several, pydantic says which one it was.
+        owners = [owner for owner in owners if owner.__name__ in detail["loc"]] or owners
+        allowed = [key for owner in owners for key in keys_of(owner)]
         close = nearest(str(inside[-1]), allowed)
         return Fault(path=path, problem="unknown key", allowed=listed(allowed), nearest=close, line=line)
     if kind in _MISSING_KEY:
@@ -102,6 +105,8 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
             nearest=close,
             line=line,
         )
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_choice(detail["input"], context, owners=_models_at(model, inside), path=path, line=line)
     if kind in _WANTED:
         wanted = _WANTED[kind]
         if kind == "string_type" and isinstance(detail["input"], int | float):
@@ -120,6 +125,23 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
         return Fault(path=path, problem="wrong number of entries", given=given, allowed=bound, line=line)
     problem = str(context["error"]) if kind == "value_error" else detail["msg"]
     return Fault(path=path, problem=problem, given=given, line=line)
+
+
+def _wrong_choice(given: Any, context: Any, *, owners: Sequence[type], path: str, line: int | None) -> Fault:
+    """A part that is chosen by one of its keys, whose value is none of the choices, or missing."""
+    key = context["discriminator"].strip("'")
+    choices = [owner.__name__ for owner in owners]
+    path = f"{path}.{key}"
+    if key not in given:
+        return Fault(path=path, problem="required key is missing", allowed=listed(choices), line=line)
+    return Fault(
+        path=path,
+        problem="not one of the choices",
+        given=shown(given[key]),
+        allowed=listed(choices),
+        nearest=nearest(str(given[key]), choices),
+        line=line,
+    )
 
 
 def _models_at(model: Any, inside: Place) -> list[type]:

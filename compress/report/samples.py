@@ -25,8 +25,10 @@ def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) 
         caption = f"labelled {_names(clips.labels[index].tolist(), data.spec)}"
         for who, outcome in (("teacher", teacher), ("student", student)):
             if outcome is not None:
-                answers = [int(column[index].argmax()) for column in outcome.test_logits]
-                caption += f"; {who}: {_names(answers, data.spec)}"
+                spec = outcome.artifact.spec
+                columns = outcome.test_logits[: len(spec.labels)]
+                answers = [int(column[index].argmax()) for column in columns]
+                caption += f"; {who}: {_names(answers, spec)}"
         pictures.append(Sample(png=png(strip), caption=caption))
     return pictures
 

@@ -54,7 +54,7 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
             with bar(run.console, "benchmark") as report:
                 measured = DEVICES[settings.device].measure(
                     run.folder / "export",
-                    clips=run.data.test.only(final.artifact.spec.inputs),
+                    clips=run.data.test.seen_by(final.artifact.spec),
                     formats=written,
                     threads=settings.threads,
                     rounds=settings.rounds,

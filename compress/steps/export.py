@@ -76,7 +76,7 @@ def _program(artifact: Artifact) -> ExportedProgram:
 
 def _trial(run: Run, artifact: Artifact) -> Trial:
     """A few test clips, and what the artifact itself answers to them."""
-    clips = run.data.test.only(artifact.spec.inputs)
+    clips = run.data.test.seen_by(artifact.spec)
     count = min(PARITY_CLIPS, len(clips))
     chosen = torch.linspace(0, len(clips) - 1, count).round().long()  # the classes stand one after another
     arrays: dict[str, np.ndarray] = {

@@ -10,10 +10,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from benchmarks.clips.cache import ClipSet
 from compress.artifact import Artifact, Context, StageRecord
 from compress.data import Data
 from compress.recipe.sections import Recipe
 from compress.store import content_key
+from compress.tasks import Truth
 from compress.teacher import Teacher
 from models import STUDENTS
 from models.spec import ClipSpec
@@ -36,8 +38,12 @@ class Run:
 
     @property
     def student_spec(self) -> ClipSpec:
-        """The inputs that the student is given."""
-        return self.data.spec.only(self.recipe.student.inputs)
+        """The inputs that the student is given, and the label columns that it learns."""
+        return self.data.spec.only(self.recipe.student.inputs, labels=self.recipe.student.labels)
+
+    def truth(self, clips: ClipSet, spec: ClipSpec) -> Truth:
+        """The right answers for the clips of a split to the tasks of a network."""
+        return Truth.of(clips.seen_by(spec), spec, tag_separator=self.data.tag_separator)
 
     def build_student(self) -> nn.Module:
         """The student before any stage: the same weights for the same seed."""
@@ -61,9 +67,10 @@ class Run:
 
     def key(self, **parts: Any) -> str:
         """Content hash of `parts` together with the data, the seed and the kind of device."""
-        digests = [self.data.train.digest, self.data.validation.digest, self.data.test.digest]
+        splits = (self.data.train, self.data.validation, self.data.test)
         return content_key(
-            data=digests,
+            data=[clips.digest for clips in splits],
+            tags=[[row.more for row in clips.rows] for clips in splits],
             spec=self.data.spec.to_dict(),
             seed=self.recipe.seed,
             device=self.device.type,

@@ -27,19 +27,24 @@ from compress.stage import StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
-from compress.teacher import Teacher, check_answers, import_factory, load_weights
-from compress.training import accuracy, fit, learn_from_labels, per_label, predict
+from compress.tasks import TaskWeights, learn_tasks, measure, task_names, with_tasks
+from compress.teacher import Teacher, check_answers, import_factory, load_pretrained, load_weights
+from compress.training import Job, accuracy, fit, per_label, predict
 from models import TEACHERS
+from models.spec import ClipSpec
 
 
 def make_teacher(run: Run) -> StageOutcome:
     """The recipe's teacher: trained, or loaded and tried on the data's inputs."""
     config = run.recipe.teacher
     assert config is not None
-    spec = run.data.spec.only(config.inputs) if config.inputs else run.data.spec
+    spec = _teacher_spec(run)
     parts: dict[str, Any] = {"teacher": config.model_dump(mode="json"), "inputs": spec.inputs}
     if isinstance(config, FactoryTeacher):
         stat = config.weights.stat()
+        parts["weights"] = [stat.st_size, stat.st_mtime_ns]
+    elif config.pretrained is not None:
+        stat = config.pretrained.stat()
         parts["weights"] = [stat.st_size, stat.st_mtime_ns]
 
     def build() -> nn.Module:
@@ -52,19 +57,12 @@ def make_teacher(run: Run) -> StageOutcome:
     def work(context: Context) -> StageResult:
         model = build()
         check_answers(model, spec, what="the teacher")
+        artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
             load_weights(model, config.weights)
-            return StageResult(artifact=Artifact(model=model, spec=spec), notes=("trained by its owner",))
+            return StageResult(artifact=artifact, notes=("trained by its owner",))
         assert isinstance(config, TableTeacher)
-        curve = fit(
-            model,
-            run.data.train.only(spec.inputs),
-            objective=learn_from_labels(label_smoothing=config.train.label_smoothing),
-            config=config.train,
-            validation=run.data.validation.only(spec.inputs),
-            job=training_job("teacher", context),
-        )
-        return StageResult(artifact=Artifact(model=model, spec=spec), curve=curve)
+        return _trained_teacher(run, config, artifact, job=training_job("teacher", context))
 
     return _stage(
         run,
@@ -77,6 +75,46 @@ def make_teacher(run: Run) -> StageOutcome:
         before={},
         teacher=None,
     )
+
+
+def _teacher_spec(run: Run) -> ClipSpec:
+    """The inputs that the teacher is given, and the tasks that it learns."""
+    config, spec = run.recipe.teacher, run.data.spec
+    assert config is not None
+    inputs = config.inputs or spec.inputs
+    if isinstance(config, TableTeacher) and config.tasks:
+        return with_tasks(spec, inputs, list(config.tasks))
+    return spec.only(inputs)
+
+
+def _trained_teacher(run: Run, config: TableTeacher, artifact: Artifact, *, job: Job) -> StageResult:
+    """The teacher after learning its tasks; `artifact` holds it as it was drawn, and is trained in place."""
+    spec = artifact.spec
+    notes: tuple[str, ...] = ()
+    if config.pretrained is not None:
+        notes = (load_pretrained(artifact.model, config.options, config.pretrained),)
+    tasks = task_names(spec)
+    weighted = TaskWeights(artifact.model, len(tasks)) if config.weighting == "uncertainty" else None
+    objective = learn_tasks(
+        spec,
+        run.truth(run.data.train, spec),
+        weights=config.tasks or dict.fromkeys(tasks, 1.0),
+        label_smoothing=config.train.label_smoothing,
+        log_variance=weighted.log_variance if weighted else None,
+    )
+    curve = fit(
+        weighted or artifact.model,
+        run.data.train.seen_by(spec),
+        objective=objective,
+        config=config.train,
+        validation=run.data.validation.seen_by(spec),
+        job=job,
+    )
+    figures = {}
+    if weighted is not None:
+        learned = (-weighted.log_variance).exp().tolist()
+        figures["task_weights"] = dict(zip(tasks, learned, strict=True))
+    return StageResult(artifact=artifact, curve=curve, notes=notes, figures=figures)
 
 
 def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
@@ -153,7 +191,7 @@ def _stage(
         begin_s = time.monotonic()
         result = work(run.context(unfinished, teacher))
         artifact = result.artifact
-        test = run.data.test.only(artifact.spec.inputs)
+        test = run.data.test.seen_by(artifact.spec)
         logits = predict(artifact, test, device=run.device, console=run.console, title=f"testing {name}")
         # A quantized graph stands for the float network it was made from.
         size = (
@@ -166,6 +204,7 @@ def _stage(
             before=before,
             after={
                 "top1": per_label(accuracy(logits, test), artifact.spec),
+                "tasks": measure(logits, run.truth(run.data.test, artifact.spec), artifact.spec),
                 **size,
                 **result.figures,
             },

@@ -1,0 +1,169 @@
+"""What a teacher learns: several tasks at once, their losses, and what is measured of each.
+
+Label columns (one class a clip), tag columns (any number), and `retrieval` (which caption belongs to which clip).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.text import words
+from compress.columns import tags_of
+from compress.losses import binary_cross_entropy, contrastive, cross_entropy
+from compress.training import Batch, Objective
+from models.spec import ClipSpec
+
+RETRIEVAL = "retrieval"
+"""Name of the task that has no column of its own."""
+
+Weighting = Literal["fixed", "uncertainty"]
+
+
+def with_tasks(spec: ClipSpec, inputs: tuple[str, ...], tasks: Sequence[str]) -> ClipSpec:
+    """The spec of a teacher with these inputs that learns these tasks; `spec` is that of the data."""
+    labels = [label.name for label in spec.labels]
+    return replace(
+        spec.only(inputs, labels=tuple(name for name in tasks if name in labels)),
+        tags=tuple(column for column in spec.tags if column.name in tasks),
+        retrieval=RETRIEVAL in tasks,
+    )
+
+
+def task_names(spec: ClipSpec) -> list[str]:
+    """The tasks of a network in the order of its answers."""
+    return [column.name for column in (*spec.labels, *spec.tags)] + [RETRIEVAL] * spec.retrieval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The right answers to the tasks of all clips of a set."""
+
+    labels: Tensor
+    """Class indices, int64 `N` x label columns."""
+    tags: tuple[Tensor, ...]
+    """0 or 1, float32 `N K` per tag column."""
+    captions: Tensor
+    """Number of each clip's caption, int64 `N`: the same for the same words, -1 for none."""
+
+    @classmethod
+    def of(cls, clips: ClipSet, spec: ClipSpec, *, tag_separator: str) -> Truth:
+        """The truth of `clips`, which has the label columns of `spec`."""
+        tags = []
+        for column in spec.tags:
+            found = [set(tags_of(row, column.name, separator=tag_separator)) for row in clips.rows]
+            tags.append(torch.tensor([[float(name in own) for name in column.classes] for own in found]))
+        numbers = {"": -1}
+        captions = [numbers.setdefault(" ".join(words(row.text)), len(numbers)) for row in clips.rows]
+        return cls(labels=clips.labels, tags=tuple(tags), captions=torch.tensor(captions))
+
+
+class TaskWeights(nn.Module):
+    """A network beside the learned weights of its tasks, so that one optimizer trains both.
+
+    Kendall, Gal, Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", section 3.2: every task has
+    a variance; its loss counts `1 / variance`, and half its logarithm is added, which keeps variances small.
+    """
+
+    def __init__(self, network: nn.Module, tasks: int) -> None:
+        super().__init__()
+        self.network = network
+        self.log_variance = nn.Parameter(torch.zeros(tasks))
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The network's answers."""
+        return self.network(*inputs)
+
+
+def learn_tasks(
+    spec: ClipSpec,
+    truth: Truth,
+    *,
+    weights: Mapping[str, float],
+    label_smoothing: float,
+    log_variance: Tensor | None = None,
+) -> Objective:
+    """The sum over the tasks of `spec` of their losses, each times its weight; `truth` is that of all clips.
+
+    With `log_variance`, one a task, the weights are uncertainties that are learned as well (see `TaskWeights`).
+    """
+    factors = [weights[name] for name in task_names(spec)]
+
+    def objective(answers: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        device, tagged = answers[0].device, len(spec.labels) + len(spec.tags)
+        losses = [
+            cross_entropy(column, truth.labels[batch.indices, k].to(device), label_smoothing=label_smoothing)
+            for k, column in enumerate(answers[: len(spec.labels)])
+        ]
+        losses += [
+            binary_cross_entropy(column, truth.tags[k][batch.indices].to(device))
+            for k, column in enumerate(answers[len(spec.labels) : tagged])
+        ]
+        if spec.retrieval:
+            clips, captions = answers[tagged].unbind(1)
+            losses.append(contrastive(clips, captions, truth.captions[batch.indices].to(device)))
+        weighted = torch.stack(losses) * torch.tensor(factors, device=device)
+        if log_variance is None:
+            return weighted.sum()
+        return (weighted * (-log_variance).exp() + 0.5 * log_variance).sum()
+
+    return objective
+
+
+def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:
+    """The figures of every task, by its name; all are shares, 0..1.
+
+    Label columns: `top1`, `top5` where there are more than 5 classes, `macro_f1`. Tag columns: `map`, the mean
+    over tags of average precision. Retrieval: `caption_recall_at_<k>`, how often a clip's caption is among the k
+    nearest of all different captions, and `clip_recall_at_<k>`, how often a clip with that caption is among the k
+    nearest clips.
+    """
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_f1_score,
+        multilabel_average_precision,
+    )
+
+    figures: dict[str, dict[str, float]] = {}
+    for label, logits, right in zip(spec.labels, answers, truth.labels.T, strict=False):
+        classes = len(label.classes)
+        figures[label.name] = {
+            f"top{k}": float(multiclass_accuracy(logits, right, classes, average="micro", top_k=k))
+            for k in (1, 5)
+            if k < classes
+        }
+        figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, right, classes, average="macro"))
+    for column, logits, given in zip(spec.tags, answers[len(spec.labels) :], truth.tags, strict=False):
+        # A tag that no clip of the split has takes no part in the mean.
+        seen = given.any(0)
+        kept = int(seen.sum())
+        figures[column.name] = {
+            "map": float(multilabel_average_precision(logits[:, seen], given[:, seen].long(), kept))
+        }
+    if spec.retrieval:
+        figures[RETRIEVAL] = _recall(answers[-1], truth.captions)
+    return figures
+
+
+def _recall(pairs: Tensor, captions: Tensor) -> dict[str, float]:
+    """Recall at 1 and 5 in both directions, of `N 2 F` over the clips that have a caption."""
+    from torchmetrics.retrieval import RetrievalHitRate
+
+    has = captions >= 0
+    clips, numbers = pairs[has, 0], captions[has]
+    different = sorted(set(numbers.tolist()))
+    first = [int((captions == number).nonzero()[0]) for number in different]
+    scores = clips @ pairs[first, 1].T
+    belongs = numbers.unsqueeze(1) == torch.tensor(different)
+    found = {}
+    for what, near, right in (("caption", scores, belongs), ("clip", scores.T, belongs.T)):
+        asks = torch.arange(len(near)).unsqueeze(1).expand_as(near)
+        for k in (1, 5):
+            rate = RetrievalHitRate(top_k=k)(near.flatten(), right.flatten(), indexes=asks.flatten())
+            found[f"{what}_recall_at_{k}"] = float(rate)
+    return found
