@@ -89,6 +89,7 @@ def _models(run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcom
     if alone is not None:
         models["student_labels_only"] = {
             **_model(run, alone, network=student),
+            "tasks": {},
             **_shares(run, alone.record.after["labels_only_top1"]),
             "notes": ["trained on the labels alone, for as many steps as the distilled student"],
         }
@@ -99,6 +100,7 @@ def _model(run: Run, outcome: StageOutcome, *, network: str) -> dict[str, Any]:
     after = outcome.record.after
     return {
         **_shares(run, after["top1"]),
+        "tasks": after["tasks"],
         "parameters": after["parameters"],
         "macs": after["macs"],
         "network": network,

@@ -9,6 +9,7 @@ from compress.report import figures
 from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
 from compress.report.robustness import robustness_table
 from compress.report.shape import ArtifactReport, GateReport, ModelReport, Report
+from compress.report.tasks import task_rows
 
 MODEL_TITLES = {
     "teacher": "Teacher",
@@ -35,6 +36,7 @@ def page(report: Report) -> dict[str, Any]:
         "accuracy_plots": accuracy_plots(report, MODEL_TITLES),
         "latency_plot": latency_plot(report["artifacts"]),
         "size_plot": size_plot(report["artifacts"]),
+        "tasks": list(task_rows(report, MODEL_TITLES)),
         "robustness": robustness_table(report, MODEL_TITLES),
         "unmeasured": unmeasured(report),
         "stages": [_stage(stage) for stage in report["stages"]],
@@ -228,7 +230,8 @@ def _model(name: str, model: ModelReport) -> dict[str, Any]:
 def _stage(stage: Any) -> dict[str, Any]:
     before, after = stage["before"], stage["after"]
     changes = []
-    for key in [*before, *(key for key in after if key not in before)]:
+    # Tasks have a table of their own.
+    for key in [*before, *(key for key in after if key not in before and key != "tasks")]:
         values = [figures.figure(key, side[key]) for side in (before, after) if key in side]
         changes.append((_in_words(key), " → ".join(dict.fromkeys(values))))
     return {

@@ -33,6 +33,9 @@ class ModelReport(TypedDict):
     top1: SharePerLabel | None
     ci95: NotRequired[IntervalPerLabel | None]
     """95 % interval of `top1`."""
+    tasks: NotRequired[dict[str, dict[str, Share]]]
+    """Figures of every task, by its name: `top1`, `top5`, `macro_f1` of a label column, `map` of tags, and of
+    `retrieval` the `caption_recall_at_<k>` and `clip_recall_at_<k>`."""
     parameters: Count | None
     macs: Count | None
     """Multiply-accumulate operations of one clip."""

@@ -3,6 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.clips.cache import View
+from compress.artifact import Artifact
 from compress.teacher import TaughtConfig, check_answers, import_factory, learn_from_teacher, load_weights
 from compress.training import Batch
 from models.teachers import MultimodalOptions, multimodal_tiny
@@ -70,12 +71,18 @@ def test_a_teacher_answers_to_the_clean_view_of_corrupted_clips():
     asked = []
 
     class Recorder:
+        artifact = Artifact(model=_network("clip"), spec=small_spec("clip"))
+
         def answers(self, clips, *, view, context):
             asked.append(view)
             return (torch.zeros(4, 3),)
 
     objective = learn_from_teacher(
-        Recorder(), clips=None, config=TaughtConfig(epochs=1, corruptions=("noise",)), context=None
+        Recorder(),
+        clips=None,
+        spec=small_spec("clip"),
+        config=TaughtConfig(epochs=1, corruptions=("noise",)),
+        context=None,
     )
     for number in (0, 1, 0):
         view = View(number=number, seed=0, corruptions=("noise",))

@@ -1,0 +1,26 @@
+"""The table of a report that has every task of every network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compress.report import figures
+from compress.report.shape import Report
+
+_NAMES = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "map": "mAP"}
+
+
+def task_rows(report: Report, titles: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A row per network and task, its figures in words."""
+    models: Mapping[str, Any] = report["models"]
+    for name, title in titles.items():
+        for task, found in ((models.get(name) or {}).get("tasks") or {}).items():
+            words = ", ".join(
+                f"{_in_words(figure)} {figures.percent(value)}" for figure, value in found.items()
+            )
+            yield {"title": title, "task": task, "figures": words}
+
+
+def _in_words(figure: str) -> str:
+    return _NAMES.get(figure, figure.replace("_recall_at_", " recall@"))
