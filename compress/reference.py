@@ -115,9 +115,27 @@ def _rows(node: _Schema, defs: _Schema, *, prefix: str, flat: bool) -> Iterator[
         default = "**required**" if name in required else _default(child)
         meaning = child.get("description") or _resolved(child, defs).get("description", "")
         yield f"{prefix}{name}", _kind(child, defs), default, meaning.split("\n\n")[0]
-        if not flat:
+        if "discriminator" in child:
+            yield from _choice_rows(f"{prefix}{name}", child, defs)
+        elif not flat:
             for inner in _objects(child, defs):
                 yield from _rows(inner, defs, prefix=f"{prefix}{name}.", flat=False)
+
+
+def _choice_rows(key: str, node: _Schema, defs: _Schema) -> Iterator[tuple[str, str, str, str]]:
+    """One row per set of keys that parts chosen by name share."""
+    chosen_by = node["discriminator"]["propertyName"]
+    alike: dict[str, list[str]] = {}
+    for choice in _objects(node, defs):
+        keys = [
+            f"`{name}` {'required' if name in choice['required'] else _default(child)}"
+            for name, child in choice["properties"].items()
+            if name != chosen_by
+        ]
+        alike.setdefault(", ".join(keys), []).append(choice["properties"][chosen_by]["const"])
+    for beside, names in alike.items():
+        meaning = f"beside it: {beside}" if beside else "nothing beside it"
+        yield f"{key}.{chosen_by}", " or ".join(f"`{name}`" for name in names), "", meaning
 
 
 def _kind(node: _Schema, defs: _Schema) -> str:

@@ -53,13 +53,13 @@ class ModularOptions:
     video: VideoChoice = field(
         default_factory=lambda: _VIDEO["r2plus1d_18"](name="r2plus1d_18"), metadata=_BY_NAME
     )
-    """What sees."""
+    """What sees: `name` says the encoder (by default r2plus1d_18), beside it stand the keys of that encoder."""
     audio: AudioChoice = field(default_factory=lambda: _AUDIO["cnn"](name="cnn"), metadata=_BY_NAME)
-    """What hears."""
+    """What hears, by default cnn."""
     text: TextChoice = field(default_factory=lambda: _TEXT["lstm"](name="lstm"), metadata=_BY_NAME)
-    """What reads."""
+    """What reads, by default lstm."""
     fusion: FusionChoice = field(default_factory=lambda: _FUSION["gated"](name="gated"), metadata=_BY_NAME)
-    """What makes one vector of all that is there."""
+    """What makes one vector of all that is there, by default gated."""
     captions: Literal["evidence", "retrieval"] = "evidence"
     """Whether captions are evidence for every task, or only what retrieval looks for."""
     retrieval_features: int = 128

@@ -20,7 +20,7 @@ from models.frame_resnet import (
     resnet_lstm_tiny,
 )
 from models.i3d import I3dOptions, i3d, i3d_tiny
-from models.layers import Normalise, Triple
+from models.layers import Heads, Normalise, Triple
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d
 from models.slowfast import SlowFastOptions, slowfast_r50, slowfast_tiny
@@ -32,12 +32,14 @@ from models.video_transformer import VideoTransformerOptions, video_transformer,
 
 
 class Headless(nn.Module):
-    """A network whose classifiers, its part `heads`, are taken off: clip `N 3 T H W` -> `N features`."""
+    """A network without its classifiers, up to the dropout before them: clip `N 3 T H W` -> `N features`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.features = int(network.get_submodule("heads").features)  # type: ignore[arg-type]
-        network.heads = nn.Identity()
+        heads = network.get_submodule("heads")
+        assert isinstance(heads, Heads)
+        self.features = heads.features
+        network.heads = heads.dropout
         self.network = network
 
     def forward(self, clip: Tensor) -> Tensor:
