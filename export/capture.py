@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from export.child import in_a_sentence
 
@@ -42,6 +44,35 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+def named_outputs(result: Any) -> dict[str, Tensor]:
+    """The tensors in what a network returns, however nested, in the order of its tuples, lists and dicts.
+
+    `logits` for a single tensor; keys and attributes as they are; `output_0`, `output_1`, ... in tuples and lists;
+    joined by `_` where they are nested. None is left out, as `torch.export` leaves it out. Raises ValueError for
+    anything else that is no tensor.
+    """
+    leaves, _ = pytree.tree_flatten_with_path(result)
+    named = {_name(path): leaf for path, leaf in leaves if leaf is not None}
+    for leaf in named.values():
+        if not isinstance(leaf, Tensor):
+            raise ValueError(
+                f"the network returns {type(leaf).__name__}; let it return tensors: one, or several in tuples, "
+                "lists, dicts or a dataclass that torch.export.register_dataclass has been told of"
+            )
+    if len(named) < sum(leaf is not None for _, leaf in leaves):
+        raise ValueError(f"two outputs of the network have one name, among {', '.join(named)}; rename one")
+    return {"logits": named["output_0"]} if list(named) == ["output_0"] else named
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    if not path:
+        return "logits"
+    parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
+    if isinstance(path[0], pytree.SequenceKey):
+        parts.insert(0, "output")
+    return re.sub(r"\W", "_", "_".join(parts))
 
 
 @contextlib.contextmanager

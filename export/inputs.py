@@ -111,13 +111,12 @@ def _describe(name: str, tensor: Tensor) -> TensorInfo:
     )
 
 
-def describe_outputs(outputs: Sequence[Tensor]) -> tuple[TensorInfo, ...]:
-    """The outputs of a network: `logits`, or `output_0`, `output_1`, ... of several.
+def describe_outputs(outputs: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
+    """The outputs of a network, by their names (`export.capture.named_outputs`).
 
     Raises ValueError for an output that is not a tensor of float numbers of rank 1 to 5.
     """
-    named = [("logits" if len(outputs) == 1 else f"output_{k}", output) for k, output in enumerate(outputs)]
-    for name, output in named:
+    for name, output in outputs.items():
         if not output.is_floating_point() or not 1 <= output.dim() <= max(LAYOUTS):
             raise ValueError(
                 f"output {name!r} is {output.dtype} of shape {list(output.shape)}; networks are exported with "
@@ -130,5 +129,5 @@ def describe_outputs(outputs: Sequence[Tensor]) -> tuple[TensorInfo, ...]:
             dtype="float32",
             layout={2: "NK", 3: "NTK"}.get(output.dim(), LAYOUTS[output.dim()]),
         )
-        for name, output in named
+        for name, output in outputs.items()
     )

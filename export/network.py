@@ -172,7 +172,8 @@ def _asked(model: nn.Module, tried: Samples) -> Trial:
 
 
 def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[str, Any]) -> FileSpec:
-    outputs = describe_outputs([torch.from_numpy(answers[0]) for answers in trial.answers[FLOAT]])
+    first = (torch.from_numpy(answers[0]) for answers in trial.answers[FLOAT])
+    outputs = describe_outputs(dict(zip(trial.output_names, first, strict=True)))
     for name in {info.name for info in inputs} & {info.name for info in outputs}:
         raise ValueError(f"an input is called {name!r}, as the output is; give it another name")
     description = describe_network(provenance=provenance)

@@ -17,7 +17,8 @@ What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
   has integer kernels for them, XNNPACK has not, and a float convolution before them would cost more. Sigmoid,
   hard-sigmoid, softmax and tanh have the fixed output scales that TensorFlow Lite prescribes.
 - The network's float inputs and its logits are int8 too, with ranges that hold everything seen: logits in int8 add
-  far less noise than the layers before them, and the whole network stays one integer partition.
+  far less noise than the layers before them, and the whole network stays one integer partition. Constants that are
+  multiplied and added to an input, which is how networks normalise clips, come before its rounding.
 - Everything else (LayerNorm, attention, recurrences) stays float.
 """
 
@@ -130,8 +131,9 @@ class EdgeQuantizer(Quantizer):
     def _annotation(self, node: fx.Node, model: fx.GraphModule) -> QuantizationAnnotation | None:
         if not _is_float(node):
             return None
-        if node.op == "placeholder":
-            return QuantizationAnnotation(output_qspec=self._ranges.edge)
+        if _prepares(node):
+            ready = any(not _prepares(user) for user in node.users)
+            return QuantizationAnnotation(output_qspec=self._ranges.edge) if ready else None
         if node.op != "call_function":
             return None
         inputs = [source for source in node.all_input_nodes if _is_float(source)]
@@ -218,6 +220,23 @@ class EdgeQuantizer(Quantizer):
 def _is_float(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _prepares(node: fx.Node) -> bool:
+    """Whether `node` is a float input of the network, or one to which constants have been added and multiplied."""
+    if not _is_float(node) or node.op == "placeholder":
+        return _is_float(node)
+    computed = [source for source in node.all_input_nodes if source.op != "get_attr"]
+    if len(computed) != 1 or not _prepares(computed[0]):
+        return False
+    return _is_with_constant(node) or (
+        node.target in KEEPS_VALUES and any(map(_is_with_constant, node.users))
+    )
+
+
+def _is_with_constant(node: fx.Node) -> bool:
+    """Whether `node` adds or multiplies a constant."""
+    return node.target in SUMS and sum(source.op != "get_attr" for source in node.all_input_nodes) == 1
 
 
 def _ends_in_clamp(node: fx.Node) -> bool:

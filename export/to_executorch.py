@@ -12,6 +12,7 @@ from export import require
 from export.coverage.on_executorch import executorch_coverage, refusals
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
+from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
 from export.xnnpack_weights import round_activations
 
@@ -34,6 +35,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
+    program, form = stream(program, plane_costs=True)
     if scheme in WEIGHT_SCHEMES:
         program = round_activations(program)
     with refusals() as refused:
@@ -51,7 +53,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         path=path,
         inputs=spec.inputs,
         outputs=spec.outputs,
-        notes=(*notes, *unknown),
+        notes=(*form, *notes, *unknown),
         coverage=coverage,
     )
 

@@ -17,6 +17,7 @@ from export import EXPORTERS, require
 from export.coverage.on_litert import litert_coverage
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
+from export.streamed import stream
 
 if TYPE_CHECKING:
     from export.tflite.graph import Graph
@@ -40,6 +41,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     from export.tflite.passes import run_passes
     from export.tflite.translate import translate
 
+    program, form = stream(program, plane_costs=False)
     graph = translate(program, spec=spec)
     run_passes(graph, scheme=scheme)
     description = {
@@ -56,7 +58,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         path=path,
         inputs=spec.inputs,
         outputs=spec.outputs,
-        notes=(*notes, *unknown),
+        notes=(*form, *notes, *unknown),
         coverage=coverage,
     )
 

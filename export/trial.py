@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-Network = Callable[..., Tensor | tuple[Tensor, ...] | list[Tensor]]
+from export.capture import named_outputs
+
+Network = Callable[..., Any]
 """What is asked: a module, or a captured graph, on one sample at a time."""
 
 FLOAT, REFERENCE = "float", "reference"
@@ -28,6 +30,8 @@ class Trial:
     """Where the inputs are from, in words."""
     answers: Mapping[str, tuple[np.ndarray, ...]]
     """`FLOAT`, `REFERENCE` or both -> `N x shape` per output."""
+    output_names: tuple[str, ...] = ()
+    """Names of the outputs, as the first network that was asked has them (`named_outputs`)."""
 
     @property
     def count(self) -> int:
@@ -49,7 +53,8 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
 
     Raises ValueError when an answer is no tensor, or not finite: no file could be compared with it.
     """
-    answers = {name: _answers(network, inputs) for name, network in networks.items()}
+    given = {name: _answers(network, inputs) for name, network in networks.items()}
+    answers = {name: tuple(outputs.values()) for name, outputs in given.items()}
     for name, outputs in answers.items():
         for position, output in enumerate(outputs):
             if not np.isfinite(output).all():
@@ -57,19 +62,15 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
                     f"the {name} network itself gives NaN or infinite values in output {position} for {source}; "
                     "give it clips like those it was trained on, and its trained weights"
                 )
-    return Trial(inputs=inputs, source=source, answers=answers)
+    names = tuple(next(iter(given.values())))
+    return Trial(inputs=inputs, source=source, answers=answers, output_names=names)
 
 
-def _answers(network: Network, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    rows = []
+def _answers(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    rows: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for k in range(len(next(iter(inputs.values())))):
             given = network(*(torch.from_numpy(np.array(array[k])) for array in inputs.values()))
-            outputs = given if isinstance(given, tuple | list) else (given,)
-            for output in outputs:
-                if not isinstance(output, Tensor):
-                    raise ValueError(
-                        f"the network returns {type(output).__name__}; let it return a tensor or a tuple of tensors"
-                    )
-            rows.append([output.float().numpy() for output in outputs])
-    return tuple(map(np.stack, zip(*rows, strict=True)))
+            for name, output in named_outputs(given).items():
+                rows.setdefault(name, []).append(output.float().numpy())
+    return {name: np.stack(row) for name, row in rows.items()}

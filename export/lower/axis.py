@@ -95,3 +95,10 @@ def triple(value: int | list[int]) -> tuple[int, int, int]:
     numbers = [value] if isinstance(value, int) else list(value)
     t, h, w = numbers * 3 if len(numbers) == 1 else numbers
     return t, h, w
+
+
+def pair(value: int | list[int]) -> tuple[int, int]:
+    """Two numbers for H and W from what ATen allows: one number, a list of one, or a list of two."""
+    numbers = [value] if isinstance(value, int) else list(value)
+    h, w = numbers * 2 if len(numbers) == 1 else numbers
+    return h, w

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
+FEW_CHANNELS = 4
+"""Channels up to which a multiply-add per channel is written as a product and a sum."""
+
 
 def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     """The same operator on whichever form is at hand."""
@@ -81,7 +84,8 @@ def per_channel(
 ) -> Volume:
     """`x * scale + shift` with one value per channel (or one for all): a depthwise 1x1 Conv2d.
 
-    Several in a row, such as `(x - mean) / std`, become one.
+    Several in a row, such as `(x - mean) / std`, become one. Over few channels, as clips have them when they are
+    normalised, convolution kernels stay half empty: there it is a product and a sum.
     """
     channels = x.shape[1]
     scale = scale.double().expand(channels)
@@ -89,13 +93,18 @@ def per_channel(
     if x in lowering.scaled:
         x, earlier_scale, earlier_shift = lowering.scaled[x]
         scale, shift = earlier_scale * scale, earlier_shift * scale + shift
-    form = _at_hand(x, lowering.wanted(node))
-    store = lowering.writer.weight if trainable else lowering.writer.constant
-    weight = store(scale.float().reshape(channels, 1, 1, 1), name=f"{node.name}_scale")
-    bias = store(shift.float().contiguous(), name=f"{node.name}_shift")
-    y = lowering.writer.call(
-        aten.conv2d.default, (x[form], weight, bias, [1, 1], [0, 0], [1, 1], channels), name=node.name
-    )
+    form, writer = _at_hand(x, lowering.wanted(node)), lowering.writer
+    store = writer.weight if trainable else writer.constant
+    if channels <= FEW_CHANNELS:
+        factors = store(scale.float().reshape(1, channels, 1, 1), name=f"{node.name}_scale")
+        offsets = store(shift.float().reshape(1, channels, 1, 1), name=f"{node.name}_shift")
+        y = writer.call(aten.mul.Tensor, (x[form], factors), name=f"{node.name}_scaled")
+        y = writer.call(aten.add.Tensor, (y, offsets), name=node.name)
+    else:
+        weight = store(scale.float().reshape(channels, 1, 1, 1), name=f"{node.name}_scale")
+        bias = store(shift.float().contiguous(), name=f"{node.name}_shift")
+        geometry = ([1, 1], [0, 0], [1, 1], channels)
+        y = writer.call(aten.conv2d.default, (x[form], weight, bias, *geometry), name=node.name)
     result = x.in_form(form, y)
     lowering.scaled[result] = (x, scale, shift)
     return result

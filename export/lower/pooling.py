@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from export.lower.axis import triple
+from export.lower.axis import pair, triple
 from export.lower.source import refuse, shape
 from export.lower.volume import Volume
 
@@ -48,13 +48,44 @@ def _pool2d(
     padding: tuple[int, ...],
     where: str,
 ) -> fx.Node:
-    geometry = [list(kernel), list(stride), list(padding)]
     name = f"{node.name}_{where}"
     if node.target is not aten.max_pool3d.default:
         rest = (args["ceil_mode"], args["count_include_pad"])
-        return lowering.writer.call(aten.avg_pool2d.default, (x, *geometry, *rest), name=name)
+        return _average(lowering, x, (kernel, stride, padding), *rest, name=name)
     time, *space = triple(args["dilation"])
     dilation = space if where == "space" else [time, 1]
-    return lowering.writer.call(
-        aten.max_pool2d.default, (x, *geometry, dilation, args["ceil_mode"]), name=name
-    )
+    geometry = [list(kernel), list(stride), list(padding), dilation, args["ceil_mode"]]
+    return lowering.writer.call(aten.max_pool2d.default, (x, *geometry), name=name)
+
+
+def average_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
+    """Average pooling of pictures `N C H W`."""
+    x, kernel = args["self"], pair(args["kernel_size"])
+    if args["divisor_override"] is not None or len(shape(node)) != 4:
+        return lowering.copy(node, list(args.values()))
+    geometry = (kernel, pair(args["stride"]) if args["stride"] else kernel, pair(args["padding"]))
+    return _average(lowering, x, geometry, args["ceil_mode"], args["count_include_pad"], name=node.name)
+
+
+def _average(
+    lowering: Lowering,
+    x: fx.Node,
+    geometry: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    *,
+    name: str,
+) -> fx.Node:
+    """Average pooling in the words that XNNPACK takes: a convolution with equal weights where padding counts."""
+    kernel, stride, padding = geometry
+    channels, *sizes = x.meta["val"].shape[1:]
+    rests = [(n + 2 * p - k) % s for n, k, s, p in zip(sizes, kernel, stride, padding, strict=True)]
+    ceil_mode = ceil_mode and any(rests)
+    if any(padding) and count_include_pad and not ceil_mode:
+        weight = torch.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
+        taps = lowering.writer.constant(weight, name=f"{name}_share")
+        rest = (None, list(stride), list(padding), [1, 1], channels)
+        return lowering.writer.call(aten.conv2d.default, (x, taps, *rest), name=name)
+    counts = count_include_pad and (any(padding) or ceil_mode)
+    words = (*map(list, geometry), ceil_mode, counts)
+    return lowering.writer.call(aten.avg_pool2d.default, (x, *words), name=name)

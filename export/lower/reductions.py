@@ -12,7 +12,7 @@ from export.lower.block import Value, held, row_major, shape_of
 from export.lower.merging import RANK, around, merged, runs
 from export.lower.reshaping import reshaped
 from export.lower.source import bind, shape
-from export.lower.volume import Volume
+from export.lower.volume import Form, Volume
 
 if TYPE_CHECKING:
     from export.lower.program import Lowering
@@ -33,7 +33,8 @@ def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
         y = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=node.name)
         result = x.in_form("frames", y, (n, c, t, 1, 1))
     elif axes == [2]:
-        y = lowering.writer.call(aten.avg_pool2d.default, (x["plane"], [t, 1]), name=node.name)
+        geometry = ([t, 1], [t, 1], [0, 0], False, False)
+        y = lowering.writer.call(aten.avg_pool2d.default, (x["plane"], *geometry), name=node.name)
         result = x.in_form("plane", y, (n, c, 1, h, w))
     elif axes == [1]:
         form = x.forms[0]
@@ -72,6 +73,23 @@ def picture_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
     """Mean over rows and columns of pictures in the one way in which every runtime takes it: axes kept."""
     y = lowering.writer.call(aten.mean.dim, (x, [2, 3], True), name=node.name)
     return lowering.writer.reshape(y, shape(node), name=f"{node.name}_shape")
+
+
+def largest(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Largest value over any axes; over time or space by pooling, which every runtime accelerates, int8 too."""
+    x = args["self"]
+    n, c, t, h, w = x.shape if isinstance(x, Volume) else (0,) * 5
+    ways: dict[tuple[int, ...], tuple[Form, list[int], tuple[int, ...]]] = {
+        (2, 3, 4): ("plane", [t, h * w], (n, c, 1, 1, 1)),
+        (3, 4): ("frames", [h, w], (n, c, t, 1, 1)),
+        (2,): ("plane", [t, 1], (n, c, 1, h, w)),
+    }
+    way = ways.get(tuple(_axes(x, args["dim"])))
+    if not isinstance(x, Volume) or way is None:
+        return reduce(lowering, node, args)
+    form, kernel, pooled = way
+    y = lowering.writer.call(aten.max_pool2d.default, (x[form], kernel, kernel), name=node.name)
+    return reshaped(lowering, x.in_form(form, y, pooled), shape(node), name=f"{node.name}_shape")
 
 
 def reduce(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:

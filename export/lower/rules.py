@@ -12,9 +12,9 @@ from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.pieces import concatenate, constant_pad, pick, take
-from export.lower.pooling import pool
+from export.lower.pooling import average_pictures, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
-from export.lower.reductions import mean, place_of_extreme, reduce, softmax
+from export.lower.reductions import largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
 
 if TYPE_CHECKING:
@@ -135,9 +135,10 @@ RULES: dict[Any, Rule] = {
     aten.split_with_sizes.default: take,
     aten.index_select.default: pick,
     aten.constant_pad_nd.default: constant_pad,
+    aten.avg_pool2d.default: average_pictures,
     aten.mean.dim: mean,
     aten.sum.dim_IntList: reduce,
-    aten.amax.default: reduce,
+    aten.amax.default: largest,
     aten.amin.default: reduce,
     aten.argmax.default: place_of_extreme,
     aten.argmin.default: place_of_extreme,
@@ -150,7 +151,12 @@ RULES: dict[Any, Rule] = {
 }
 """How each operator on a value of rank 5 and above is written. Operators on rank <= 4 are copied unchanged."""
 
-ANY_RANK = (aten.index_select.default, aten._to_copy.default, aten.expand.default)
+ANY_RANK = (
+    aten.avg_pool2d.default,
+    aten.index_select.default,
+    aten._to_copy.default,
+    aten.expand.default,
+)
 """Operators whose rule is followed at rank 4 and below, too."""
 
 INDIFFERENT: tuple[Rule, ...] = (unary, elementwise, arithmetic, identity, convolution, batch_norm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from export.tflite.delegated import clamp_by_product
 from export.tflite.graph import Graph
 from export.tflite.integers import use_integers
+from export.tflite.narrow import lengthen_rows
 from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
 from export.tflite.weights import store_as_float16, use_int4
 
@@ -12,6 +13,7 @@ from export.tflite.weights import store_as_float16, use_int4
 def run_passes(graph: Graph, *, scheme: str) -> None:
     """Brings a translated graph into the form that the runtime runs fast, in place."""
     fuse_clamps(graph)
+    lengthen_rows(graph)
     merge_reshapes(graph)
     use_integers(graph)
     fuse_clamps(graph)

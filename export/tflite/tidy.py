@@ -36,9 +36,12 @@ def _alone(graph: Graph, tensor: Tensor, consumers: dict[Tensor, list[Op]]) -> b
 
 
 def share(graph: Graph) -> None:
-    """Given the same operator on the same inputs twice, the result is one, read by all."""
+    """Given the same operator on the same inputs twice, the result is one, read by all.
+
+    Not so PAD: XNNPACK takes it into a convolution, at no cost, only where that alone reads it.
+    """
     first: dict[tuple[object, ...], Op] = {}
-    for op in list(graph.ops):
+    for op in [op for op in graph.ops if op.kind != "PAD"]:
         inputs = tuple(tensor if tensor.data is None else _content(tensor) for tensor in op.inputs)
         key = (op.kind, inputs, repr(op.options), op.output.shape, op.output.quantization)
         known = first.setdefault(key, op)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.network import check_network
+from export.network import check_network, export_network
 
 
 class Friendly(nn.Module):
@@ -84,3 +84,53 @@ def test_out_is_needed_without_check() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 2
     assert "--out is missing" in ended.stderr
+
+
+class Mixed(Friendly):
+    """Operators that runtimes take in ways of their own, one to a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(8), nn.Conv3d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.convolution(x)
+        x = nn.functional.gelu(x)
+        x = self.mix(x)
+        x = nn.functional.avg_pool3d(x, (1, 2, 2))
+        x = self.mix(x)
+        x = self.norm(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
+        x = self.head(x.mean((2, 3, 4)))
+        return nn.functional.log_softmax(x, -1)
+
+
+def code_of(place: str | None) -> str | None:
+    """The user's line of code in a place."""
+    return None if place is None else place.split("`")[1]
+
+
+@pytest.mark.slow
+def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
+    """An int8 file of each format is written for real: its coverage names the lines that the check has named."""
+    import json
+
+    formats = ["onnx", "tflite", "executorch"]
+    found = check_network(Mixed(), SHAPES, formats=formats, scheme="w8a8")
+    exported = export_network(
+        Mixed(), SHAPES, formats=formats, scheme="w8a8", calibration="random", out=tmp_path
+    )
+    assert all(outcome.path is not None for outcome in exported.outcomes)
+    left = {
+        row["format"]: {code_of(one["place"]) for one in row["coverage"]["left"]} - {None}
+        for row in json.loads(exported.manifest.read_text())["files"]
+    }
+
+    def lines(name: str, *severities: str) -> set[str | None]:
+        return {code_of(one.place) for one in found if one.format == name and one.severity in severities}
+
+    assert not [one for one in found if one.severity == "refused"]
+    # What XNNPACK does not take is left; what ONNX Runtime has no integer kernel for stands between unfused Q/DQ.
+    assert left["tflite"] == lines("tflite", "slow")
+    assert left["executorch"] == lines("executorch", "slow")
+    in_float = {"x = nn.functional.gelu(x)", "x = self.norm(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)"}
+    assert in_float <= left["onnx"] and in_float <= lines("onnx", "float")

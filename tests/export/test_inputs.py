@@ -48,9 +48,9 @@ def test_examples_tell_type_shape_and_the_bounds_of_tokens():
         describe_examples({"x": torch.zeros([1] * 6)})
 
 
-def test_outputs_are_named_by_their_number():
-    assert [info.name for info in describe_outputs([torch.zeros(1, 5)])] == ["logits"]
-    outputs = describe_outputs([torch.zeros(1, 5), torch.zeros(1, 4, 7)])
+def test_outputs_have_layouts_by_their_ranks():
+    assert [info.name for info in describe_outputs({"logits": torch.zeros(1, 5)})] == ["logits"]
+    outputs = describe_outputs({"output_0": torch.zeros(1, 5), "output_1": torch.zeros(1, 4, 7)})
     assert [(info.name, info.layout) for info in outputs] == [("output_0", "NK"), ("output_1", "NTK")]
     with pytest.raises(ValueError, match=r"output 'logits' is torch.int64 of shape \[1\]"):
-        describe_outputs([torch.zeros(1, dtype=torch.int64)])
+        describe_outputs({"logits": torch.zeros(1, dtype=torch.int64)})

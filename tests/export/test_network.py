@@ -19,7 +19,7 @@ from export.network import export_network
 from export.run import main
 from tests.export.user_nets import (
     Clips,
-    Dictionary,
+    Labelled,
     NotANumber,
     Undecided,
     clips,
@@ -208,7 +208,7 @@ def test_wrong_arguments_end_with_2_and_write_nothing(tmp_path, options, message
             NotANumber(),
             "the float network itself gives NaN or infinite values in output 0 for 8 random inputs",
         ),
-        (Dictionary(), "the network returns dict; let it return a tensor or a tuple of tensors"),
+        (Labelled(), "the network returns str; let it return tensors"),
     ],
 )
 def test_networks_that_give_nothing_to_compare_are_refused(tmp_path, network, message):

@@ -1,0 +1,82 @@
+"""Every operator and every style of writing networks, lowered, against torch."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from export.capture import capture, named_outputs
+from export.lower import lower
+from models.spec import as_tuple
+from tests.export.networks import Function, trained
+from tests.export.operators import OPERATORS
+from tests.export.styles import STYLES, inputs_of
+
+TOLERANCE = 3e-6
+
+
+def assert_lowers(model: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """Lowers `model` and compares the two; nothing above rank 4 is left but outputs."""
+    graph = lower(capture(model, inputs))
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and node.target is not operator.getitem:
+            values = node.meta["val"] if isinstance(node.meta["val"], tuple | list) else [node.meta["val"]]
+            is_output = any(user.op == "output" for user in node.users)
+            assert is_output or all(value.dim() <= 4 for value in values), node.format_node()
+            assert "3d" not in str(node.target)
+    with torch.no_grad():
+        expected, given = named_outputs(model(*inputs)), named_outputs(graph(*inputs))
+    for want, got in zip(expected.values(), given.values(), strict=True):
+        assert want.shape == got.shape and want.dtype == got.dtype and want.isfinite().all()
+        assert (want.double() - got.double()).abs().max() <= TOLERANCE * want.double().abs().max()
+    return graph
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators(name: str) -> None:
+    torch.manual_seed(0)
+    assert_lowers(trained(OPERATORS[name]()), (torch.rand(1, 3, 8, 12, 10),))
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_styles(name: str) -> None:
+    assert_lowers(trained(STYLES[name][0]()), inputs_of(name))
+
+
+@pytest.mark.parametrize("name", ["U-Net", "shifted windows", "clip, sound and words", "temporal shift"])
+def test_weights_have_the_same_names_for_several_clips(name: str) -> None:
+    model = trained(STYLES[name][0]())
+    one, three = (assert_lowers(model, inputs_of(name, batch)) for batch in (1, 3))
+    assert one.state_dict().keys() == three.state_dict().keys()
+
+
+@dataclass
+class Answer:
+    """What a network gives, in the way of libraries that return objects."""
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...]
+
+
+torch.export.register_dataclass(Answer)
+
+
+@pytest.mark.parametrize(
+    ("give", "names"),
+    [
+        (lambda x: x, ("logits",)),
+        (lambda x: (x, [x + 1, {"aux": x + 2}]), ("output_0", "output_1_0", "output_1_1_aux")),
+        (lambda x: {"logits": x, "a b": [x + 1, None]}, ("logits", "a_b_0")),
+        (lambda x: Answer(x, (x + 1, x + 2)), ("logits", "hidden_0", "hidden_1")),
+    ],
+)
+def test_outputs_of_any_structure_are_unpacked_in_order(give, names) -> None:
+    model = Function(lambda x: give(x.mean((2, 3, 4))))
+    clip = torch.rand(1, 3, 2, 4, 4)
+    assert tuple(named_outputs(model(clip))) == names
+    graph = assert_lowers(model, (clip,))
+    assert len(as_tuple(graph(clip))) == len(names)
