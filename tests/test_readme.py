@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
-import yaml
+import torch
 
 from compress.recipe import load_recipe
+from tests.benchmarks.long_video.scenes import scenes
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """Every block of that language; those within lists are indented."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, flags=re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(text) for _, text in found]
+
+
+def _file(language: str, name: str) -> str:
+    """The block that is the file of this name: its first line says so."""
+    (block,) = (block for block in _blocks(language) if block.startswith(f"# {name}\n"))
+    return block
+
+
+def _command(start: str) -> list[str]:
+    """The arguments of the first command that begins so."""
+    lines = (line for block in _blocks("sh") for line in block.splitlines())
+    return next(line for line in lines if line.startswith(start)).partition("#")[0].split()[1:]
 
 
 def test_the_recipe_in_the_readme_is_valid(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips.csv").write_text("path,split,action\n")
-    (tmp_path / "mine.yaml").write_text(_blocks("yaml")[0])
+    recipe_text = next(block for block in _blocks("yaml") if "source: manifest" in block)
+    (tmp_path / "mine.yaml").write_text(recipe_text)
     recipe = load_recipe(tmp_path / "mine.yaml")
     assert [stage.verb for stage in recipe.stages] == ["distill", "prune", "quantize"]
 
 
-def test_the_factory_in_the_readme_is_valid(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "mypackage"
-    package.mkdir()
-    (package / "networks.py").write_text("def build_teacher(spec):\n    raise NotImplementedError\n")
-    (tmp_path / "teacher.safetensors").write_bytes(b"")
-    (tmp_path / "clips.csv").write_text("path,split,action\n")
-    content = {**yaml.safe_load(_blocks("yaml")[0]), **yaml.safe_load(_blocks("yaml")[1])}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    assert load_recipe(tmp_path / "mine.yaml").teacher.factory == "mypackage.networks:build_teacher"
+@pytest.mark.slow
+def test_the_tutorial_leads_from_a_teacher_and_videos_to_files(tmp_path):
+    """As the README says it, with tiny videos, a tiny student and one epoch."""
+    for number, split in enumerate(("train", "test")):
+        for place, label in enumerate(("run", "sit")):
+            folder = tmp_path / "clips" / split / label
+            folder.mkdir(parents=True)
+            for clip in range(4 - 2 * number):
+                scenes(folder / f"{clip}.mp4", 0.8, 0.4 + 0.1 * clip * place)
+    scenes(tmp_path / "match.mp4", 1.5, 2.0)
+    (tmp_path / "my_teacher.py").write_text(_file("python", "my_teacher.py"))
+    (tmp_path / "my_recipe.yaml").write_text(_file("yaml", "my_recipe.yaml"))
+    teacher: dict[str, Any] = {}
+    exec(_file("python", "my_teacher.py"), teacher)
+    torch.save(teacher["Teacher"](classes=2).state_dict(), tmp_path / "my_teacher.pt")
+    smaller = {
+        "clip.size": 32,
+        "clip.frames": 4,
+        "student.network": "mobilenet3d_tiny",
+        "stages.0.distill.epochs": 1,
+        "stages.0.distill.batch": 4,
+        "benchmark.rounds": 1,
+        "export.formats": "[tflite]",
+    }
+    overrides = [part for key, value in smaller.items() for part in ("--set", f"{key}={value}")]
+    _run(*_command("python -m compress.run my_recipe"), *overrides, cwd=tmp_path)
+    assert (tmp_path / "out/my_recipe/export/tflite/model.tflite").is_file()
+    report = json.loads((tmp_path / "out/my_recipe/report.json").read_text())
+    assert [row["name"] for row in report["robustness"]["rows"]] == ["teacher", "student_float", "tflite"]
+    jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
+    shown = _run(*_command("python -m benchmarks.classify"), cwd=tmp_path)
+    assert "match.mp4: 2 windows in 3.5 s" in shown and "class: " in shown
 
 
-@pytest.mark.parametrize("module", ["compress.run", "benchmarks.run", "export.run"])
+@pytest.mark.parametrize("module", ["compress.run", "benchmarks.run", "benchmarks.classify", "export.run"])
 def test_every_option_in_the_readme_exists(module):
     lines = [line for block in _blocks("sh") for line in block.splitlines() if f"python -m {module} " in line]
     assert lines
@@ -54,19 +95,8 @@ def test_every_option_in_the_readme_exists(module):
 
 
 def test_the_network_in_the_readme_is_exported(tmp_path):
-    (tmp_path / "my_net.py").write_text(_blocks("python")[0])
-    command = next(
-        line for block in _blocks("sh") for line in block.splitlines() if "export.run my_net" in line
-    )
-    arguments = command.partition("#")[0].split()[1:]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, *arguments, "--formats", "onnx"],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        timeout=300,
-    )
+    (tmp_path / "my_net.py").write_text(_file("python", "my_net.py"))
+    _run(*_command("python -m export.run my_net"), "--formats", "onnx", cwd=tmp_path)
     assert (tmp_path / "out/my_net/onnx/model.onnx").is_file()
 
 
@@ -79,3 +109,19 @@ def test_every_make_target_in_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make ([a-z]+)", README):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def _run(*arguments: str, cwd: Path) -> str:
+    """What a Python command prints, started in a folder of the user's."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
