@@ -123,7 +123,7 @@ def _pick(
     remarks: set[str] = set()
     count = 0
 
-    for shown, following in _with_following(frames):
+    for shown, following in with_following(frames):
         count += 1
         square = None
         while wanted and (following is None or wanted[0][0] < following.time_s - SAME_TIME_S):
@@ -154,7 +154,7 @@ def _pick(
     yield from (Note(text=text) for text in sorted(remarks))
 
 
-def _with_following(frames: Iterable[Shown]) -> Iterator[tuple[Shown, Shown | None]]:
+def with_following(frames: Iterable[Shown]) -> Iterator[tuple[Shown, Shown | None]]:
     """Each frame with the one that takes its place; the last one stays."""
     last = None
     for shown in frames:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.clips.container import Alive, Media, Note, UnreadableClip, opened, probe
-from benchmarks.clips.frames import FrameRule
+from benchmarks.clips.frames import FrameRule, uniform
 from benchmarks.clips.sound import SoundRule
-from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape
-from benchmarks.long_video.windows import Sliding, Window, Windows, dynamic, sliding
+from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape, Wanted, everything
+from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows, dynamic, sliding
 
 _SILENCE_S = 0.25
 """Less silence than this is not worth a note."""
+_ROUNDING_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +95,35 @@ def _span(media: Media, job: Job) -> Begun:
     return Begun(start_s=track.start_s, end_s=track.end_s)
 
 
+def _wanted(job: Job, begun: Begun) -> Wanted:
+    """Which frames windows take, as far as that is known before; for a few too many it says yes."""
+    if isinstance(job.windows, Dynamic) or job.frames is None or job.frames.sampling == "strided":
+        return everything
+    stride_s, count = job.windows.stride_s, job.frames.frames
+    firsts_s = uniform(start_s=begun.start_s, end_s=begun.start_s + job.windows.segment_s, frames=count)
+    *_, last = sliding(job.windows, start_s=begun.start_s, end_s=begun.end_s)
+    lasts_s = uniform(start_s=last.start_s, end_s=last.end_s, frames=count)
+
+    def wanted(from_s: float, until_s: float) -> bool:
+        from_s, until_s = from_s - _ROUNDING_S, until_s + _ROUNDING_S
+        next_s = firsts_s + np.ceil((from_s - firsts_s) / stride_s).clip(0) * stride_s
+        return bool((next_s < until_s).any() or ((from_s <= lasts_s) & (lasts_s < until_s)).any())
+
+    return wanted
+
+
 def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: Alive) -> Iterator[Part]:
     frames, sound = None, None
     if job.frames is not None:
         container = files.enter_context(opened(job.path))
-        frames = FrameTape(container, media, job.frames, size=job.size, alive=alive)
+        wanted = _wanted(job, begun)
+        frames = FrameTape(container, media, job.frames, size=job.size, wanted=wanted, alive=alive)
     if job.sound is not None:
         sound = SoundTape(files.enter_context(opened(job.path)), media, job.sound, alive=alive)
     if isinstance(job.windows, Sliding):
         windows = sliding(job.windows, start_s=begun.start_s, end_s=begun.end_s)
     else:
-        assert frames is not None
+        assert frames is not None  # `classify` refuses dynamic windows without a picture
         windows = dynamic(job.windows, frames.pictures(), start_s=begun.start_s, end_s=begun.end_s)
     for window in windows:
         span = {"start_s": window.start_s, "end_s": window.end_s}

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.clips.container import Clip, Cut, Note
 from benchmarks.clips.frames import FrameRule, read_frames
+from benchmarks.clips.pictures import square_of
 from benchmarks.clips.sound import SoundRule, read_sound
 from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
 from benchmarks.long_video.windows import Dynamic, Sliding
@@ -46,6 +47,23 @@ def test_a_window_is_the_clip_that_is_cut_from_the_same_span(tmp_path, windows, 
         assert sorted(clips) == list(range(len(cuts)))
         for number, values in clips.items():
             assert np.array_equal(values, found[number])
+
+
+def test_frames_between_those_that_windows_take_are_not_kept(tmp_path, monkeypatch):
+    scaled = []
+
+    def counting(shown, **rest):
+        scaled.append(shown.time_s)
+        return square_of(shown, **rest)
+
+    monkeypatch.setattr("benchmarks.long_video.tapes.square_of", counting)
+    path = scenes(tmp_path / "a.mp4", 10.05)
+    windows = Sliding(segment_s=4, stride_s=4)
+    assert len(of_kind(read(path, windows), Segment)) == 3
+    assert len(scaled) <= 24
+    scaled.clear()
+    read(path, Dynamic())
+    assert len(scaled) == 100
 
 
 def test_dynamic_windows_follow_the_scenes_of_a_file(tmp_path):
