@@ -6,8 +6,8 @@ systems only; elsewhere our own interpreter of the saved program (`export.coreml
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,15 +65,30 @@ class Execution:
     """Folder with one `<input>.npy` per input, `N x shape` as torch has it."""
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
+    entry: str | None = None
+    """Which of the file's programs is run, where it has several."""
+    clip: str | None = None
+    """Of a program for one frame: the name of the samples whose frames, `N C T H W`, it is fed one by one."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Of such a program: inputs that are its state -> outputs that hold their next values."""
 
 
 def execute(
-    path: Path, *, format: str, network: FileSpec, file: FileSpec, samples: Path, log: Path
+    path: Path,
+    *,
+    format: str,
+    network: FileSpec,
+    file: FileSpec,
+    samples: Path,
+    log: Path,
+    entry: str | None = None,
+    clip: str | None = None,
 ) -> Executed:
     """Runs the file at `path` on every sample in the folder `samples` (`<input>.npy`, `N x shape` as torch has it).
 
-    `network` is the spec as torch has it, `file` the same as this file has it. A crash of the runtime, its refusal
-    to load the file and outputs that are not as described are reasons, not exceptions.
+    `network` is the spec as torch has it, `file` the same as this file has it. A program for one frame is fed the
+    frames of the samples `clip` one after the other, and what counts is its answer to the last one. A crash of the
+    runtime, its refusal to load the file and outputs that are not as described are reasons, not exceptions.
     """
     execution = Execution(
         format=format,
@@ -89,6 +104,9 @@ def execute(
             for here, there in zip(network.inputs, file.inputs, strict=True)
         ),
         outputs=tuple(info.name for info in file.outputs),
+        entry=entry,
+        clip=clip,
+        states=file.states,
     )
     ended = run_in_child(run_samples, execution, who="the runtime", log=log, time_limit_s=TIME_LIMIT_S)
     if ended.value is None:
@@ -106,14 +124,33 @@ def run_samples(execution: Execution) -> Executed:
         NotImplementedError,
     ) as error:  # the latter: an operator that our own interpreter lacks
         return Executed(outputs=None, runner=None, reason=in_a_sentence(error), available=False)
-    samples = {
-        port.name: np.load(execution.samples / f"{port.name}.npy", mmap_mode="r") for port in execution.inputs
-    }
+    answer = _answer if execution.clip is None else _last_answer
+    names = [port.name for port in execution.inputs] if execution.clip is None else [execution.clip]
+    samples = {name: np.load(execution.samples / f"{name}.npy", mmap_mode="r") for name in names}
     rows = []
     for k in range(len(next(iter(samples.values())))):
-        feeds = {port.name: port.arrange(samples[port.name][k]) for port in execution.inputs}
-        rows.append([np.array(output, dtype=np.float32) for output in run(feeds)])
+        outputs = answer(execution, run, {name: array[k] for name, array in samples.items()})
+        rows.append([np.array(output, dtype=np.float32) for output in outputs])
     return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=runner, reason=None)
+
+
+def _answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return run({port.name: port.arrange(sample[port.name]) for port in execution.inputs})
+
+
+def _last_answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """What a program for one frame says at the last frame of a clip; its state begins with zeros."""
+    (clip,) = sample.values()
+    frame, *states = execution.inputs
+    feeds = {port.name: np.zeros(port.shape, port.dtype) for port in states}
+    named: dict[str, np.ndarray] = {}
+    for index in range(clip.shape[2]):
+        feeds = {frame.name: frame.arrange(clip[:, :, index]), **feeds}
+        # Copied: a runtime may give its own memory, which the next frame overwrites.
+        given = [np.array(output) for output in run(feeds)]
+        named = dict(zip(execution.outputs, given, strict=True))
+        feeds = {port.name: named[execution.states[port.name]].reshape(port.shape) for port in states}
+    return [named[name] for name in execution.outputs if name not in execution.states.values()]
 
 
 def _onnx(execution: Execution) -> tuple[str, Run]:
@@ -132,7 +169,8 @@ def _onnx(execution: Execution) -> tuple[str, Run]:
 def _tflite(execution: Execution) -> tuple[str, Run]:
     from ai_edge_litert.interpreter import Interpreter
 
-    signature = Interpreter(model_path=str(execution.path), num_threads=1).get_signature_runner()
+    interpreter = Interpreter(model_path=str(execution.path), num_threads=1)
+    signature = interpreter.get_signature_runner(execution.entry)
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         given = signature(**feeds)
@@ -147,7 +185,7 @@ def _executorch(execution: Execution) -> tuple[str, Run]:
 
     # The program is read in place: it must live as long as its method does, so the closure holds both.
     program = Runtime.get().load_program(execution.path)
-    method = program.load_method("forward")
+    method = program.load_method(execution.entry or "forward")
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         assert program is not None

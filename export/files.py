@@ -19,9 +19,10 @@ from torch.export import ExportedProgram
 from export import EXPORTERS, Exporter
 from export.child import in_a_sentence, run_in_child
 from export.execute import execute
-from export.job import Job, write
+from export.job import Job, StepJob, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
-from export.outcome import ExportOutcome
+from export.outcome import ExportOutcome, StepOutcome
+from export.stepping import Stepper
 from export.trial import REFERENCE, Trial
 from export.verdict import judge
 from export.weights import WEIGHT_SCHEMES
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from export.layers import LayerError
 
 LOG_FILE = "convert.log"
+PROGRAM_FILE, STEP_FILE = "program.pt2", "step.pt2"
 
 TIME_LIMIT_S = 3600.0
 """A writer that takes longer hangs: the largest networks take minutes."""
@@ -63,6 +65,7 @@ def export_files(
     scheme: str,
     out: Path,
     proof: Proof | None = None,
+    step: Stepper | None = None,
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
     """Writes `out/<format>/model.<extension>` for every format, runs each file, and writes `out/manifest.json`.
@@ -73,6 +76,7 @@ def export_files(
     `model.json` (the file's description, for when it travels alone) and `convert.log`. A network that cannot be
     lowered for a format, a writer that fails, or crashes its process, costs its own format only: its outcome
     carries the reason. With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
+    `step` is the program for one frame of a network that streams, written beside the other in every format.
 
     Raises ValueError for an unknown format, a scheme that a format does not take, a graph that does not fit the
     scheme, and a folder `out/<format>` that holds something else than an export.
@@ -83,13 +87,17 @@ def export_files(
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as folder:
         scratch = Path(folder)
-        torch.export.save(program, scratch / "program.pt2")
+        torch.export.save(program, scratch / PROGRAM_FILE)
+        if step is not None:
+            torch.export.save(step.program, scratch / STEP_FILE)
         if proof is not None:
             proof.trial.save(scratch)
+        stepping = None if step is None else step.spec
+        work = _Work(spec=spec, step=stepping, scheme=scheme, scratch=scratch, out=out, proof=proof)
         for done, name in enumerate(formats):
             if progress is not None:
                 progress(name, done, len(formats))
-            outcomes.append(_export(name, spec, scheme=scheme, scratch=scratch, out=out, proof=proof))
+            outcomes.append(_export(name, work))
     _write_manifest(out, spec.description, outcomes)
     return outcomes
 
@@ -178,22 +186,37 @@ def _lowering(exporter: Exporter, scheme: str) -> str | None:
     return exporter.lowering if scheme == "fp32" else "export.lower"
 
 
-def _export(
-    name: str, spec: FileSpec, *, scheme: str, scratch: Path, out: Path, proof: Proof | None
-) -> ExportOutcome:
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What the formats of one export share."""
+
+    spec: FileSpec
+    step: FileSpec | None
+    scheme: str
+    scratch: Path
+    """Where programs and samples lie."""
+    out: Path
+    proof: Proof | None
+
+
+def _export(name: str, work: _Work) -> ExportOutcome:
     """Writes one format into a folder of its own, runs the file, and puts the folder in place of the one before."""
-    exporter = EXPORTERS[name]
-    partial = _begin(name, out)
+    exporter, scheme, scratch = EXPORTERS[name], work.scheme, work.scratch
+    partial = _begin(name, work.out)
     path = partial / f"model{exporter.extension}"
+    order = {"clip_layout": exporter.clip_layout, "token_dtype": exporter.token_dtype}
     job = Job(
         module=exporter.module,
-        program=scratch / "program.pt2",
+        program=scratch / PROGRAM_FILE,
         path=path,
-        spec=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
+        spec=work.spec.arranged(**order),
         scheme=scheme,
         lowering=_lowering(exporter, scheme),
         stored=scheme in WEIGHT_SCHEMES and scheme not in exporter.rounds_weights,
-        samples=None if proof is None else scratch,
+        step=None
+        if work.step is None
+        else StepJob(program=scratch / STEP_FILE, spec=work.step.arranged(**order)),
+        samples=None if work.proof is None else scratch,
     )
     log = partial / LOG_FILE
     started = time.monotonic()
@@ -222,32 +245,63 @@ def _export(
             outputs=written.outputs,
             notes=written.notes,
             coverage=written.coverage,
+            step=_step_outcome(name, written.step, job),
         )
-        if proof is not None:
-            if written.answers is not None:
-                proof = replace(proof, trial=proof.trial.with_answers({REFERENCE: written.answers}))
-            outcome = _proved(outcome, path, spec, file=job.spec, scratch=scratch, proof=proof)
-        row = {**outcome.to_dict(), "path": path.name, "log": LOG_FILE}
-        _write_json(partial / "model.json", {**spec.description, "file": row})
-    _put_in_place(partial, out / name)
+        if work.proof is not None:
+            outcome = _proved(outcome, written, work, job)
+        row = outcome.to_dict() | {"path": path.name, "log": LOG_FILE}
+        if outcome.step is not None:
+            row["step"] |= {"path": outcome.step.path.name}
+        _write_json(partial / "model.json", {**work.spec.description, "file": row})
+    _put_in_place(partial, work.out / name)
     return outcome
 
 
-def _proved(
-    outcome: ExportOutcome, path: Path, spec: FileSpec, *, file: FileSpec, scratch: Path, proof: Proof
-) -> ExportOutcome:
-    """The outcome with what the file answered, and the worst layers of an int8 file that is wrong."""
-    executed = execute(
-        path,
-        format=outcome.format,
-        network=spec,
-        file=file,
-        samples=scratch,
-        log=path.parent / LOG_FILE,
+def _step_outcome(name: str, written: WrittenFile | None, job: Job) -> StepOutcome | None:
+    if written is None:
+        return None
+    assert job.step is not None
+    return StepOutcome(
+        path=Path(name, written.path.name),
+        entry=written.entry,
+        size_bytes=size_bytes_of(written.path),
+        sha256=sha256_of(written.path),
+        inputs=written.inputs,
+        outputs=written.outputs,
+        states=job.step.spec.states,
+        notes=written.notes,
+        coverage=written.coverage,
     )
-    names = [info.name for info in spec.outputs]
-    parity = judge(executed, proof.trial, scheme=outcome.scheme, outputs=names)
+
+
+def _proved(outcome: ExportOutcome, written: WrittenFile, work: _Work, job: Job) -> ExportOutcome:
+    """The outcome with what the file answered, and the worst layers of an int8 file that is wrong."""
+    proof = work.proof
+    assert proof is not None
+    trial = proof.trial
+    if written.answers is not None:
+        trial = trial.with_answers({REFERENCE: written.answers})
+    names = [info.name for info in work.spec.outputs]
+    common: dict[str, Any] = {
+        "format": outcome.format,
+        "samples": work.scratch,
+        "log": job.path.parent / LOG_FILE,
+    }
+    executed = execute(written.path, network=work.spec, file=job.spec, entry=written.entry, **common)
+    parity = judge(executed, trial, scheme=outcome.scheme, outputs=names)
     outcome = replace(outcome, parity=parity)
+    if outcome.step is not None and written.step is not None:
+        assert work.step is not None and job.step is not None
+        stepped = execute(
+            written.step.path,
+            network=work.step,
+            file=job.step.spec,
+            entry=written.step.entry,
+            clip=work.spec.inputs[0].name,
+            **common,
+        )
+        after = judge(stepped, trial, scheme=outcome.scheme, outputs=names)
+        outcome = replace(outcome, step=replace(outcome.step, parity=after))
     if parity.wrong is None or outcome.scheme != "w8a8" or proof.rank_layers is None:
         return outcome
     notes = outcome.notes if parity.at_fault == "quantization" else (*outcome.notes, NOT_THE_FILE)

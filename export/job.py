@@ -7,12 +7,23 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from export.lower import NOTES
 from export.manifest import FileSpec, WrittenFile
+from export.stepping import Stepper
 from export.trial import REFERENCE, ask
 from export.weights import store_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepJob:
+    """The program for one frame, as `Job` has the one for clips."""
+
+    program: Path
+    spec: FileSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +41,41 @@ class Job:
     """Module that lowers the program before it is written; `None` for a program that is lowered already."""
     stored: bool = False
     """Whether the weights are rounded to what the scheme's files hold before they reach the writer."""
+    step: StepJob | None = None
+    """Of a network that streams."""
     samples: Path | None = None
     """Folder with one `<input>.npy` per input, on which torch answers with these weights; `None` for no answers."""
 
 
 def write(job: Job) -> WrittenFile:
     """Lowers the program and writes the file. Raises what lowering and the writer raise."""
-    import torch
     import torch.ao.quantization.fx._decomposed  # registers the operators of int8 graphs, which loading needs
 
-    program = torch.export.load(job.program)
+    program, lowered = _lowered(torch.export.load(job.program), job)
     answers, notes = None, ()
-    if job.lowering is not None:
-        assert program.example_inputs is not None
-        lowered = import_module(job.lowering).lower(program)
+    if lowered is not None:
         notes = lowered.meta.get(NOTES, ())
-        if job.stored:
-            lowered = store_weights(lowered, scheme=job.scheme)
-            answers = None if job.samples is None else _answers(lowered, job)
-        program = torch.export.export(lowered, program.example_inputs[0])
+        answers = _answers(lowered, job) if job.stored and job.samples is not None else None
+    step = None
+    if job.step is not None:
+        step = Stepper(program=_lowered(torch.export.load(job.step.program), job)[0], spec=job.step.spec)
     written: WrittenFile = import_module(job.module).write(
-        program, job.path, spec=job.spec, scheme=job.scheme
+        program, job.path, spec=job.spec, scheme=job.scheme, step=step
     )
     return replace(written, answers=answers, notes=(*notes, *written.notes))
+
+
+def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, GraphModule | None]:
+    """The program as the writer takes it, and the lowered network; `None` where it was lowered before."""
+    if job.lowering is None:
+        return program, None
+    assert program.example_inputs is not None
+    lowered: GraphModule = import_module(job.lowering).lower(program)
+    if job.stored:
+        notes = lowered.meta.get(NOTES, ())
+        lowered = store_weights(lowered, scheme=job.scheme)
+        lowered.meta[NOTES] = notes
+    return torch.export.export(lowered, program.example_inputs[0]), lowered
 
 
 def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,30 @@ class FileSpec:
     """Class names of each output, in the order of its logits."""
     description: Mapping[str, Any]
     """Plain data written inside the file where the format allows: preparation, labels, provenance."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Of a program for one frame: inputs that are its state -> outputs that hold their next values."""
 
     def arranged(self, *, clip_layout: str, token_dtype: str) -> FileSpec:
-        """The same for a file that takes clips in this axis order and integers in this type."""
-        inputs = tuple(
-            replace(
-                info.arranged(clip_layout if info.layout == "NCTHW" else info.layout),
-                dtype=token_dtype if info.dtype == "int64" else info.dtype,
-            )
-            for info in self.inputs
+        """The same for a file that takes clips in this axis order and integers in this type.
+
+        A program for one frame takes frames and states in the order in which the file takes the frames of clips.
+        """
+        layouts = {"NCTHW": clip_layout}
+        if self.states:
+            layouts["NCHW"] = clip_layout.replace("T", "")
+
+        def arrange(info: TensorInfo) -> TensorInfo:
+            layout = layouts.get(info.layout, info.layout)
+            return replace(info.arranged(layout), dtype=token_dtype if info.dtype == "int64" else info.dtype)
+
+        return replace(
+            self, inputs=tuple(map(arrange, self.inputs)), outputs=tuple(map(arrange, self.outputs))
         )
-        return replace(self, inputs=inputs)
+
+    @property
+    def answers(self) -> tuple[TensorInfo, ...]:
+        """The outputs that are no states."""
+        return tuple(info for info in self.outputs if info.name not in self.states.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +100,10 @@ class WrittenFile:
     answers: tuple[np.ndarray, ...] | None = None
     """What torch answers with the weights of the file, `N x shape` per output; `None` where they were not rounded
     before the writer had them, or nobody asked."""
+    entry: str | None = None
+    """The file's own name of the program: a signature, or a method; `None` in formats of one program a file."""
+    step: WrittenFile | None = None
+    """Of a network that streams: the program for one frame, in the same file or in one beside it."""
 
 
 def file_spec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,42 @@ if TYPE_CHECKING:
     from export.layers import LayerError
 
 Status = Literal["exported", "wrong", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutcome:
+    """The program for one frame of a network that streams, in the file of its format or in one beside it."""
+
+    path: Path
+    """The file that holds it, relative to the export folder."""
+    entry: str | None
+    """Its signature or method in the file; `None` in formats of one program a file."""
+    size_bytes: int
+    sha256: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    states: Mapping[str, str]
+    """Inputs that are its state -> outputs that hold their next values."""
+    notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    parity: FileParity | None = None
+    """What it answered after the last frame of each clip, compared with what torch answers to the clip."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The program as plain data, paths relative to the export folder."""
+        names = [info.name for info in self.outputs if info.name not in self.states.values()]
+        return {
+            "path": self.path.as_posix(),
+            "entry": self.entry,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "inputs": [info.to_dict() for info in self.inputs],
+            "outputs": [info.to_dict() for info in self.outputs],
+            "states": dict(self.states),
+            "parity": None if self.parity is None else self.parity.to_dict(names),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +81,26 @@ class ExportOutcome:
     """What the file answered to inputs; `None` when there is no file, or no inputs were given."""
     layers: tuple[LayerError, ...] = ()
     """For an int8 file that is wrong: the layers of the torch int8 reference, worst first."""
+    step: StepOutcome | None = None
+    """Of a network that streams."""
 
     @property
     def status(self) -> Status:
         """`exported` (and right, as far as that was looked at), `wrong` or `failed`."""
         if self.path is None:
             return "failed"
-        return "exported" if self.parity is None or self.parity.wrong is None else "wrong"
+        return "exported" if self.reason is None else "wrong"
 
     @property
     def reason(self) -> str | None:
         """Why the format failed or the file is wrong; `None` when it is neither."""
-        return self.failure if self.parity is None else self.parity.wrong
+        if self.failure is not None:
+            return self.failure
+        wrong = None if self.parity is None else self.parity.wrong
+        if wrong is None and self.step is not None and self.step.parity is not None:
+            wrong = self.step.parity.wrong
+            return wrong and f"frame by frame: {wrong}"
+        return wrong
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain data, paths relative to the export folder."""
@@ -78,4 +123,5 @@ class ExportOutcome:
             "peak_rss_bytes": self.peak_rss_bytes,
             "log": self.log.as_posix(),
             "notes": list(self.notes),
+            "step": None if self.step is None else self.step.to_dict(),
         }

@@ -19,11 +19,15 @@ What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
 - The network's float inputs and its logits are int8 too, with ranges that hold everything seen: logits in int8 add
   far less noise than the layers before them, and the whole network stays one integer partition. Constants that are
   multiplied and added to an input, which is how networks normalise clips, come before its rounding.
+- Of a program for one frame (`export.stepping`): frames of the past take the scale of what they are joined with, so
+  that they are rounded once; arithmetic with other states (running means) stays float, since what is added up over
+  many frames would lose its small steps in int8.
 - Everything else (LayerNorm, attention, recurrences) stays float.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -101,9 +105,12 @@ FIXED_RANGE: dict[Any, tuple[float, int]] = {
 class EdgeQuantizer(Quantizer):
     """Annotates a lowered graph for `prepare_pt2e` / `prepare_qat_pt2e` by the rules at the top of this file."""
 
-    def __init__(self, ranges: Ranges = CALIBRATED) -> None:
+    def __init__(self, ranges: Ranges = CALIBRATED, *, states: Collection[str] = ()) -> None:
         super().__init__()
         self._ranges = ranges
+        self._states = frozenset(states)
+        """Names of the inputs that the program itself gave out one frame before."""
+        self._sums_of_states: set[fx.Node] = set()
         self._origins: dict[fx.Node, fx.Node] = {}
         """Nodes that pass int8 values on -> the node whose output was rounded to int8."""
 
@@ -131,6 +138,8 @@ class EdgeQuantizer(Quantizer):
     def _annotation(self, node: fx.Node, model: fx.GraphModule) -> QuantizationAnnotation | None:
         if not _is_float(node):
             return None
+        if node.name in self._states or self._adds_to_state(node):
+            return None
         if _prepares(node):
             ready = any(not _prepares(user) for user in node.users)
             return QuantizationAnnotation(output_qspec=self._ranges.edge) if ready else None
@@ -157,6 +166,15 @@ class EdgeQuantizer(Quantizer):
         if node.target in FIXED_RANGE:
             return QuantizationAnnotation(input_qspec_map=self._inputs(inputs), output_qspec=_fixed(node))
         return None
+
+    def _adds_to_state(self, node: fx.Node) -> bool:
+        """Whether `node` is a sum or a product with a state, or with such a sum, and so stays float."""
+        found = node.target in SUMS and any(
+            source.name in self._states or source in self._sums_of_states for source in node.all_input_nodes
+        )
+        if found:
+            self._sums_of_states.add(node)
+        return found
 
     def _passes_on(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
         """Whether the results of `node` are int8 values that it has read; notes where they come from."""

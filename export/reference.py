@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -31,15 +31,18 @@ SCHEMES = ("w8a8",)
 """Schemes with integer activations, which are the ones that need a reference of their own."""
 
 
-def prepare(lowered: fx.GraphModule, *, scheme: str = "w8a8", qat: bool = False) -> fx.GraphModule:
+def prepare(
+    lowered: fx.GraphModule, *, scheme: str = "w8a8", qat: bool = False, states: Collection[str] = ()
+) -> fx.GraphModule:
     """A copy of `lowered` that finds the range of every int8 value; with `qat` it also rounds and can be trained.
 
-    Raises ValueError for a scheme without integer activations.
+    `states` are the names of inputs that are the state of a program for one frame. Raises ValueError for a scheme
+    without integer activations.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} has no int8 reference; allowed: {', '.join(SCHEMES)}")
     graph = torch.export.export(lowered, _examples(lowered)).module(check_guards=False)
-    quantizer = EdgeQuantizer(TRAINED if qat else CALIBRATED)
+    quantizer = EdgeQuantizer(TRAINED if qat else CALIBRATED, states=states)
     return (prepare_qat_pt2e if qat else prepare_pt2e)(graph, quantizer)
 
 

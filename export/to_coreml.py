@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,16 @@ from export.coreml.saved import import_quietly
 from export.coverage.places import places_of
 from export.coverage.report import attempt
 from export.manifest import FileSpec, TensorInfo, WrittenFile
+from export.stepping import Stepper, beside
 
 if TYPE_CHECKING:
     from coremltools.models import MLModel
 
 
-def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
-    """Writes the program to the folder `path`.
+def write(
+    program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
+) -> WrittenFile:
+    """Writes the program to the folder `path`, and `step` to one beside it.
 
     `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine needs. `w8`
     and `w4` take a graph whose weights are stored so (`export.weights`), `w8a8` the int8 reference. Inputs and
@@ -36,6 +40,13 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         allowed = ", ".join(EXPORTERS["coreml"].schemes)
         raise ValueError(f"scheme {scheme!r} for .mlpackage files: choose one of {allowed}")
     import_quietly()
+    written = _write(program, path, spec=spec, scheme=scheme)
+    if step is None:
+        return written
+    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+
+
+def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
     import coremltools
 
     program = decompose(program)
@@ -51,7 +62,7 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
             coremltools.TensorType(name=info.name, shape=info.shape, dtype=np.dtype(info.dtype))
             for info in spec.inputs
         ],
-        outputs=[coremltools.TensorType(name=info.name, dtype=np.float32) for info in spec.outputs],
+        outputs=[coremltools.TensorType(name=info.name, dtype=np.dtype(info.dtype)) for info in spec.outputs],
         skip_model_load=True,
     )
     for info in spec.inputs:

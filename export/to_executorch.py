@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
 
@@ -12,12 +13,13 @@ from export import require
 from export.coverage.on_executorch import executorch_coverage, refusals
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
+from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
 from export.xnnpack_weights import round_activations
 
-if TYPE_CHECKING:
-    from executorch.exir import EdgeProgramManager
+CLIP_METHOD, STEP_METHOD = "forward", "step"
+"""Methods of the file: the program for clips, and of a network that streams the one for single frames."""
 
 DESCRIPTION_METHOD = "description"
 """Constant method of the file that gives its description as one JSON string."""
@@ -25,8 +27,10 @@ DESCRIPTION_METHOD = "description"
 _BOOKKEEPING = ("getitem", "executorch_call_delegate")
 
 
-def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
-    """Writes the program to `path`; its method `forward` takes the inputs by position.
+def write(
+    program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
+) -> WrittenFile:
+    """Writes the program to `path`; its method `forward` takes the inputs by position, `step` is a method too.
 
     The notes count the XNNPACK partitions and name every operator that stays with the portable kernels.
     Raises ImportError without executorch.
@@ -36,32 +40,44 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
     from executorch.exir import to_edge_transform_and_lower
 
     program, form = stream(program, plane_costs=True)
+    methods = {CLIP_METHOD: program} if step is None else {CLIP_METHOD: program, STEP_METHOD: step.program}
     if scheme in WEIGHT_SCHEMES:
-        program = round_activations(program)
+        methods = {name: round_activations(method) for name, method in methods.items()}
     with refusals() as refused:
         edge = to_edge_transform_and_lower(
-            program,
-            partitioner=[XnnpackPartitioner()],
+            methods,
+            partitioner={name: [XnnpackPartitioner()] for name in methods},
             constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
         )
-    # Both before the program is written: that changes the edge program itself.
-    notes = _delegation_notes(edge)
-    coverage, unknown = attempt(lambda: executorch_coverage(edge, refused))
+    # Before the program is written: that changes the edge programs themselves.
+    written = _written(edge.exported_program(CLIP_METHOD), path, spec, refused, entry=CLIP_METHOD)
+    if step is not None:
+        stepping = _written(edge.exported_program(STEP_METHOD), path, step.spec, refused, entry=STEP_METHOD)
+        written = replace(written, step=stepping)
     with path.open("wb") as file:
         edge.to_executorch().write_to_file(file)
+    return replace(written, notes=(*form, *written.notes))
+
+
+def _written(
+    method: ExportedProgram, path: Path, spec: FileSpec, refused: Mapping[str, str], *, entry: str
+) -> WrittenFile:
+    notes = _delegation_notes(method)
+    coverage, unknown = attempt(lambda: executorch_coverage(method, refused))
     return WrittenFile(
         path=path,
         inputs=spec.inputs,
         outputs=spec.outputs,
-        notes=(*form, *notes, *unknown),
+        notes=(*notes, *unknown),
         coverage=coverage,
+        entry=entry,
     )
 
 
-def _delegation_notes(edge: EdgeProgramManager) -> tuple[str, ...]:
+def _delegation_notes(method: ExportedProgram) -> tuple[str, ...]:
     from executorch.devtools.backend_debug import get_delegation_info
 
-    info = get_delegation_info(edge.exported_program().graph_module)
+    info = get_delegation_info(method.graph_module)
     partitions = f"{info.num_delegated_subgraphs} XNNPACK partition(s) with {info.num_delegated_nodes} nodes"
     left = {
         name: counts.non_delegated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from export.coverage.onnx_file import places_in
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
 from export.onnx_passes import WEIGHT_PASSES, shrink_weights, tune_int8
+from export.stepping import Stepper, beside
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -25,12 +27,21 @@ OPSET = 20
 _LAYERS = ("Conv", "Gemm", "MatMul")
 
 
-def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
-    """Writes the program to `path` as ONNX with its description in `metadata_props`.
+def write(
+    program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
+) -> WrittenFile:
+    """Writes the program to `path` as ONNX with its description in `metadata_props`; `step` to a file beside it.
 
     Raises ImportError without onnx and onnxscript, ValueError where the graph cannot be written exactly.
     """
     require("onnx", "onnx", "onnxscript")
+    written = _write(program, path, spec=spec, scheme=scheme)
+    if step is None:
+        return written
+    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+
+
+def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
     import onnx
     import onnx_ir as ir
     import torch.onnx

@@ -7,7 +7,9 @@ scales and zero points in the file are exactly those of the torch reference.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from export import EXPORTERS, require
 from export.coverage.on_litert import litert_coverage
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
+from export.stepping import Stepper
 from export.streamed import stream
 
 if TYPE_CHECKING:
@@ -26,8 +29,12 @@ METADATA = "pocketreel"
 """Name of the metadata entry that holds the file's description as JSON."""
 
 
-def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
+def write(
+    program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
+) -> WrittenFile:
     """Writes the program to `path`, with its description as metadata and a signature `serving_default`.
+
+    `step` becomes a signature of the same file, with weights that the file holds once.
 
     The notes of an int8 file name what computes in float, as it does in the reference. Raises ImportError
     without ai-edge-litert, ValueError when `spec` does not fit the program, NotImplementedError for operators
@@ -37,13 +44,16 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         allowed = ", ".join(EXPORTERS["tflite"].schemes)
         raise ValueError(f"scheme {scheme!r} for .tflite files: choose one of {allowed}")
     require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers")
-    from export.tflite.flatbuffer import serialize
+    from export.tflite.flatbuffer import SIGNATURE, STEP_SIGNATURE, serialize
     from export.tflite.passes import run_passes
     from export.tflite.translate import translate
 
     program, form = stream(program, plane_costs=False)
-    graph = translate(program, spec=spec)
-    run_passes(graph, scheme=scheme)
+    graphs = {SIGNATURE: translate(program, spec=spec)}
+    if step is not None:
+        graphs[STEP_SIGNATURE] = translate(step.program, spec=step.spec)
+    for graph in graphs.values():
+        run_passes(graph, scheme=scheme)
     description = {
         **spec.description,
         "inputs": [info.to_dict() for info in spec.inputs],
@@ -51,15 +61,30 @@ def write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) 
         "classes": spec.classes,
     }
     metadata = {METADATA: json.dumps(description, ensure_ascii=False).encode()}
-    path.write_bytes(serialize(graph, metadata=metadata))
+    path.write_bytes(serialize(graphs, metadata=metadata))
+    written = {
+        name: _written(graphs[name], path, of, scheme=scheme, entry=name)
+        for name, of in zip(graphs, (spec, *([step.spec] if step else [])), strict=True)
+    }
+    clip = written[SIGNATURE]
+    return replace(clip, notes=(*form, *clip.notes), step=written.get(STEP_SIGNATURE))
+
+
+def _written(graph: Graph, path: Path, spec: FileSpec, *, scheme: str, entry: str) -> WrittenFile:
+    from export.tflite.flatbuffer import serialize
+
     notes = _float_notes(graph) if scheme == "w8a8" else ()
-    coverage, unknown = attempt(lambda: litert_coverage(path, places=graph.places))
+    with tempfile.TemporaryDirectory(prefix="pocketreel-coverage-") as folder:
+        alone = Path(folder, path.name)  # the runtime tells of the first graph of a file alone
+        alone.write_bytes(serialize({entry: graph}, metadata={}))
+        coverage, unknown = attempt(lambda: litert_coverage(alone, places=graph.places))
     return WrittenFile(
         path=path,
         inputs=spec.inputs,
         outputs=spec.outputs,
-        notes=(*form, *notes, *unknown),
+        notes=(*notes, *unknown),
         coverage=coverage,
+        entry=entry,
     )
 
 

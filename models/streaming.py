@@ -30,6 +30,7 @@ class Memory:
         self._asked = {"past": 0, "mean": 0}
         if state is not None:
             self.kept[COUNT_STATE] = state[COUNT_STATE] + 1
+            self._share = torch.reciprocal(self.kept[COUNT_STATE].float())
 
     @property
     def is_stream(self) -> bool:
@@ -75,9 +76,9 @@ class Memory:
         """The mean so far, `N C`, with one more frame."""
         assert self._state is not None
         name = self._next("mean")
-        share = torch.reciprocal(self.kept[COUNT_STATE].to(x.dtype))
+        mean = self._state[name]
         # In this form the mean of an endless stream keeps its size, and its precision.
-        self.kept[name] = torch.lerp(self._state[name], x.flatten(1), share)
+        self.kept[name] = mean + (x.flatten(1) - mean) * self._share
         return self.kept[name]
 
     def _next(self, kind: str) -> str:

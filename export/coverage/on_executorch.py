@@ -7,16 +7,13 @@ import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from torch import fx
+from torch.export import ExportedProgram
 
 from export.coverage.macs import macs
 from export.coverage.places import place_of
 from export.coverage.report import Coverage, LeftBehind
-
-if TYPE_CHECKING:
-    from executorch.exir import EdgeProgramManager
 
 _PARTITIONER_LOG = "executorch.backends.xnnpack.partition"
 
@@ -47,12 +44,12 @@ def refusals() -> Iterator[dict[str, str]]:
         logger.level, logger.propagate = before
 
 
-def executorch_coverage(edge: EdgeProgramManager, refused: Mapping[str, str]) -> Coverage:
-    """Coverage of a lowered program: one partition per call of the delegate, everything else is left behind.
+def executorch_coverage(program: ExportedProgram, refused: Mapping[str, str]) -> Coverage:
+    """Coverage of a lowered method: one partition per call of the delegate, everything else is left behind.
 
     `refused` holds what `refusals` collected while the program was lowered.
     """
-    module = edge.exported_program().graph_module
+    module = program.graph_module
     accelerated, left = [], []
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target is operator.getitem:

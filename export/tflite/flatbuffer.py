@@ -1,4 +1,4 @@
-"""A graph as the bytes of a `.tflite` file: schema version 3, one subgraph, one signature, metadata."""
+"""Graphs as the bytes of a `.tflite` file: schema version 3, a subgraph and a signature for each, metadata."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from export.tflite.graph import Graph, Op, Quantization, Tensor
 
-SIGNATURE = "serving_default"
-"""Name of the only signature."""
+SIGNATURE, STEP_SIGNATURE = "serving_default", "step"
+"""Names of the signatures: of the program for clips, and of the one for single frames."""
 
 _ALIGNMENT = 16
 """Bytes: constants must start at multiples of it, or the runtime copies them."""
@@ -114,45 +114,58 @@ _INT4_WEIGHT_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 12}
 _ENUMERATIONS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType"}
 
 
-def serialize(graph: Graph, *, metadata: Mapping[str, bytes]) -> bytes:
-    """The file's bytes; `metadata` entries are stored by name beside the graph."""
+def serialize(graphs: Mapping[str, Graph], *, metadata: Mapping[str, bytes]) -> bytes:
+    """The file's bytes, with `graphs` by the names of their signatures; equal constants are stored once.
+
+    The first graph is the one that runs where nobody asks for a signature. `metadata` entries are stored by name.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    return _Model(schema, flatbuffers, graph, metadata).pack()
+    return _Model(schema, flatbuffers, graphs, metadata).pack()
 
 
 class _Model:
-    def __init__(self, schema: Any, flatbuffers: Any, graph: Graph, metadata: Mapping[str, bytes]) -> None:
-        self.schema, self.flatbuffers, self.graph = schema, flatbuffers, graph
+    def __init__(
+        self, schema: Any, flatbuffers: Any, graphs: Mapping[str, Graph], metadata: Mapping[str, bytes]
+    ) -> None:
+        self.schema, self.flatbuffers, self.graphs = schema, flatbuffers, graphs
         self.metadata = metadata
         self.buffers: list[bytes] = [b""]
         """Buffer 0 is empty by convention and stands for computed values."""
         self.buffer_numbers: dict[bytes, int] = {}
         """Equal constants share one buffer."""
-        self.tensors = _all_tensors(graph)
-        self.number = {tensor: index for index, tensor in enumerate(self.tensors)}
+        self.number: dict[Tensor, int] = {}
+        """Every tensor's place in its own subgraph."""
         self.codes: list[tuple[str, int]] = []
 
     def pack(self) -> bytes:
-        schema, graph = self.schema, self.graph
-        subgraph = schema.SubGraphT()
-        subgraph.name = "main"
-        subgraph.tensors = [self._tensor(tensor) for tensor in self.tensors]
-        subgraph.inputs = [self.number[tensor] for tensor in graph.inputs]
-        subgraph.outputs = [self.number[tensor] for tensor in graph.outputs]
-        subgraph.operators = [self._operator(op) for op in graph.ops]
+        schema = self.schema
         model = schema.ModelT()
         model.version = 3
         model.description = "Pocketreel"
-        model.subgraphs = [subgraph]
+        model.subgraphs = [self._subgraph(name, graph) for name, graph in self.graphs.items()]
         model.operatorCodes = [self._operator_code(*code) for code in self.codes]
-        model.signatureDefs = [self._signature()]
+        model.signatureDefs = [
+            self._signature(name, graph, subgraph=index)
+            for index, (name, graph) in enumerate(self.graphs.items())
+        ]
         model.metadata = [self._metadata(name, data) for name, data in self.metadata.items()]
         model.buffers = [self._buffer(data) for data in self.buffers]
         builder = self.flatbuffers.Builder(sum(map(len, self.buffers)) + 65536)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
+
+    def _subgraph(self, name: str, graph: Graph) -> Any:
+        tensors = _all_tensors(graph)
+        self.number.update({tensor: index for index, tensor in enumerate(tensors)})
+        made = self.schema.SubGraphT()
+        made.name = "main" if name == SIGNATURE else name
+        made.tensors = [self._tensor(tensor) for tensor in tensors]
+        made.inputs = [self.number[tensor] for tensor in graph.inputs]
+        made.outputs = [self.number[tensor] for tensor in graph.outputs]
+        made.operators = [self._operator(op) for op in graph.ops]
+        return made
 
     def _tensor(self, tensor: Tensor) -> Any:
         made = self.schema.TensorT()
@@ -217,11 +230,11 @@ class _Model:
         made.version = version
         return made
 
-    def _signature(self) -> Any:
+    def _signature(self, name: str, graph: Graph, *, subgraph: int) -> Any:
         made = self.schema.SignatureDefT()
-        made.signatureKey = SIGNATURE
-        made.inputs = [self._named(tensor) for tensor in self.graph.inputs]
-        made.outputs = [self._named(tensor) for tensor in self.graph.outputs]
+        made.signatureKey, made.subgraphIndex = name, subgraph
+        made.inputs = [self._named(tensor) for tensor in graph.inputs]
+        made.outputs = [self._named(tensor) for tensor in graph.outputs]
         return made
 
     def _named(self, tensor: Tensor) -> Any:

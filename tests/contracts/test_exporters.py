@@ -18,8 +18,10 @@ BACKENDS = {"onnx": "onnx", "tflite": "ai_edge_litert", "executorch": "executorc
 def test_the_module_has_a_writer_with_the_common_signature(name):
     write = import_module(EXPORTERS[name].module).write
     parameters = inspect.signature(write).parameters
-    assert list(parameters) == ["program", "path", "spec", "scheme"]
-    assert [parameters[key].kind for key in ("spec", "scheme")] == [inspect.Parameter.KEYWORD_ONLY] * 2
+    assert list(parameters) == ["program", "path", "spec", "scheme", "step"]
+    assert [parameters[key].kind for key in ("spec", "scheme", "step")] == [
+        inspect.Parameter.KEYWORD_ONLY
+    ] * 3
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

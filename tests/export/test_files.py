@@ -15,7 +15,7 @@ WRITERS = {
     "crashing": "import os, signal\ndef write(*a, **k):\n    print('about to crash', flush=True)\n"
     "    os.kill(os.getpid(), signal.SIGSEGV)\n",
     "leaving": "import os\ndef write(*a, **k):\n    os._exit(7)\n",
-    "raising": "def write(program, path, *, spec, scheme):\n    path.write_text('half a file')\n"
+    "raising": "def write(program, path, *, spec, scheme, step=None):\n    path.write_text('half a file')\n"
     "    raise NotImplementedError('aten.foo has no kernel\\nand a long explanation')\n",
     "needy": "from export import require\ndef write(*a, **k):\n    require('onnx', 'no_such_backend')\n",
 }

@@ -18,7 +18,7 @@ from tests.export.small_nets import clip_spec
 pytestmark = pytest.mark.slow
 
 WRITERS = {
-    "sleeping": "import os, pathlib, time\ndef write(program, path, *, spec, scheme):\n"
+    "sleeping": "import os, pathlib, time\ndef write(program, path, *, spec, scheme, step=None):\n"
     "    pathlib.Path(path).write_text(str(os.getpid()))\n    time.sleep(600)\n",
     "chained": "def write(*a, **k):\n    try:\n        {}['aten.foo']\n    except KeyError as error:\n"
     "        raise RuntimeError('Conversion failed.\\nA long story.') from error\n",

@@ -1,0 +1,129 @@
+"""The second program of a network that streams: one frame and a state in, logits and the next state out.
+
+A network streams when it has `step(frame, state) -> (logits, state)` and `initial_state(frame) -> state`; a frame
+is `N 3 H W`, a state a dict or a tuple of tensors of rank 4 at most, zeros before the first frame. In a file every
+tensor of the state is an input `state_<name>` and an output `next_<name>`, which the caller hands back with the
+next frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from export.capture import capture, named_outputs
+from export.inputs import LAYOUTS
+from export.manifest import FileSpec, TensorInfo
+from models.spec import State, StateSpec, describe_state
+
+FRAME = "frame"
+"""Name of the input that takes one frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepper:
+    """The program for one frame, and what it takes and gives as torch has it."""
+
+    program: ExportedProgram
+    spec: FileSpec
+
+
+class StepNetwork(nn.Module):
+    """`network.step` on positional tensors: frame and state to logits and next state."""
+
+    def __init__(self, network: nn.Module, state: State, *, named: bool) -> None:
+        super().__init__()
+        self.network, self.names, self.named = network, tuple(state), named
+
+    def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Every tensor of the logits, then the state's in the order in which they were given."""
+        step: Any = self.network.step
+        given = dict(zip(self.names, state, strict=True)) if self.named else state
+        logits, following = step(frame, given)
+        kept = tuple(following[name] for name in self.names) if self.named else tuple(following)
+        return (*named_outputs(logits).values(), *kept)
+
+
+def beside(path: Path) -> Path:
+    """Where the program for one frame stands in formats of one program a file: `model_step` beside `model`."""
+    return path.with_name(f"{path.stem}_step{path.suffix}")
+
+
+def streams(network: nn.Module) -> bool:
+    """Whether `network` has what it takes to run one frame at a time."""
+    return callable(getattr(network, "step", None)) and callable(getattr(network, "initial_state", None))
+
+
+def step_network(network: nn.Module, clip: Tensor) -> tuple[StepNetwork, tuple[Tensor, ...]]:
+    """The network for one frame of clips like `clip`, `N 3 T H W`, and its first inputs: a frame and zeros.
+
+    Raises ValueError for a network that cannot step, and for states that no runtime takes.
+    """
+    if not streams(network):
+        raise ValueError(
+            f"{type(network).__name__} has no step(frame, state) and initial_state(frame), so it cannot run one "
+            "frame at a time; docs/streaming.md says what they have to do"
+        )
+    frame = clip[:, :, 0]
+    given: Any = network.initial_state(frame)  # type: ignore[operator]
+    named = isinstance(given, Mapping)
+    state: State = dict(given) if named else {str(k): tensor for k, tensor in enumerate(given)}
+    describe_state(state)
+    return StepNetwork(network, state, named=named).eval(), (frame, *state.values())
+
+
+def stepper(network: nn.Module, clip: Tensor, spec: FileSpec) -> Stepper:
+    """The captured program for one frame; `spec` is that of the clip program, of which it keeps all but the inputs.
+
+    Raises what `step_network` and `capture` raise, and ValueError for a network with other inputs than a clip.
+    """
+    stepping, example = step_network(network, clip)
+    states = describe_state(dict(zip(stepping.names, example[1:], strict=True)))
+    return Stepper(program=capture(stepping, example), spec=step_spec(spec, states))
+
+
+def step_spec(spec: FileSpec, states: Sequence[StateSpec]) -> FileSpec:
+    """What the program for one frame takes and gives, given the same of the clip program.
+
+    Raises ValueError for a network with other inputs than a clip `N 3 T H W`.
+    """
+    clip = spec.inputs[0]
+    if len(spec.inputs) != 1 or clip.layout != "NCTHW":
+        raise ValueError(
+            "a network that streams takes one input, a clip N 3 T H W; this one takes "
+            + ", ".join(f"{info.name} {info.layout}" for info in spec.inputs)
+        )
+    frame = replace(
+        clip.arranged("NCTHW"), name=FRAME, shape=(*clip.shape[:2], *clip.shape[3:]), layout="NCHW"
+    )
+    # Prefixes also keep the names apart from those that writers give to what lies between.
+    inputs = [_info(f"state_{state.name}", state) for state in states]
+    outputs = [_info(f"next_{state.name}", state) for state in states]
+    return replace(
+        spec,
+        inputs=(frame, *inputs),
+        outputs=(*spec.outputs, *outputs),
+        states={given.name: kept.name for given, kept in zip(inputs, outputs, strict=True)},
+    )
+
+
+def _info(name: str, state: StateSpec) -> TensorInfo:
+    return TensorInfo(name=name, shape=state.shape, dtype=state.dtype, layout=LAYOUTS[len(state.shape)])
+
+
+def logits_after(network: StepNetwork, clip: Tensor) -> tuple[Tensor, ...]:
+    """What `network` answers after the last frame of `clip`, `N 3 T H W`, fed one frame at a time from zeros."""
+    _, first = step_network(network.network, clip)
+    state: tuple[Tensor, ...] = first[1:]
+    answers: tuple[Tensor, ...] = ()
+    with torch.no_grad():
+        for frame in clip.unbind(2):
+            given = network(frame, *state)
+            answers, state = given[: -len(state)], given[-len(state) :]
+    return answers
