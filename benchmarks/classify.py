@@ -15,6 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from benchmarks.clips.rows import listed
+from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
 from benchmarks.long_video.aggregate import AGGREGATES
 from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
 from benchmarks.long_video.windows import Dynamic, Sliding, Windows
@@ -29,10 +30,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def run(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files, of any length.")],
     model: Annotated[
         Path, typer.Option(help="A file of an export, such as out/x/export/onnx/model.onnx, of any format.")
     ],
+    videos: Annotated[
+        list[Path] | None, typer.Argument(metavar="VIDEO...", help="Video files, of any length.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled videos instead: a manifest (CSV) or a folder root/split/class/video.mp4; gives top-1."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the data to take.")] = "test",
     windows: Annotated[
         Literal["sliding", "dynamic"],
         typer.Option(help="Windows slide evenly, or end where the picture changes."),
@@ -87,9 +97,12 @@ def run(
         sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}
         dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
         rule = _windows(windows, sliding=sliding, dynamic=dynamic)
+        if bool(videos) == bool(data):
+            raise ValueError("give either videos or labelled ones (--data)")
+        rows = labelled_videos(data, model, split=split) if data else []
         with _bar() as progress:
             for answer in classify(
-                videos,
+                videos or [row.path for row in rows],
                 model,
                 windows=rule,
                 aggregate=aggregate,
@@ -106,12 +119,18 @@ def run(
     except (ValueError, FileNotFoundError) as error:
         problems.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(WRONG_ARGUMENT) from None
+    accuracy = video_accuracy(answers, rows) if rows else {}
+    readable = sum(answer.unreadable is None for answer in answers)
+    for name, one in accuracy.items():
+        ends = " to ".join(f"{100 * end:.1f}" for end in one.ci95)
+        console.print(f"{name}: top-1 {100 * one.top1:.1f} % of {readable} videos (95 %: {ends})")
     if out is not None:
         content = {
             "schema_version": SCHEMA_VERSION,
             "model": str(model),
             "windows": {"kind": windows, **asdict(rule)},
             "aggregate": aggregate,
+            "accuracy": {name: asdict(one) for name, one in accuracy.items()} if rows else None,
             "videos": [_to_dict(answer) for answer in answers],
         }
         out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -41,12 +41,7 @@ def open_field_data(
     Raises what the clip readers raise, and ValueError when the split is empty, a class is none of the spec's,
     or captions are needed and there are none.
     """
-    rows = [row for row in _rows(data, spec) if row.split == data.split]
-    if not rows:
-        there = Counter(row.split for row in _rows(data, spec))
-        listed = ", ".join(f"{split} ({count})" for split, count in there.items())
-        raise ValueError(f"{data.path}: no clips in split {data.split!r}; there are {listed}")
-    _check_classes(rows, spec, where=data.path)
+    rows = field_rows(data, spec)
     if spec.text is not None and not any(row.text for row in rows):
         raise ValueError(f"{data.path}: the files take a caption, but no row has one in a column 'text'")
     return open_clips(
@@ -58,6 +53,17 @@ def open_field_data(
         missing_audio=data.missing_audio,
         progress=None if progress is None else lambda done, total: progress("clips", done, total),
     )
+
+
+def field_rows(data: FieldData, spec: ClipSpec) -> list[ClipRow]:
+    """The rows of the split, whose classes are all known to `spec`; raises as `open_field_data` does."""
+    rows = [row for row in _rows(data, spec) if row.split == data.split]
+    if not rows:
+        there = Counter(row.split for row in _rows(data, spec))
+        listed = ", ".join(f"{split} ({count})" for split, count in there.items())
+        raise ValueError(f"{data.path}: no clips in split {data.split!r}; there are {listed}")
+    _check_classes(rows, spec, where=data.path)
+    return rows
 
 
 def _rows(data: FieldData, spec: ClipSpec) -> list[ClipRow]:

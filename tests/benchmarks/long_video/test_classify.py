@@ -76,6 +76,25 @@ def test_the_command_writes_every_window_as_json(tmp_path, model, video):
     assert sum(each["score"] for each in one["top"]["move"]) == pytest.approx(1)
 
 
+def test_labelled_videos_give_top1(tmp_path, model, video):
+    names = {label: tmp_path / "data/test" / label for label in ("left", "right", "up")}
+    for folder in names.values():
+        folder.mkdir(parents=True)
+        (folder / "a.mp4").write_bytes(video.read_bytes())
+    out = tmp_path / "answers.json"
+    done = command("--data", tmp_path / "data", "--model", model, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "move: top-1 33.3 % of 3 videos (95 %: 6.1 to 79.2)" in done.output
+    assert json.loads(out.read_text())["accuracy"]["move"]["top1"] == pytest.approx(1 / 3)
+    cut = tmp_path / "cut.csv"
+    cut.write_text(f"path,split,move,start_s,end_s\n{video},test,left,0,1\n")
+    refused = command("--data", cut, "--model", model)
+    assert refused.exit_code == 2
+    assert "1 rows cut clips out of their videos (start_s, end_s)" in refused.output
+    both = command(video, "--data", cut, "--model", model)
+    assert both.exit_code == 2 and "give either videos or labelled ones (--data)" in both.output
+
+
 def test_a_video_that_cannot_be_read_does_not_stop_the_others(tmp_path, model, video):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     done = command(tmp_path / "bad.mp4", video, "--model", model, "--overlap-s", 0.5)

@@ -1,0 +1,37 @@
+"""How often an exported file is right about whole labelled videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.accuracy import LabelAccuracy, wilson_interval
+from benchmarks.clips.rows import ClipRow, listed
+from benchmarks.exported import read_model
+from benchmarks.field_data import FieldData, field_rows
+from benchmarks.long_video.classify import VideoAnswer
+
+
+def labelled_videos(data: Path, model: Path, *, split: str) -> list[ClipRow]:
+    """The videos of a manifest (CSV) or a folder root/split/class/video.mp4, each one whole.
+
+    Raises what `read_model` and `field_rows` raise, and ValueError for rows that cut clips out of a video.
+    """
+    rows = field_rows(FieldData(path=data, split=split), read_model(model)[0])
+    cut = [str(row.path) for row in rows if row.start_s is not None or row.end_s is not None]
+    if cut:
+        raise ValueError(
+            f"{data}: {len(cut)} rows cut clips out of their videos (start_s, end_s), but whole videos are "
+            f"classified; take those columns out, or measure clips: python -m benchmarks.run\n{listed(cut)}"
+        )
+    return rows
+
+
+def video_accuracy(answers: Sequence[VideoAnswer], rows: Sequence[ClipRow]) -> dict[str, LabelAccuracy]:
+    """Top-1 of each label column over the videos that could be read; none where no video could."""
+    pairs = [(answer, row) for answer, row in zip(answers, rows, strict=True) if answer.unreadable is None]
+    found: dict[str, LabelAccuracy] = {}
+    for name in rows[0].labels if pairs else ():
+        right = sum(answer.top[name][0][0] == row.labels[name] for answer, row in pairs)
+        found[name] = LabelAccuracy(top1=right / len(pairs), ci95=wilson_interval(right, len(pairs)))
+    return found
