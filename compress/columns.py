@@ -41,7 +41,7 @@ def tag_specs(
 ) -> tuple[LabelSpec, ...]:
     """Every tag column with the tags of the training clips, sorted by alphabet.
 
-    Raises `ValueError` for a column without tags, and for tags that only other splits have.
+    Raises `ValueError` for a column without tags in train or test, and for tags that only other splits have.
     """
     specs, faults = [], []
     for name in columns:
@@ -49,8 +49,11 @@ def tag_specs(
             each: {tag for row in rows for tag in tags_of(row, name, separator=separator)}
             for each, rows in split.items()
         }
-        if not found["train"]:
-            faults.append(f"no clip of split train has a tag in column {name!r}")
+        faults += [
+            f"no clip of split {each} has a tag in column {name!r}"
+            for each in ("train", "test")
+            if not found[each]
+        ]
         for other in ("validation", "test"):
             unknown = sorted(found[other] - found["train"])
             faults += [f"tags {name!r}: {tag!r} is in split {other} but not in train" for tag in unknown]

@@ -124,9 +124,9 @@ def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
     nearest clips.
     """
     from torchmetrics.functional.classification import (
+        binary_average_precision,
         multiclass_accuracy,
         multiclass_f1_score,
-        multilabel_average_precision,
     )
 
     figures: dict[str, dict[str, float]] = {}
@@ -140,11 +140,11 @@ def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
         figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, right, classes, average="macro"))
     for column, logits, given in zip(spec.tags, answers[len(spec.labels) :], truth.tags, strict=False):
         # A tag that no clip of the split has takes no part in the mean.
-        seen = given.any(0)
-        kept = int(seen.sum())
-        figures[column.name] = {
-            "map": float(multilabel_average_precision(logits[:, seen], given[:, seen].long(), kept))
-        }
+        each = [
+            binary_average_precision(logits[:, tag], given[:, tag].long())
+            for tag in given.any(0).nonzero().flatten().tolist()
+        ]
+        figures[column.name] = {"map": float(torch.stack(each).mean())}
     if spec.retrieval:
         figures[RETRIEVAL] = _recall(answers[-1], truth.captions)
     return figures
