@@ -6,6 +6,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from compress.columns import tags_of
 from compress.data import ClipConfig, DataConfig, FolderData, ManifestData, SyntheticData, open_data
 from tests.benchmarks.clips.films import film
 
@@ -198,3 +199,57 @@ def test_clip_settings_are_checked(given, message):
 def test_resize_follows_size_unless_given():
     assert ClipConfig(size=112).video_spec().resize == 126
     assert ClipConfig(size=112, resize=112).video_spec().resize == 112
+
+
+TAGGED = [
+    "a.mp4,train,no,one; two,well,oh",
+    "b.mp4,train,yes,,,ah",
+    "c.mp4,validation,no,two,well,",
+    "d.mp4,test,yes,one,,oh",
+]
+TAG_COLUMNS = "path,split,label,kind,title,subtitles"
+
+
+def test_tags_are_taken_from_the_training_clips(tmp_path):
+    path = manifest(tmp_path, TAGGED, columns=TAG_COLUMNS)
+    data, said = opened(of(path, tags=["kind"]), tmp_path)
+    assert [(column.name, column.classes) for column in data.spec.tags] == [("kind", ("one", "two"))]
+    assert [tags_of(row, "kind", separator=data.tag_separator) for row in data.train.rows] == [
+        ["one", "two"],
+        [],
+    ]
+    assert "2 classes of label, 2 kind" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("d.mp4,test,yes,three,,oh", "tags 'kind': 'three' is in split test but not in train"),
+        ("d.mp4,test,yes,,,oh", "no clip of split test has a tag in column 'kind'"),
+    ],
+)
+def test_tags_that_do_not_fit_are_refused(tmp_path, line, message):
+    path = manifest(tmp_path, [*TAGGED[:3], line], columns=TAG_COLUMNS)
+    with pytest.raises(ValueError, match=message):
+        opened(of(path, tags=["kind"]), tmp_path)
+
+
+def test_texts_of_several_columns_are_joined_in_order(tmp_path):
+    path = manifest(tmp_path, TAGGED, columns=TAG_COLUMNS)
+    clip = ClipConfig(frames=4, size=16, text={"length": 4})
+    data, _ = opened(of(path, text=["subtitles", "title"], text_separator=" / "), tmp_path, clip=clip)
+    texts = [row.text for clips in (data.train, data.validation, data.test) for row in clips.rows]
+    assert texts == ["oh / well", "ah", "well", "oh"]
+
+
+def test_a_text_or_tag_column_that_is_not_there_is_refused(tmp_path):
+    path = manifest(tmp_path, TAGGED, columns=TAG_COLUMNS)
+    with pytest.raises(ValueError, match="no column 'titel'; nearest: 'title'"):
+        opened(of(path, text=["titel"]), tmp_path)
+    with pytest.raises(ValueError, match="no column 'kinds'; nearest: 'kind'"):
+        opened(of(path, tags=["kinds"]), tmp_path)
+
+
+def test_a_column_is_for_labels_or_for_tags():
+    with pytest.raises(ValidationError, match="labels and tags name a column twice: label, label"):
+        ManifestData(source="manifest", manifest=Path("x.csv"), labels=["label"], tags=["label"])

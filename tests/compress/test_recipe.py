@@ -44,7 +44,9 @@ BROKEN = {
     ),
     "unknown option of a network": (
         "student: {network: mobilenet3d_tiny, options: {widht: 1.0}}",
-        ["student.options.widht (line N): unknown key; allowed: width, dropout; did you mean 'width'?"],
+        [
+            "student.options.widht (line N): unknown key; allowed: width, depth, dropout; did you mean 'width'?"
+        ],
     ),
     "missing key": (
         "stages: [{distill: {epochs: 1}}, {prune: {}}]",
@@ -186,6 +188,57 @@ BROKEN = {
     "gate on a stage that is not there": (
         "gates: [{metric: stages.3.after.macs, max: 1}]",
         ["gates.0.metric (line N): the report will have no such figure"],
+    ),
+    "unknown part of a teacher": (
+        "teacher: {network: modular, train: {epochs: 1}, options: {video: {name: c3d_tny}}}",
+        ["teacher.options.video.name (line N): not one of the choices; given: 'c3d_tny'", "'c3d_tiny'?"],
+    ),
+    "part of a teacher without its name": (
+        "teacher: {network: modular, train: {epochs: 1}, options: {fusion: {features: 8}}}",
+        [
+            "teacher.options.fusion.name (line N): required key is missing; allowed: concatenation, weighted_sum"
+        ],
+    ),
+    "unknown option of a part": (
+        "teacher: {network: modular, train: {epochs: 1}, options: {video: {name: slowfast_tiny, alpa: 2}}}",
+        [
+            "options.video.alpa (line N): unknown key; allowed: width, dropout, alpha, name; did you mean 'alpha'?"
+        ],
+    ),
+    "impossible size of a part": (
+        "teacher: {network: modular, train: {epochs: 1}, options: {text: {name: transformer, heads: 3}}}",
+        ["teacher.options.text (line N): features is 128, heads 3, blocks 2: give 1 or more of each"],
+    ),
+    "unknown task": (
+        "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 1, lable: 2}}",
+        ["teacher.tasks.lable (line N): the data has no column for such a task", "did you mean 'label'?"],
+    ),
+    "a task without weight": (
+        "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 0}}",
+        ["teacher.tasks.label (line N): out of range; given: 0; allowed: more than 0"],
+    ),
+    "retrieval without captions": (
+        "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 1, retrieval: 1}}",
+        [
+            "teacher.tasks.retrieval (line N): compares captions with what is seen",
+            "given: inputs clip, audio",
+        ],
+    ),
+    "a teacher of what no student learns": (
+        "data: {source: synthetic, labels: [label, thing]}\nteacher: {network: modular, train: {epochs: 1}, "
+        "tasks: {thing: 1}}\nstudent: {network: mobilenet3d_tiny, labels: [label]}",
+        ["teacher.tasks (line N): the teacher learns no label column that the student learns; given: thing"],
+    ),
+    "a label column that is not there": (
+        "student: {network: mobilenet3d_tiny, labels: [lable, lable]}",
+        [
+            "student.labels.0 (line N): the data has no such label column; given: lable; allowed: label",
+            "student.labels.1 (line N): label column given twice; given: lable",
+        ],
+    ),
+    "public weights for another teacher": (
+        "teacher: {network: multimodal, train: {epochs: 1}, pretrained: pyproject.toml}",
+        ["teacher.pretrained (line N): multimodal has no video encoder with public weights; use"],
     ),
     "gate with two limits": (
         "gates: [{metric: artifacts.onnx.top1, min: 0.5, max: 1}]",

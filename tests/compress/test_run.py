@@ -233,11 +233,17 @@ def test_a_teacher_of_the_users_own_is_loaded_not_trained(tmp_path, finished, ca
 
 
 def test_several_label_columns_give_a_head_and_a_figure_each(tmp_path, finished, cache):
-    """The column `true_label` of the generated clips stands for a second task here."""
+    """The column `true_label` of the generated clips stands for a second task here.
+
+    The teacher does not learn it, but tags and retrieval.
+    """
     (manifest,) = cache.glob("synthetic-*/manifest.csv")
     done = run(
         RECIPE, "--out", tmp_path, "--cache", cache,
-        "--set", f"data={{source: manifest, manifest: {manifest}, labels: [label, true_label]}}",
+        "--set", f"data={{source: manifest, manifest: {manifest}, labels: [label, true_label], tags: [tags]}}",
+        "--set", "teacher={network: modular, weighting: uncertainty, train: {epochs: 1, batch: 8}}",
+        "--set", "teacher.tasks={retrieval: 0.5, label: 1.0, tags: 2.0}",
+        "--set", "teacher.options={video: {name: r2plus1d_tiny}, audio: {name: gru, features: 8}}",
         "--set", "stages=[{distill: {epochs: 1, batch: 8}}, {quantize: {calibration_clips: 8, batch: 8}}]",
         "--set", "export.formats=[onnx, tflite, executorch]",
         "--set", "gates=[{metric: artifacts.onnx.top1.true_label, min: 0}]",
@@ -246,6 +252,12 @@ def test_several_label_columns_give_a_head_and_a_figure_each(tmp_path, finished,
     report = report_of(tmp_path)
     jsonschema.validate(report, json.loads((ROOT / "docs" / "report.schema.json").read_text()))
     assert set(report["models"]["student_float"]["top1"]) == {"label", "true_label"}
+    assert set(report["models"]["student_float"]["tasks"]) == {"label", "true_label"}
+    assert isinstance(report["models"]["teacher"]["top1"], float)
+    assert set(report["models"]["teacher"]["tasks"]) == {"label", "tags", "retrieval"}
+    assert set(report["stages"][0]["after"]["task_weights"]) == {"label", "tags", "retrieval"}
+    page = (tmp_path / "report.md").read_text()
+    assert "| Teacher | tags | mAP " in page and "| Teacher | retrieval | caption recall@1 " in page
     for artifact in report["artifacts"]:
         assert set(artifact["accuracy"]["top1"]) == {"label", "true_label"}
         assert min(artifact["parity"]["top1_agreement"].values()) >= 0.9

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from compress.motions import CLASSES, SIDE, Hardness, draw_caption, draw_sound, path
+from compress.motions import CLASSES, SIDE, TAGS, THINGS, Hardness, draw_caption, draw_sound, path
 from compress.synthetic import SplitSizes, SyntheticData, synthetic_key, write_synthetic
 
 SMALL = SyntheticData(source="synthetic", clips=SplitSizes(train=40, validation=8, test=16))
@@ -66,6 +66,20 @@ def test_nothing_is_wrong_or_missing_without_difficulty(tmp_path):
     rows = write(tmp_path / "easy", config=SMALL.model_copy(update={"difficulty": 0.0}), workers=2)
     assert all(row["label"] == row["true_label"] for row in rows)
     assert all(row["text"] for row in rows)
+
+
+def test_further_tasks_are_right_in_every_split(written):
+    _, rows = written
+    for row in rows:
+        assert row["thing"] in THINGS
+        assert row["tags"].split(";") == [*TAGS[row["true_label"]], *TAGS[row["thing"]]]
+        assert row["text"] == "" or row["thing"] in row["text"]
+
+
+def test_the_choice_of_tasks_does_not_change_the_files():
+    assert synthetic_key(SMALL.model_copy(update={"labels": ["thing"], "tags": ["tags"]})) == synthetic_key(
+        SMALL
+    )
 
 
 def test_half_way_nothing_tells_the_classes_apart():

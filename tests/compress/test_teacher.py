@@ -4,9 +4,18 @@ from safetensors.torch import save_file
 
 from benchmarks.clips.cache import View
 from compress.artifact import Artifact
-from compress.teacher import TaughtConfig, check_answers, import_factory, learn_from_teacher, load_weights
+from compress.teacher import (
+    TaughtConfig,
+    check_answers,
+    import_factory,
+    learn_from_teacher,
+    load_pretrained,
+    load_weights,
+)
 from compress.training import Batch
-from models.teachers import MultimodalOptions, multimodal_tiny
+from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
+from models.teachers.encoder import choices
+from models.teachers.video import VIDEO_ENCODERS
 from tests.specs import small_spec
 
 
@@ -91,3 +100,61 @@ def test_a_teacher_answers_to_the_clean_view_of_corrupted_clips():
             Batch(indices=[0, 3], view=view, labels=torch.zeros(2, 1, dtype=torch.int64)),
         )
     assert asked == [View(number=0, seed=0), View(number=1, seed=0)]
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state"])
+def test_public_weights_start_the_video_encoder(tmp_path, wrapper):
+    video = choices(VIDEO_ENCODERS)["resnet50_lstm"](name="resnet50_lstm", width=0.1)
+    parts = ModularOptions(video=video)
+    source, target = (ModularTeacher(small_spec("clip", "audio"), parts) for _ in range(2))
+    weights = source.encoders["clip"].network.frame.state_dict()
+    weights["fc.weight"] = torch.zeros(1000, 2048)
+    path = tmp_path / "resnet50.pt"
+    torch.save({wrapper: weights} if wrapper else weights, path)
+    assert load_pretrained(target, parts, path) == "resnet50_lstm started from resnet50.pt, without 4 tensors"
+    loaded = target.encoders["clip"].network.frame.state_dict()
+    assert all(value.equal(weights[name]) for name, value in loaded.items())
+    del weights["conv1.weight"]
+    torch.save(weights, path)
+    with pytest.raises(
+        ValueError, match=r"resnet50\.pt: these are not the public weights.*: frame\.conv1\.weight"
+    ):
+        load_pretrained(target, parts, path)
+
+
+def test_public_weights_are_for_teachers_with_a_video_encoder(tmp_path):
+    with pytest.raises(
+        ValueError, match="pretrained weights are for the video encoder of the teacher `modular`"
+    ):
+        load_pretrained(_network("clip"), MultimodalOptions(), tmp_path / "weights.pt")
+
+
+def test_a_student_learns_what_its_teacher_does_not_answer_from_the_labels():
+    """Column x comes from the teacher as well, column y from the labels alone."""
+
+    class Knows:
+        artifact = Artifact(model=_network("clip"), spec=small_spec("clip", labels=("x",)))
+
+        def answers(self, clips, *, view, context):
+            return (torch.tensor([[0.0, 0.0, 9.0]]),)
+
+    config = TaughtConfig(epochs=1, label_weight=0.0, temperature=1.0)
+
+    def loss(first, second):
+        spec = small_spec("clip", labels=("x", "y"))
+        objective = learn_from_teacher(Knows(), clips=None, spec=spec, config=config, context=None)
+        batch = Batch(indices=[0], view=None, labels=torch.tensor([[0, 1]]))
+        return objective((torch.tensor([first]), torch.tensor([second])), batch).item()
+
+    assert loss([0.0, 0.0, 9.0], [0.0, 9.0, 0.0]) < 0.01
+    assert loss([9.0, 0.0, 0.0], [0.0, 9.0, 0.0]) > 5, "x: the teacher is right, whatever the label says"
+    assert loss([0.0, 0.0, 9.0], [9.0, 0.0, 0.0]) > 5, "y: the label is right"
+
+
+def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():
+    class Other:
+        artifact = Artifact(model=_network("clip"), spec=small_spec("clip", labels=("x",)))
+
+    spec = small_spec("clip", labels=("y",))
+    with pytest.raises(ValueError, match="answers x, the student learns y: they share no label column"):
+        learn_from_teacher(Other(), clips=None, spec=spec, config=TaughtConfig(epochs=1), context=None)

@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from models.spec import ClipSpec, as_tuple
+from models.spec import ClipSpec, LabelSpec, as_tuple
 from tests.specs import small_spec
 
 
@@ -17,7 +18,9 @@ def test_one_label_column_gives_logits_several_name_their_column():
 
 def test_json_round_trip():
     spec = small_spec("clip", "audio", "text", labels=("x", "y"))
-    assert ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    taught = replace(spec, tags=(LabelSpec(name="t", classes=("a", "b")),), retrieval=True)
+    for each in (spec, taught):
+        assert ClipSpec.from_dict(json.loads(json.dumps(each.to_dict()))) == each
 
 
 def test_examples_have_the_shapes_and_ranges_of_the_inputs():
@@ -35,6 +38,15 @@ def test_only_drops_modalities_and_refuses_what_is_not_there():
         small_spec("clip").only(("audio",))
     with pytest.raises(ValueError, match="no input 'audio'; its inputs are clip"):
         small_spec("clip").shape("audio")
+
+
+def test_only_drops_label_columns_and_what_teachers_alone_learn():
+    spec = small_spec("clip", labels=("x", "y"))
+    taught = replace(spec, tags=(LabelSpec(name="t", classes=("a", "b")),), retrieval=True)
+    assert taught.only(("clip",)) == spec
+    assert [label.name for label in taught.only(("clip",), labels=("y",)).labels] == ["y"]
+    with pytest.raises(ValueError, match="no label column 'z'; it has x, y"):
+        spec.only(("clip",), labels=("z",))
 
 
 def test_logits_as_tuple():
