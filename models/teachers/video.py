@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.c3d import C3dOptions, c3d, c3d_tiny
-from models.cnn_lstm import CnnLstmOptions, cnn_lstm
+from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.frame_resnet import (
     FramePoolingOptions,
     ResnetLstmOptions,
@@ -22,7 +22,7 @@ from models.frame_resnet import (
 from models.i3d import I3dOptions, i3d, i3d_tiny
 from models.layers import Heads, Normalise, Triple
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
-from models.s3d import S3dOptions, s3d
+from models.s3d import S3dOptions, s3d, s3d_tiny
 from models.slowfast import SlowFastOptions, slowfast_r50, slowfast_tiny
 from models.spec import ClipSpec
 from models.teachers.encoder import Encoder
@@ -131,11 +131,13 @@ VIDEO_ENCODERS: dict[str, Encoder] = {
     "resnet50_lstm": Encoder(build=_headless(resnet50_lstm), options=ResnetLstmOptions),
     "resnet_lstm_tiny": Encoder(build=_headless(resnet_lstm_tiny), options=ResnetLstmOptions),
     "cnn_lstm": Encoder(build=_headless(cnn_lstm), options=CnnLstmOptions),
+    "cnn_lstm_tiny": Encoder(build=_headless(cnn_lstm_tiny), options=CnnLstmOptions),
     "c3d": Encoder(build=_headless(c3d), options=C3dOptions),
     "c3d_tiny": Encoder(build=_headless(c3d_tiny), options=C3dOptions),
     "i3d": Encoder(build=_headless(i3d), options=I3dOptions),
     "i3d_tiny": Encoder(build=_headless(i3d_tiny), options=I3dOptions),
     "s3d": Encoder(build=_headless(s3d), options=S3dOptions),
+    "s3d_tiny": Encoder(build=_headless(s3d_tiny), options=S3dOptions),
     "slowfast_r50": Encoder(build=_headless(slowfast_r50), options=SlowFastOptions),
     "slowfast_tiny": Encoder(build=_headless(slowfast_tiny), options=SlowFastOptions),
     "r3d_18": Encoder(build=_headless(r3d_18), options=ResNet3dOptions),
