@@ -110,6 +110,14 @@ def test_what_a_clip_lacks_changes_nothing_else(parts, name):
         torch.testing.assert_close(after[0], before[0])
 
 
+def test_torch_export_takes_a_teacher_in_eval_mode():
+    spec = spec_of()
+    model = teacher(spec, video="slowfast_tiny", audio="gru", text="transformer", fusion="cross_attention")
+    example = spec.example()
+    exported = torch.export.export(model, example).module()
+    torch.testing.assert_close(exported(*example), model(*example))
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_clip_that_lacks_everything_has_a_finite_answer_and_finite_gradients(fusion):
     spec = spec_of()
