@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.export import ExportedProgram
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.spec import ClipSpec
@@ -64,6 +65,10 @@ class Artifact:
     """In eval mode; a stage never changes the one it was given."""
     spec: ClipSpec
     form: Form = Form.FLOAT
+    streams: bool = False
+    """Whether files are to hold a program for one frame beside the one for clips."""
+    step: ExportedProgram | None = None
+    """Of a quantized artifact that streams: the int8 reference for one frame."""
     history: tuple[StageRecord, ...] = ()
 
 
@@ -110,8 +115,11 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
     else:
         program = torch.export.export(artifact.model, artifact.spec.example())
         torch.export.save(program, folder / "program.pt2")
+        if artifact.step is not None:
+            torch.export.save(artifact.step, folder / "step.pt2")
     description = {
         "form": artifact.form,
+        "streams": artifact.streams,
         "spec": artifact.spec.to_dict(),
         "history": [asdict(record) for record in artifact.history],
     }
@@ -122,6 +130,7 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
     """The artifact that `save_artifact` wrote; `build` gives the network as it was before any pruning."""
     description = json.loads((folder / "artifact.json").read_text())
     form = Form(description["form"])
+    step = None
     if form is Form.FLOAT:
         model = build()
         load_resized(model, load_file(folder / "weights.safetensors"))
@@ -130,10 +139,14 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
         import torchao.quantization.pt2e  # noqa: F401  registers the quantized_decomposed operators
 
         model = torch.export.load(folder / "program.pt2").module()
+        if (folder / "step.pt2").is_file():
+            step = torch.export.load(folder / "step.pt2")
     return Artifact(
         model=model,
         spec=ClipSpec.from_dict(description["spec"]),
         form=form,
+        streams=description["streams"],
+        step=step,
         history=tuple(
             StageRecord(**{**row, "notes": tuple(row["notes"]), "curve": tuple(row["curve"])})
             for row in description["history"]

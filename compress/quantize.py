@@ -24,6 +24,7 @@ from compress.teacher import TaughtConfig, best_objective
 from compress.training import fit
 from export.capture import capture
 from export.lower import lower
+from export.stepping import step_network
 
 
 class QuantizeConfig(TaughtConfig):
@@ -50,8 +51,9 @@ class QuantizeConfig(TaughtConfig):
 
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
-    """The int8 reference of the student, for one clip at a time."""
+    """The int8 reference of the student, for one clip at a time, and where it streams for one frame at a time."""
     from export.reference import calibrate, convert, prepare, transfer
+    from export.step_reference import step_reference
 
     model = copy.deepcopy(artifact.model).cpu().eval()
     clips = context.data.train.seen_by(artifact.spec)
@@ -72,9 +74,13 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     single = prepare(_lowered(model, artifact, batch=1), qat=qat)
     transfer(prepared, single)
     reference = convert(single)
+    step = None
+    if artifact.streams:
+        network, example = step_network(model, artifact.spec.example()[0])
+        step = step_reference(single, capture(network, example), qat=qat)
     notes = (f"ranges from {min(config.calibration_clips, len(clips)) // batch * batch} training clips",)
     return StageResult(
-        artifact=replace(artifact, model=reference, form=Form.QUANTIZED), curve=curve, notes=notes
+        artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
     )
 
 

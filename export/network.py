@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,7 @@ from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
 from export.outcome import ExportOutcome
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
+from export.stepping import Stepper, check_stream, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def export_network(
     scheme: str = "fp32",
     calibration: Source | None = None,
     clips: Source | None = None,
+    stream: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Writes `out/<format>/model.<extension>` for every format and `out/manifest.json`, and proves every file.
@@ -77,6 +79,8 @@ def export_network(
     `inputs` are those of `model.forward`, in order: shapes as `export.inputs.parse_inputs` reads them, or an
     example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else on
     up to 8 calibration inputs, or else on made-up ones. The manifest says which.
+
+    With `stream` every format gets a second program, for one frame: `export.stepping` says what the network needs.
 
     A network that cannot be captured or quantized, or a format that cannot be written, is no exception but an
     outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
@@ -105,12 +109,17 @@ def export_network(
     }
     spec = _spec(described, trial, provenance=provenance)
     proof = Proof(trial=trial)
+    if stream:
+        check_stream(model, spec)
+    step: Stepper | None = None
     try:
         steps.begin("capture")
         program = capture(model, tried.tensors(0))
+        if stream:
+            step = stepper(model, tried.tensors(0)[0], spec)
         if scheme == "w8a8":
             assert ranges is not None
-            program, proof = _quantized(program, ranges, trial=trial, steps=steps)
+            program, step, proof = _quantized(program, step, ranges, trial=trial, steps=steps)
     except Exception as error:  # torch raises what it likes about a user's network
         outcomes = refuse_files(error, spec.description, formats=formats, scheme=scheme, out=out)
     else:
@@ -121,6 +130,7 @@ def export_network(
             scheme=scheme,
             out=out,
             proof=proof,
+            step=step,
             progress=lambda name, _, __: steps.begin(name),
         )
     return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
@@ -181,24 +191,27 @@ def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[s
 
 
 def _quantized(
-    program: ExportedProgram, ranges: Samples, *, trial: Trial, steps: _Steps
-) -> tuple[ExportedProgram, Proof]:
-    """The captured int8 reference, and the proof that holds its answers too."""
+    program: ExportedProgram, step: Stepper | None, ranges: Samples, *, trial: Trial, steps: _Steps
+) -> tuple[ExportedProgram, Stepper | None, Proof]:
+    """The captured int8 references, for clips and for one frame, and the proof that holds their answers too."""
     from export.layers import rank_layers
     from export.reference import calibrate, convert, for_evaluation, prepare
+    from export.step_reference import step_reference
 
     lowered = lower(program)
     prepared = prepare(lowered)
     steps.begin("calibrate")
     calibrate(prepared, _batches(ranges, steps))
     reference = convert(prepared)
+    if step is not None:
+        step = replace(step, program=step_reference(prepared, step.program))
     answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
     ranked = ranges.some(RANKED_INPUTS)
     proof = Proof(
         trial=trial.with_answers(answers),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
-    return torch.export.export(reference, ranges.tensors(0)), proof
+    return torch.export.export(reference, ranges.tensors(0)), step, proof
 
 
 def _batches(samples: Samples, steps: _Steps | None = None) -> Iterator[tuple[Tensor, ...]]:

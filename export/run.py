@@ -94,6 +94,14 @@ def main(
     layers: Annotated[
         bool, typer.Option("--layers", help="Rank the layers of a w8a8 network by what int8 costs them.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Also write a program that takes one frame and a state; the network has to have "
+            "step(frame, state) and initial_state(frame).",
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -135,6 +143,7 @@ def main(
                 scheme=scheme,
                 calibration=_source(calibration),
                 clips=clips,
+                stream=stream,
                 progress=progress,
             )
     except (ValueError, FileNotFoundError) as error:

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
+from export.lower import lower
 from export.lower.source import operator_name, place
 from export.quantizer import KEEPS_VALUES, WEIGHTED
 from export.reference import convert, prepare
@@ -28,11 +30,15 @@ _PREFIX = "network."
 _PASSES_ON = (*KEEPS_VALUES, torch.ops.aten.cat.default)
 
 
-def step_reference(prepared: fx.GraphModule, lowered: fx.GraphModule, *, qat: bool = False) -> fx.GraphModule:
-    """The int8 reference of `lowered`, the program for one frame, with ranges and weights of the clip's `prepared`.
+def step_reference(
+    prepared: fx.GraphModule, program: ExportedProgram, *, qat: bool = False
+) -> ExportedProgram:
+    """The int8 reference of `program`, captured for one frame, with ranges and weights of the clip's `prepared`.
 
-    Raises ValueError for a value or a weight that has no counterpart in the clip's graph.
+    Raises ValueError for a value or a weight that has no counterpart in the clip's graph, and what lowering raises.
     """
+    assert program.example_inputs is not None
+    lowered = lower(program)
     states = [node.name for node in lowered.graph.nodes if node.op == "placeholder"][1:]
     stepping = prepare(lowered, qat=qat, states=states)
     known = {role: node for node in _observers(prepared) for role in _roles(node, _numbered(prepared))}
@@ -51,7 +57,9 @@ def step_reference(prepared: fx.GraphModule, lowered: fx.GraphModule, *, qat: bo
     for name, observer in taken.items():
         setattr(stepping, name, observer)
     _copy_weights(prepared, stepping)
-    return convert(stepping)
+    reference = convert(stepping)
+    _read_outputs_apart(reference)
+    return torch.export.export(reference, program.example_inputs[0])
 
 
 def _observers(graph: fx.GraphModule) -> list[fx.Node]:
@@ -87,6 +95,21 @@ def _roles(observer: fx.Node, numbers: dict[fx.Node, tuple[str, str, int]]) -> I
     source: Any = observer.args[0]
     if source in numbers and source.target not in _PASSES_ON:
         yield ("gives", *numbers[source], 0)
+
+
+def _read_outputs_apart(reference: fx.GraphModule) -> None:
+    """A dequantize of its own for every output: ExecuTorch loses one that a layer reads too."""
+    output = next(reversed(reference.graph.nodes))
+    for node in output.all_input_nodes:
+        if (
+            node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default
+            and len(node.users) > 1
+        ):
+            with reference.graph.inserting_before(output):
+                copied = reference.graph.node_copy(node)
+            copied.meta = dict(node.meta)
+            output.replace_input_with(node, copied)
+    reference.recompile()
 
 
 def _copy_weights(source: fx.GraphModule, target: fx.GraphModule) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
@@ -60,16 +59,21 @@ def streams(network: nn.Module) -> bool:
     return callable(getattr(network, "step", None)) and callable(getattr(network, "initial_state", None))
 
 
-def step_network(network: nn.Module, clip: Tensor) -> tuple[StepNetwork, tuple[Tensor, ...]]:
-    """The network for one frame of clips like `clip`, `N 3 T H W`, and its first inputs: a frame and zeros.
-
-    Raises ValueError for a network that cannot step, and for states that no runtime takes.
-    """
+def check_stream(network: nn.Module, spec: FileSpec) -> None:
+    """Raises ValueError for a network that cannot run one frame at a time: no `step`, or more inputs."""
     if not streams(network):
         raise ValueError(
             f"{type(network).__name__} has no step(frame, state) and initial_state(frame), so it cannot run one "
             "frame at a time; docs/streaming.md says what they have to do"
         )
+    step_spec(spec, ())
+
+
+def step_network(network: nn.Module, clip: Tensor) -> tuple[StepNetwork, tuple[Tensor, ...]]:
+    """The network for one frame of clips like `clip`, `N 3 T H W`, and its first inputs: a frame and zeros.
+
+    Raises ValueError for states that no runtime takes.
+    """
     frame = clip[:, :, 0]
     given: Any = network.initial_state(frame)  # type: ignore[operator]
     named = isinstance(given, Mapping)
@@ -115,15 +119,3 @@ def step_spec(spec: FileSpec, states: Sequence[StateSpec]) -> FileSpec:
 
 def _info(name: str, state: StateSpec) -> TensorInfo:
     return TensorInfo(name=name, shape=state.shape, dtype=state.dtype, layout=LAYOUTS[len(state.shape)])
-
-
-def logits_after(network: StepNetwork, clip: Tensor) -> tuple[Tensor, ...]:
-    """What `network` answers after the last frame of `clip`, `N 3 T H W`, fed one frame at a time from zeros."""
-    _, first = step_network(network.network, clip)
-    state: tuple[Tensor, ...] = first[1:]
-    answers: tuple[Tensor, ...] = ()
-    with torch.no_grad():
-        for frame in clip.unbind(2):
-            given = network(frame, *state)
-            answers, state = given[: -len(state)], given[-len(state) :]
-    return answers

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from export.coverage.report import Coverage
 from export.outcome import ExportOutcome
 from export.parity import Parity
 from export.trial import FLOAT, REFERENCE
+from export.verdict import FileParity
 
 if TYPE_CHECKING:
     from export.layers import LayerError
@@ -29,23 +31,25 @@ def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
     for one in outcomes:
         size = "-" if one.size_bytes is None else f"{one.size_bytes / 1e6:.2f} MB"
         colour = _COLOURS[one.status]
-        row = (one.format, f"[{colour}]{one.status}[/]", size, _parity(one), _coverage(one))
-        table.add_row(*row, f"{one.seconds:.1f}")
+        parity, coverage = _parity(one.parity, one.scheme), _coverage(one.coverage)
+        table.add_row(one.format, f"[{colour}]{one.status}[/]", size, parity, coverage, f"{one.seconds:.1f}")
+        if one.step is not None:
+            parity, coverage = _parity(one.step.parity, one.scheme), _coverage(one.step.coverage)
+            table.add_row("  one frame", "", "", parity, coverage, "")
     console.print(table)
     for line in dict.fromkeys(_remarks(outcomes)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _parity(outcome: ExportOutcome) -> str:
+def _parity(parity: FileParity | None, scheme: str) -> str:
     """The output that is furthest off, for each network that it is compared with."""
-    parity = outcome.parity
     if parity is None or not parity.against:
         return "-" if parity is None or parity.unknown is None else "not run"
     if REFERENCE not in parity.against:
         worst = max(parity.against[FLOAT], key=lambda one: one.relative_error or 0)
         return f"error {_number(worst.relative_error)}{_top1(worst)}"
     against = {name: min(parity.against[name], key=lambda one: one.sqnr_db) for name in parity.against}
-    words = {REFERENCE: "torch int8" if outcome.scheme == "w8a8" else "its weights", FLOAT: "float"}
+    words = {REFERENCE: "torch int8" if scheme == "w8a8" else "its weights", FLOAT: "float"}
     return "; ".join(
         f"{one.sqnr_db:.0f} dB{_top1(one)} to {words[name]}" for name, one in reversed(against.items())
     )
@@ -59,8 +63,7 @@ def _top1(parity: Parity) -> str:
     return "" if parity.top1_agreement is None else f", top-1 {parity.top1_agreement:.0%}"
 
 
-def _coverage(outcome: ExportOutcome) -> str:
-    coverage = outcome.coverage
+def _coverage(coverage: Coverage | None) -> str:
     if coverage is None:
         return "-"
     parts = "" if coverage.partitions is None else f" in {coverage.partitions}"

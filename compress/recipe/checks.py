@@ -172,6 +172,15 @@ def _tasks(parts: Parts) -> _Found:
             )
 
 
+def _stream(parts: Parts) -> _Found:
+    """Only a causal student runs one frame at a time."""
+    student = parts.sections.get("student")
+    if student is not None and student.stream and not STUDENTS[student.network].streams:
+        able = listed(name for name, row in STUDENTS.items() if row.streams)
+        problem = f"{student.network} needs whole clips and cannot stream; choose a causal network"
+        yield ("student", "stream"), problem, {"allowed": able}
+
+
 def _files(parts: Parts) -> _Found:
     """Every file and folder that the recipe names is there."""
     for key in ("data", "teacher"):
@@ -227,4 +236,15 @@ def _siblings(metric: str, names: list[str]) -> str:
     return listed(names)
 
 
-_CHECKS = (_stage_order, _formats, _inputs, _label_columns, _tasks, _robustness, _files, _factory, _metrics)
+_CHECKS = (
+    _stage_order,
+    _formats,
+    _inputs,
+    _stream,
+    _label_columns,
+    _tasks,
+    _robustness,
+    _files,
+    _factory,
+    _metrics,
+)

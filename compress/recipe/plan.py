@@ -57,7 +57,7 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         yield Step(name="teacher", description=f"train {what}: {_settings(recipe.teacher.train)}")
     student = (
         f"{recipe.student.network} on {listed(recipe.student.inputs)}: {_options(recipe.student.options)}"
-    )
+    ) + ("; also one frame at a time" if recipe.student.stream else "")
     yield Step(name="student", description=student)
     for stage in recipe.stages:
         yield Step(name=stage.verb, description=_settings(stage.config) or "with its defaults")

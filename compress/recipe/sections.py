@@ -41,6 +41,9 @@ class StudentConfig(Section):
     """What the student is given on the device; the clips must have it."""
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Label columns that the student learns, one head each; by default all that the data has."""
+    stream: bool = False
+    """Whether the files also hold a program that takes one frame and a state (`docs/streaming.md`); of causal
+    networks only."""
     options: Any
     """Options of this network."""
 

@@ -20,8 +20,10 @@ from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from export.capture import capture
 from export.files import Proof, export_files
-from export.manifest import file_spec
+from export.manifest import FileSpec, file_spec
+from export.stepping import Stepper, step_network, step_spec, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask
+from models.spec import describe_state
 
 PARITY_CLIPS = 8
 """Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
@@ -44,13 +46,15 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with bar(run.console, "export") as report:
+            spec = file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key))
             export_files(
                 _program(final.artifact),
-                file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key)),
+                spec,
                 formats=run.recipe.export.formats,
                 scheme=run.recipe.scheme,
                 out=folder,
                 proof=Proof(trial=_trial(run, final.artifact)),
+                step=_stepper(run, final.artifact, spec) if final.artifact.streams else None,
                 progress=report,
             )
     except (ValueError, RuntimeError, OSError) as error:
@@ -72,6 +76,17 @@ def _program(artifact: Artifact) -> ExportedProgram:
     if artifact.form is Form.QUANTIZED:
         return torch.export.export(artifact.model, example)
     return capture(copy.deepcopy(artifact.model).cpu(), example)
+
+
+def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
+    """The program for one frame; of a quantized artifact it is there already, but for the names of its states."""
+    clip = artifact.spec.example()[0]
+    if artifact.step is None:
+        return stepper(copy.deepcopy(artifact.model).cpu(), clip, spec)
+    network, _ = step_network(run.build_student(), clip)
+    assert artifact.step.example_inputs is not None
+    states = dict(zip(network.names, artifact.step.example_inputs[0][1:], strict=True))
+    return Stepper(program=artifact.step, spec=step_spec(spec, describe_state(states)))
 
 
 def _trial(run: Run, artifact: Artifact) -> Trial:

@@ -120,7 +120,8 @@ def _trained_teacher(run: Run, config: TableTeacher, artifact: Artifact, *, job:
 def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
     """The stages of the recipe in order, starting from the untrained student."""
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
-    artifact = Artifact(model=run.build_student(), spec=run.student_spec)
+    streams = run.recipe.student.stream
+    artifact = Artifact(model=run.build_student(), spec=run.student_spec, streams=streams)
     key = run.key(
         student=run.recipe.student.model_dump(mode="json"), teacher=teacher.key if teacher else None
     )
@@ -156,7 +157,8 @@ def untrained(run: Run) -> StageOutcome:
     """The student of a recipe without stages, as it is initialised: its files show speed and size, no more."""
 
     def work(context: Context) -> StageResult:
-        artifact = Artifact(model=run.build_student(), spec=run.student_spec)
+        streams = run.recipe.student.stream
+        artifact = Artifact(model=run.build_student(), spec=run.student_spec, streams=streams)
         return StageResult(artifact=artifact, notes=("untrained: the recipe has no stages",))
 
     config = run.recipe.student.model_dump(mode="json")

@@ -129,6 +129,13 @@ BROKEN = {
         "student: {network: mobilenet3d_tiny, inputs: [clip, text]}",
         ["student.inputs.1 (line N): the clips have no text; give the section clip a key text; given: text"],
     ),
+    "a student that cannot stream": (
+        "student: {network: mobilenet3d_tiny, stream: true}",
+        [
+            "student.stream (line N): mobilenet3d_tiny needs whole clips and cannot stream; choose a causal",
+            "allowed: movinet_a0, movinet_a1, movinet_a2, movinet_tiny, ",
+        ],
+    ),
     "input that the network does not take": (
         "clip: {text: {}}\nstudent: {network: mobilenet3d_tiny, inputs: [clip, text]}",
         ["student.inputs.1 (line N): mobilenet3d_tiny does not take it; given: text; allowed: clip, audio"],

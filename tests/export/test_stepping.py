@@ -1,0 +1,178 @@
+"""Networks that run one frame at a time: what they have to have, and that files and integers follow the clip's."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.capture import capture
+from export.inputs import parse_inputs
+from export.lower import lower
+from export.manifest import FileSpec
+from export.network import export_network
+from export.reference import calibrate, convert, prepare
+from export.step_reference import step_reference
+from export.stepping import step_network, step_spec, stepper
+from models.movinet import MovinetOptions, movinet_tiny
+from models.spec import describe_state
+from models.statistics import random_inputs, settle_statistics
+from tests.specs import clip_spec
+
+FRAMES = 4
+
+
+class Own(nn.Module):
+    """As a user writes it: looks back one frame, and keeps its state in a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(3, 8, (1, 3, 3), stride=(1, 4, 4), padding=(0, 1, 1))
+        self.time = nn.Conv3d(8, 8, (2, 1, 1), groups=8)
+        self.classifier = nn.Linear(8, 5)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.look(nn.functional.pad(self.stem(clip), (0, 0, 0, 0, 1, 0)))
+
+    def look(self, frames: Tensor) -> Tensor:
+        return 20 * self.classifier(self.time(frames).relu()[:, :, -1].mean((2, 3)))
+
+    def step(self, frame: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = self.stem(frame.unsqueeze(2))
+        before = state[0].unsqueeze(2)
+        return self.look(torch.cat([before, x], 2)), (x.squeeze(2),)
+
+    def initial_state(self, frame: Tensor) -> tuple[Tensor, ...]:
+        return (torch.zeros_like(self.stem(frame.unsqueeze(2)).squeeze(2)),)
+
+
+def own() -> Own:
+    torch.manual_seed(0)
+    return Own().eval()
+
+
+def spec_of(*shapes: str) -> FileSpec:
+    return FileSpec(inputs=parse_inputs(shapes), outputs=(), description={})
+
+
+def movinet():
+    torch.manual_seed(0)
+    spec = clip_spec(frames=FRAMES, size=16, classes=5)
+    model = movinet_tiny(spec, MovinetOptions())
+    settle_statistics(model, spec)
+    with torch.no_grad():
+        model.heads.classifiers[0].weight.mul_(50)
+    (clips,) = random_inputs(spec, batch=12)
+    return model, clips
+
+
+def after_all_frames(network, first, clip):
+    state = first[1:]
+    for frame in clip.unbind(2):
+        logits, *state = network(frame, *state)
+    return logits
+
+
+def test_each_state_is_an_input_and_an_output_of_its_own():
+    made = stepper(own(), torch.rand(1, 3, FRAMES, 16, 16), spec_of("1x3x4x16x16"))
+    assert [(info.name, info.shape, info.layout) for info in made.spec.inputs] == [
+        ("frame", (1, 3, 16, 16), "NCHW"),
+        ("state_0", (1, 8, 4, 4), "NCHW"),
+    ]
+    assert made.spec.states == {"state_0": "next_0"}
+    arranged = made.spec.arranged(clip_layout="NTHWC", token_dtype="int32")
+    assert [info.shape for info in arranged.inputs] == [(1, 16, 16, 3), (1, 4, 4, 8)]
+    assert arranged.outputs[-1].layout == "NHWC"
+
+
+def test_a_state_with_names_keeps_them():
+    model, clips = movinet()
+    network, first = step_network(model, clips[:1])
+    states = describe_state(dict(zip(network.names, first[1:], strict=True)))
+    spec = step_spec(spec_of("1x3x4x16x16"), states)
+    assert list(spec.states)[:2] == ["state_count", "state_mean_0"]
+    assert spec.inputs[1].dtype == "int64" and spec.arranged(
+        clip_layout="NTHWC", token_dtype="int32"
+    ).outputs[0].dtype == ("int32")
+
+
+def test_a_network_without_step_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Flatten has no step\(frame, state\) and initial_state\(frame\)"):
+        export_network(nn.Flatten(), ["1x3x4x8x8"], out=tmp_path, stream=True)
+
+
+def test_a_network_that_also_listens_is_refused():
+    with pytest.raises(
+        ValueError, match="takes one input, a clip N 3 T H W; this one takes clip NCTHW, audio"
+    ):
+        step_spec(spec_of("1x3x4x8x8", "audio=1x1x40x64"), ())
+
+
+@pytest.mark.parametrize("qat", [False, True], ids=["calibrated", "trained"])
+def test_the_int8_step_gives_the_integers_of_the_int8_clip(qat):
+    model, clips = movinet()
+    prepared = prepare(lower(capture(model, (clips[:1],))), qat=qat)
+    calibrate(prepared, [(clip[None],) for clip in clips[:8]])
+    if qat:
+        prepared(clips[:1]).square().mean().backward()
+        with torch.no_grad():
+            for parameter in prepared.parameters():
+                if parameter.grad is not None:
+                    parameter -= 1e-2 * parameter.grad
+    network, first = step_network(model, clips[:1])
+    stepping = step_reference(prepared, capture(network, first), qat=qat).module()
+    reference = convert(prepared)
+    quantize = torch.ops.quantized_decomposed.quantize_per_tensor.default
+    last_scale = [node for node in reference.graph.nodes if node.target is quantize][-1].args[1]
+    with torch.no_grad():
+        for clip in clips[8:]:
+            expected = reference(clip[None])
+            given = after_all_frames(stepping, first, clip[None])
+            # Sums in another order may round a half the other way: a step or two of the logits.
+            assert (given - expected).abs().max() <= 2.01 * last_scale
+            assert given.argmax() == expected.argmax()
+
+
+def test_a_step_that_computes_otherwise_than_forward_has_no_int8_form():
+    model = own()
+    model.step = lambda frame, state: (  # type: ignore[method-assign]
+        nn.functional.conv2d(frame, torch.ones(5, 3, 1, 1)).mean((2, 3)),
+        state,
+    )
+    clip = torch.rand(1, 3, FRAMES, 16, 16)
+    prepared = prepare(lower(capture(own(), (clip,))))
+    calibrate(prepared, [(clip,)])
+    network, first = step_network(model, clip)
+    with pytest.raises(ValueError, match="has no counterpart in the network for clips"):
+        step_reference(prepared, capture(network, first))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
+def test_step_files_answer_what_the_clip_is_answered(tmp_path, scheme):
+    clips = torch.rand(6, 1, 3, FRAMES, 16, 16).numpy().astype(np.float32)
+    exported = export_network(
+        own(),
+        ["1x3x4x16x16"],
+        out=tmp_path,
+        formats=["onnx", "tflite", "executorch"],
+        scheme=scheme,
+        calibration={"clip": clips},
+        stream=True,
+    )
+    assert exported.right, [outcome.reason for outcome in exported.outcomes]
+    rows = {row["format"]: row for row in json.loads(exported.manifest.read_text())["files"]}
+    places = {name: (row["step"]["path"], row["step"]["entry"]) for name, row in rows.items()}
+    assert places == {
+        "onnx": ("onnx/model_step.onnx", None),
+        "tflite": ("tflite/model.tflite", "step"),
+        "executorch": ("executorch/model.pte", "step"),
+    }
+    for row in rows.values():
+        against = row["step"]["parity"]["float" if scheme == "fp32" else "reference"][0]
+        assert against["top1_agreement"] == 1.0
+        if scheme == "fp32":
+            assert against["relative_error"] < 1e-5
