@@ -40,6 +40,21 @@ def test_every_result_arrives_and_those_of_a_job_in_order(workers):
     assert found == {0: [0, 1, 2, Done()], 1: [Done()], 2: [*range(200), Done()]}
 
 
+def hurry(job, alive):
+    """Gives large results as fast as it can, and leaves a file for each."""
+    for number in range(20):
+        (job / str(number)).touch()
+        yield bytes(500_000)
+
+
+def test_a_worker_waits_when_its_results_are_not_taken(tmp_path):
+    results = run_jobs(hurry, [tmp_path], workers=1, waiting_results=2)
+    next(results)
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 6  # one taken, two waiting, those on their way
+    assert len(list(results)) == 20
+
+
 def test_no_jobs_no_results():
     assert list(run_jobs(count, [], workers=2)) == []
 
