@@ -1,0 +1,244 @@
+"""NNCF's post-training quantization for ONNX Runtime, beside our own decision (`export.quantizer`).
+
+    python -m export.nncf_onnx my_nets:make_net --shape 1x3x16x112x112 --calibration clips.npy --out out/nncf
+
+NNCF chooses ranges and what is int8, and corrects biases (its fast bias correction, arXiv:1906.04721, section 4.2);
+with a measure of accuracy it also takes layers back to float until the accuracy holds. The file then goes through
+our own passes, so that activations are uint8 and clamps, copies of frames and biases have the forms of the kernels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.progress import Progress
+from torch import nn
+
+from export.capture import capture, named_outputs
+from export.child import in_a_sentence
+from export.inputs import describe_outputs, parse_inputs
+from export.lower import lower
+from export.manifest import FileSpec, TensorInfo
+from export.parity import compare
+from export.quiet import silence_libraries
+from export.samples import Samples, read_samples
+from export.source import load_network
+from export.trial import FLOAT, ask
+
+WRONG_ARGUMENT, FAILED = 2, 3
+
+PIP_LINE = "pip install 'nncf>=3.4' onnx onnxruntime"
+
+Sample = Mapping[str, np.ndarray]
+"""One call of the file: input name -> array, batch size 1 included."""
+
+Answer = Callable[[Sample], list[np.ndarray]]
+"""What a file gives for a sample, output by output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """What the int8 file has to hold."""
+
+    measure: Callable[[Answer], float]
+    """Accuracy of a file that answers like this; larger is better. It is called some dozens of times."""
+    max_drop: float = 0.01
+    """Most that the int8 file may lose against the float file, in the units of `measure`."""
+
+
+def quantize_with_nncf(
+    onnx_path: Path, calibration: Sequence[Sample], *, out: Path, accuracy: Accuracy | None = None
+) -> Path:
+    """Writes the float file `onnx_path` as the int8 file `out`, its ranges from `calibration`.
+
+    With `accuracy`, NNCF takes back to float, layer by layer, what costs most, until the loss is within bounds; it
+    measures nothing else. Raises ImportError without nncf, onnx or onnxruntime, ValueError without a sample, for a
+    sample that does not fit the file, and for a file that is int8 already.
+    """
+    nncf, onnx = _import()
+    model = onnx.load(onnx_path)
+    _check(model, calibration, onnx_path)
+    samples = nncf.Dataset([dict(sample) for sample in calibration])
+    settings: dict[str, Any] = {
+        # Activations asymmetric, weights symmetric: what the integer kernels take.
+        "preset": nncf.QuantizationPreset.MIXED,
+        "target_device": nncf.TargetDevice.CPU,
+        "subset_size": len(calibration),
+    }
+    parameters = nncf.quantization.advanced_parameters
+    advanced = nncf.AdvancedQuantizationParameters(
+        # By default depthwise layers read a scale per channel, which ONNX Runtime has no kernels for, and the first
+        # layer's weights give up a bit against overflow on processors without VNNI.
+        activations_quantization_params=parameters.QuantizationParameters(per_channel=False),
+        overflow_fix=parameters.OverflowFix.DISABLE,
+    )
+    if accuracy is None:
+        quantized = nncf.quantize(model, samples, advanced_parameters=advanced, **settings)
+    else:
+        measure = accuracy.measure
+        quantized = nncf.quantize_with_accuracy_control(
+            model,
+            samples,
+            samples,
+            lambda file, _: (float(measure(answers(file))), None),
+            max_drop=accuracy.max_drop,
+            advanced_quantization_parameters=advanced,
+            **settings,
+        )
+    onnx.save(_tuned(quantized), out)
+    return out
+
+
+def answers(file: Any) -> Answer:
+    """What an ONNX file (a path, or a loaded model) gives in ONNX Runtime on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    content = file if isinstance(file, Path) else file.SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda sample: session.run(None, dict(sample))
+
+
+def _import() -> tuple[Any, Any]:
+    try:
+        import nncf
+        import onnx
+        import onnxruntime  # noqa: F401  NNCF runs the file to find its ranges
+    except ImportError as error:
+        raise ImportError(
+            f"NNCF's quantization cannot be used here ({error}); install it with: {PIP_LINE}"
+        ) from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf, onnx
+
+
+def _check(model: Any, calibration: Sequence[Sample], path: Path) -> None:
+    if any(node.op_type in ("QuantizeLinear", "QLinearConv") for node in model.graph.node):
+        raise ValueError(f"{path} is an int8 file already; give the float file, written in the scheme fp32")
+    if not calibration:
+        raise ValueError("there is no calibration sample; give at least one")
+    wanted = {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in model.graph.input
+    }
+    for sample in calibration:
+        given = {name: tuple(array.shape) for name, array in sample.items()}
+        if given != wanted:
+            raise ValueError(f"a calibration sample has the inputs {given}; {path} takes {wanted}")
+
+
+def _tuned(model: Any) -> Any:
+    import onnx_ir as ir
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    from export.onnx_passes import tune_int8
+
+    graph = ir.from_proto(model)
+    ShapeInferencePass()(graph)
+    tune_int8(graph)
+    return ir.to_proto(graph)
+
+
+def main(
+    network: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:FACTORY", help="The network, as for export.run.", show_default=False),
+    ],
+    shape: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]SHAPE[:RANGE]", help="One input, as for export.run.", show_default=False
+        ),
+    ],
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Inputs that set the ranges: .npy or .npz, as for export.run.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for float.onnx and int8.onnx.", show_default=False)
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="State dict of the network.", show_default=False),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Take layers back to float until at most this share of the calibration inputs has another top-1 "
+            "than in float.",
+            show_default="no layer is taken back",
+        ),
+    ] = None,
+) -> None:
+    """Writes a network as an int8 ONNX file whose ranges and biases are NNCF's, and compares it with torch.
+
+    Exit codes: 0 the file is written; 2 an argument is wrong; 3 the network cannot be written.
+    """
+    silence_libraries()
+    try:
+        described = parse_inputs(shape)
+        samples = read_samples(calibration, described, what="calibration")
+        model = load_network(network, weights=weights).eval()
+        calls = [
+            {name: np.array(array[index]) for name, array in samples.arrays.items()}
+            for index in range(samples.count)
+        ]
+        expected = ask({FLOAT: model}, samples.arrays, source=samples.source).answers[FLOAT][0]
+    except (ValueError, FileNotFoundError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    with Progress(transient=True) as bar:
+        bar.add_task("NNCF", total=None)
+        try:
+            floats = write_float(model, described, samples, out / "float.onnx")
+            accuracy = None
+            if max_drop is not None:
+                accuracy = Accuracy(
+                    measure=lambda answer: _agreement(answer, calls, expected), max_drop=max_drop
+                )
+            written = quantize_with_nncf(floats, calls, out=out / "int8.onnx", accuracy=accuracy)
+        except (ValueError, ImportError, RuntimeError) as error:
+            typer.echo(f"error: {in_a_sentence(error)}", err=True)
+            raise typer.Exit(FAILED) from None
+    answer = answers(written)
+    parity = compare(expected, np.stack([answer(call)[0] for call in calls]))
+    top1 = "" if parity.top1_agreement is None else f", top-1 agreement {parity.top1_agreement:.1%}"
+    typer.echo(f"{written}: SQNR {parity.sqnr_db:.1f} dB to torch{top1} on {len(calls)} calibration inputs")
+
+
+def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples, path: Path) -> Path:
+    """The network as a float file whose frames lie together in one tensor: the form that can be quantized."""
+    from export.to_onnx import write
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    example = samples.tensors(0)
+    with torch.no_grad():
+        outputs = describe_outputs(named_outputs(model(*example)))
+    program = torch.export.export(lower(capture(model, example)), example)
+    spec = FileSpec(inputs=tuple(inputs), outputs=outputs, classes=((),) * len(outputs), description={})
+    return write(program, path, spec=spec, scheme="fp32").path
+
+
+def _agreement(answer: Answer, calls: Sequence[Sample], expected: np.ndarray) -> float:
+    """Share of the calls whose top-1 is that of `expected`."""
+    given = np.stack([answer(call)[0] for call in calls])
+    return float((given.argmax(-1) == expected.argmax(-1)).mean())
+
+
+if __name__ == "__main__":
+    typer.run(main)
