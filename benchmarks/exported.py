@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
             f"{model}: there is no manifest.json in the folders above it, which says how to feed the file; keep "
             "the file in its export"
         )
-    rows = {row.get("path"): row["format"] for row in _read_json(export_dir).get("files", ())}
+    files = _read_json(export_dir).get("files", ())
+    rows = {row.get("path"): row["format"] for row in files}
+    rows |= {row["step"]["path"]: row["format"] for row in files if row.get("step")}
     relative = model.absolute().relative_to(export_dir).as_posix()
     if relative not in rows:
         listed = ", ".join(path for path in rows if path) or "none"
@@ -152,7 +154,10 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
         size_bytes=row["size_bytes"],
         inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
         outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
+        macs=_macs(row),
     )
+    if row.get("step"):
+        file = replace(file, step=_step(export_dir, row["step"], of=file))
     if spec is None:
         return file
     for what, tensors, expected in (
@@ -166,6 +171,26 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
                 f"{', '.join(expected)}: export again"
             )
     return file
+
+
+def _step(export_dir: Path, row: dict[str, Any], *, of: ExportedFile) -> ExportedFile:
+    step = replace(
+        of,
+        path=export_dir / row["path"],
+        size_bytes=row["size_bytes"],
+        inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
+        outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
+        macs=_macs(row),
+        entry=row["entry"],
+        states=row["states"],
+    )
+    _check_on_disk(step, row["sha256"], export_dir=export_dir)
+    return step
+
+
+def _macs(row: dict[str, Any]) -> int | None:
+    coverage = row.get("coverage")
+    return None if coverage is None else coverage["macs"]
 
 
 def _tensor(row: dict[str, Any]) -> FileTensor:

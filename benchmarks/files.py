@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,14 @@ class ExportedFile:
     outputs: tuple[FileTensor, ...]
     missing: str | None = None
     """Why there is nothing to measure, in the exporter's words: no file, or a wrong one; None when there is one."""
+    macs: int | None = None
+    """Multiply-adds of one run, where the exporter has counted them."""
+    entry: str | None = None
+    """Which program of the file this is (a signature, or a method); None for the one for clips."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Of a program for one frame: inputs that are its state -> outputs that hold their next values."""
+    step: ExportedFile | None = None
+    """The program for one frame of a network that streams, in the same file or in one beside it."""
 
     @property
     def title(self) -> str:

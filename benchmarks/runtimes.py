@@ -16,6 +16,9 @@ import numpy as np
 
 from benchmarks.files import ExportedFile
 
+_CLIP_SIGNATURE = "serving_default"
+"""Name of the program for clips in a LiteRT file of several programs."""
+
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 """Gives a file's outputs for its inputs, both in the order, layout and dtype of `manifest.json`."""
 
@@ -82,24 +85,29 @@ def _load_tflite(file: ExportedFile, threads: int) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file.path), num_threads=threads)
-    interpreter.allocate_tensors()
     signatures = list(interpreter.get_signature_list())
-    if len(signatures) != 1:
+    wanted = file.entry or (signatures[0] if len(signatures) == 1 else _CLIP_SIGNATURE)
+    if wanted not in signatures:
         raise ValueError(
-            f"the file has {len(signatures)} signatures; exactly one has to name its inputs and outputs"
+            f"the file has the signatures {', '.join(signatures) or 'none'}; {wanted!r} has to name its inputs and "
+            "outputs"
         )
-    signature = interpreter.get_signature_runner(signatures[0])
+    signature = interpreter.get_signature_runner(wanted)
     inputs, outputs = signature.get_input_details(), signature.get_output_details()
     _check_names(file, inputs=list(inputs), outputs=list(outputs))
     input_indices = [inputs[tensor.name]["index"] for tensor in file.inputs]
     output_indices = [outputs[tensor.name]["index"] for tensor in file.outputs]
 
-    # Not the signature runner's own call: it allocates all tensors anew in every inference.
+    # Not the signature runner's own call: it allocates all tensors anew in every inference. The interpreter's own
+    # methods know the first graph of a file alone, and so we call what both of them call.
+    library, graph = interpreter._interpreter, signature._subgraph_index
+    library.AllocateTensors(graph)
+
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         for index, array in zip(input_indices, arrays, strict=True):
-            interpreter.set_tensor(index, array)
-        interpreter.invoke()
-        return [interpreter.get_tensor(index) for index in output_indices]
+            library.SetTensor(index, array, graph)
+        library.Invoke(graph)
+        return [library.GetTensor(index, graph) for index in output_indices]
 
     return run
 
@@ -114,7 +122,7 @@ def _load_executorch(file: ExportedFile, threads: int) -> Run:
     given_threads = portable_lib._threadpool_get_thread_count()
     if given_threads != threads:
         raise Unavailable(f"ExecuTorch was told to use {threads} threads and uses {given_threads}")
-    method = ExecuTorch.get().load_program(file.path).load_method("forward")
+    method = ExecuTorch.get().load_program(file.path).load_method(file.entry or "forward")
     _check_count("inputs", described=len(file.inputs), found=method.metadata.num_inputs())
     _check_count("outputs", described=len(file.outputs), found=method.metadata.num_outputs())
 

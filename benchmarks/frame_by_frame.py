@@ -1,0 +1,62 @@
+"""A program for one frame, fed a stream: it keeps the state between frames, which the file itself does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from benchmarks.files import ExportedFile
+
+FRAME = "frame"
+"""Name of the input that takes one frame, canonical `1 3 H W`, RGB in 0..1."""
+
+
+class Stream:
+    """One stream of frames through a loaded file; its state begins with zeros."""
+
+    def __init__(self, file: ExportedFile, run: Callable[[Sequence[np.ndarray]], list[np.ndarray]]) -> None:
+        self._file, self._run = file, run
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all frames so far, as at a cut to another scene."""
+        self._state = {
+            tensor.name: np.zeros(tensor.shape, tensor.dtype)
+            for tensor in self._file.inputs
+            if tensor.name in self._file.states
+        }
+
+    def answer(self, frame: np.ndarray) -> list[np.ndarray]:
+        """Logits `1 K` of each label column after one more frame."""
+        arrays = [
+            tensor.arrange(frame) if tensor.name == FRAME else self._state[tensor.name]
+            for tensor in self._file.inputs
+        ]
+        # Copied: a runtime may give its own memory, which the next frame overwrites.
+        given = [np.array(output) for output in self._run(arrays)]
+        named = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
+        for name, before in self._state.items():
+            self._state[name] = named[self._file.states[name]].reshape(before.shape)
+        return [output for name, output in named.items() if name not in self._file.states.values()]
+
+
+def step_of(file: ExportedFile) -> ExportedFile:
+    """The file's program for one frame; raises ValueError when its network was exported without one."""
+    if file.step is None:
+        raise ValueError(
+            f"{file.title} holds no program for one frame; export its network with `student: {{stream: true}}` in "
+            "the recipe, or --stream"
+        )
+    return file.step
+
+
+def first_inputs(step: ExportedFile, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """A random frame and a state of zeros, canonical and by name: what `measure_files` runs a step on."""
+    generator = np.random.default_rng(seed)
+    return {
+        tensor.name: generator.random(tensor.canonical_shape, dtype=np.float32)
+        if tensor.name == FRAME
+        else np.zeros(tensor.canonical_shape, tensor.dtype)
+        for tensor in step.inputs
+    }

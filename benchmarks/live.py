@@ -1,0 +1,198 @@
+"""`python -m benchmarks.live VIDEO|FOLDER|CAMERA --model FILE`: what an exported file says, frame by frame.
+
+The file is one of a network that streams (`docs/streaming.md`). Each frame is decoded, prepared as `manifest.json`
+says, and given to the file once, together with the state that it gave back for the frame before.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import av
+import numpy as np
+import typer
+from av.video.reformatter import VideoReformatter
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from benchmarks.clips.container import UnreadableClip, opened, probe, said
+from benchmarks.clips.pictures import Shown, decoded_frames, square_of
+from benchmarks.exported import read_model
+from benchmarks.frame_by_frame import Stream, step_of
+from benchmarks.runtimes import RUNTIMES, Unavailable
+from models.spec import ClipSpec, VideoSpec
+
+OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+
+_VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"))
+_CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}")}
+"""System -> FFmpeg's name of its cameras, and how a camera of a number is called."""
+_LATEST = 100
+"""Frames over which the shown latency is the median."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the file says after one more frame."""
+
+    source: str
+    time_s: float
+    """When the frame is shown, in its video or since the camera was opened."""
+    latency_ms: float
+    """Of the file alone, without decoding and preparing the frame."""
+    shares: np.ndarray
+    """Softmax of the logits of the first label column."""
+
+
+def classify_frames(source: str, model: Path, *, threads: int = 1, every: int = 1) -> Iterator[Answer]:
+    """An answer to every `every`-th frame of a video, of all videos in a folder, or of a camera (`0`, `1`, ...).
+
+    Each video begins anew, without memory of the one before. Raises ValueError and FileNotFoundError for a source
+    or a model that cannot be read, `Unavailable` where the model's runtime is missing.
+    """
+    spec, file = read_model(model)
+    step = step_of(file)
+    assert spec.video is not None
+    RUNTIMES[step.format].start()
+    stream = Stream(step, RUNTIMES[step.format].load(step, threads))
+    for name, shown in _sources(source):
+        stream.reset()
+        for time_s, picture in _pictures(shown, spec.video, path=Path(name), every=every):
+            begin_s = time.perf_counter()
+            logits = stream.answer(picture)[0][0]
+            latency_ms = (time.perf_counter() - begin_s) * 1e3
+            powers = np.exp(logits - logits.max())
+            yield Answer(source=name, time_s=time_s, latency_ms=latency_ms, shares=powers / powers.sum())
+
+
+def _sources(source: str) -> Iterator[tuple[str, Iterator[Shown]]]:
+    """Name and frames of each video of a source."""
+    if source.isdecimal():
+        yield f"camera {source}", _camera(int(source))
+        return
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{source}: no such video or folder; a camera is given by its number, such as 0"
+        )
+    videos = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in _VIDEOS)
+    if not videos:
+        raise ValueError(
+            f"{source}: there is no video in this folder; looked for {', '.join(sorted(_VIDEOS))}"
+        )
+    for video in videos:
+        yield str(video), _video(video)
+
+
+def _video(path: Path) -> Iterator[Shown]:
+    media = probe(path, alive=_nobody_waits)
+    if media.video is None:
+        raise UnreadableClip(path, "has no picture, only sound")
+    with opened(path) as container:
+        yield from decoded_frames(container, media, alive=_nobody_waits)
+
+
+def _camera(number: int) -> Iterator[Shown]:
+    """Frames as they come; raises ValueError with what to do when there is no such camera."""
+    kind, pattern = _CAMERAS.get(platform.system(), (None, ""))
+    if kind is None:
+        raise ValueError(
+            f"cameras are read on {' and '.join(_CAMERAS)}, not on {platform.system()}; give a video"
+        )
+    name = pattern.format(number)
+    try:
+        container = av.open(name, format=kind)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ValueError(
+            f"camera {number} ({name}) cannot be opened: {said(error)}; is it plugged in, and not in use?"
+        ) from None
+    with container:
+        begin_s = time.monotonic()
+        for frame in container.decode(video=0):
+            yield Shown(frame=frame, time_s=time.monotonic() - begin_s, intact=True, aspect=1.0)
+
+
+def _pictures(
+    frames: Iterator[Shown], video: VideoSpec, *, path: Path, every: int
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Every `every`-th frame as the file takes it, `1 3 S S` in 0..1, and when it is shown."""
+    scaler = VideoReformatter()
+    first = (video.resize - video.size) // 2
+    middle = slice(first, first + video.size)
+    for number, shown in enumerate(frames):
+        if number % every == 0:
+            square = square_of(shown, resize=video.resize, scaler=scaler, path=path)[middle, middle]
+            yield shown.time_s, (square.transpose(2, 0, 1)[None] / 255).astype(np.float32)
+
+
+def _nobody_waits() -> None:
+    pass
+
+
+def main(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="VIDEO|FOLDER|CAMERA", help="A video, a folder of videos, or a camera: 0."),
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(help="A file of an export that streams, such as out/x/export/onnx/model_step.onnx."),
+    ],
+    threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="So many classes are shown.")] = 5,
+) -> None:
+    """Classifies a camera or videos live with an exported file, and shows what each frame takes.
+
+    Example: python -m benchmarks.live 0 --model out/live/export/onnx/model_step.onnx
+
+    Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
+    read; 3 the file's runtime is missing.
+    """
+    console, problems = Console(), Console(stderr=True, soft_wrap=True)
+    latest: deque[float] = deque(maxlen=_LATEST)
+    answered, answer = 0, None
+    try:
+        with Live(console=console, refresh_per_second=10) as display:
+            spec, _ = read_model(model)
+            for answer in classify_frames(source, model, threads=threads, every=every):
+                latest.append(answer.latency_ms)
+                answered += 1
+                display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
+    except KeyboardInterrupt:
+        pass
+    except Unavailable as error:
+        problems.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(FAILED) from None
+    except (ValueError, FileNotFoundError) as error:
+        problems.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    if answer is not None:
+        console.print(
+            f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
+        )
+
+
+def _picture_of(answer: Answer, spec: ClipSpec, latest: deque[float], *, answered: int, top: int) -> Table:
+    """The likeliest classes as bars, and what the frames take."""
+    title = (
+        f"{answer.source}  {answer.time_s:.1f} s   frame {answered}   {answer.latency_ms:.2f} ms "
+        f"(median {statistics.median(latest):.2f} ms, {1e3 / statistics.median(latest):.0f} frames a second)"
+    )
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", show_header=False)
+    for number in np.argsort(answer.shares)[::-1][:top]:
+        share = float(answer.shares[number])
+        table.add_row(spec.labels[0].classes[number], f"{share:.1%}", "█" * round(40 * share))
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

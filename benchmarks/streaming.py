@@ -1,0 +1,173 @@
+"""`python -m benchmarks.streaming EXPORT_DIR`: what one more frame costs, against running the whole clip again.
+
+A camera gives one frame at a time. A network of clips has to see the last T frames again at each of them; the
+program for one frame of the same network sees the new one alone. Both are measured in the same rounds, so that
+their ratio holds whatever else the machine does; `docs/measuring.md` says how.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.exported import read_export
+from benchmarks.files import ExportedFile
+from benchmarks.frame_by_frame import first_inputs, step_of
+from benchmarks.latency import MAX_SECONDS, ROUNDS, FileLatency, Progress, Ratio, measure_files, ratio
+
+OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCost:
+    """What a frame costs in one format; a figure is None where it could not be measured."""
+
+    format: str
+    scheme: str
+    runtime: str | None
+    frames: int
+    """Of a clip."""
+    clip_ms: float | None
+    """Median of one run of the program for clips."""
+    frame_ms: float | None
+    """Median of one run of the program for one frame."""
+    cheaper: Ratio | None
+    """How many times cheaper a new frame is by the program for one frame."""
+    macs_ratio: float | None
+    """The same in multiply-adds: what it would be if all of them took the same time and nothing else took any."""
+    unavailable: str | None = None
+
+
+def measure_streaming(
+    export_dir: Path,
+    *,
+    formats: Sequence[str] | None = None,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    max_seconds: float = MAX_SECONDS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[FrameCost, ...]:
+    """What a frame costs in every format of an export, clips and frames taking turns in random order.
+
+    Raises what `read_export` raises, and ValueError for an export without programs for one frame.
+    """
+    exported = read_export(export_dir, formats=formats)
+    clips = [file for file in exported.files if file.missing is None]
+    steps = [step_of(file) for file in clips]
+    inputs = {
+        tensor.name: array
+        for file in clips[:1]
+        for tensor, array in ((t, _random(t.canonical_shape, seed=seed)) for t in file.inputs)
+    }
+    for step in steps:
+        inputs |= first_inputs(step, seed=seed)
+    latencies = measure_files(
+        [*clips, *steps],
+        inputs,
+        threads=threads,
+        rounds=rounds,
+        max_seconds=max_seconds,
+        seed=seed,
+        progress=progress,
+    )
+    return tuple(
+        _cost(clip, step, *pair)
+        for clip, step, pair in zip(
+            clips,
+            steps,
+            zip(latencies[: len(clips)], latencies[len(clips) :], strict=True),
+            strict=True,
+        )
+    )
+
+
+def _random(shape: tuple[int, ...], *, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+def _cost(clip: ExportedFile, step: ExportedFile, whole: FileLatency, one: FileLatency) -> FrameCost:
+    (taken,) = clip.inputs
+    return FrameCost(
+        format=clip.format,
+        scheme=clip.scheme,
+        runtime=one.runtime,
+        frames=taken.shape[taken.layout.index("T")],
+        clip_ms=whole.p50_ms,
+        frame_ms=one.p50_ms,
+        cheaper=ratio(whole, one),
+        macs_ratio=clip.macs / step.macs if clip.macs and step.macs else None,
+        unavailable=whole.unavailable or one.unavailable,
+    )
+
+
+def main(
+    export_dir: Annotated[Path, typer.Argument(help="Folder with an export's manifest.json.")],
+    formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which all programs take turns.")] = ROUNDS,
+    max_seconds: Annotated[
+        float, typer.Option(min=0, help="End the rounds early after so long.")
+    ] = MAX_SECONDS,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+) -> None:
+    """Measures what a new frame of a stream costs: by the program for one frame, and by the whole clip again.
+
+    Example: python -m benchmarks.streaming out/live/export
+
+    Exit codes: 0 measured; 2 an argument or the export is wrong; 3 nothing could be measured.
+    """
+    console, problems = Console(), Console(stderr=True, soft_wrap=True)
+    try:
+        costs = measure_streaming(
+            export_dir,
+            formats=None if formats is None else [name.strip() for name in formats.split(",")],
+            threads=threads,
+            rounds=rounds,
+            max_seconds=max_seconds,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        problems.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    console.print(_table(costs, threads=threads))
+    for cost in costs:
+        if cost.unavailable is not None:
+            console.print(f"{cost.format}: {cost.unavailable}", markup=False, highlight=False, soft_wrap=True)
+    if out is not None:
+        out.write_text(json.dumps([asdict(cost) for cost in costs], indent=2) + "\n", encoding="utf-8")
+    raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)
+
+
+def _table(costs: Sequence[FrameCost], *, threads: int) -> Table:
+    title = f"Cost of a new frame, {threads} thread{'s' * (threads > 1)}"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for column in ("runtime", "scheme", "clip ms", "frame ms", "times cheaper", "95 %", "in MACs"):
+        table.add_column(column, justify="left" if column in ("runtime", "scheme") else "right")
+    for cost in costs:
+        interval = cost.cheaper.ci95 if cost.cheaper else None
+        table.add_row(
+            cost.runtime or cost.format,
+            cost.scheme,
+            _number(cost.clip_ms),
+            _number(cost.frame_ms),
+            _number(cost.cheaper.value if cost.cheaper else None),
+            "-" if interval is None else f"{interval[0]:.1f}..{interval[1]:.1f}",
+            _number(cost.macs_ratio),
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,59 @@
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.live import classify_frames, main
+from tests.benchmarks.clips.films import film
+from tests.benchmarks.small_streams import streaming_export
+
+
+@pytest.fixture
+def model(tmp_path):
+    return streaming_export(tmp_path / "export") / "onnx/model_step.onnx"
+
+
+def test_every_frame_of_a_video_is_answered_once(tmp_path, model):
+    video = film(tmp_path / "video.mp4", frames=12, fps=10, quadrants=True)
+    answers = list(classify_frames(str(video), model))
+    assert [round(answer.time_s, 2) for answer in answers] == [number / 10 for number in range(12)]
+    assert all(answer.shares.sum() == pytest.approx(1) and answer.latency_ms > 0 for answer in answers)
+    assert len(list(classify_frames(str(video), model, every=5))) == 3
+
+
+def test_every_video_of_a_folder_begins_anew(tmp_path, model):
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        film(tmp_path / "videos" / name, frames=4, quadrants=True)
+    answers = list(classify_frames(str(tmp_path / "videos"), model))
+    assert len(answers) == 8
+    assert answers[0].shares == pytest.approx(answers[4].shares)
+
+
+def test_the_command_shows_classes_and_latency(tmp_path, model):
+    app = typer.Typer()
+    app.command()(main)
+    video = film(tmp_path / "video.mp4", frames=3, quadrants=True)
+    result = CliRunner().invoke(app, [str(video), "--model", str(model)])
+    assert result.exit_code == 0, result.output
+    assert "left" in result.output and "ms a frame" in result.output
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("97", r"camera 97 \(.*\) cannot be opened: .*; is it plugged in, and not in use\?"),
+        ("nowhere.mp4", "nowhere.mp4: no such video or folder; a camera is given by its number, such as 0"),
+    ],
+)
+def test_a_source_that_is_not_there_is_refused(source, message, model):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        list(classify_frames(source, model))
+
+
+def test_a_folder_without_videos_is_refused(tmp_path, model):
+    with pytest.raises(
+        ValueError, match=re.escape("there is no video in this folder; looked for .avi, .m4v")
+    ):
+        list(classify_frames(str(tmp_path), model))
