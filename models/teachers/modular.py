@@ -44,6 +44,9 @@ else:
     FusionChoice = reduce(or_, _FUSION.values())
 
 _BY_NAME = {"discriminator": "name"}
+_SAME = 1e-3
+"""Values of a picture or a log-mel that differ by no more are the same: a pixel's step is four times as large, and
+silence comes out of the resampling in time with the rounding of float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ class ModularTeacher(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Answers to every task."""
         given = dict(zip(self.encoders, inputs, strict=True))
-        has = {name: _has(name, x) for name, x in given.items()}
+        has = {name: is_there(name, x) for name, x in given.items()}
         features = {name: self._encoded(name, x, has[name]) for name, x in given.items()}
         fused = [features[name] for name in self.fused]
         there = torch.stack([has[name] for name in self.fused], dim=1)
@@ -181,12 +184,12 @@ def _multimodal(
     return ModularTeacher(spec, parts)
 
 
-def _has(name: str, x: Tensor) -> Tensor:
-    """Which clips have this modality: `N`, true or false."""
+def is_there(name: str, x: Tensor) -> Tensor:
+    """Which clips have the modality `name`, whose input is `x`: `N`, true or false."""
     if name == "text":
         return (x != PAD_TOKEN).any(1)
     values = x.flatten(1)
-    return values.amax(1) > values.amin(1)
+    return values.amax(1) - values.amin(1) > _SAME
 
 
 def _require_sense(spec: ClipSpec, *, fused: Sequence[str], options: ModularOptions) -> None:

@@ -6,8 +6,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from benchmarks.clips.cache import View
 from compress.columns import tags_of
 from compress.data import ClipConfig, DataConfig, FolderData, ManifestData, SyntheticData, open_data
+from models.teachers.modular import is_there
 from tests.benchmarks.clips.films import film
 
 CLIP = ClipConfig(frames=4, size=16)
@@ -253,3 +255,17 @@ def test_a_text_or_tag_column_that_is_not_there_is_refused(tmp_path):
 def test_a_column_is_for_labels_or_for_tags():
     with pytest.raises(ValidationError, match="labels and tags name a column twice: label, label"):
         ManifestData(source="manifest", manifest=Path("x.csv"), labels=["label"], tags=["label"])
+
+
+@pytest.mark.parametrize("view", [None, View(number=0, seed=0), View(number=1, seed=0)])
+def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, view):
+    """In every view: what stands in for sound that is not there is the same throughout."""
+    lines = ["a.mp4,train,no,", "b.mp4,train,yes,oh", "c.mp4,validation,no,oh", "d.mp4,test,yes,oh"]
+    clip = ClipConfig(frames=4, size=16, audio={"mels": 16, "bins": 24}, text={"length": 2})
+    data, _ = opened(of(manifest(tmp_path, lines), missing_audio="silence"), tmp_path, clip=clip)
+    given = zip(data.spec.inputs, data.train.batch([0, 1], view=view), strict=True)
+    assert {name: is_there(name, x).tolist() for name, x in given} == {
+        "clip": [True, True],
+        "audio": [False, False],
+        "text": [False, True],
+    }
