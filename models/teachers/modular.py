@@ -95,9 +95,7 @@ class ModularTeacher(nn.Module):
         fusion = FUSIONS[options.fusion.name]
         self.fusion = fusion.build([sizes[name] for name in self.fused], options.fusion)
         features = int(self.fusion.features)  # type: ignore[arg-type]
-        self.heads: Heads | None = None
-        if spec.labels or spec.tags:
-            self.heads = Heads(features, spec, dropout=options.dropout)
+        self.heads = Heads(features, spec, dropout=options.dropout)
         self.retrieval: RetrievalHead | None = None
         if spec.retrieval:
             self.retrieval = RetrievalHead(features, sizes["text"], features=options.retrieval_features)
@@ -109,10 +107,8 @@ class ModularTeacher(nn.Module):
         features = {name: self._encoded(name, x, has[name]) for name, x in given.items()}
         fused = [features[name] for name in self.fused]
         there = torch.stack([has[name] for name in self.fused], dim=1)
-        answers: tuple[Tensor, ...] = ()
-        if self.heads is not None:
-            shown = self._hide_one(there) if self.training else there
-            answers = as_tuple(self.heads(self.fusion(fused, shown)))
+        shown = self._hide_one(there) if self.training else there
+        answers = as_tuple(self.heads(self.fusion(fused, shown)))
         if self.retrieval is not None:
             # A clip must not be found by its caption's own words.
             silent = torch.tensor([name != "text" for name in self.fused], device=there.device)
