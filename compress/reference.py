@@ -1,7 +1,7 @@
 """Writes what documents the recipe and the report from the code: `python -m compress.reference`.
 
 JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, and the key tables inside
-`docs/recipe.md` and `docs/report.md`. A test keeps all four current.
+`docs/recipe.md` and `docs/report.md`, and the table of `docs/students.md`. A test keeps all of them current.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from compress.gates import ARTIFACT_METRICS, MODEL_METRICS, STAGE_METRICS
+from compress.published_sizes import published_sizes
 from compress.recipe import Recipe
 from compress.report import Report
 
@@ -37,7 +38,11 @@ def generated(root: Path) -> dict[Path, str]:
         root / "recipes" / "recipe.schema.json": json.dumps(recipe, indent=2) + "\n",
         root / "docs" / "report.schema.json": json.dumps(report, indent=2) + "\n",
     }
-    for name, tables in (("recipe", _recipe_tables(recipe)), ("report", _report_tables(report))):
+    for name, tables in (
+        ("recipe", _recipe_tables(recipe)),
+        ("report", _report_tables(report)),
+        ("students", published_sizes()),
+    ):
         page = root / "docs" / f"{name}.md"
         text = "\n".join(tables)
         files[page] = _BLOCK.sub(lambda found, text=text: f"{found[1]}\n{text}\n{found[2]}", page.read_text())  # type: ignore[misc]

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from models.audiovisual import audiovisual, audiovisual_tiny
 from models.c3d import C3dOptions, c3d, c3d_tiny
 from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.i3d import I3dOptions, i3d, i3d_tiny
@@ -99,6 +100,8 @@ STUDENTS: dict[str, Network] = {
     "mobilenet2plus1d_causal_tiny": Network(
         build=mobilenet2plus1d_causal_tiny, options=MobileNet3dOptions, inputs=("clip",), streams=True
     ),
+    "audiovisual": Network(build=audiovisual, options=MobileNet3dOptions, inputs=("clip", "audio")),
+    "audiovisual_tiny": Network(build=audiovisual_tiny, options=MobileNet3dOptions, inputs=("clip", "audio")),
     "tsm": Network(build=tsm, options=MobileNet3dOptions, inputs=("clip",)),
     "tsm_online": Network(build=tsm_online, options=MobileNet3dOptions, inputs=("clip",), streams=True),
     "tsm_tiny": Network(build=tsm_tiny, options=MobileNet3dOptions, inputs=("clip",), streams=True),

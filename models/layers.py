@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -187,6 +189,33 @@ def clip_only(spec: ClipSpec, *, network: str, least_size: int) -> VideoSpec:
         raise ValueError(f"{network} takes the input clip alone; it was given {', '.join(spec.inputs)}")
     require_size(spec.video, network=network, least=least_size)
     return spec.video
+
+
+class _Row(Protocol):
+    """A row of a table of blocks."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def halves(self) -> bool: ...
+
+
+AnyRow = TypeVar("AnyRow", bound=_Row)
+
+
+def deepened(rows: Sequence[AnyRow], depth: float) -> list[AnyRow]:
+    """`rows` with `depth` times as many blocks of every width: the last one again and again, or without the last.
+
+    Rounded, and at least one is left; what is repeated halves nothing.
+    """
+    found: list[AnyRow] = []
+    for _, alike in itertools.groupby(rows, key=lambda row: row.channels):
+        stage = list(alike)
+        last = replace(stage[-1], halves=False)  # type: ignore[type-var]
+        wanted = max(1, round(len(stage) * depth))
+        found += (stage + [last] * wanted)[:wanted]
+    return found
 
 
 def round_channels(channels: float, *, divisor: int = 8) -> int:

@@ -87,23 +87,32 @@ TINY: tuple[Blocks, ...] = (
 class InvertedResidual3d(nn.Module):
     """1x1x1 expansion, depthwise 3x3x3, 1x1x1 linear projection; added to its input where shapes agree.
 
-    `factorised` splits the depthwise convolution into one over space, 1x3x3, and one over time, 3x1x1.
+    `factorised` splits the depthwise convolution into one over space, 1x3x3, and one over time, 3x1x1, which is
+    left out without `time`.
     """
 
     def __init__(
-        self, before: int, after: int, *, expand: int, stride: Triple, factorised: bool = False
+        self,
+        before: int,
+        after: int,
+        *,
+        expand: int,
+        stride: Triple,
+        factorised: bool = False,
+        time: bool = True,
     ) -> None:
         super().__init__()
         hidden = before * expand
-        time, rows, columns = stride
+        frames, rows, columns = stride
         layers: list[nn.Module] = []
         if expand != 1:
             layers.append(conv_bn_relu6(before, hidden, kernel=(1, 1, 1)))
         if factorised:
-            layers += [
-                conv_bn_relu6(hidden, hidden, kernel=(1, 3, 3), stride=(1, rows, columns), groups=hidden),
-                conv_bn_relu6(hidden, hidden, kernel=(3, 1, 1), stride=(time, 1, 1), groups=hidden),
-            ]
+            strides = (1, rows, columns)
+            layers.append(conv_bn_relu6(hidden, hidden, kernel=(1, 3, 3), stride=strides, groups=hidden))
+            if time:
+                strides = (frames, 1, 1)
+                layers.append(conv_bn_relu6(hidden, hidden, kernel=(3, 1, 1), stride=strides, groups=hidden))
         else:
             layers.append(conv_bn_relu6(hidden, hidden, kernel=(3, 3, 3), stride=stride, groups=hidden))
         layers += [nn.Conv3d(hidden, after, 1, bias=False), nn.BatchNorm3d(after)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.layers import SqueezeExcite, conv_bn, round_channels
+from models.layers import SqueezeExcite, conv_bn, deepened, round_channels
 from models.mobilenet3d import MobileNet3d, MobileNet3dOptions
 from models.spec import ClipSpec
 
@@ -22,10 +22,6 @@ from models.spec import ClipSpec
 class MobileNet3dV3Options(MobileNet3dOptions):
     """Size of a MobileNet3D V3."""
 
-    width: float = 1.0
-    """Multiplies every number of channels."""
-    dropout: float = 0.2
-    """Share of features zeroed before the classifiers while training."""
     kernel_frames: int = 3
     """Frames that every kernel spans in time; odd."""
 
@@ -117,7 +113,7 @@ def _mobilenet3d_v3(
         raise ValueError(f"kernel_frames is {frames}: use an odd number, 1 for kernels without time")
     channels = round_channels(stem * options.width)
     layers = [conv_bn(3, channels, kernel=(frames, 3, 3), stride=(1, 2, 2)), nn.Hardswish(inplace=True)]
-    for row in blocks:
+    for row in deepened(blocks, options.depth):
         layers.append(_Residual(channels, row, width=options.width, frames=frames))
         channels = round_channels(row.channels * options.width)
     last = round_channels(blocks[-1].expanded * options.width)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.layers import Heads, Normalise, Triple, clip_only, conv_bn, initialise, round_channels
+from models.layers import Heads, Normalise, Triple, clip_only, conv_bn, deepened, initialise, round_channels
 from models.spec import ClipSpec
 from models.streaming import CausalConv, Memory, StreamingNetwork
 
@@ -27,6 +27,8 @@ class MovinetOptions:
 
     width: float = 1.0
     """Multiplies every number of channels."""
+    depth: float = 1.0
+    """Multiplies the number of blocks of every width, rounded; at least one is left."""
     factorised: bool = True
     """Convolutions over space and time work in space, then in time, as the authors' networks for phones do;
     without it over both at once, as in the paper."""
@@ -173,6 +175,7 @@ class Movinet(StreamingNetwork):
         options: MovinetOptions,
     ) -> None:
         super().__init__()
+        blocks = deepened(blocks, options.depth)
         halvings = 1 + sum(row.halves for row in blocks)
         # The last halving averages over 3x3 pixels, so it needs three rows and columns.
         video = clip_only(spec, network="MoViNet", least_size=2**halvings + 1)

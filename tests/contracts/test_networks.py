@@ -16,7 +16,7 @@ from tests.specs import clip_spec, small_spec
 LARGE = {
     *("c3d", "i3d", "s3d", "r3d_18", "r2plus1d_18", "slowfast_r50", "mobilenet3d_v1", "mobilenet3d_v3"),
     *("mobilenet2plus1d", "x3d_xs", "x3d_s", "x3d_m", "shufflenet3d", "movinet_a0", "cnn_lstm"),
-    *("movinet_a1", "movinet_a2", "mobilenet2plus1d_causal", "tsm", "tsm_online"),
+    *("movinet_a1", "movinet_a2", "mobilenet2plus1d_causal", "tsm", "tsm_online", "audiovisual"),
     "video_transformer",
 }
 """Networks of millions of parameters: only their shapes are computed, the `_tiny` ones run their code."""

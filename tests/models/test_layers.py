@@ -1,8 +1,16 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 
-from models.layers import clip_only, max_pool_by_two
+from models.layers import clip_only, deepened, max_pool_by_two
 from tests.specs import small_spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    channels: int
+    halves: bool
 
 
 def test_networks_of_clips_alone_refuse_other_inputs():
@@ -28,3 +36,18 @@ def test_pooling_by_two_rounds_up_and_keeps_a_single_frame(extent, time, halved)
     clip = torch.randn(1, 2, *extent)
     assert pool(clip).shape[2:] == stated == halved
     assert pool(clip).amax() == clip.amax()
+
+
+@pytest.mark.parametrize(
+    "depth, channels, halves",
+    [
+        (1.0, [8, 16, 16], [True, True, False]),
+        (2.0, [8, 8, 16, 16, 16, 16], [True, False, True, False, False, False]),
+        (0.1, [8, 16], [True, True]),
+    ],
+)
+def test_depth_repeats_the_last_block_of_every_width(depth, channels, halves):
+    rows = [_Row(channels=8, halves=True), _Row(channels=16, halves=True), _Row(channels=16, halves=False)]
+    deep = deepened(rows, depth)
+    assert [row.channels for row in deep] == channels
+    assert [row.halves for row in deep] == halves
