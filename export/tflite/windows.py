@@ -236,7 +236,8 @@ def avg_pool2d(
         _share_counted(rows, padding_counts=count_include_pad),
         _share_counted(columns, padding_counts=count_include_pad),
     )
-    if all(window.is_same for window in windows) and not count_include_pad:
+    is_padded = any(window.padding for window in windows)
+    if is_padded and all(window.is_same for window in windows) and not count_include_pad:
         return _pool(e, "AVERAGE_POOL_2D", picture, windows, "SAME")
     picture = e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
     pooled = _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
