@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from rich.console import Console
@@ -10,10 +12,15 @@ from compress.data import ClipConfig, Data, open_data
 from compress.synthetic import SyntheticData
 
 
+def pytest_configure() -> None:
+    """One thread for each test process and its children: several on one core wait for each other by spinning."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Data:
     """Real encoded clips: 24 train, 8 validation, 8 test; 4 frames of 32 x 32, sound and captions."""
-    torch.set_num_threads(1)
     config = SyntheticData.model_validate(
         {"source": "synthetic", "clips": {"train": 24, "validation": 8, "test": 8}, "difficulty": 0.2}
     )
