@@ -18,7 +18,10 @@ MAY_IMPORT = {
     "compress": {"compress", "export", "benchmarks", "models"},
 }
 STAGE_FILES = ("distill", "prune", "quantize")
-BACKENDS = ("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "torchao")
+BACKENDS = (
+    *("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "torchao"),
+    *("transformers", "torchmetrics"),
+)
 
 
 def _imports(path: Path) -> set[str]:
