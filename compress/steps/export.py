@@ -19,8 +19,9 @@ from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from export.capture import capture
-from export.files import Proof, export_files
+from export.files import export_files
 from export.manifest import FileSpec, file_spec
+from export.one_format import Proof
 from export.stepping import Stepper, step_network, step_spec, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask
 from models.spec import describe_state

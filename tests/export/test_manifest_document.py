@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from export.files import Proof, export_files
+from export.files import export_files
 from export.manifest import file_spec
+from export.one_format import Proof
 from export.trial import FLOAT, ask
 from tests.export.small_nets import captured, clip_spec
 
