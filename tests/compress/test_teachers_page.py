@@ -1,0 +1,68 @@
+"""What `docs/teachers.md` and the README say of teachers works, and the table is made from real trainings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from compress import encoder_table
+from compress.recipe import load_recipe
+from models.teachers.checkpoints import LAYOUTS
+from models.teachers.fusion import FUSIONS
+from models.teachers.modular import TABLES
+from models.teachers.video import VIDEO_ENCODERS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "teachers.md").read_text()
+
+
+def _blocks(text: str) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("teacher", ["page", "readme"])
+def test_recipes_for_teachers_are_valid(teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips.csv").write_text("")
+    (tmp_path / "r2plus1d_18-91a641e6.pth").write_text("")
+    recipe = next(block for block in _blocks(PAGE) if "source: manifest" in block)
+    if teacher == "readme":
+        own = next(
+            block for block in _blocks((ROOT / "README.md").read_text()) if "network: modular" in block
+        )
+        recipe = re.sub(r"^teacher:\n(  .*\n)+", own, recipe, flags=re.MULTILINE)
+    (tmp_path / "mine.yaml").write_text(recipe)
+    found = load_recipe(tmp_path / "mine.yaml")
+    assert list(found.teacher.tasks) == ["action", "emotion", "topics", "retrieval"]
+
+
+def test_the_page_names_every_part_and_every_public_layout():
+    parts = {name for table in (*TABLES.values(), FUSIONS) for name in table if not name.endswith("_tiny")}
+    for name in {*parts, *LAYOUTS}:
+        assert f"`{name}`" in PAGE
+
+
+def test_every_family_of_video_encoders_is_in_the_table():
+    assert set(encoder_table.ENCODERS) == {name for name in VIDEO_ENCODERS if name.endswith("_tiny")}
+    for name in encoder_table.ENCODERS:
+        assert f"\n| `{name}` |" in PAGE
+
+
+def test_the_command_trains_and_writes_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_table, "ENCODERS", {"resnet_frames_tiny": encoder_table.Training(epochs=1)})
+    page = tmp_path / "teachers.md"
+    page.write_text("before\n<!-- generated: encoders -->\nold\n<!-- end -->\nafter\n")
+    app = Typer()
+    app.command()(encoder_table.main)
+    done = CliRunner().invoke(app, ["--cache", str(tmp_path / "cache"), "--page", str(page), "--clips", "64"])
+    assert done.exit_code == 1, "one epoch of 64 clips reaches no floor"
+    assert re.search(r"\d figures do not reach their floor", done.output)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
+    assert re.search(
+        r"^\| `resnet_frames_tiny` \| \d+ k \|( \d+\.\d \|){4} 1 \| \d+ s \|$", text, re.MULTILINE
+    )
