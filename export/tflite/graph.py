@@ -108,6 +108,7 @@ def constant(
     name: str, data: np.ndarray | Sequence[int], *, quantization: Quantization | None = None
 ) -> Tensor:
     """A constant tensor; whole numbers given as a sequence become int32, the type of LiteRT's shapes and axes."""
-    array = data if isinstance(data, np.ndarray) else np.asarray(data, np.int32)
+    # Arithmetic on an array without axes gives a NumPy scalar, which has its own type.
+    array = np.asarray(data, None if isinstance(data, np.ndarray | np.generic) else np.int32)
     data_in_order = np.ascontiguousarray(array).reshape(array.shape)  # NumPy gives scalars an axis here
     return Tensor(name, array.shape, array.dtype.name, data_in_order, quantization)

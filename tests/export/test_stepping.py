@@ -136,8 +136,8 @@ def test_the_int8_step_gives_the_integers_of_the_int8_clip(qat):
         for clip in clips[8:]:
             expected = reference(clip[None])
             given = after_all_frames(stepping, first, clip[None])
-            # Sums in another order may round a half the other way: a step or two of the logits.
-            assert (given - expected).abs().max() <= 2.01 * last_scale
+            # Sums in another order may round a half the other way: a few steps of the logits.
+            assert (given - expected).abs().max() <= 4.01 * last_scale
             assert given.argmax() == expected.argmax()
 
 
