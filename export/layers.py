@@ -137,6 +137,8 @@ class _Comparison(fx.Interpreter):
 
     def _from_floats(self, node: fx.Node) -> Any:
         """The float graph's value of `node`, rounded as the reference rounds it; weights are the reference's."""
+        if node.op == "get_attr":
+            return self.fetch_attr(str(node.target))
         if node.target in _ROUNDING:
             arguments: Any = node.args
             return node.target(self._from_floats(arguments[0]), *arguments[1:])  # type: ignore[operator]
