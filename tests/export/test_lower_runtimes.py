@@ -94,7 +94,7 @@ def test_onnxruntime(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["TimeSformer", "temporal shift", "octave convolution"])
+@pytest.mark.parametrize("name", ["temporal shift", "octave convolution"])
 def test_executorch(name: str, tmp_path: Path) -> None:
     pytest.importorskip("executorch.runtime")
     assert error(name, tmp_path, "executorch") < LIMIT
