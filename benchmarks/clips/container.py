@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 Alive = Callable[[], None]
 """Called for every packet, so that a watchdog can tell slow work from none."""
@@ -168,6 +168,24 @@ def opened(path: Path) -> Iterator[InputContainer]:
         if kind.endswith("_pipe") or kind in ("image2", "ico"):
             raise UnreadableClip(path, f"is a still picture ({kind.removesuffix('_pipe')}), not a video")
         yield container
+
+
+def decoded(container: InputContainer, stream: Stream, *, alive: Alive) -> Iterator[object | None]:
+    """Every frame of a picture or of sound, in order; None where one cannot be decoded."""
+    packets = container.demux(stream)
+    while True:
+        alive()
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except av.EOFError:
+            return
+        except (av.FFmpegError, OSError):
+            yield None
+            continue
+        yield from frames
 
 
 def probe(path: Path, *, alive: Alive) -> Media:

@@ -18,7 +18,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from benchmarks.clips.container import TRANSPARENT, Alive, Media, UnreadableClip, said
+from benchmarks.clips.container import TRANSPARENT, Alive, Media, UnreadableClip, decoded, said
 
 _SCALING = (
     Interpolation.BILINEAR
@@ -56,29 +56,19 @@ def decoded_frames(container: InputContainer, media: Media, *, alive: Alive) -> 
     stream.codec_context.thread_count = 1  # worker processes are the parallelism
     aspect = float(stream.sample_aspect_ratio or 1)
     intact, time_s = True, None
-    packets = container.demux(stream)
-    while True:
-        alive()
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            frames = cast(list[VideoFrame], packet.decode())
-        except av.EOFError:
-            return
-        except (av.FFmpegError, OSError):
+    for frame in cast(Iterator[VideoFrame | None], decoded(container, stream, alive=alive)):
+        if frame is None:
             intact = False
             continue
-        for frame in frames:
-            intact = not frame.is_corrupt and (intact or bool(frame.key_frame))
-            if time_s is None and frame.pts is None and track.timed:
-                continue  # it belongs before the start of the file
-            now_s = _time(frame, media, before_s=time_s)
-            if time_s is not None and now_s < time_s - SAME_TIME_S:
-                intact = False  # frames only come in the wrong order when some are lost
-                continue
-            time_s = now_s
-            yield Shown(frame=frame, time_s=time_s, intact=intact, aspect=aspect)
+        intact = not frame.is_corrupt and (intact or bool(frame.key_frame))
+        if time_s is None and frame.pts is None and track.timed:
+            continue  # it belongs before the start of the file
+        now_s = _time(frame, media, before_s=time_s)
+        if time_s is not None and now_s < time_s - SAME_TIME_S:
+            intact = False  # frames only come in the wrong order when some are lost
+            continue
+        time_s = now_s
+        yield Shown(frame=frame, time_s=time_s, intact=intact, aspect=aspect)
 
 
 def _time(frame: VideoFrame, media: Media, *, before_s: float | None) -> float:

@@ -34,6 +34,7 @@ from benchmarks.clips.container import (
     Outcome,
     Refusal,
     UnreadableClip,
+    decoded,
     opened,
     probe,
     said,
@@ -277,17 +278,4 @@ def _decoded(container: InputContainer, media: Media, *, alive: Alive) -> Iterat
     stream = container.streams[media.audio.index]
     if stream.codec_context is None:
         raise UnreadableClip(media.path, "has sound in a format that FFmpeg cannot decode")
-    packets = container.demux(stream)
-    while True:
-        alive()
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            frames = cast(list[AudioFrame], packet.decode())
-        except av.EOFError:
-            return
-        except (av.FFmpegError, OSError):
-            yield None
-            continue
-        yield from frames
+    yield from cast(Iterator[AudioFrame | None], decoded(container, stream, alive=alive))
