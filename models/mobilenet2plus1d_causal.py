@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.layers import Heads, Normalise, clip_only, conv_bn, conv_bn_relu6, initialise, round_channels
-from models.mobilenet3d import MOBILENET_V2, TINY, Blocks, MobileNet3dOptions, repeats
+from models.layers import conv_bn, conv_bn_relu6
+from models.mobilenet3d import MOBILENET_V2, TINY, Blocks, MobileNet3dOptions
 from models.spec import ClipSpec
-from models.streaming import CausalConv, Memory, StreamingNetwork
+from models.streaming import CausalConv, Memory
+from models.streaming_mobilenet import StreamingMobileNet
 
 _FRAMES = 3
 """What a kernel in time spans."""
@@ -41,43 +42,25 @@ class _Residual(nn.Module):
         return x + inner if self.residual else inner
 
 
-class CausalMobileNet(StreamingNetwork):
-    """Clip `N 3 T H W` -> logits `N K` per label column, as they are after the clip's last frame."""
-
-    def __init__(
-        self, spec: ClipSpec, *, blocks: Sequence[Blocks], stem: int, head: int, options: MobileNet3dOptions
-    ) -> None:
-        super().__init__()
-        halvings = 1 + sum(row.stride[2] == 2 for row in blocks)
-        video = clip_only(spec, network="causal MobileNet", least_size=2**halvings)
-        channels = round_channels(stem * options.width)
-        self.normalise = Normalise(video.mean, video.std)
-        self.stem = conv_bn_relu6(3, channels, kernel=(1, 3, 3), stride=(1, 2, 2))
-        self.blocks = nn.ModuleList()
-        for row in blocks:
-            after = round_channels(row.channels * options.width)
-            for repeat in range(repeats(row, options.depth)):
-                stride = row.stride[2] if repeat == 0 else 1
-                self.blocks.append(_Residual(channels, after, expand=row.expand, stride=stride))
-                channels = after
-        features = round_channels(head * max(1.0, options.width))
-        self.widen = conv_bn_relu6(channels, features, kernel=(1, 1, 1))
-        self.heads = Heads(features, spec, dropout=options.dropout)
-        initialise(self)
-
-    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
-        """Logits of each label column after the last frame of `clip`."""
-        x = self.stem(self.normalise(clip))
-        for block in self.blocks:
-            x = block(x, memory)
-        return self.heads(memory.mean(self.widen(x).mean((3, 4), keepdim=True)))
-
-
-def mobilenet2plus1d_causal(spec: ClipSpec, options: MobileNet3dOptions) -> CausalMobileNet:
+def mobilenet2plus1d_causal(spec: ClipSpec, options: MobileNet3dOptions) -> StreamingMobileNet:
     """The blocks of MobileNetV2, factorised and causal, scaled by `options.width` and `options.depth`."""
-    return CausalMobileNet(spec, blocks=MOBILENET_V2, stem=32, head=1280, options=options)
+    return _network(spec, options, blocks=MOBILENET_V2, stem=32, head=1280)
 
 
-def mobilenet2plus1d_causal_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> CausalMobileNet:
+def mobilenet2plus1d_causal_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> StreamingMobileNet:
     """Two short stages: for tests, where it trains in seconds."""
-    return CausalMobileNet(spec, blocks=TINY, stem=8, head=48, options=options)
+    return _network(spec, options, blocks=TINY, stem=8, head=48)
+
+
+def _network(
+    spec: ClipSpec, options: MobileNet3dOptions, *, blocks: Sequence[Blocks], stem: int, head: int
+) -> StreamingMobileNet:
+    return StreamingMobileNet(
+        spec,
+        network="causal MobileNet",
+        blocks=blocks,
+        stem=stem,
+        head=head,
+        residual=_Residual,
+        options=options,
+    )

@@ -10,15 +10,18 @@ averaged in front of the classifiers, which gives what averaging their logits gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers import Heads, Normalise, clip_only, conv_bn, conv_bn_relu6, initialise, round_channels
-from models.mobilenet3d import MOBILENET_V2, TINY, Blocks, MobileNet3dOptions, repeats
+from models.layers import conv_bn, conv_bn_relu6
+from models.mobilenet3d import MOBILENET_V2, TINY, Blocks, MobileNet3dOptions
 from models.spec import ClipSpec
-from models.streaming import Memory, StreamingNetwork, shifted
+from models.streaming import Memory, shifted
+from models.streaming_mobilenet import StreamingMobileNet
 
 _PARTS = 8
 """One of so many channels moves, each way."""
@@ -65,7 +68,7 @@ class _Residual(nn.Module):
         return x + self.project(self.layers(self.shift(x, memory)))
 
 
-class Tsm(StreamingNetwork):
+class Tsm(StreamingMobileNet):
     """Clip `N 3 T H W` -> logits `N K` per label column; a stream of frames too where it is `online`."""
 
     def __init__(
@@ -78,37 +81,14 @@ class Tsm(StreamingNetwork):
         online: bool,
         options: MobileNet3dOptions,
     ) -> None:
-        super().__init__()
-        halvings = 1 + sum(row.stride[2] == 2 for row in blocks)
-        video = clip_only(spec, network="TSM", least_size=2**halvings)
-        channels = round_channels(stem * options.width)
-        self.normalise = Normalise(video.mean, video.std)
-        self.stem = conv_bn_relu6(3, channels, kernel=(1, 3, 3), stride=(1, 2, 2))
-        self.blocks = nn.ModuleList()
-        self._whole: list[nn.Module] = [self.stem[0]]
-        for row in blocks:
-            after = round_channels(row.channels * options.width)
-            for repeat in range(repeats(row, options.depth)):
-                stride = row.stride[2] if repeat == 0 else 1
-                block = _Residual(channels, after, expand=row.expand, stride=stride, online=online)
-                self.blocks.append(block)
-                self._whole.append(block.project[0])
-                channels = after
-        features = round_channels(head * max(1.0, options.width))
-        self.widen = conv_bn_relu6(channels, features, kernel=(1, 1, 1))
-        self.heads = Heads(features, spec, dropout=options.dropout)
-        initialise(self)
+        residual = partial(_Residual, online=online)
+        super().__init__(
+            spec, network="TSM", blocks=blocks, stem=stem, head=head, residual=residual, options=options
+        )
 
     def layers_left_whole(self) -> list[nn.Module]:
         """Layers whose channels shifts cut by number, so that none of them may be pruned."""
-        return list(self._whole)
-
-    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
-        """Logits of each label column."""
-        x = self.stem(self.normalise(clip))
-        for block in self.blocks:
-            x = block(x, memory)
-        return self.heads(memory.mean(self.widen(x).mean((3, 4), keepdim=True)))
+        return [self.stem[0], *(cast(_Residual, block).project[0] for block in self.blocks)]
 
 
 def tsm(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
