@@ -40,6 +40,9 @@ class Exporter:
     lowering: str = "export.lower"
     """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process;
     for files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
+    int8_lowering: str | None = None
+    """Module whose `lower(program)` rewrites the int8 reference for this runtime; None for one that takes it as it is.
+    Torch answers again with the numbers of the result."""
     rounds_weights: tuple[str, ...] = ()
     """Schemes whose weights the writer itself rounds, with the values it computes; for the others it is given them
     rounded."""
@@ -58,6 +61,7 @@ EXPORTERS: dict[str, Exporter] = {
         extra="onnx",
         module="export.to_onnx",
         lowering="export.onnx_forms",
+        int8_lowering="export.windows",
     ),
     "tflite": Exporter(
         extension=".tflite",

@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 
 from export.lower import NOTES
 from export.manifest import FileSpec, WrittenFile
+from export.reference import for_evaluation
 from export.stepping import Stepper
 from export.trial import REFERENCE, ask
 from export.weights import store_weights
@@ -38,7 +39,7 @@ class Job:
     spec: FileSpec
     scheme: str
     lowering: str | None
-    """Module that lowers the program before it is written; `None` for a program that is lowered already."""
+    """Module that lowers the program before it is written; `None` for one that is written as it is."""
     stored: bool = False
     """Whether the weights are rounded to what the scheme's files hold before they reach the writer."""
     step: StepJob | None = None
@@ -55,7 +56,8 @@ def write(job: Job) -> WrittenFile:
     answers, notes = None, ()
     if lowered is not None:
         notes = lowered.meta.get(NOTES, ())
-        answers = _answers(lowered, job) if job.stored and job.samples is not None else None
+        changed = job.stored or job.scheme == "w8a8"
+        answers = _answers(lowered, job) if changed and job.samples is not None else None
     step = None
     if job.step is not None:
         step = Stepper(program=_lowered(torch.export.load(job.step.program), job)[0], spec=job.step.spec)
@@ -80,5 +82,7 @@ def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, Graph
 
 def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
     assert job.samples is not None
+    if job.scheme == "w8a8":
+        network = for_evaluation(network)
     inputs = {info.name: np.load(job.samples / f"{info.name}.npy") for info in job.spec.inputs}
     return ask({REFERENCE: network}, inputs, source="the inputs").answers[REFERENCE]

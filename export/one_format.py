@@ -181,7 +181,7 @@ def _keep_only_log(folder: Path) -> None:
 def _lowering(exporter: Exporter, scheme: str) -> str | None:
     """The module that lowers for `exporter`; rounded weights are those of the plain lowering in every format."""
     if scheme == "w8a8":
-        return None
+        return exporter.int8_lowering
     return exporter.lowering if scheme == "fp32" else "export.lower"
 
 

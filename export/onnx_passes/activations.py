@@ -69,14 +69,14 @@ def absorb_clamps(model: ir.Model) -> int:
 def shift_to_uint8(model: ir.Model) -> int:
     """Stores activations as uint8, the form with the fast x86 kernels; the same numbers, moved by 128.
 
-    Given: Q and DQ of activations with an int8 zero point.
+    Given: Q and DQ of activations with an int8 zero point, and Pad of int8 activations with one.
     Result: the same with a uint8 zero point, 128 higher. Weights stay int8.
     """
     import onnx_ir as ir
 
     count = 0
-    for node in nodes(model, "QuantizeLinear", "DequantizeLinear"):
-        zero_point = constant(node.inputs[2])
+    for node in nodes(model, "QuantizeLinear", "DequantizeLinear", "Pad"):
+        zero_point = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         if zero_point is None or zero_point.dtype != np.int8 or _is_weight(node):
             continue
         shifted = initializer(

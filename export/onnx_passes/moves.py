@@ -100,13 +100,14 @@ def cancel_round_trips(model: ir.Model) -> int:
 
 
 def view_in_channels_last(model: ir.Model) -> int:
-    """Writes the change between frames-in-batch and the (time, plane) view so that no value has to move.
+    """Writes a change of view so that no value has to move when both views are seen channels-last.
 
     ONNX Runtime runs integer convolutions channels-last, between transposes of its own.
 
-    Given: a chain of Transpose and Reshape from a rank-4 to a rank-4 value, which is a plain reshape when both
-    are seen channels-last: T C H W -> 1 C T H*W and back, or the flattening before pooling.
-    Result: Transpose to channels-last -> Reshape -> Transpose back; both transposes meet their inverses.
+    Given: a chain of Transpose and Reshape, which is a plain reshape when what has rank 4 is seen channels-last:
+    T C H W -> 1 C T H*W and back, rows of pictures, or the flattening before pooling.
+    Result: Transpose to channels-last -> Reshape -> Transpose back, those behind and before values of rank 4; both
+    transposes meet their inverses.
     """
     import onnx_ir as ir
 
@@ -114,27 +115,36 @@ def view_in_channels_last(model: ir.Model) -> int:
     for last in nodes(model, "Transpose", "Reshape"):
         chain = _chain_of_moves(last)
         first = source(chain[0])
-        if len(chain) < 2 or len(static_shape(first)) != 4:
+        if len(chain) < 2:
             continue
         places = np.arange(math.prod(static_shape(first))).reshape(static_shape(first))
         moved = places
         for node in chain:
             moved = _move(node, moved)
-        if moved.ndim != 4:
+        before, after = _channels_last(places), _channels_last(moved)
+        if 4 not in (places.ndim, moved.ndim) or not np.array_equal(before.reshape(after.shape), after):
             continue
-        before, after = (np.transpose(array, (0, 2, 3, 1)) for array in (places, moved))
-        if not np.array_equal(before.reshape(after.shape), after):
-            continue
+        view = first
+        if places.ndim == 4:
+            to_last = ir.node("Transpose", [first], {"perm": (0, 2, 3, 1)}, name=f"{last.name}_to_last")
+            model.graph.insert_before(last, to_last)
+            view = to_last.outputs[0]
+            view.shape, view.type = ir.Shape(before.shape), first.type
         sizes = initializer(model, f"{last.name}_channels_last", np.array(after.shape, np.int64))
-        to_last = ir.node("Transpose", [first], {"perm": (0, 2, 3, 1)}, name=f"{last.name}_to_last")
-        view = ir.node("Reshape", [to_last.outputs[0], sizes], name=f"{last.name}_view")
-        back = ir.node("Transpose", [view.outputs[0]], {"perm": (0, 3, 1, 2)}, name=f"{last.name}_back")
-        model.graph.insert_before(last, [to_last, view])
-        to_last.outputs[0].shape, to_last.outputs[0].type = ir.Shape(before.shape), first.type
-        view.outputs[0].shape, view.outputs[0].type = ir.Shape(after.shape), first.type
-        take_place(model, last, back)
+        reshape = ir.node("Reshape", [view, sizes], name=f"{last.name}_view")
+        if moved.ndim == 4:
+            model.graph.insert_before(last, reshape)
+            reshape.outputs[0].shape, reshape.outputs[0].type = ir.Shape(after.shape), first.type
+            back = {"perm": (0, 3, 1, 2)}
+            reshape = ir.node("Transpose", [reshape.outputs[0]], back, name=f"{last.name}_back")
+        take_place(model, last, reshape)
         count += 1
     return count
+
+
+def _channels_last(values: np.ndarray) -> np.ndarray:
+    """`N C H W` as `N H W C`; anything else as it is."""
+    return np.transpose(values, (0, 2, 3, 1)) if values.ndim == 4 else values
 
 
 def _chain_of_moves(last: ir.Node) -> list[ir.Node]:

@@ -129,3 +129,9 @@ def stored(module: fx.GraphModule, weight: fx.Node) -> Tensor:
         return operator.attrgetter(str(weight.target))(module).detach()
     values = (stored(module, a) if isinstance(a, fx.Node) else a for a in weight.args)
     return READ_WEIGHT(*values)
+
+
+def stored_numbers(module: fx.GraphModule, weight: fx.Node) -> Tensor:
+    """The int8 numbers of a constant weight behind their reading."""
+    numbers: Any = weight.args[0]
+    return operator.attrgetter(str(numbers.target))(module).detach()

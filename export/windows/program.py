@@ -1,0 +1,40 @@
+"""An int8 program in the form for ONNX Runtime: `lower` as `export.job` calls it."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from export.lower import NOTES
+from export.streamed.recognise import recognise
+from export.streamed.rounding import bare, rounded
+from export.streamed.rules import STREAMED
+from export.windows.gathered import gather, gathered
+from export.windows.rows import write
+from export.windows.taps import tap_sums
+
+
+def lower(program: ExportedProgram) -> fx.GraphModule:
+    """The program in that form; what was rewritten is in its `meta[NOTES]`.
+
+    Taps of depthwise kernels are added up before anything is rounded, and have one scale for each channel together:
+    the numbers are not exactly those of the program, but nearer to those of the float network.
+    """
+    module = program.module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    bare(module)
+    recognise(module.graph, STREAMED.rules)
+    sums, dense = tap_sums(module), gathered(module)
+    rounded(module)
+    for index, found in enumerate(sums):
+        write(module, found, name=f"window{index}")
+    for index, convolution in enumerate(dense):
+        gather(module, convolution, name=f"gathered{index}")
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    module.meta[NOTES] = ()
+    if sums:
+        note = f"form: depthwise kernels over space and time as one convolution each, {len(sums)} of them"
+        module.meta[NOTES] = (note,)
+    return module

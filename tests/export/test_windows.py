@@ -1,0 +1,108 @@
+"""The int8 form for ONNX Runtime: depthwise kernels over space and time in one convolution, planes gathered at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from export.capture import capture
+from export.lower import NOTES, lower
+from export.reference import calibrate, convert, prepare
+from export.windows import lower as windows
+from tests.export.networks import MobileNet3D, conv, trained
+
+aten = torch.ops.aten
+
+
+def clip(seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, 8, 12, 10, generator=torch.Generator().manual_seed(seed))
+
+
+def int8(model: nn.Module) -> ExportedProgram:
+    prepared = prepare(lower(capture(model, (clip(),))))
+    calibrate(prepared, [(clip(seed),) for seed in range(4)])
+    return torch.export.export(convert(prepared), (clip(),))
+
+
+def noise(answer: Tensor, of: Tensor) -> float:
+    """Power of the difference as a part of that of `of`."""
+    return float(((answer - of) ** 2).sum() / (of**2).sum())
+
+
+def convolutions(module: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in module.graph.nodes if node.target is aten.conv2d.default]
+
+
+class Depthwise(nn.Module):
+    """A depthwise convolution over space and time between dense ones."""
+
+    def __init__(self, *, kernel: int = 3, bias: bool = True, residual: bool = False, **geometry: int) -> None:
+        super().__init__()
+        self.before = conv(3, 6, 1, act=nn.ReLU6)
+        self.taps = nn.Conv3d(6, 6, kernel, bias=bias, groups=6, **geometry)  # type: ignore[arg-type]
+        self.after = conv(6, 4, 1)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        y = self.taps(x)
+        return self.after(x + y if self.residual else y)
+
+
+GEOMETRIES = {
+    "padded": {"padding": 1},
+    "strided": {"padding": 1, "stride": 2},
+    "valid": {},
+    "long": {"kernel": 5, "padding": 2},
+    "without bias": {"padding": 1, "bias": False},
+    "before a residual": {"padding": 1, "residual": True},
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@torch.no_grad()
+def test_a_depthwise_kernel_is_one_convolution_with_less_noise(name: str) -> None:
+    torch.manual_seed(0)
+    model = trained(Depthwise(**GEOMETRIES[name]))  # type: ignore[arg-type]
+    program = int8(model)
+    written = windows(program)
+    assert len(convolutions(written)) == 3
+    assert written.meta[NOTES][0].endswith("one convolution each, 1 of them")
+    x = clip(seed=9)
+    expected = model(x)
+    assert noise(written(x), expected) <= 1.1 * noise(program.module()(x), expected)
+    assert noise(written(x), expected) < 1e-2
+
+
+@pytest.mark.parametrize("geometry", [{"dilation": 2, "padding": 2}, {"groups": 2, "padding": 1}])
+def test_other_convolutions_over_time_stay(geometry: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    groups = geometry.pop("groups", 6)
+    layer = nn.Conv3d(6, 6, 3, groups=groups, **geometry)  # type: ignore[arg-type]
+    program = int8(trained(nn.Sequential(conv(3, 6, 1), layer, conv(6, 4, 1))))
+    before = sum(node.target is aten.conv2d.default for node in program.graph.nodes)
+    written = windows(program)
+    assert len(convolutions(written)) == before and written.meta[NOTES] == ()
+
+
+@torch.no_grad()
+def test_the_first_convolution_reads_planes_of_a_multiple_of_channels_and_gives_the_same() -> None:
+    torch.manual_seed(0)
+    model = trained(nn.Sequential(conv(3, 8, 3, stride=2, padding=1, act=nn.ReLU6), conv(8, 4, 1)))
+    program = int8(model)
+    written = windows(program)
+    first, _ = convolutions(written)
+    weight = first.args[1].args[0]  # type: ignore[union-attr]
+    assert dict(written.named_buffers())[str(weight.target)].shape == (8, 12, 3, 3)  # type: ignore[union-attr]
+    assert torch.equal(written(clip(seed=9)), program.module()(clip(seed=9)))
+
+
+@torch.no_grad()
+def test_a_network() -> None:
+    model = trained(MobileNet3D())
+    program = int8(model)
+    x = clip(seed=9)
+    written = windows(program)
+    assert noise(written(x), model(x)) < 2 * noise(program.module()(x), model(x))
