@@ -1,4 +1,4 @@
-"""Dense convolutions over the frames of a clip of few channels, such as the first: frames are gathered as planes."""
+"""Dense convolutions over frames of few channels, such as a network's first: they read planes copied at once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.lower.source import bind
+from export.lower.source import bind, shape
 from export.lower.volume import HELD, HELD_FROM, Form
 from export.streamed.rounding import DEQUANTIZE, READ_WEIGHT, is_dequantized, moves, stored_numbers
 
 aten = torch.ops.aten
 
 MULTIPLE = 4
-"""Channels that the integer kernel for dense convolutions in space takes at once; others are copied patch by patch."""
+"""Channels that the integer kernel for dense convolutions takes at once; others are copied patch by patch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """A convolution in space over several frames side by side in its channels."""
+    """A convolution in space over a frame, or over several side by side in its channels."""
 
     source: fx.Node
     """Reads the int8 values."""
@@ -39,26 +39,38 @@ def gathered(module: fx.GraphModule) -> list[Gathered]:
 
 def _gathered(module: fx.GraphModule, node: fx.Node) -> Gathered | None:
     args = bind(node, node.args, node.kwargs)
-    weight, moved = args["weight"], _origin(args["input"])
-    if args["groups"] != 1 or weight.target is not READ_WEIGHT or moved.target is not aten.conv2d.default:
+    moved, reads = _origin(args["input"]), None
+    if args["groups"] != 1 or args["weight"].target is not READ_WEIGHT:
         return None
-    taps = moves(module, moved) if HELD in moved.meta and moved.meta[HELD][0] == "plane" else None
-    if taps is None or len(taps) < 2:
-        return None
-    moving = bind(moved, moved.args, moved.kwargs)
-    source = _origin(moving["input"])
+    source = moved
+    if moved.target is aten.conv2d.default:
+        moving = bind(moved, moved.args, moved.kwargs)
+        source, reads = _origin(moving["input"]), _reads(module, moved, moving)
+        if reads is None:
+            return None
     if HELD not in source.meta:
         return None
     held = source.meta[HELD]
+    if reads is None:  # frames as they are
+        if held[1][1] != MULTIPLE - 1 or shape(args["weight"])[2:] == (1, 1):
+            return None
+        reads = [(at,) for at in range(held[1][2])]
     if source.target is aten.reshape.default:  # the network's input, `1 C T H W` seen as the plane
         source = source.args[0]  # type: ignore[assignment]
     if not is_dequantized(source):
         return None
-    seen, frames = held[1][2], moved.meta[HELD][1][2]
-    stride, padding, dilation = (moving[key][0] for key in ("stride", "padding", "dilation"))
-    reads = [[at * stride - padding + tap * dilation for tap in taps] for at in range(frames)]
-    inside = tuple(tuple(at if 0 <= at < seen else None for at in window) for window in reads)
-    return Gathered(source=source, held=held, convolution=node, reads=inside)
+    inside = (tuple(at if 0 <= at < held[1][2] else None for at in window) for window in reads)
+    return Gathered(source=source, held=held, convolution=node, reads=tuple(inside))
+
+
+def _reads(module: fx.GraphModule, moved: fx.Node, args: dict[str, Any]) -> list[tuple[int, ...]] | None:
+    """The frames, and those beyond the ends, that moves in time put side by side; None where it moves none."""
+    taps = moves(module, moved) if HELD in moved.meta and moved.meta[HELD][0] == "plane" else None
+    if taps is None or len(taps) < 2:
+        return None
+    stride, padding, dilation = (args[key][0] for key in ("stride", "padding", "dilation"))
+    frames = moved.meta[HELD][1][2]
+    return [tuple(at * stride - padding + tap * dilation for tap in taps) for at in range(frames)]
 
 
 def _origin(node: fx.Node) -> fx.Node:
@@ -82,9 +94,7 @@ def gather(module: fx.GraphModule, found: Gathered, *, name: str) -> None:
         for window in found.reads
     ]
     module.register_buffer(f"{name}_planes", torch.tensor(planes).flatten())
-    module.register_buffer(
-        f"{name}_weight", torch.nn.functional.pad(numbers, (0, 0, 0, 0, 0, added))
-    )
+    module.register_buffer(f"{name}_weight", torch.nn.functional.pad(numbers, (0, 0, 0, 0, 0, added)))
     with graph.inserting_before(node):
 
         def call(target: Any, *args: Any) -> fx.Node:
@@ -98,5 +108,3 @@ def gather(module: fx.GraphModule, found: Gathered, *, name: str) -> None:
         weight = call(READ_WEIGHT, graph.get_attr(f"{name}_weight"), *args["weight"].args[1:])
     node.update_arg(0, x)
     node.update_arg(1, weight)
-
-

@@ -1,4 +1,4 @@
-"""Writing a depthwise convolution over space and time as one over pictures whose rows are those of several frames."""
+"""Writing a depthwise convolution over space and time as one over pictures with the rows of several frames."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def write(module: fx.GraphModule, found: TapSum, *, name: str) -> None:
     """Puts one convolution in the place of the sum, in place; `name` is new in the module.
 
     A picture has the rows 0 of all frames that a result sees, then their rows 1, and so on: a kernel of so many
-    times the rows, moved so many rows at once, sees them all. Rows are moved as int8, and a row of zeros is there for
-    frames before the first and behind the last.
+    times the rows, moved so many rows at once, sees them all. Rows are moved as int8, and a row of zeros is there
+    for frames before the first and behind the last.
     """
     graph = module.graph
     form, (_, channels, frames, height, width) = found.total.meta[HELD]

@@ -34,7 +34,7 @@ class Tap:
 
 @dataclass(frozen=True, kw_only=True)
 class TapSum:
-    """A depthwise convolution over space and time, from the int8 values that it reads to the rounding of its result."""
+    """A depthwise convolution over space and time, from the int8 values that it reads to the rounding behind it."""
 
     source: fx.Node
     """Reads the int8 values, in either form."""
@@ -51,7 +51,7 @@ class TapSum:
 
 
 def tap_sums(module: fx.GraphModule) -> list[TapSum]:
-    """The sums of taps in a graph whose values with frames are known (`export.streamed.recognise`), last ones first."""
+    """The sums of taps in a graph whose values with frames are known, last ones first."""
     found: list[TapSum] = []
     inside: set[fx.Node] = set()
     for node in reversed(module.graph.nodes):

@@ -139,6 +139,24 @@ def test_the_time_plane_view_becomes_a_reshape_between_transposes_to_channels_la
     assert model.graph[-1].attributes["perm"].as_ints() == (0, 3, 1, 2)
 
 
+def test_rows_of_pictures_are_a_reshape_behind_or_before_one_transpose():
+    model = model_of(
+        "a = Transpose<perm=[1,0,2,3]>(x) b = Reshape(a, plane) c = Reshape(b, back) "
+        "d = Transpose<perm=[1,0,2,3]>(c) e = Transpose<perm=[0,2,3,1]>(d) rows = Reshape(e, flat) "
+        "g = Gather<axis=0>(rows, taken) f = Reshape(g, picture) y = Transpose<perm=[0,3,1,2]>(f)",
+        constants={
+            "plane": np.array([1, 4, 2, 18]),
+            "back": np.array([4, 2, 3, 6]),
+            "flat": np.array([6, 24]),
+            "taken": np.array([5, 0, 3, 2]),
+            "picture": np.array([2, 2, 6, 4]),
+        },
+    )
+    assert apply_and_compare(model, view_in_channels_last) == 2
+    ir.passes.common.RemoveUnusedNodesPass()(model)
+    assert types(model) == ["Transpose", "Reshape", "Gather", "Reshape", "Transpose"]
+
+
 @pytest.mark.parametrize(
     "chain",
     [
@@ -222,6 +240,14 @@ def test_activations_become_uint8_and_weights_stay_int8():
     }
     assert stored == {"uint8", "int8"}
     assert apply_and_compare(model, shift_to_uint8) == 0, "a second run finds nothing to do"
+
+
+def test_padding_of_int8_activations_is_shifted_with_them():
+    model = model_of(
+        "q = QuantizeLinear(x, s, z) p = Pad(q, around, z) y = DequantizeLinear(p, s, z)",
+        constants={**QUANT, "around": np.array([0, 0, 1, 0, 0, 0, 0, 0])},
+    )
+    assert apply_and_compare(model, shift_to_uint8) == 3
 
 
 def test_biases_become_int32_in_steps_of_the_accumulator():

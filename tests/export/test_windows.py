@@ -1,4 +1,4 @@
-"""The int8 form for ONNX Runtime: depthwise kernels over space and time in one convolution, planes gathered at once."""
+"""The int8 form for ONNX Runtime: depthwise kernels over space and time in one convolution, gathered planes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def convolutions(module: fx.GraphModule) -> list[fx.Node]:
 class Depthwise(nn.Module):
     """A depthwise convolution over space and time between dense ones."""
 
-    def __init__(self, *, kernel: int = 3, bias: bool = True, residual: bool = False, **geometry: int) -> None:
+    def __init__(
+        self, *, kernel: int = 3, bias: bool = True, residual: bool = False, **geometry: int
+    ) -> None:
         super().__init__()
         self.before = conv(3, 6, 1, act=nn.ReLU6)
         self.taps = nn.Conv3d(6, 6, kernel, bias=bias, groups=6, **geometry)  # type: ignore[arg-type]
@@ -87,15 +89,22 @@ def test_other_convolutions_over_time_stay(geometry: dict[str, int]) -> None:
     assert len(convolutions(written)) == before and written.meta[NOTES] == ()
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "channels"), [(3, 2, 12), ((1, 3, 3), (1, 2, 2), 4), ((1, 1, 1), 1, 3)]
+)
 @torch.no_grad()
-def test_the_first_convolution_reads_planes_of_a_multiple_of_channels_and_gives_the_same() -> None:
+def test_the_first_convolution_reads_planes_of_a_multiple_of_channels_and_gives_the_same(
+    kernel: int | tuple[int, ...], stride: int | tuple[int, ...], channels: int
+) -> None:
     torch.manual_seed(0)
-    model = trained(nn.Sequential(conv(3, 8, 3, stride=2, padding=1, act=nn.ReLU6), conv(8, 4, 1)))
+    padding = 1 if kernel == 3 else tuple(size // 2 for size in kernel)  # type: ignore[union-attr]
+    first_layer = conv(3, 8, kernel, stride=stride, padding=padding, act=nn.ReLU6)
+    model = trained(nn.Sequential(first_layer, conv(8, 4, 1)))
     program = int8(model)
     written = windows(program)
     first, _ = convolutions(written)
     weight = first.args[1].args[0]  # type: ignore[union-attr]
-    assert dict(written.named_buffers())[str(weight.target)].shape == (8, 12, 3, 3)  # type: ignore[union-attr]
+    assert dict(written.named_buffers())[str(weight.target)].shape[1] == channels  # type: ignore[union-attr]
     assert torch.equal(written(clip(seed=9)), program.module()(clip(seed=9)))
 
 
