@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
 from torch import nn
 
-from compress.store import content_key, stored, write_atomic
+from compress.store import Stored, content_key, stored, write_atomic
 from export import EXPORTERS
 from export.network import export_network
 from export.outcome import ExportOutcome
@@ -40,7 +41,7 @@ CLIPS, CALIBRATION = 4, 8
 FRAMES, SIZE = 8, 64
 """Of every clip; small, since what is asked is whether files are right."""
 
-_SCHEMES = ("fp32", "w8a8")
+FORMATS, SCHEMES = tuple(EXPORTERS), ("fp32", "w8a8")
 _BLOCK = re.compile(r"(<!-- generated: exports -->\n).*?(<!-- end -->)", re.DOTALL)
 _ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
 _TITLES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "executorch": "ExecuTorch", "coreml": "Core ML¹"}
@@ -72,7 +73,7 @@ def main(
     faults = 0
     for done, name in enumerate(names, start=1):
         console.print(f"{name} ({done} of {len(names)})", markup=False)
-        result = stored(
+        result: Stored[Row] = stored(
             out / name,
             key=content_key(network=name),
             make=partial(_export, name, console=console),
@@ -84,7 +85,8 @@ def main(
         for file in row["files"]:
             if file["status"] != "exported":
                 faults += 1
-                console.print(f"  {file['format']} {file['scheme']} {file['status']}: {file['reason']}")
+                fault = f"  {file['format']} {file['scheme']} {file['status']}: {file['reason']}"
+                console.print(fault, markup=False)
     if faults:
         console.print(f"{faults} files are not right")
         raise typer.Exit(NOT_RIGHT)
@@ -109,22 +111,18 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
     """Exports one student and leaves `row.json` in `folder`."""
     began_s = time.monotonic()
     model, spec = _network(name)
-    inputs = [
-        dict(zip(spec.inputs, random_inputs(spec, batch=n, seed=seed), strict=True))
-        for seed, n in ((1, CALIBRATION), (2, CLIPS))
-    ]
-    calibration, clips = ({key: tensor.numpy() for key, tensor in some.items()} for some in inputs)
     files = []
-    for scheme in _SCHEMES:
+    for scheme in SCHEMES:
         exported = export_network(
             model,
-            {key: tensor[:1] for key, tensor in inputs[0].items()},
+            {key: torch.from_numpy(array[:1]) for key, array in _clips(spec, CALIBRATION, seed=1).items()},
             out=folder / scheme,
+            formats=FORMATS,
             scheme=scheme,
-            calibration=calibration if scheme == "w8a8" else None,
-            clips=clips,
+            calibration=_clips(spec, CALIBRATION, seed=1) if scheme == "w8a8" else None,
+            clips=_clips(spec, CLIPS, seed=2),
             stream=STUDENTS[name].streams,
-            progress=lambda what, done, total: console.print(f"  {scheme}: {what} ({done} of {total})"),  # noqa: B023
+            progress=partial(_tell, console, scheme),
         )
         files += [_file(outcome) for outcome in exported.outcomes]
     row: Row = {
@@ -133,6 +131,15 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
         "files": files,
     }
     write_atomic(folder / "row.json", json.dumps(row, indent=1, allow_nan=False) + "\n")
+
+
+def _clips(spec: ClipSpec, count: int, *, seed: int) -> dict[str, np.ndarray]:
+    inputs = random_inputs(spec, batch=count, seed=seed)
+    return {name: tensor.numpy() for name, tensor in zip(spec.inputs, inputs, strict=True)}
+
+
+def _tell(console: Console, scheme: str, what: str, done: int, total: int) -> None:
+    console.print(f"  {scheme}: {what} ({done} of {total})", markup=False)
 
 
 def _network(name: str) -> tuple[nn.Module, ClipSpec]:
@@ -164,9 +171,9 @@ def _file(outcome: ExportOutcome) -> dict[str, Any]:
 
 def _line(name: str, row: Row) -> str:
     cells = [f"`{name}`", f"{row['parameters'] / 1e6:.2f} M"]
-    for scheme in _SCHEMES:
+    for scheme in SCHEMES:
         files = {file["format"]: file for file in row["files"] if file["scheme"] == scheme}
-        cells += [_cell(files[name]) for name in EXPORTERS]
+        cells += [_cell(files[name]) for name in FORMATS]
     return f"| {' | '.join(cells)} | {row['seconds']:.0f} s |"
 
 
@@ -186,7 +193,7 @@ def _write_row(page: Path, name: str, line: str) -> None:
     found = _BLOCK.search(text)
     lines = {} if found is None else {row[1]: row[0] for row in _ROW.finditer(found[0])}
     lines[name] = line
-    formats = [_TITLES[name] for name in EXPORTERS]
+    formats = [_TITLES[name] for name in FORMATS]
     heads = [
         "network",
         "parameters",

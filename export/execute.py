@@ -70,7 +70,7 @@ class Execution:
     clip: str | None = None
     """Of a program for one frame: the name of the samples whose frames, `N C T H W`, it is fed one by one."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of such a program: inputs that are its state -> outputs that hold their next values."""
+    """Of such a program: as `FileSpec.states`."""
 
 
 def execute(

@@ -44,10 +44,7 @@ class StepNetwork(nn.Module):
         with torch.no_grad():
             _, following = self._step(frame, state)
         self.handed_on = {
-            name: before
-            for name in self.names
-            for before, given in state.items()
-            if following[name] is given
+            name: before for name in self.names for before, given in state.items() if following[name] is given
         }
         """States whose next value is the present one of a state, and of which."""
 
@@ -112,7 +109,8 @@ def stepper(network: nn.Module, clip: Tensor, spec: FileSpec) -> Stepper:
 def step_spec(spec: FileSpec, states: Sequence[StateSpec], handed_on: Mapping[str, str]) -> FileSpec:
     """What the program for one frame takes and gives, given the same of the clip program.
 
-    `handed_on` is that of the `StepNetwork`. Raises ValueError for a network with other inputs than a clip `N 3 T H W`.
+    `handed_on` is that of its `StepNetwork`. Raises ValueError for a network with other inputs than a clip
+    `N 3 T H W`.
     """
     clip = spec.inputs[0]
     if len(spec.inputs) != 1 or clip.layout != "NCTHW":

@@ -20,8 +20,8 @@ from models.spec import COUNT_STATE, State
 class Memory:
     """What causal layers know of the frames before; given `state` it is that of one frame of a stream.
 
-    Layers ask in the order in which they run, which names what they keep: `mean_0`, ..., and single frames, `past_0_2`
-    being what the first layer that looks back was given two frames ago.
+    Layers ask in the order in which they run, which names what they keep: means `mean_0`, ..., and single frames;
+    `past_0_2` is what the first layer that looks back was given two frames ago.
     """
 
     def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:

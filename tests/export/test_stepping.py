@@ -24,6 +24,7 @@ from tests.specs import clip_spec
 FRAMES = 4
 PLACES = {
     "onnx": ("onnx/model_step.onnx", None),
+    "coreml": ("coreml/model_step.mlpackage", None),
     "tflite": ("tflite/model.tflite", "step"),
     "executorch": ("executorch/model.pte", "step"),
 }
@@ -188,9 +189,13 @@ def test_a_step_that_computes_otherwise_than_forward_has_no_int8_form():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [Own, Late])
 @pytest.mark.parametrize(
-    "scheme, formats", [("fp32", ["onnx", "tflite"]), ("w8a8", ["tflite", "executorch"])]
+    "network, scheme, formats",
+    [
+        (Own, "fp32", ["onnx", "tflite"]),
+        (Own, "w8a8", ["tflite", "executorch"]),
+        (Late, "fp32", ["onnx", "tflite", "executorch", "coreml"]),
+    ],
 )
 def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, formats):
     torch.manual_seed(0)
