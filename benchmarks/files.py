@@ -72,7 +72,8 @@ class ExportedFile:
     entry: str | None = None
     """Which program of the file this is (a signature, or a method); None for the one for clips."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of a program for one frame: inputs that are its state -> outputs that hold their next values."""
+    """Of a program for one frame: inputs that are its state -> outputs that hold their next values, or the inputs
+    whose present values those are."""
     step: ExportedFile | None = None
     """The program for one frame of a network that streams, in the same file or in one beside it."""
 

@@ -35,10 +35,12 @@ class Stream:
         ]
         # Copied: a runtime may give its own memory, which the next frame overwrites.
         given = [np.array(output) for output in self._run(arrays)]
-        named = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
-        for name, before in self._state.items():
-            self._state[name] = named[self._file.states[name]].reshape(before.shape)
-        return [output for name, output in named.items() if name not in self._file.states.values()]
+        answers = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
+        known = {**self._state, **answers}
+        self._state = {
+            name: known[self._file.states[name]].reshape(before.shape) for name, before in self._state.items()
+        }
+        return [output for name, output in answers.items() if name not in self._file.states.values()]
 
 
 def step_of(file: ExportedFile) -> ExportedFile:

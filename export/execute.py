@@ -70,7 +70,7 @@ class Execution:
     clip: str | None = None
     """Of a program for one frame: the name of the samples whose frames, `N C T H W`, it is fed one by one."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of such a program: inputs that are its state -> outputs that hold their next values."""
+    """Of such a program: as `FileSpec.states`."""
 
 
 def execute(
@@ -148,7 +148,7 @@ def _last_answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray
         feeds = {frame.name: frame.arrange(clip[:, :, index]), **feeds}
         # Copied: a runtime may give its own memory, which the next frame overwrites.
         given = [np.array(output) for output in run(feeds)]
-        named = dict(zip(execution.outputs, given, strict=True))
+        named = {**feeds, **dict(zip(execution.outputs, given, strict=True))}
         feeds = {port.name: named[execution.states[port.name]].reshape(port.shape) for port in states}
     return [named[name] for name in execution.outputs if name not in execution.states.values()]
 

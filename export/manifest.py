@@ -61,7 +61,8 @@ class FileSpec:
     description: Mapping[str, Any]
     """Plain data written inside the file where the format allows: preparation, labels, provenance."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of a program for one frame: inputs that are its state -> outputs that hold their next values."""
+    """Of a program for one frame: inputs that are its state -> outputs that hold their next values, or the inputs
+    whose present values those are."""
 
     def arranged(self, *, clip_layout: str, token_dtype: str) -> FileSpec:
         """The same for a file that takes clips in this axis order and integers in this type.

@@ -30,7 +30,7 @@ class StepOutcome:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     states: Mapping[str, str]
-    """Inputs that are its state -> outputs that hold their next values."""
+    """As `FileSpec.states`."""
     notes: tuple[str, ...] = ()
     coverage: Coverage | None = None
     parity: FileParity | None = None

@@ -20,7 +20,8 @@ from models.spec import COUNT_STATE, State
 class Memory:
     """What causal layers know of the frames before; given `state` it is that of one frame of a stream.
 
-    Layers ask in the order in which they run, which names what they keep: `past_0`, `past_1`, ..., `mean_0`, ...
+    Layers ask in the order in which they run, which names what they keep: means `mean_0`, ..., and single frames;
+    `past_0_2` is what the first layer that looks back was given two frames ago.
     """
 
     def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
@@ -39,21 +40,23 @@ class Memory:
 
     def with_past(self, x: Tensor, frames: int) -> Tensor:
         """`x`, `N C T H W`, behind the `frames` frames before it; before the first one there are zeros."""
-        name = self._next("past")
-        n, c, _, h, w = x.shape
+        n, c, t, h, w = x.shape
+        layer = self._next("past")
+        names = [f"{layer}_{ago}" for ago in range(frames, 0, -1)]
         if self._state is None:
-            self.kept[name] = x.new_zeros(n, c, frames, h * w)
+            self.kept |= {name: x.new_zeros(n, c, 1, h * w) for name in names}
             return functional.pad(x, (0, 0, 0, 0, frames, 0))
-        seen = torch.cat([self._state[name].view(n, c, frames, h, w), x], 2)
-        self.kept[name] = seen[:, :, 1:].reshape(n, c, frames, h * w)
-        return seen
+        seen = [*(self._state[name] for name in names), x.flatten(3)]
+        # Every frame but the oldest is kept as it is, only under another name: nobody has to copy it.
+        self.kept |= dict(zip(names, seen[1:], strict=True))
+        return torch.cat(seen, 2).view(n, c, frames + t, h, w)
 
     def delayed(self, x: Tensor) -> Tensor:
         """`x`, `N C T H W`, one frame later: the frame before takes each one's place, zeros that of the first."""
         if not self.is_stream:
             return shifted(self.with_past(x, 1), later=True)
         assert self._state is not None
-        name = self._next("past")
+        name = f"{self._next('past')}_1"
         self.kept[name] = x.flatten(3)
         return self._state[name].view_as(x)
 

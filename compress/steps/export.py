@@ -87,7 +87,7 @@ def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
     network, _ = step_network(run.build_student(), clip)
     assert artifact.step.example_inputs is not None
     states = dict(zip(network.names, artifact.step.example_inputs[0][1:], strict=True))
-    return Stepper(program=artifact.step, spec=step_spec(spec, describe_state(states)))
+    return Stepper(program=artifact.step, spec=step_spec(spec, describe_state(states), network.handed_on))
 
 
 def _trial(run: Run, artifact: Artifact) -> Trial:

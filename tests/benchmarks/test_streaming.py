@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.exported import read_export
-from benchmarks.frame_by_frame import Stream, step_of
+from benchmarks.files import ExportedFile, FileTensor
+from benchmarks.frame_by_frame import FRAME, Stream, step_of
 from benchmarks.runtimes import RUNTIMES
 from benchmarks.streaming import main, measure_streaming
 from tests.benchmarks.small_exports import onnx_export
@@ -22,6 +23,25 @@ def test_a_stream_hands_its_state_on_until_it_is_reset(tmp_path):
     assert answers == pytest.approx([0.25, 0.5, 0.75])
     stream.reset()
     assert stream.answer(frame)[0][0, 0] == pytest.approx(0.25)
+
+
+def test_a_state_may_be_the_one_that_another_was_a_frame_before(tmp_path):
+    def tensor(name):
+        return FileTensor(name=name, shape=(1, 1), dtype="float32", layout="NK")
+
+    file = ExportedFile(
+        format="onnx",
+        scheme="fp32",
+        path=tmp_path,
+        size_bytes=0,
+        inputs=(tensor(FRAME), tensor("state_older"), tensor("state_newer")),
+        outputs=(tensor("logits"), tensor("next_newer")),
+        states={"state_older": "state_newer", "state_newer": "next_newer"},
+    )
+    # Answers what it was given two frames ago.
+    stream = Stream(file, lambda given: [given[1], given[0]])
+    answers = [stream.answer(np.full((1, 1), number, np.float32))[0].item() for number in (1, 2, 3, 4)]
+    assert answers == [0, 0, 1, 2]
 
 
 def test_frames_and_clips_are_measured_in_the_same_rounds(tmp_path):

@@ -24,6 +24,7 @@ from tests.specs import clip_spec
 FRAMES = 4
 PLACES = {
     "onnx": ("onnx/model_step.onnx", None),
+    "coreml": ("coreml/model_step.mlpackage", None),
     "tflite": ("tflite/model.tflite", "step"),
     "executorch": ("executorch/model.pte", "step"),
 }
@@ -54,6 +55,26 @@ class Own(nn.Module):
         return (torch.zeros_like(self.stem(frame.unsqueeze(2)).squeeze(2)),)
 
 
+class Late(Own):
+    """Looks back two frames, and keeps both, so that one frame is handed on and not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = nn.Conv3d(8, 8, (2, 1, 1), dilation=(2, 1, 1), groups=8)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.look(nn.functional.pad(self.stem(clip), (0, 0, 0, 0, 2, 0)))
+
+    def step(self, frame: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = self.stem(frame.unsqueeze(2))
+        last, before = state
+        seen = torch.cat([before.unsqueeze(2), last.unsqueeze(2), x], 2)
+        return self.look(seen), (x.squeeze(2), last)
+
+    def initial_state(self, frame: Tensor) -> tuple[Tensor, ...]:
+        return super().initial_state(frame) * 2
+
+
 def own() -> Own:
     torch.manual_seed(0)
     return Own().eval()
@@ -74,10 +95,15 @@ def movinet():
     return model, clips
 
 
-def after_all_frames(network, first, clip):
-    state = first[1:]
+def after_all_frames(program, network, first, clip):
+    state = dict(zip(network.names, first[1:], strict=True))
+    computed = [name for name in network.names if name not in network.handed_on]
     for frame in clip.unbind(2):
-        logits, *state = network(frame, *state)
+        logits, *new = program(frame, *state.values())
+        following = dict(zip(computed, new, strict=True))
+        state = {
+            name: following[name] if name in following else state[network.handed_on[name]] for name in state
+        }
     return logits
 
 
@@ -97,11 +123,18 @@ def test_a_state_with_names_keeps_them():
     model, clips = movinet()
     network, first = step_network(model, clips[:1])
     states = describe_state(dict(zip(network.names, first[1:], strict=True)))
-    spec = step_spec(spec_of("1x3x4x16x16"), states)
+    spec = step_spec(spec_of("1x3x4x16x16"), states, network.handed_on)
     assert list(spec.states)[:2] == ["state_count", "state_mean_0"]
     assert spec.inputs[1].dtype == "int64" and spec.arranged(
         clip_layout="NTHWC", token_dtype="int32"
     ).outputs[0].dtype == ("int32")
+
+
+def test_a_state_that_is_handed_on_is_no_output():
+    made = stepper(Late().eval(), torch.rand(1, 3, FRAMES, 16, 16), spec_of("1x3x4x16x16"))
+    assert made.spec.states == {"state_0": "next_0", "state_1": "state_0"}
+    assert [info.name for info in made.spec.outputs] == ["next_0"]
+    assert len(made.program.graph_signature.user_outputs) == 2
 
 
 def test_a_network_without_step_is_refused(tmp_path):
@@ -113,7 +146,7 @@ def test_a_network_that_also_listens_is_refused():
     with pytest.raises(
         ValueError, match="takes one input, a clip N 3 T H W; this one takes clip NCTHW, audio"
     ):
-        step_spec(spec_of("1x3x4x8x8", "audio=1x1x40x64"), ())
+        step_spec(spec_of("1x3x4x8x8", "audio=1x1x40x64"), (), {})
 
 
 @pytest.mark.parametrize("qat", [False, True], ids=["calibrated", "trained"])
@@ -135,7 +168,7 @@ def test_the_int8_step_gives_the_integers_of_the_int8_clip(qat):
     with torch.no_grad():
         for clip in clips[8:]:
             expected = reference(clip[None])
-            given = after_all_frames(stepping, first, clip[None])
+            given = after_all_frames(stepping, network, first, clip[None])
             # Sums in another order may round a half the other way: a few steps of the logits.
             assert (given - expected).abs().max() <= 4.01 * last_scale
             assert given.argmax() == expected.argmax()
@@ -157,12 +190,18 @@ def test_a_step_that_computes_otherwise_than_forward_has_no_int8_form():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "scheme, formats", [("fp32", ["onnx", "tflite"]), ("w8a8", ["tflite", "executorch"])]
+    "network, scheme, formats",
+    [
+        (Own, "fp32", ["onnx", "tflite"]),
+        (Own, "w8a8", ["tflite", "executorch"]),
+        (Late, "fp32", ["onnx", "tflite", "executorch", "coreml"]),
+    ],
 )
-def test_step_files_answer_what_the_clip_is_answered(tmp_path, scheme, formats):
+def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, formats):
+    torch.manual_seed(0)
     clips = torch.rand(6, 1, 3, FRAMES, 16, 16).numpy()
     exported = export_network(
-        own(),
+        network().eval(),
         ["1x3x4x16x16"],
         out=tmp_path,
         formats=formats,

@@ -33,7 +33,19 @@ def test_a_causal_convolution_remembers_as_many_frames_as_it_reaches_back():
     memory = Memory()
     CausalConv(4, kernel=(5, 3, 3))(torch.randn(1, 4, 6, 8, 8), memory)
     CausalConv(4, kernel=(1, 3, 3))(torch.randn(1, 4, 6, 8, 8), memory)
-    assert {name: tuple(value.shape) for name, value in memory.kept.items()} == {"past_0": (1, 4, 4, 64)}
+    assert {name: tuple(value.shape) for name, value in memory.kept.items()} == {
+        f"past_0_{ago}": (1, 4, 1, 64) for ago in (4, 3, 2, 1)
+    }
+
+
+def test_frames_of_the_past_grow_older_without_a_copy():
+    state = {COUNT_STATE: torch.zeros(1, dtype=torch.int64)}
+    state |= {f"past_0_{ago}": torch.randn(1, 2, 1, 9) for ago in (2, 1)}
+    memory, frame = Memory(state), torch.randn(1, 2, 1, 3, 3)
+    seen = memory.with_past(frame, 2)
+    assert memory.kept["past_0_2"] is state["past_0_1"]
+    assert memory.kept["past_0_1"].view_as(frame).equal(frame)
+    assert seen[:, :, 0].flatten(2).equal(state["past_0_2"][:, :, 0])
 
 
 @pytest.mark.parametrize("state", [torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, dtype=torch.float16)])

@@ -1,0 +1,214 @@
+"""`python -m compress.student_table`: exports every student, float and int8, to every format and writes the table.
+
+Weights are drawn, BatchNorms get statistics like those of trained networks (`models.statistics`), clips are small.
+Every file is run by its runtime, Core ML's by our reference interpreter, and compared with torch; students that
+stream are exported with their program for one frame, which sees the same clips frame by frame. Networks that were
+exported before by the same code are kept. The table goes into `docs/students.md`.
+Exit codes: 0 every file is right, 1 one is not, 2 an argument is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from torch import nn
+
+from compress.store import Stored, content_key, stored, write_atomic
+from export import EXPORTERS
+from export.network import export_network
+from export.outcome import ExportOutcome
+from export.quiet import silence_libraries
+from models import STUDENTS
+from models.spec import AudioSpec, ClipSpec, LabelSpec, VideoSpec
+from models.statistics import random_inputs, settle_statistics
+
+OK, NOT_RIGHT, WRONG_ARGUMENT = 0, 1, 2
+
+PAGE = Path("docs/students.md")
+CLASSES = 10
+CLIPS, CALIBRATION = 4, 8
+"""Clips on which every file is run, and those that set the ranges of int8. Our Core ML interpreter is slow."""
+FRAMES, SIZE = 8, 64
+"""Of every clip; small, since what is asked is whether files are right."""
+
+FORMATS, SCHEMES = tuple(EXPORTERS), ("fp32", "w8a8")
+_BLOCK = re.compile(r"(<!-- generated: exports -->\n).*?(<!-- end -->)", re.DOTALL)
+_ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
+_TITLES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "executorch": "ExecuTorch", "coreml": "Core ML¹"}
+
+Row = Mapping[str, Any]
+"""What came of one network: `parameters`, `seconds`, and a list of `files`."""
+
+
+def main(
+    networks: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Only these; the rows of others stay.", show_default="all"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where files and figures are kept.")] = Path("out/students"),
+    page: Annotated[Path, typer.Option(help="Where the table is written.")] = PAGE,
+) -> None:
+    """Exports every student, float and int8, to every format, runs every file, and writes the table.
+
+    Exit codes: 0 every file is right, 1 one is not, 2 an argument is wrong.
+    """
+    torch.set_num_threads(1)
+    silence_libraries()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        names = _chosen(networks)
+    except ValueError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
+        raise typer.Exit(WRONG_ARGUMENT) from None
+    faults = 0
+    for done, name in enumerate(names, start=1):
+        console.print(f"{name} ({done} of {len(names)})", markup=False)
+        result: Stored[Row] = stored(
+            out / name,
+            key=content_key(network=name),
+            make=partial(_export, name, console=console),
+            load=lambda folder: json.loads((folder / "row.json").read_text(encoding="utf-8")),
+        )
+        row = result.value
+        _write_row(page, name, _line(name, row))
+        console.print(f"  {'kept' if result.cached else 'done'}: {_line(name, row)}", markup=False)
+        for file in row["files"]:
+            if file["status"] != "exported":
+                faults += 1
+                fault = f"  {file['format']} {file['scheme']} {file['status']}: {file['reason']}"
+                console.print(fault, markup=False)
+    if faults:
+        console.print(f"{faults} files are not right")
+        raise typer.Exit(NOT_RIGHT)
+
+
+def published_students() -> list[str]:
+    """Names of all students but those that are for tests."""
+    return [name for name in STUDENTS if not name.endswith("_tiny")]
+
+
+def _chosen(given: str | None) -> list[str]:
+    if given is None:
+        return published_students()
+    names = [name.strip() for name in given.split(",")]
+    unknown = [name for name in names if name not in STUDENTS]
+    if unknown:
+        raise ValueError(f"--networks: {unknown[0]!r} is no student; they are {', '.join(STUDENTS)}")
+    return names
+
+
+def _export(name: str, folder: Path, *, console: Console) -> None:
+    """Exports one student and leaves `row.json` in `folder`."""
+    began_s = time.monotonic()
+    model, spec = _network(name)
+    files = []
+    for scheme in SCHEMES:
+        exported = export_network(
+            model,
+            {key: torch.from_numpy(array[:1]) for key, array in _clips(spec, CALIBRATION, seed=1).items()},
+            out=folder / scheme,
+            formats=FORMATS,
+            scheme=scheme,
+            calibration=_clips(spec, CALIBRATION, seed=1) if scheme == "w8a8" else None,
+            clips=_clips(spec, CLIPS, seed=2),
+            stream=STUDENTS[name].streams,
+            progress=partial(_tell, console, scheme),
+        )
+        files += [_file(outcome) for outcome in exported.outcomes]
+    row: Row = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": round(time.monotonic() - began_s, 1),
+        "files": files,
+    }
+    write_atomic(folder / "row.json", json.dumps(row, indent=1, allow_nan=False) + "\n")
+
+
+def _clips(spec: ClipSpec, count: int, *, seed: int) -> dict[str, np.ndarray]:
+    inputs = random_inputs(spec, batch=count, seed=seed)
+    return {name: tensor.numpy() for name, tensor in zip(spec.inputs, inputs, strict=True)}
+
+
+def _tell(console: Console, scheme: str, what: str, done: int, total: int) -> None:
+    console.print(f"  {scheme}: {what} ({done} of {total})", markup=False)
+
+
+def _network(name: str) -> tuple[nn.Module, ClipSpec]:
+    student = STUDENTS[name]
+    spec = ClipSpec(
+        video=VideoSpec(frames=FRAMES, size=SIZE, resize=SIZE),
+        audio=AudioSpec() if name.startswith("audiovisual") else None,
+        labels=(LabelSpec(name="label", classes=tuple(f"class {number}" for number in range(CLASSES))),),
+    )
+    torch.manual_seed(0)
+    model = student.build(spec, student.options())
+    settle_statistics(model, spec, seed=0)
+    return model, spec
+
+
+def _file(outcome: ExportOutcome) -> dict[str, Any]:
+    """One file's figures: against the float network, by the program for clips and frame by frame."""
+    parities = [outcome.parity, None if outcome.step is None else outcome.step.parity]
+    floats = [parity.against["float"][0] for parity in parities if parity is not None and parity.against]
+    return {
+        "format": outcome.format,
+        "scheme": outcome.scheme,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "relative_error": [one.relative_error for one in floats],
+        "sqnr_db": [one.sqnr_db for one in floats],
+    }
+
+
+def _line(name: str, row: Row) -> str:
+    cells = [f"`{name}`", f"{row['parameters'] / 1e6:.2f} M"]
+    for scheme in SCHEMES:
+        files = {file["format"]: file for file in row["files"] if file["scheme"] == scheme}
+        cells += [_cell(files[name]) for name in FORMATS]
+    return f"| {' | '.join(cells)} | {row['seconds']:.0f} s |"
+
+
+def _cell(file: Mapping[str, Any]) -> str:
+    """The figure of a file; of one that streams, that of the program for one frame behind it."""
+    if file["scheme"] == "fp32":
+        figures = ["-" if one is None else f"{one:.0e}" for one in file["relative_error"]]
+    else:
+        figures = [f"{one:.0f}" for one in file["sqnr_db"]]
+    said = ", ".join(figures)
+    return said if file["status"] == "exported" else f"**{file['status']}** {said}".strip()
+
+
+def _write_row(page: Path, name: str, line: str) -> None:
+    """Puts one row into the table of the page, in the order of `STUDENTS`; other rows stay as they are."""
+    text = page.read_text(encoding="utf-8")
+    found = _BLOCK.search(text)
+    lines = {} if found is None else {row[1]: row[0] for row in _ROW.finditer(found[0])}
+    lines[name] = line
+    formats = [_TITLES[name] for name in FORMATS]
+    heads = [
+        "network",
+        "parameters",
+        *(f"float, {t}" for t in formats),
+        *(f"int8, {t}" for t in formats),
+        "time",
+    ]
+    table = [
+        f"| {' | '.join(heads)} |",
+        "|" + "---|" * len(heads),
+        *(lines[key] for key in STUDENTS if key in lines),
+    ]
+    content = "\n".join(table) + "\n"
+    write_atomic(page, _BLOCK.sub(lambda block: f"{block[1]}{content}{block[2]}", text))
+
+
+if __name__ == "__main__":
+    typer.run(main)
