@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -19,6 +20,7 @@ from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Artifact, Form
 from compress.console import bar
 from compress.losses import cross_entropy
+from compress.planar import planar
 from compress.store import write_atomic
 from models.spec import ClipSpec, as_tuple
 
@@ -120,7 +122,7 @@ def fit(
     model.to(job.device)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
     curve = _resume(model, optimizer, job)
-    with bar(job.console, job.name) as report:
+    with bar(job.console, job.name) as report, _sooner(model, job.device):
         for epoch in range(len(curve), config.epochs):
             torch.manual_seed(_epoch_seed(job.seed, epoch))
             _set_training(model, True)
@@ -229,6 +231,10 @@ def _placed(inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, .
     return tuple(
         x.to(device, memory_format=torch.channels_last_3d) if x.dim() == 5 else x.to(device) for x in inputs
     )
+
+
+def _sooner(model: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+    return planar(model) if device.type == "cpu" else nullcontext()
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

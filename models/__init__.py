@@ -15,7 +15,7 @@ from models.audiovisual import audiovisual, audiovisual_tiny
 from models.c3d import C3dOptions, c3d, c3d_tiny
 from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.i3d import I3dOptions, i3d, i3d_tiny
-from models.mobilenet2plus1d import mobilenet2plus1d, mobilenet2plus1d_tiny
+from models.mobilenet2plus1d import mobilenet2plus1d, mobilenet2plus1d_small, mobilenet2plus1d_tiny
 from models.mobilenet2plus1d_causal import mobilenet2plus1d_causal, mobilenet2plus1d_causal_tiny
 from models.mobilenet3d import (
     MobileNet3dOptions,
@@ -81,6 +81,9 @@ STUDENTS: dict[str, Network] = {
         build=mobilenet3d_v3_tiny, options=MobileNet3dV3Options, inputs=("clip", "audio")
     ),
     "mobilenet2plus1d": Network(build=mobilenet2plus1d, options=MobileNet3dOptions, inputs=("clip", "audio")),
+    "mobilenet2plus1d_small": Network(
+        build=mobilenet2plus1d_small, options=MobileNet3dOptions, inputs=("clip", "audio")
+    ),
     "mobilenet2plus1d_tiny": Network(
         build=mobilenet2plus1d_tiny, options=MobileNet3dOptions, inputs=("clip", "audio")
     ),

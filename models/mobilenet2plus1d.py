@@ -8,8 +8,21 @@ half. A depthwise layer has 9 + 3 weights a channel instead of 27, and no convol
 
 from __future__ import annotations
 
-from models.mobilenet3d import MOBILENET_V2, TINY, MobileNet3d, MobileNet3dOptions, inverted_residuals
+from models.mobilenet3d import (
+    MOBILENET_V2,
+    TINY,
+    Blocks,
+    MobileNet3d,
+    MobileNet3dOptions,
+    inverted_residuals,
+)
 from models.spec import ClipSpec
+
+_SMALL: tuple[Blocks, ...] = (
+    Blocks(expand=1, channels=24, repeats=1, stride=(1, 2, 2)),
+    Blocks(expand=4, channels=32, repeats=2, stride=(2, 2, 2)),
+    Blocks(expand=4, channels=64, repeats=2, stride=(2, 2, 2)),
+)
 
 
 def mobilenet2plus1d(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
@@ -22,6 +35,13 @@ def mobilenet2plus1d(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d
         head=1280,
         audio_channels=(16, 32, 64, 128),
         factorised=True,
+    )
+
+
+def mobilenet2plus1d_small(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
+    """Three stages, the first of them small already: for clips of 8 small frames, and for training on a CPU."""
+    return inverted_residuals(
+        spec, options, blocks=_SMALL, stem=16, head=256, audio_channels=(16, 32, 64, 128), factorised=True
     )
 
 

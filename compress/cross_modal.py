@@ -1,0 +1,248 @@
+"""`python -m compress.cross_modal recipes/grid_words.yaml`: what a student that only sees learns from sound.
+
+The recipe's teacher is trained once with sound alone, once with the picture alone, once with both. Its student,
+which has the picture alone, is trained on the labels and by each teacher, with several seeds, and made int8. Data,
+networks and settings are the recipe's; stages other than `distill` and `quantize` are left out. Work is kept: a
+run that was stopped goes on where it was. The tables go into `docs/cross_modal.md` after every seed; files are
+written and measured for the first seed.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.rule import Rule
+
+from benchmarks.accuracy import evaluate, wilson_interval
+from compress.cross_modal_page import write_page
+from compress.data import Data, open_data
+from compress.recipe import load_recipe
+from compress.recipe.sections import Recipe, TableTeacher
+from compress.steps.export import export
+from compress.steps.run import Run, StageOutcome
+from compress.steps.train import make_teacher, run_stages
+from compress.store import write_atomic
+from export.quiet import silence_libraries
+from models.spec import Modality
+
+TEACHERS: dict[str, tuple[Modality, ...]] = {
+    "sound": ("audio",),
+    "picture": ("clip",),
+    "picture and sound": ("clip", "audio"),
+}
+LABELS = "labels"
+"""The student that no teacher teaches."""
+_RESAMPLES = 10_000
+
+
+def main(
+    recipe: Annotated[Path, typer.Argument(help="Recipe whose teacher sees and hears.", show_default=False)],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seeds of the students.", show_default="0 1 2")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the networks and files.")] = Path("out/cross_modal"),
+    cache: Annotated[Path, typer.Option(help="Decoded clips and teacher answers.")] = Path("out/cache"),
+    page: Annotated[Path, typer.Option(help="Where the tables are written.")] = Path("docs/cross_modal.md"),
+    results: Annotated[Path, typer.Option(help="Where the figures are written.")] = Path(
+        "benchmarks/results/cross_modal.json"
+    ),
+) -> None:
+    """Trains teachers and students, and writes what cross-modal distillation gives and what int8 keeps of it."""
+    silence_libraries()
+    torch.set_num_threads(1)
+    console = Console()
+    checked, seeds = _recipe(recipe, set_ or []), seed or [0, 1, 2]
+    data = open_data(checked.data, checked.clip, cache=cache, workers=1, seed=checked.seed, console=console)
+
+    def run(name: str, **changes: Any) -> Run:
+        return Run(
+            recipe=checked.model_copy(update=changes),
+            data=data,
+            folder=out / name.replace(" ", "_"),
+            cache=cache,
+            device=torch.device("cpu"),
+            console=console,
+        )
+
+    def taught_by(kind: str) -> StageOutcome:
+        if kind not in teachers:
+            console.print(Rule(f"teacher: {kind}"))
+            teacher = checked.teacher.model_copy(update={"inputs": TEACHERS[kind]})  # type: ignore[union-attr]
+            teachers[kind] = make_teacher(run(f"teacher {kind}", teacher=teacher))
+        return teachers[kind]
+
+    teachers: dict[str, StageOutcome] = {}
+    students: list[dict[str, Any]] = []
+    finals: dict[str, tuple[Run, StageOutcome]] = {}
+    command = f"python -m compress.cross_modal {recipe}"
+
+    def write() -> None:
+        figures = _figures(checked, data, teachers, students, command=command)
+        write_atomic(results, json.dumps(figures, indent=1) + "\n")
+        write_page(page, figures)
+
+    for number in seeds:
+        for arm in (LABELS, *TEACHERS):
+            teacher = taught_by("sound" if arm == LABELS else arm)
+            console.print(Rule(f"student: {arm}, seed {number} ({len(students) + 1} of {4 * len(seeds)})"))
+            own = run(f"{arm} seed {number}", seed=number, stages=_stages(checked, arm))
+            outcomes = run_stages(own, teacher)
+            students.append(_student(arm, number, outcomes, data=data))
+            finals.setdefault(arm, (own, outcomes[-1]))
+        write()
+    for row in students[: len(finals)]:
+        console.print(Rule(f"files: {row['learned_from']}, seed {row['seed']}"))
+        row["files"] = _files(*finals[row["learned_from"]])
+        write()
+
+
+def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
+    """The checked recipe; `typer.BadParameter` for one that the comparison cannot be made with."""
+    try:
+        checked = load_recipe(path, overrides=overrides)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    verbs = [entry.verb for entry in checked.stages]
+    labels = getattr(checked.data, "labels", [])
+    faults = {
+        "it needs a teacher from the table": isinstance(checked.teacher, TableTeacher),
+        "its clips need sound": checked.clip.audio is not None,
+        "its student may only see": checked.student.inputs == ("clip",),
+        "it needs the stages distill and quantize": {"distill", "quantize"} <= set(verbs),
+        f"it needs one label column, not {len(labels)}": len(labels) == 1,
+    }
+    wrong = [fault for fault, holds in faults.items() if not holds]
+    if wrong:
+        raise typer.BadParameter(f"{path} does not fit: {'; '.join(wrong)}")
+    return checked
+
+
+def _stages(recipe: Recipe, arm: str) -> tuple[Any, ...]:
+    """The recipe's `distill` and `quantize`; the student without a teacher gives the labels all the weight.
+
+    The settings of its stage do not depend on how others are taught, so that it is trained once for all of them.
+    """
+    stages = [entry for entry in recipe.stages if entry.verb in ("distill", "quantize")]
+    if arm == LABELS:
+        distill = stages[0].config.model_copy(update={"label_weight": 1.0, "temperature": 1.0})
+        stages[0] = stages[0].model_copy(update={"distill": distill})
+    return tuple(stages)
+
+
+def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
+    """Top-1 of every exported int8 file through its own runtime, or why there is none."""
+    found: dict[str, float | str] = {
+        row["format"]: row["reason"] for row in export(run, final) if row["status"] != "exported"
+    }
+    whole = [name for name in run.recipe.export.formats if name not in found]
+    clips = run.data.test.seen_by(final.artifact.spec)
+    for file in evaluate(run.folder / "export", clips, formats=whole):
+        found[file.format] = str(file.unavailable) if file.top1 is None else file.top1
+    return found
+
+
+def _student(arm: str, seed: int, outcomes: Sequence[StageOutcome], *, data: Data) -> dict[str, Any]:
+    learned, int8 = outcomes[0], outcomes[-1]
+    return {
+        "learned_from": arm,
+        "seed": seed,
+        "top1": learned.record.after["top1"],
+        "top1_int8": int8.record.after["top1"],
+        "validation_top1": [epoch["validation_top1"] for epoch in learned.record.curve],
+        "parameters": learned.record.after["parameters"],
+        "macs": learned.record.after["macs"],
+        "seconds": round(learned.record.seconds + int8.record.seconds),
+        "right": _right(learned, data).astype(int).tolist(),
+        "right_int8": _right(int8, data).astype(int).tolist(),
+    }
+
+
+def _right(outcome: StageOutcome, data: Data) -> np.ndarray:
+    return (outcome.test_logits[0].argmax(1) == data.test.labels[:, 0]).numpy()
+
+
+def _figures(
+    recipe: Recipe,
+    data: Data,
+    teachers: dict[str, StageOutcome],
+    students: list[dict[str, Any]],
+    *,
+    command: str,
+) -> dict[str, Any]:
+    """All figures, as they are kept: shares are 0..1, gains and losses in points."""
+    clips = len(data.test)
+    files = [str(row.path) for row in data.test.rows]
+    return {
+        "command": command,
+        "recipe": recipe.name,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "measured": time.strftime("%Y-%m-%d"),
+        "clips": {"train": len(data.train), "validation": len(data.validation), "test": clips},
+        "classes": len(data.spec.labels[0].classes),
+        "test_files": len(set(files)),
+        "settings": {
+            "clip": recipe.clip.model_dump(mode="json"),
+            "teacher": recipe.teacher.model_dump(mode="json"),  # type: ignore[union-attr]
+            "student": recipe.student.model_dump(mode="json"),
+            "stages": [{e.verb: e.config.model_dump(mode="json")} for e in _stages(recipe, "sound")],
+        },
+        "teachers": {
+            kind: {
+                "top1": outcome.record.after["top1"],
+                "ci95": wilson_interval(round(outcome.record.after["top1"] * clips), clips),
+                "parameters": outcome.record.after["parameters"],
+                "seconds": round(outcome.record.seconds),
+            }
+            for kind, outcome in teachers.items()
+        },
+        "students": [
+            {name: value for name, value in row.items() if not name.startswith("right")} for row in students
+        ],
+        "gains": {arm: _gain(students, (arm, "right"), (LABELS, "right"), files=files) for arm in TEACHERS},
+        "int8_losses": {
+            arm: _gain(students, (arm, "right_int8"), (arm, "right"), files=files)
+            for arm in (LABELS, *TEACHERS)
+        },
+    }
+
+
+def _gain(
+    students: Sequence[dict[str, Any]], after: tuple[str, str], before: tuple[str, str], *, files: list[str]
+) -> dict[str, Any]:
+    """Points of top-1 that students of one kind have above another, seed by seed, and the interval of their mean.
+
+    Each kind is what a student learned from and which of its answers count. The interval has 95 % of bootstrap
+    samples of whole test files, since clips of one file are alike; it says nothing of other seeds.
+    """
+    right = {
+        (row["learned_from"], which, row["seed"]): np.array(row[which])
+        for row in students
+        for which in ("right", "right_int8")
+    }
+    seeds = sorted({row["seed"] for row in students})
+    each = np.array([right[(*after, seed)] - right[(*before, seed)] for seed in seeds])
+    _, owner = np.unique(files, return_inverse=True)
+    totals, counts = np.bincount(owner, weights=each.mean(0)), np.bincount(owner)
+    drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))
+    means = totals[drawn].sum(1) / counts[drawn].sum(1)
+    return {
+        "mean_pp": 100 * each.mean(),
+        "each_pp": (100 * each.mean(1)).tolist(),
+        "ci95_pp": (100 * np.quantile(means, (0.025, 0.975))).tolist(),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
