@@ -2,8 +2,8 @@
 
 They are fast where one convolution does much for each value that it writes, since rounding a result costs as much
 as several products; where channels are multiples of those that they take at once; and where nothing has to be
-transposed. So a depthwise kernel over space and time is one convolution here, not a sum of one for each frame that it sees, and
-the first convolution of a network reads planes gathered in one go.
+transposed. So a depthwise kernel over space and time is one convolution here, not a sum of one for each frame that
+it sees, and the first convolution of a network reads planes gathered in one go.
 
     bare -> recognise -> taps, gathered -> rounded -> rows, gathered (`bare` to `rounded` as in `export.streamed`)
 """

@@ -137,8 +137,8 @@ def _followed(
         return _followed(module, args["input"], tuple(moved), found)
     if found is not None or node.meta[HELD][0] != "frames":
         return None
-    tap = _tap(module, args, reads)
-    return None if tap is None else _followed(module, args["input"], reads, tap)
+    in_space = _tap(module, args, reads)
+    return None if in_space is None else _followed(module, args["input"], reads, in_space)
 
 
 def _moved(read: int | None, tap: int, args: dict[str, Any], frames: int) -> int | None:

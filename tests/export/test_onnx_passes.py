@@ -7,6 +7,8 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 ir = pytest.importorskip("onnx_ir")
 
+from onnx_ir.passes.common import RemoveUnusedNodesPass  # noqa: E402
+
 from export.onnx_passes import (  # noqa: E402
     absorb_clamps,
     cancel_round_trips,
@@ -153,7 +155,7 @@ def test_rows_of_pictures_are_a_reshape_behind_or_before_one_transpose():
         },
     )
     assert apply_and_compare(model, view_in_channels_last) == 2
-    ir.passes.common.RemoveUnusedNodesPass()(model)
+    RemoveUnusedNodesPass()(model)
     assert types(model) == ["Transpose", "Reshape", "Gather", "Reshape", "Transpose"]
 
 
