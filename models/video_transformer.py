@@ -35,7 +35,7 @@ class VideoTransformerOptions:
 
 
 def initialise(network: nn.Module) -> None:
-    """Uniform weights that keep the size of what passes through (Glorot & Bengio 2010), as VideoMAE's; biases of zero.
+    """Uniform weights that keep the size of what passes (Glorot & Bengio 2010), as VideoMAE's; biases of zero.
 
     The standard deviation of 0.02 that ViT gives all weights suits its 768 features: layers of 32 features would
     pass on a ninth of what they take, and attention, whose scores would all be alike, would hardly begin to learn.
