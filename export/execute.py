@@ -7,7 +7,7 @@ systems only; elsewhere our own interpreter of the saved program (`export.coreml
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +112,22 @@ def execute(
     if ended.value is None:
         return Executed(outputs=None, runner=None, reason=ended.reason)
     executed: Executed = ended.value
-    return executed
+    return (
+        executed
+        if executed.outputs is None
+        else replace(executed, outputs=_as_torch(executed, network, file))
+    )
+
+
+def _as_torch(executed: Executed, network: FileSpec, file: FileSpec) -> tuple[np.ndarray, ...]:
+    """The outputs with their axes in torch's order: files may give clips in the order in which they take them."""
+    assert executed.outputs is not None
+    restored = []
+    for array, there, here in zip(executed.outputs, network.answers, file.answers, strict=True):
+        if here.layout != there.layout and array.shape[1:] == here.shape:
+            array = array.transpose(0, *(1 + here.layout.index(axis) for axis in there.layout))
+        restored.append(array)
+    return tuple(restored)
 
 
 def run_samples(execution: Execution) -> Executed:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, round_channels
 from models.spec import ClipSpec
-from models.video_transformer import Attention
+from models.video_transformer import Attention, initialise, sines
 
 _NORM_EPS = 1e-6
 
@@ -88,21 +88,19 @@ class Timesformer(nn.Module):
         features = round_channels(features * options.width, divisor=head_features)
         self.normalise = Normalise(video.mean, video.std)
         self.embed = nn.Conv2d(3, features, patch, stride=patch)
-        self.answer = nn.Parameter(torch.zeros(1, 1, features))
-        self.place = nn.Parameter(torch.zeros(1, 1 + (video.size // patch) ** 2, features))
+        self.answer = nn.Parameter(0.02 * torch.randn(1, 1, features))
+        side = video.size // patch
+        places = torch.cat([torch.zeros(1, features), sines((side, side), features)])
+        self.place = nn.Parameter(places.unsqueeze(0))
         """Of the answering token, then of every patch of a frame."""
-        self.moment = nn.Parameter(torch.zeros(1, video.frames, features))
+        self.moment = nn.Parameter(sines((video.frames,), features).unsqueeze(0))
         self.blocks = nn.ModuleList(
             DividedBlock(features, heads=features // head_features)
             for _ in range(math.ceil(blocks * options.depth))
         )
         self.norm = nn.LayerNorm(features, eps=_NORM_EPS)
         self.heads = Heads(features, spec, dropout=options.dropout)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                nn.init.trunc_normal_(parameter, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        initialise(self)
 
     def forward(self, clip: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits of each label column."""

@@ -2,12 +2,13 @@
 
 Sources: Arnab et al. 2021, "ViViT: A Video Vision Transformer", section 3.2 (tubelet embedding) and model 1 (joint
 space-time attention); Tong et al. 2022, "VideoMAE" for the sizes: tubelets of 2 x 16 x 16, mean pooling, 12 blocks
-of 384 features with 6 heads (its ViT-S). Positions are learned as in ViViT, where VideoMAE's are fixed sines.
+of 384 features with 6 heads (its ViT-S). Positions begin as sines, as VideoMAE's do, and are learned as in ViViT.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +32,32 @@ class VideoTransformerOptions:
     """What is classified: the mean of all tokens, or a token of its own."""
     dropout: float = 0.0
     """Share of features zeroed before the classifiers while training."""
+
+
+def initialise(network: nn.Module) -> None:
+    """Uniform weights that keep the size of what passes (Glorot & Bengio 2010), as VideoMAE's; biases of zero.
+
+    The standard deviation of 0.02 that ViT gives all weights suits its 768 features: layers of 32 features would
+    pass on a ninth of what they take, and attention, whose scores would all be alike, would hardly begin to learn.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d):
+            nn.init.xavier_uniform_(layer.weight.flatten(1))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def sines(sizes: Sequence[int], features: int) -> Tensor:
+    """Where each cell of a grid lies: `cells F`, the last axis of the grid the fastest.
+
+    Every axis has an equal share of the features: sines and cosines of wavelengths from 2 pi to 20,000 pi cells
+    (Vaswani et al. 2017, section 3.5). What does not divide stays zero.
+    """
+    waves = features // (2 * len(sizes))
+    rates = 10_000.0 ** -(torch.arange(waves) / max(1, waves))
+    places = torch.cartesian_prod(*(torch.arange(float(size)) for size in sizes)).view(-1, len(sizes), 1)
+    angles = (places * rates).flatten(1)
+    return functional.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, features - 2 * angles.shape[1]))
 
 
 class Attention(nn.Module):
@@ -89,11 +116,14 @@ class VideoTransformer(nn.Module):
         video = clip_only(spec, network="a video transformer", least_size=tubelet[1])
         _require_whole_tubelets(video, tubelet)
         features = round_channels(features * options.width, divisor=head_features)
-        tokens = video.frames // tubelet[0] * (video.size // tubelet[1]) * (video.size // tubelet[2])
+        grid = (video.frames // tubelet[0], video.size // tubelet[1], video.size // tubelet[2])
         self.normalise = Normalise(video.mean, video.std)
         self.embed = nn.Conv3d(3, features, tubelet, stride=tubelet)
-        self.answer = nn.Parameter(torch.zeros(1, 1, features)) if options.pooling == "class" else None
-        self.position = nn.Parameter(torch.zeros(1, tokens + (self.answer is not None), features))
+        self.answer = nn.Parameter(0.02 * torch.randn(1, 1, features)) if options.pooling == "class" else None
+        position = sines(grid, features)
+        if self.answer is not None:
+            position = torch.cat([torch.zeros(1, features), position])
+        self.position = nn.Parameter(position.unsqueeze(0))
         self.blocks = nn.Sequential(
             *(
                 TransformerBlock(features, heads=features // head_features)
@@ -102,7 +132,7 @@ class VideoTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(features)
         self.heads = Heads(features, spec, dropout=options.dropout)
-        self._initialise()
+        initialise(self)
 
     def forward(self, clip: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits of each label column."""
@@ -119,14 +149,6 @@ class VideoTransformer(nn.Module):
         """
         inner = {block.layers[0] for block in self.blocks if isinstance(block, TransformerBlock)}
         return [layer for layer in self.modules() if not list(layer.children()) and layer not in inner]
-
-    def _initialise(self) -> None:
-        """Truncated normal weights of standard deviation 0.02, as in ViT."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                nn.init.trunc_normal_(parameter, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
 
 
 def video_transformer(spec: ClipSpec, options: VideoTransformerOptions) -> VideoTransformer:

@@ -49,13 +49,26 @@ def _pool2d(
     where: str,
 ) -> fx.Node:
     name = f"{node.name}_{where}"
-    if node.target is not aten.max_pool3d.default:
+    if "count_include_pad" in args:
         rest = (args["ceil_mode"], args["count_include_pad"])
         return _average(lowering, x, (kernel, stride, padding), *rest, name=name)
     time, *space = triple(args["dilation"])
     dilation = space if where == "space" else [time, 1]
     geometry = [list(kernel), list(stride), list(padding), dilation, args["ceil_mode"]]
     return lowering.writer.call(aten.max_pool2d.default, (x, *geometry), name=name)
+
+
+def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[fx.Node | Volume]:
+    """Max pooling that was asked for the places of the maxima as well, when nobody reads these."""
+    if any(reader.args[1] == 1 for reader in node.users):
+        why = "there is no exact form of the places at rank 4"
+        raise refuse(
+            node, why, "use MaxPool3d without return_indices, and interpolate in the place of MaxUnpool3d"
+        )
+    if isinstance(args["self"], Volume):
+        return (pool(lowering, node, args),)
+    geometry = [args[name] for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")]
+    return (lowering.writer.call(aten.max_pool2d.default, (args["self"], *geometry), name=node.name),)
 
 
 def average_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:

@@ -12,7 +12,7 @@ from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.pieces import concatenate, constant_pad, pick, take
-from export.lower.pooling import average_pictures, pool
+from export.lower.pooling import average_pictures, maxima_alone, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
 from export.lower.reductions import largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
@@ -135,6 +135,8 @@ RULES: dict[Any, Rule] = {
     aten.split_with_sizes.default: take,
     aten.index_select.default: pick,
     aten.constant_pad_nd.default: constant_pad,
+    aten.max_pool2d_with_indices.default: maxima_alone,
+    aten.max_pool3d_with_indices.default: maxima_alone,
     aten.avg_pool2d.default: average_pictures,
     aten.mean.dim: mean,
     aten.sum.dim_IntList: reduce,
@@ -153,6 +155,7 @@ RULES: dict[Any, Rule] = {
 
 ANY_RANK = (
     aten.avg_pool2d.default,
+    aten.max_pool2d_with_indices.default,
     aten.index_select.default,
     aten._to_copy.default,
     aten.expand.default,
@@ -174,7 +177,6 @@ KNOWN = {
 INSTEAD: dict[str, str] = {
     "grid_sampler": "crop, resize or interpolate with sizes that are known beforehand",
     "grid_sampler_3d": "crop, resize or interpolate with sizes that are known beforehand",
-    "max_pool3d_with_indices": "use MaxPool3d without return_indices, and interpolate in the place of MaxUnpool3d",
     "topk": "sort outside the network, or take the maximum with amax",
     "sort": "sort outside the network",
 }

@@ -142,6 +142,11 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     ),
     "adaptive maximum": lambda: nn.AdaptiveMaxPool3d((3, 5, 1)),
     "adaptive maximum of everything": lambda: nn.AdaptiveMaxPool3d(1),
+    "maximum whose places nobody reads": of(
+        lambda x, f, g: f(x)[0].mean(2) + g(x[:, :, 0])[0],
+        nn.MaxPool3d(2, return_indices=True),
+        nn.MaxPool2d(2, return_indices=True),
+    ),
     "maximum in two ways": of(lambda x: x.amax((2, 3, 4)) + x.flatten(2).max(2)[0] + x.max(2)[0].amin((2, 3))),
     "nearest": lambda: nn.Upsample(scale_factor=2),
     "nearest to a size": of(lambda x: F.interpolate(x, size=(5, 7, 20))),

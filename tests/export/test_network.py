@@ -21,6 +21,7 @@ from tests.export.user_nets import (
     Clips,
     Labelled,
     NotANumber,
+    Scenery,
     Undecided,
     clips,
     clips_and_words,
@@ -161,6 +162,18 @@ def test_several_inputs_and_outputs_of_any_shape_by_one_call(tmp_path):
         assert logits.top1_agreement == 1 and per_frame.top1_agreement == 1
         assert [info.name for info in outcome.outputs] == ["output_0", "output_1"]
     assert [outcome.inputs[1].dtype for outcome in exported.outcomes] == ["int64", "int32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
+def test_clips_that_come_out_are_compared_in_the_axis_order_of_torch(tmp_path, scheme):
+    calibration = "random" if scheme == "w8a8" else None
+    exported = export_network(
+        Scenery(), [SHAPE], out=tmp_path, formats=["tflite"], scheme=scheme, calibration=calibration
+    )
+    assert exported.right, exported.outcomes
+    (info,) = exported.outcomes[0].outputs
+    assert info.layout == "NTHWC" and info.shape == (1, 4, 16, 16, 2)
 
 
 def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(tmp_path):

@@ -31,6 +31,17 @@ class ClipsAndWords(nn.Module):
         return self.clips(clip) + self.words(text).mean(1), per_frame
 
 
+class Scenery(nn.Module):
+    """A class for every pixel of every frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look, self.classify = nn.Conv3d(3, 8, 3, padding=1), nn.Conv3d(8, 2, 1)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.classify(self.look(clip).relu())
+
+
 class Undecided(nn.Module):
     """Chooses by the values that it sees, which no static graph can."""
 

@@ -5,6 +5,8 @@ from torch import nn
 from models.counts import count_macs, count_parameters
 from models.video_transformer import (
     VideoTransformerOptions,
+    initialise,
+    sines,
     video_transformer,
     video_transformer_tiny,
 )
@@ -28,6 +30,26 @@ def test_it_has_the_published_size_of_videomae_s():
     model, spec = shapes()
     assert count_parameters(model) - model.position.numel() == pytest.approx(22e6, rel=0.02)
     assert count_macs(model, spec) == pytest.approx(57e9, rel=0.01)
+
+
+@pytest.mark.parametrize("features", [32, 384])
+def test_new_layers_keep_the_size_of_what_passes_through_at_any_width(features):
+    layers = nn.Sequential(nn.Linear(features, features), nn.Conv3d(3, features, (2, 8, 8)))
+    initialise(layers)
+    for layer in layers:
+        taken = layer.weight[0].numel()
+        assert layer.weight.std().item() == pytest.approx((2 / (taken + features)) ** 0.5, rel=0.1)
+        assert not layer.bias.any()
+
+
+def test_positions_begin_as_sines_of_every_axis():
+    positions = sines((2, 3, 5), 32)
+    assert positions.shape == (30, 32) and len(positions.unique(dim=0)) == 30
+    assert not positions[:, 30:].any()  # 3 axes x 5 waves x sine and cosine
+    time, height, width = positions[:, :15].view(2, 3, 5, 3, 5).unbind(3)
+    assert (time == time[:, :1, :1]).all() and (height == height[:1, :, :1]).all()
+    torch.testing.assert_close(width[0, 0, :, 0], torch.arange(5.0).sin())
+    torch.testing.assert_close(tiny()[0].position[0], sines((2, 4, 4), 32))
 
 
 def test_attention_is_that_of_torch():
