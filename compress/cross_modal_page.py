@@ -20,49 +20,56 @@ def write_page(page: Path, figures: dict[str, Any]) -> None:
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:
-    clips, settings = figures["clips"], figures["settings"]
-    first = figures["students"][0]
-    distill = settings["stages"][0]["distill"]
     return [
-        f"`{figures['command']}`, {figures['measured']}, torch {figures['versions']['torch']}: "
-        f"{clips['train']:,} / {clips['validation']} / {clips['test']} clips, {figures['classes']} classes. "
-        f"Teacher `{settings['teacher']['network']}`, {settings['teacher']['train']['epochs']} epochs; "
-        f"student `{settings['student']['network']}`, {first['parameters'] / 1e3:.0f} k parameters, "
-        f"{first['macs'] / 1e6:.1f} M MACs, {distill['epochs']} epochs.",
+        _setting(figures),
         "",
-        "| teacher | top-1 | parameters |",
-        "|---|---|---|",
+        "| teacher | top-1 | parameters | epochs |",
+        "|---|---|---|---|",
         *(
             f"| {kind} | {_share(row['top1'])} [{', '.join(_share(end) for end in row['ci95'])}] "
-            f"| {row['parameters'] / 1e3:,.0f} k |"
+            f"| {row['parameters'] / 1e3:,.0f} k | {row['epochs']} |"
             for kind, row in figures["teachers"].items()
         ),
         "",
-        *_students(figures),
+        *_students(figures, "top1", {"gain over labels": figures["gains"]}),
+        "",
+        *_students(
+            figures,
+            "top1_int8",
+            {"against float": figures["int8_losses"], "gain over labels in int8": figures["int8_gains"]},
+        ),
         "",
         *_files(figures["students"]),
     ]
 
 
-def _students(figures: dict[str, Any]) -> list[str]:
-    seeds = sorted({row["seed"] for row in figures["students"]})
-    heads = (
-        "top-1, mean",
-        *(f"seed {seed}" for seed in seeds),
-        "gain over labels",
-        "in int8, mean",
-        "int8 gives",
+def _setting(figures: dict[str, Any]) -> str:
+    clips, settings = figures["clips"], figures["settings"]
+    size, distill = figures["students"][0], settings["stages"][0]["distill"]
+    return (
+        f"`{figures['command']}`, {figures['measured']}, torch {figures['versions']['torch']}: "
+        f"{clips['train']:,} / {clips['validation']} / {clips['test']} clips of {figures['classes']} classes. "
+        f"Teachers `{settings['teacher']['network']}`; student `{settings['student']['network']}`, "
+        f"{size['parameters'] / 1e3:.0f} k parameters, {size['macs'] / 1e6:.1f} M MACs, "
+        f"{distill['epochs']} epochs, temperature {distill['temperature']:g}, "
+        f"label weight {distill['label_weight']:g}."
     )
-    lines = [f"| student learned from | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for arm, int8 in figures["int8_losses"].items():
-        own = [row for row in figures["students"] if row["learned_from"] == arm]
-        gain = figures["gains"].get(arm)
+
+
+def _students(
+    figures: dict[str, Any], name: str, differences: dict[str, dict[str, dict[str, Any]]]
+) -> list[str]:
+    """One row for what each student learned from: its mean, every seed, and the differences in points."""
+    seeds = sorted({row["seed"] for row in figures["students"]})
+    title = "student learned from" if name == "top1" else "the same in int8"
+    heads = ("top-1, mean", *(f"seed {seed}" for seed in seeds), *differences)
+    lines = [f"| {title} | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for arm in dict.fromkeys(row["learned_from"] for row in figures["students"]):
+        shares = [row[name] for row in figures["students"] if row["learned_from"] == arm]
         cells = (
-            _mean(own, "top1"),
-            *(_share(row["top1"]) for row in own),
-            _points(gain) if gain else "",
-            _mean(own, "top1_int8"),
-            _points(int8),
+            _share(sum(shares) / len(shares)),
+            *(_share(share) for share in shares),
+            *(_points(row[arm]) if arm in row else "" for row in differences.values()),
         )
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return lines
@@ -81,10 +88,6 @@ def _files(students: Sequence[dict[str, Any]]) -> list[str]:
         cells = (_share(file) if isinstance(file, float) else file for file in row["files"].values())
         lines.append(f"| {row['learned_from']} | {_share(row['top1_int8'])} | {' | '.join(cells)} |")
     return lines
-
-
-def _mean(rows: Sequence[dict[str, Any]], name: str) -> str:
-    return _share(sum(row[name] for row in rows) / len(rows))
 
 
 def _points(difference: dict[str, Any]) -> str:

@@ -44,7 +44,8 @@ def test_the_command_compares_teachers_and_writes_page_and_figures(tmp_path):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
     assert (
-        len(re.findall(r"^\| (?:labels|sound|picture|picture and sound) \|", text, re.MULTILINE)) == 3 + 4 + 4
+        len(re.findall(r"^\| (?:labels|sound|picture|picture and sound) \|", text, re.MULTILINE))
+        == 3 + 4 + 4 + 4
     )
     again = _run(*arguments, "--seed", "3", "--seed", "4")
     assert again.exit_code == 0 and again.output.count("already done") >= 3 + 8 * 2
