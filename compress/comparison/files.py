@@ -22,7 +22,7 @@ MEASURED = ("onnx", "tflite", "executorch")
 
 CALIBRATION = 32
 """Clips, of those that the classifier was fitted on, that set the ranges of int8."""
-FLOAT_CLIPS = 32
+FLOAT_CLIPS = 16
 """Unseen clips on which the float files are run: rounding in float32 is alike on all of them."""
 COREML_CLIPS = 4
 """The same for the int8 Core ML file, whose operators our interpreter runs one by one, and slowly."""
