@@ -115,13 +115,13 @@ def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
         checked = load_recipe(path, overrides=overrides)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    verbs = [entry.verb for entry in checked.stages]
+    verbs = sorted(entry.verb for entry in checked.stages if entry.verb in ("distill", "quantize"))
     labels = getattr(checked.data, "labels", [])
     faults = {
         "it needs a teacher from the table": isinstance(checked.teacher, TableTeacher),
         "its clips need sound": checked.clip.audio is not None,
         "its student may only see": checked.student.inputs == ("clip",),
-        "it needs the stages distill and quantize": {"distill", "quantize"} <= set(verbs),
+        "it needs the stages distill and quantize, once each": verbs == ["distill", "quantize"],
         f"it needs one label column, not {len(labels)}": len(labels) == 1,
     }
     wrong = [fault for fault, holds in faults.items() if not holds]
@@ -193,6 +193,7 @@ def _figures(
     """All figures, as they are kept: shares are 0..1, gains and losses in points."""
     clips = len(data.test)
     files = [str(row.path) for row in data.test.rows]
+    distill = _stages(recipe, "sound")[0].config
     return {
         "command": command,
         "recipe": recipe.name,
@@ -213,6 +214,7 @@ def _figures(
                 "ci95": wilson_interval(round(outcome.record.after["top1"] * clips), clips),
                 "parameters": outcome.record.after["parameters"],
                 "epochs": len(outcome.record.curve),
+                "softened_top_probability": _top_probability(outcome, temperature=distill.temperature),
                 "seconds": round(outcome.record.seconds),
             }
             for kind, outcome in teachers.items()
@@ -229,6 +231,11 @@ def _figures(
             for arm in (LABELS, *TEACHERS)
         },
     }
+
+
+def _top_probability(teacher: StageOutcome, *, temperature: float) -> float:
+    """Mean over the test clips of the largest class's share in what a student is given as its target."""
+    return float((teacher.test_logits[0] / temperature).softmax(1).amax(1).mean())
 
 
 def _gain(

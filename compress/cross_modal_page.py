@@ -23,11 +23,12 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     return [
         _setting(figures),
         "",
-        "| teacher | top-1 | parameters | epochs |",
-        "|---|---|---|---|",
+        "| teacher | top-1 | parameters | epochs | softened top class |",
+        "|---|---|---|---|---|",
         *(
             f"| {kind} | {_share(row['top1'])} [{', '.join(_share(end) for end in row['ci95'])}] "
-            f"| {row['parameters'] / 1e3:,.0f} k | {row['epochs']} |"
+            f"| {row['parameters'] / 1e3:,.0f} k | {row['epochs']} "
+            f"| {_share(row['softened_top_probability'])} |"
             for kind, row in figures["teachers"].items()
         ),
         "",
