@@ -13,7 +13,6 @@ from torch.fx import GraphModule
 
 from export.lower import NOTES
 from export.manifest import FileSpec, WrittenFile
-from export.reference import for_evaluation
 from export.stepping import Stepper
 from export.trial import REFERENCE, ask
 from export.weights import store_weights
@@ -83,6 +82,8 @@ def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, Graph
 def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
     assert job.samples is not None
     if job.scheme == "w8a8":
+        from export.reference import for_evaluation
+
         network = for_evaluation(network)
     inputs = {info.name: np.load(job.samples / f"{info.name}.npy") for info in job.spec.inputs}
     return ask({REFERENCE: network}, inputs, source="the inputs").answers[REFERENCE]
