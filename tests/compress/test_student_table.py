@@ -61,15 +61,6 @@ def test_the_command_exports_writes_a_row_and_keeps_it(run):
     assert "kept: " in told.output and again == page
 
 
-@pytest.mark.slow
-def test_a_student_that_streams_and_one_that_listens_are_exported_to_every_format(run, monkeypatch):
-    monkeypatch.setattr(student_table, "FORMATS", tuple(student_table.EXPORTERS))
-    told, page = run("--networks", "movinet_tiny,audiovisual_tiny")
-    assert told.exit_code == 0, told.output
-    assert re.search(r"^\| `movinet_tiny` .*( \d+, \d+ \|){4} \d+ s \|$", page, re.MULTILINE)
-    assert re.search(r"^\| `audiovisual_tiny` .*( \d+ \|){4} \d+ s \|$", page, re.MULTILINE)
-
-
 def test_a_file_that_is_wrong_is_told_and_fails_the_command(run, monkeypatch):
     wrong = row(status="wrong", reason="its SQNR is 3.0 dB", sqnr_db=[3.0])
     monkeypatch.setattr(
