@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.generated import with_block
 from compress.store import write_atomic
-
-_BLOCK = re.compile(r"(<!-- generated: cross_modal -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def write_page(page: Path, figures: dict[str, Any]) -> None:
     """Puts the tables where the page has its generated block."""
     content = "\n".join(_lines(figures))
     text = page.read_text(encoding="utf-8")
-    write_atomic(page, _BLOCK.sub(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text))
+    write_atomic(page, with_block(text, "cross_modal", f"\n{content}\n\n"))
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

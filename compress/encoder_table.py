@@ -7,7 +7,6 @@ Exit codes: 0 every figure reaches its floor, 1 one does not.
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.console import Console
 from torch import nn
 
 from compress.data import ClipConfig, Data, open_data
+from compress.generated import with_block
 from compress.store import write_atomic
 from compress.synthetic import SyntheticData
 from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
@@ -39,7 +39,6 @@ FLOORS = {
 """What every encoder has to reach; chance is 0.125, 0.25, the share of clips with a tag, and 5 of all captions."""
 
 _TITLES = ("motion, top-1", "thing, top-1", "tags, mAP", "caption recall@5")
-_BLOCK = re.compile(r"(<!-- generated: encoders -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGE = Path("docs/teachers.md")
 
 
@@ -95,7 +94,7 @@ def main(
     ]
     text = page.read_text(encoding="utf-8")
     content = "\n".join(table) + "\n"
-    write_atomic(page, _BLOCK.sub(lambda found: f"{found[1]}{content}{found[2]}", text))
+    write_atomic(page, with_block(text, "encoders", content))
     if missed:
         console.print(f"{missed} figures do not reach their floor")
         raise typer.Exit(1)

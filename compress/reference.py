@@ -7,7 +7,6 @@ JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from compress.gates import ARTIFACT_METRICS, MODEL_METRICS, STAGE_METRICS
+from compress.generated import with_block
 from compress.published_sizes import published_sizes
 from compress.recipe import Recipe
 from compress.report import Report
 
 _Schema = dict[str, Any]
-_BLOCK = re.compile(r"(<!-- generated: keys -->\n).*?(<!-- end -->)", re.DOTALL)
 _TYPES = {
     "string": "text",
     "integer": "whole number",
@@ -44,8 +43,8 @@ def generated(root: Path) -> dict[Path, str]:
         ("students", published_sizes()),
     ):
         page = root / "docs" / f"{name}.md"
-        text = "\n".join(tables)
-        files[page] = _BLOCK.sub(lambda found, text=text: f"{found[1]}\n{text}\n{found[2]}", page.read_text())  # type: ignore[misc]
+        content = "\n".join(tables)
+        files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
     return files
 
 

@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 from torch import nn
 
+from compress.generated import block, with_block
 from compress.store import Stored, content_key, stored, write_atomic
 from export import EXPORTERS
 from export.network import export_network
@@ -42,9 +43,9 @@ FRAMES, SIZE = 8, 64
 """Of every clip; small, since what is asked is whether files are right."""
 
 FORMATS, SCHEMES = tuple(EXPORTERS), ("fp32", "w8a8")
-_BLOCK = re.compile(r"(<!-- generated: exports -->\n).*?(<!-- end -->)", re.DOTALL)
 _ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
-_TITLES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "executorch": "ExecuTorch", "coreml": "Core ML¹"}
+_FOOTNOTE = {"coreml": "¹"}
+"""Of formats whose runtime does not run everywhere."""
 
 Row = Mapping[str, Any]
 """What came of one network: `parameters`, `seconds`, and a list of `files`."""
@@ -111,16 +112,17 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
     """Exports one student and leaves `row.json` in `folder`."""
     began_s = time.monotonic()
     model, spec = _network(name)
+    known, unseen = _clips(spec, CALIBRATION, seed=1), _clips(spec, CLIPS, seed=2)
     files = []
     for scheme in SCHEMES:
         exported = export_network(
             model,
-            {key: torch.from_numpy(array[:1]) for key, array in _clips(spec, CALIBRATION, seed=1).items()},
+            {key: torch.from_numpy(array[:1]) for key, array in known.items()},
             out=folder / scheme,
             formats=FORMATS,
             scheme=scheme,
-            calibration=_clips(spec, CALIBRATION, seed=1) if scheme == "w8a8" else None,
-            clips=_clips(spec, CLIPS, seed=2),
+            calibration=known if scheme == "w8a8" else None,
+            clips=unseen,
             stream=STUDENTS[name].streams,
             progress=partial(_tell, console, scheme),
         )
@@ -190,10 +192,9 @@ def _cell(file: Mapping[str, Any]) -> str:
 def _write_row(page: Path, name: str, line: str) -> None:
     """Puts one row into the table of the page, in the order of `STUDENTS`; other rows stay as they are."""
     text = page.read_text(encoding="utf-8")
-    found = _BLOCK.search(text)
-    lines = {} if found is None else {row[1]: row[0] for row in _ROW.finditer(found[0])}
+    lines = {row[1]: row[0] for row in _ROW.finditer(block(text, "exports"))}
     lines[name] = line
-    formats = [_TITLES[name] for name in FORMATS]
+    formats = [EXPORTERS[name].runtime + _FOOTNOTE.get(name, "") for name in FORMATS]
     heads = [
         "network",
         "parameters",
@@ -207,7 +208,7 @@ def _write_row(page: Path, name: str, line: str) -> None:
         *(lines[key] for key in STUDENTS if key in lines),
     ]
     content = "\n".join(table) + "\n"
-    write_atomic(page, _BLOCK.sub(lambda block: f"{block[1]}{content}{block[2]}", text))
+    write_atomic(page, with_block(text, "exports", content))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ class Exporter:
     """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process;
     for files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
     int8_lowering: str | None = None
-    """Module whose `lower(program)` rewrites the int8 reference for this runtime, which then is what torch answers
-    with; None for a runtime that takes it as it is."""
+    """Module whose `lower(program)` rewrites the int8 reference for this runtime; where that changes numbers, torch
+    answers with the result. None for a runtime that takes it as it is."""
     rounds_weights: tuple[str, ...] = ()
     """Schemes whose weights the writer itself rounds, with the values it computes; for the others it is given them
     rounded."""

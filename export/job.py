@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from export.lower import NOTES
+from export.lower import NOTES, ROUNDED_ANEW
 from export.manifest import FileSpec, WrittenFile
 from export.stepping import Stepper
 from export.trial import REFERENCE, ask
@@ -55,7 +55,7 @@ def write(job: Job) -> WrittenFile:
     answers, notes = None, ()
     if lowered is not None:
         notes = lowered.meta.get(NOTES, ())
-        changed = job.stored or job.scheme == "w8a8"
+        changed = job.stored or lowered.meta.get(ROUNDED_ANEW, False)
         answers = _answers(lowered, job) if changed and job.samples is not None else None
     step = None
     if job.step is not None:

@@ -14,7 +14,11 @@ The files: `program` walks the captured graph and looks up `RULES`; `writer` wri
 
 from export.lower.program import lower
 
-__all__ = ["NOTES", "lower"]
+__all__ = ["NOTES", "ROUNDED_ANEW", "lower"]
 
 NOTES = "notes"
 """Key of a lowered graph's `meta`: sentences for the notes of the file, such as why a form was chosen."""
+
+ROUNDED_ANEW = "rounded_anew"
+"""Key of the `meta` of an int8 graph that was rewritten: whether its numbers are others than those of
+the reference."""

@@ -124,14 +124,8 @@ def is_stored(weight: Any) -> bool:
 
 
 def stored(module: fx.GraphModule, weight: fx.Node) -> Tensor:
-    """The float numbers of a constant weight."""
+    """The numbers of a constant weight: of one behind its reading the float ones, of what is read the int8 ones."""
     if weight.op == "get_attr":
         return operator.attrgetter(str(weight.target))(module).detach()
     values = (stored(module, a) if isinstance(a, fx.Node) else a for a in weight.args)
     return READ_WEIGHT(*values)
-
-
-def stored_numbers(module: fx.GraphModule, weight: fx.Node) -> Tensor:
-    """The int8 numbers of a constant weight behind their reading."""
-    numbers: Any = weight.args[0]
-    return operator.attrgetter(str(numbers.target))(module).detach()

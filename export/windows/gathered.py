@@ -10,7 +10,7 @@ from torch import fx
 
 from export.lower.source import bind, shape
 from export.lower.volume import HELD, HELD_FROM, Form
-from export.streamed.rounding import DEQUANTIZE, READ_WEIGHT, is_dequantized, moves, stored_numbers
+from export.streamed.rounding import DEQUANTIZE, READ_WEIGHT, is_dequantized, moves, stored
 
 aten = torch.ops.aten
 
@@ -84,7 +84,7 @@ def gather(module: fx.GraphModule, found: Gathered, *, name: str) -> None:
     graph, node = module.graph, found.convolution
     args = bind(node, node.args, node.kwargs)
     form, (_, channels, seen, rows, columns) = found.held
-    numbers = stored_numbers(module, args["weight"])
+    numbers = stored(module, args["weight"].args[0])
     added = -numbers.shape[1] % MULTIPLE
     zeros = channels * seen
     step = (1, seen) if form == "plane" else (channels, 1)

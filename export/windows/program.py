@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx
 from torch.export import ExportedProgram
 
-from export.lower import NOTES
+from export.lower import NOTES, ROUNDED_ANEW
 from export.streamed.recognise import recognise
 from export.streamed.rounding import bare, rounded
 from export.streamed.rules import STREAMED
@@ -15,10 +15,11 @@ from export.windows.taps import tap_sums
 
 
 def lower(program: ExportedProgram) -> fx.GraphModule:
-    """The program in that form; what was rewritten is in its `meta[NOTES]`.
+    """The program in that form; what was rewritten is in its `meta`.
 
     Taps of depthwise kernels are added up before anything is rounded, and have one scale for each channel together:
-    the numbers are not exactly those of the program, but nearer to those of the float network.
+    where there are such kernels (`ROUNDED_ANEW`) the numbers are not exactly those of the program, but nearer to
+    those of the float network.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
@@ -32,8 +33,6 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
         gather(module, convolution, name=f"gathered{index}")
     module.graph.eliminate_dead_code()
     module.recompile()
-    module.meta[NOTES] = ()
-    if sums:
-        note = f"form: depthwise kernels over space and time as one convolution each, {len(sums)} of them"
-        module.meta[NOTES] = (note,)
+    note = f"form: depthwise kernels over space and time as one convolution each, {len(sums)} of them"
+    module.meta |= {NOTES: (note,) if sums else (), ROUNDED_ANEW: bool(sums)}
     return module

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from export.capture import capture
-from export.lower import NOTES, lower
+from export.lower import NOTES, ROUNDED_ANEW, lower
 from export.reference import calibrate, convert, prepare
 from export.windows import lower as windows
 from tests.export.networks import MobileNet3D, conv, trained
@@ -72,6 +72,7 @@ def test_a_depthwise_kernel_is_one_convolution_with_less_noise(name: str) -> Non
     written = windows(program)
     assert len(convolutions(written)) == 3
     assert written.meta[NOTES][0].endswith("one convolution each, 1 of them")
+    assert written.meta[ROUNDED_ANEW]
     x = clip(seed=9)
     expected = model(x)
     assert noise(written(x), expected) <= 1.1 * noise(program.module()(x), expected)
@@ -87,6 +88,7 @@ def test_other_convolutions_over_time_stay(geometry: dict[str, int]) -> None:
     before = sum(node.target is aten.conv2d.default for node in program.graph.nodes)
     written = windows(program)
     assert len(convolutions(written)) == before and written.meta[NOTES] == ()
+    assert not written.meta[ROUNDED_ANEW]
 
 
 @pytest.mark.parametrize(
