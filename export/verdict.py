@@ -8,9 +8,13 @@ the float network alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import f as f_distribution
 
 from export.execute import Executed
 from export.parity import Parity, compare
@@ -55,8 +59,8 @@ TOLERANCES: dict[str, Tolerance] = {
     # Weights have 15 or 16 values: a file that is right may well have lost accuracy, which has to be measured.
     "w4": Tolerance(against=FLOAT, sqnr_db=5),
     # The integers are those of the reference; a runtime may round each to its neighbour. Deep networks may multiply
-    # such steps, as they multiply the noise of int8 itself: where that leaves less, twice its power is allowed, by
-    # which two realisations of int8 differ that are equally far from float.
+    # such steps, as they multiply the noise of int8 itself: where that leaves less, `_least_agreement_db` says
+    # what is asked for.
     "w8a8": Tolerance(against=REFERENCE, sqnr_db=20, clear_top1_agreement=0.98),
 }
 """What a file of each scheme has to hold."""
@@ -70,7 +74,12 @@ STORED: dict[str, Tolerance] = {
 }
 """The same where the weights were rounded before the writer had them, so that torch could answer with them."""
 
-_TWICE_DB = 3.0
+_INDEPENDENT = 2.0
+"""Power of what two realisations of int8 differ by, in units of what each differs from float by: when they are
+equally far from float and their errors have nothing in common."""
+
+_CONFIDENCE = 0.99
+"""Share of right files that few inputs must not make wrong by chance."""
 
 QUANTIZED = Tolerance(against=FLOAT, sqnr_db=5)
 """What int8 has to leave of the float network's answers: with more noise the quantization is at fault, not the
@@ -134,7 +143,7 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
     tolerance = STORED[scheme] if scheme in STORED and REFERENCE in against else TOLERANCES[scheme]
     reference = "torch int8 reference" if scheme == "w8a8" else "network with the weights that it stores"
     kept = (
-        [own.sqnr_db - _TWICE_DB for own in map(compare, trial.answers[FLOAT], trial.answers[REFERENCE])]
+        list(map(_least_agreement_db, trial.answers[FLOAT], trial.answers[REFERENCE]))
         if scheme == "w8a8" and trial.answers.keys() >= {FLOAT, REFERENCE}
         else None
     )
@@ -147,6 +156,16 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
         what = f"the file follows the {reference}, but rounding lost the float network's answers"
         return replace(parity, wrong=f"{what}: {missed}", at_fault="quantization")
     return parity
+
+
+def _least_agreement_db(answers: np.ndarray, reference: np.ndarray) -> float:
+    """The SQNR to the reference that a file has at least whose errors are as large as the reference's own.
+
+    The power of errors is an estimate from these inputs: the quotient of two such estimates, of independent normal
+    errors, has Fisher's F distribution.
+    """
+    spread = float(f_distribution.ppf(_CONFIDENCE, answers.size, answers.size))
+    return compare(answers, reference).sqnr_db - 10 * math.log10(_INDEPENDENT * spread)
 
 
 def _missed(
