@@ -43,6 +43,8 @@ def write(
     methods = {CLIP_METHOD: program} if step is None else {CLIP_METHOD: program, STEP_METHOD: step.program}
     if scheme in WEIGHT_SCHEMES:
         methods = {name: round_activations(method) for name, method in methods.items()}
+    for method in methods.values():
+        _forget_history(method)
     with refusals() as refused:
         edge = to_edge_transform_and_lower(
             methods,
@@ -57,6 +59,12 @@ def write(
     with path.open("wb") as file:
         edge.to_executorch().write_to_file(file)
     return replace(written, notes=(*form, *written.notes))
+
+
+def _forget_history(program: ExportedProgram) -> None:
+    """Drops what each node was before: ExecuTorch's passes copy it over and over, for an eighth of their time."""
+    for node in program.graph.nodes:
+        node.meta.pop("from_node", None)
 
 
 def _written(
