@@ -15,8 +15,8 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.export import ExportedProgram
-from torch.utils.flop_counter import FlopCounterMode
 
+from models.counts import count_macs, count_parameters
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -90,12 +90,8 @@ class Context:
 
 
 def size_of(model: nn.Module, spec: ClipSpec) -> Size:
-    """Parameters and MACs (floating point operations of matrix products and convolutions, halved) of one clip."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    example = tuple(tensor.to(device) for tensor in spec.example())
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*example)
-    return Size(parameters=sum(p.numel() for p in model.parameters()), macs=counter.get_total_flops() // 2)
+    """Parameters and MACs of one clip, as `models.counts` counts them."""
+    return Size(parameters=count_parameters(model), macs=count_macs(model, spec))
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -110,7 +106,9 @@ def weights_sha256(model: nn.Module) -> str:
 def save_artifact(artifact: Artifact, folder: Path) -> None:
     """Writes the weights (safetensors) or the quantized program (`torch.export`) and a description."""
     if artifact.form is Form.FLOAT:
-        weights = {name: value.contiguous().cpu() for name, value in artifact.model.state_dict().items()}
+        # Copies: layers may share a tensor, which the format does not know.
+        state = artifact.model.state_dict()
+        weights = {name: value.cpu().contiguous().clone() for name, value in state.items()}
         save_file(weights, folder / "weights.safetensors")
     else:
         program = torch.export.export(artifact.model, artifact.spec.example())

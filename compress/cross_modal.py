@@ -141,12 +141,14 @@ def _teacher(recipe: Recipe, kind: str) -> TableTeacher:
 def _stages(recipe: Recipe, arm: str) -> tuple[Any, ...]:
     """The recipe's `distill` and `quantize`; the student without a teacher gives the labels all the weight.
 
-    The settings of its stage do not depend on how others are taught, so that it is trained once for all of them.
+    The settings of its stages do not depend on how others are taught, so that it is trained once for all of them.
     """
     stages = [entry for entry in recipe.stages if entry.verb in ("distill", "quantize")]
     if arm == LABELS:
-        distill = stages[0].config.model_copy(update={"label_weight": 1.0, "temperature": 1.0})
-        stages[0] = stages[0].model_copy(update={"distill": distill})
+        alone = {"label_weight": 1.0, "temperature": 1.0}
+        stages = [
+            entry.model_copy(update={entry.verb: entry.config.model_copy(update=alone)}) for entry in stages
+        ]
     return tuple(stages)
 
 

@@ -18,7 +18,7 @@ from benchmarks.clips.rows import SPLITS, ClipRow, listed, read_folder, read_man
 from benchmarks.clips.sound import mel_triangles
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.console import bar
-from compress.store import stored
+from compress.store import one_at_a_time, stored
 from compress.synthetic import TAG_SEPARATOR, SyntheticData, synthetic_key, write_synthetic
 from models.spec import AudioSpec, ClipSpec, VideoSpec
 
@@ -265,7 +265,9 @@ def _rows(
         with bar(console, "writing synthetic clips") as report:
             write_synthetic(config, folder, workers=workers, report=report)
 
-    folder = stored(cache / f"synthetic-{key[:16]}", key=key, make=make, load=lambda made: made).value
+    place = cache / f"synthetic-{key[:16]}"
+    with one_at_a_time(place, waiting=lambda: console.print("waiting for another run's synthetic clips")):
+        folder = stored(place, key=key, make=make, load=lambda made: made).value
     return (
         read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags),
         folder.absolute(),

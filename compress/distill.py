@@ -56,7 +56,7 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
             console=context.console,
             title="testing the baseline",
         )
-        figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec)
+        figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec, data=context.data.spec)
     objective = learn_from_teacher(
         context.teacher, context.data.train, spec=artifact.spec, config=config, context=context
     )

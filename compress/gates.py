@@ -68,15 +68,21 @@ class _Figure(NamedTuple):
 
 
 def metric_names(
-    *, formats: Sequence[str], models: Sequence[str], stages: int, labels: Sequence[str] = ()
+    *, formats: Sequence[str], models: Mapping[str, Sequence[str]], stages: int, labels: Sequence[str] = ()
 ) -> list[str]:
-    """Every metric that a report with these formats, models, label columns and number of stages can hold."""
-    names = [f"models.{model}.{figure}" for model in models for figure in MODEL_METRICS]
-    if formats:
-        names += [f"artifacts.{name}.{figure}" for name in ("*", *formats) for figure in ARTIFACT_METRICS]
-    names += [f"stages.{index}.{figure}" for index in range(stages) for figure in STAGE_METRICS]
-    per_label = [name for name in names if name.rpartition(".")[2] in PER_LABEL_METRICS]
-    return names + [f"{name}.{label}" for name in per_label for label in labels]
+    """Every metric that a report with these formats, models and number of stages can hold.
+
+    `models` has the label columns that each answers, `labels` are those of the student.
+    """
+    of_student = [f"artifacts.{name}.{figure}" for name in ("*", *formats) for figure in ARTIFACT_METRICS]
+    if not formats:
+        of_student = []
+    of_student += [f"stages.{index}.{figure}" for index in range(stages) for figure in STAGE_METRICS]
+    columns = dict.fromkeys(of_student, labels)
+    for model, answers in models.items():
+        columns |= {f"models.{model}.{figure}": answers for figure in MODEL_METRICS}
+    per_label = [name for name in columns if name.rpartition(".")[2] in PER_LABEL_METRICS]
+    return [*columns, *(f"{name}.{label}" for name in per_label for label in columns[name])]
 
 
 def evaluate_gates(gates: Iterable[GateConfig], report: Mapping[str, Any]) -> list[GateReport]:

@@ -42,6 +42,10 @@ class QuantizeConfig(TaughtConfig):
 
     @model_validator(mode="after")
     def _trains_or_not(self) -> Self:
+        if self.mode == "qat" and self.calibration_clips < self.batch:
+            raise ValueError(
+                f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
+            )
         if self.mode == "ptq":
             used = {"scheme", "mode", "calibration_clips", "batch"}
             for name, field in type(self).model_fields.items():
@@ -58,7 +62,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     model = copy.deepcopy(artifact.model).cpu().eval()
     clips = context.data.train.seen_by(artifact.spec)
     qat = config.mode == "qat"
-    batch = min(config.batch, len(clips))
+    batch = min(config.batch, len(clips)) if qat else min(config.batch, config.calibration_clips, len(clips))
     prepared = prepare(_lowered(model, artifact, batch=batch), qat=qat)
     calibrate(prepared, _calibration_batches(clips, config=config, batch=batch, context=context))
     curve: tuple[dict[str, float], ...] = ()
@@ -78,7 +82,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     if artifact.streams:
         network, example = step_network(model, artifact.spec.example()[0])
         step = step_reference(single, capture(network, example), qat=qat)
-    notes = (f"ranges from {min(config.calibration_clips, len(clips)) // batch * batch} training clips",)
+    notes = (f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",)
     return StageResult(
         artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
     )
@@ -88,13 +92,18 @@ def _lowered(model: nn.Module, artifact: Artifact, *, batch: int) -> torch.fx.Gr
     return lower(capture(model, artifact.spec.example(batch=batch)))
 
 
+def _steps(clips: ClipSet, *, config: QuantizeConfig, batch: int) -> int:
+    """Whole batches of calibration clips."""
+    return min(config.calibration_clips, len(clips)) // batch
+
+
 def _calibration_batches(
     clips: ClipSet, *, config: QuantizeConfig, batch: int, context: Context
 ) -> Iterator[tuple[Tensor, ...]]:
     """Whole batches of clips drawn with the run's seed, as the device will see them (centre crop)."""
     generator = torch.Generator().manual_seed(context.seed)
     order = torch.randperm(len(clips), generator=generator).tolist()
-    steps = max(1, min(config.calibration_clips, len(clips)) // batch)
+    steps = _steps(clips, config=config, batch=batch)
     with bar(context.console, "quantize: calibration") as report:
         for step in range(steps):
             yield clips.batch(order[step * batch : (step + 1) * batch])

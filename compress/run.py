@@ -22,10 +22,10 @@ from compress.recipe import RecipeError, load_recipe
 from compress.recipe.plan import plan
 from compress.recipe.sections import Recipe
 from compress.recipe.source import dump_yaml
-from compress.report import Report, write_report
+from compress.report import Report, did_not_run, write_report
 from compress.report.assemble import assemble
 from compress.report.samples import samples
-from compress.steps.benchmark import benchmark
+from compress.steps.benchmark import benchmark, check_settings
 from compress.steps.export import export
 from compress.steps.robustness import robustness
 from compress.steps.run import Run, StepFailed
@@ -48,6 +48,8 @@ def run_recipe(
         recipe.data, recipe.clip, cache=cache, workers=workers, seed=recipe.seed, console=console
     )
     run = Run(recipe=recipe, data=data, folder=folder, cache=cache, device=device, console=console)
+    check_settings(run)
+    run.build_student()  # refuses options that do not fit these clips before hours of training
     teacher = make_teacher(run) if recipe.teacher else None
     stages = run_stages(run, teacher)
     final = stages[-1] if stages else untrained(run)
@@ -113,8 +115,10 @@ def main(
         )
     except StepFailed as error:
         raise typer.Exit(_complain(STAGE_FAILED, error)) from error
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         raise typer.Exit(_complain(RECIPE_WRONG, error)) from error
+    except OSError as error:  # the disk is full, or may not be written to
+        raise typer.Exit(_complain(STAGE_FAILED, error)) from error
     raise typer.Exit(_verdict(report, folder, console))
 
 
@@ -129,6 +133,9 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
     bad = [file for file in report["artifacts"] if file["status"] != "exported"]
     if bad:
         return _complain(STAGE_FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
+    stopped = did_not_run(report)
+    if stopped:
+        return _complain(STAGE_FAILED, f"should have run here and did not: {', '.join(stopped)}")
     return OK if gates_hold(report["gates"]) else GATE_FAILED
 
 

@@ -6,21 +6,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import torch
+from filelock import FileLock, Timeout
+
+from compress.versions import TRAINING, installed
 
 T = TypeVar("T")
 _KEY_FILE = "key.json"
 
 
 def content_key(**parts: Any) -> str:
-    """Hex SHA-256 of plain data together with the versions of this project and of torch."""
-    parts = {**parts, "source": source_digest(), "torch": torch.__version__}
+    """Hex SHA-256 of plain data, this project's source and the versions of what networks are made with."""
+    parts = {**parts, "source": source_digest(), "versions": installed(TRAINING)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -61,6 +64,22 @@ def stored(folder: Path, *, key: str, make: Callable[[Path], None], load: Callab
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
     return Stored(value=load(folder), cached=False)
+
+
+@contextmanager
+def one_at_a_time(folder: Path, *, waiting: Callable[[], object]) -> Iterator[None]:
+    """While one process is in here for `folder`, others wait; each that has to calls `waiting` first."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _key_of(folder: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from compress.console import bar
 from compress.losses import cross_entropy, soft_targets
 from compress.store import write_atomic
 from compress.training import Batch, Objective, TrainConfig, learn_from_labels, logits_of
+from export.child import in_a_sentence
 from models.spec import ClipSpec, as_tuple
 from models.teachers.checkpoints import load_public
 from models.teachers.modular import ModularTeacher
@@ -132,6 +134,12 @@ def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
     return factory
 
 
+def source_of(reference: str) -> str:
+    """Hex SHA-256 of the file that holds a factory; of what it imports in turn nothing is known."""
+    path = inspect.getsourcefile(inspect.unwrap(import_factory(reference)))
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a state dict from `.safetensors`, or from a torch file with `weights_only=True`.
 
@@ -178,8 +186,12 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
 def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
     """Runs the network on one example; raises `ValueError` when its logits are not what the data needs."""
-    with torch.no_grad():
-        columns = as_tuple(model(*spec.example()))
+    try:
+        with torch.no_grad():
+            columns = as_tuple(model(*spec.example()))
+    except Exception as error:  # the user's own code
+        inputs = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(spec.inputs, spec.example(), strict=True))
+        raise ValueError(f"{what} does not take the inputs {inputs}: {in_a_sentence(error)}") from error
     given = [tuple(column.shape) for column in (columns[:-1] if spec.retrieval else columns)]
     wanted = [(1, len(column.classes)) for column in (*spec.labels, *spec.tags)]
     if given != wanted:

@@ -204,9 +204,9 @@ def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
     ]
 
 
-def per_label(values: list[T], spec: ClipSpec) -> T | dict[str, T]:
-    """The only value of one label column, or the values of several by the columns' names."""
-    if len(values) == 1:
+def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[str, T]:
+    """A network's values for the label columns that it learns: by their names where the data has several."""
+    if len(data.labels) == 1:
         return values[0]
     return {label.name: value for label, value in zip(spec.labels, values, strict=True)}
 

@@ -75,8 +75,12 @@ class TrainedWeight(FusedMovingAvgObsFakeQuantize):
     a causal network would see the future. A channel that is all zero may learn: it is a layer that begins at zero.
     """
 
-    _taps: Tensor | None = None
+    _taps: Tensor | None
     """1 where a weight may change, 0 where it stays zero."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register_buffer("_taps", None, persistent=False)  # goes where the network goes
 
     def forward(self, X: Tensor) -> Tensor:
         """`X` rounded to int8 steps, without gradients for taps that are zero."""

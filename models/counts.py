@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.spec import ClipSpec
@@ -21,12 +22,21 @@ def count_macs(model: nn.Module, spec: ClipSpec) -> int:
 
     Shapes alone are computed, on a copy on the meta device, so the largest network takes milliseconds; build
     it under `torch.device("meta")` and it takes no memory either. The meta device also splits LSTMs and fused
-    attention into the products they are made of, which the CPU's fused kernels hide from the counter. Every
-    tensor of the model has to be a parameter or a buffer. Elementwise operations, normalisation and pooling
-    are not counted, as is usual.
+    attention into the products they are made of, which the CPU's fused kernels hide from the counter. Elementwise
+    operations, normalisation and pooling are not counted, as is usual.
+
+    A model of a user's that needs values, or holds tensors that are neither parameters nor buffers, is run where it
+    is; then the products within LSTMs are missing.
     """
-    shapes = copy.deepcopy(model).to("meta").eval()
-    example = tuple(torch.empty_like(tensor, device="meta") for tensor in spec.example())
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shapes(*example)
+    try:
+        return _counted(copy.deepcopy(model).to("meta"), spec, device=torch.device("meta"))
+    except (NotImplementedError, RuntimeError):
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        return _counted(copy.deepcopy(model), spec, device=device)
+
+
+def _counted(model: nn.Module, spec: ClipSpec, *, device: torch.device) -> int:
+    example = tuple(torch.empty_like(tensor, device=device) for tensor in spec.example())
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.eval()(*example)
     return counter.get_total_flops() // 2

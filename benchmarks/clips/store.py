@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from benchmarks.clips.workers import Lost, run_jobs
 Rule = FrameRule | SoundRule
 Report = Callable[[int, int], None]
 """Called with the number of clips done and of all clips."""
+
+_VALUES_FILE, _FOUND_FILE = "values.npy", "found.json"
 
 _FORMAT = 1
 """Counted up when the same rule begins to give other values."""
@@ -44,7 +47,8 @@ def decoded(rows: Sequence[ClipRow], rule: Rule, *, cache: Path, workers: int, r
 
     Each file is decoded once for all clips cut from it.
     The array is written into a folder named after this process and renamed when it is whole, so that a killed
-    run leaves nothing that could be mistaken for a result; the next one clears it away.
+    run leaves nothing that could be mistaken for a result; the next one clears it away. What was refused is tried
+    again by every run, since the reason may have passed: memory, permissions, a disk that was away.
     """
     key = _key(rows, rule)
     kind = "frames" if isinstance(rule, FrameRule) else "sound"
@@ -55,19 +59,40 @@ def decoded(rows: Sequence[ClipRow], rule: Rule, *, cache: Path, workers: int, r
         work = cache / f"{folder.name}.{os.getpid()}.partial"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        _decode(rows, rule, folder=work, workers=workers, report=report)
+        _decode(rows, rule, range(len(rows)), folder=work, workers=workers, report=report)
         try:
             work.rename(folder)
         except OSError:  # another run was faster, with the same result
             if not folder.is_dir():
                 raise
             shutil.rmtree(work)
-    found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    elif refused := sorted(_found(folder).refused):
+        _decode(rows, rule, refused, folder=folder, workers=workers, report=report)
+    found = _found(folder)
     return Decoded(
         key=key,
-        values=np.load(folder / "values.npy", mmap_mode="r"),
+        values=np.load(folder / _VALUES_FILE, mmap_mode="r"),
+        refused=found.refused,
+        notes=found.notes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What `found.json` says of an array."""
+
+    refused: dict[int, str]
+    notes: list[tuple[Path, str]]
+
+
+def _found(folder: Path) -> _Found:
+    path = folder / _FOUND_FILE
+    if not path.is_file():
+        return _Found(refused={}, notes=[])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return _Found(
         refused={int(number): reason for number, reason in found["refused"].items()},
-        notes=[(Path(path), text) for path, text in found["notes"]],
+        notes=[(Path(name), text) for name, text in found["notes"]],
     )
 
 
@@ -83,36 +108,34 @@ def file_facts(path: Path) -> tuple[str, int, int]:
 def _key(rows: Sequence[ClipRow], rule: Rule) -> str:
     files = {path: file_facts(path) for path in dict.fromkeys(row.path for row in rows)}
     facts = [[*files[row.path], row.start_s, row.end_s, row.pad_s] for row in rows]
-    parts = [_FORMAT, type(rule).__name__, asdict(rule), facts]
+    parts = [_FORMAT, version("av"), type(rule).__name__, asdict(rule), facts]
     return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _decode(rows: Sequence[ClipRow], rule: Rule, *, folder: Path, workers: int, report: Report) -> None:
-    """Writes `values.npy` and `found.json`."""
+def _decode(
+    rows: Sequence[ClipRow],
+    rule: Rule,
+    wanted: Sequence[int],
+    *,
+    folder: Path,
+    workers: int,
+    report: Report,
+) -> None:
+    """Writes the wanted rows of `values.npy`, which is made where there is none, and `found.json`."""
     of_file: dict[Path, list[int]] = {}
-    for number, row in enumerate(rows):
-        of_file.setdefault(row.path, []).append(number)
+    for number in wanted:
+        of_file.setdefault(rows[number].path, []).append(number)
     jobs = []
     for path, numbers in of_file.items():
         cuts = [Cut(start_s=rows[n].start_s, end_s=rows[n].end_s, pad_s=rows[n].pad_s) for n in numbers]
         jobs.append(_Job(path=path, cuts=tuple(cuts), rule=rule))
     numbers_of_job = list(of_file.values())
 
-    shape, dtype = _shape(rule)
-    needed_bytes = len(rows) * int(np.prod(shape)) * np.dtype(dtype).itemsize
-    free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:  # a full disk would kill the process in the middle of a memory-mapped write
-        raise OSError(
-            f"{folder.parent}: {len(rows)} decoded clips take {needed_bytes / 2**20:.0f} MiB, but only "
-            f"{free_bytes / 2**20:.0f} MiB are free; clear the disk or put the cache elsewhere"
-        )
-    values = np.lib.format.open_memmap(
-        folder / "values.npy", mode="w+", dtype=dtype, shape=(len(rows), *shape)
-    )
-    missing = set(range(len(rows)))
+    values = _array(folder, rows, rule)
+    missing = set(wanted)
     refused: dict[int, str] = {}
-    notes: dict[tuple[str, str], None] = {}
-    report(0, len(rows))
+    notes = {(str(path), text): None for path, text in _found(folder).notes}
+    report(0, len(wanted))
     for job_number, result in run_jobs(read, jobs, workers=workers):
         numbers = numbers_of_job[job_number]
         match result:
@@ -128,11 +151,29 @@ def _decode(rows: Sequence[ClipRow], rule: Rule, *, folder: Path, workers: int, 
                 for number in missing.intersection(numbers):
                     refused[number] = f"its decoder was lost: {reason}"
                 missing.difference_update(numbers)
-        report(len(rows) - len(missing), len(rows))
+        report(len(wanted) - len(missing), len(wanted))
     values.flush()
     del values
     found = {"refused": dict(sorted(refused.items())), "notes": sorted(notes)}
-    (folder / "found.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    partial = folder / f"{_FOUND_FILE}.{os.getpid()}"
+    partial.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    partial.replace(folder / _FOUND_FILE)
+
+
+def _array(folder: Path, rows: Sequence[ClipRow], rule: Rule) -> np.ndarray:
+    """`values.npy`, to be written to; zeros where nothing has been written."""
+    path = folder / _VALUES_FILE
+    if path.is_file():
+        return np.load(path, mmap_mode="r+")
+    shape, dtype = _shape(rule)
+    needed_bytes = len(rows) * int(np.prod(shape)) * np.dtype(dtype).itemsize
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:  # a full disk would kill the process in the middle of a memory-mapped write
+        raise OSError(
+            f"{folder.parent}: {len(rows)} decoded clips take {needed_bytes / 2**20:.0f} MiB, but only "
+            f"{free_bytes / 2**20:.0f} MiB are free; clear the disk or put the cache elsewhere"
+        )
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), *shape))
 
 
 @dataclass(frozen=True, kw_only=True)

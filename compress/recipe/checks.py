@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.gates import GateConfig, metric_names
 from compress.recipe.faults import Fault, listed, nearest
-from compress.recipe.sections import FactoryTeacher, StageEntry, TableTeacher
+from compress.recipe.sections import FactoryTeacher, StageEntry, TableTeacher, paths_in
 from compress.recipe.source import Place, path_text
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
@@ -185,10 +184,9 @@ def _files(parts: Parts) -> _Found:
     """Every file and folder that the recipe names is there."""
     for key in ("data", "teacher"):
         section = parts.sections.get(key)
-        for name in type(section).model_fields if section is not None else ():
-            path = getattr(section, name)
-            if isinstance(path, Path) and not path.exists():
-                yield (key, name), f"no such file or folder: {path.absolute()}", {"given": str(path)}
+        for place, path in paths_in(section, (key,)) if section is not None else ():
+            if not path.exists():
+                yield place, f"no such file or folder: {path.absolute()}", {"given": str(path)}
 
 
 def _factory(parts: Parts) -> _Found:
@@ -205,18 +203,20 @@ def _factory(parts: Parts) -> _Found:
 
 def _metrics(parts: Parts) -> _Found:
     """Every gate names a figure that the report will have."""
-    export, data = parts.sections.get("export"), parts.sections.get("data")
+    export, data, student = (parts.sections.get(key) for key in ("export", "data", "student"))
     formats = tuple(EXPORTERS) if export is None else export.formats
-    models = ["student_float"]
-    if parts.sections.get("teacher", ...) is not None:
-        models.append("teacher")
+    columns = tuple(getattr(data, "labels", ()))
+    learned = tuple(getattr(student, "labels", None) or columns)
+    models = {"student_float": learned}
+    teacher = parts.sections.get("teacher", ...)
+    if teacher is not None:
+        tasks = getattr(teacher, "tasks", None)
+        models["teacher"] = columns if tasks is None else tuple(name for name in columns if name in tasks)
     if any(entry is None or getattr(entry.config, "baseline", False) for entry in parts.stages):
-        models.append("student_labels_only")
+        models["student_labels_only"] = learned
     if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
-        models.append("student_quantized")
-    names = metric_names(
-        formats=formats, models=models, stages=len(parts.verbs), labels=tuple(getattr(data, "labels", ()))
-    )
+        models["student_quantized"] = learned
+    names = metric_names(formats=formats, models=models, stages=len(parts.verbs), labels=learned)
     for index, gate in enumerate(parts.gates):
         if gate is not None and gate.metric not in names:
             close = nearest(gate.metric, names)

@@ -7,7 +7,8 @@ itself in the JSON Schema. Config objects stop at the door: code further in take
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.data import ClipConfig, DataConfig
 from compress.gates import GateConfig
+from compress.recipe.source import Place
 from compress.stages import STAGES
 from compress.training import TrainConfig
 from export import EXPORTERS
@@ -142,6 +144,17 @@ DATA_ROWS: dict[str, type] = {
     get_args(row.model_fields["source"].annotation)[0]: row for row in get_args(get_args(DataConfig)[0])
 }
 STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
+
+
+def paths_in(part: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
+    """Every file or folder that a section names, at any depth, with its place."""
+    if isinstance(part, Path):
+        yield place, part
+    elif isinstance(part, BaseModel) or is_dataclass(part):
+        for name, value in vars(part).items():
+            yield from paths_in(value, (*place, name))
+
+
 TEACHER_ROWS: dict[str, type[Section]] = {**_network_rows(TableTeacher, TEACHERS), "factory": FactoryTeacher}
 STAGE_ROWS: dict[str, type[Section]] = {
     verb: create_model(f"Stage_{verb}", __base__=StageEntry, __doc__=None, **{verb: (stage.config, ...)})  # type: ignore[call-overload]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 from benchmarks import DEVICES
@@ -15,17 +14,7 @@ from compress.artifact import Form
 from compress.report.shape import SCHEMA_VERSION, Report, RobustnessReport
 from compress.steps.benchmark import FileFigures
 from compress.steps.run import Run, StageOutcome
-
-_PACKAGES = (
-    "torch",
-    "torchao",
-    "torch-pruning",
-    "onnx",
-    "onnxruntime",
-    "ai-edge-litert",
-    "executorch",
-    "coremltools",
-)
+from compress.versions import installed
 
 
 def assemble(
@@ -60,16 +49,10 @@ def assemble(
 
 
 def _environment(run: Run) -> dict[str, Any]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "pocketreel": __version__,
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": installed(),
         "training_device": run.device.type,
         "device": asdict(DEVICES[run.recipe.benchmark.device].describe()),
     }

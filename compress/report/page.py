@@ -66,7 +66,20 @@ def headline(report: Report) -> tuple[str, str]:
         if state in states:
             sentence += f"; {states.count(state)} of {_counted(len(states), 'file')} {what}"
             tone = "bad"
+    stopped = did_not_run(report)
+    if stopped:
+        sentence += f"; did not run here: {', '.join(stopped)}"
+        tone = "bad"
     return sentence, tone
+
+
+def did_not_run(report: Report) -> list[str]:
+    """Formats whose file should have run here and did not, while it was measured."""
+    rows = (report.get("robustness") or {}).get("rows", [])
+    parts = [(row["name"], row) for row in rows]
+    for artifact in report["artifacts"]:
+        parts += [(artifact["format"], part) for part in (artifact["accuracy"], *artifact["latency"])]
+    return list(dict.fromkeys(name for name, part in parts if part.get("failed", False)))
 
 
 def unmeasured(report: Report) -> list[tuple[str, str]]:

@@ -131,11 +131,12 @@ def _curve(name: str, series: Sequence[tuple[int, float]]) -> dict[str, Any]:
 
 
 def _labels(top1: Any) -> Iterable[str]:
+    """Label columns that a network answers; one without a name where the data has no other."""
     return top1 if isinstance(top1, Mapping) else ("",)
 
 
 def _of_label(value: Any, label: str) -> Any:
-    return value.get(label) if isinstance(value, Mapping) else value
+    return value.get(label) if isinstance(value, Mapping) else value if label == "" else None
 
 
 def _percent(value: float, low: float, high: float) -> float:

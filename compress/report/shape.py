@@ -90,6 +90,8 @@ class AccuracyReport(TypedDict):
     clips: Count
     runtime: str | None
     reason: NotRequired[str]
+    failed: NotRequired[bool]
+    """The file should have run here and did not."""
 
 
 @_documented
@@ -116,6 +118,8 @@ class LatencyReport(TypedDict):
     """Most memory that the runtime's process held."""
     rounds: NotRequired[Count]
     reason: NotRequired[str]
+    failed: NotRequired[bool]
+    """The file should have run here and did not."""
 
 
 @_documented
@@ -154,6 +158,8 @@ class RobustnessRow(TypedDict):
     unaffected: NotRequired[list[str]]
     """Corruptions of inputs that it does not take."""
     reason: NotRequired[str]
+    failed: NotRequired[bool]
+    """The file should have run here and did not."""
 
 
 @_documented

@@ -15,7 +15,18 @@ from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import content_key, write_atomic
 from compress.training import per_label
+from compress.versions import FILES, installed
 from export.parity import compare
+
+
+def check_settings(run: Run) -> None:
+    """Raises `ValueError` for what this machine cannot do."""
+    settings = run.recipe.benchmark
+    cores = DEVICES[settings.device].describe().cores
+    if settings.threads > cores:
+        raise ValueError(
+            f"benchmark.threads is {settings.threads}: device {settings.device!r} has {cores} cores"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +38,19 @@ class FileFigures:
     latency: list[dict[str, Any]]
     notes: list[str]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the file should have run here and did not."""
+        return any(part.get("failed", False) for part in (self.accuracy, *self.latency))
+
 
 def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict[str, FileFigures]:
     """Accuracy, parity and latency of every file that is right, through its own runtime, by format.
 
     A file that is wrong is not measured: how fast it gives wrong answers says nothing.
 
-    Kept in `benchmark.json` and taken from there as long as files, clips and settings stay the same.
+    Kept in `benchmark.json` and taken from there as long as files, clips, settings, runtimes and the processor stay
+    the same; not kept when a file should have run here and did not.
     """
     settings = run.recipe.benchmark
     path = run.folder / "benchmark.json"
@@ -41,6 +58,8 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
         files=[row["sha256"] for row in rows],
         clips=run.data.test.digest,
         settings=settings.model_dump(mode="json"),
+        runtimes=installed(FILES),
+        cpu=DEVICES[settings.device].describe().cpu,
     )
     if path.is_file():
         earlier = json.loads(path.read_text())
@@ -64,27 +83,29 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
         except (ValueError, RuntimeError, OSError) as error:
             raise StepFailed(f"benchmark: {error}") from error
         figures = {
-            accuracy.format: _figures(accuracy, latency, final)
+            accuracy.format: _figures(run, accuracy, latency, final=final)
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
     for name, one in figures.items():
         run.console.print(f"[bold]benchmark.{name}[/]: {escape(_summary(one))}")
-    content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
-    write_atomic(path, json.dumps(content, indent=2, allow_nan=False))
+    if not any(one.failed for one in figures.values()):
+        content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
+        write_atomic(path, json.dumps(content, indent=2, allow_nan=False))
     return figures
 
 
-def _figures(accuracy: FileAccuracy, latency: FileLatency, final: StageOutcome) -> FileFigures:
-    spec = final.artifact.spec
+def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: StageOutcome) -> FileFigures:
+    spec, data = final.artifact.spec, run.data.spec
     top1: dict[str, Any] = {"top1": None, "ci95": None, "clips": 0, "runtime": None}
     parity: dict[str, Any] = {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None}
     if accuracy.unavailable is not None:
         top1["reason"] = parity["reason"] = accuracy.unavailable
+        top1["failed"] = accuracy.failed
     else:
         columns = [accuracy.per_label[label.name] for label in spec.labels]
         top1 = {
-            "top1": per_label([column.top1 for column in columns], spec),
-            "ci95": per_label([column.ci95 for column in columns], spec),
+            "top1": per_label([column.top1 for column in columns], spec, data=data),
+            "ci95": per_label([column.ci95 for column in columns], spec, data=data),
             "clips": accuracy.clips,
             "runtime": accuracy.runtime,
         }
@@ -93,9 +114,9 @@ def _figures(accuracy: FileAccuracy, latency: FileLatency, final: StageOutcome) 
             for name, reference in zip(spec.outputs, final.test_logits, strict=True)
         ]
         parity = {
-            "max_abs_error": per_label([pair.max_abs_error for pair in pairs], spec),
-            "sqnr_db": per_label([pair.sqnr_db for pair in pairs], spec),
-            "top1_agreement": per_label([pair.top1_agreement for pair in pairs], spec),
+            "max_abs_error": per_label([pair.max_abs_error for pair in pairs], spec, data=data),
+            "sqnr_db": per_label([pair.sqnr_db for pair in pairs], spec, data=data),
+            "top1_agreement": per_label([pair.top1_agreement for pair in pairs], spec, data=data),
         }
     time_row: dict[str, Any] = {
         "device": latency.device,
@@ -109,6 +130,7 @@ def _figures(accuracy: FileAccuracy, latency: FileLatency, final: StageOutcome) 
     }
     if latency.unavailable is not None:
         time_row["reason"] = latency.unavailable
+        time_row["failed"] = latency.failed
     return FileFigures(
         accuracy=top1,
         parity=parity,

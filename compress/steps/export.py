@@ -18,6 +18,7 @@ from compress.artifact import Artifact, Form
 from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
+from compress.versions import FILES, installed
 from export.capture import capture
 from export.files import export_files
 from export.manifest import FileSpec, file_spec
@@ -36,7 +37,12 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
     The files of an earlier run are kept when nothing has changed and none of them had failed.
     """
     folder = run.folder / "export"
-    key = content_key(upstream=final.key, formats=run.recipe.export.formats, scheme=run.recipe.scheme)
+    key = content_key(
+        upstream=final.key,
+        formats=run.recipe.export.formats,
+        scheme=run.recipe.scheme,
+        files=installed(FILES),
+    )
     manifest = folder / "manifest.json"
     if manifest.is_file():
         earlier = json.loads(manifest.read_text())

@@ -20,6 +20,7 @@ from compress.report.shape import RobustnessReport, RobustnessRow
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key, write_atomic
 from compress.training import predict
+from compress.versions import FILES, installed
 from models.spec import ClipSpec
 
 _CLEAN: tuple[Condition | None, ...] = (None,)
@@ -31,7 +32,7 @@ def robustness(
     """Top-1 on clean and corrupted test clips of the teacher, the float student and every file that is right.
 
     None when the recipe does not ask for it. Kept in `robustness.json` and taken from there as long as networks,
-    files, clips and settings stay the same.
+    files, clips, settings and runtimes stay the same; not kept when a file should have run here and did not.
     """
     settings = run.recipe.robustness
     if settings is None:
@@ -46,6 +47,7 @@ def robustness(
         clips=run.data.test.digest,
         seed=run.recipe.seed,
         settings=settings.model_dump(mode="json"),
+        runtimes=installed(FILES),
     )
     if path.is_file():
         earlier = json.loads(path.read_text())
@@ -72,7 +74,8 @@ def robustness(
         "severities": list(suite.severities),
         "rows": found,
     }
-    write_atomic(path, json.dumps({"key": key, "report": report}, indent=2, allow_nan=False))
+    if not any(row.get("failed", False) for row in found):
+        write_atomic(path, json.dumps({"key": key, "report": report}, indent=2, allow_nan=False))
     return report
 
 
@@ -170,7 +173,14 @@ def _file_rows(run: Run, suite: _Suite, rows: list[dict[str, Any]]) -> list[Robu
             found += suite.rows(file.format, spec, [file.logits[name] for name in spec.outputs])
             continue
         found += [
-            RobustnessRow(name=file.format, label=label.name, clean=None, mean=None, reason=file.unavailable)
+            RobustnessRow(
+                name=file.format,
+                label=label.name,
+                clean=None,
+                mean=None,
+                reason=file.unavailable,
+                failed=file.failed,
+            )
             for label in spec.labels
         ]
     return found

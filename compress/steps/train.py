@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmarks.clips.store import file_facts
 from compress.artifact import (
     Artifact,
     Context,
@@ -22,13 +23,20 @@ from compress.artifact import (
     size_of,
     weights_sha256,
 )
-from compress.recipe.sections import FactoryTeacher, TableTeacher
+from compress.recipe.sections import FactoryTeacher, TableTeacher, paths_in
 from compress.stage import StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
 from compress.tasks import TaskWeights, learn_tasks, measure, task_names, with_tasks
-from compress.teacher import Teacher, check_answers, import_factory, load_pretrained, load_weights
+from compress.teacher import (
+    Teacher,
+    check_answers,
+    import_factory,
+    load_pretrained,
+    load_weights,
+    source_of,
+)
 from compress.training import Job, accuracy, fit, per_label, predict
 from models import TEACHERS
 from models.spec import ClipSpec
@@ -40,12 +48,9 @@ def make_teacher(run: Run) -> StageOutcome:
     assert config is not None
     spec = _teacher_spec(run)
     parts: dict[str, Any] = {"teacher": config.model_dump(mode="json"), "inputs": spec.inputs}
+    parts["files"] = [file_facts(path) for _, path in paths_in(config)]
     if isinstance(config, FactoryTeacher):
-        stat = config.weights.stat()
-        parts["weights"] = [stat.st_size, stat.st_mtime_ns]
-    elif config.pretrained is not None:
-        stat = config.pretrained.stat()
-        parts["weights"] = [stat.st_size, stat.st_mtime_ns]
+        parts["factory"] = source_of(config.factory)
 
     def build() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -205,7 +210,7 @@ def _stage(
             seconds=time.monotonic() - begin_s,
             before=before,
             after={
-                "top1": per_label(accuracy(logits, test), artifact.spec),
+                "top1": per_label(accuracy(logits, test), artifact.spec, data=run.data.spec),
                 "tasks": measure(logits, run.truth(run.data.test, artifact.spec), artifact.spec),
                 **size,
                 **result.figures,

@@ -28,7 +28,7 @@ _SIZE_KEYS = {
 class HuggingFaceOptions:
     """A video classifier of the package transformers."""
 
-    config: dict[str, Any] | str
+    config: dict[str, Any] | Path
     """Its configuration: path of a `config.json`, or its keys; `model_type` is videomae, timesformer, vivit or
     vjepa2. Frames and size of a clip are filled in where the configuration has none."""
 
@@ -81,12 +81,11 @@ def huggingface(spec: ClipSpec, options: HuggingFaceOptions) -> HuggingFaceEncod
     return HuggingFaceEncoder(spec.video, model)
 
 
-def _configuration(given: dict[str, Any] | str) -> dict[str, Any]:
+def _configuration(given: dict[str, Any] | Path) -> dict[str, Any]:
     """The keys of a configuration, read from its file when a path is given."""
     if isinstance(given, dict):
         return dict(given)
-    path = Path(given)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; config is the path of a config.json, or its keys")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not given.is_file():
+        raise ValueError(f"{given}: no such file; config is the path of a config.json, or its keys")
+    found: dict[str, Any] = json.loads(given.read_text(encoding="utf-8"))
     return found

@@ -243,6 +243,20 @@ BROKEN = {
             "student.labels.1 (line N): label column given twice; given: lable",
         ],
     ),
+    "gate on a column that the student does not learn": (
+        "data: {source: synthetic, labels: [label, thing]}\nstudent: {network: mobilenet3d_tiny, labels: [thing]}\n"
+        "gates: [{metric: artifacts.onnx.top1.label, min: 0.5}, {metric: models.teacher.top1.label, min: 0.5}]",
+        ["gates.0.metric (line N): the report will have no such figure; given: artifacts.onnx.top1.label"],
+    ),
+    "configuration of an encoder that is not there": (
+        "teacher: {network: modular, train: {epochs: 1}, "
+        "options: {video: {name: huggingface, config: no/such.json}}}",
+        ["teacher.options.video.config (line N): no such file or folder"],
+    ),
+    "fewer calibration clips than a batch of training": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, calibration_clips: 8}}]",
+        ["stages.1.quantize", "calibration_clips is 8, less than one batch of 32 clips"],
+    ),
     "public weights for another teacher": (
         "teacher: {network: multimodal, train: {epochs: 1}, pretrained: pyproject.toml}",
         ["teacher.pretrained (line N): multimodal has no video encoder with public weights; use"],

@@ -13,9 +13,9 @@ import pytest
 
 from compress.gates import GateConfig, evaluate_gates
 from compress.reference import report_schema
-from compress.report import Report, Sample, figures, write_report
-from compress.report.page import headline
-from compress.report.plots import curves, latency_plot
+from compress.report import Report, Sample, did_not_run, figures, write_report
+from compress.report.page import MODEL_TITLES, headline
+from compress.report.plots import accuracy_plots, curves, latency_plot
 from tests.reports import ON_A_MAC, artifact, realistic_report
 
 # A 1 x 1 picture.
@@ -209,6 +209,30 @@ def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
     assert "Top-1: word" in text
     assert "Top-1: slot" in text
     assert "Finished; the recipe sets no gates" in text
+
+
+def test_a_student_of_one_label_column_has_no_figure_under_another(tmp_path: Path) -> None:
+    report = gated()
+    report["gates"] = []
+    for model, columns in (("teacher", ("word", "slot")), ("student_float", ("word",))):
+        report["models"][model]["top1"] = dict.fromkeys(columns, 0.9)  # type: ignore[literal-required]
+        report["models"][model]["ci95"] = dict.fromkeys(columns, (0.88, 0.92))  # type: ignore[literal-required]
+    for model in ("student_quantized", "student_labels_only"):
+        report["models"][model]["top1"] = report["models"][model]["ci95"] = None  # type: ignore[literal-required]
+    for one in report["artifacts"]:
+        one["accuracy"]["top1"] = one["accuracy"]["ci95"] = None
+    plots = {
+        plot["label"]: [row["kind"] for row in plot["rows"]] for plot in accuracy_plots(report, MODEL_TITLES)
+    }
+    assert plots == {"word": ["teacher", "student_float"], "slot": ["teacher"]}
+
+
+def test_a_file_that_should_have_run_and_did_not_is_said_at_the_top() -> None:
+    report = gated()
+    report["artifacts"][0]["accuracy"] |= {"top1": None, "reason": "crashed", "failed": True}
+    assert did_not_run(report) == ["onnx"]
+    sentence, tone = headline(report)
+    assert sentence.endswith("; did not run here: onnx") and tone == "bad"
 
 
 def test_the_smallest_report_makes_pages(tmp_path: Path) -> None:

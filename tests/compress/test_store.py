@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from compress.store import content_key, stored, write_atomic
+from compress.store import content_key, one_at_a_time, stored, write_atomic
 
 
 def _load(folder):
@@ -48,6 +48,22 @@ def test_unfinished_work_is_found_again_under_the_same_key_only(tmp_path):
         stored(tmp_path / "c", key="k", make=fails, load=_load)
     stored(tmp_path / "c", key="other", make=looks, load=_load)
     assert seen == [False, True, False]
+
+
+def test_of_two_processes_one_waits(tmp_path):
+    script = (
+        "import sys, pathlib; from compress.store import one_at_a_time\n"
+        "with one_at_a_time(pathlib.Path(sys.argv[1]), waiting=print):\n"
+        "    print('inside', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "inside\n"
+        waited = []
+        with one_at_a_time(tmp_path / "a", waiting=lambda: waited.append(other.stdin.close())):
+            assert other.wait() == 0 and len(waited) == 1
+        with one_at_a_time(tmp_path / "a", waiting=lambda: pytest.fail("nobody is inside")):
+            pass
 
 
 def test_keys_depend_on_every_part():

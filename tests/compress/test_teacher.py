@@ -11,6 +11,7 @@ from compress.teacher import (
     learn_from_teacher,
     load_pretrained,
     load_weights,
+    source_of,
 )
 from compress.training import Batch
 from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
@@ -74,6 +75,22 @@ def test_a_network_with_the_wrong_number_of_classes_is_refused():
         ValueError, match=r"the teacher gives logits of shape \[\(1, 3\)\].*x \(3 classes\), y"
     ):
         check_answers(_network("clip"), small_spec("clip", labels=("x", "y")), what="the teacher")
+
+
+def test_a_network_that_does_not_take_the_inputs_is_refused():
+    with pytest.raises(
+        ValueError, match=r"the teacher does not take the inputs clip \[1, 3, 4, 32, 32\], text .*: "
+    ):
+        check_answers(_network("clip"), small_spec("clip", "text"), what="the teacher")
+
+
+def test_the_source_of_a_factory_is_the_file_that_holds_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "first_teacher.py").write_text("def build(spec): return None\n")
+    (tmp_path / "other_teacher.py").write_text("def build(spec): return 1\n")
+    (tmp_path / "again_teacher.py").write_text("def build(spec): return 1\n")
+    first, other, again = (source_of(f"{name}_teacher:build") for name in ("first", "other", "again"))
+    assert first != other == again
 
 
 def test_a_teacher_answers_to_the_clean_view_of_corrupted_clips():

@@ -109,6 +109,8 @@ def test_accuracy_counts_right_answers(tiny_data):
     assert accuracy((wrong,), clips) == [2 / len(clips)]
 
 
-def test_figures_of_several_label_columns_have_their_names():
-    assert per_label([0.5], small_spec("clip")) == 0.5
-    assert per_label([0.5, 1.0], small_spec("clip", labels=("x", "y"))) == {"x": 0.5, "y": 1.0}
+def test_figures_have_the_names_of_label_columns_where_the_data_has_several():
+    one, two = small_spec("clip", labels=("x",)), small_spec("clip", labels=("x", "y"))
+    assert per_label([0.5], one, data=one) == 0.5
+    assert per_label([0.5, 1.0], two, data=two) == {"x": 0.5, "y": 1.0}
+    assert per_label([0.5], one, data=two) == {"x": 0.5}, "a student that learns one of them"

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.clips import store
 from benchmarks.clips.cache import ClipSet, UnreadableClips, View, open_clips
 from benchmarks.clips.rows import ClipRow, read_manifest
+from benchmarks.clips.workers import Lost
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 from tests.benchmarks.clips.films import film, number
 
@@ -156,6 +158,16 @@ def test_unreadable_clips_are_left_out_when_asked(rows, tmp_path):
     assert torch.equal(clips.batch([1])[2], whole.batch([2])[2])
     with pytest.raises(UnreadableClips, match="2 of 2 clips"):
         open_clips(broken(tmp_path, rows)[1:3], SPEC, cache=tmp_path / "cache", unreadable="skip")
+
+
+def test_what_was_refused_is_tried_again(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "run_jobs", lambda work, jobs, workers: [(0, Lost(reason="no memory"))])
+    with pytest.raises(UnreadableClips, match="its decoder was lost: no memory"):
+        open_clips(rows[:1], SPEC.only(("clip",)), cache=tmp_path)
+    monkeypatch.undo()
+    whole = open_clips(rows[:1], SPEC.only(("clip",)), cache=tmp_path / "other")
+    again = open_clips(rows[:1], SPEC.only(("clip",)), cache=tmp_path)
+    assert not again.skipped and torch.equal(again.batch([0])[0], whole.batch([0])[0])
 
 
 def test_many_unreadable_clips_are_counted(rows, tmp_path):

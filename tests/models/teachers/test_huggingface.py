@@ -61,7 +61,7 @@ def test_every_family_sees_motion_and_learns(family):
 def test_it_is_a_part_of_a_teacher_and_its_own_weights_load(tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "videomae", **CONFIGS["videomae"]}))
-    video = choices(VIDEO_ENCODERS)["huggingface"](name="huggingface", config=str(config))
+    video = choices(VIDEO_ENCODERS)["huggingface"](name="huggingface", config=config)
     spec = small_spec("clip", "audio", labels=("x", "y"))
     model = ModularTeacher(spec, ModularOptions(video=video)).eval()
     assert [answer.shape for answer in as_tuple(model(*spec.example(batch=2)))] == [(2, 3), (2, 3)]
