@@ -1,7 +1,7 @@
 """Writes a network into files that phone runtimes execute: one lowered graph in, one file per format out.
 
 `EXPORTERS` is the whole list of formats; a new format is one line here and one module with
-`write(program, path, *, spec, scheme) -> WrittenFile`. Importing this package loads no backend.
+`write(program, path, *, spec, scheme, step) -> WrittenFile`. Importing this package loads no backend.
 """
 
 from dataclasses import dataclass
