@@ -36,9 +36,16 @@ format: install  ## Formats the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: install  ## Writes requirements.lock from what is installed in .venv.
+# Not after install: that ends with a check which fails as long as a new package is not pinned. What nothing needs any
+# more is taken out of requirements.lock by hand before, with .venv removed.
+lock:  ## Installs what pyproject.toml asks for beside the pins, and pins all of it in requirements.lock.
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q --no-build-isolation -e '.[dev]'
+	$(BIN)/pip check --disable-pip-version-check
 	( head -1 requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' ) > lock.tmp
 	mv lock.tmp requirements.lock
+	touch $(VENV)/.installed
 
 clean:  ## Removes results and caches, not .venv.
 	rm -rf out .pytest_cache .mypy_cache .ruff_cache

@@ -36,7 +36,7 @@ class Runtime:
     """Imported by `start`, before `load`: the library's own memory is not the file's."""
     distribution: str
     install: str
-    """What `pip install` is to be given for it."""
+    """Command that installs it, and where it is given."""
     load: Callable[[ExportedFile, int], Run]
     """`load(file, threads)`; raises whatever the runtime raises, and ValueError when the file is not as the
     manifest describes it."""
@@ -54,9 +54,7 @@ class Runtime:
         try:
             importlib.import_module(self.module)
         except ImportError as error:
-            raise Unavailable(
-                f"{self.name} cannot be imported ({error}): pip install '{self.install}'"
-            ) from error
+            raise Unavailable(f"{self.name} cannot be imported ({error}): {self.install}") from error
         return f"{self.name} {version(self.distribution)}"
 
 
@@ -190,33 +188,36 @@ def _check_count(what: str, *, described: int, found: int) -> None:
         )
 
 
+_EXTRA = "pip install '.[{}]' in a checkout of Pocketreel"
+"""Installs the runtime of one format, by the extra of its name."""
+
 RUNTIMES: dict[str, Runtime] = {
     "onnx": Runtime(
         name="ONNX Runtime",
         module="onnxruntime",
         distribution="onnxruntime",
-        install="pocketreel[onnx]",
+        install=_EXTRA.format("onnx"),
         load=_load_onnx,
     ),
     "tflite": Runtime(
         name="LiteRT",
         module="ai_edge_litert.interpreter",
         distribution="ai-edge-litert",
-        install="pocketreel[tflite]",
+        install=_EXTRA.format("tflite"),
         load=_load_tflite,
     ),
     "executorch": Runtime(
         name="ExecuTorch",
         module="executorch.runtime",
         distribution="executorch",
-        install="pocketreel[executorch]",
+        install=_EXTRA.format("executorch"),
         load=_load_executorch,
     ),
     "coreml": Runtime(
         name="Core ML",
         module="coremltools",
         distribution="coremltools",
-        install="pocketreel[coreml]",
+        install=_EXTRA.format("coreml"),
         load=_load_coreml,
         system="Darwin",
         elsewhere="Core ML runs on Apple systems only; converted, not measured",
@@ -230,7 +231,7 @@ PEERS: dict[str, Runtime] = {
         name="OpenVINO",
         module="openvino",
         distribution="openvino",
-        install="openvino",
+        install="pip install openvino",
         load=_load_openvino,
         notes=("a runtime for desktop processors, measured as a peer; nothing is exported for it",),
     ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ _EPOCHS = {"picture": 2}
 LABELS = "labels"
 """The student that no teacher teaches."""
 _RESAMPLES = 10_000
+_SEEDS = [0, 1, 2]
 
 
 def main(
@@ -65,7 +67,7 @@ def main(
     silence_libraries()
     torch.set_num_threads(1)
     console = Console()
-    checked, seeds = _recipe(recipe, set_ or []), seed or [0, 1, 2]
+    checked, seeds = _recipe(recipe, set_ or []), seed or _SEEDS
     data = open_data(checked.data, checked.clip, cache=cache, workers=1, seed=checked.seed, console=console)
 
     def run(name: str, **changes: Any) -> Run:
@@ -87,7 +89,7 @@ def main(
     teachers: dict[str, StageOutcome] = {}
     students: list[dict[str, Any]] = []
     finals: dict[str, tuple[Run, StageOutcome]] = {}
-    command = f"python -m compress.cross_modal {recipe}"
+    command = _command(recipe, set_ or [], seeds)
 
     def write() -> None:
         figures = _figures(checked, data, teachers, students, command=command)
@@ -107,6 +109,18 @@ def main(
         console.print(Rule(f"files: {row['learned_from']}, seed {row['seed']}"))
         row["files"] = _files(*finals[row["learned_from"]])
         write()
+
+
+def _command(recipe: Path, overrides: Sequence[str], seeds: Sequence[int]) -> str:
+    """The command with what decides the figures; where the data lies on this machine does not, and is left out."""
+    words = ["python", "-m", "compress.cross_modal", str(recipe)]
+    for override in overrides:
+        key, _, value = override.partition("=")
+        shown = f"path/to/{Path(value).name}" if key in ("data.manifest", "data.root") else value
+        words += ["--set", f"{key}={shown}"]
+    for seed in () if list(seeds) == _SEEDS else seeds:
+        words += ["--seed", str(seed)]
+    return shlex.join(words)
 
 
 def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:

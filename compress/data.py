@@ -102,13 +102,15 @@ DataConfig = Annotated[SyntheticData | ManifestData | FolderData, Field(discrimi
 class AudioConfig(_Config):
     """Sound as a log-mel picture; see `AudioSpec`."""
 
-    sample_rate_hz: int = Field(default=16_000, ge=1_000, le=192_000)
+    sample_rate_hz: int = Field(
+        default=16_000, ge=1_000, le=192_000, description="Sample rate to which the sound is brought, mono."
+    )
     window: int = Field(default=400, ge=16, description="Samples of one window.")
     hop: int = Field(default=160, ge=1, description="Samples from one window to the next.")
     mels: int = Field(default=40, ge=1, description="Mel bands.")
     bins: int = Field(default=64, ge=1, description="Time bins over the whole clip.")
-    mean: float = -4.0
-    std: float = Field(default=4.0, gt=0)
+    mean: float = Field(default=-4.0, description="Networks are given (x - mean) / std of the log-mel.")
+    std: float = Field(default=4.0, gt=0, description="See `mean`.")
 
     @model_validator(mode="after")
     def _bands_exist(self) -> Self:
@@ -134,18 +136,21 @@ class ClipConfig(_Config):
     resize: int | None = Field(
         default=None, description="Short side before cutting `size` out; default: size * 1.125, rounded."
     )
-    sampling: Literal["uniform", "strided"] = "uniform"
+    sampling: Literal["uniform", "strided"] = Field(
+        default="uniform",
+        description="`uniform`: the middles of equal parts of the clip; `strided`: every `stride`-th frame, around "
+        "the clip's middle.",
+    )
     stride: int = Field(
         default=1, ge=1, description="Source frames from one frame to the next, for `strided`."
     )
-    mean: _Triple = (0.5, 0.5, 0.5)
+    mean: _Triple = Field(
+        default=(0.5, 0.5, 0.5),
+        description="Networks themselves compute (x - mean) / std of each colour, RGB in 0..1.",
+    )
     std: tuple[
         Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
-    ] = (
-        0.5,
-        0.5,
-        0.5,
-    )
+    ] = Field(default=(0.5, 0.5, 0.5), description="See `mean`.")
     audio: AudioConfig | None = None
     text: TextConfig | None = None
 

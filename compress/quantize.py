@@ -28,7 +28,7 @@ from export.stepping import step_network
 
 
 class QuantizeConfig(TaughtConfig):
-    """Settings of one `quantize` stage; the training settings are used by `mode: qat` only."""
+    """Settings of one `quantize` stage; with `mode: ptq`, training settings other than `batch` are refused."""
 
     scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
     mode: Literal["ptq", "qat"] = Field(

@@ -75,7 +75,7 @@ def _recipe_tables(schema: _Schema) -> Iterator[str]:
             rows = tuple(row for row in _rows(choice, defs, prefix="", flat=False) if row[0] != "network")
             alike.setdefault(rows, []).append(choice)
         for same in alike.values():
-            settings = same[0]
+            settings = _with_all_names(same)
             title = f"`{key}:`"
             if key == "stages":
                 (verb, settings), *_ = settings["properties"].items()
@@ -84,6 +84,14 @@ def _recipe_tables(schema: _Schema) -> Iterator[str]:
                 title += " with " + " or ".join(f"`{_discriminator(choice)}`" for choice in same)
             yield f"### {title}\n\n{settings.get('description', '').splitlines()[0]}\n"
             yield from _table(settings, defs)
+
+
+def _with_all_names(same: list[_Schema]) -> _Schema:
+    """The first of choices that differ in their `network` alone, with the networks of all of them."""
+    if len(same) == 1:
+        return same[0]
+    names = [choice["properties"]["network"]["const"] for choice in same]
+    return {**same[0], "properties": {**same[0]["properties"], "network": {"enum": names}}}
 
 
 def _report_tables(schema: _Schema) -> Iterator[str]:

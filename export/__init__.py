@@ -1,7 +1,7 @@
 """Writes a network into files that phone runtimes execute: one lowered graph in, one file per format out.
 
 `EXPORTERS` is the whole list of formats; a new format is one line here and one module with
-`write(program, path, *, spec, scheme) -> WrittenFile`. Importing this package loads no backend.
+`write(program, path, *, spec, scheme, step) -> WrittenFile`. Importing this package loads no backend.
 """
 
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ class Exporter:
 
     @property
     def pip_line(self) -> str:
-        """Command that installs the backend."""
-        return f"pip install 'pocketreel[{self.extra}]'"
+        """Command that installs the backend, given in a checkout of this project."""
+        return f"pip install '.[{self.extra}]'"
 
 
 EXPORTERS: dict[str, Exporter] = {
@@ -103,5 +103,5 @@ def require(name: str, *modules: str) -> None:
         except ImportError as error:
             raise ImportError(
                 f"writing {EXPORTERS[name].extension} files needs {module}, which cannot be imported ({error}); "
-                f"install it with: {EXPORTERS[name].pip_line}"
+                f"install it, in a checkout of Pocketreel, with: {EXPORTERS[name].pip_line}"
             ) from error

@@ -22,6 +22,12 @@ from models.spec import ClipSpec
 class MobileNet3dV3Options(MobileNet3dOptions):
     """Size of a MobileNet3D V3."""
 
+    width: float = 1.0
+    """Multiplies every number of channels; the layer before the classifiers gets no narrower."""
+    depth: float = 1.0
+    """Multiplies the number of blocks of every width, rounded; at least one is left."""
+    dropout: float = 0.2
+    """Share of features zeroed before the classifiers while training."""
     kernel_frames: int = 3
     """Frames that every kernel spans in time; odd."""
 

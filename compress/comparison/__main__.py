@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shlex
 import sys
 from dataclasses import asdict
@@ -80,9 +81,10 @@ def main(
             failed[name] = in_a_sentence(error)
             console.print(f"  failed: {failed[name]}", markup=False)
     device = describe()
+    system = f"{platform.system()} {platform.machine().replace('_', '-')}"
     command = shlex.join(["python", "-m", "compress.comparison", *sys.argv[1:]])
     told = {
-        "machine": f"{device.cpu}, {device.cores} cores, {device.system}, load {device.load_1min:.1f} at the end",
+        "machine": f"{device.cpu}, {device.cores} cores, {system}, load {device.load_1min:.1f} at the end",
         "versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
         "command": command,
     }

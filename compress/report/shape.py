@@ -72,7 +72,9 @@ class StageReport(TypedDict):
     """Whether this run took the result from an earlier one."""
     before: dict[str, Any]
     after: dict[str, Any]
-    """Figures such as `top1`, `parameters`, `macs`."""
+    """`top1`, `parameters`, `macs` and `tasks`, each as in `models`; `labels_only_top1`, of a `distill` with
+    `baseline: true`, the top-1 of the same student trained on the labels alone; `task_weights`, of a teacher with
+    `weighting: uncertainty`, the learned weight of every task."""
     config: NotRequired[dict[str, Any]]
     weights_sha256: NotRequired[str]
     """Over all weights that the stage gave."""
@@ -100,7 +102,8 @@ class ParityReport(TypedDict):
 
     max_abs_error: float | dict[str, float] | None
     sqnr_db: float | dict[str, float] | None
-    """Signal to quantization noise; null also for outputs that are the same to the bit."""
+    """Signal to quantization noise, from -160 to 160; 160 also for outputs that are equal, -160 where some are not
+    finite."""
     top1_agreement: SharePerLabel | None
     reason: NotRequired[str]
 
@@ -114,6 +117,8 @@ class LatencyReport(TypedDict):
     p50_ms: Milliseconds | None
     p90_ms: Milliseconds | None
     p99_ms: Milliseconds | None
+    p50_ci95_ms: NotRequired[tuple[Milliseconds, Milliseconds] | None]
+    """95 % interval of `p50_ms`, by a bootstrap over the rounds; `null` also with fewer than 6 rounds."""
     peak_rss_bytes: Count | None
     """Most memory that the runtime's process held."""
     rounds: NotRequired[Count]

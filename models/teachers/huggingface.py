@@ -1,6 +1,6 @@
 """Video classifiers of Hugging Face transformers as video encoders, built from their configuration.
 
-VideoMAE, TimeSformer, ViViT and V-JEPA 2; the package is optional: `pip install 'pocketreel[transformers]'`.
+VideoMAE, TimeSformer, ViViT and V-JEPA 2; the package is optional: `pip install '.[transformers]'` in a checkout.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def huggingface(spec: ClipSpec, options: HuggingFaceOptions) -> HuggingFaceEncod
         from transformers import AutoConfig, AutoModelForVideoClassification
     except ImportError as error:
         raise ImportError(
-            f"the video encoder huggingface needs transformers: pip install 'pocketreel[transformers]' ({error})"
+            "the video encoder huggingface needs transformers: pip install '.[transformers]' in a checkout of "
+            f"Pocketreel ({error})"
         ) from error
     model = AutoModelForVideoClassification.from_config(AutoConfig.for_model(family, **config))
     return HuggingFaceEncoder(spec.video, model)

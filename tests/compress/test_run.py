@@ -179,9 +179,9 @@ def test_a_missing_backend_costs_its_own_format_only(tmp_path, finished, cache):
         PYTHONPATH=str(hidden.parent),
     )  # fmt: skip
     assert without.returncode == 3
-    assert "export.coreml failed" in without.stdout and "pip install 'pocketreel[coreml]'" in without.stdout
+    assert "export.coreml failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
     coreml, onnx = report_of(tmp_path / "copy")["artifacts"]
-    assert coreml["status"] == "failed" and coreml["path"] is None and "pocketreel" in coreml["reason"]
+    assert coreml["status"] == "failed" and coreml["path"] is None and "Pocketreel" in coreml["reason"]
     assert onnx["accuracy"]["top1"] is not None
 
 

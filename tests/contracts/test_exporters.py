@@ -29,7 +29,7 @@ def test_the_row_is_complete(name):
     exporter = EXPORTERS[name]
     assert exporter.extension.startswith(".") and exporter.runtime
     assert {"fp32", "w8a8"} <= set(exporter.schemes) <= {"fp32", "fp16", "w8a8", "w8", "w4"}
-    assert exporter.pip_line == f"pip install 'pocketreel[{exporter.extra}]'"
+    assert exporter.pip_line == f"pip install '.[{exporter.extra}]'"
     assert sorted(exporter.clip_layout) == sorted("NCTHW")
 
 
@@ -45,5 +45,5 @@ def test_without_its_backend_the_writer_names_the_pip_line(name, tmp_path, monke
     for module in [module for module in sys.modules if module.split(".")[0] == BACKENDS[name]]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, BACKENDS[name], None)
-    with pytest.raises(ImportError, match=rf"pip install 'pocketreel\[{exporter.extra}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install '\.\[{exporter.extra}\]'"):
         write(program, tmp_path / f"model{exporter.extension}", spec=requested, scheme="fp32")

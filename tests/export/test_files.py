@@ -58,7 +58,8 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
         "leaving": "the converter ended its process with exit code 7 and no result",
         "raising": "NotImplementedError: aten.foo has no kernel",
         "needy": "ImportError: writing .onnx files needs no_such_backend, which cannot be imported "
-        "(No module named 'no_such_backend'); install it with: pip install 'pocketreel[onnx]'",
+        "(No module named 'no_such_backend'); install it, in a checkout of Pocketreel, with: "
+        "pip install '.[onnx]'",
         "onnx": None,
     }
     assert "about to crash" in (out / "crashing" / "convert.log").read_text()

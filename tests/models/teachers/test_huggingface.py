@@ -20,7 +20,7 @@ from tests.specs import small_spec
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
-    reason="transformers is an optional extra: pip install 'pocketreel[transformers]'",
+    reason="transformers is an optional extra: pip install '.[transformers]'",
 )
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 CONFIGS = {
@@ -122,5 +122,5 @@ def test_a_configuration_that_is_not_there_is_refused(tmp_path):
 
 def test_without_transformers_the_pip_line_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"pip install 'pocketreel\[transformers\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[transformers\]'"):
         encoder({"model_type": "videomae", **CONFIGS["videomae"]})
