@@ -29,7 +29,7 @@ from compress.steps.benchmark import benchmark, check_settings
 from compress.steps.export import export
 from compress.steps.robustness import robustness
 from compress.steps.run import Run, StepFailed
-from compress.steps.train import make_teacher, run_stages, untrained
+from compress.steps.train import make_teacher, rounded_from, run_stages, untrained
 from compress.store import write_atomic
 from export.quiet import silence_libraries
 
@@ -53,7 +53,7 @@ def run_recipe(
     teacher = make_teacher(run) if recipe.teacher else None
     stages = run_stages(run, teacher)
     final = stages[-1] if stages else untrained(run)
-    files = export(run, final)
+    files = export(run, final, rounded=rounded_from(stages))
     figures = benchmark(run, final, files)
     corrupted = robustness(run, teacher=teacher, stages=stages, rows=files)
     report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures, robustness=corrupted)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.markup import escape
+from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -31,10 +32,12 @@ PARITY_CLIPS = 8
 """Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
 
 
-def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
+def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None) -> list[dict[str, Any]]:
     """Writes the recipe's formats into `export/` and gives the rows of its manifest.
 
-    The files of an earlier run are kept when nothing has changed and none of them had failed.
+    `rounded` is the float network whose weights `final` holds in int8, where training has not changed them since:
+    files are compared with it, too. The files of an earlier run are kept when nothing has changed and none of them
+    had failed.
     """
     folder = run.folder / "export"
     key = content_key(
@@ -60,7 +63,7 @@ def export(run: Run, final: StageOutcome) -> list[dict[str, Any]]:
                 formats=run.recipe.export.formats,
                 scheme=run.recipe.scheme,
                 out=folder,
-                proof=Proof(trial=_trial(run, final.artifact)),
+                proof=Proof(trial=_trial(run, final.artifact, rounded=rounded and rounded.artifact)),
                 step=_stepper(run, final.artifact, spec) if final.artifact.streams else None,
                 progress=report,
             )
@@ -96,8 +99,8 @@ def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
     return Stepper(program=artifact.step, spec=step_spec(spec, describe_state(states), network.handed_on))
 
 
-def _trial(run: Run, artifact: Artifact) -> Trial:
-    """A few test clips, and what the artifact itself answers to them."""
+def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
+    """A few test clips, and what the artifact itself answers to them, and the network that it was rounded from."""
     clips = run.data.test.seen_by(artifact.spec)
     count = min(PARITY_CLIPS, len(clips))
     chosen = torch.linspace(0, len(clips) - 1, count).round().long()  # the classes stand one after another
@@ -109,7 +112,10 @@ def _trial(run: Run, artifact: Artifact) -> Trial:
     if isinstance(artifact.model, GraphModule):
         from export.reference import for_evaluation
 
-        return ask({REFERENCE: for_evaluation(artifact.model)}, arrays, source=source)
+        networks: dict[str, nn.Module] = {REFERENCE: for_evaluation(artifact.model)}
+        if rounded is not None:
+            networks[FLOAT] = copy.deepcopy(rounded.model).cpu()
+        return ask(networks, arrays, source=source)
     return ask({FLOAT: copy.deepcopy(artifact.model).cpu()}, arrays, source=source)
 
 

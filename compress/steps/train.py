@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,13 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
         artifact = outcome.artifact
         figures = {name: outcome.record.after[name] for name in ("top1", "parameters", "macs")}
     return outcomes
+
+
+def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
+    """The float network that the last stage rounded without training it further; `None` where there is none."""
+    if len(stages) < 2 or stages[-1].artifact.form is Form.FLOAT or stages[-1].record.config["mode"] != "ptq":
+        return None
+    return stages[-2]
 
 
 def untrained(run: Run) -> StageOutcome:

@@ -103,6 +103,15 @@ def test_the_export_manifest_says_how_to_feed_every_file(finished):
     assert ClipSpec.from_dict(manifest["spec"]).labels[0].classes == tuple(manifest["labels"][0]["classes"])
 
 
+def test_int8_files_are_compared_with_the_float_network_too(finished):
+    manifest = json.loads((finished / "export" / "manifest.json").read_text())
+    for row in manifest["files"]:
+        assert set(row["parity"]) >= {"float", "reference"}
+        assert 5 < row["parity"]["float"][0]["sqnr_db"] < row["parity"]["reference"][0]["sqnr_db"], row[
+            "format"
+        ]
+
+
 def test_every_int8_file_does_its_work_in_its_runtimes_fast_kernels(finished):
     manifest = json.loads((finished / "export" / "manifest.json").read_text())
     coverage = {file["format"]: file["coverage"] for file in manifest["files"]}
