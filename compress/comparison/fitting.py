@@ -2,7 +2,7 @@
 
 Weights are drawn, BatchNorms get statistics like those of trained networks, and the classifier is fitted. Deep
 networks of thin layers need more: with weights as drawn, the least change of a clip changes all of their features.
-Those are trained for some steps first.
+Those are trained for some steps first, most of them on smaller clips, where a step is cheaper.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 from compress.comparison.clips import CLASSES, scene_clips
 from compress.comparison.networks import Row, spec_of
@@ -24,9 +25,11 @@ FITTED = 96
 
 _BATCH = 8
 """Clips of a training step: one of every class."""
-_LEARNING_RATE = 2e-3
 _WARM_UP = 4
 """Steps in which the learning rate rises; then it falls to zero evenly."""
+_LABEL_SMOOTHING = 0.1
+_LARGEST_GRADIENT = 1.0
+"""Norm to which longer gradients are cut."""
 
 _RIDGE = 0.1
 """Penalty of the classifier's weights, in units of the mean variance of the features."""
@@ -56,15 +59,19 @@ def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
     model = network.build(spec, network.options(width=row.width))
     seen, labels = scene_clips(spec.video, count=known, seed=2 * seed)
     if row.steps:
-        _train(model, seen, labels, steps=row.steps)
+        if row.small_steps:
+            half = interpolate(seen, scale_factor=(1, 0.5, 0.5), mode="trilinear")
+            _train(model, half, labels, steps=row.small_steps, learning_rate=row.learning_rate)
+        _train(model, seen, labels, steps=row.steps, learning_rate=row.learning_rate)
         _measure_statistics(model, seen)
     else:
         settle_statistics(model, spec, seed=seed)
-    classifier = _classifier(model, classes=CLASSES)
-    weight, bias = _ridge(_features(model, classifier, seen), labels)
-    with torch.no_grad():
-        classifier.weight.copy_(weight)
-        classifier.bias.copy_(bias)
+    if row.ridge:
+        classifier = _classifier(model, classes=CLASSES)
+        weight, bias = _ridge(_features(model, classifier, seen), labels)
+        with torch.no_grad():
+            classifier.weight.copy_(weight)
+            classifier.bias.copy_(bias)
     unseen, truth = scene_clips(spec.video, count=clips, seed=2 * seed + 1)
     with torch.inference_mode():
         logits = torch.cat([model(clip[None]) for clip in unseen])
@@ -79,15 +86,17 @@ def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
     )
 
 
-def _train(model: nn.Module, clips: Tensor, labels: Tensor, *, steps: int) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
+def _train(model: nn.Module, clips: Tensor, labels: Tensor, *, steps: int, learning_rate: float) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     model.train()
     for step in range(steps):
         at = torch.arange(step * _BATCH, (step + 1) * _BATCH) % len(clips)
         share = min((step + 1) / _WARM_UP, 1.0) * (1 - step / steps)
-        optimiser.param_groups[0]["lr"] = _LEARNING_RATE * share
+        optimiser.param_groups[0]["lr"] = learning_rate * share
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(clips[at]), labels[at]).backward()
+        loss = cross_entropy(model(clips[at]), labels[at], label_smoothing=_LABEL_SMOOTHING)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_GRADIENT)
         optimiser.step()
     model.eval()
 
@@ -137,7 +146,7 @@ def _ridge(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     mean, deviation = features.mean(0), features.std(0)
     scale = 1 / (deviation.clamp(min=1e-3 * float(deviation.max())) * features.shape[1] ** 0.5)
     scaled = (features - mean) * scale
-    targets = torch.nn.functional.one_hot(labels, CLASSES).double()
+    targets = one_hot(labels, CLASSES).double()
     offset = targets.mean(0)
     kernel = scaled @ scaled.T + _RIDGE * torch.eye(len(scaled), dtype=torch.float64)
     weight = (scaled.T @ torch.linalg.solve(kernel, targets - offset)).T * scale

@@ -23,8 +23,15 @@ class Row:
     size: int
     """Side of a frame in pixels."""
     width: float = 1.0
+    small_steps: int = 0
+    """Training steps on clips of half the size, on which deep networks of thin layers learn sooner."""
     steps: int = 0
-    """Training steps that it needs before its features tell clips apart."""
+    """Training steps that it needs, after those, before its features tell clips apart."""
+    learning_rate: float = 2e-3
+    """Of both trainings, each of which begins with it and ends at zero."""
+    ridge: bool = True
+    """Whether the classifier is fitted to the features, or kept as training left it: where int8 changes features
+    much, it must not listen to the faint ones."""
     int8_faster: bool = False
     """Whether its int8 files have to be faster than the float ones by the shares of `acceptance`."""
     peer: bool = False
@@ -34,14 +41,42 @@ class Row:
 
 
 NETWORKS: dict[str, Row] = {
-    "c3d": Row(network="c3d", kind="dense", frames=8, size=64),
+    "c3d": Row(network="c3d", kind="dense", frames=8, size=64, steps=40, learning_rate=1e-4, ridge=False),
     "i3d": Row(network="i3d", kind="dense", frames=8, size=112),
     "r2plus1d_18": Row(network="r2plus1d_18", kind="dense", frames=8, size=64),
     "r3d_18": Row(network="r3d_18", kind="dense", frames=8, size=64),
-    "s3d": Row(network="s3d", kind="dense", frames=8, size=112),
+    "s3d": Row(
+        network="s3d",
+        kind="dense",
+        frames=8,
+        size=112,
+        small_steps=40,
+        steps=20,
+        learning_rate=1e-3,
+        ridge=False,
+    ),
     "slowfast_r50": Row(network="slowfast_r50", kind="dense", frames=16, size=64),
-    "x3d_s": Row(network="x3d_s", kind="depthwise", frames=13, size=112, steps=40, int8_faster=True),
-    "x3d_m": Row(network="x3d_m", kind="depthwise", frames=16, size=112, steps=40),
+    "x3d_s": Row(
+        network="x3d_s",
+        kind="depthwise",
+        frames=13,
+        size=112,
+        small_steps=80,
+        steps=30,
+        learning_rate=3e-3,
+        ridge=False,
+        int8_faster=True,
+    ),
+    "x3d_m": Row(
+        network="x3d_m",
+        kind="depthwise",
+        frames=16,
+        size=112,
+        small_steps=80,
+        steps=30,
+        learning_rate=3e-3,
+        ridge=False,
+    ),
     "mobilenet3d_v1": Row(
         network="mobilenet3d_v1", kind="depthwise", frames=8, size=112, steps=40, int8_faster=True, peer=True
     ),
@@ -71,7 +106,15 @@ NETWORKS: dict[str, Row] = {
     "mobilenet3d_v3": Row(network="mobilenet3d_v3", kind="depthwise", frames=8, size=112, steps=40),
     "shufflenet3d": Row(network="shufflenet3d", kind="depthwise", frames=8, size=112),
     "mobilenet2plus1d": Row(
-        network="mobilenet2plus1d", kind="factorised", frames=8, size=112, steps=40, int8_faster=True
+        network="mobilenet2plus1d",
+        kind="factorised",
+        frames=8,
+        size=112,
+        small_steps=120,
+        steps=60,
+        learning_rate=3e-3,
+        ridge=False,
+        int8_faster=True,
     ),
     "movinet_a0": Row(network="movinet_a0", kind="factorised", frames=8, size=112),
     "cnn_lstm": Row(network="cnn_lstm", kind="other", frames=8, size=112, steps=40, convolutional=False),

@@ -13,9 +13,10 @@ from compress.comparison.networks import Row
 from export import EXPORTERS
 
 _NETWORKS_TEXT = """Weights are drawn from the seed, and BatchNorms have the statistics of what flows through them.
-A network with `steps` was trained for so many steps of 8 clips first. Then its classifier was fitted by ridge
-regression on {fitted} clips of eight generated scenes. The clips are easy on purpose: their answers are clear,
-so that an answer that int8 changes is an error. `accuracy` is that of the float network on unseen clips,
+A network with `steps` was trained for so many steps of 8 clips first, on clips of half the size and then of the
+full one. Then its classifier was fitted by ridge regression on {fitted} clips of eight generated scenes, or kept
+from training (`head`). The clips are easy on purpose: their answers are clear, so that an answer that int8 changes
+is an error. `accuracy` is that of the float network on unseen clips,
 `margin` the median lead of the largest logit as part of the largest magnitude. {calibration} of the fitted
 clips set the ranges of int8.
 """
@@ -120,7 +121,7 @@ def _milliseconds(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
 
 _FLOAT_HEADS = tuple(f"float {EXPORTERS[format].runtime}" for format in EXPORTERS)
 _INT8_HEADS = tuple(f"int8 {EXPORTERS[format].runtime}" for format in EXPORTERS)
-_NETWORK = ("network", "frames x side", "width", "parameters", "steps", "accuracy", "margin")
+_NETWORK = ("network", "frames x side", "width", "parameters", "steps", "head", "accuracy", "margin")
 
 
 def _network(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
@@ -130,7 +131,8 @@ def _network(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['frames']} x {row['size']}",
         f"{row['width']:g}",
         f"{network['parameters'] / 1e6:.2f} M",
-        str(row["steps"]),
+        f"{row['small_steps']} + {row['steps']}" if row["small_steps"] else str(row["steps"]),
+        "ridge" if row["ridge"] else "trained",
         f"{classifier['accuracy']:.1%}",
         f"{classifier['margin']:.2f}",
     )
