@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
@@ -23,7 +24,8 @@ _TORCH = Path(torch.__file__).parent
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     """The graph of `model(*example)` in eval mode, static in every shape, batch size included.
 
-    The model keeps its own training mode. Raises TypeError when an input is not a tensor, NotImplementedError when
+    It gives one tensor or a tuple of them, and changes no input: what the network changes in place is a copy. The
+    model keeps its own training mode. Raises TypeError when an input is not a tensor, NotImplementedError when
     `torch.export` cannot capture the network (control flow that depends on values, as a rule), naming the line.
     """
     for position, value in enumerate(example):
@@ -35,7 +37,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     model.eval()
     try:
         with torch.no_grad(), _data_is_detached():
-            return torch.export.export(model, example)
+            program = torch.export.export(model, example)
     except Exception as error:  # of many types, most of them torch's own
         raise NotImplementedError(
             f"the network cannot be captured as one graph{_place(error)}: {in_a_sentence(error)}; let what is "
@@ -44,6 +46,9 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     finally:
         for module, mode in training.items():
             module.training = mode
+    _flatten_outputs(program)
+    _copy_changed_inputs(program)
+    return program
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:
@@ -53,7 +58,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
     joined by `_` where they are nested. None is left out, as `torch.export` leaves it out. Raises ValueError for
     anything else that is no tensor.
     """
-    leaves, _ = pytree.tree_flatten_with_path(result)
+    leaves, _ = pytree.tree_flatten_with_path(_with_plain_dicts(result))
     named = {_name(path): leaf for path, leaf in leaves if leaf is not None}
     for leaf in named.values():
         if not isinstance(leaf, Tensor):
@@ -66,6 +71,19 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
     return {"logits": named["output_0"]} if list(named) == ["output_0"] else named
 
 
+def _with_plain_dicts(result: Any) -> Any:
+    """`result` with dicts for mappings of all kinds: torch is not told the keys of a Hugging Face ModelOutput."""
+    return pytree.tree_map(
+        lambda part: (
+            {key: _with_plain_dicts(value) for key, value in part.items()}
+            if isinstance(part, Mapping)
+            else part
+        ),
+        result,
+        is_leaf=lambda part: isinstance(part, Mapping),
+    )
+
+
 def _name(path: tuple[Any, ...]) -> str:
     if not path:
         return "logits"
@@ -73,6 +91,49 @@ def _name(path: tuple[Any, ...]) -> str:
     if isinstance(path[0], pytree.SequenceKey):
         parts.insert(0, "output")
     return re.sub(r"\W", "_", "_".join(parts))
+
+
+def _flatten_outputs(program: ExportedProgram) -> None:
+    """Several outputs become one tuple: the processes of the writers do not know the user's classes."""
+    signature = program.module_call_graph[0].signature
+    assert signature is not None
+    if not signature.out_spec.is_leaf():
+        signature.out_spec = pytree.tree_structure((0,) * signature.out_spec.num_leaves)
+
+
+def _copy_changed_inputs(program: ExportedProgram) -> None:
+    """Inputs that are changed in place are copied first: a file has no tensor of a caller's to change."""
+    graph, names = program.graph, program.graph_signature.user_inputs
+    owners = {node: node for node in graph.nodes if node.op == "placeholder" and node.name in names}
+    changed = []
+    for node in graph.nodes:
+        for source, is_written in _shared_memory(node):
+            if source in owners:
+                owners[node] = owners[source]
+                if is_written and owners[source] not in changed:
+                    changed.append(owners[source])
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    for given in changed:
+        readers = list(given.users)
+        with graph.inserting_before(first):
+            copy = graph.call_function(torch.ops.aten.clone.default, (given,))
+        copy.meta["val"] = given.meta["val"]
+        for reader in readers:
+            reader.replace_input_with(given, copy)
+        for output in program.graph_signature.output_specs:
+            if output.arg.name == given.name:
+                output.arg.name = copy.name
+    program.graph_module.recompile()
+
+
+def _shared_memory(node: fx.Node) -> Iterator[tuple[Any, bool]]:
+    """The arguments whose memory the result of an operator may share, and whether it writes there."""
+    if node.target is operator.getitem:
+        yield node.args[0], False
+    schema = getattr(node.target, "_schema", None)
+    for argument, value in zip(schema.arguments if schema else (), node.args, strict=False):
+        if isinstance(value, fx.Node) and argument.alias_info is not None:
+            yield value, argument.alias_info.is_write
 
 
 @contextlib.contextmanager

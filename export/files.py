@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -54,18 +55,21 @@ def export_files(
     carries the reason. With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
     `step` is the program for one frame of a network that streams, written beside the other in every format.
 
-    Raises ValueError for an unknown format, a scheme that a format does not take, a graph that does not fit the
-    scheme, and a folder `out/<format>` that holds something else than an export.
+    A program that cannot be saved fails in every format. Raises ValueError for an unknown format, a scheme that a
+    format does not take, a graph that does not fit the scheme, and what `check_folders` raises.
     """
     check_formats(formats, scheme=scheme)
     _check_graph(program, scheme=scheme)
-    _check_folders(out, formats)
+    _make_ready(out, formats)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as folder:
         scratch = Path(folder)
-        torch.export.save(program, scratch / PROGRAM_FILE)
-        if step is not None:
-            torch.export.save(step.program, scratch / STEP_FILE)
+        try:
+            torch.export.save(program, scratch / PROGRAM_FILE)
+            if step is not None:
+                torch.export.save(step.program, scratch / STEP_FILE)
+        except Exception as error:  # of many types, most of them torch's own
+            return refuse_files(error, spec.description, formats=formats, scheme=scheme, out=out)
         if proof is not None:
             proof.trial.save(scratch)
         stepping = None if step is None else step.spec
@@ -81,8 +85,8 @@ def export_files(
 def refuse_files(
     error: Exception, description: Mapping[str, Any], *, formats: Sequence[str], scheme: str, out: Path
 ) -> list[ExportOutcome]:
-    """The outcomes and the manifest of a network that cannot be captured or quantized: every format fails by it."""
-    _check_folders(out, formats)
+    """The outcomes and the manifest of a network that cannot be captured, quantized or saved: all formats fail."""
+    _make_ready(out, formats)
     outcomes = []
     for name in formats:
         partial = begin(name, out)
@@ -130,12 +134,22 @@ def _check_graph(program: ExportedProgram, *, scheme: str) -> None:
         raise ValueError(f"scheme {scheme!r} was given {graph} graph; such a graph is written as {wanted}")
 
 
-def _check_folders(out: Path, formats: Sequence[str]) -> None:
+def check_folders(out: Path, formats: Sequence[str] = ()) -> None:
+    """Raises ValueError where `out` cannot be written to, or `out/<format>` holds something else than an export."""
+    nearest = next(path for path in (out, *out.absolute().parents) if os.access(path, os.F_OK))
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is no folder, so nothing can be written to {out}: choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"{nearest} is closed to writing: choose another folder than {out}")
     for folder in (out / name for name in formats):
         if folder.exists() and not (folder / LOG_FILE).is_file():
             raise ValueError(
                 f"{folder} holds no export (no {LOG_FILE}) and would be replaced: choose another folder"
             )
+
+
+def _make_ready(out: Path, formats: Sequence[str]) -> None:
+    check_folders(out, formats)
     out.mkdir(parents=True, exist_ok=True)
     # Until the new manifest is written there is none: what it would say is no longer so.
     (out / "manifest.json").unlink(missing_ok=True)

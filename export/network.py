@@ -23,7 +23,7 @@ from export.capture import capture
 from export.check import Finding, check
 from export.child import in_a_sentence
 from export.description import describe_network
-from export.files import Progress, check_formats, export_files, refuse_files
+from export.files import Progress, check_folders, check_formats, export_files, refuse_files
 from export.inputs import describe_examples, describe_outputs, parse_inputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
@@ -31,7 +31,7 @@ from export.one_format import Proof
 from export.outcome import ExportOutcome
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
 from export.stepping import Stepper, check_stream, stepper
-from export.trial import FLOAT, REFERENCE, Trial, ask
+from export.trial import FLOAT, REFERENCE, Trial, ask, first_trial
 
 if TYPE_CHECKING:
     from export.layers import LayerError
@@ -87,6 +87,7 @@ def export_network(
     outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
     """
     check_formats(formats, scheme=scheme)
+    check_folders(out, formats)
     described = describe_examples(inputs) if isinstance(inputs, Mapping) else parse_inputs(inputs)
     ranges = None if calibration is None else _samples(calibration, described, what="calibration")
     if scheme == "w8a8" and ranges is None:
@@ -99,9 +100,9 @@ def export_network(
         ranges.some(PARITY_INPUTS) if ranges else random_samples(described, count=PARITY_INPUTS)
     )
     steps = _Steps(progress, total=2 + (scheme == "w8a8") + len(formats))
-    model = copy.deepcopy(model).cpu().eval()
+    model = _copied(model)
     steps.begin("torch")
-    trial = _asked(model, tried)
+    trial = first_trial(model, tried)
     provenance = {
         "project": "pocketreel",
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
@@ -150,8 +151,8 @@ def check_network(
     be captured.
     """
     tried = random_samples(parse_inputs(inputs), count=1)
-    model = copy.deepcopy(model).cpu().eval()
-    _asked(model, tried)
+    model = _copied(model)
+    first_trial(model, tried)
     try:
         program = capture(model, tried.tensors(0))
     except Exception as error:  # torch raises what it likes about a user's network
@@ -169,17 +170,12 @@ def _samples(source: Source, inputs: Sequence[TensorInfo], *, what: str) -> Samp
     return random_samples(inputs)
 
 
-def _asked(model: nn.Module, tried: Samples) -> Trial:
-    try:
-        return ask({FLOAT: model}, tried.arrays, source=tried.source)
-    except ValueError:
-        raise
-    except Exception as error:  # the user's own code
-        shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in tried.arrays.items())
-        raise ValueError(
-            f"the network does not take the inputs {shapes}, in this order: {in_a_sentence(error)}; --shape has to "
-            "be given once for every argument of its forward"
-        ) from error
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy on the CPU in eval mode."""
+    kept = (value for module in model.modules() for value in vars(module).values())
+    # What torch.nn.utils.weight_norm computes and leaves in the module has a history, which deepcopy refuses.
+    detached = {id(t): t.detach().clone() for t in kept if isinstance(t, Tensor) and not t.is_leaf}
+    return copy.deepcopy(model, detached).cpu().eval()
 
 
 def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[str, Any]) -> FileSpec:

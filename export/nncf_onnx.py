@@ -23,6 +23,7 @@ from torch import nn
 
 from export.capture import capture, named_outputs
 from export.child import in_a_sentence
+from export.files import check_folders
 from export.inputs import describe_outputs, parse_inputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
@@ -30,7 +31,7 @@ from export.parity import compare
 from export.quiet import silence_libraries
 from export.samples import Samples, read_samples
 from export.source import load_network
-from export.trial import FLOAT, ask
+from export.trial import FLOAT, first_trial
 
 WRONG_ARGUMENT, FAILED = 2, 3
 
@@ -191,6 +192,7 @@ def main(
     """
     silence_libraries()
     try:
+        check_folders(out)
         described = parse_inputs(shape)
         samples = read_samples(calibration, described, what="calibration")
         model = load_network(network, weights=weights).eval()
@@ -198,7 +200,7 @@ def main(
             {name: np.array(array[index]) for name, array in samples.arrays.items()}
             for index in range(samples.count)
         ]
-        expected = ask({FLOAT: model}, samples.arrays, source=samples.source).answers[FLOAT][0]
+        expected = first_trial(model, samples).answers[FLOAT][0]
     except (ValueError, FileNotFoundError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(WRONG_ARGUMENT) from None

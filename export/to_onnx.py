@@ -45,7 +45,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     import onnx
     import onnx_ir as ir
     import torch.onnx
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, NameFixPass
 
     exported = torch.onnx.export(
         program,
@@ -57,6 +57,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     )
     assert exported is not None
     model: ir.Model = exported.model
+    # The names that were asked for stay; another value that torch had called so takes a new name.
+    NameFixPass()(model)
     places = places_in(model)
     if scheme == "w8a8":
         tune_int8(model)

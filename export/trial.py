@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from export.capture import named_outputs
+from export.child import in_a_sentence
+from export.samples import Samples
 
 Network = Callable[..., Any]
 """What is asked: a module, or a captured graph, on one sample at a time."""
@@ -64,6 +67,23 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
                 )
     names = tuple(next(iter(given.values())))
     return Trial(inputs=inputs, source=source, answers=answers, output_names=names)
+
+
+def first_trial(model: nn.Module, samples: Samples) -> Trial:
+    """What a user's network answers to `samples`.
+
+    Raises ValueError when it does not take them, and what `ask` raises.
+    """
+    try:
+        return ask({FLOAT: model}, samples.arrays, source=samples.source)
+    except ValueError:
+        raise
+    except Exception as error:  # the user's own code
+        shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in samples.arrays.items())
+        raise ValueError(
+            f"the network does not take the inputs {shapes}, in this order: {in_a_sentence(error)}; --shape has to "
+            "be given once for every argument of its forward"
+        ) from error
 
 
 def _answers(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

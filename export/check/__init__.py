@@ -113,8 +113,10 @@ def _of_refusal(name: str, refusal: Refusal, total: int) -> Finding:
 def _of_outputs(name: str, program: ExportedProgram) -> Iterator[Finding]:
     """Outputs that are no float numbers: files give logits."""
     nodes = {node.name: node for node in program.graph.nodes}
-    for output in map(str, program.graph_signature.user_outputs):
-        node = nodes[output]
+    for output in program.graph_signature.user_outputs:
+        if output is None:  # files leave it out
+            continue
+        node = nodes[str(output)]
         if not node.meta["val"].is_floating_point():
             yield Finding(
                 format=name,

@@ -16,7 +16,7 @@ from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.reductions import is_picture_mean, picture_mean
 from export.lower.rules import ANY_RANK, INDIFFERENT, INSTEAD, KNOWN, ONLY_WIDE, RULES
-from export.lower.source import bind, operator_name, rank, refuse, shape
+from export.lower.source import bind, is_random, operator_name, rank, refuse, shape
 from export.lower.volume import Form, Volume
 from export.lower.writer import Writer
 
@@ -122,6 +122,12 @@ class Lowering:
             return args[0][args[1]]
         if node.target is aten._assert_tensor_metadata.default:
             return None
+        if is_random(node):
+            raise refuse(
+                node,
+                "its result is random",
+                "draw random numbers in training mode only, as F.dropout(x, training=self.training) does",
+            )
         parts = _leaves((args, kwargs))
         if not any(isinstance(part, fx.Node | Volume | Block) for part in parts):
             return self._constant(node, args, kwargs)
@@ -136,8 +142,6 @@ class Lowering:
 
     def _constant(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         """What is known now; made of a trainable tensor, it can be trained in its place."""
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            raise refuse(node, "its result is random", "draw random numbers in training mode only")
         target: Any = node.target
         with torch.no_grad():
             value = target(*args, **kwargs)

@@ -61,6 +61,14 @@ def _module(node: fx.Node) -> str | None:
     return f"module {path!r} ({name})" if path else f"the network itself ({name})"
 
 
+def is_random(node: fx.Node) -> bool:
+    """Whether an operator draws random numbers here: dropout does in training only, and then not with p = 0."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    given = bind(node, node.args, node.kwargs)
+    return given.get("train", True) is not False and given.get("p") != 0
+
+
 def user_line(stack_trace: str | None) -> str | None:
     """The innermost line of a stack trace outside torch: `file:line` and the code; `None` where there is none."""
     frames = _frames(stack_trace)

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.network import check_network, export_network
+from tests.export.user_nets import WeightNormed
 
 
 class Friendly(nn.Module):
@@ -38,6 +40,20 @@ class Curved(Friendly):
         return super().forward(nn.functional.gelu(self.convolution(x))[:, :3])
 
 
+class HalfAnswer(Friendly):
+    """An output that is there in training only."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        return super().forward(x), None
+
+
+class Dropping(Friendly):
+    """Dropout that does not know of eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.dropout(self.convolution(x)).mean((2, 3, 4)))
+
+
 SHAPES = ["1x3x4x16x16"]
 
 
@@ -57,6 +73,18 @@ def test_a_refusal_names_operator_line_and_replacement() -> None:
 def test_what_runs_in_float_in_an_int8_file_is_said() -> None:
     findings = check_network(Curved(), SHAPES, formats=["executorch"], scheme="w8a8")
     assert any(finding.operator == "gelu" and finding.severity in ("float", "slow") for finding in findings)
+
+
+def test_none_among_the_outputs_and_weights_that_hooks_compute() -> None:
+    for network in (HalfAnswer(), WeightNormed()):
+        findings = check_network(network, SHAPES, formats=["onnx"])
+        assert not [finding for finding in findings if finding.severity == "refused"]
+
+
+def test_dropout_that_is_left_on_is_refused_with_its_line() -> None:
+    (finding,) = check_network(Dropping(), SHAPES, formats=["onnx"])
+    assert (finding.operator, finding.why) == ("native_dropout", "its result is random")
+    assert "F.dropout(self.convolution(x))" in (finding.place or "")
 
 
 def test_unknown_format() -> None:

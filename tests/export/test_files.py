@@ -1,14 +1,18 @@
 import json
 import sys
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from export import EXPORTERS, Exporter
 from export.files import export_files
 from export.manifest import file_spec, sha256_of
 from models.spec import ClipSpec
+from tests.export.networks import Function
 from tests.export.small_nets import captured, clip_spec, int8_graph, program_of
 
 WRITERS = {
@@ -153,6 +157,26 @@ def test_an_int8_graph_is_not_written_as_float(tmp_path):
             scheme="fp32",
             out=tmp_path,
         )
+
+
+class Pair(NamedTuple):
+    """A class that torch has not been told how to save."""
+
+    logits: Tensor
+    aux: Tensor
+
+
+def test_a_program_that_cannot_be_saved_fails_in_every_format_with_the_reason(tmp_path):
+    spec = clip_spec()
+    (tmp_path / "manifest.json").write_text("of the time before")
+    program = torch.export.export(Function(lambda clip: Pair(clip.mean((2, 3, 4)), clip)), spec.example())
+    outcomes = export_files(
+        program, file_spec(spec, provenance={}), formats=["onnx", "tflite"], scheme="fp32", out=tmp_path
+    )
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    assert "NotImplementedError: Can't serialize" in outcomes[0].reason
+    assert "Traceback" in (tmp_path / outcomes[0].log).read_text()
+    assert len(json.loads((tmp_path / "manifest.json").read_text())["files"]) == 2
 
 
 def test_importing_the_package_loads_no_backend():

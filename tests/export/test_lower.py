@@ -168,6 +168,18 @@ class Counting(nn.Module):
         ),
         (Function(lambda x: x + torch.rand(1)), "result is random"),
         (
+            Function(lambda x: nn.functional.dropout(x)),
+            r"dropout at .*networks\.py:\d+ .* its result is random; draw random numbers in training mode only",
+        ),
+        (Function(lambda x: nn.functional.dropout(x.mean((2, 3, 4)))), "result is random"),
+        (Function(lambda x: nn.functional.dropout3d(x)), "result is random"),
+        (Function(lambda x: nn.functional.rrelu(x, training=True)), "result is random"),
+        (Function(lambda x: x.mean((2, 3, 4)) + torch.rand_like(x[:, :, 0, 0, 0])), "result is random"),
+        (
+            Function(lambda x: nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.1)),
+            "result is random",
+        ),
+        (
             Function(lambda x: x[:, :, x.mean((0, 1, 3, 4)).argsort()]),
             "positions depend on the input; choose",
         ),
@@ -195,6 +207,13 @@ def test_inputs_that_are_no_tensors_and_state_are_refused() -> None:
         lowered(Counting(), (clip(1),))
     with pytest.raises(ValueError, match=r"input 'clip' has shape \(1, 1, 3, 8, 12, 10\)"):
         lowered(Function(lambda x: x), (clip(1)[None],))
+
+
+def test_dropout_that_drops_nothing_is_no_operator() -> None:
+    model = Function(lambda x: nn.functional.dropout(nn.functional.dropout(x, p=0.0), training=False))
+    graph = lowered(model, (clip(1),))
+    assert_same(model, graph, (clip(1),))
+    assert not any("dropout" in str(node.target) for node in graph.graph.nodes)
 
 
 def test_capture_keeps_the_training_mode_and_refuses_lists() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import operator
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from export.capture import capture, named_outputs
 from export.lower import lower
@@ -65,6 +69,24 @@ class Answer:
 torch.export.register_dataclass(Answer)
 
 
+class Pair(NamedTuple):
+    """The same without telling torch."""
+
+    logits: Tensor
+    aux: Tensor
+
+
+class ModelOutput(OrderedDict[str, Any]):
+    """As Hugging Face has it: a mapping whose keys torch is not told."""
+
+
+pytree.register_pytree_node(
+    ModelOutput,
+    lambda output: (list(output.values()), list(output.keys())),
+    lambda values, keys: ModelOutput(zip(keys, values, strict=True)),
+)
+
+
 @pytest.mark.parametrize(
     ("give", "names"),
     [
@@ -72,6 +94,8 @@ torch.export.register_dataclass(Answer)
         (lambda x: (x, [x + 1, {"aux": x + 2}]), ("output_0", "output_1_0", "output_1_1_aux")),
         (lambda x: {"logits": x, "a b": [x + 1, None]}, ("logits", "a_b_0")),
         (lambda x: Answer(x, (x + 1, x + 2)), ("logits", "hidden_0", "hidden_1")),
+        (lambda x: Pair(x, x + 1), ("logits", "aux")),
+        (lambda x: ModelOutput(logits=x, hidden=(x + 1,)), ("logits", "hidden_0")),
     ],
 )
 def test_outputs_of_any_structure_are_unpacked_in_order(give, names) -> None:
@@ -80,3 +104,31 @@ def test_outputs_of_any_structure_are_unpacked_in_order(give, names) -> None:
     assert tuple(named_outputs(model(clip))) == names
     graph = assert_lowers(model, (clip,))
     assert len(as_tuple(graph(clip))) == len(names)
+
+
+@pytest.mark.parametrize("give", [lambda x, y: Answer(x, (y,)), Pair, lambda x, y: ModelOutput(a=x, b=y)])
+def test_captured_networks_are_saved_without_the_classes_of_their_outputs(give) -> None:
+    saved = io.BytesIO()
+    torch.export.save(capture(Function(lambda x: give(x + 1, x + 2)), (torch.zeros(2),)), saved)
+    saved.seek(0)
+    assert type(torch.export.load(saved).module()(torch.zeros(2))) is tuple
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.sub_(0.5).div_(0.25).mean((2, 3, 4)),
+        lambda x: (x[:, 0].sub_(0.5), x.mean((2, 3, 4)), x)[1:],
+        lambda x: x.split(1, 1)[2].mul_(3).mean((2, 3, 4)) + x.mean((2, 3, 4)),
+    ],
+    ids=["whole", "a view", "a part"],
+)
+def test_a_clip_that_is_changed_in_place_is_a_copy_in_the_graph(change) -> None:
+    clip = torch.rand(1, 3, 2, 4, 4)
+    expected = as_tuple(change(clip.clone()))
+    program = capture(Function(change), (clip.clone(),))
+    for graph in (program.module(check_guards=False), lower(program)):
+        given = clip.clone()
+        for want, got in zip(expected, as_tuple(graph(given)), strict=True):
+            assert torch.allclose(want, got, atol=1e-6)
+        assert torch.equal(given, clip)

@@ -18,11 +18,14 @@ from export import EXPORTERS, Exporter
 from export.network import export_network
 from export.run import main
 from tests.export.user_nets import (
+    Changing,
     Clips,
     Labelled,
+    Named,
     NotANumber,
     Scenery,
     Undecided,
+    WeightNormed,
     clips,
     clips_and_words,
 )
@@ -176,6 +179,18 @@ def test_clips_that_come_out_are_compared_in_the_axis_order_of_torch(tmp_path, s
     assert info.layout == "NTHWC" and info.shape == (1, 4, 16, 16, 2)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [(Named(), ("logits", "mean")), (WeightNormed(), ("logits",)), (Changing(), ("logits",))],
+    ids=["named outputs", "weight norm", "clip changed in place"],
+)
+def test_ways_of_writing_networks_reach_the_files(tmp_path, network, names):
+    (outcome,) = export_network(network, [SHAPE], out=tmp_path, formats=["onnx"]).outcomes
+    assert outcome.status == "exported", outcome.reason
+    assert tuple(info.name for info in outcome.outputs) == names
+
+
 def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(tmp_path):
     told = []
     exported = export_network(
@@ -212,6 +227,16 @@ def test_wrong_arguments_end_with_2_and_write_nothing(tmp_path, options, message
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(" ".join(said.split()))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_is_no_folder_to_write_to_ends_with_2_before_the_network_is_asked(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", out)
+        assert code == 2 and "file is no folder, so nothing can be written to" in " ".join(said.split())
+    monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK and path.exists())
+    code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", tmp_path / "closed")
+    assert code == 2 and "is closed to writing: choose another folder" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,19 @@ def test_the_command_refuses_wrong_arguments_with_2(tmp_path):
         *("--calibration", tmp_path / "none.npy", "--out", tmp_path / "out"),
     )
     assert code == 2 and "there is no such file" in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("shape", "out", "message"),
+    [
+        ("1x4x4x16x16", "out", "the network does not take the inputs clip"),
+        (SHAPE, "clips.npy", "is no folder"),
+    ],
+)
+def test_a_network_that_does_not_take_its_inputs_and_an_out_that_is_a_file(tmp_path, shape, out, message):
+    np.save(tmp_path / "clips.npy", np.zeros([int(size) for size in shape.split("x")], "float32"))
+    code, said = command(
+        *("tests/export/user_nets.py:clips", "--shape", shape),
+        *("--calibration", tmp_path / "clips.npy", "--out", tmp_path / out),
+    )
+    assert code == 2 and message in said.replace("\n", " "), said

@@ -3,11 +3,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
-from export.manifest import file_spec  # noqa: E402
+from export.capture import capture  # noqa: E402
+from export.inputs import describe_outputs, parse_inputs  # noqa: E402
+from export.manifest import FileSpec, file_spec  # noqa: E402
 from export.to_onnx import OPSET, write  # noqa: E402
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of  # noqa: E402
 
@@ -96,3 +100,29 @@ def test_layers_that_stay_in_float_are_named(tmp_path):
     file = written(tmp_path, spec, float_graph(spec), "w8a8")
     assert file.notes[0] == "uint8 activations, int8 weights; 0 of 8 layers in integers"
     assert file.notes[1].startswith("in float: Conv node_conv2d, ")
+
+
+class Answers(nn.Module):
+    """Outputs and an input with the names that torch gives to what lies between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        pooled = clip.mean((2, 3, 4))
+        return {"mean": self.left(pooled), "linear": self.right(pooled), "other": pooled.softmax(-1)}
+
+
+def test_names_of_inputs_and_outputs_are_theirs_alone(tmp_path):
+    network, clip = Answers(), torch.rand(1, 3, 2, 4, 4)
+    spec = FileSpec(
+        inputs=parse_inputs(["softmax=1x3x2x4x4"]),
+        outputs=describe_outputs(network(clip)),
+        classes=((),) * 3,
+        description={},
+    )
+    file = write(capture(network, (clip,)), tmp_path / "model.onnx", spec=spec, scheme="fp32")
+    given = ort.InferenceSession(file.path).run(["mean", "linear", "other"], {"softmax": clip.numpy()})
+    for ours, theirs in zip(network(clip).values(), given, strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), theirs, atol=1e-5)

@@ -1,5 +1,8 @@
 """Networks as users have them: plain torch, nothing of ours."""
 
+import warnings
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +43,47 @@ class Scenery(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         return self.classify(self.look(clip).relu())
+
+
+class Answer(NamedTuple):
+    """Outputs by name; one of them as torch calls the operator that it is not the result of."""
+
+    logits: Tensor
+    mean: Tensor
+
+
+class Named(nn.Module):
+    """Returns a NamedTuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify, self.score = nn.Linear(3, 5), nn.Linear(3, 2)
+
+    def forward(self, clip: Tensor) -> Answer:
+        pooled = clip.mean((2, 3, 4))
+        return Answer(logits=self.classify(pooled), mean=self.score(pooled))
+
+
+class WeightNormed(nn.Module):
+    """Weights of a length and a direction, in torch's older way: hooks compute them before each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings(category=FutureWarning, action="ignore"):
+            self.look = nn.utils.weight_norm(nn.Conv3d(3, 4, 3, padding=1))
+            self.classify = nn.utils.weight_norm(nn.Linear(4, 5))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.classify(self.look(clip).relu().mean((2, 3, 4)))
+
+
+class Changing(Clips):
+    """Normalises the caller's clip in place, as a whole and by a view of it."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        clip.sub_(0.5).div_(0.25)
+        clip[:, 0] -= 0.1
+        return super().forward(clip)
 
 
 class Undecided(nn.Module):

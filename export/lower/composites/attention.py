@@ -34,7 +34,10 @@ def attention(
         if attn_mask.dtype == torch.bool:
             attn_mask = (1 - attn_mask.to(scores.dtype)) * FAR
         scores = scores + attn_mask
-    return torch.matmul(torch.softmax(scores, -1), value)
+    weights = torch.softmax(scores, -1)
+    if dropout_p > 0:
+        weights = torch.dropout(weights, dropout_p, train=True)
+    return torch.matmul(weights, value)
 
 
 def bilinear(left: Tensor, right: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +14,12 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     return torch.relu(x) - slope * torch.relu(-x)
 
 
-def random_leaky_relu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, *ignored: Any) -> Tensor:
-    """RReLU after training: the mean slope."""
+def random_leaky_relu(
+    x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: None = None
+) -> Tensor:
+    """RReLU: a random slope below 0; after training, the mean slope."""
+    if training:
+        return torch.where(x < 0, x * (lower + (upper - lower) * torch.rand_like(x)), x)
     return torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
 
 
