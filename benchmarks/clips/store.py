@@ -152,8 +152,7 @@ def _decode(
                     refused[number] = f"its decoder was lost: {reason}"
                 missing.difference_update(numbers)
         report(len(wanted) - len(missing), len(wanted))
-    values.flush()
-    del values
+    del values  # which writes what is left of it
     found = {"refused": dict(sorted(refused.items())), "notes": sorted(notes)}
     partial = folder / f"{_FOUND_FILE}.{os.getpid()}"
     partial.write_text(json.dumps(found, indent=1), encoding="utf-8")

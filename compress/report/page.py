@@ -75,8 +75,10 @@ def headline(report: Report) -> tuple[str, str]:
 
 def did_not_run(report: Report) -> list[str]:
     """Formats whose file should have run here and did not, while it was measured."""
-    rows = (report.get("robustness") or {}).get("rows", [])
-    parts = [(row["name"], row) for row in rows]
+    robustness = report.get("robustness")
+    parts: list[tuple[str, Mapping[str, Any]]] = []
+    if robustness is not None:
+        parts += [(row["name"], row) for row in robustness["rows"]]
     for artifact in report["artifacts"]:
         parts += [(artifact["format"], part) for part in (artifact["accuracy"], *artifact["latency"])]
     return list(dict.fromkeys(name for name, part in parts if part.get("failed", False)))
