@@ -22,7 +22,9 @@ What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
 - Of a program for one frame (`export.stepping`): frames of the past take the scale of what they are joined with, so
   that they are rounded once; arithmetic with other states (running means) stays float, since what is added up over
   many frames would lose its small steps in int8.
-- Everything else (LayerNorm, attention, recurrences) stays float.
+- Scores of attention, which are computed in float, stay float up to the end of their softmax: int8 would take its
+  range from the -1e30 of a mask, and of a softmax over hundreds of values leave nothing.
+- Everything else (LayerNorm, products of values, recurrences) stays float.
 """
 
 from __future__ import annotations
@@ -101,6 +103,10 @@ FIXED_RANGE: dict[Any, tuple[float, int]] = {
 }
 """Operators whose output has this scale and zero point, whatever they read."""
 
+SOFTMAXES = (aten.softmax.int, aten.log_softmax.int)
+CHANGES_SCORES = (*SUMS, *KEEPS_VALUES, aten.div.Tensor, aten.where.self)
+"""Operators that scale, mask and shape the scores that a softmax reads."""
+
 
 class EdgeQuantizer(Quantizer):
     """Annotates a lowered graph for `prepare_pt2e` / `prepare_qat_pt2e` by the rules at the top of this file."""
@@ -111,11 +117,14 @@ class EdgeQuantizer(Quantizer):
         self._states = frozenset(states)
         """Names of the inputs that the program itself gave out one frame before."""
         self._sums_of_states: set[fx.Node] = set()
+        self._scores: set[fx.Node] = set()
+        """Nodes that softmaxes alone read."""
         self._origins: dict[fx.Node, fx.Node] = {}
         """Nodes that pass int8 values on -> the node whose output was rounded to int8."""
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Writes the annotation of every node that reads or gives int8; `model` itself is returned."""
+        self._scores = _scores(model.graph)
         for node in model.graph.nodes:
             annotation = self._annotation(node, model)
             node.meta[PASSES_ON] = node in self._origins
@@ -146,7 +155,7 @@ class EdgeQuantizer(Quantizer):
         if node.op != "call_function":
             return None
         inputs = [source for source in node.all_input_nodes if _is_float(source)]
-        if self._passes_on(node, inputs):
+        if self._passes_on(node, inputs) or self._attends(node, inputs):
             return None
         if node.target in WEIGHTED:
             return self._weighted(node, inputs, model)
@@ -184,6 +193,11 @@ class EdgeQuantizer(Quantizer):
         if len(origins) == 1 and None not in origins:
             self._origins[node] = origins.pop()  # type: ignore[assignment]
         return node.target in KEEPS_VALUES or node in self._origins
+
+    def _attends(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
+        """Whether `node` is the softmax of scores in float, or scales or masks such scores."""
+        in_softmax = node.target in SOFTMAXES or (node.target in SUMS and node in self._scores)
+        return in_softmax and any(source not in self._origins for source in inputs)
 
     def _weighted(
         self, node: fx.Node, inputs: list[fx.Node], model: fx.GraphModule
@@ -238,6 +252,17 @@ class EdgeQuantizer(Quantizer):
 def _is_float(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _scores(graph: fx.Graph) -> set[fx.Node]:
+    """Values that softmaxes alone read, maybe scaled, masked and moved on the way."""
+    found: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.target in CHANGES_SCORES and all(
+            user.target in SOFTMAXES or user in found for user in node.users
+        ):
+            found.add(node)
+    return found
 
 
 def _prepares(node: fx.Node) -> bool:

@@ -116,6 +116,7 @@ def for_evaluation(reference: fx.GraphModule) -> fx.GraphModule:
     Not for export.
     """
     fast = copy.deepcopy(reference)
+    repeated = {node for node in fast.graph.nodes if _is_pair(node) and _is_rounded(node.args[0])}
     for node in list(fast.graph.nodes):
         arguments: Any = node.args
         with fast.graph.inserting_before(node):
@@ -123,7 +124,9 @@ def for_evaluation(reference: fx.GraphModule) -> fx.GraphModule:
                 values = [_constant(fast, a) if isinstance(a, fx.Node) else a for a in arguments]
                 fast.register_buffer(f"{node.name}_float", quantized.dequantize_per_channel(*values))
                 node.replace_all_uses_with(fast.graph.get_attr(f"{node.name}_float"))
-            elif node.target is quantized.dequantize_per_tensor.default and _is_pair(node):
+            elif node in repeated:
+                node.replace_all_uses_with(arguments[0].args[0])
+            elif _is_pair(node):
                 node.replace_all_uses_with(_rounded(fast.graph, arguments[0].args))
     fast.graph.eliminate_dead_code()
     fast.recompile()
@@ -133,17 +136,26 @@ def for_evaluation(reference: fx.GraphModule) -> fx.GraphModule:
 def _rounded(graph: fx.Graph, quantize: Any) -> fx.Node:
     """What quantizing and dequantizing with the arguments `quantize` gives, written as float arithmetic."""
     value, scale, zero_point, low, high, _ = quantize
-    if value.target in KEEPS_VALUES:  # what has been rounded before
-        return value
     steps = graph.call_function(aten.mul.Tensor, (value, 1 / scale))
     steps = graph.call_function(aten.round_.default, (steps,))
     steps = graph.call_function(aten.clamp_.default, (steps, low - zero_point, high - zero_point))
     return graph.call_function(aten.mul_.Tensor, (steps, scale))
 
 
-def _is_pair(dequantize: fx.Node) -> bool:
-    source: Any = dequantize.args[0]
-    return source.target is quantized.quantize_per_tensor.default and source.args[1:] == dequantize.args[1:]
+def _is_rounded(quantize: Any) -> bool:
+    """Whether what `quantize` reads was rounded in the same way before, and moved since at most."""
+    value, *scale = quantize.args
+    while value.target in KEEPS_VALUES:
+        value = value.all_input_nodes[0]
+    return value.target is quantized.dequantize_per_tensor.default and [*value.args[1:]] == scale
+
+
+def _is_pair(node: fx.Node) -> bool:
+    """Whether `node` reads a value that is rounded to int8 for it."""
+    if node.target is not quantized.dequantize_per_tensor.default:
+        return False
+    source: Any = node.args[0]
+    return source.target is quantized.quantize_per_tensor.default and source.args[1:] == node.args[1:]
 
 
 def _constant(module: fx.GraphModule, node: fx.Node) -> Tensor:

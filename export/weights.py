@@ -1,6 +1,7 @@
 """Weights in fewer bits, activations in float: the schemes `fp16`, `w8` and `w4`, decided once for every backend.
 
-- `fp16`: every float tensor of the network is rounded to float16.
+- `fp16`: every float tensor of the network is rounded to float16. Constants beyond its range stay float32: masks of
+  attention, with their -1e30, weigh little.
 - `w8`: weights of convolutions and linear layers are int8, one symmetric scale per output channel, -127..127.
 - `w4`: those of dense layers with `MANY` or more weights per output channel are int4, -7..7, at the scale with the
   least squared error. The layers next to inputs and logits, and those with few weights, stay at 8 bits: they hold a
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 aten = torch.ops.aten
 
@@ -54,7 +55,7 @@ def store_weights(lowered: fx.GraphModule, *, scheme: str) -> fx.GraphModule:
     `quantized_decomposed.dequantize_per_channel`, whose limits are -8 and 7 for 4-bit ones. `fp16` weights are
     rounded where they are: float16 holds each of them exactly.
 
-    Raises ValueError for another scheme, and for weights that float16 cannot hold.
+    Raises ValueError for another scheme, and for trainable weights that float16 cannot hold.
     """
     if scheme not in WEIGHT_SCHEMES:
         raise ValueError(
@@ -73,12 +74,13 @@ def _round_to_float16(graph: fx.GraphModule) -> None:
     for name, tensor in graph.state_dict(keep_vars=True).items():
         if tensor.dtype is not torch.float32:
             continue
-        if not bool((tensor.abs() <= largest).all()):
+        if bool((tensor.abs() <= largest).all()):
+            tensor.data = tensor.data.half().float()
+        elif isinstance(tensor, nn.Parameter):
             raise ValueError(
                 f"{name!r} holds values up to {tensor.abs().max():.3g}, and float16 ends at {largest:.0f}; "
                 "use the scheme fp32, w8 or w8a8"
             )
-        tensor.data = tensor.data.half().float()
 
 
 def _store_integers(graph: fx.GraphModule, *, dense_bits: int) -> None:

@@ -61,8 +61,7 @@ def pick(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     axis, index = args["dim"] % len(shape_of(x)), args["index"]
     if not isinstance(index, Tensor):
         raise refuse(node, "its positions depend on the input", "choose positions that are fixed")
-    size = shape_of(x)[axis]
-    spans = _progressions([int(i) % size for i in index])
+    spans = _progressions(index.tolist())
     if len(spans) == 1:
         return _slice(lowering, x, axis, spans[0], name=node.name)
     if len(spans) <= FEW_PIECES:

@@ -11,7 +11,12 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
 from export.lower.block import Block, row_major, shape_of
-from export.lower.composites import broadcast_at_readers, one_number_type, simplified
+from export.lower.composites import (
+    broadcast_at_readers,
+    converted_before_reductions,
+    one_number_type,
+    simplified,
+)
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.reductions import is_picture_mean, picture_mean
@@ -58,12 +63,14 @@ class Lowering:
 
     def __init__(self, program: ExportedProgram) -> None:
         _refuse_structures(program)
+        _refuse_masks(program)
         self._single_output = program.call_spec.out_spec.is_leaf()
         program = simplified(program, known=KNOWN)
         _refuse_state(program)
         self.module = program.module(check_guards=False)
         broadcast_at_readers(self.module.graph)
         one_number_type(self.module.graph)
+        converted_before_reductions(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self.values: dict[fx.Node, Any] = {}
@@ -208,6 +215,14 @@ def _refuse_structures(program: ExportedProgram) -> None:
     positional, named = program.call_spec.in_spec.children()
     if named.num_children or not all(child.is_leaf() for child in positional.children()):
         raise ValueError("the network takes keyword, list or dict inputs; give it positional tensors only")
+
+
+def _refuse_masks(program: ExportedProgram) -> None:
+    """Refuses `x[:, mask]`: how much it gives is written nowhere in the graph."""
+    for node in program.graph.nodes:
+        indices: Any = node.args[1] if node.target is aten.index.Tensor else ()
+        if any(index is not None and index.meta["val"].dtype is torch.bool for index in indices):
+            raise refuse(node, "a mask chooses its positions", "choose them by number: mask.nonzero()[:, 0]")
 
 
 def _refuse_state(program: ExportedProgram) -> None:

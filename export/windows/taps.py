@@ -83,7 +83,9 @@ def _tap_sum(module: fx.GraphModule, quantize: fx.Node) -> TapSum | None:
 
 
 def _is_sum(node: fx.Node) -> bool:
-    return node.target is aten.add.Tensor and HELD in node.meta and len(node.users) == 1
+    """Whether `node` adds up two values, each of them once, and is read once."""
+    adds = node.target is aten.add.Tensor and len(node.all_input_nodes) == 2 and not node.kwargs
+    return adds and HELD in node.meta and len(node.users) == 1
 
 
 def _terms(total: fx.Node) -> Iterator[fx.Node]:

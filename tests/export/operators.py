@@ -173,6 +173,13 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "flipped": of(lambda x: x.flip(2) + x.flip((1, 4))),
     "fast and slow": of(fast_and_slow),
     "many positions": of(lambda x: x[:, :, [7, 0, 6, 1, 5, 2, 4, 3, 0, 7]] + x[:, :, torch.arange(10) % 3]),
+    "positions from behind": of(
+        lambda x: x[:, :, [-1, -3] * 8] + torch.arange(12.0).view(12, 1)[[-1]] + x[:, :, [*range(-1, -9, -1)] * 2]
+    ),
+    "positions in two axes": of(
+        lambda x: x[..., [0, 3, -1], [2, 2, 1]] + x[:, [[0], [-1]], [1, 4, 2]].mean((1, 3, 4))[:, None, None]
+    ),
+    "positions in axes apart": of(lambda x: x[:, [0, 2], :, [1, -1]] + x[:, :, [1, 2], 0, [5, 6]].mean()),
     "strided": of(lambda x: x[:, :, 1::3] + x[:, :, 1:7:2][:, :, :, ::1] + x[:, :, ::4, ::12, ::10][:, :, :1]),
     "strided in space": of(lambda x: x[..., ::2, ::2]),
     "expanded": of(
@@ -198,6 +205,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "same padding": lambda: nn.Conv3d(3, 4, (3, 2, 5), padding="same"),
     # number by number
     "mish and softplus": lambda: nn.Sequential(nn.Mish(), nn.Softplus(), nn.Softplus(beta=3.0)),
+    "softplus with a threshold": of(lambda x, f: f(3 * x), nn.Softplus(threshold=1)),
     "prelu": lambda: nn.Sequential(nn.Conv3d(3, 4, 1), nn.PReLU(), nn.PReLU(4)),
     "glu": of(lambda x, f: F.glu(f(x), 1), nn.Conv3d(3, 4, 1)),
     "curves": lambda: nn.Sequential(
@@ -216,6 +224,14 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "sums": of(lambda x: x.sum((1, 3)).sum(1) + x.sum() + x.sum((0, 2, 4)).mean() + x.mean((1, 2)).mean()),
     "places of maxima": of(lambda x: x.argmax(1).float() + x.flatten(1).argmax(1).view(-1, 1, 1, 1)),
     "running sum": of(lambda x: x.cumsum(2) + x.cumsum(-1)),
+    "running sum of whole numbers": of(
+        lambda x: (x > 0.5).cumsum(2) + (x[:, :, 0] > 0.5).long().cumsum(1)[:, :, None]
+        + (x * 9).cumsum(1, dtype=torch.int64)
+    ),
+    "counted in other numbers": of(
+        lambda x: (x > 0.5).mean((2, 3, 4), dtype=x.dtype) + (x[:, :, 0] > 0.5).mean((2, 3), dtype=x.dtype)
+        + (x > 0.5).mean(dtype=x.dtype) + (4 * x).sum((2, 3, 4), dtype=torch.int64)
+    ),
     "softmax over time": of(lambda x: x.softmax(2) + x.softmax(1) + x.log_softmax(-1) + F.softmin(x, 3)),
     "coordinates": of(
         lambda x: torch.cat([x, torch.linspace(-1, 1, 12).view(1, 1, 1, 12, 1).expand(len(x), 1, 8, 12, 10)], 1)

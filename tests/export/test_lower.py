@@ -183,6 +183,10 @@ class Counting(nn.Module):
             Function(lambda x: x[:, :, x.mean((0, 1, 3, 4)).argsort()]),
             "positions depend on the input; choose",
         ),
+        (
+            Function(lambda x: x[:, torch.tensor([True, False, True])]),
+            r"index at .* cannot be lowered: a mask chooses its positions; choose them by number",
+        ),
         (Function(lambda x, f: f(x[0]), nn.Conv3d(3, 3, 1)), r"no batch axis; give it clips N C T H W"),
         (
             Function(

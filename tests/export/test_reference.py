@@ -217,6 +217,60 @@ def test_branches_gates_and_curves() -> None:
     assert sqnr_db(model(test), each_alone(reference, test)) > 20
 
 
+FUTURE = torch.ones(4, 4).triu(1).bool()
+
+
+def scores(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of four tokens, far enough apart for a softmax that is not uniform; and the tokens."""
+    tokens = 4 * x[:, :, :, 0].permute(0, 2, 1, 3).flatten(2) - 2
+    return tokens @ tokens.transpose(1, 2) / 4, tokens
+
+
+def masked(x: Tensor, mask: Callable[[Tensor], Tensor]) -> Tensor:
+    found, tokens = scores(x)
+    return mask(found).softmax(-1) @ tokens
+
+
+MASKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "added": lambda x: masked(x, lambda s: s + FUTURE * -1e30),
+    "added twice": lambda x: masked(
+        x, lambda s: (s + FUTURE[None] * -100.0)[None].squeeze(0) + FUTURE * -1e30
+    ),
+    "filled in": lambda x: masked(x, lambda s: s.masked_fill(FUTURE, -math.inf)),
+    "filled in and scaled": lambda x: masked(x, lambda s: s.masked_fill(FUTURE, -math.inf) * 0.5),
+    "causal": lambda x: F.scaled_dot_product_attention(*[scores(x)[1]] * 3, is_causal=True),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mask", MASKS)
+def test_masks_leave_the_scores_of_attention_as_they_are(mask: str) -> None:
+    model = Function(MASKS[mask]).eval()
+    test = clips(4, 100)
+    assert sqnr_db(model(test), each_alone(quantized(model), test)) > 30
+
+
+@torch.no_grad()
+def test_attention_over_many_values_is_not_rounded_to_nothing() -> None:
+    model = Function(lambda x: torch.softmax((y := x.flatten(2)).mT @ y, -1) @ y.mT).eval()
+    test = clips(2, 100)
+    assert sqnr_db(model(test), each_alone(quantized(model), test)) > 30
+
+
+def test_softmax_of_a_layer_stays_int8() -> None:
+    model = trained(Function(lambda x, f, g: g((f(x) + f(x)).softmax(1)), conv(3, 4, 1), conv(4, 4, 1)))
+    assert_all_layers_are_int8(quantized(model))
+
+
+@torch.no_grad()
+def test_evaluation_graph_rounds_what_was_only_moved_since_it_was_float() -> None:
+    model = trained(Function(lambda x, f: f((x[..., 0] @ x[..., 1].mT).mT.flatten(2)), nn.Linear(16, 40)))
+    reference, test = quantized(model), clips(1, 100)
+    rounded = for_evaluation(reference)
+    assert torch.equal(reference(test), rounded(test))
+    assert sum(node.target is aten.round_.default for node in rounded.graph.nodes) == 3
+
+
 @torch.no_grad()
 def test_several_inputs_and_outputs() -> None:
     model, example = trained(TwoInputs()), (clips(1, 0, frames=2), torch.randn(1, 1, 20, 24))

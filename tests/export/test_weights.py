@@ -25,6 +25,7 @@ from export.trial import FLOAT, REFERENCE, Trial
 from export.verdict import judge
 from export.weights import LIMITS, scale_of_least_error, store_weights
 from tests.export.networks import conv, trained
+from tests.export.operators import OPERATORS
 
 READ = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
@@ -162,6 +163,34 @@ def test_what_float16_cannot_hold_is_refused(graph):
         ValueError, match=r"holds values up to 1e\+06, and float16 ends at 65504; use the scheme"
     ):
         store_weights(large, scheme="fp16")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+@pytest.mark.parametrize("masked", ["causal attention", "masked attention"])
+def test_masks_beyond_float16_stay_as_they_are(tmp_path, masked, name):
+    from importlib import import_module
+
+    exporter = EXPORTERS[name]
+    clip = torch.rand(1, 3, 8, 12, 10)
+    stored = store_weights(lower(capture(OPERATORS[masked]().eval(), (clip,))), scheme="fp16")
+    program = torch.export.export(stored, (clip,))
+    wanted = stored(clip).numpy()
+    spec = FileSpec(
+        inputs=(replace(SPEC.inputs[0], shape=tuple(clip.shape)),),
+        outputs=(
+            TensorInfo(name="tokens", shape=wanted.shape, dtype="float32", layout="NCTH"[: wanted.ndim]),
+        ),
+        classes=((),),
+        description={},
+    )
+    file = spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype)
+    path = tmp_path / f"model{exporter.extension}"
+    import_module(exporter.module).write(program, path, spec=file, scheme="fp16")
+    np.save(tmp_path / "clip.npy", clip[None].numpy())
+    executed = execute(path, format=name, network=spec, file=file, samples=tmp_path, log=tmp_path / "log")
+    assert executed.outputs is not None, executed.reason
+    assert compare(wanted[None], executed.outputs[0]).sqnr_db > 100
 
 
 def test_other_schemes_are_refused(graph):

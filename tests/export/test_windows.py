@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -11,7 +13,7 @@ from export.capture import capture
 from export.lower import NOTES, ROUNDED_ANEW, lower
 from export.reference import calibrate, convert, prepare
 from export.windows import lower as windows
-from tests.export.networks import MobileNet3D, conv, trained
+from tests.export.networks import Function, MobileNet3D, conv, trained
 
 aten = torch.ops.aten
 
@@ -77,6 +79,17 @@ def test_a_depthwise_kernel_is_one_convolution_with_less_noise(name: str) -> Non
     expected = model(x)
     assert noise(written(x), expected) <= 1.1 * noise(program.module()(x), expected)
     assert noise(written(x), expected) < 1e-2
+
+
+@pytest.mark.parametrize("add", [lambda y: y + y, lambda y: y + 1.0, lambda y: y.add(y.roll(1, 2), alpha=3)])
+@torch.no_grad()
+def test_other_sums_stay(add: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    in_space = nn.Conv3d(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6, bias=False)
+    layers = conv(3, 6, 1, act=nn.ReLU6), in_space, conv(6, 4, 1)
+    program = int8(trained(Function(lambda x, before, taps, after: after(add(taps(before(x)))), *layers)))
+    written = windows(program)
+    assert torch.equal(written(clip(seed=9)), program.module()(clip(seed=9)))
 
 
 @pytest.mark.parametrize("geometry", [{"dilation": 2, "padding": 2}, {"groups": 2, "padding": 1}])

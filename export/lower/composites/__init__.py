@@ -5,6 +5,11 @@ of weights stays trainable. `table` says which function stands for which operato
 the rules of the walk is decomposed as torch does; `rewriting` does it.
 """
 
-from export.lower.composites.rewriting import broadcast_at_readers, one_number_type, simplified
+from export.lower.composites.rewriting import (
+    broadcast_at_readers,
+    converted_before_reductions,
+    one_number_type,
+    simplified,
+)
 
-__all__ = ["broadcast_at_readers", "one_number_type", "simplified"]
+__all__ = ["broadcast_at_readers", "converted_before_reductions", "one_number_type", "simplified"]

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+STRAIGHT = 20
+"""From here on softplus is its argument, to all digits of a float32."""
+
 
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """`x` where positive, else `weight * x`, with one weight or one per channel."""
@@ -24,8 +27,11 @@ def random_leaky_relu(
 
 
 def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """`log(1 + exp(x))` without overflow; beyond `threshold` it is `x` to seven digits, as torch gives it."""
-    return torch.relu(x) + torch.log(1 + torch.exp(-torch.abs(x * beta))) / beta
+    """`log(1 + exp(x))` without overflow, and `x` beyond `threshold`."""
+    y = torch.relu(x) + torch.log(1 + torch.exp(-torch.abs(x * beta))) / beta
+    if threshold >= STRAIGHT:
+        return y
+    return torch.where(x * beta > threshold, x, y)
 
 
 def power_of_number(base: float, exponent: Tensor) -> Tensor:

@@ -30,9 +30,20 @@ def minimum_of_all(x: Tensor) -> Tensor:
 
 def mean_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
     """One mean."""
-    return x.mean(list(range(x.dim())))
+    return x.mean(list(range(x.dim())), dtype=dtype)
 
 
 def running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """`cumsum`: every position takes the sum of those up to it, a product with a triangle of ones."""
-    return mixed(x, dim, torch.ones(x.shape[dim], x.shape[dim]).tril())
+    """`cumsum`: every position takes the sum of those up to it, a product with a triangle of ones.
+
+    Whole numbers are added up as floats, exact up to 2^24, and not in a layer, which int8 networks would round.
+    """
+    size = x.shape[dim]
+    given = torch.int64 if not x.is_floating_point() else x.dtype
+    wanted = given if dtype is None else dtype
+    if wanted.is_floating_point:
+        return mixed(x.to(wanted), dim, torch.ones(size, size, dtype=wanted).tril())
+    whole = x.to(wanted) if x.is_floating_point() else x
+    rows = whole.to(torch.float32).movedim(dim, -1)
+    sums = rows.reshape(-1, size) @ torch.ones(size, size).triu()
+    return sums.reshape(rows.shape).movedim(-1, dim).to(wanted)

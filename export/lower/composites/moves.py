@@ -137,9 +137,17 @@ def filled_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **
 
 
 def picked(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    """`x[:, :, numbers]`: entries along the one axis that is indexed by a list of numbers."""
-    (axis,) = [axis for axis, index in enumerate(indices) if index is not None]
-    index = indices[axis]
-    assert index is not None
-    chosen = aten.index_select(x, axis, index.flatten())
-    return chosen.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
+    """`x[:, i, j]`: entries along the axes that are indexed by lists of numbers, which count as one axis together.
+
+    Axes that are apart come first in the result, as in torch.
+    """
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    if axes[-1] - axes[0] >= len(axes):
+        x, axes = x.movedim(axes, list(range(len(axes)))), list(range(len(axes)))
+    first, last = axes[0], axes[-1]
+    numbers = [index for index in indices if index is not None]
+    place = numbers[0] % x.shape[first]
+    for size, number in zip(x.shape[first + 1 :], numbers[1:], strict=False):
+        place = place * size + number % size
+    chosen = aten.index_select(x.flatten(first, last), first, place.flatten())
+    return chosen.reshape([*x.shape[:first], *place.shape, *x.shape[last + 1 :]])

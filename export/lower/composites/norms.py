@@ -69,6 +69,7 @@ def vector_norm(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """`(sum |x|^order)^(1/order)`."""
+    x = x if dtype is None else x.to(dtype)
     axes = list(range(x.dim())) if dim is None else list(dim)
     if order == math.inf:
         return x.abs().amax(axes, keepdim)

@@ -69,6 +69,19 @@ def broadcast_at_readers(graph: fx.Graph) -> None:
                 reader.replace_input_with(node, source)
 
 
+REDUCTIONS = (aten.mean.dim, aten.sum.dim_IntList)
+"""Operators that may convert what they add up."""
+
+
+def converted_before_reductions(graph: fx.Graph) -> None:
+    """Given a mean or sum that also converts to another number type, the result is a conversion in front of it."""
+    for node in list(graph.nodes):
+        wanted: Any = node.kwargs.get("dtype") if node.target in REDUCTIONS else None
+        if wanted is not None:
+            _convert(graph, node, node.all_input_nodes[0], wanted)
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "dtype"}
+
+
 def one_number_type(graph: fx.Graph) -> None:
     """Given arithmetic on whole and broken numbers, the result has all operands in the type of the result."""
     for node in list(graph.nodes):
@@ -79,7 +92,12 @@ def one_number_type(graph: fx.Graph) -> None:
             given = operand.meta["val"]
             if given.dtype == value.dtype or (node.target is aten.where.self and operand is node.args[0]):
                 continue
-            with graph.inserting_before(node):
-                converted = graph.call_function(aten._to_copy.default, (operand,), {"dtype": value.dtype})
-            converted.meta["val"] = given.to(value.dtype)
-            node.replace_input_with(operand, converted)
+            _convert(graph, node, operand, value.dtype)
+
+
+def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dtype) -> None:
+    """Lets `reader` read `operand` in the number type `dtype`."""
+    with graph.inserting_before(reader):
+        converted = graph.call_function(aten._to_copy.default, (operand,), {"dtype": dtype})
+    converted.meta["val"] = operand.meta["val"].to(dtype)
+    reader.replace_input_with(operand, converted)
