@@ -112,6 +112,18 @@ def test_onnx_takes_the_fastest_form_and_says_which() -> None:
     assert note.startswith("form: frames ") and "as given" in note
 
 
+def test_a_form_that_onnx_does_not_have_is_left_out_and_says_why() -> None:
+    pooled = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d((2, 1, 1))).eval()
+    x = clip()[:, :, :2]
+    graph = lower_for_onnx(capture(pooled, (x,)))
+    assert_same(pooled, graph, (x,))
+    chosen, *left_out = graph.meta[NOTES]
+    assert chosen.startswith("form: frames ")
+    (reason,) = left_out
+    assert reason.startswith("form not taken: as given fails: ")
+    assert "aten._adaptive_avg_pool3d" in reason and "\x1b" not in reason
+
+
 def test_a_network_that_mixes_no_frames_has_one_form() -> None:
     model = nn.Conv3d(3, 4, (1, 3, 3)).eval()
     assert lower_for_onnx(capture(model, (clip(),))).meta[NOTES] == ()
