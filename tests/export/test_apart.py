@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.apart import frames_apart
+from export.apart.aligned import align_channels
 from export.capture import capture
 from export.lower import NOTES, lower
 from export.onnx_forms import lower as lower_for_onnx
@@ -89,6 +90,38 @@ def test_channels_that_blocked_kernels_refuse_are_widened() -> None:
     assert_same(model, graph, (clip(),))
     widths = {tensor.shape[0] for name, tensor in graph.named_buffers() if "tap" in name}
     assert 56 in widths and 54 not in widths
+
+
+class Gated(nn.Module):
+    """A depthwise convolution of 12 channels times a gate of one, on pictures."""
+
+    def __init__(self, gate: Callable[[Tensor], Tensor] | nn.Module) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 4, 1)
+        self.depthwise, self.gate = nn.Conv2d(12, 12, 3, padding=1, groups=12), gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise(self.first(x).relu())
+        return self.last(x * self.gate(x)).mean((2, 3))
+
+
+GATES: dict[str, tuple[Callable[[Tensor], Tensor] | nn.Module, int]] = {
+    "computed by a convolution": (nn.Sequential(nn.Conv2d(12, 1, 1), nn.Sigmoid()), 16),
+    "mean over channels": (lambda x: x.mean(1, keepdim=True), 12),
+    "mean over everything": (lambda x: x.mean((1, 2, 3), keepdim=True), 12),
+}
+"""Gates, and how many channels the depthwise convolution may have beside each."""
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_one_channel_beside_many_stays_one(name: str) -> None:
+    gate, width = GATES[name]
+    model, x = Gated(gate).eval(), clip()[:, :, 0]
+    graph = lower(capture(model, (x,)))
+    align_channels(graph)
+    assert_same(model, graph, (x,))
+    (depthwise,) = (node for node in graph.graph.nodes if node.name == "conv2d_1")
+    assert depthwise.args[6] == width
 
 
 def test_dense_kernels_of_three_taps_take_four_products_for_two_frames() -> None:
