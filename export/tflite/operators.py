@@ -17,9 +17,7 @@ pt2e = torch.ops.quantized_decomposed
 OPERATORS: dict[Any, Callable[..., Any]] = {
     # windows over a picture
     aten.conv2d.default: windows.conv2d,
-    aten.conv2d.padding: windows.conv2d,
     aten.conv1d.default: windows.conv1d,
-    aten.conv1d.padding: windows.conv1d,
     aten.convolution.default: windows.convolution,
     aten.max_pool2d.default: windows.max_pool2d,
     aten.avg_pool2d.default: windows.avg_pool2d,

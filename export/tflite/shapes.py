@@ -169,12 +169,17 @@ def nearest(
     e: Emitter, x: Value, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None = None
 ) -> Value:
     """`aten.upsample_nearest2d`: pixels repeated."""
-    factors = scale_factors or (1.0, 1.0)
-    size = output_size or [int(length * factor) for length, factor in zip(x.shape[2:], factors, strict=True)]
-    order = channels_last(4)
+    size, order = _size(x, output_size, scale_factors), channels_last(4)
     shape = stored((*x.shape[:2], *size), order)
     inputs = [e.place(x, order), e.constant(list(size))]
     return Value(e.op("RESIZE_NEAREST_NEIGHBOR", inputs, shape), order)
+
+
+def _size(x: Value, size: Sequence[int] | None, factors: Sequence[float] | None) -> list[int]:
+    """Rows and columns from either way to say them; factors are ratios of sizes, `export.lower` sees to that."""
+    if size is not None:
+        return list(size)
+    return [int(length * factor) for length, factor in zip(x.shape[2:], factors or (), strict=True)]
 
 
 def bilinear(
@@ -184,20 +189,8 @@ def bilinear(
     align_corners: bool,
     scale_factors: Sequence[float] | None = None,
 ) -> Value:
-    """`aten.upsample_bilinear2d`.
-
-    Raises NotImplementedError for factors that are not the ratio of the sizes, which LiteRT computes with.
-    """
-    size = output_size or [
-        int(length * factor) for length, factor in zip(x.shape[2:], scale_factors or (), strict=True)
-    ]
-    if output_size is None and any(
-        new != old * factor for new, old, factor in zip(size, x.shape[2:], scale_factors or (), strict=True)
-    ):
-        raise NotImplementedError(
-            f"interpolation by {list(scale_factors or ())} of {list(x.shape[2:])} pixels: give size= instead"
-        )
-    order = channels_last(4)
+    """`aten.upsample_bilinear2d`."""
+    size, order = _size(x, output_size, scale_factors), channels_last(4)
     inputs = [e.place(x, order), e.constant(list(size))]
     options = {"alignCorners": align_corners, "halfPixelCenters": not align_corners}
     return Value(

@@ -68,12 +68,9 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 
 def _windows(
-    x: Value, *, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair = 1, ceil: bool = False
+    x: Value, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = 1, ceil: bool = False
 ) -> tuple[_Window, _Window]:
-    steps, taps, spread = _pair(stride), _pair(kernel), _pair(dilation)
-    if padding == "same":
-        padding = [(k - 1) * d // 2 for k, d in zip(taps, spread, strict=True)]
-    pads = (0, 0) if isinstance(padding, str) else _pair(padding)
+    steps, taps, spread, pads = _pair(stride), _pair(kernel), _pair(dilation), _pair(padding)
     rows, columns = (
         _Window(x.shape[axis + 2], taps[axis], steps[axis], pads[axis], spread[axis], ceil) for axis in (0, 1)
     )
@@ -96,7 +93,7 @@ def conv2d(
     weight: Value,
     bias: Value | None = None,
     stride: Pair = 1,
-    padding: Pair | str = 0,
+    padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
@@ -127,7 +124,7 @@ def conv1d(
     weight: Value,
     bias: Value | None = None,
     stride: Pair = 1,
-    padding: Pair | str = 0,
+    padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
@@ -136,9 +133,9 @@ def conv1d(
     def tall(value: Pair) -> tuple[int, int]:
         return _pair(value)[0], 1
 
-    pads = padding if isinstance(padding, str) else (_pair(padding)[0], 0)
     column = e.reshape(x, (*x.shape, 1))
     kernel = e.reshape(weight, (*weight.shape, 1))
+    pads = _pair(padding)[0], 0
     result = conv2d(e, column, kernel, bias, tall(stride), pads, tall(dilation), groups)
     return e.reshape(result, result.shape[:-1])
 

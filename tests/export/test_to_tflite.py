@@ -47,7 +47,6 @@ PICTURES: dict[str, Callable[[], nn.Module]] = {
     "strided on even sizes": lambda: nn.Conv2d(6, 5, 3, stride=2, padding=1),
     "strided depthwise": lambda: nn.Conv2d(6, 12, 3, stride=2, padding=1, groups=6),
     "grouped dilated": lambda: nn.Conv2d(6, 4, 3, padding=2, dilation=2, groups=2),
-    "same padding": lambda: nn.Conv2d(6, 4, (3, 5), padding="same"),
     "flatten and linear": lambda: nn.Sequential(nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 8, 5)),
     "norm that cannot fold": lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(6)),
     "max pool behind relu": lambda: nn.Sequential(nn.Conv2d(6, 6, 1), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
@@ -77,6 +76,14 @@ PICTURES: dict[str, Callable[[], nn.Module]] = {
     "products of pictures": lambda: Call(lambda x: x @ x.transpose(2, 3)),
 }  # fmt: skip
 """Networks on pictures `1 6 8 10`."""
+LOWERED_PICTURES: dict[str, Callable[[], nn.Module]] = {
+    "same padding": lambda: nn.Conv2d(6, 4, (3, 5), padding="same"),
+    "same padding of even kernels": lambda: nn.Conv2d(6, 4, (4, 2), padding="same", dilation=(1, 3)),
+    "nearest neighbours at 5/4 of the pixels": lambda: nn.Upsample(scale_factor=1.25),
+    "bilinear at 5/4 of the pixels": lambda: nn.Upsample(scale_factor=1.25, mode="bilinear"),
+}
+"""Networks on pictures `1 6 10 10` that no runtime has the operators of: lowering writes them with others."""
+
 
 SEQUENCES: dict[str, Callable[[], nn.Module]] = {
     "attention": lambda: Call(attention, nn.Linear(8, 24), nn.LayerNorm(8)),
@@ -91,6 +98,13 @@ def test_networks_on_pictures_agree_with_torch(tmp_path, name):
     model = trained(PICTURES[name]())
     inputs = {"x": torch.randn(1, 6, 8, 10)}
     assert error_of(written(model, inputs, tmp_path), model, inputs) < 1e-5
+@pytest.mark.parametrize("name", LOWERED_PICTURES)
+def test_lowered_pictures_agree_with_torch(tmp_path, name):
+    model = trained(LOWERED_PICTURES[name]())
+    inputs = {"x": torch.randn(1, 6, 10, 10)}
+    assert error_of(written(model, inputs, tmp_path, lowering=True), model, inputs) < 1e-5
+
+
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
