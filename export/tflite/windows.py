@@ -250,21 +250,3 @@ def _share_counted(window: _Window, *, padding_counts: bool) -> np.ndarray:
     starts = np.arange(window.count) * window.stride - window.padding
     counted = np.minimum(starts + window.kernel, window.size + margin) - np.maximum(starts, -margin)
     return counted / window.kernel
-
-
-def adaptive_avg_pool2d(e: Emitter, x: Value, output_size: Pair) -> Value:
-    """`aten.adaptive_avg_pool2d`: one MEAN for size 1, else equal windows.
-
-    Raises NotImplementedError when the windows would differ in size.
-    """
-    sizes = _pair(output_size)
-    if sizes == (1, 1):
-        axes = e.constant([1, 2])
-        shape = (x.shape[0], 1, 1, x.shape[1])
-        return Value(e.op("MEAN", [e.place(x, _PICTURE), axes], shape, options={"keepDims": True}), _PICTURE)
-    if x.shape[2] % sizes[0] or x.shape[3] % sizes[1]:
-        raise NotImplementedError(
-            f"adaptive_avg_pool2d from {x.shape[2:]} to {sizes} has windows of different sizes: "
-            "choose an output size that divides the input size"
-        )
-    return avg_pool2d(e, x, (x.shape[2] // sizes[0], x.shape[3] // sizes[1]))
