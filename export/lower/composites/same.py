@@ -24,8 +24,9 @@ def convolution_in_words(
 ) -> Tensor:
     """`conv1d` and `conv2d` with padding "same" or "valid"; of an odd number of zeros the last stands behind."""
     kernel = weight.shape[2:]
-    spread = list(dilation) * (len(kernel) // len(dilation))
-    totals = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, spread, strict=True)]
+    # One number stands for every axis in torch, but not in the attributes of ONNX.
+    stride, dilation = (list(v) * (len(kernel) // len(v)) for v in (stride, dilation))
+    totals = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     if any(total % 2 for total in totals):
         behind = [amount for total in reversed(totals) for amount in (0, total % 2)]
         x = aten.constant_pad_nd.default(x, behind, 0.0)
