@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from typing import Any
 TASK_FILE, ENDED_FILE = "task.pickle", "ended.pickle"
 
 _MESSAGE_LENGTH = 500
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What torch's ONNX exporter colours words of its messages with, for a terminal that does not show them."""
 
 _PROJECT = Path(__file__).resolve().parent.parent
 
@@ -79,7 +83,7 @@ def in_a_sentence(error: BaseException) -> str:
 
 def _line(error: BaseException) -> str:
     """The error's type and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     message = lines[0] if lines else "no message"
     shortened = message if len(message) <= _MESSAGE_LENGTH else message[: _MESSAGE_LENGTH - 3] + "..."
     return f"{type(error).__name__}: {shortened}"

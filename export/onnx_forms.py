@@ -2,7 +2,8 @@
 
 Three exact forms are tried where a network mixes frames: frames together in the batch axis (`export.lower`), frames
 apart (`export.apart`), and the network as it was given, 3D operators included. Each is run in rounds, one after the
-other, on one thread; the fastest in the median is written, and the note of the file says what was measured.
+other, on one thread; the fastest in the median is written, and the note of the file says what was measured. A form
+that cannot be written or run is left out, and the note says why; without frames together there is no file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.export import ExportedProgram
 
 from export import require
 from export.apart import frames_apart
+from export.child import in_a_sentence
 from export.lower import NOTES
 from export.lower import lower as lower_together
 from export.lower.source import operator_name
@@ -45,21 +47,29 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
     together.meta[NOTES] = ()
     if not _mixes_frames(program):
         return together
-    forms: dict[str, fx.GraphModule] = {TOGETHER: together, APART: frames_apart(together)}
-    forms[GIVEN] = program.module(check_guards=False)  # type: ignore[assignment]
-    left_out = []
-    if len(forms[APART].graph.nodes) > MOST_NODES:
-        left_out.append(f"{APART} would be {len(forms.pop(APART).graph.nodes)} nodes")
     assert program.example_inputs is not None
-    seconds, wrong = _measured(forms, program.example_inputs[0])
+    trials, left_out = _trials(
+        {
+            TOGETHER: lambda: together,
+            APART: lambda: frames_apart(together),
+            GIVEN: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
+        },
+        program.example_inputs[0],
+    )
+    seconds, wrong = _measured(trials)
     left_out += [f"{form} differs from the others" for form in wrong]
     chosen = min(seconds, key=seconds.__getitem__)
     relative = ", ".join(
         f"{form} {seconds[form] / seconds[chosen]:.2f}x" for form in seconds if form != chosen
     )
-    note = f"form: {chosen}, the fastest on this machine in one thread ({relative} its time)"
-    result = forms[chosen]
-    result.meta[NOTES] = (note, *(f"form not taken: {reason}" for reason in left_out))
+    compared = (
+        f"the fastest on this machine in one thread ({relative} its time)" if relative else "the only one"
+    )
+    result = trials[chosen].module
+    result.meta[NOTES] = (
+        f"form: {chosen}, {compared}",
+        *(f"form not taken: {reason}" for reason in left_out),
+    )
     return result
 
 
@@ -73,34 +83,60 @@ def _mixes_frames(program: ExportedProgram) -> bool:
     )
 
 
-def _measured(
-    forms: Mapping[str, fx.GraphModule], example: tuple[torch.Tensor, ...]
-) -> tuple[dict[str, float], list[str]]:
-    """Median seconds per form, and the forms whose outputs are not those of frames together."""
-    require("onnx", "onnxruntime")
-    import onnxruntime
+class _Trial:
+    """A form as a file in its runtime, run once."""
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    sessions: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="pocketreel-forms-") as folder:
-        for number, (form, module) in enumerate(forms.items()):
-            path = Path(folder, f"{number}.onnx")
+    def __init__(self, module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
+        require("onnx", "onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        with tempfile.TemporaryDirectory(prefix="pocketreel-forms-") as folder:
+            path = Path(folder, "form.onnx")
             torch.onnx.export(module, example, path, dynamo=True, verbose=False)
-            sessions[form] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feeds = {
-        form: {info.name: value.numpy() for info, value in zip(session.get_inputs(), example, strict=True)}
-        for form, session in sessions.items()
-    }
-    outputs = {form: session.run(None, feeds[form]) for form, session in sessions.items()}
-    wrong = [form for form in sessions if not _same(outputs[form], outputs[TOGETHER])]
-    times: dict[str, list[float]] = {form: [] for form in sessions if form not in wrong}
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = [info.name for info in self._session.get_inputs()]
+        self._feeds = {name: value.numpy() for name, value in zip(names, example, strict=True)}
+        self.module = module
+        self.outputs: list[Any] = self.run()
+
+    def run(self) -> list[Any]:
+        """The outputs for the example."""
+        return self._session.run(None, self._feeds)  # type: ignore[no-any-return]
+
+
+def _trials(
+    forms: Mapping[str, Callable[[], fx.GraphModule]], example: tuple[torch.Tensor, ...]
+) -> tuple[dict[str, _Trial], list[str]]:
+    """The forms that run, and why the others do not: frames together must, the others are offers."""
+    trials: dict[str, _Trial] = {}
+    left_out = []
+    for form, make in forms.items():
+        try:
+            module = make()
+            count = len(module.graph.nodes)
+            if form == APART and count > MOST_NODES:
+                left_out.append(f"{form} would be {count} nodes")
+            else:
+                trials[form] = _Trial(module, example)
+        except Exception as error:  # the exporter raises what it likes about operators that it has no form of
+            if form == TOGETHER:
+                raise
+            left_out.append(f"{form} fails: {in_a_sentence(error)}")
+    return trials, left_out
+
+
+def _measured(trials: Mapping[str, _Trial]) -> tuple[dict[str, float], list[str]]:
+    """Median seconds per form, and the forms whose outputs are not those of frames together."""
+    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[TOGETHER].outputs)]
+    times: dict[str, list[float]] = {form: [] for form in trials if form not in wrong}
     begun = time.monotonic()
     while len(times[TOGETHER]) < ROUNDS and (not times[TOGETHER] or time.monotonic() - begun < TIME_LIMIT_S):
         for form, taken in times.items():
             started = time.perf_counter()
-            sessions[form].run(None, feeds[form])
+            trials[form].run()
             taken.append(time.perf_counter() - started)
     return {form: statistics.median(taken) for form, taken in times.items()}, wrong
 

@@ -70,7 +70,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     for info in spec.outputs:
         model.output_description[info.name] = _sentence(info)
     for info, classes in zip(spec.outputs, spec.classes, strict=False):
-        model.output_description[info.name] += f"; classes in order: {', '.join(classes)}"
+        if classes:
+            model.output_description[info.name] += f"; classes in order: {', '.join(classes)}"
     model.user_defined_metadata.update({key: json.dumps(value) for key, value in spec.description.items()})
     model.save(str(path))
     coverage, unknown = attempt(lambda: cover(path, places=places_of(program.graph)))

@@ -26,14 +26,16 @@ WEIGHT_SCHEMES = ("fp16", "w8", "w4")
 """Schemes that are a matter of weights alone: they need no calibration."""
 
 LAYERS = (
+    aten.conv1d.default,
+    aten.conv1d.padding,
     aten.conv2d.default,
     aten.conv2d.padding,
     aten.conv3d.default,
     aten.conv3d.padding,
     aten.linear.default,
 )
-"""Operators whose second argument is a weight with its output channels first; in three dimensions for formats that
-take a network as it is given."""
+"""Operators whose second argument is a weight with its output channels first; those in three dimensions, and those
+with `padding`, are found in a network as it was given."""
 
 MANY = 32
 """Weights per output channel from which on a dense layer is stored in 4 bits."""

@@ -2,7 +2,8 @@
 
 Dense convolutions (8 bits) and linear layers (8 or 4 bits) read activations that are rounded to int8 while running,
 with a scale for each picture or row (XNNPACK's kernels `qd8-f32-qc8w` and `qd8-f32-qc4w`). Depthwise convolutions
-have no such kernel: their weights are written as the floats that their int8 numbers stand for.
+have no such kernel, and for convolutions over one axis ExecuTorch's passes fail: the weights of both are written as
+the floats that their numbers stand for.
 
 Source: `backends/xnnpack/partition/config/gemm_configs.py` and `_passes/channels_last_tagged_reshape_pass.py` of
 ExecuTorch 1.4. It writes the weights of convolutions as float32 even where they compute in float16
@@ -30,7 +31,7 @@ _SMALLEST_SCALE = 1e-7
 def round_activations(program: ExportedProgram) -> ExportedProgram:
     """The program of `export.weights.store_weights` in the form that XNNPACK runs.
 
-    Raises ValueError where a convolution has 4-bit weights.
+    Raises ValueError where a convolution of pictures has 4-bit weights.
     """
     import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 
@@ -44,17 +45,17 @@ def round_activations(program: ExportedProgram) -> ExportedProgram:
         with graph.graph.inserting_before(node):
             if node.target is aten.linear.default:
                 activation: Any = node.args[0]
-            elif weight.args[4:6] == LIMITS[4]:
-                raise ValueError(
-                    f"{operator_name(node)} at {place(node)} would have 4-bit weights: ExecuTorch has kernels for "
-                    "them in linear layers only; use the scheme w8 for .pte files"
-                )
-            elif _is_depthwise(graph, node, weight):
+            elif node.target is aten.conv1d.default or _is_depthwise(graph, node, weight):
                 values = (_constant(graph, a) if isinstance(a, fx.Node) else a for a in weight.args)
                 node.replace_input_with(
                     weight, _stored(graph, f"{node.name}_weight_float", read_weight(*values))
                 )
                 continue
+            elif weight.args[4:6] == LIMITS[4]:
+                raise ValueError(
+                    f"{operator_name(node)} at {place(node)} would have 4-bit weights: ExecuTorch has kernels for "
+                    "them in linear layers only; use the scheme w8 for .pte files"
+                )
             else:
                 activation = _channels_last(graph, node)
             # The partitioner cannot part layers that share the reading of a weight.

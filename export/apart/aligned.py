@@ -107,16 +107,10 @@ def _enter(groups: _Groups, node: fx.Node) -> None:
     if node.target is aten.conv2d.default and _enter_convolution(groups, node):
         return
     operands = node.all_input_nodes
-    if node.target in ALONG and len(shape(node)) == 4:
+    if node.target in ALONG and len(shape(node)) == 4 and not _is_mean_over_channels(node):
         for position, operand in enumerate(node.args):
-            if not isinstance(operand, fx.Node):
-                continue
-            if operand.op != "get_attr":
-                groups.join(node, operand)
-            elif len(shape(operand)) == 4 and shape(operand)[1] != 1:
-                groups.needs(node, node, position, 1)
-            elif len(shape(operand)) not in (0, 4):
-                groups.fix(node)
+            if isinstance(operand, fx.Node):
+                _enter_operand(groups, node, operand, position)
         return
     if _joins_along_other_axes(node):
         for operand in operands:
@@ -125,6 +119,28 @@ def _enter(groups: _Groups, node: fx.Node) -> None:
     groups.fix(node)
     for operand in operands:
         groups.fix(operand)
+
+
+def _enter_operand(groups: _Groups, node: fx.Node, operand: fx.Node, position: int) -> None:
+    """Notes that channel c of `node` is made of channel c of `operand`, or of the only one, which stays alone."""
+    sizes = shape(operand)
+    if len(sizes) not in (0, 4):
+        groups.fix(node)
+        groups.fix(operand)
+    elif not sizes or sizes[1] != shape(node)[1]:
+        return
+    elif operand.op == "get_attr":
+        groups.needs(node, node, position, 1)
+    else:
+        groups.join(node, operand)
+
+
+def _is_mean_over_channels(node: fx.Node) -> bool:
+    """Whether `node` is a mean in which more channels would count."""
+    if node.target is not aten.mean.dim:
+        return False
+    dims = bind(node, node.args, node.kwargs)["dim"]
+    return not dims or any(dim % 4 == 1 for dim in dims)
 
 
 def _joins_along_other_axes(node: fx.Node) -> bool:

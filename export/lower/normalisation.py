@@ -23,9 +23,7 @@ TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.c
 
 LAYERS = (
     aten.conv1d.default,
-    aten.conv1d.padding,
     aten.conv2d.default,
-    aten.conv2d.padding,
     aten.conv3d.default,
     aten.conv3d.padding,
     aten.linear.default,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,10 +114,8 @@ class Emitter:
         if tuple(shape) == value.shape:
             return value
         order = reshaped(value.shape, value.order, shape)
-        if value.is_constant and value.tensor.quantization is None:
-            data = self._place_constant(value, identity(value.rank)).data
-            assert data is not None
-            return Value(constant(value.tensor.name, data.reshape(shape)), identity(len(shape)))
+        if value.is_constant and (known := _reshaped_constant(value, shape)) is not None:
+            return known
         if order is None:
             value, order = (
                 Value(self.place(value, identity(value.rank)), identity(value.rank)),
@@ -136,6 +134,22 @@ class Emitter:
             return self.op("PAD", [tensor, amounts], shape, dtype=tensor.dtype)
         lowest = float(np.finfo(np.float32).min)
         return self.op("PADV2", [tensor, amounts, self.number(max(fill, lowest))], shape, dtype=tensor.dtype)
+
+
+def _reshaped_constant(value: Value, shape: Sequence[int]) -> Value | None:
+    """A constant under another shape; `None` where the axis that has a scale for each index is no axis of that."""
+    assert value.tensor.data is not None
+    meaning = value.tensor.quantization
+    if meaning is not None and meaning.axis is not None:
+        axis = value.order[meaning.axis]
+        part = (math.prod(value.shape[:axis]), value.shape[axis])
+        kept = [at for at, size in enumerate(shape) if (math.prod(shape[:at]), size) == part]
+        if not kept:
+            return None
+        meaning = replace(meaning, axis=kept[0])
+    data = value.tensor.data.transpose([value.order.index(axis) for axis in range(value.rank)])
+    tensor = constant(value.tensor.name, data.reshape(shape), quantization=meaning)
+    return Value(tensor, identity(len(shape)))
 
 
 def elements(value: Value) -> int:

@@ -103,11 +103,14 @@ def _sink_dequantize(graph: Graph) -> None:
             computed = [tensor for tensor in op.inputs if tensor.data is None]
             sources = [_read_as_int8(tensor, producers) for tensor in computed]
             first = sources[0] if sources else None
-            if first is not None and all(
-                s is not None and s.quantization == first.quantization for s in sources
+            meaning = first.quantization if first is not None else None
+            # Scales for each index would have to move with their axis.
+            if (
+                meaning is not None
+                and meaning.axis is None
+                and all(source is not None and source.quantization == meaning for source in sources)
             ):
-                result, meaning = op.output, first.quantization
-                assert meaning is not None
+                result = op.output
                 op.inputs = [_same_numbers(tensor, producers, meaning) for tensor in op.inputs]
                 op.outputs = [_int8(result, meaning)]
                 ops.append(Op("DEQUANTIZE", [op.output], [result]))

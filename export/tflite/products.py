@@ -62,36 +62,6 @@ def _matrix(e: Emitter, value: Value) -> tuple[Tensor, bool]:
     return e.place(value, straight), False
 
 
-def attention(
-    e: Emitter,
-    query: Value,
-    key: Value,
-    value: Value,
-    attn_mask: Value | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Value:
-    """`softmax(query @ key.T * scale + mask) @ value` (arXiv:1706.03762, section 3.2.1).
-
-    Raises NotImplementedError for causal or boolean masks and grouped queries.
-    """
-    if is_causal or enable_gqa or (attn_mask is not None and attn_mask.tensor.dtype == "bool"):
-        raise NotImplementedError(
-            "attention with is_causal, enable_gqa or a boolean mask: give an additive float mask"
-        )
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    swapped = list(range(key.rank))
-    swapped[-2:] = swapped[:-3:-1]
-    turned = Value(key.tensor, tuple(swapped.index(axis) for axis in key.order))
-    scores = matmul(e, pointwise.mul(e, query, factor), turned)
-    if attn_mask is not None:
-        scores = pointwise.add(e, scores, attn_mask)
-    return matmul(e, softmax(e, scores, -1), value)
-
-
 def softmax(e: Emitter, x: Value, dim: int, dtype: object = None) -> Value:
     """`exp(x) / sum(exp(x))` over `dim`."""
     order = _last_in_memory(x, dim)

@@ -127,16 +127,6 @@ def split(e: Emitter, x: Value, size: int, dim: int = 0) -> list[Value]:
     return split_sizes(e, x, [min(size, whole - start) for start in range(0, whole, size)], dim)
 
 
-def chunk(e: Emitter, x: Value, chunks: int, dim: int = 0) -> list[Value]:
-    """`chunks` pieces of (nearly) equal length."""
-    return split(e, x, -(-x.shape[dim] // chunks), dim)
-
-
-def unbind(e: Emitter, x: Value, dim: int = 0) -> list[Value]:
-    """Every entry of axis `dim`."""
-    return [select(e, x, dim, index) for index in range(x.shape[dim])]
-
-
 def item(e: Emitter, values: Sequence[Value], index: int) -> Value:
     """One of several results."""
     return values[index]
@@ -159,19 +149,11 @@ def cat(e: Emitter, values: Sequence[Value], dim: int = 0) -> Value:
     return Value(e.op("CONCATENATION", tensors, shape, options=options, dtype=tensors[0].dtype), leader.order)
 
 
-def stack(e: Emitter, values: Sequence[Value], dim: int = 0) -> Value:
-    """Values one after the other along a new axis."""
-    at = dim % (values[0].rank + 1)
-    return cat(e, [unsqueeze(e, value, at) for value in values], at)
-
-
 def nearest(
     e: Emitter, x: Value, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None = None
 ) -> Value:
     """`aten.upsample_nearest2d`: pixels repeated."""
-    factors = scale_factors or (1.0, 1.0)
-    size = output_size or [int(length * factor) for length, factor in zip(x.shape[2:], factors, strict=True)]
-    order = channels_last(4)
+    size, order = _size(x, output_size, scale_factors), channels_last(4)
     shape = stored((*x.shape[:2], *size), order)
     inputs = [e.place(x, order), e.constant(list(size))]
     return Value(e.op("RESIZE_NEAREST_NEIGHBOR", inputs, shape), order)
@@ -184,25 +166,20 @@ def bilinear(
     align_corners: bool,
     scale_factors: Sequence[float] | None = None,
 ) -> Value:
-    """`aten.upsample_bilinear2d`.
-
-    Raises NotImplementedError for factors that are not the ratio of the sizes, which LiteRT computes with.
-    """
-    size = output_size or [
-        int(length * factor) for length, factor in zip(x.shape[2:], scale_factors or (), strict=True)
-    ]
-    if output_size is None and any(
-        new != old * factor for new, old, factor in zip(size, x.shape[2:], scale_factors or (), strict=True)
-    ):
-        raise NotImplementedError(
-            f"interpolation by {list(scale_factors or ())} of {list(x.shape[2:])} pixels: give size= instead"
-        )
-    order = channels_last(4)
+    """`aten.upsample_bilinear2d`."""
+    size, order = _size(x, output_size, scale_factors), channels_last(4)
     inputs = [e.place(x, order), e.constant(list(size))]
     options = {"alignCorners": align_corners, "halfPixelCenters": not align_corners}
     return Value(
         e.op("RESIZE_BILINEAR", inputs, stored((*x.shape[:2], *size), order), options=options), order
     )
+
+
+def _size(x: Value, size: Sequence[int] | None, factors: Sequence[float] | None) -> list[int]:
+    """Rows and columns from either way to say them; factors are ratios of sizes, `export.lower` sees to that."""
+    if size is not None:
+        return list(size)
+    return [int(length * factor) for length, factor in zip(x.shape[2:], factors or (), strict=True)]
 
 
 def pick(e: Emitter, x: Value, dim: int, index: Value) -> Value:
@@ -225,22 +202,3 @@ def pad(e: Emitter, x: Value, amounts: Sequence[int], value: float = 0.0) -> Val
     pads = {x.rank - 1 - at // 2: (amounts[at], amounts[at + 1]) for at in range(0, len(amounts), 2)}
     tensor = e.place(x, x.order)
     return Value(e.pad(tensor, [pads.get(axis, (0, 0)) for axis in x.order], fill=value or 0.0), x.order)
-
-
-def pad_with_mode(
-    e: Emitter, x: Value, amounts: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Value:
-    """`pad` as `torch.nn.functional.pad` calls it; mode "replicate" repeats the edges.
-
-    Raises NotImplementedError for other modes.
-    """
-    if mode == "replicate":
-        for at in range(0, len(amounts), 2):
-            dim = x.rank - 1 - at // 2
-            first, last = cut(e, x, dim, 0, 1), cut(e, x, dim, x.shape[dim] - 1, 1)
-            pieces = [first] * amounts[at] + [x] + [last] * amounts[at + 1]
-            x = cat(e, pieces, dim) if len(pieces) > 1 else x
-        return x
-    if mode != "constant":
-        raise NotImplementedError(f"padding with mode {mode!r}: use mode 'constant' or 'replicate'")
-    return pad(e, x, amounts, value or 0.0)

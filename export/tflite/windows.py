@@ -68,12 +68,9 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 
 def _windows(
-    x: Value, *, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair = 1, ceil: bool = False
+    x: Value, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = 1, ceil: bool = False
 ) -> tuple[_Window, _Window]:
-    steps, taps, spread = _pair(stride), _pair(kernel), _pair(dilation)
-    if padding == "same":
-        padding = [(k - 1) * d // 2 for k, d in zip(taps, spread, strict=True)]
-    pads = (0, 0) if isinstance(padding, str) else _pair(padding)
+    steps, taps, spread, pads = _pair(stride), _pair(kernel), _pair(dilation), _pair(padding)
     rows, columns = (
         _Window(x.shape[axis + 2], taps[axis], steps[axis], pads[axis], spread[axis], ceil) for axis in (0, 1)
     )
@@ -96,7 +93,7 @@ def conv2d(
     weight: Value,
     bias: Value | None = None,
     stride: Pair = 1,
-    padding: Pair | str = 0,
+    padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
@@ -127,7 +124,7 @@ def conv1d(
     weight: Value,
     bias: Value | None = None,
     stride: Pair = 1,
-    padding: Pair | str = 0,
+    padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
@@ -136,9 +133,9 @@ def conv1d(
     def tall(value: Pair) -> tuple[int, int]:
         return _pair(value)[0], 1
 
-    pads = padding if isinstance(padding, str) else (_pair(padding)[0], 0)
     column = e.reshape(x, (*x.shape, 1))
     kernel = e.reshape(weight, (*weight.shape, 1))
+    pads = _pair(padding)[0], 0
     result = conv2d(e, column, kernel, bias, tall(stride), pads, tall(dilation), groups)
     return e.reshape(result, result.shape[:-1])
 
@@ -253,21 +250,3 @@ def _share_counted(window: _Window, *, padding_counts: bool) -> np.ndarray:
     starts = np.arange(window.count) * window.stride - window.padding
     counted = np.minimum(starts + window.kernel, window.size + margin) - np.maximum(starts, -margin)
     return counted / window.kernel
-
-
-def adaptive_avg_pool2d(e: Emitter, x: Value, output_size: Pair) -> Value:
-    """`aten.adaptive_avg_pool2d`: one MEAN for size 1, else equal windows.
-
-    Raises NotImplementedError when the windows would differ in size.
-    """
-    sizes = _pair(output_size)
-    if sizes == (1, 1):
-        axes = e.constant([1, 2])
-        shape = (x.shape[0], 1, 1, x.shape[1])
-        return Value(e.op("MEAN", [e.place(x, _PICTURE), axes], shape, options={"keepDims": True}), _PICTURE)
-    if x.shape[2] % sizes[0] or x.shape[3] % sizes[1]:
-        raise NotImplementedError(
-            f"adaptive_avg_pool2d from {x.shape[2:]} to {sizes} has windows of different sizes: "
-            "choose an output size that divides the input size"
-        )
-    return avg_pool2d(e, x, (x.shape[2] // sizes[0], x.shape[3] // sizes[1]))

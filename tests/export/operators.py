@@ -157,6 +157,10 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "trilinear to a size": of(lambda x: F.interpolate(x, size=(5, 20, 7), mode="trilinear")),
     "trilinear by factors": of(lambda x: F.interpolate(x, scale_factor=(1.3, 1.3, 0.7), mode="trilinear")),
     "bilinear of frames": of(lambda x: F.interpolate(x[:, :, 0], size=(9, 17), mode="bilinear")),
+    "nearest of frames by factors": of(lambda x: F.interpolate(x[:, :, 0], scale_factor=(1.3, 0.7))),
+    "bilinear of frames by factors": of(
+        lambda x: F.interpolate(x[:, :, 0], scale_factor=(1.3, 1.25), mode="bilinear")
+    ),
     "linear in time": of(lambda x: F.interpolate(x.mean((3, 4)), size=5, mode="linear")),
     "area": of(lambda x: F.interpolate(x, size=(4, 5, 5), mode="area")),
     "pixel shuffle": of(lambda x, f: F.pixel_shuffle(f(x).transpose(1, 2), 2), nn.Conv3d(3, 8, 1)),
@@ -203,6 +207,15 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "padded channels": of(lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 1, 2))),
     "padded by less than nothing": of(lambda x, f: f(F.pad(x, (-1, 1, 2, -2, -1, 0))), nn.Conv3d(3, 4, 3)),
     "same padding": lambda: nn.Conv3d(3, 4, (3, 2, 5), padding="same"),
+    "same and valid padding of frames": of(
+        lambda x, *layers: nn.Sequential(*layers)(x[:, :, 0]),
+        nn.Conv2d(3, 4, (3, 2), padding="same", bias=False),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 5, 3, stride=2, padding="valid"),
+    ),
+    "same padding in time": of(
+        lambda x, f: f(x.mean((3, 4))), nn.Conv1d(3, 4, 4, padding="same", dilation=3)
+    ),
     # number by number
     "mish and softplus": lambda: nn.Sequential(nn.Mish(), nn.Softplus(), nn.Softplus(beta=3.0)),
     "softplus with a threshold": of(lambda x, f: f(3 * x), nn.Softplus(threshold=1)),

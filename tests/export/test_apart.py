@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.apart import frames_apart
+from export.apart.aligned import align_channels
 from export.capture import capture
 from export.lower import NOTES, lower
 from export.onnx_forms import lower as lower_for_onnx
@@ -91,6 +92,38 @@ def test_channels_that_blocked_kernels_refuse_are_widened() -> None:
     assert 56 in widths and 54 not in widths
 
 
+class Gated(nn.Module):
+    """A depthwise convolution of 12 channels times a gate of one, on pictures."""
+
+    def __init__(self, gate: Callable[[Tensor], Tensor] | nn.Module) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 4, 1)
+        self.depthwise, self.gate = nn.Conv2d(12, 12, 3, padding=1, groups=12), gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise(self.first(x).relu())
+        return self.last(x * self.gate(x)).mean((2, 3))
+
+
+GATES: dict[str, tuple[Callable[[Tensor], Tensor] | nn.Module, int]] = {
+    "computed by a convolution": (nn.Sequential(nn.Conv2d(12, 1, 1), nn.Sigmoid()), 16),
+    "mean over channels": (lambda x: x.mean(1, keepdim=True), 12),
+    "mean over everything": (lambda x: x.mean((1, 2, 3), keepdim=True), 12),
+}
+"""Gates, and how many channels the depthwise convolution may have beside each."""
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_one_channel_beside_many_stays_one(name: str) -> None:
+    gate, width = GATES[name]
+    model, x = Gated(gate).eval(), clip()[:, :, 0]
+    graph = lower(capture(model, (x,)))
+    align_channels(graph)
+    assert_same(model, graph, (x,))
+    (depthwise,) = (node for node in graph.graph.nodes if node.name == "conv2d_1")
+    assert depthwise.args[6] == width
+
+
 def test_dense_kernels_of_three_taps_take_four_products_for_two_frames() -> None:
     model = nn.Conv3d(32, 32, (3, 1, 1), padding=(1, 0, 0)).eval()
     x = torch.rand(1, 32, 10, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -110,6 +143,18 @@ def test_onnx_takes_the_fastest_form_and_says_which() -> None:
     assert_same(model, graph, (clip(),))
     (note,) = graph.meta[NOTES]
     assert note.startswith("form: frames ") and "as given" in note
+
+
+def test_a_form_that_onnx_does_not_have_is_left_out_and_says_why() -> None:
+    pooled = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d((2, 1, 1))).eval()
+    x = clip()[:, :, :2]
+    graph = lower_for_onnx(capture(pooled, (x,)))
+    assert_same(pooled, graph, (x,))
+    chosen, *left_out = graph.meta[NOTES]
+    assert chosen.startswith("form: frames ")
+    (reason,) = left_out
+    assert reason.startswith("form not taken: as given fails: ")
+    assert "aten._adaptive_avg_pool3d" in reason and "\x1b" not in reason
 
 
 def test_a_network_that_mixes_no_frames_has_one_form() -> None:

@@ -90,6 +90,14 @@ def test_network_without_clips_is_left_as_it_is() -> None:
     assert sum(parameter.requires_grad for parameter in graph.parameters()) == 3
 
 
+def test_padding_in_words_becomes_numbers_for_every_axis() -> None:
+    picture = torch.rand(1, 3, 6, 6)
+    graph = lowered(nn.Conv2d(3, 4, (3, 4), padding="same"), (picture,))
+    (layer,) = (node for node in graph.graph.nodes if node.target is torch.ops.aten.conv2d.default)
+    # ONNX refuses geometry of fewer numbers than axes.
+    assert [list(numbers) for numbers in layer.args[3:6]] == [[1, 1], [1, 1], [1, 1]]
+
+
 def test_weights_are_trainable_and_the_source_stays_untouched() -> None:
     model, example = trained(MobileNet3D()), (clip(2, (3, 4, 16, 16)),)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -123,8 +123,11 @@ def test_a_user_network_without_class_names_is_written(tmp_path):
     spec = FileSpec(
         inputs=parse_inputs(["1x3x8x8"]),
         outputs=(TensorInfo(name="map", shape=(1, 2, 6, 6), dtype="float32", layout="NCHW"),),
+        classes=((),),
         description={},
     )
     file = write(program, tmp_path / "model.mlpackage", spec=spec, scheme="fp32")
     (given,) = answers(file, (torch.ones(1, 3, 8, 8),))
     assert given.shape == (1, 2, 6, 6)
+    (output,) = ct.utils.load_spec(str(file.path)).description.output
+    assert output.shortDescription == "float32 NCHW 1x2x6x6"

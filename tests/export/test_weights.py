@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from export.parity import SQNR_LIMIT_DB, compare
 from export.trial import FLOAT, REFERENCE, Trial
 from export.verdict import judge
 from export.weights import LIMITS, scale_of_least_error, store_weights
-from tests.export.networks import conv, trained
+from tests.export.networks import Function, conv, trained
 from tests.export.operators import OPERATORS
 
 READ = torch.ops.quantized_decomposed.dequantize_per_channel.default
@@ -75,8 +76,6 @@ def files(tmp_path_factory, graph):
 
     def written(name: str, scheme: str) -> tuple[Path, FileSpec, fx.GraphModule]:
         if (name, scheme) not in known:
-            from importlib import import_module
-
             exporter = EXPORTERS[name]
             stored = graph if scheme == "fp32" else store_weights(graph, scheme=scheme)
             path = tmp_path_factory.mktemp(f"{name}_{scheme}") / f"model{exporter.extension}"
@@ -210,6 +209,33 @@ def test_files_are_small_and_compute_what_torch_does_with_their_weights(files, t
     assert path.stat().st_size < MOST[scheme] * whole.stat().st_size
     exact = 40 if (name, scheme) == ("tflite", "w4") else 100  # its int4 kernels round activations
     assert exact < sqnr_db(path, spec, stored, tmp_path, name) <= SQNR_LIMIT_DB
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        ("onnx", "w8"),
+        ("tflite", "w8"),
+        ("tflite", "w4"),
+        pytest.param("executorch", "w8", marks=pytest.mark.slow),
+        pytest.param("executorch", "w4", marks=pytest.mark.slow),
+    ],
+)
+def test_convolutions_over_time_are_stored_too(tmp_path, name, scheme):
+    layers = nn.Conv1d(3, 16, 3), nn.Conv1d(16, 24, 3, padding=1), nn.Conv1d(24, 24, 5, padding=2, groups=24)
+    net = Function(
+        lambda x, *layers: nn.Sequential(*layers)(x.mean((3, 4))).mean(2), *layers, nn.Conv1d(24, 10, 1)
+    )
+    stored = store_weights(lower(capture(trained(net), (clips(0),))), scheme=scheme)
+    dense = int(scheme.removeprefix("w"))
+    assert stored_bits(stored) == {"conv1d": 8, "conv1d_1": dense, "conv1d_2": 8, "conv1d_3": 8}
+    exporter = EXPORTERS[name]
+    path = tmp_path / f"model{exporter.extension}"
+    spec = SPEC.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype)
+    program = torch.export.export(stored, (clips(0),))
+    import_module(exporter.module).write(program, path, spec=spec, scheme=scheme)
+    exact = 30 if (name, scheme) == ("tflite", "w4") else 100  # its int4 kernels round activations
+    assert sqnr_db(path, spec, stored, tmp_path, name) > exact
 
 
 @pytest.mark.parametrize("scheme", MOST)

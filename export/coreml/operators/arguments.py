@@ -1,6 +1,6 @@
 """What an operator is given: its inputs by MIL's names, ready to compute with.
 
-Floats are float32 tensors, integers int64 tensors, flags bool tensors, texts `str`, several values a tuple. An
+Floats are float32 tensors, integers int32 tensors, flags bool tensors, texts `str`, several values a tuple. An
 optional input that the program leaves out is missing or None.
 """
 

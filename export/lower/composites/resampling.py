@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from export.lower.composites.mixing import mixed
+from export.lower.source import bind
 
 aten = torch.ops.aten
 
@@ -107,3 +108,26 @@ def mixed_resize(
             )
             x = mixed(x, axis, columns[0].T)
     return x
+
+
+RESIZES: dict[Any, Callable[..., Tensor]] = {
+    aten.upsample_nearest2d.vec: nearest_resize,
+    aten.upsample_bilinear2d.vec: mixed_resize,
+}
+"""What computes an interpolation of pictures where the sizes alone do not say which pixels are read."""
+
+
+def by_inexact_factors(graph: fx.Graph) -> bool:
+    """Given an interpolation by factors that are not the ratios of its sizes, the result is one for any factors.
+
+    Runtimes are told sizes and compute with their ratios. Gives whether there was one; the graph is to be traced.
+    """
+    found = False
+    for node in graph.nodes:
+        if node.target not in RESIZES:
+            continue
+        sizes, factors = node.meta["val"].shape[2:], bind(node, node.args, node.kwargs)["scale_factors"]
+        if not _is_plain(node.args[0].meta["val"], sizes, factors):
+            node.target = RESIZES[node.target]
+            found = True
+    return found

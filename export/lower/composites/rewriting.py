@@ -9,6 +9,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram, default_decompositions
 
+from export.lower.composites.resampling import by_inexact_factors
 from export.lower.composites.table import COMPOSITES
 from export.lower.composites.transposed import transposed_convolution
 from export.lower.normalisation import TRANSPOSED, fold_norms
@@ -35,7 +36,8 @@ def simplified(program: ExportedProgram, *, known: Container[Any]) -> ExportedPr
     } | COMPOSITES
     program = _rewritten(program, table)
     fold_norms(program.graph)
-    if any(node.target in TRANSPOSED for node in program.graph.nodes):
+    resized = by_inexact_factors(program.graph)
+    if resized or any(node.target in TRANSPOSED for node in program.graph.nodes):
         program = _rewritten(program, table | dict.fromkeys(TRANSPOSED, transposed_convolution))
     return program
 

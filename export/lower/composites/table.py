@@ -45,10 +45,13 @@ from export.lower.composites.resampling import (
     nearest_resize,
     nearest_resize_3d,
 )
+from export.lower.composites.same import convolution_in_words
 
 aten = torch.ops.aten
 
 COMPOSITES: dict[Any, Callable[..., Any]] = {
+    aten.conv1d.padding: convolution_in_words,
+    aten.conv2d.padding: convolution_in_words,
     aten.group_norm.default: group_norm,
     aten.instance_norm.default: instance_norm,
     aten.prelu.default: prelu,

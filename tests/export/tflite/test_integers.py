@@ -11,7 +11,7 @@ from torch import fx, nn
 pytest.importorskip("ai_edge_litert.interpreter")
 
 from models.spec import as_tuple
-from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, TwoInputs, conv, trained
+from tests.export.networks import CONVOLUTIONS, OTHERS, Function, MobileNet3D, TwoInputs, conv, trained
 from tests.export.tflite.litert import CLIP, quantized, step_of
 
 
@@ -83,6 +83,33 @@ def test_int8_files_agree_with_the_reference(tmp_path, name):
     (given,), (want,) = file(**inputs), as_tuple(reference(*inputs.values()))
     assert np.abs(given - want.numpy()).max() <= 2.01 * step_of(file)
     assert file.is_one_partition()
+
+
+def over_time(*layers: nn.Module) -> nn.Module:
+    """`layers` on the sequence of the mean colours of a clip's frames."""
+    return trained(Function(lambda x, *layers: nn.Sequential(*layers)(x.mean((3, 4))).mean(2), *layers))
+
+
+@pytest.mark.parametrize("groups", [1, 16], ids=["dense", "depthwise"])
+def test_convolutions_over_time_compute_in_int8(tmp_path, groups):
+    inputs = {"clip": torch.rand(CLIP)}
+    model = over_time(nn.Conv1d(3, 16, 1), nn.Conv1d(16, 16, 3, padding=1, groups=groups))
+    reference, file = quantized(model, inputs, tmp_path)
+    assert np.abs(file(**inputs)[0] - reference(*inputs.values()).detach().numpy()).max() <= 1.01 * step_of(
+        file
+    )
+    assert {dtype for kind, dtype in file.computed_dtypes() if "CONV" in kind} == {"int8"}
+    assert file.is_one_partition()
+
+
+def test_padding_said_in_a_word_leaves_a_convolution_in_int8(tmp_path):
+    inputs = {"x": torch.rand(1, 3, 10, 10)}
+    model = trained(nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.Conv2d(8, 8, 4, padding="same")))
+    reference, file = quantized(model, inputs, tmp_path)
+    assert np.abs(file(**inputs)[0] - reference(*inputs.values()).detach().numpy()).max() <= 1.01 * step_of(
+        file
+    )
+    assert file.computed_dtypes()["CONV_2D", "int8"] == 2
 
 
 CLIPS: dict[str, Callable[[], nn.Module]] = {
