@@ -3,9 +3,12 @@
 They are fast where one convolution does much for each value that it writes, since rounding a result costs as much
 as several products; where channels are multiples of those that they take at once; and where nothing has to be
 transposed. So a depthwise kernel over space and time is one convolution here, not a sum of one for each frame that
-it sees, and the first convolution of a network reads planes gathered in one go.
+it sees, the first convolution of a network reads planes gathered in one go, and linear layers over tokens multiply
+matrices.
 
-    bare -> recognise -> taps, gathered -> rounded -> rows, gathered (`bare` to `rounded` as in `export.streamed`)
+    bare -> recognise -> taps, gathered -> rounded -> rows, gathered, flat
+
+`bare`, `recognise` and `rounded` are those of `export.streamed`.
 """
 
 from export.windows.program import lower

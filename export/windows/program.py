@@ -9,6 +9,7 @@ from export.lower import NOTES, ROUNDED_ANEW
 from export.streamed.recognise import recognise
 from export.streamed.rounding import bare, rounded
 from export.streamed.rules import STREAMED
+from export.windows.flat import flatten_linear_layers
 from export.windows.gathered import gather, gathered
 from export.windows.rows import write
 from export.windows.taps import tap_sums
@@ -31,6 +32,7 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
         write(module, found, name=f"window{index}")
     for index, convolution in enumerate(dense):
         gather(module, convolution, name=f"gathered{index}")
+    flatten_linear_layers(module.graph)
     module.graph.eliminate_dead_code()
     module.recompile()
     note = f"form: depthwise kernels over space and time as one convolution each, {len(sums)} of them"

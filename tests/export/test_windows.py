@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from export.capture import capture
 from export.lower import NOTES, ROUNDED_ANEW, lower
 from export.reference import calibrate, convert, prepare
+from export.streamed.rounding import DEQUANTIZE, READ_WEIGHT
 from export.windows import lower as windows
 from tests.export.networks import Function, MobileNet3D, conv, trained
 
@@ -130,3 +131,30 @@ def test_a_network() -> None:
     x = clip(seed=9)
     written = windows(program)
     assert noise(written(x), model(x)) < 2 * noise(program.module()(x), model(x))
+
+
+class Tokens(nn.Module):
+    """Linear layers over rows of pixels, with something between them that stays float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(10, 12), nn.Linear(12, 8), nn.Linear(8, 5)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.layers[0](x.flatten(1, 3)))
+        return self.layers[2](torch.softmax(self.layers[1](x), -1)).mean(1)
+
+
+@torch.no_grad()
+def test_linear_layers_over_tokens_are_products_of_matrices() -> None:
+    torch.manual_seed(0)
+    program = int8(Tokens())
+    written = windows(program)
+    assert torch.equal(written(clip()), program.module()(clip()))
+    graph = torch.export.export(written, (clip(),)).graph
+    linear = [node for node in graph.nodes if node.target is aten.linear.default]
+    assert len(linear) == 3
+    for node in linear:
+        values, weight = node.args[:2]
+        assert values.target is DEQUANTIZE and weight.target is READ_WEIGHT, "nothing stands between"
+        assert values.args[0].meta["val"].dtype is torch.int8 and values.meta["val"].dim() == 2
