@@ -70,7 +70,7 @@ def stored(folder: Path, *, key: str, make: Callable[[Path], None], load: Callab
 def one_at_a_time(folder: Path, *, waiting: Callable[[], object]) -> Iterator[None]:
     """While one process is in here for `folder`, others wait; each that has to calls `waiting` first."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(blocking=False)
     except Timeout:

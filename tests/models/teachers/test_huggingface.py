@@ -117,7 +117,7 @@ def test_clips_that_do_not_fit_the_configuration_are_refused():
 
 def test_a_configuration_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json: no such file; config is the path of a config\.json"):
-        encoder(str(tmp_path / "config.json"))
+        encoder(tmp_path / "config.json")
 
 
 def test_without_transformers_the_pip_line_is_named(monkeypatch):
