@@ -63,7 +63,9 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
                 formats=run.recipe.export.formats,
                 scheme=run.recipe.scheme,
                 out=folder,
-                proof=Proof(trial=_trial(run, final.artifact, rounded=rounded and rounded.artifact)),
+                proof=Proof(
+                    trial=_trial(run, final.artifact, rounded=None if rounded is None else rounded.artifact)
+                ),
                 step=_stepper(run, final.artifact, spec) if final.artifact.streams else None,
                 progress=report,
             )

@@ -29,8 +29,8 @@ def flatten_linear_layers(graph: fx.Graph) -> int:
 def _is_over_tokens(node: fx.Node) -> bool:
     if node.target is not aten.linear.default:
         return False
-    source, weight = node.args[:2]
-    return source.target is DEQUANTIZE and weight.target is READ_WEIGHT and len(shape(source)) > 2  # type: ignore[union-attr]
+    source, weight = node.all_input_nodes[:2]
+    return source.target is DEQUANTIZE and weight.target is READ_WEIGHT and len(shape(source)) > 2
 
 
 def _flatten(graph: fx.Graph, node: fx.Node) -> None:
