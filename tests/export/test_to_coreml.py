@@ -54,7 +54,8 @@ def test_the_package_holds_names_shapes_types_and_description(tmp_path):
     assert json.loads(metadata["provenance"]) == {"recipe": "small"}
     example = spec.example(seed=1)
     for given, wanted in zip(answers(file, example), float_graph(spec)(*example), strict=True):
-        assert np.abs(given - wanted.detach().numpy()).max() <= 1e-5 * wanted.abs().max()
+        assert np.abs(given - wanted.detach().numpy()).max() <= 1e-6 * wanted.abs().max()
+    assert "batch_norm" not in operations(file.path), "whose epsilon changes x * a + b"
 
 
 @pytest.mark.parametrize(
