@@ -25,18 +25,21 @@ def count_macs(model: nn.Module, spec: ClipSpec) -> int:
     attention into the products they are made of, which the CPU's fused kernels hide from the counter. Elementwise
     operations, normalisation and pooling are not counted, as is usual.
 
-    A model of a user's that needs values, or holds tensors that are neither parameters nor buffers, is run where it
-    is; then the products within LSTMs are missing.
+    A model of a user's that needs values, or holds tensors that are neither parameters nor buffers, is run as it is
+    and where it is; then the products within LSTMs are missing.
     """
     try:
-        return _counted(copy.deepcopy(model).to("meta"), spec, device=torch.device("meta"))
-    except (NotImplementedError, RuntimeError):
+        return _counted(copy.deepcopy(model).to("meta").eval(), spec, device=torch.device("meta"))
+    except (
+        NotImplementedError,
+        RuntimeError,
+    ):  # what torch raises without values, and for a mixture of devices
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        return _counted(copy.deepcopy(model), spec, device=device)
+        return _counted(model, spec, device=device)
 
 
 def _counted(model: nn.Module, spec: ClipSpec, *, device: torch.device) -> int:
-    example = tuple(torch.empty_like(tensor, device=device) for tensor in spec.example())
+    example = tuple(tensor.to(device) for tensor in spec.example())
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.eval()(*example)
+        model(*example)
     return counter.get_total_flops() // 2

@@ -49,3 +49,18 @@ def test_a_network_built_without_memory_counts_the_same():
         shapes = row.build(spec, row.options())
     assert count_parameters(shapes) == count_parameters(real)
     assert count_macs(shapes, spec) == count_macs(real, spec)
+
+
+def test_a_network_that_needs_values_is_run_where_it_is():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(3, 8)
+            self.layer = nn.Linear(8, 5)
+            self.scale = torch.ones(8)  # no buffer: it stays where it is
+
+        def forward(self, text):
+            assert text.min().item() >= 0 and text.max().item() < 100, "tokens, not whatever lay in memory"
+            return self.layer((self.embedding(text % 3) * self.scale).mean(1))
+
+    assert count_macs(Words().eval(), small_spec("text")) == 8 * 5
