@@ -74,9 +74,8 @@ def metric_names(
 
     `models` has the label columns that each answers, `labels` are those of the student.
     """
-    of_student = [f"artifacts.{name}.{figure}" for name in ("*", *formats) for figure in ARTIFACT_METRICS]
-    if not formats:
-        of_student = []
+    files = ("*", *formats) if formats else ()
+    of_student = [f"artifacts.{name}.{figure}" for name in files for figure in ARTIFACT_METRICS]
     of_student += [f"stages.{index}.{figure}" for index in range(stages) for figure in STAGE_METRICS]
     columns = dict.fromkeys(of_student, labels)
     for model, answers in models.items():

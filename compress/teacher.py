@@ -186,11 +186,12 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
 def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
     """Runs the network on one example; raises `ValueError` when its logits are not what the data needs."""
+    example = spec.example()
     try:
         with torch.no_grad():
-            columns = as_tuple(model(*spec.example()))
+            columns = as_tuple(model(*example))
     except Exception as error:  # the user's own code
-        inputs = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(spec.inputs, spec.example(), strict=True))
+        inputs = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(spec.inputs, example, strict=True))
         raise ValueError(f"{what} does not take the inputs {inputs}: {in_a_sentence(error)}") from error
     given = [tuple(column.shape) for column in (columns[:-1] if spec.retrieval else columns)]
     wanted = [(1, len(column.classes)) for column in (*spec.labels, *spec.tags)]

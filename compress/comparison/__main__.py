@@ -12,7 +12,6 @@ import platform
 import shlex
 import sys
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from compress.comparison.measure import Effort, measure
 from compress.comparison.networks import NETWORKS
 from compress.comparison.page import page
 from compress.store import write_atomic
+from compress.versions import installed
 from export.child import in_a_sentence
 from export.quiet import silence_libraries
 
@@ -85,7 +85,7 @@ def main(
     command = shlex.join(["python", "-m", "compress.comparison", *sys.argv[1:]])
     told = {
         "machine": f"{device.cpu}, {device.cores} cores, {system}, load {device.load_1min:.1f} at the end",
-        "versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+        "versions": ", ".join(f"{name} {number}" for name, number in installed(_DISTRIBUTIONS).items()),
         "command": command,
     }
     write_atomic(page_path, page(figures, failed=failed, effort=effort, **told) + "\n")
@@ -104,7 +104,9 @@ def main(
 def compare(name: str, out: Path, *, effort: Effort, console: Console) -> dict[str, Any]:
     """The figures of one network: those in `out/<name>.json` if they are of this code, else measured anew."""
     path = out / f"{name}.json"
-    key = json.loads(json.dumps([asdict(effort), asdict(NETWORKS[name]), _versions(), _source()]))
+    key = json.loads(
+        json.dumps([asdict(effort), asdict(NETWORKS[name]), installed(_DISTRIBUTIONS), _source()])
+    )
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["key"] == key:
@@ -122,16 +124,6 @@ def _chosen(given: str | None) -> list[str]:
     if unknown:
         raise ValueError(f"--networks: {unknown[0]!r} is none of the table; it has {', '.join(NETWORKS)}")
     return names
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _source() -> str:

@@ -14,16 +14,15 @@ from export.streamed.rounding import DEQUANTIZE, QUANTIZE, READ_WEIGHT
 aten = torch.ops.aten
 
 
-def flatten_linear_layers(graph: fx.Graph) -> int:
-    """Lets linear layers on int8 values of more than two axes read and give matrices; how many there are.
+def flatten_linear_layers(graph: fx.Graph) -> None:
+    """Lets linear layers on int8 values of more than two axes read and give matrices.
 
     Values are reshaped as int8, on the outer side of each quantize and dequantize, so nothing stands between those
     and the layer.
     """
-    found = [node for node in graph.nodes if _is_over_tokens(node)]
-    for node in found:
-        _flatten(graph, node)
-    return len(found)
+    for node in list(graph.nodes):
+        if _is_over_tokens(node):
+            _flatten(graph, node)
 
 
 def _is_over_tokens(node: fx.Node) -> bool:
