@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, Queue, SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO
@@ -24,6 +25,8 @@ Work = Callable[[Any, Alive], Iterator[Any]]
 """A module-level function that yields the results of one job and calls `alive` now and then."""
 
 _SIGN_OF_LIFE_S = 1.0
+
+_PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +177,8 @@ class _Worker:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100
+    # The project first: a folder of the user's, put on the path for its network, may hold a `models` too.
+    paths = os.pathsep.join(os.path.abspath(path) for path in (_PROJECT, *sys.path))  # noqa: PTH100
     return subprocess.Popen(
         [sys.executable, "-P", "-c", "from benchmarks.clips.workers import serve; serve()"],
         stdin=subprocess.PIPE,

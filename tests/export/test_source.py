@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 NETS = "tests.export.user_nets"
 
 
+@pytest.fixture(autouse=True)
+def _the_path_as_it_was(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
 def test_a_factory_and_a_network_by_module_and_by_file():
     for place in (NETS, str(Path(__file__).parent / "user_nets.py")):
         assert type(load_network(f"{place}:clips")).__name__ == "Clips"

@@ -55,6 +55,12 @@ def test_a_worker_waits_when_its_results_are_not_taken(tmp_path):
     assert len(list(results)) == 20
 
 
+def test_a_folder_of_the_users_does_not_hide_the_project(tmp_path, monkeypatch):
+    (tmp_path / "benchmarks.py").write_text("raise AssertionError('not this one')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert dict(run_jobs(count, [0], workers=1)) == {0: Done()}
+
+
 def test_no_jobs_no_results():
     assert list(run_jobs(count, [], workers=2)) == []
 
