@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from export import EXPORTERS
 from export.child import in_a_sentence, run_in_child
 
 if TYPE_CHECKING:
@@ -108,7 +109,14 @@ def execute(
         clip=clip,
         states=file.states,
     )
-    ended = run_in_child(run_samples, execution, who="the runtime", log=log, time_limit_s=TIME_LIMIT_S)
+    ended = run_in_child(
+        run_samples,
+        execution,
+        who="the runtime",
+        log=log,
+        time_limit_s=TIME_LIMIT_S,
+        writer=EXPORTERS[format].module,
+    )
     if ended.value is None:
         return Executed(outputs=None, runner=None, reason=ended.reason)
     executed: Executed = ended.value

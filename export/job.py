@@ -47,6 +47,12 @@ class Job:
     """Folder with one `<input>.npy` per input, on which torch answers with these weights; `None` for no answers."""
 
 
+def prepare(module: str) -> None:
+    """Imports what the writer `module` and the runtime of its files need, and what torch exports programs with."""
+    torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
+    import_module(module).load_backend()
+
+
 def write(job: Job) -> WrittenFile:
     """Lowers the program and writes the file. Raises what lowering and the writer raise."""
     import torch.ao.quantization.fx._decomposed  # registers the operators of int8 graphs, which loading needs

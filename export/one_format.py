@@ -81,7 +81,9 @@ def export_format(name: str, work: Work) -> ExportOutcome:
     )
     log = partial / LOG_FILE
     started = time.monotonic()
-    ended = run_in_child(write, job, who="the converter", log=log, time_limit_s=TIME_LIMIT_S)
+    ended = run_in_child(
+        write, job, who="the converter", log=log, time_limit_s=TIME_LIMIT_S, writer=exporter.module
+    )
     seconds = time.monotonic() - started
     written: WrittenFile | None = ended.value
     outcome = ExportOutcome(

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from coremltools.models import MLModel
 
 
+def load_backend() -> None:
+    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    import_quietly()
+
+
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:

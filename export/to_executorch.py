@@ -27,6 +27,11 @@ DESCRIPTION_METHOD = "description"
 _BOOKKEEPING = ("getitem", "executorch_call_delegate")
 
 
+def load_backend() -> None:
+    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    require("executorch", "executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch.runtime")
+
+
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:

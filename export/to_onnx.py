@@ -27,6 +27,11 @@ OPSET = 20
 _LAYERS = ("Conv", "Gemm", "MatMul")
 
 
+def load_backend() -> None:
+    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    require("onnx", "onnx", "onnxscript", "onnxruntime")
+
+
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:

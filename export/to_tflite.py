@@ -29,6 +29,11 @@ METADATA = "pocketreel"
 """Name of the metadata entry that holds the file's description as JSON."""
 
 
+def load_backend() -> None:
+    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers", "ai_edge_litert.interpreter")
+
+
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:

@@ -1,25 +1,79 @@
-"""The process that computes one function: `python -m export.worker FOLDER`, started by `export.child`.
+"""The helper behind `export.child`: `python -m export.worker WRITER`.
 
-FOLDER holds `task.pickle`, the function and its argument; the worker leaves `ended.pickle` (an `Ended`) there,
-unless it crashes.
+It imports the libraries of the module WRITER (nothing where that is empty) and takes tasks from stdin, a line of
+JSON each: `folder`, which holds `task.pickle`, the function and its argument; `log`, the file that the task prints
+to; the working directory and the environment of the program. A process of its own does the task and leaves
+`ended.pickle` (an `Ended`) in the folder, unless it crashes. The helper says that process's number when it begins,
+and its exit code when it has ended.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import select
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from export.child import ENDED_FILE, TASK_FILE, Ended, in_a_sentence
 
+FORKS = hasattr(os, "fork") and sys.platform != "darwin"
+"""Whether processes are forked: Apple's frameworks do not work in a process that was."""
 
-def main(folder: Path) -> None:
-    """Does the task in `folder`."""
-    _end_with_parent()
+_PATIENCE_S = 60.0
+"""How long a helper waits for another task: its libraries hold hundreds of megabytes."""
+
+
+def main(writer: str) -> None:
+    """Does tasks until there are no more."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not get between the answers
+    if writer:
+        with suppress(Exception):  # the task says it better
+            _prepare(writer)
+    while line := _next_line():
+        child = os.fork() if FORKS else 0
+        if child == 0:
+            if not FORKS:
+                _say(answers, os.getpid())
+            _do(json.loads(line))
+        _say(answers, child)
+        _say(answers, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _prepare(writer: str) -> None:
+    from export.job import prepare
+
+    prepare(writer)
+
+
+def _next_line() -> bytes:
+    """The next task; nothing when the program has ended or has had no more for a while."""
+    if FORKS and not select.select([sys.stdin], [], [], _PATIENCE_S)[0]:
+        return b""
+    return sys.stdin.buffer.readline()
+
+
+def _say(answers: BinaryIO, number: int) -> None:
+    answers.write(b"%d\n" % number)
+    answers.flush()
+
+
+def _do(task: dict[str, Any]) -> None:
+    """Does one task, with which this process ends."""
+    _end_with_program()
+    with Path(task["log"]).open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.chdir(task["working_directory"])
+    os.environ.clear()
+    os.environ.update(task["environment"])
+    folder = Path(task["folder"])
     value: Any = None
     reason = None
     try:
@@ -50,11 +104,11 @@ def peak_rss_bytes() -> int | None:
     return None
 
 
-def _end_with_parent() -> None:
-    """Ends this process when its parent is gone: the parent holds the other end of our standard input."""
+def _end_with_program() -> None:
+    """Ends this process when the program is gone: that holds the other end of our standard input."""
 
     def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
+        while os.read(0, 1024):
             pass
         os._exit(1)
 
@@ -62,4 +116,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with suppress(BrokenPipeError):  # the program is gone
+        main(sys.argv[1])

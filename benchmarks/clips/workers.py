@@ -178,7 +178,7 @@ class _Worker:
 
 def _start() -> subprocess.Popen[bytes]:
     # The project first: a folder of the user's, put on the path for its network, may hold a `models` too.
-    paths = os.pathsep.join(os.path.abspath(path) for path in (_PROJECT, *sys.path))  # noqa: PTH100
+    paths = os.pathsep.join(os.path.abspath(path) for path in (str(_PROJECT), *sys.path))  # noqa: PTH100
     return subprocess.Popen(
         [sys.executable, "-P", "-c", "from benchmarks.clips.workers import serve; serve()"],
         stdin=subprocess.PIPE,

@@ -16,20 +16,23 @@ _NOISE = ("has not been tested with coremltools", "is not supported", "Failed to
 """Parts of messages about the surroundings (versions, missing Apple frameworks), not about the network."""
 
 
+_OTHERS = ("tensorflow", "executorch")
+"""What coremltools would load for other sources of programs: seconds and memory."""
+
+
 def import_quietly() -> None:
-    """Imports coremltools without TensorFlow, which it would load for its other converter: seconds and memory.
+    """Imports coremltools without libraries that it needs for other sources of programs only.
 
     Raises ImportError, with the pip line, when coremltools cannot be imported.
     """
     logging.getLogger("coremltools").addFilter(_is_about_the_network)
-    hide = "tensorflow" not in sys.modules
-    if hide:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    hidden = [name for name in _OTHERS if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         require("coreml", "coremltools")
     finally:
-        if hide:
-            del sys.modules["tensorflow"]
+        for name in hidden:
+            del sys.modules[name]
 
 
 def read_program(path: Path) -> Function:

@@ -1,6 +1,8 @@
 """Every runtime that runs here, on files of its own format."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ from tests.benchmarks.small_exports import (
     write_onnx,
     write_tflite,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +56,16 @@ def test_logits_are_right(export_dir, format):
     expected = expected_logits(ALL_INPUTS, clips)
     for tensor, logits in zip(file.outputs, given, strict=True):
         np.testing.assert_allclose(logits, expected[tensor.name], rtol=1e-4, atol=1e-4)
+
+
+def test_executorch_starts_without_its_exporter():
+    script = (
+        "import sys; from benchmarks.runtimes import RUNTIMES\n"
+        "RUNTIMES['executorch'].start()\n"
+        "assert 'executorch.exir' not in sys.modules and 'torch._dynamo' not in sys.modules\n"
+        "from executorch.exir import to_edge"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 def test_all_are_timed_side_by_side(export_dir):
