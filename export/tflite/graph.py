@@ -31,7 +31,8 @@ class Quantization:
             shape[self.axis] = len(self.scale)
         scale = np.asarray(self.scale, np.float32).reshape(shape if self.axis is not None else ())
         zero_point = np.asarray(self.zero_point).reshape(scale.shape)
-        return np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
+        with np.errstate(over="ignore"):  # what stands for minus infinity becomes it
+            return np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ from export.tflite.delegated import clamp_by_product
 from export.tflite.graph import Graph
 from export.tflite.integers import use_integers
 from export.tflite.narrow import lengthen_rows
+from export.tflite.padding import pad_max_pools
 from export.tflite.tidy import absorb_transpose, fuse_clamps, merge_reshapes, share
 from export.tflite.weights import store_as_float16, use_int4
 
@@ -16,6 +17,7 @@ def run_passes(graph: Graph, *, scheme: str) -> None:
     lengthen_rows(graph)
     merge_reshapes(graph)
     use_integers(graph)
+    pad_max_pools(graph)
     fuse_clamps(graph)
     clamp_by_product(graph)
     merge_reshapes(graph)

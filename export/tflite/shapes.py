@@ -9,7 +9,7 @@ import numpy as np
 from export.tflite.emit import Emitter, Value
 from export.tflite.layout import channels_last, identity, permuted, stored
 
-_JOINED_AT_ONCE = 5
+JOINED_AT_ONCE = 5
 """Inputs of a CONCATENATION that the XNNPACK delegate still takes."""
 
 
@@ -137,8 +137,8 @@ def cat(e: Emitter, values: Sequence[Value], dim: int = 0) -> Value:
 
     Many are joined in groups, because XNNPACK takes few at once.
     """
-    if len(values) > _JOINED_AT_ONCE:
-        groups = [values[at : at + _JOINED_AT_ONCE] for at in range(0, len(values), _JOINED_AT_ONCE)]
+    if len(values) > JOINED_AT_ONCE:
+        groups = [values[at : at + JOINED_AT_ONCE] for at in range(0, len(values), JOINED_AT_ONCE)]
         return cat(e, [cat(e, group, dim) if len(group) > 1 else group[0] for group in groups], dim)
     leader = next((value for value in values if not value.is_constant), values[0])
     tensors = [e.place(value, leader.order) for value in values]

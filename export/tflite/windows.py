@@ -197,16 +197,26 @@ def max_pool2d(
     return _pool(e, "MAX_POOL_2D", picture, windows, name)
 
 
+_NEVER_NEGATIVE = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX")
+_PASS_ON = (
+    *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "PAD", "CONCATENATION"),
+    *("MAX_POOL_2D", "AVERAGE_POOL_2D", "QUANTIZE", "DEQUANTIZE"),
+)
+"""Operators whose results are no less than 0 where their inputs are."""
+
+
 def _never_negative(e: Emitter, tensor: Tensor) -> bool:
     producers = e.graph.producers()
-    while tensor in producers and producers[tensor].kind in (
-        "RESHAPE",
-        "TRANSPOSE",
-        "QUANTIZE",
-        "DEQUANTIZE",
-    ):
-        tensor = producers[tensor].inputs[0]
-    return tensor in producers and producers[tensor].kind in ("RELU", "RELU6", "LOGISTIC")
+    asked = [tensor]
+    while asked:
+        op = producers.get(asked.pop())
+        if op is None:
+            return False
+        if op.kind in _PASS_ON:
+            asked += [one for one in op.inputs if one.data is None]
+        elif op.kind not in _NEVER_NEGATIVE:
+            return False
+    return True
 
 
 def avg_pool2d(

@@ -199,6 +199,17 @@ def test_an_operator_without_a_form_is_refused_with_its_place_and_a_replacement(
         written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path)
 
 
+def test_padding_of_max_pooling_leaves_a_network_in_one_partition(tmp_path):
+    model = Call(
+        lambda x: F.max_pool2d(-x.abs(), (3, 5), (2, 1), (1, 2)) + F.max_pool2d(x.relu(), 3, 2, 1).mean()
+    )
+    x = torch.randn(1, 6, 8, 10)
+    file = written(model, {"x": x}, tmp_path)
+    assert {op["op_name"] for op in file.ops} >= {"CONCATENATION", "SLICE", "PAD"}
+    assert file.is_one_partition()
+    np.testing.assert_allclose(file(x=x)[0], model(x).numpy(), atol=1e-5)
+
+
 def test_a_form_that_an_operator_does_not_have_is_refused_with_its_place(tmp_path):
     model = Call(lambda x: F.max_pool2d(x, 2, dilation=2))
     with pytest.raises(NotImplementedError, match=r"max_pool2d at .*test_to_tflite.*pooling with dilation"):

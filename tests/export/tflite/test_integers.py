@@ -45,6 +45,25 @@ def test_int8_file_computes_in_int8_with_the_parameters_of_the_reference(tmp_pat
     assert {(float(np.float32(scale)), zero_point) for scale, zero_point in found} <= decided
 
 
+class Pooled(nn.Module):
+    """Max pooling with padding: of a ReLU, and of two pooled ones beside each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = conv(3, 6, 3, stride=2, padding=1), conv(12, 6, 1)
+        self.pool, self.again = nn.MaxPool3d(3, 2, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+
+    def forward(self, clip):
+        x = self.pool(self.first(clip).relu())
+        return self.second(self.again(torch.cat([x, self.again(x).mean((3, 4), keepdim=True) + x], 1)))
+
+
+def test_padding_of_max_pooling_leaves_a_network_in_one_partition(tmp_path):
+    _, file = quantized(trained(Pooled()), {"clip": torch.rand(CLIP)}, tmp_path)
+    assert {op["op_name"] for op in file.ops} >= {"MAX_POOL_2D", "PAD"}
+    assert file.is_one_partition()
+
+
 def test_int8_weights_are_those_of_the_reference(tmp_path):
     model = trained(nn.Sequential(conv(3, 6, 1), conv(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6)))
     reference, file = quantized(model, {"clip": torch.rand(CLIP)}, tmp_path)
