@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from torch import fx
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from export import require
 from export.coverage.on_executorch import executorch_coverage, refusals
@@ -17,6 +20,9 @@ from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
 from export.xnnpack_weights import round_activations
+
+if TYPE_CHECKING:
+    from torch.fx.passes.infra.pass_base import PassResult
 
 CLIP_METHOD, STEP_METHOD = "forward", "step"
 """Methods of the file: the program for clips, and of a network that streams the one for single frames."""
@@ -53,6 +59,7 @@ def write(
     with refusals() as refused:
         edge = to_edge_transform_and_lower(
             methods,
+            transform_passes=[_drop_copies],
             partitioner={name: [XnnpackPartitioner()] for name in methods},
             constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
         )
@@ -70,6 +77,28 @@ def _forget_history(program: ExportedProgram) -> None:
     """Drops what each node was before: ExecuTorch's passes copy it over and over, for an eighth of their time."""
     for node in program.graph.nodes:
         node.meta.pop("from_node", None)
+
+
+def _drop_copies(graph_module: GraphModule) -> PassResult:
+    """Drops copies that change nothing, which ExecuTorch leaves where it takes matmul or hardsigmoid apart: XNNPACK
+    has no rule for them, and each would split its partition."""
+    from executorch.exir.dialects._ops import ops
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    copies = (ops.edge.aten.expand_copy.default, ops.edge.dim_order_ops._to_dim_order_copy.default)
+    found = [node for node in graph_module.graph.nodes if node.target in copies and _changes_nothing(node)]
+    for node in found:
+        node.replace_all_uses_with(node.args[0])
+        graph_module.graph.erase_node(node)
+    graph_module.recompile()
+    return PassResult(graph_module, modified=bool(found))
+
+
+def _changes_nothing(copy: fx.Node) -> bool:
+    before, after = copy.args[0].meta["val"], copy.meta["val"]
+    return all(getattr(before, name) == getattr(after, name) for name in ("shape", "dtype")) and (
+        before.dim_order() == after.dim_order()
+    )
 
 
 def _written(

@@ -2,9 +2,13 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 pytest.importorskip("executorch.exir")
 
+from export.capture import capture
+from export.lower import lower
 from export.manifest import file_spec
 from export.to_executorch import DESCRIPTION_METHOD, write
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of
@@ -47,3 +51,29 @@ def test_a_float_file_runs_describes_itself_and_names_what_is_left_behind(tmp_pa
     logits = program.load_method("forward").execute(list(inputs))
     for ours, theirs in zip(graph(*inputs), logits, strict=True):
         torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+
+
+class RunningMean(nn.Module):
+    """What ExecuTorch takes apart with copies: a product with a matrix, and a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate, self.last = nn.Conv3d(3, 8, 3, padding=1), nn.Conv3d(8, 8, 1), nn.Linear(8, 10)
+
+    def forward(self, clip):
+        frames = clip.shape[2]
+        x = self.first(clip).relu()
+        means = x.mean((3, 4)) @ (torch.ones(frames, frames).triu() / torch.arange(1, frames + 1))
+        return self.last((x * F.hardsigmoid(self.gate(means[..., None, None]))).mean((2, 3, 4)))
+
+
+def test_copies_that_change_nothing_do_not_split_the_partition(tmp_path):
+    from executorch.runtime import Runtime
+
+    spec, network = clip_spec(), RunningMean().eval()
+    inputs = spec.example(seed=1)
+    lowered = lower(capture(network, inputs))
+    file = written(tmp_path, spec, lowered, "fp32")
+    assert (file.coverage.share, file.coverage.partitions) == (1.0, 1)
+    (logits,) = Runtime.get().load_program(file.path).load_method("forward").execute(list(inputs))
+    torch.testing.assert_close(logits, network(*inputs), rtol=0, atol=1e-5)
