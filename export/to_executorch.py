@@ -19,6 +19,7 @@ from export.manifest import FileSpec, WrittenFile
 from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
+from export.xnnpack_constants import round_constants_inside
 from export.xnnpack_weights import round_activations
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def write(
     methods = {CLIP_METHOD: program} if step is None else {CLIP_METHOD: program, STEP_METHOD: step.program}
     if scheme in WEIGHT_SCHEMES:
         methods = {name: round_activations(method) for name, method in methods.items()}
+    elif scheme == "w8a8":
+        methods = {name: round_constants_inside(method) for name, method in methods.items()}
     for method in methods.values():
         _forget_history(method)
     with refusals() as refused:
@@ -88,14 +91,15 @@ def _drop_copies(graph_module: GraphModule) -> PassResult:
     copies = (ops.edge.aten.expand_copy.default, ops.edge.dim_order_ops._to_dim_order_copy.default)
     found = [node for node in graph_module.graph.nodes if node.target in copies and _changes_nothing(node)]
     for node in found:
-        node.replace_all_uses_with(node.args[0])
+        node.replace_all_uses_with(node.all_input_nodes[0])
         graph_module.graph.erase_node(node)
     graph_module.recompile()
     return PassResult(graph_module, modified=bool(found))
 
 
 def _changes_nothing(copy: fx.Node) -> bool:
-    before, after = copy.args[0].meta["val"], copy.meta["val"]
+    (source,) = copy.all_input_nodes
+    before, after = source.meta["val"], copy.meta["val"]
     return all(getattr(before, name) == getattr(after, name) for name in ("shape", "dtype")) and (
         before.dim_order() == after.dim_order()
     )

@@ -157,6 +157,10 @@ ANY_RANK = (
     aten.avg_pool2d.default,
     aten.max_pool2d_with_indices.default,
     aten.index_select.default,
+    # As slices: XNNPACK has no rule for these in ExecuTorch, and int8 slices keep the scale of what they read.
+    aten.select.int,
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
     aten._to_copy.default,
     aten.expand.default,
 )

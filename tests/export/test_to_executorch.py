@@ -10,6 +10,7 @@ pytest.importorskip("executorch.exir")
 from export.capture import capture
 from export.lower import lower
 from export.manifest import file_spec
+from export.reference import calibrate, convert, prepare
 from export.to_executorch import DESCRIPTION_METHOD, write
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of
 
@@ -77,3 +78,34 @@ def test_copies_that_change_nothing_do_not_split_the_partition(tmp_path):
     assert (file.coverage.share, file.coverage.partitions) == (1.0, 1)
     (logits,) = Runtime.get().load_program(file.path).load_method("forward").execute(list(inputs))
     torch.testing.assert_close(logits, network(*inputs), rtol=0, atol=1e-5)
+
+
+class Recurrent(nn.Module):
+    """An LSTM, whose state begins as a constant, and a constant that is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.rows, self.last = (
+            nn.Conv3d(3, 8, 3),
+            nn.LSTM(8, 16, batch_first=True),
+            nn.Linear(16, 10),
+        )
+        self.register_buffer("positions", torch.linspace(-0.3, 0.4, 8))
+
+    def forward(self, clip):
+        return self.last(self.rows(self.first(clip).relu().mean((3, 4)).mT + self.positions)[0][:, -1])
+
+
+def test_int8_constants_are_read_as_the_reference_has_them(tmp_path):
+    from executorch.runtime import Runtime
+
+    torch.manual_seed(0)
+    spec = clip_spec()
+    prepared = prepare(lower(capture(Recurrent().eval(), spec.example())))
+    calibrate(prepared, [spec.example(seed=sample) for sample in range(4)])
+    reference = convert(prepared)
+    file = written(tmp_path, spec, reference, "w8a8")
+    method = Runtime.get().load_program(file.path).load_method("forward")
+    for seed in range(4):
+        inputs = spec.example(seed=100 + seed)
+        torch.testing.assert_close(method.execute(list(inputs))[0], reference(*inputs), rtol=0, atol=0.004)
