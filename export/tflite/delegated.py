@@ -11,24 +11,49 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from export.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant
+from export.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant, reshape
 
 _GATE = Quantization((float(np.float32(1 / 255)),), (-128,))
 """From exactly 0 to exactly 1; what lies outside saturates."""
 
 
+def as_pictures(graph: Graph) -> None:
+    """Given HARD_SWISH of rows in int8, the same of a picture one pixel high, which `use_delegated` rewrites."""
+    in_int8 = _in_int8(graph)
+    ops: list[Op] = []
+    for op in graph.ops:
+        if op.kind != "HARD_SWISH" or op not in in_int8 or len(op.output.shape) == 4:
+            ops.append(op)
+            continue
+        x, result = op.inputs[0], op.output
+        shape = (1, 1, int(np.prod(x.shape[:-1])), x.shape[-1])
+        picture, swished = (
+            Tensor(f"{result.name}/{part}", shape, "float32") for part in ("picture", "gated")
+        )
+        ops += [reshape(x, picture), Op(op.kind, [picture], [swished]), reshape(swished, result)]
+    graph.ops = ops
+
+
 def use_delegated(graph: Graph) -> None:
     """Rewrites, between DEQUANTIZE and QUANTIZE, pictures' AVERAGE_POOL_2D and HARD_SWISH."""
-    producers, consumers = graph.producers(), graph.consumers()
+    in_int8 = _in_int8(graph)
     ops: list[Op] = []
     for op in graph.ops:
         rewrite = _REWRITES.get(op.kind)
-        source = producers.get(op.inputs[0])
-        readers = consumers.get(op.output, [])
-        in_int8 = source is not None and source.kind == "DEQUANTIZE" and bool(readers)
-        in_int8 = in_int8 and all(reader.kind == "QUANTIZE" for reader in readers)
-        ops += rewrite(op) if rewrite and in_int8 and len(op.output.shape) == 4 else [op]
+        ops += rewrite(op) if rewrite and op in in_int8 and len(op.output.shape) == 4 else [op]
     graph.ops = ops
+
+
+def _in_int8(graph: Graph) -> list[Op]:
+    """The operators between DEQUANTIZE and QUANTIZE."""
+    producers, consumers = graph.producers(), graph.consumers()
+    found: list[Op] = []
+    for op in graph.ops:
+        source = producers.get(op.inputs[0]) if op.inputs else None
+        readers = consumers.get(op.output, []) if len(op.outputs) == 1 else []
+        if source is not None and source.kind == "DEQUANTIZE" and readers:
+            found += [op] * all(reader.kind == "QUANTIZE" for reader in readers)
+    return found
 
 
 def clamp_by_product(graph: Graph) -> None:

@@ -113,3 +113,9 @@ def constant(
     array = np.asarray(data, None if isinstance(data, np.ndarray | np.generic) else np.int32)
     data_in_order = np.ascontiguousarray(array).reshape(array.shape)  # NumPy gives scalars an axis here
     return Tensor(name, array.shape, array.dtype.name, data_in_order, quantization)
+
+
+def reshape(source: Tensor, target: Tensor) -> Op:
+    """RESHAPE from one tensor to the other."""
+    sizes = constant(f"{target.name}/shape", list(target.shape))
+    return Op("RESHAPE", [source, sizes], [target], {"newShape": list(target.shape)})

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.tflite.delegated import use_delegated
+from export.tflite.delegated import as_pictures, use_delegated
 from export.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant
 
 _MOVES = (
@@ -69,6 +69,7 @@ _KEEPS_PARAMETERS = ("AVERAGE_POOL_2D",)
 
 def use_integers(graph: Graph) -> None:
     """Lets every operator whose inputs and output the reference quantizes compute in int8."""
+    as_pictures(graph)
     _sink_dequantize(graph)
     _hoist_quantize(graph)
     _fix_outputs(graph)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.tflite.graph import Graph, Op, Tensor, constant
+from export.tflite.graph import Graph, Op, Tensor, constant, reshape
 
 FEW = 4
 """Channels up to which pixels are seen side by side; an operator that broadcasts over rows of three numbers takes
@@ -34,12 +34,7 @@ def _on_rows(op: Op) -> list[Op]:
     rows, result = (Tensor(f"{op.output.name}/{part}", shape, "float32") for part in ("rows", "row results"))
     repeated = constant(numbers.name, np.tile(numbers.data.reshape(1, channels), (1, side_by_side)))
     return [
-        _reshape(picture, rows),
+        reshape(picture, rows),
         Op(op.kind, [rows, repeated], [result], op.options),
-        _reshape(result, op.output),
+        reshape(result, op.output),
     ]
-
-
-def _reshape(source: Tensor, target: Tensor) -> Op:
-    sizes = constant(f"{target.name}/shape", list(target.shape))
-    return Op("RESHAPE", [source, sizes], [target], {"newShape": list(target.shape)})

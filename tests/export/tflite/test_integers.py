@@ -64,6 +64,16 @@ def test_padding_of_max_pooling_leaves_a_network_in_one_partition(tmp_path):
     assert file.is_one_partition()
 
 
+def test_hard_swish_of_rows_stays_with_the_delegate(tmp_path):
+    model = nn.Sequential(
+        conv(3, 8, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 16), nn.Hardswish()
+    )
+    inputs = {"clip": torch.rand(CLIP)}
+    reference, file = quantized(trained(model.append(nn.Linear(16, 5))), inputs, tmp_path)
+    assert file.is_one_partition()
+    np.testing.assert_allclose(file(**inputs)[0], reference(*inputs.values()).numpy(), atol=0.02)
+
+
 def test_int8_weights_are_those_of_the_reference(tmp_path):
     model = trained(nn.Sequential(conv(3, 6, 1), conv(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6)))
     reference, file = quantized(model, {"clip": torch.rand(CLIP)}, tmp_path)
