@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.spec import VideoSpec
+from models.spec import ClipSpec, VideoSpec
 
 CLASSES = 8
 
@@ -34,6 +34,22 @@ def scene_clips(video: VideoSpec, *, count: int, seed: int) -> tuple[Tensor, Ten
     clips += 0.5 + _BRIGHTNESS_CHANGE * change[1]
     clips += _NOISE * torch.randn(clips.shape, generator=generator)
     return clips.clamp_(0, 1), labels
+
+
+def scene_inputs(spec: ClipSpec, *, count: int, seed: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Inputs of a network that sees, hears or both, in `forward`'s order, and their classes.
+
+    Each scene has a sound of its own, float32 `N 1 mels bins`, which noise disturbs.
+    """
+    assert spec.video is not None
+    clips, labels = scene_clips(spec.video, count=count, seed=seed)
+    inputs = {"clip": clips}
+    if spec.audio is not None:
+        one = spec.shape("audio")[1:]
+        sounds = torch.randn(CLASSES, *one, generator=torch.Generator().manual_seed(1))
+        noise = torch.randn(count, *one, generator=torch.Generator().manual_seed(seed))
+        inputs["audio"] = sounds[labels] + noise
+    return tuple(inputs[name] for name in spec.inputs), labels
 
 
 def _scenes(video: VideoSpec) -> Tensor:

@@ -61,9 +61,9 @@ def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
     if row.steps:
         if row.small_steps:
             half = interpolate(seen, scale_factor=(1, 0.5, 0.5), mode="trilinear")
-            _train(model, half, labels, steps=row.small_steps, learning_rate=row.learning_rate)
-        _train(model, seen, labels, steps=row.steps, learning_rate=row.learning_rate)
-        _measure_statistics(model, seen)
+            train(model, (half,), labels, steps=row.small_steps, learning_rate=row.learning_rate)
+        train(model, (seen,), labels, steps=row.steps, learning_rate=row.learning_rate)
+        measure_statistics(model, (seen,))
     else:
         settle_statistics(model, spec, seed=seed)
     if row.ridge:
@@ -86,31 +86,36 @@ def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
     )
 
 
-def _train(model: nn.Module, clips: Tensor, labels: Tensor, *, steps: int, learning_rate: float) -> None:
+def train(
+    model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, *, steps: int, learning_rate: float
+) -> None:
+    """A short training that begins with `learning_rate` and ends at zero; batches take turns over the inputs."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     model.train()
     for step in range(steps):
-        at = torch.arange(step * _BATCH, (step + 1) * _BATCH) % len(clips)
+        at = torch.arange(step * _BATCH, (step + 1) * _BATCH) % len(labels)
         share = min((step + 1) / _WARM_UP, 1.0) * (1 - step / steps)
         optimiser.param_groups[0]["lr"] = learning_rate * share
         optimiser.zero_grad()
-        loss = cross_entropy(model(clips[at]), labels[at], label_smoothing=_LABEL_SMOOTHING)
+        loss = cross_entropy(
+            model(*(tensor[at] for tensor in inputs)), labels[at], label_smoothing=_LABEL_SMOOTHING
+        )
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_GRADIENT)
         optimiser.step()
     model.eval()
 
 
-def _measure_statistics(model: nn.Module, clips: Tensor) -> None:
-    """Running means and variances of what has been trained, over all clips: so few steps do not average them."""
+def measure_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Running means and variances of what has been trained, over all inputs: so few steps do not average them."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
         norm.train()
     with torch.no_grad():
-        for batch in clips.split(_BATCH):
-            model(batch)
+        for batch in zip(*(tensor.split(_BATCH) for tensor in inputs), strict=True):
+            model(*batch)
     for norm in norms:
         norm.eval()
 

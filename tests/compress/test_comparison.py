@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from compress.comparison import __main__ as command
 from compress.comparison import files, networks
 from compress.comparison.acceptance import geometric_mean, judge
-from compress.comparison.clips import CLASSES, scene_clips
+from compress.comparison.clips import CLASSES, scene_clips, scene_inputs
 from compress.comparison.files import check_peers
 from compress.comparison.fitting import fit
 from compress.comparison.measure import Effort, measure
 from compress.comparison.networks import NETWORKS, Row
 from compress.comparison.page import page
 from models import STUDENTS
-from models.spec import VideoSpec
+from models.spec import AudioSpec, ClipSpec, LabelSpec, VideoSpec
 
 TINY = Row(network="mobilenet3d_tiny", kind="depthwise", frames=4, size=32, steps=12, int8_faster=True)
 SMALL_EFFORT = Effort(clips=16, rounds=6, fitted=32, formats=("onnx",))
@@ -46,6 +46,21 @@ def test_clips_of_one_scene_are_alike_but_never_the_same():
     assert torch.equal(clips, again) and not torch.equal(clips, others)
     assert clips.min() >= 0 and clips.max() <= 1
     distances = torch.cdist(clips.flatten(1), others.flatten(1))
+    assert torch.equal(labels[distances.argmin(1)], labels)
+
+
+def test_scenes_have_sounds_of_their_own():
+    names = tuple(f"scene {number}" for number in range(CLASSES))
+    spec = ClipSpec(
+        video=VideoSpec(frames=4, size=16, resize=16),
+        audio=AudioSpec(mels=16, bins=16),
+        labels=(LabelSpec(name="scene", classes=names),),
+    )
+    (clips, sounds), labels = scene_inputs(spec, count=2 * CLASSES, seed=0)
+    (_, others), _ = scene_inputs(spec, count=2 * CLASSES, seed=1)
+    assert sounds.shape == (2 * CLASSES, 1, 16, 16) and len(clips) == len(sounds)
+    assert not torch.equal(sounds, others)
+    distances = torch.cdist(sounds.flatten(1), others.flatten(1))
     assert torch.equal(labels[distances.argmin(1)], labels)
 
 

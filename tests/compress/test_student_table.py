@@ -17,6 +17,7 @@ PAGE = "before\n<!-- generated: exports -->\n{}<!-- end -->\nafter\n"
 def run(tmp_path, monkeypatch):
     """Runs the command with `arguments` on a page of its own, in one quick format."""
     monkeypatch.setattr(student_table, "FORMATS", ("tflite",))
+    monkeypatch.setattr(student_table, "STEPS", 4)
     page = tmp_path / "students.md"
     page.write_text(PAGE.format("| `x3d_tiny` | kept |\n"))
     app = Typer()
