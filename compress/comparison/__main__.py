@@ -51,6 +51,12 @@ def main(
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure OpenVINO too (needs openvino and nncf).")
     ] = False,
+    any_code: Annotated[
+        bool,
+        typer.Option(
+            "--any-code", help="Keep figures of other versions of the code, too; the page tells them."
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of files and figures of each network.")] = Path(
         "out/comparison"
     ),
@@ -76,7 +82,7 @@ def main(
     for done, name in enumerate(names, start=1):
         console.print(f"{name} ({done} of {len(names)})", markup=False)
         try:
-            figures[name] = compare(name, out, effort=effort, console=console)
+            figures[name] = compare(name, out, effort=effort, console=console, any_code=any_code)
         except Exception as error:  # one network never stops the others
             failed[name] = in_a_sentence(error)
             console.print(f"  failed: {failed[name]}", markup=False)
@@ -101,21 +107,27 @@ def main(
     raise typer.Exit(LINE_MISSED if any(line.holds is False for line in lines) else OK)
 
 
-def compare(name: str, out: Path, *, effort: Effort, console: Console) -> dict[str, Any]:
-    """The figures of one network: those in `out/<name>.json` if they are of this code, else measured anew."""
+def compare(
+    name: str, out: Path, *, effort: Effort, console: Console, any_code: bool = False
+) -> dict[str, Any]:
+    """The figures of one network: those in `out/<name>.json` if they are of this code, else measured anew.
+
+    With `any_code` those of another version of the code are kept, too. `code` is the beginning of the hash over it.
+    """
     path = out / f"{name}.json"
     key = json.loads(
         json.dumps([asdict(effort), asdict(NETWORKS[name]), installed(_DISTRIBUTIONS), _source()])
     )
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["key"] == key:
-            console.print("  kept", markup=False)
-            return kept["figures"]
+        *settings, code = kept["key"]
+        if kept["key"] == key or (any_code and settings == key[:-1]):
+            console.print(f"  kept, of code {code[:7]}", markup=False)
+            return {**kept["figures"], "code": code[:7]}
     found = measure(NETWORKS[name], out / name, effort=effort, tell=lambda what: console.print(f"  {what}"))
     found = json.loads(json.dumps(found, allow_nan=False))
     write_atomic(path, json.dumps({"key": key, "figures": found}, indent=1) + "\n")
-    return found
+    return {**found, "code": key[-1][:7]}
 
 
 def _chosen(given: str | None) -> list[str]:

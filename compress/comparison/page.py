@@ -18,7 +18,7 @@ full one. Then its classifier was fitted by ridge regression on {fitted} clips o
 from training (`head`). The clips are easy on purpose: their answers are clear, so that an answer that int8 changes
 is an error. `accuracy` is that of the float network on unseen clips,
 `margin` the median lead of the largest logit as part of the largest magnitude. {calibration} of the fitted
-clips set the ranges of int8.
+clips set the ranges of int8. `code` is the beginning of a hash over the code that wrote and measured the files.
 """
 _TIME_TEXT = """How many times as long the first takes as the second: more than 1 means that the second is faster.
 In the columns with a peer less is better. One thread, batch 1, median over {rounds} interleaved rounds, 95 %
@@ -121,7 +121,7 @@ def _milliseconds(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
 
 _FLOAT_HEADS = tuple(f"float {EXPORTERS[format].runtime}" for format in EXPORTERS)
 _INT8_HEADS = tuple(f"int8 {EXPORTERS[format].runtime}" for format in EXPORTERS)
-_NETWORK = ("network", "frames x side", "width", "parameters", "steps", "head", "accuracy", "margin")
+_NETWORK = ("network", "frames x side", "width", "parameters", "steps", "head", "accuracy", "margin", "code")
 
 
 def _network(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
@@ -135,6 +135,7 @@ def _network(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
         "ridge" if row["ridge"] else "trained",
         f"{classifier['accuracy']:.1%}",
         f"{classifier['margin']:.2f}",
+        network["code"],
     )
 
 

@@ -99,7 +99,7 @@ def test_one_network_gives_every_file_and_figure(figures):
 @pytest.mark.slow
 def test_the_page_says_what_was_found(figures):
     text = page(
-        {"tiny": figures},
+        {"tiny": {**figures, "code": "0123456"}},
         failed={"other": "RuntimeError: no memory"},
         effort=SMALL_EFFORT,
         machine="a computer",
@@ -196,6 +196,19 @@ def test_finished_networks_are_kept_until_settings_change(run, tmp_path):
     run("--networks", "tiny", "--seed", "1")
     assert len(calls) == 2
     assert list(json.loads((tmp_path / "all.json").read_text())["networks"]) == ["tiny"]
+
+
+def test_figures_of_other_code_are_kept_where_that_is_asked_for_and_say_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_source", lambda: "0123456789")
+    run("--networks", "tiny")
+    monkeypatch.setattr(command, "_source", lambda: "9876543210")
+    told, calls = run("--networks", "tiny", "--any-code")
+    assert "kept, of code 0123456" in told.output and len(calls) == 1
+    assert "| 0123456 |" in (tmp_path / "page.md").read_text()
+    _, calls = run("--networks", "tiny", "--any-code", "--seed", "1")
+    assert len(calls) == 2, "other settings are measured"
+    run("--networks", "tiny")
+    assert len(calls) == 3 and "| 9876543 |" in (tmp_path / "page.md").read_text()
 
 
 def test_a_network_that_fails_does_not_stop_the_others(run, tmp_path):
