@@ -25,7 +25,7 @@ from export.child import ENDED_FILE, TASK_FILE, Ended, in_a_sentence
 FORKS = hasattr(os, "fork") and sys.platform != "darwin"
 """Whether processes are forked: Apple's frameworks do not work in a process that was."""
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0
 """How long a helper waits for another task: its libraries hold hundreds of megabytes."""
 
 
