@@ -24,7 +24,7 @@ run: install  ## Runs the main job on the embedded data: report in out/mobilenet
 	$(BIN)/python -m compress.run $(RECIPE) $(ARGS)
 
 test: install  ## Runs every test.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install  ## Format, lint, types and the fast tests.
 	$(BIN)/ruff format --check .

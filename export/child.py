@@ -49,17 +49,19 @@ def run_in_child(
     log: Path,
     time_limit_s: float,
     writer: str | None = None,
+    only_at_hand: bool = False,
 ) -> Ended:
     """`function(argument)`, computed in a process of its own, which prints to the end of the file `log`.
 
     `function` is a module's own, found again by its name; `argument` and what it returns are pickled. An exception,
     a crash, or no end in time becomes an `Ended` with a reason, in which `who` names the part that failed. `writer`
-    names the module of a writer whose libraries the task needs: a helper that has imported them may be at hand.
+    names the module of a writer whose libraries the task needs: a helper imports them, unless one is at hand that
+    has. With `only_at_hand` it is not worth the time where there is none.
     """
     with tempfile.TemporaryDirectory(prefix="pocketreel-child-") as name:
         folder = Path(name)
         (folder / TASK_FILE).write_bytes(pickle.dumps((function, argument)))
-        code = _exit_code(folder, log, time_limit_s=time_limit_s, writer=writer)
+        code = _exit_code(folder, log, time_limit_s=time_limit_s, writer=writer, only_at_hand=only_at_hand)
         if code is None:
             return _no_value(f"{who} had not ended after {time_limit_s:g} s")
         ended = folder / ENDED_FILE
@@ -69,7 +71,9 @@ def run_in_child(
     return _no_value(f"{who} {_crash(code)}")
 
 
-def _exit_code(folder: Path, log: Path, *, time_limit_s: float, writer: str | None) -> int | None:
+def _exit_code(
+    folder: Path, log: Path, *, time_limit_s: float, writer: str | None, only_at_hand: bool
+) -> int | None:
     """Has the task in `folder` done; `None` where it had not ended in time."""
     environment = _environment()
     task = {
@@ -78,8 +82,10 @@ def _exit_code(folder: Path, log: Path, *, time_limit_s: float, writer: str | No
         "working_directory": str(Path.cwd()),
         "environment": environment,
     }
-    kind = (writer, environment["PYTHONPATH"])
     with _lock:
+        if only_at_hand and (writer, environment["PYTHONPATH"]) not in _idle:
+            writer = None
+        kind = (writer, environment["PYTHONPATH"])
         helper = _idle.pop(kind, None)
     if helper is not None and not helper.begin(task):
         helper = None

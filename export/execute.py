@@ -116,6 +116,7 @@ def execute(
         log=log,
         time_limit_s=TIME_LIMIT_S,
         writer=EXPORTERS[format].module,
+        only_at_hand=True,
     )
     if ended.value is None:
         return Executed(outputs=None, runner=None, reason=ended.reason)
