@@ -13,6 +13,9 @@ import numpy as np
 
 from export.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant, reshape
 
+_LEAST_SCALE = 1e-6
+"""Of what HARD_SWISH reads, for the gate's offset of 1/2 to fit int32 in units of that scale."""
+
 _GATE = Quantization((float(np.float32(1 / 255)),), (-128,))
 """From exactly 0 to exactly 1; what lies outside saturates."""
 
@@ -44,15 +47,22 @@ def use_delegated(graph: Graph) -> None:
     graph.ops = ops
 
 
+def _can_be_gated(numbers: Tensor) -> bool:
+    return numbers.quantization is not None and numbers.quantization.scale[0] >= _LEAST_SCALE
+
+
 def _in_int8(graph: Graph) -> list[Op]:
-    """The operators between DEQUANTIZE and QUANTIZE."""
+    """The operators between DEQUANTIZE and QUANTIZE, but for HARD_SWISH of numbers next to zero."""
     producers, consumers = graph.producers(), graph.consumers()
     found: list[Op] = []
     for op in graph.ops:
         source = producers.get(op.inputs[0]) if op.inputs else None
         readers = consumers.get(op.output, []) if len(op.outputs) == 1 else []
-        if source is not None and source.kind == "DEQUANTIZE" and readers:
-            found += [op] * all(reader.kind == "QUANTIZE" for reader in readers)
+        if source is None or source.kind != "DEQUANTIZE" or not readers:
+            continue
+        if op.kind == "HARD_SWISH" and not _can_be_gated(source.inputs[0]):
+            continue
+        found += [op] * all(reader.kind == "QUANTIZE" for reader in readers)
     return found
 
 

@@ -74,6 +74,15 @@ def test_hard_swish_of_rows_stays_with_the_delegate(tmp_path):
     np.testing.assert_allclose(file(**inputs)[0], reference(*inputs.values()).numpy(), atol=0.02)
 
 
+def test_hard_swish_of_numbers_next_to_zero_is_written(tmp_path):
+    first = nn.Conv3d(3, 8, 3)
+    first.weight.data *= 1e-6
+    first.bias.data *= 1e-6
+    inputs = {"clip": torch.rand(CLIP)}
+    _, file = quantized(nn.Sequential(first, nn.Hardswish(), conv(8, 4, 1)).eval(), inputs, tmp_path)
+    assert {op["op_name"] for op in file.ops} >= {"HARD_SWISH"}
+
+
 def test_int8_weights_are_those_of_the_reference(tmp_path):
     model = trained(nn.Sequential(conv(3, 6, 1), conv(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6)))
     reference, file = quantized(model, {"clip": torch.rand(CLIP)}, tmp_path)
