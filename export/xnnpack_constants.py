@@ -7,14 +7,14 @@ loaded, or answer other numbers. So they stay floats, which are rounded within.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch.export import ExportedProgram
 
 from export.weights import LAYERS
+from export.xnnpack_weights import constant, stored
 
 quantized = torch.ops.quantized_decomposed
 
@@ -35,15 +35,14 @@ def _round_inside(graph: fx.GraphModule, node: Any) -> bool:
     """Whether `node` reads such a constant, which it now rounds itself."""
     if node.target is not quantized.dequantize_per_tensor.default:
         return False
-    stored, *meaning = node.args
-    if stored.op != "get_attr" or any(
+    source, *meaning = node.args
+    if source.op != "get_attr" or any(
         reader.target in LAYERS and reader.args[1] is node for reader in node.users
     ):
         return False
-    numbers: Tensor = operator.attrgetter(stored.target)(graph)
-    graph.register_buffer(f"{node.name}_float", quantized.dequantize_per_tensor(numbers, *meaning))
+    numbers = quantized.dequantize_per_tensor(constant(graph, source), *meaning)
     with graph.graph.inserting_before(node):
-        floats: Any = graph.graph.get_attr(f"{node.name}_float")
+        floats = stored(graph, f"{node.name}_float", numbers)
         rounded = graph.graph.call_function(quantized.quantize_per_tensor.default, (floats, *meaning))
     node.args = (rounded, *meaning)
     return True

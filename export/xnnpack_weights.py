@@ -46,9 +46,9 @@ def round_activations(program: ExportedProgram) -> ExportedProgram:
             if node.target is aten.linear.default:
                 activation: Any = node.args[0]
             elif node.target is aten.conv1d.default or _is_depthwise(graph, node, weight):
-                values = (_constant(graph, a) if isinstance(a, fx.Node) else a for a in weight.args)
+                values = (constant(graph, a) if isinstance(a, fx.Node) else a for a in weight.args)
                 node.replace_input_with(
-                    weight, _stored(graph, f"{node.name}_weight_float", read_weight(*values))
+                    weight, stored(graph, f"{node.name}_weight_float", read_weight(*values))
                 )
                 continue
             elif weight.args[4:6] == LIMITS[4]:
@@ -68,7 +68,7 @@ def round_activations(program: ExportedProgram) -> ExportedProgram:
 
 def _is_depthwise(graph: fx.GraphModule, conv: fx.Node, weight: Any) -> bool:
     groups: Any = conv.args[6] if len(conv.args) > 6 else conv.kwargs.get("groups", 1)
-    return groups > 1 and _constant(graph, weight.args[0]).shape[1] == 1
+    return groups > 1 and constant(graph, weight.args[0]).shape[1] == 1
 
 
 def _channels_last(graph: fx.GraphModule, conv: fx.Node) -> Any:
@@ -77,7 +77,7 @@ def _channels_last(graph: fx.GraphModule, conv: fx.Node) -> Any:
     Where a rounded value is not channels last yet, ExecuTorch converts the network's input in its place. A PReLU of
     slope 1 gives what it reads, and only in that order of axes.
     """
-    slope = _stored(graph, f"{conv.name}_slope", torch.ones(1))
+    slope = stored(graph, f"{conv.name}_slope", torch.ones(1))
     return graph.graph.call_function(aten.prelu.default, (conv.args[0], slope))
 
 
@@ -91,10 +91,12 @@ def _rounded(graph: fx.GraphModule, value: fx.Node) -> fx.Node:
     return call(quantized.dequantize_per_tensor.tensor, (numbers, scale, zero_point, *limits, torch.int8))
 
 
-def _stored(graph: fx.GraphModule, name: str, tensor: Tensor) -> fx.Node:
+def stored(graph: fx.GraphModule, name: str, tensor: Tensor) -> fx.Node:
+    """A node that reads `tensor`, which the graph now holds."""
     graph.register_buffer(name, tensor)
     return graph.graph.get_attr(name)
 
 
-def _constant(graph: fx.GraphModule, node: fx.Node) -> Tensor:
+def constant(graph: fx.GraphModule, node: fx.Node) -> Tensor:
+    """What a node that reads a constant reads."""
     return operator.attrgetter(str(node.target))(graph)

@@ -121,7 +121,7 @@ def compare(
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         *settings, code = kept["key"]
-        if kept["key"] == key or (any_code and settings == key[:-1]):
+        if settings == key[:-1] and (any_code or code == key[-1]):
             console.print(f"  kept, of code {code[:7]}", markup=False)
             return {**kept["figures"], "code": code[:7]}
     found = measure(NETWORKS[name], out / name, effort=effort, tell=lambda what: console.print(f"  {what}"))

@@ -51,10 +51,10 @@ def _can_be_gated(numbers: Tensor) -> bool:
     return numbers.quantization is not None and numbers.quantization.scale[0] >= _LEAST_SCALE
 
 
-def _in_int8(graph: Graph) -> list[Op]:
+def _in_int8(graph: Graph) -> set[Op]:
     """The operators between DEQUANTIZE and QUANTIZE, but for HARD_SWISH of numbers next to zero."""
     producers, consumers = graph.producers(), graph.consumers()
-    found: list[Op] = []
+    found: set[Op] = set()
     for op in graph.ops:
         source = producers.get(op.inputs[0]) if op.inputs else None
         readers = consumers.get(op.output, []) if len(op.outputs) == 1 else []
@@ -62,7 +62,8 @@ def _in_int8(graph: Graph) -> list[Op]:
             continue
         if op.kind == "HARD_SWISH" and not _can_be_gated(source.inputs[0]):
             continue
-        found += [op] * all(reader.kind == "QUANTIZE" for reader in readers)
+        if all(reader.kind == "QUANTIZE" for reader in readers):
+            found.add(op)
     return found
 
 
