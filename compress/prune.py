@@ -21,8 +21,8 @@ from compress.training import fit
 from models.counts import count_parameters
 from models.spec import ClipSpec, as_tuple
 
-_STEPS = 400
-"""In how many equal steps torch-pruning walks towards its limit; we stop at the first that meets the target."""
+_STEPS = 500
+"""In how many equal steps torch-pruning would remove everything; we stop at the first that meets the target."""
 
 
 class PruneConfig(TaughtConfig):
@@ -32,7 +32,7 @@ class PruneConfig(TaughtConfig):
     epochs: int = Field(default=4, ge=0, description="Epochs of recovery; 0 leaves the network as cut.")
     round_to: int = Field(default=8, ge=1, description="Channel counts stay multiples of this.")
     max_layer_ratio: float = Field(
-        default=0.8, gt=0, lt=1, description="No layer loses more than this share of its channels."
+        default=0.8, gt=0, lt=1, description="A layer that has lost this share of its channels loses no more."
     )
 
 
@@ -74,7 +74,7 @@ def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> No
             spec.example(),
             importance=tp.importance.GroupMagnitudeImportance(p=2),
             global_pruning=True,
-            pruning_ratio=config.max_layer_ratio,
+            pruning_ratio=1.0,
             max_pruning_ratio=config.max_layer_ratio,
             iterative_steps=_STEPS,
             ignored_layers=[*classifiers, *getattr(model, "layers_left_whole", list)()],

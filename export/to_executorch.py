@@ -16,6 +16,7 @@ from export import require
 from export.coverage.on_executorch import executorch_coverage, refusals
 from export.coverage.report import attempt
 from export.manifest import FileSpec, WrittenFile
+from export.retraces import unchanged_graphs_kept
 from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
@@ -59,7 +60,7 @@ def write(
         methods = {name: round_constants_inside(method) for name, method in methods.items()}
     for method in methods.values():
         _forget_history(method)
-    with refusals() as refused:
+    with refusals() as refused, unchanged_graphs_kept():
         edge = to_edge_transform_and_lower(
             methods,
             transform_passes=[_drop_copies],

@@ -1,0 +1,97 @@
+"""ExecuTorch's passes that would trace an unchanged graph anew."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("executorch.exir")
+
+from executorch.exir.dialects._ops import ops
+from executorch.exir.pass_base import ExportPass
+
+from export import to_executorch
+from export.manifest import file_spec
+from export.retraces import unchanged_graphs_kept
+from tests.export.small_nets import clip_spec, int8_graph, program_of
+
+
+class Gated(nn.Module):
+    def forward(self, clip):
+        return (clip * torch.sigmoid(clip)).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def graph():
+    """A graph in ExecuTorch's own operators."""
+    from executorch.exir import to_edge
+
+    program = torch.export.export(Gated(), (torch.rand(1, 3, 4, 4),))
+    return to_edge(program).exported_program().graph_module
+
+
+class Looks(ExportPass):
+    """Changes nothing, and traces."""
+
+
+class Replaces(ExportPass):
+    """Replaces an operator while it traces."""
+
+    def call_operator(self, op, args, kwargs, meta):
+        if op is ops.edge.aten.sigmoid.default:
+            return super().call_operator(ops.edge.aten.tanh.default, args, kwargs, meta)
+        return super().call_operator(op, args, kwargs, meta)
+
+
+class Swaps(ExportPass):
+    """Changes the graph, and traces."""
+
+    def call(self, graph_module):
+        for node in graph_module.graph.nodes:
+            if node.target is ops.edge.aten.mul.Tensor:
+                node.target = ops.edge.aten.add.Tensor
+        return super().call(graph_module)
+
+
+def targets(graph_module):
+    return [node.target for node in graph_module.graph.nodes if node.op == "call_function"]
+
+
+def test_only_a_graph_that_nothing_changed_is_kept(graph):
+    before = Looks()(graph).graph_module
+    with unchanged_graphs_kept() as kept:
+        first = Looks()(graph).graph_module
+        second = Looks()(first).graph_module
+        assert first is not graph and second is first and kept == ["Looks"]
+        third = Replaces()(second).graph_module
+        assert ops.edge.aten.tanh.default in targets(third)
+        fourth = Swaps()(third).graph_module
+        assert ops.edge.aten.add.Tensor in targets(fourth)
+        assert kept == ["Looks"]
+    assert targets(before) == targets(first)
+    assert Looks()(fourth).graph_module is not fourth, "the passes are as they were before"
+
+
+def test_a_value_that_was_replaced_is_traced_anew(graph):
+    with unchanged_graphs_kept() as kept:
+        traced = Looks()(graph).graph_module
+        node = next(iter(traced.graph.nodes))
+        with node.meta["val"].fake_mode:
+            node.meta["val"] = torch.empty(2, 3, 4, 4)
+        again = Looks()(traced).graph_module
+    assert not kept
+    assert next(reversed(again.graph.nodes)).meta["val"][0].shape == (2, 3)
+
+
+@pytest.mark.slow
+def test_a_file_is_the_same_byte_for_byte(tmp_path, monkeypatch):
+    spec = clip_spec()
+    program = program_of(int8_graph(spec), spec)
+    requested = file_spec(spec, clip_layout="NCTHW", token_dtype="int64", provenance={})
+    to_executorch.write(program, tmp_path / "fewer.pte", spec=requested, scheme="w8a8")
+    monkeypatch.setattr(to_executorch, "unchanged_graphs_kept", nullcontext)
+    to_executorch.write(program, tmp_path / "all.pte", spec=requested, scheme="w8a8")
+    assert (tmp_path / "all.pte").read_bytes() == (tmp_path / "fewer.pte").read_bytes()
