@@ -14,7 +14,16 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+    with_config,
+)
 
 from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
@@ -126,6 +135,10 @@ class RobustnessConfig(Section):
     """Test clips, taken evenly from the split; null takes all."""
 
 
+_NO_SOURCE = {"use_attribute_docstrings": False}
+"""Of models made from tables: pydantic would search all modules for source that they do not have, for seconds."""
+
+
 def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str, type[Section]]:
     """One model per network: `base` with the network's name and the row's own options."""
     return {
@@ -133,8 +146,12 @@ def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str
             f"{base.__name__}_{name}",
             __base__=base,
             __doc__=base.__doc__,
+            __cls_kwargs__=_NO_SOURCE,
             network=(Literal[name], ...),  # type: ignore[arg-type]
-            options=(network.options, Field(default_factory=network.options)),
+            options=(
+                with_config(Section.model_config)(network.options),
+                Field(default_factory=network.options),
+            ),
         )
         for name, network in table.items()
     }
@@ -157,7 +174,13 @@ def paths_in(part: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
 
 TEACHER_ROWS: dict[str, type[Section]] = {**_network_rows(TableTeacher, TEACHERS), "factory": FactoryTeacher}
 STAGE_ROWS: dict[str, type[Section]] = {
-    verb: create_model(f"Stage_{verb}", __base__=StageEntry, __doc__=None, **{verb: (stage.config, ...)})  # type: ignore[call-overload]
+    verb: create_model(  # type: ignore[call-overload]
+        f"Stage_{verb}",
+        __base__=StageEntry,
+        __doc__=None,
+        __cls_kwargs__=_NO_SOURCE,
+        **{verb: (stage.config, ...)},
+    )
     for verb, stage in STAGES.items()
 }
 
