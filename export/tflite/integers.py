@@ -63,8 +63,8 @@ _FIXED = {
 }
 """Output parameters that the specification prescribes."""
 
-_KEEPS_PARAMETERS = ("AVERAGE_POOL_2D",)
-"""Operators whose int8 kernel needs the output's parameters to be the input's."""
+_LEFT_FLOAT = ("AVERAGE_POOL_2D",)
+"""Operators of which the XNNPACK delegate has the float kernel alone: averages that `use_delegated` has left."""
 
 
 def use_integers(graph: Graph) -> None:
@@ -230,7 +230,7 @@ def _cancel(graph: Graph) -> None:
 def _fold(graph: Graph) -> None:
     """Given DEQUANTIZE -> operator -> QUANTIZE, the result is the int8 operator."""
     for op in graph.ops[:]:
-        if op.kind not in _COMPUTING or op.output in graph.outputs:
+        if op.kind not in _COMPUTING or op.kind in _LEFT_FLOAT or op.output in graph.outputs:
             continue
         producers, readers = graph.producers(), graph.consumers().get(op.output, [])
         meanings = {reader.output.quantization for reader in readers if reader.kind == "QUANTIZE"}
@@ -239,16 +239,11 @@ def _fold(graph: Graph) -> None:
         inputs = _integer_inputs(op, producers)
         if inputs is None:
             continue
-        (meaning,) = meanings
         number = readers[0].output
         for reader in readers:
             graph.ops.remove(reader)
             graph.replace(reader.output, number)
         op.inputs, op.outputs = inputs, [number]
-        if op.kind in _KEEPS_PARAMETERS and inputs[0].quantization != meaning:
-            own = _int8(number, inputs[0].quantization, suffix="pooled")
-            op.outputs = [own]
-            graph.ops.insert(graph.ops.index(op) + 1, Op("QUANTIZE", [own], [number]))
 
 
 def _integer_inputs(op: Op, producers: dict[Tensor, Op]) -> list[Tensor] | None:

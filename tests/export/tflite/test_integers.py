@@ -64,6 +64,16 @@ def test_padding_of_max_pooling_leaves_a_network_in_one_partition(tmp_path):
     assert file.is_one_partition()
 
 
+@pytest.mark.parametrize("size", [6, 7], ids=["padded at one end", "padded at both ends"])
+def test_averages_that_leave_padding_out_stay_with_the_delegate(tmp_path, size):
+    pool = nn.AvgPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1), count_include_pad=False)
+    model = trained(nn.Sequential(conv(3, 8, 1), nn.ReLU(), pool, conv(8, 5, 1)))
+    inputs = {"clip": torch.rand(1, 3, 4, size, size)}
+    reference, file = quantized(model, inputs, tmp_path)
+    assert np.abs(file(**inputs)[0] - reference(*inputs.values()).numpy()).max() <= 1.01 * step_of(file)
+    assert file.is_one_partition()
+
+
 def test_hard_swish_of_rows_stays_with_the_delegate(tmp_path):
     model = nn.Sequential(
         conv(3, 8, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 16), nn.Hardswish()
