@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "export", "benchmarks", "compress")
+GROUND_FLOOR = "compress.command"
 MAY_IMPORT = {
     "models": {"models"},
-    "export": {"export", "models.spec"},
-    "benchmarks": {"benchmarks", "models.spec"},
+    "export": {"export", "models.spec", GROUND_FLOOR},
+    "benchmarks": {"benchmarks", "models.spec", GROUND_FLOOR},
     "compress": {"compress", "export", "benchmarks", "models"},
 }
 STAGE_FILES = ("distill", "prune", "quantize")
@@ -42,6 +43,14 @@ def test_imports_point_one_way(package):
             if name.partition(".")[0] in PACKAGES:
                 allowed = any(name == may or name.startswith(f"{may}.") for may in MAY_IMPORT[package])
                 assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_the_ground_floor_imports_little():
+    allowed = {*sys.stdlib_module_names, "typer", "rich", "psutil"}
+    for path in (ROOT / "compress" / "command").rglob("*.py"):
+        for name in _imports(path):
+            ours = name == GROUND_FLOOR or name.startswith(f"{GROUND_FLOOR}.")
+            assert ours or name.partition(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
 
 
 @pytest.mark.parametrize("stage", STAGE_FILES)

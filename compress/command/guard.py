@@ -1,0 +1,157 @@
+"""What every command runs under: `run_command(main)` parses, works and exits; no traceback reaches a terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from compress.command import FAILED, INTERRUPTED, OK, UNEXPECTED, USAGE, interrupts, supervise
+from compress.command.terminal import StandardOutputFailed, finish_output, prepare_streams, print_error
+from compress.command.user_code import UserCodeFailed
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS)
+"""What the machine has run out of, or does not give."""
+
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Storage size calculation overflowed",
+)
+"""Words of torch's RuntimeErrors about memory."""
+
+_folder: Path | None = None
+
+
+def keep_tracebacks_in(folder: Path) -> None:
+    """Has the traceback of an unexpected error written into `folder`, which is the command's own."""
+    global _folder
+    _folder = folder
+
+
+def run_command(
+    main: Callable[..., None], *, resume: str | None = None, first: Callable[..., None] | None = None
+) -> NoReturn:
+    """Runs `main`, whose parameters are the command's options as typer reads them, and exits with its code.
+
+    `main` does its work in a process of its own (`compress.command.supervise`), for which this program is started a
+    second time. Before that, this process calls `first` with the same options: for what can be refused without
+    loading anything large; it raises ValueError. `resume` says how one goes on after an interruption.
+    """
+    interrupts.stop_once()
+    prepare_streams()
+    works = supervise.is_supervised()
+    threading.excepthook = lambda failed: _write_traceback(failed.exc_value)
+    sys.unraisablehook = lambda failed: (
+        None
+    )  # what a destructor raises changes nothing, and nobody can act on it
+
+    @wraps(main)
+    def command(**options: Any) -> None:
+        if works:
+            main(**options)
+            return
+        if first is not None:
+            try:
+                first(**options)
+            except ValueError as error:
+                print_error(error)
+                raise typer.Exit(USAGE) from None
+        raise typer.Exit(supervise.supervise(resume=resume))
+
+    code = _exit_code(command)
+    interrupts.ignore()
+    if works:
+        supervise.tell_code(code)
+    sys.exit(code)
+
+
+def _exit_code(command: Callable[..., None]) -> int:
+    """Runs the command; says what went wrong and gives its exit code."""
+    try:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(command)
+        code = typer.main.get_command(app).main(standalone_mode=False)
+        finish_output()
+        return code or OK
+    except BaseException as error:
+        with suppress(OSError):
+            finish_output()
+        return _said(error)
+
+
+def _said(error: BaseException) -> int:
+    """Says what went wrong on standard error; the exit code."""
+    if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
+        return INTERRUPTED
+    if hasattr(error, "format_message"):  # typer's, of its own and of click's classes
+        context = getattr(error, "ctx", None)
+        more = f"; see {context.command_path} --help" if context else ""
+        print_error(error.format_message().rstrip(".") + more)
+        return USAGE
+    # typer turns these into others.
+    error = error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error
+    error = error.__context__ if isinstance(error, SystemExit) and error.__context__ else error
+    if isinstance(error, StandardOutputFailed):
+        print_error(error)
+        return FAILED
+    if is_out_of_memory(error):
+        print_error(f"there is not enough memory for this: {first_line(error)}")
+        return FAILED
+    if isinstance(error, UserCodeFailed) or (isinstance(error, OSError) and error.errno in _FULL):
+        print_error(error)
+        return FAILED
+    print_error(f"unexpected {type(error).__name__}: {first_line(error)}; {_write_traceback(error)}")
+    return UNEXPECTED
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed; torch says that with a RuntimeError."""
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else "no message"
+
+
+def _write_traceback(error: BaseException | None) -> str:
+    """Writes the traceback of an error into a file; the end of a sentence that names it."""
+    name = f"pocketreel-traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    command = " ".join(map(repr, sys.orig_argv))
+    text = f"{command}\nPython {sys.version}\n{platform.platform()}\n\n"
+    if error is not None:
+        text += "".join(traceback.format_exception(error))
+    for folder in _places():
+        with suppress(OSError):
+            path = folder / name
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return f"please report it with the traceback in {path}"
+    return "its traceback could not be written: no folder for temporary files takes a file"
+
+
+def _places() -> Iterator[Path]:
+    if _folder is not None and _folder.is_dir():
+        yield _folder
+    with suppress(OSError):
+        yield Path(tempfile.gettempdir())
+    with suppress(OSError):
+        yield Path.cwd()

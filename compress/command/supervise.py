@@ -1,0 +1,202 @@
+"""A command's work in a process of its own, watched by one that holds nothing but the terminal.
+
+Whatever happens to the work, a crash of a backend, a loop in a user's module, `os._exit(0)`, the watching process
+is there to say so in a sentence and to end with the right exit code; and it ends the work within two seconds of
+Ctrl-C. The two talk over a pipe, a line of JSON each: `begin` and `end` of a part of the work, `code` at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from compress.command import FAILED, INTERRUPTED
+from compress.command.interrupts import ignore
+from compress.command.lifetime import end_with_parent, how_it_ended, kill_tree, memory_bytes
+from compress.command.terminal import print_error, problems
+
+_VARIABLE = "POCKETREEL_SUPERVISED"
+"""Environment variable by which the work finds its pipe: `<file descriptor>,<process that watches>`."""
+
+_LOOK_S = 0.2
+"""How often memory and time are looked at."""
+_STOP_S = 1.2
+"""How long the work may tidy up after Ctrl-C."""
+_EXIT_S = 20.0
+"""How long the work may take to end after it has said its exit code."""
+
+_pipe: int | None = None
+"""Where this process tells what it does; `None` in one that nobody watches."""
+
+
+def is_supervised() -> bool:
+    """Takes this process for the work of a command if it was started as that; then it ends with the other one."""
+    global _pipe
+    given = os.environ.pop(_VARIABLE, None)
+    if _pipe is None and given is not None:
+        number, parent = map(int, given.split(","))
+        os.set_inheritable(number, False)
+        _pipe = number
+        end_with_parent(parent)
+    return _pipe is not None
+
+
+def tell_code(code: int) -> None:
+    """Says with which exit code the work has ended: what this process does afterwards does not matter any more."""
+    _tell({"code": code})
+
+
+@contextmanager
+def phase(doing: str, *, seconds: float | None = None, memory_bytes: int | None = None) -> Iterator[None]:
+    """A part of the work, which is stopped when it takes longer, or when the process holds more memory."""
+    _tell({"begin": doing, "seconds": seconds, "bytes": memory_bytes})
+    try:
+        yield
+    finally:
+        _tell({"end": doing})
+
+
+def _tell(message: dict[str, Any]) -> None:
+    if _pipe is not None:
+        with suppress(OSError):
+            os.write(_pipe, json.dumps(message).encode() + b"\n")
+
+
+def supervise(*, resume: str | None) -> int:
+    """Starts this very command again as the work, and gives the exit code that it ends with.
+
+    `resume` says, after an interruption or a crash, how one goes on.
+    """
+    reading, writing = os.pipe()
+    try:
+        environment = {**os.environ, _VARIABLE: f"{writing},{os.getpid()}"}
+        command = [sys.executable, *sys.orig_argv[1:]]
+        process = subprocess.Popen(command, env=environment, pass_fds=[writing])
+    except OSError as error:
+        os.close(reading)
+        print_error(f"a process for the work cannot be started: {error}")
+        return FAILED
+    finally:
+        os.close(writing)
+    watch = _Watch(process, reading)
+    try:
+        code = watch.until_it_ends()
+    except KeyboardInterrupt:
+        code = watch.stop()
+    finally:
+        os.close(reading)
+    if code == INTERRUPTED:
+        with suppress(OSError):
+            problems().print("stopped" + (f"; {resume}" if resume else ""))
+    elif watch.reason is not None:
+        print_error(watch.reason + (f"; {resume}" if resume and not watch.users_code else ""))
+    return code
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Phase:
+    doing: str
+    until_s: float | None
+    seconds: float | None
+    bytes: int | None
+
+
+class _Watch:
+    """The process that works, and what it has said."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
+        self._process, self._pipe = process, pipe
+        self._rest = b""
+        self._code: int | None = None
+        self._phases: list[_Phase] = []
+        self.reason: str | None = None
+        """Why it ended without an exit code."""
+
+    @property
+    def users_code(self) -> bool:
+        """Whether a part of the work was going on when it ended: what failed then fails again."""
+        return bool(self._phases)
+
+    def until_it_ends(self) -> int:
+        """Waits for the end of the work; its exit code."""
+        while self._process.poll() is None and self._code is None:
+            if select.select([self._pipe], [], [], _LOOK_S)[0] and not self._read():
+                self._process.wait(_EXIT_S)
+            self._enforce()
+        while select.select([self._pipe], [], [], 0)[0] and self._read():
+            pass  # it had said more before it ended
+        if self._code is not None:
+            self._end_for_good(_EXIT_S)
+            return self._code
+        if self.reason is None:
+            who = self._phases[-1].doing if self.users_code else "the command"
+            self.reason = f"{who} {how_it_ended(self._process.wait())}"
+        return FAILED
+
+    def stop(self) -> int:
+        """Ends the work on request: asks it to, and kills it when it does not go."""
+        import signal
+
+        ignore()
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGINT)
+        self._end_for_good(_STOP_S)
+        return INTERRUPTED
+
+    def _end_for_good(self, patience_s: float) -> None:
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._kill()
+
+    def _kill(self) -> None:
+        kill_tree(self._process.pid)
+        self._process.wait()
+        with suppress(OSError):
+            problems().show_cursor(True)  # a progress bar had hidden it
+
+    def _read(self) -> bool:
+        """Takes in what the work says; False when it has closed its end."""
+        given = os.read(self._pipe, 1 << 16)
+        *lines, self._rest = (self._rest + given).split(b"\n")
+        for line in lines:
+            self._note(json.loads(line))
+        return bool(given)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if "code" in message:
+            self._code = message["code"]
+        elif "end" in message:
+            self._phases.pop()
+        else:
+            seconds = message["seconds"]
+            until_s = None if seconds is None else time.monotonic() + seconds
+            self._phases.append(
+                _Phase(doing=message["begin"], until_s=until_s, seconds=seconds, bytes=message["bytes"])
+            )
+
+    def _enforce(self) -> None:
+        """Ends work that takes more time or memory than the part of it that goes on may."""
+        if not self._phases or self._code is not None or self._process.poll() is not None:
+            return
+        now = self._phases[-1]
+        if now.until_s is not None and time.monotonic() > now.until_s:
+            self.reason = (
+                f"{now.doing} had not ended after {now.seconds:g} s; --user-code-timeout sets the limit"
+            )
+        elif now.bytes is not None and (held := memory_bytes(self._process.pid)) > now.bytes:
+            self.reason = (
+                f"{now.doing} took {held / 1e9:.1f} GB of memory, of {now.bytes / 1e9:.1f} GB that the process may "
+                "hold; --user-code-memory sets that"
+            )
+        else:
+            return
+        self._kill()

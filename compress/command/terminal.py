@@ -1,0 +1,125 @@
+"""What commands print: text of users is never read as markup, and streams that cannot be written to say so."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import TextColumn
+
+
+class StandardOutputFailed(OSError):
+    """Standard output took no more: the device is full, or whoever read it is gone."""
+
+
+class Terminal(Console):
+    """A rich console that takes text as it is: `[x]`, `:smile:` and numbers in it stand for themselves.
+
+    Pass `markup=True` to `print` for text of ours with markup, in which `escape` marks what users gave.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        plain = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
+        super().__init__(**{**plain, **settings})
+
+    def on_broken_pipe(self) -> None:
+        """Lets the error through: rich would exit with code 1, which of our commands says that a gate failed."""
+        raise
+
+
+def output() -> Terminal:
+    """The console on standard output."""
+    return Terminal()
+
+
+def problems() -> Terminal:
+    """The console on standard error."""
+    return Terminal(stderr=True)
+
+
+def print_error(message: object) -> None:
+    """Prints `error: <message>` on standard error; nothing where that cannot be written to."""
+    with suppress(OSError):
+        problems().print(f"[bold red]error:[/] {escape(str(message))}", markup=True)
+
+
+class PlainColumn(TextColumn):
+    """A column of a progress bar whose text is no markup."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, markup=False)
+
+
+def prepare_streams() -> None:
+    """Makes the standard streams of this process take every character, and their failures tell what they are.
+
+    A closed standard stream becomes the null device: the next file that is opened would take its number, and what
+    is printed would end in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError):  # None, or replaced by another kind of stream
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout is not None:
+        sys.stdout = _Output(sys.stdout)  # type: ignore[assignment]
+    if sys.stderr is not None:
+        sys.stderr = _Problems(sys.stderr)  # type: ignore[assignment]
+
+
+def finish_output() -> None:
+    """Flushes standard output; raises `StandardOutputFailed`, of which the interpreter's end then says nothing."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # What is left in the buffer would fail again when the interpreter ends, with a message and code of its own.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise
+
+
+class _Stream:
+    """A text stream that passes everything on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Output(_Stream):
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            raise _failed(error) from error
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise _failed(error) from error
+
+
+class _Problems(_Stream):
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def _failed(error: OSError) -> StandardOutputFailed:
+    return StandardOutputFailed(f"standard output cannot be written to: {error.strerror or error}")
