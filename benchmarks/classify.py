@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from benchmarks.clips.rows import listed
-from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
 from benchmarks.long_video.aggregate import AGGREGATES
-from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
-from benchmarks.long_video.windows import Dynamic, Sliding, Windows
-from benchmarks.runtimes import Unavailable
-from benchmarks.worker import WorkerFailed
+from compress.command import FAILED, OK, USAGE, only_reads_arguments
+from compress.command.guard import run_command
+from compress.command.terminal import PlainColumn, output, print_error, problems
 
-OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+if not only_reads_arguments(__name__):
+    from benchmarks.clips.rows import listed
+    from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
+    from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
+    from benchmarks.long_video.windows import Dynamic, Sliding, Windows
+    from benchmarks.runtimes import Unavailable
+    from benchmarks.worker import WorkerFailed
+
 SCHEMA_VERSION = 1
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -89,7 +92,7 @@ def run(
     Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
     its runtime.
     """
-    console, problems = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True)
+    console = output()
     answers: list[VideoAnswer] = []
     try:
         if out is not None and not out.absolute().parent.is_dir():
@@ -112,13 +115,13 @@ def run(
                 progress=progress,
             ):
                 answers.append(answer)
-                console.print("\n".join(_lines(answer)), markup=False)
+                console.print("\n".join(_lines(answer)))
     except (Unavailable, WorkerFailed) as error:
-        problems.print(f"error: {error}", highlight=False, markup=False)
+        print_error(error)
         raise typer.Exit(FAILED) from None
     except (ValueError, FileNotFoundError) as error:
-        problems.print(f"error: {error}", highlight=False, markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
+        print_error(error)
+        raise typer.Exit(USAGE) from None
     accuracy = video_accuracy(answers, rows) if rows else {}
     readable = sum(answer.unreadable is None for answer in answers)
     for name, one in accuracy.items():
@@ -134,7 +137,7 @@ def run(
             "videos": [_to_dict(answer) for answer in answers],
         }
         out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    raise typer.Exit(WRONG_ARGUMENT if any(answer.unreadable for answer in answers) else OK)
+    raise typer.Exit(USAGE if any(answer.unreadable for answer in answers) else OK)
 
 
 def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, float | None]) -> Windows:
@@ -209,13 +212,13 @@ def _rankings(top: dict[str, Ranking], *, score: str) -> dict[str, list[dict[str
 def _bar() -> Iterator[Progress]:
     """A progress bar in seconds of video on the error stream, gone when the work is done."""
     columns = (
-        TextColumn("{task.description}"),
+        PlainColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        PlainColumn("{task.completed:.0f}/{task.total:.0f} s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = problems()
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("load", total=1)
         yield lambda video, done_s, total_s: bar.update(
@@ -224,4 +227,4 @@ def _bar() -> Iterator[Progress]:
 
 
 if __name__ == "__main__":
-    app()
+    run_command(run)

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from benchmarks.latency import FileLatency, Progress
 
 
+ROUNDS = 30
+"""How often the files of a measurement take turns."""
+MAX_SECONDS = 300.0
+"""After how long the rounds end early."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """What a device is, as far as its figures depend on it; None = the system does not say."""
@@ -52,8 +58,8 @@ class Measure(Protocol):
         clips: ClipSet | None = None,
         formats: Sequence[str] | None = None,
         threads: int = 1,
-        rounds: int = 30,
-        max_seconds: float = 300.0,
+        rounds: int = ROUNDS,
+        max_seconds: float = MAX_SECONDS,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Measurement:

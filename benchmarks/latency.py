@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.device import MAX_SECONDS, ROUNDS
 from benchmarks.exported import Exported, read_export
 from benchmarks.files import ExportedFile
 from benchmarks.host import usable_cores
 from benchmarks.runtimes import PEERS, RUNTIMES, Unavailable
 from benchmarks.worker import Worker, WorkerFailed
-
-ROUNDS = 30
-MAX_SECONDS = 300.0
 
 _WARM_UP_S = 0.3
 _TURN_S = 0.1

@@ -15,22 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import av
-import numpy as np
 import typer
-from av.video.reformatter import VideoReformatter
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from benchmarks.clips.container import UnreadableClip, opened, probe, said
-from benchmarks.clips.pictures import Shown, decoded_frames, square_of
-from benchmarks.exported import read_model
-from benchmarks.frame_by_frame import Stream, step_of
-from benchmarks.runtimes import RUNTIMES, Unavailable
-from models.spec import ClipSpec, VideoSpec
+from compress.command import FAILED, USAGE, only_reads_arguments
+from compress.command.guard import run_command
+from compress.command.terminal import output, print_error
 
-OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+if not only_reads_arguments(__name__):
+    import av
+    import numpy as np
+    from av.video.reformatter import VideoReformatter
+
+    from benchmarks.clips.container import UnreadableClip, opened, probe, said
+    from benchmarks.clips.pictures import Shown, decoded_frames, square_of
+    from benchmarks.exported import read_model
+    from benchmarks.frame_by_frame import Stream, step_of
+    from benchmarks.runtimes import RUNTIMES, Unavailable
+    from models.spec import ClipSpec, VideoSpec
 
 _VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"))
 _CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}")}
@@ -157,7 +160,7 @@ def main(
     Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
     read; 3 the file's runtime is missing.
     """
-    console, problems = Console(), Console(stderr=True, soft_wrap=True)
+    console = output()
     latest: deque[float] = deque(maxlen=_LATEST)
     answered, answer = 0, None
     try:
@@ -170,11 +173,11 @@ def main(
     except KeyboardInterrupt:
         pass
     except Unavailable as error:
-        problems.print(f"error: {error}", highlight=False, markup=False)
+        print_error(error)
         raise typer.Exit(FAILED) from None
     except (ValueError, FileNotFoundError) as error:
-        problems.print(f"error: {error}", highlight=False, markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
+        print_error(error)
+        raise typer.Exit(USAGE) from None
     if answer is not None:
         console.print(
             f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
@@ -195,4 +198,4 @@ def _picture_of(answer: Answer, spec: ClipSpec, latest: deque[float], *, answere
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

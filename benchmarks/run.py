@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from benchmarks import DEVICES
-from benchmarks.accuracy import FileAccuracy
-from benchmarks.clips.cache import ClipSet
-from benchmarks.device import Measurement
-from benchmarks.exported import read_export
-from benchmarks.field_data import FieldData, open_field_data
-from benchmarks.latency import MAX_SECONDS, ROUNDS, FileLatency
-from benchmarks.latency import Progress as Report
-from benchmarks.summary import print_summary, to_dict
+from benchmarks.device import MAX_SECONDS, ROUNDS
+from compress.command import FAILED, OK, USAGE, only_reads_arguments
+from compress.command.guard import run_command
+from compress.command.terminal import PlainColumn, output, print_error, problems
 
-OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+if not only_reads_arguments(__name__):
+    from benchmarks.accuracy import FileAccuracy
+    from benchmarks.clips.cache import ClipSet
+    from benchmarks.device import Measurement
+    from benchmarks.exported import read_export
+    from benchmarks.field_data import FieldData, open_field_data
+    from benchmarks.latency import FileLatency
+    from benchmarks.latency import Progress as Report
+    from benchmarks.summary import print_summary, to_dict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -80,7 +83,7 @@ def run(
     Exit codes: 0 measured; 2 an argument, the export or the data is wrong; 3 a file that should run here failed,
     or none could run.
     """
-    console, problems = Console(), Console(stderr=True, soft_wrap=True)
+    console = output()
     try:
         if device not in DEVICES:
             raise ValueError(f"device {device!r} is unknown; known are {', '.join(DEVICES)}")
@@ -122,10 +125,10 @@ def run(
                 progress=progress,
             )
     except (ValueError, FileNotFoundError) as error:
-        problems.print(f"error: {error}", highlight=False, markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
+        print_error(error)
+        raise typer.Exit(USAGE) from None
     print_summary(measurement, exported.files, console=console, threads=threads)
-    console.print(_data_remark(data, split, clips), highlight=False, markup=False, soft_wrap=True)
+    console.print(_data_remark(data, split, clips))
     if out is not None:
         content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
         out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -145,8 +148,8 @@ def _columns(options: list[str] | None, *, option: str) -> dict[str, list[str]]:
 @contextmanager
 def _bar() -> Iterator[Report]:
     """A progress bar on the error stream, gone when the work is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    columns = (PlainColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = problems()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("load", total=None)
         yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
@@ -181,4 +184,4 @@ def _exit_code(measurement: Measurement) -> int:
 
 
 if __name__ == "__main__":
-    app()
+    run_command(run)

@@ -13,17 +13,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.exported import read_export
-from benchmarks.files import ExportedFile
-from benchmarks.frame_by_frame import first_inputs, step_of
-from benchmarks.latency import MAX_SECONDS, ROUNDS, FileLatency, Progress, Ratio, measure_files, ratio
+from benchmarks.device import MAX_SECONDS, ROUNDS
+from compress.command import FAILED, OK, USAGE, only_reads_arguments
+from compress.command.guard import run_command
+from compress.command.terminal import output, print_error
 
-OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+if not only_reads_arguments(__name__):
+    import numpy as np
+
+    from benchmarks.exported import read_export
+    from benchmarks.files import ExportedFile
+    from benchmarks.frame_by_frame import first_inputs, step_of
+    from benchmarks.latency import FileLatency, Progress, Ratio, measure_files, ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,7 @@ def main(
 
     Exit codes: 0 measured; 2 an argument or the export is wrong; 3 nothing could be measured.
     """
-    console, problems = Console(), Console(stderr=True, soft_wrap=True)
+    console = output()
     try:
         costs = measure_streaming(
             export_dir,
@@ -135,12 +139,12 @@ def main(
             max_seconds=max_seconds,
         )
     except (ValueError, FileNotFoundError) as error:
-        problems.print(f"error: {error}", highlight=False, markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
+        print_error(error)
+        raise typer.Exit(USAGE) from None
     console.print(_table(costs, threads=threads))
     for cost in costs:
         if cost.unavailable is not None:
-            console.print(f"{cost.format}: {cost.unavailable}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{cost.format}: {cost.unavailable}")
     if out is not None:
         out.write_text(json.dumps([asdict(cost) for cost in costs], indent=2) + "\n", encoding="utf-8")
     raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)
@@ -170,4 +174,4 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -15,32 +15,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
 from rich.progress import Progress
-from torch import nn
 
-from export.capture import capture, named_outputs
-from export.child import in_a_sentence
-from export.files import check_folders
-from export.inputs import describe_outputs, parse_inputs
-from export.lower import lower
-from export.manifest import FileSpec, TensorInfo
-from export.parity import compare
-from export.quiet import silence_libraries
-from export.samples import Samples, read_samples
-from export.source import load_network
-from export.trial import FLOAT, first_trial
+from compress.command import FAILED, USAGE, only_reads_arguments
+from compress.command.guard import run_command
+from compress.command.terminal import output, print_error, problems
+from compress.command.user_code import TIME_LIMIT_S, set_limits
 
-WRONG_ARGUMENT, FAILED = 2, 3
+if not only_reads_arguments(__name__):
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from export.capture import capture, named_outputs
+    from export.child import in_a_sentence
+    from export.files import check_folders
+    from export.inputs import describe_outputs, parse_inputs
+    from export.lower import lower
+    from export.manifest import FileSpec, TensorInfo
+    from export.parity import compare
+    from export.quiet import silence_libraries
+    from export.samples import Samples, read_samples
+    from export.source import load_network
+    from export.trial import FLOAT, first_trial
 
 PIP_LINE = "pip install 'nncf>=3.4' onnx onnxruntime"
 
-Sample = Mapping[str, np.ndarray]
+Sample = Mapping[str, "np.ndarray"]
 """One call of the file: input name -> array, batch size 1 included."""
 
-Answer = Callable[[Sample], list[np.ndarray]]
+Answer = Callable[[Sample], "list[np.ndarray]"]
 """What a file gives for a sample, output by output."""
 
 
@@ -185,12 +190,26 @@ def main(
             show_default="no layer is taken back",
         ),
     ] = None,
+    user_code_timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="How long one run of the network's code may take."),
+    ] = TIME_LIMIT_S,
+    user_code_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            min=0.1,
+            help="Most memory that the process may hold while it runs the network's code.",
+            show_default="three quarters of the machine's",
+        ),
+    ] = None,
 ) -> None:
     """Writes a network as an int8 ONNX file whose ranges and biases are NNCF's, and compares it with torch.
 
     Exit codes: 0 the file is written; 2 an argument is wrong; 3 the network cannot be written.
     """
     silence_libraries()
+    set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     try:
         check_folders(out)
         described = parse_inputs(shape)
@@ -202,9 +221,10 @@ def main(
         ]
         expected = first_trial(model, samples).answers[FLOAT][0]
     except (ValueError, FileNotFoundError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(WRONG_ARGUMENT) from None
-    with Progress(transient=True) as bar:
+        print_error(error)
+        raise typer.Exit(USAGE) from None
+    console = problems()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("NNCF", total=None)
         try:
             floats = write_float(model, described, samples, out / "float.onnx")
@@ -215,12 +235,14 @@ def main(
                 )
             written = quantize_with_nncf(floats, calls, out=out / "int8.onnx", accuracy=accuracy)
         except (ValueError, ImportError, RuntimeError) as error:
-            typer.echo(f"error: {in_a_sentence(error)}", err=True)
+            print_error(in_a_sentence(error))
             raise typer.Exit(FAILED) from None
     answer = answers(written)
     parity = compare(expected, np.stack([answer(call)[0] for call in calls]))
     top1 = "" if parity.top1_agreement is None else f", top-1 agreement {parity.top1_agreement:.1%}"
-    typer.echo(f"{written}: SQNR {parity.sqnr_db:.1f} dB to torch{top1} on {len(calls)} calibration inputs")
+    output().print(
+        f"{written}: SQNR {parity.sqnr_db:.1f} dB to torch{top1} on {len(calls)} calibration inputs"
+    )
 
 
 def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples, path: Path) -> Path:
@@ -243,4 +265,4 @@ def _agreement(answer: Answer, calls: Sequence[Sample], expected: np.ndarray) ->
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -13,19 +13,24 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from torch import nn
 
+from compress.command import FAILED, OK, USAGE, only_reads_arguments
+from compress.command.guard import run_command
+from compress.command.terminal import PlainColumn, output, print_error, problems
+from compress.command.user_code import TIME_LIMIT_S, set_limits
 from export import EXPORTERS
-from export.files import Progress
-from export.network import Source, check_network, export_network
-from export.quiet import silence_libraries
-from export.samples import RANDOM
-from export.source import load_network
-from export.summary import print_layers, print_outcomes
 
-OK, WRONG_ARGUMENT, FAILED = 0, 2, 3
+if not only_reads_arguments(__name__):
+    from torch import nn
+
+    from export.files import Progress
+    from export.network import Source, check_network, export_network
+    from export.quiet import silence_libraries
+    from export.samples import RANDOM
+    from export.source import load_network
+    from export.summary import print_layers, print_outcomes
 
 Scheme = Literal["fp32", "fp16", "w8a8", "w8", "w4"]
 
@@ -110,6 +115,23 @@ def main(
             "refuse, run slowly or run in float, and what to use instead.",
         ),
     ] = False,
+    user_code_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="How long importing MODULE, calling FACTORY and one run of the network may take, each.",
+        ),
+    ] = TIME_LIMIT_S,
+    user_code_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            min=0.1,
+            help="Most memory that the process may hold while it runs the network's code.",
+            show_default="three quarters of the machine's",
+        ),
+    ] = None,
 ) -> None:
     """Writes any PyTorch network (3D video networks too) into files that phones run, and proves every file.
 
@@ -123,7 +145,8 @@ def main(
     something would be refused).
     """
     silence_libraries()
-    console, problems = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+    set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
+    console = output()
     names = [name.strip() for name in formats.split(",")]
     try:
         if check:
@@ -134,7 +157,7 @@ def main(
         if layers and scheme != "w8a8":
             raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {scheme}, not w8a8")
         model = load_network(network, weights=weights)
-        with _bar(problems) as progress:
+        with _bar() as progress:
             exported = export_network(
                 model,
                 shape,
@@ -147,12 +170,12 @@ def main(
                 progress=progress,
             )
     except (ValueError, FileNotFoundError) as error:
-        problems.print(f"error: {error}", markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
+        print_error(error)
+        raise typer.Exit(USAGE) from None
     print_outcomes(exported.outcomes, console)
     if layers and exported.rank_layers is not None:
         print_layers(exported.rank_layers(), console)
-    console.print(f"manifest: {exported.manifest}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"manifest: {exported.manifest}")
     raise typer.Exit(OK if exported.right else FAILED)
 
 
@@ -172,13 +195,14 @@ def _source(given: str | None) -> Source | None:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
+def _bar() -> Iterator[Progress]:
     """A progress bar on the error stream, gone when the work is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (PlainColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = problems()
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("load", total=None)
         yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -4,6 +4,8 @@ Imports the standard library, typer, rich and psutil alone, and nothing of ours,
 and a command answers a wrong argument before it loads anything large.
 """
 
+import os
+
 OK = 0
 GATE_FAILED = 1
 """A gate of a recipe, or a line or figure of a table that has to hold, does not."""
@@ -15,3 +17,15 @@ UNEXPECTED = 70
 """An error that the project did not foresee (`EX_SOFTWARE` of sysexits.h); its traceback is in a file."""
 INTERRUPTED = 130
 """Stopped by Ctrl-C, SIGTERM or SIGHUP."""
+
+SUPERVISED = "POCKETREEL_SUPERVISED"
+"""Environment variable by which the process that works (`compress.command.supervise`) knows that it is that."""
+
+
+def only_reads_arguments(module: str) -> bool:
+    """Whether this process is the one of a command that reads its arguments and leaves the work to another.
+
+    The module of a command, whose `__name__` is given, imports what takes long only where this is false. Then
+    `--help` and a wrong argument are answered at once, and whoever watches the work holds little memory.
+    """
+    return module == "__main__" and SUPERVISED not in os.environ

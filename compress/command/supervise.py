@@ -18,13 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from compress.command import FAILED, INTERRUPTED
+from compress.command import FAILED, INTERRUPTED, SUPERVISED
 from compress.command.interrupts import ignore
 from compress.command.lifetime import end_with_parent, how_it_ended, kill_tree, memory_bytes
 from compress.command.terminal import print_error, problems
-
-_VARIABLE = "POCKETREEL_SUPERVISED"
-"""Environment variable by which the work finds its pipe: `<file descriptor>,<process that watches>`."""
 
 _LOOK_S = 0.2
 """How often memory and time are looked at."""
@@ -40,8 +37,8 @@ _pipe: int | None = None
 def is_supervised() -> bool:
     """Takes this process for the work of a command if it was started as that; then it ends with the other one."""
     global _pipe
-    given = os.environ.pop(_VARIABLE, None)
-    if _pipe is None and given is not None:
+    given = os.environ.pop(SUPERVISED, None)
+    if _pipe is None and given is not None:  # <file descriptor of the pipe>,<process that watches>
         number, parent = map(int, given.split(","))
         os.set_inheritable(number, False)
         _pipe = number
@@ -77,7 +74,7 @@ def supervise(*, resume: str | None) -> int:
     """
     reading, writing = os.pipe()
     try:
-        environment = {**os.environ, _VARIABLE: f"{writing},{os.getpid()}"}
+        environment = {**os.environ, SUPERVISED: f"{writing},{os.getpid()}"}
         command = [sys.executable, *sys.orig_argv[1:]]
         process = subprocess.Popen(command, env=environment, pass_fds=[writing])
     except OSError as error:
