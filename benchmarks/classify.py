@@ -14,9 +14,9 @@ from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from benchmarks.long_video.aggregate import AGGREGATES
-from compress.command import FAILED, OK, USAGE, only_reads_arguments
-from compress.command.guard import run_command
-from compress.command.terminal import PlainColumn, output, print_error, problems
+from compress.command import OK, USAGE, only_reads_arguments
+from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.terminal import PlainColumn, output, problems
 
 if not only_reads_arguments(__name__):
     from benchmarks.clips.rows import listed
@@ -94,9 +94,8 @@ def run(
     """
     console = output()
     answers: list[VideoAnswer] = []
-    try:
-        if out is not None and not out.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{out}: the folder to write it to does not exist")
+    with exit_codes(failed=(Unavailable, WorkerFailed)):
+        check_out_file(out)
         sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}
         dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
         rule = _windows(windows, sliding=sliding, dynamic=dynamic)
@@ -116,12 +115,6 @@ def run(
             ):
                 answers.append(answer)
                 console.print("\n".join(_lines(answer)))
-    except (Unavailable, WorkerFailed) as error:
-        print_error(error)
-        raise typer.Exit(FAILED) from None
-    except (ValueError, FileNotFoundError) as error:
-        print_error(error)
-        raise typer.Exit(USAGE) from None
     accuracy = video_accuracy(answers, rows) if rows else {}
     readable = sum(answer.unreadable is None for answer in answers)
     for name, one in accuracy.items():

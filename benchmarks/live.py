@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +20,9 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from compress.command import FAILED, USAGE, only_reads_arguments
-from compress.command.guard import run_command
-from compress.command.terminal import output, print_error
+from compress.command import only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
     import av
@@ -163,21 +164,16 @@ def main(
     console = output()
     latest: deque[float] = deque(maxlen=_LATEST)
     answered, answer = 0, None
-    try:
-        with Live(console=console, refresh_per_second=10) as display:
-            spec, _ = read_model(model)
-            for answer in classify_frames(source, model, threads=threads, every=every):
-                latest.append(answer.latency_ms)
-                answered += 1
-                display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
-    except KeyboardInterrupt:
-        pass
-    except Unavailable as error:
-        print_error(error)
-        raise typer.Exit(FAILED) from None
-    except (ValueError, FileNotFoundError) as error:
-        print_error(error)
-        raise typer.Exit(USAGE) from None
+    with (
+        exit_codes(failed=(Unavailable,)),
+        suppress(KeyboardInterrupt),
+        Live(console=console, refresh_per_second=10) as display,
+    ):
+        spec, _ = read_model(model)
+        for answer in classify_frames(source, model, threads=threads, every=every):
+            latest.append(answer.latency_ms)
+            answered += 1
+            display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
     if answer is not None:
         console.print(
             f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from benchmarks import DEVICES
 from benchmarks.device import MAX_SECONDS, ROUNDS
-from compress.command import FAILED, OK, USAGE, only_reads_arguments
-from compress.command.guard import run_command
-from compress.command.terminal import PlainColumn, output, print_error, problems
+from compress.command import FAILED, OK, only_reads_arguments
+from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.terminal import PlainColumn, output, problems
 
 if not only_reads_arguments(__name__):
     from benchmarks.accuracy import FileAccuracy
@@ -84,14 +84,13 @@ def run(
     or none could run.
     """
     console = output()
-    try:
+    with exit_codes():
         if device not in DEVICES:
             raise ValueError(f"device {device!r} is unknown; known are {', '.join(DEVICES)}")
         cores = DEVICES[device].describe().cores
         if threads > cores:
             raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
-        if out is not None and not out.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{out}: the folder to write it to does not exist")
+        check_out_file(out)
         chosen = None if formats is None else [name.strip() for name in formats.split(",")]
         field_data = None
         if data is not None:
@@ -124,9 +123,6 @@ def run(
                 max_seconds=max_seconds,
                 progress=progress,
             )
-    except (ValueError, FileNotFoundError) as error:
-        print_error(error)
-        raise typer.Exit(USAGE) from None
     print_summary(measurement, exported.files, console=console, threads=threads)
     console.print(_data_remark(data, split, clips))
     if out is not None:

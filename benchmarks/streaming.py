@@ -17,9 +17,9 @@ import typer
 from rich.table import Table
 
 from benchmarks.device import MAX_SECONDS, ROUNDS
-from compress.command import FAILED, OK, USAGE, only_reads_arguments
-from compress.command.guard import run_command
-from compress.command.terminal import output, print_error
+from compress.command import FAILED, OK, only_reads_arguments
+from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
     import numpy as np
@@ -130,7 +130,8 @@ def main(
     Exit codes: 0 measured; 2 an argument or the export is wrong; 3 nothing could be measured.
     """
     console = output()
-    try:
+    with exit_codes():
+        check_out_file(out)
         costs = measure_streaming(
             export_dir,
             formats=None if formats is None else [name.strip() for name in formats.split(",")],
@@ -138,9 +139,6 @@ def main(
             rounds=rounds,
             max_seconds=max_seconds,
         )
-    except (ValueError, FileNotFoundError) as error:
-        print_error(error)
-        raise typer.Exit(USAGE) from None
     console.print(_table(costs, threads=threads))
     for cost in costs:
         if cost.unavailable is not None:

@@ -10,10 +10,11 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from compress.command.terminal import PlainColumn
 
 Report = Callable[..., None]
 """Says how far a step is: `report(3, 10)`, or with the name of what goes on, `report("load", 1, 4)`."""
@@ -23,12 +24,12 @@ Report = Callable[..., None]
 def bar(console: Console, description: str) -> Iterator[Report]:
     """A progress bar that is gone when the work is done; without a terminal, nothing is drawn."""
     columns = (
-        TextColumn("  {task.description}"),
+        PlainColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
+        PlainColumn("{task.fields[remark]}"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=None, remark="")

@@ -17,23 +17,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
-from rich.console import Console
 from rich.rule import Rule
+from rich.text import Text
 
-from benchmarks.accuracy import evaluate, wilson_interval
-from compress.cross_modal_page import write_page
-from compress.data import Data, open_data
-from compress.recipe import load_recipe
-from compress.recipe.sections import Recipe, TableTeacher
-from compress.steps.export import export
-from compress.steps.run import Run, StageOutcome
-from compress.steps.train import make_teacher, run_stages
-from compress.store import write_atomic
-from export.quiet import silence_libraries
-from models.spec import Modality
+from compress.command import only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
+
+if not only_reads_arguments(__name__):
+    import numpy as np
+    import torch
+
+    from benchmarks.accuracy import evaluate, wilson_interval
+    from compress.cross_modal_page import write_page
+    from compress.data import Data, open_data
+    from compress.recipe import load_recipe
+    from compress.recipe.sections import Recipe, TableTeacher
+    from compress.steps.export import export
+    from compress.steps.run import Run, StageOutcome, StepFailed
+    from compress.steps.train import make_teacher, run_stages
+    from compress.store import write_atomic
+    from export.quiet import silence_libraries
+    from models.spec import Modality
 
 TEACHERS: dict[str, tuple[Modality, ...]] = {
     "sound": ("audio",),
@@ -66,8 +72,15 @@ def main(
     """Trains teachers and students, and writes what cross-modal distillation gives and what int8 keeps of it."""
     silence_libraries()
     torch.set_num_threads(1)
-    console = Console()
-    checked, seeds = _recipe(recipe, set_ or []), seed or _SEEDS
+    with exit_codes(failed=(StepFailed,)):
+        _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
+
+
+def _compare(
+    recipe: Path, overrides: list[str], seeds: list[int], *, out: Path, cache: Path, page: Path, results: Path
+) -> None:
+    console = output()
+    checked = _recipe(recipe, overrides)
     data = open_data(checked.data, checked.clip, cache=cache, workers=1, seed=checked.seed, console=console)
 
     def run(name: str, **changes: Any) -> Run:
@@ -82,14 +95,14 @@ def main(
 
     def taught_by(kind: str) -> StageOutcome:
         if kind not in teachers:
-            console.print(Rule(f"teacher: {kind}"))
+            console.print(Rule(Text(f"teacher: {kind}")))
             teachers[kind] = make_teacher(run(f"teacher {kind}", teacher=_teacher(checked, kind)))
         return teachers[kind]
 
     teachers: dict[str, StageOutcome] = {}
     students: list[dict[str, Any]] = []
     finals: dict[str, tuple[Run, StageOutcome]] = {}
-    command = _command(recipe, set_ or [], seeds)
+    command = _command(recipe, overrides, seeds)
 
     def write() -> None:
         figures = _figures(checked, data, teachers, students, command=command)
@@ -281,4 +294,4 @@ def _gain(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, resume="the same command goes on where it was")

@@ -303,7 +303,8 @@ def _hold_out(
             f"{root}: {len(files)} training files are too few to hold some out; add split `validation`"
         )
     console.print(
-        f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it"
+        f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it",
+        markup=False,
     )
     return {
         "train": [row for row in split["train"] if row.path not in held],
@@ -321,7 +322,7 @@ def _tell(
         [f"{len(label.classes)} classes of {label.name}" for label in spec.labels]
         + [f"{len(column.classes)} {column.name}" for column in spec.tags]
     )
-    console.print(f"clips: {counts}; {classes}")
+    console.print(f"clips: {counts}; {classes}", markup=False)
     if skipped:
         console.print(f"left out, cannot be read: {len(skipped)} clips", style="yellow")
         console.print(listed([f"{path}: {reason}" for path, reason in skipped]), markup=False)

@@ -12,22 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
-from torch import nn
 
-from compress.data import ClipConfig, Data, open_data
-from compress.generated import with_block
-from compress.store import write_atomic
-from compress.synthetic import SyntheticData
-from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
-from compress.training import Job, TrainConfig, fit, logits_of
-from models.spec import ClipSpec
-from models.teachers import ModularOptions, modular
-from models.teachers.encoder import choices
-from models.teachers.text import TEXT_ENCODERS
-from models.teachers.video import VIDEO_ENCODERS
+from compress.command import GATE_FAILED, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
+
+if not only_reads_arguments(__name__):
+    import torch
+    from torch import nn
+
+    from compress.data import ClipConfig, Data, open_data
+    from compress.generated import with_block
+    from compress.store import write_atomic
+    from compress.synthetic import SyntheticData
+    from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
+    from compress.training import Job, TrainConfig, fit, logits_of
+    from models.spec import ClipSpec
+    from models.teachers import ModularOptions, modular
+    from models.teachers.encoder import choices
+    from models.teachers.text import TEXT_ENCODERS
+    from models.teachers.video import VIDEO_ENCODERS
 
 TASKS = ("label", "thing", "tags", "retrieval")
 FLOORS = {
@@ -74,7 +80,12 @@ def main(
 ) -> None:
     """Trains every small video encoder on every kind of task, on one core, and writes the table."""
     torch.set_num_threads(1)
-    console = Console()
+    with exit_codes():
+        _measure(cache, page, clips=clips)
+
+
+def _measure(cache: Path, page: Path, *, clips: int) -> None:
+    console = output()
     data = _data(cache, clips=clips)
     lines, missed = [], 0
     for name, training in ENCODERS.items():
@@ -97,7 +108,7 @@ def main(
     write_atomic(page, with_block(text, "encoders", content))
     if missed:
         console.print(f"{missed} figures do not reach their floor")
-        raise typer.Exit(1)
+        raise typer.Exit(GATE_FAILED)
 
 
 def train(
@@ -160,4 +171,4 @@ def _data(cache: Path, *, clips: int) -> Data:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -2,7 +2,7 @@
 
 Read the recipe, plan, make the networks, export them, measure the files, judge, report, exit.
 Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or a
-backend failed.
+backend failed, 70 an unexpected error, 130 stopped.
 """
 
 from __future__ import annotations
@@ -11,29 +11,33 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from compress.data import open_data
-from compress.gates import evaluate_gates, gates_hold
-from compress.recipe import RecipeError, load_recipe
-from compress.recipe.plan import plan
-from compress.recipe.sections import Recipe
-from compress.recipe.source import dump_yaml
-from compress.report import Report, did_not_run, write_report
-from compress.report.assemble import assemble
-from compress.report.samples import samples
-from compress.steps.benchmark import benchmark, check_settings
-from compress.steps.export import export
-from compress.steps.robustness import robustness
-from compress.steps.run import Run, StepFailed
-from compress.steps.train import make_teacher, rounded_from, run_stages, untrained
-from compress.store import write_atomic
-from export.quiet import silence_libraries
+from compress.command import FAILED, GATE_FAILED, OK, RECIPE_WRONG, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import headed, output, print_error
+from compress.command.user_code import TIME_LIMIT_S, set_limits
 
-OK, GATE_FAILED, RECIPE_WRONG, STAGE_FAILED = 0, 1, 2, 3
+if not only_reads_arguments(__name__):
+    import torch
+
+    from compress.data import open_data
+    from compress.gates import evaluate_gates, gates_hold
+    from compress.recipe import load_recipe
+    from compress.recipe.plan import plan
+    from compress.recipe.sections import Recipe
+    from compress.recipe.source import dump_yaml
+    from compress.report import Report, did_not_run, write_report
+    from compress.report.assemble import assemble
+    from compress.report.samples import samples
+    from compress.steps.benchmark import benchmark, check_settings
+    from compress.steps.export import export
+    from compress.steps.robustness import robustness
+    from compress.steps.run import Run, StepFailed
+    from compress.steps.train import make_teacher, rounded_from, run_stages, untrained
+    from compress.store import write_atomic
+    from export.quiet import silence_libraries
 
 
 def run_recipe(
@@ -90,6 +94,23 @@ def main(
     device: Annotated[
         str, typer.Option(help="Where networks are trained: auto, cpu, cuda.", metavar="DEVICE")
     ] = "auto",
+    user_code_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="How long importing a teacher's factory, calling it and one run of the teacher may take, each.",
+        ),
+    ] = TIME_LIMIT_S,
+    user_code_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            min=0.1,
+            help="Most memory that the process may hold while it runs the teacher's code.",
+            show_default="three quarters of the machine's",
+        ),
+    ] = None,
 ) -> None:
     """Turns a teacher into small networks for devices: trains, exports, measures and reports by one recipe.
 
@@ -97,28 +118,21 @@ def main(
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
     """
     silence_libraries()
-    console = Console()
-    try:
+    set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
+    console = output()
+    with exit_codes():
         checked = load_recipe(recipe, overrides=set_ or [])
         trained_on = _device(device)
-    except (RecipeError, ValueError) as error:
-        raise typer.Exit(_complain(RECIPE_WRONG, error)) from None
     console.print(plan(checked))
     if plan_only:
         return
     folder = out or Path("out") / checked.name
     if fresh:
         _forget(folder)
-    try:
+    with exit_codes(failed=(StepFailed,)):
         report = run_recipe(
             checked, folder=folder, cache=cache, workers=workers, device=trained_on, console=console
         )
-    except StepFailed as error:
-        raise typer.Exit(_complain(STAGE_FAILED, error)) from error
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        raise typer.Exit(_complain(RECIPE_WRONG, error)) from error
-    except OSError as error:  # the disk is full, or may not be written to
-        raise typer.Exit(_complain(STAGE_FAILED, error)) from error
     raise typer.Exit(_verdict(report, folder, console))
 
 
@@ -128,19 +142,19 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
         colour = "green" if gate["verdict"] == "passed" else "yellow" if gate["allowed"] else "red"
         value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}"
         limit = f"{'at most' if gate['bound'] == 'max' else 'at least'} {gate['limit']:.4g}"
-        console.print(f"[{colour}]{gate['verdict']}[/]: {gate['metric']} is {value}, {limit}")
-    console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+        console.print(headed(gate["verdict"], f"{gate['metric']} is {value}, {limit}", style=colour))
+    console.print(f"report: {folder / 'report.html'}")
     bad = [file for file in report["artifacts"] if file["status"] != "exported"]
     if bad:
-        return _complain(STAGE_FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
+        return _complain(FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
     stopped = did_not_run(report)
     if stopped:
-        return _complain(STAGE_FAILED, f"should have run here and did not: {', '.join(stopped)}")
+        return _complain(FAILED, f"should have run here and did not: {', '.join(stopped)}")
     return OK if gates_hold(report["gates"]) else GATE_FAILED
 
 
 def _complain(code: int, message: object) -> int:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(message))}", soft_wrap=True, highlight=False)
+    print_error(message)
     return code
 
 
@@ -166,4 +180,4 @@ def _forget(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, resume="the same command goes on where it was")

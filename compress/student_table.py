@@ -17,25 +17,29 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
-from torch import nn
 
-from compress.comparison.clips import CLASSES, scene_inputs
-from compress.comparison.fitting import measure_statistics, train
-from compress.comparison.networks import NETWORKS
-from compress.generated import block, with_block
-from compress.store import Stored, content_key, stored, write_atomic
+from compress.command import GATE_FAILED, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
 from export import EXPORTERS
-from export.network import export_network
-from export.outcome import ExportOutcome
-from export.quiet import silence_libraries
-from models import STUDENTS
-from models.spec import AudioSpec, ClipSpec, LabelSpec, VideoSpec
 
-OK, NOT_RIGHT, WRONG_ARGUMENT = 0, 1, 2
+if not only_reads_arguments(__name__):
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from compress.comparison.clips import CLASSES, scene_inputs
+    from compress.comparison.fitting import measure_statistics, train
+    from compress.comparison.networks import NETWORKS
+    from compress.generated import block, with_block
+    from compress.store import Stored, content_key, stored, write_atomic
+    from export.network import export_network
+    from export.outcome import ExportOutcome
+    from export.quiet import silence_libraries
+    from models import STUDENTS
+    from models.spec import AudioSpec, ClipSpec, LabelSpec, VideoSpec
 
 PAGE = Path("docs/students.md")
 CLIPS, KNOWN = 8, 32
@@ -70,12 +74,9 @@ def main(
     """
     torch.set_num_threads(1)
     silence_libraries()
-    console = Console(highlight=False, soft_wrap=True)
-    try:
+    console = output()
+    with exit_codes():
         names = _chosen(networks)
-    except ValueError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
     faults = 0
     for done, name in enumerate(names, start=1):
         console.print(f"{name} ({done} of {len(names)})", markup=False)
@@ -95,7 +96,7 @@ def main(
                 console.print(fault, markup=False)
     if faults:
         console.print(f"{faults} files are not right")
-        raise typer.Exit(NOT_RIGHT)
+        raise typer.Exit(GATE_FAILED)
 
 
 def published_students() -> list[str]:
@@ -220,4 +221,4 @@ def _write_row(page: Path, name: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, resume="networks that were finished are kept")

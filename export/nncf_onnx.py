@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from compress.command import FAILED, USAGE, only_reads_arguments
-from compress.command.guard import run_command
+from compress.command import FAILED, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output, print_error, problems
 from compress.command.user_code import TIME_LIMIT_S, set_limits
 
@@ -210,7 +210,7 @@ def main(
     """
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
-    try:
+    with exit_codes():
         check_folders(out)
         described = parse_inputs(shape)
         samples = read_samples(calibration, described, what="calibration")
@@ -220,9 +220,6 @@ def main(
             for index in range(samples.count)
         ]
         expected = first_trial(model, samples).answers[FLOAT][0]
-    except (ValueError, FileNotFoundError) as error:
-        print_error(error)
-        raise typer.Exit(USAGE) from None
     console = problems()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("NNCF", total=None)

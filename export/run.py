@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from compress.command import FAILED, OK, USAGE, only_reads_arguments
-from compress.command.guard import run_command
-from compress.command.terminal import PlainColumn, output, print_error, problems
+from compress.command import FAILED, OK, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import PlainColumn, output, problems
 from compress.command.user_code import TIME_LIMIT_S, set_limits
 from export import EXPORTERS
 
@@ -148,7 +148,7 @@ def main(
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
     names = [name.strip() for name in formats.split(",")]
-    try:
+    with exit_codes():
         if check:
             refused = _check(load_network(network, weights=weights), shape, names, scheme, console)
             raise typer.Exit(FAILED if refused else OK)
@@ -169,9 +169,6 @@ def main(
                 stream=stream,
                 progress=progress,
             )
-    except (ValueError, FileNotFoundError) as error:
-        print_error(error)
-        raise typer.Exit(USAGE) from None
     print_outcomes(exported.outcomes, console)
     if layers and exported.rank_layers is not None:
         print_layers(exported.rank_layers(), console)

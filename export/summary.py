@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from export.coverage.report import Coverage
 from export.outcome import ExportOutcome
@@ -32,7 +32,8 @@ def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
         size = "-" if one.size_bytes is None else f"{one.size_bytes / 1e6:.2f} MB"
         colour = _COLOURS[one.status]
         parity, coverage = _parity(one.parity, one.scheme), _coverage(one.coverage)
-        table.add_row(one.format, f"[{colour}]{one.status}[/]", size, parity, coverage, f"{one.seconds:.1f}")
+        outcome = Text(one.status, style=colour)
+        table.add_row(one.format, outcome, size, parity, coverage, f"{one.seconds:.1f}")
         if one.step is not None:
             parity, coverage = _parity(one.step.parity, one.scheme), _coverage(one.step.coverage)
             table.add_row("  one frame", "", "", parity, coverage, "")
@@ -94,7 +95,7 @@ def print_layers(layers: Sequence[LayerError], console: Console) -> None:
         table.add_column(column, justify="right" if "dB" in column else "left")
     for layer in layers[:_SHOWN_LAYERS]:
         row = (f"{layer.sqnr_db:.1f}", f"{layer.own_sqnr_db:.1f}", layer.operator, layer.module, layer.place)
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))
     console.print(table)
     if len(layers) > _SHOWN_LAYERS:
         console.print(f"and {len(layers) - _SHOWN_LAYERS} more")

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +24,10 @@ from compress.command.user_code import UserCodeFailed
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS)
 """What the machine has run out of, or does not give."""
+
+_USERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOTEMPTY)
+"""Faults of a path that the user gave."""
 
 _NO_MEMORY = (
     "can't allocate memory",
@@ -77,6 +81,43 @@ def run_command(
     if works:
         supervise.tell_code(code)
     sys.exit(code)
+
+
+@contextmanager
+def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Ends the command with a sentence for errors that have one.
+
+    Exit code 2 for ValueError and for a file of the user's that is not there, is of another kind or may not be read
+    or written; 3 for `failed`, and for what the machine lacks: memory, space.
+    """
+    try:
+        yield
+    except failed as error:
+        print_error(error)
+        raise typer.Exit(FAILED) from error
+    except UserCodeFailed as error:
+        print_error(error)
+        raise typer.Exit(USAGE) from error
+    except OSError as error:
+        if isinstance(error, StandardOutputFailed) or error.errno in _FULL:
+            raise
+        print_error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
+        raise typer.Exit(USAGE if isinstance(error, _USERS) or error.errno in _NAMES else FAILED) from error
+    except ValueError as error:
+        print_error(error)
+        raise typer.Exit(USAGE) from error
+
+
+def check_out_file(path: Path | None) -> None:
+    """Finds out before the work whether a file can be written at `path`; raises an OSError that says why not."""
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder to write it to does not exist")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise PermissionError(f"{path}: may not be written")
 
 
 def _exit_code(command: Callable[..., None]) -> int:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from compress.command import FAILED, INTERRUPTED, SUPERVISED
+from compress.command import FAILED, INTERRUPTED, OK, SUPERVISED
 from compress.command.interrupts import ignore
 from compress.command.lifetime import end_with_parent, how_it_ended, kill_tree, memory_bytes
 from compress.command.terminal import print_error, problems
@@ -128,8 +128,7 @@ class _Watch:
             if select.select([self._pipe], [], [], _LOOK_S)[0] and not self._read():
                 self._process.wait(_EXIT_S)
             self._enforce()
-        while select.select([self._pipe], [], [], 0)[0] and self._read():
-            pass  # it had said more before it ended
+        self._read_all()
         if self._code is not None:
             self._end_for_good(_EXIT_S)
             return self._code
@@ -139,14 +138,18 @@ class _Watch:
         return FAILED
 
     def stop(self) -> int:
-        """Ends the work on request: asks it to, and kills it when it does not go."""
+        """Ends the work on request: asks it to, and kills it when it does not go.
+
+        Work that has nothing left to do, such as showing a camera, may say that it ended well.
+        """
         import signal
 
         ignore()
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
         self._end_for_good(_STOP_S)
-        return INTERRUPTED
+        self._read_all()
+        return OK if self._code == OK else INTERRUPTED
 
     def _end_for_good(self, patience_s: float) -> None:
         try:
@@ -159,6 +162,11 @@ class _Watch:
         self._process.wait()
         with suppress(OSError):
             problems().show_cursor(True)  # a progress bar had hidden it
+
+    def _read_all(self) -> None:
+        """Takes in what is left of what the work has said."""
+        while select.select([self._pipe], [], [], 0)[0] and self._read():
+            pass
 
     def _read(self) -> bool:
         """Takes in what the work says; False when it has closed its end."""

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import TextColumn
+from rich.text import Text
 
 
 class StandardOutputFailed(OSError):
@@ -19,12 +19,17 @@ class StandardOutputFailed(OSError):
 class Terminal(Console):
     """A rich console that takes text as it is: `[x]`, `:smile:` and numbers in it stand for themselves.
 
-    Pass `markup=True` to `print` for text of ours with markup, in which `escape` marks what users gave.
+    Text with colours is a `rich.text.Text`, such as `headed` gives.
     """
 
     def __init__(self, **settings: Any) -> None:
-        plain = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
-        super().__init__(**{**plain, **settings})
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **settings: Any) -> None:
+        """As rich's; text is not broken into lines: paths and messages are to be copied whole."""
+        if soft_wrap is None:
+            soft_wrap = all(isinstance(one, str | Text) for one in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **settings)
 
     def on_broken_pipe(self) -> None:
         """Lets the error through: rich would exit with code 1, which of our commands says that a gate failed."""
@@ -41,10 +46,15 @@ def problems() -> Terminal:
     return Terminal(stderr=True)
 
 
+def headed(head: str, text: object, *, style: str = "bold") -> Text:
+    """`head: text` with the head in a style of rich; neither is read as markup."""
+    return Text.assemble((f"{head}:", style), f" {text}")
+
+
 def print_error(message: object) -> None:
     """Prints `error: <message>` on standard error; nothing where that cannot be written to."""
     with suppress(OSError):
-        problems().print(f"[bold red]error:[/] {escape(str(message))}", markup=True)
+        problems().print(headed("error", message, style="bold red"))
 
 
 class PlainColumn(TextColumn):

@@ -18,18 +18,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.host import describe
-from compress.comparison.acceptance import judge
-from compress.comparison.files import check_peers
-from compress.comparison.measure import Effort, measure
-from compress.comparison.networks import NETWORKS
-from compress.comparison.page import page
-from compress.store import write_atomic
-from compress.versions import installed
-from export.child import in_a_sentence
-from export.quiet import silence_libraries
+from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
 
-OK, LINE_MISSED, WRONG_ARGUMENT, FAILED = 0, 1, 2, 3
+if not only_reads_arguments(__name__):
+    from benchmarks.host import describe
+    from compress.comparison.acceptance import judge
+    from compress.comparison.files import check_peers
+    from compress.comparison.measure import Effort, measure
+    from compress.comparison.networks import NETWORKS
+    from compress.comparison.page import page
+    from compress.store import write_atomic
+    from compress.versions import installed
+    from export.child import in_a_sentence
+    from export.quiet import silence_libraries
 
 PAGE, RESULTS = Path("docs/comparison.md"), Path("benchmarks/results/comparison.json")
 
@@ -69,14 +72,11 @@ def main(
     3 a network could not be measured at all.
     """
     silence_libraries()
-    console = Console(highlight=False, soft_wrap=True)
-    try:
+    console = output()
+    with exit_codes():
         names = _chosen(networks)
         if peers:
             check_peers()
-    except ValueError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
-        raise typer.Exit(WRONG_ARGUMENT) from None
     effort = Effort(seed=seed, clips=clips, rounds=rounds, peers=peers)
     figures, failed = {}, {}
     for done, name in enumerate(names, start=1):
@@ -104,7 +104,7 @@ def main(
     console.print(f"page: {page_path}", markup=False)
     if failed:
         raise typer.Exit(FAILED)
-    raise typer.Exit(LINE_MISSED if any(line.holds is False for line in lines) else OK)
+    raise typer.Exit(GATE_FAILED if any(line.holds is False for line in lines) else OK)
 
 
 def compare(
@@ -151,4 +151,4 @@ def _source() -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, resume="networks that were finished are kept")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 from compress.recipe.faults import listed
 from compress.recipe.sections import FactoryTeacher, Recipe
@@ -31,12 +32,12 @@ class Plan:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """One numbered row for each step."""
-        table = Table(title=f"Plan of {self.name}", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=Text(f"Plan of {self.name}"), title_justify="left", box=None, pad_edge=False)
         table.add_column("", justify="right", style="dim")
         table.add_column("Step", style="bold", no_wrap=True)
         table.add_column("What happens", overflow="fold")
         for number, step in enumerate(self.steps, start=1):
-            table.add_row(str(number), step.name, step.description)
+            table.add_row(str(number), Text(step.name), Text(step.description))
         yield table
 
 

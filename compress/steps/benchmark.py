@@ -6,11 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.markup import escape
-
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
 from benchmarks.latency import FileLatency
+from compress.command.terminal import headed
 from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import content_key, write_atomic
@@ -64,7 +63,7 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
     if path.is_file():
         earlier = json.loads(path.read_text())
         if earlier["key"] == key:
-            run.console.print("[bold]benchmark[/]: already done")
+            run.console.print(headed("benchmark", "already done"))
             return {name: FileFigures(**figures) for name, figures in earlier["files"].items()}
     written = [row["format"] for row in rows if row["status"] == "exported"]
     figures: dict[str, FileFigures] = {}
@@ -87,7 +86,7 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
     for name, one in figures.items():
-        run.console.print(f"[bold]benchmark.{name}[/]: {escape(_summary(one))}")
+        run.console.print(headed(f"benchmark.{name}", _summary(one)))
     if not any(one.failed for one in figures.values()):
         content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
         write_atomic(path, json.dumps(content, indent=2, allow_nan=False))

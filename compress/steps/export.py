@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.markup import escape
 from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from compress import __version__
 from compress.artifact import Artifact, Form
+from compress.command.terminal import headed
 from compress.console import bar
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
@@ -51,7 +51,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
         earlier = json.loads(manifest.read_text())
         whole = all(row["status"] == "exported" for row in earlier["files"])
         if whole and earlier["provenance"].get("key") == key:
-            run.console.print(f"[bold]export[/]: {len(earlier['files'])} files (already done)")
+            run.console.print(headed("export", f"{len(earlier['files'])} files (already done)"))
             return earlier["files"]
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -74,11 +74,12 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
     rows = json.loads(manifest.read_text())["files"]
     for row in rows:
         if row["status"] == "exported":
-            size = row["size_bytes"] / 1e6
-            run.console.print(f"[bold]export.{row['format']}[/]: {size:.2f} MB in {row['seconds']:.0f} s")
+            made = f"{row['size_bytes'] / 1e6:.2f} MB in {row['seconds']:.0f} s"
+            run.console.print(headed(f"export.{row['format']}", made))
         else:
             what = "failed" if row["status"] == "failed" else "is wrong"
-            run.console.print(f"[bold red]export.{row['format']} {what}[/]: {escape(row['reason'])}")
+            head = f"export.{row['format']} {what}"
+            run.console.print(headed(head, row["reason"], style="bold red"))
     return rows
 
 

@@ -15,6 +15,7 @@ from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
 from compress.artifact import Form
+from compress.command.terminal import headed
 from compress.console import bar
 from compress.report.shape import RobustnessReport, RobustnessRow
 from compress.steps.run import Run, StageOutcome, StepFailed
@@ -52,7 +53,7 @@ def robustness(
     if path.is_file():
         earlier = json.loads(path.read_text())
         if earlier["key"] == key:
-            run.console.print("[bold]robustness[/]: already done")
+            run.console.print(headed("robustness", "already done"))
             return cast(RobustnessReport, earlier["report"])
     suite = _Suite.of(run)
     found: list[RobustnessRow] = []
@@ -66,7 +67,7 @@ def robustness(
         mean = "not measured" if row["mean"] is None else f"{100 * row['mean']:.1f} %"
         clean = "not measured" if row["clean"] is None else f"{100 * row['clean']:.1f} %"
         run.console.print(
-            f"[bold]robustness.{row['name']}[/]: {row['label']}: clean {clean}, corrupted {mean}"
+            headed(f"robustness.{row['name']}", f"{row['label']}: clean {clean}, corrupted {mean}")
         )
     report: RobustnessReport = {
         "clips": len(suite.clips),

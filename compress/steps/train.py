@@ -23,6 +23,7 @@ from compress.artifact import (
     size_of,
     weights_sha256,
 )
+from compress.command.terminal import headed
 from compress.recipe.sections import FactoryTeacher, TableTeacher, paths_in
 from compress.stage import StageResult, training_job
 from compress.stages import STAGES
@@ -246,10 +247,8 @@ def _stage(
 def _tell(run: Run, outcome: StageOutcome) -> None:
     record = outcome.record
     took = "already done" if outcome.cached else f"{record.seconds:.0f} s"
-    run.console.print(
-        f"[bold]{outcome.path}[/]: top-1 {shares(record.after['top1'])}, "
-        f"{record.after['macs'] / 1e6:.1f} M MACs ({took})"
-    )
+    said = f"top-1 {shares(record.after['top1'])}, {record.after['macs'] / 1e6:.1f} M MACs ({took})"
+    run.console.print(headed(outcome.path, said))
     for note in record.notes:
         run.console.print(f"  {note}", markup=False)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from compress.command.terminal import headed
 from export.check.finding import SEVERITIES, Finding
 
 _COLOURS = {"refused": "red", "slow": "yellow", "float": "cyan"}
@@ -18,20 +19,21 @@ def print_findings(findings: Sequence[Finding], console: Console, *, formats: Se
     for name in formats:
         rows = [found for found in findings if found.format == name]
         if not rows:
-            console.print(f"[bold]{name}[/]: nothing to say")
+            console.print(headed(name, "nothing to say"))
             continue
-        table = Table(title=f"[bold]{name}[/]", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=Text(name, style="bold"), title_justify="left", box=None, pad_edge=False)
         table.add_column("", no_wrap=True)
         table.add_column("operator", no_wrap=True)
         table.add_column("MACs", justify="right", no_wrap=True)
         table.add_column("what, where and what instead", overflow="fold")
         for found in rows:
             count = f" x{found.count}" if found.count > 1 else ""
-            what = f"{escape(found.why)}; [green]{escape(found.instead)}[/]"
-            where = f"\n[dim]{escape(found.place)}[/]" if found.place else ""
-            severity = f"[{_COLOURS[found.severity]}]{found.severity}[/]"
-            table.add_row(severity, f"{escape(found.operator)}{count}", f"{found.share:.0%}", what + where)
+            what = Text.assemble(f"{found.why}; ", (found.instead, "green"))
+            if found.place:
+                what.append(f"\n{found.place}", style="dim")
+            severity = Text(found.severity, style=_COLOURS[found.severity])
+            table.add_row(severity, Text(f"{found.operator}{count}"), f"{found.share:.0%}", what)
         console.print(table)
-    for severity, meaning in SEVERITIES.items():
-        if any(found.severity == severity for found in findings):
-            console.print(f"{severity}: {meaning}", style="dim")
+    for name, meaning in SEVERITIES.items():
+        if any(found.severity == name for found in findings):
+            console.print(f"{name}: {meaning}", style="dim")
