@@ -24,6 +24,7 @@ from rich.text import Text
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
+from compress.recipe.keys import check_words
 
 if not only_reads_arguments(__name__):
     import numpy as np
@@ -294,4 +295,4 @@ def _gain(
 
 
 if __name__ == "__main__":
-    run_command(main, resume="the same command goes on where it was")
+    run_command(main, first=check_words, resume="the same command goes on where it was")

@@ -9,15 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+import typer
 
-from compress.gates import ARTIFACT_METRICS, MODEL_METRICS, STAGE_METRICS
-from compress.generated import with_block
-from compress.published_sizes import published_sizes
-from compress.recipe import Recipe
-from compress.report import Report
+from compress.command import GATE_FAILED, only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
+
+if not only_reads_arguments(__name__):
+    from pydantic import TypeAdapter
+
+    from compress.gates import ARTIFACT_METRICS, MODEL_METRICS, STAGE_METRICS
+    from compress.generated import with_block
+    from compress.published_sizes import published_sizes
+    from compress.recipe import Recipe
+    from compress.report import Report
 
 _Schema = dict[str, Any]
 _TYPES = {
@@ -202,7 +209,27 @@ def _discriminator(choice: _Schema) -> str:
     return chosen[0] if chosen else next(iter(choice["properties"]))
 
 
+def main(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 where a file is not current.")
+    ] = False,
+) -> None:
+    """Writes the JSON Schemas and the tables of docs/recipe.md, docs/report.md and docs/students.md from the code.
+
+    Exit codes: 0 every file is current now; 1, with --check, one is not; 2 a file is missing or may not be written.
+    """
+    console, old = output(), 0
+    with exit_codes():
+        for path, content in generated(Path(__file__).resolve().parent.parent).items():
+            current = path.is_file() and path.read_text(encoding="utf-8") == content
+            if not check:
+                path.write_text(content, encoding="utf-8")
+            elif not current:
+                old += 1
+            console.print(f"{path}: {'current' if current else 'not current' if check else 'written'}")
+    if old:
+        raise typer.Exit(GATE_FAILED)
+
+
 if __name__ == "__main__":
-    for path, content in generated(Path(__file__).resolve().parent.parent).items():
-        path.write_text(content, encoding="utf-8")
-        print(path)
+    run_command(main)

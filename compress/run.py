@@ -18,6 +18,7 @@ from compress.command import FAILED, GATE_FAILED, OK, RECIPE_WRONG, only_reads_a
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import headed, output, print_error
 from compress.command.user_code import TIME_LIMIT_S, set_limits
+from compress.recipe.keys import check_words
 
 if not only_reads_arguments(__name__):
     import torch
@@ -180,4 +181,4 @@ def _forget(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, resume="the same command goes on where it was")
+    run_command(main, first=check_words, resume="the same command goes on where it was")

@@ -69,11 +69,8 @@ def run_command(
             main(**options)
             return
         if first is not None:
-            try:
+            with exit_codes():
                 first(**options)
-            except ValueError as error:
-                print_error(error)
-                raise typer.Exit(USAGE) from None
         raise typer.Exit(supervise.supervise(resume=resume))
 
     code = _exit_code(command)
@@ -152,7 +149,7 @@ def _said(error: BaseException) -> int:
     if is_out_of_memory(error):
         print_error(f"there is not enough memory for this: {first_line(error)}")
         return FAILED
-    if isinstance(error, UserCodeFailed) or (isinstance(error, OSError) and error.errno in _FULL):
+    if isinstance(error, UserCodeFailed | _USERS) or (isinstance(error, OSError) and error.errno in _FULL):
         print_error(error)
         return FAILED
     print_error(f"unexpected {type(error).__name__}: {first_line(error)}; {_write_traceback(error)}")

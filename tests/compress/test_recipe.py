@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe, plan
+from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe
+from compress.recipe.plan import plan
 from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
