@@ -18,6 +18,7 @@ from benchmarks.clips.rows import SPLITS, ClipRow, listed, read_folder, read_man
 from benchmarks.clips.sound import mel_triangles
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.console import bar
+from compress.limits import Cell, FilePath, Word
 from compress.store import one_at_a_time, stored
 from compress.synthetic import TAG_SEPARATOR, SyntheticData, synthetic_key, write_synthetic
 from models.spec import AudioSpec, ClipSpec, VideoSpec
@@ -48,34 +49,51 @@ class _Files(_Config):
     )
 
 
+_Filter = dict[Word, Annotated[list[Cell], Field(max_length=10_000)]]
+
+
 class ManifestData(_Files):
     """A CSV with columns path, split, the label columns and, if there are, text, start_s, end_s."""
 
     source: Literal["manifest"]
-    manifest: Path = Field(description="The CSV; its paths are relative to its folder.")
-    labels: list[str] = Field(min_length=1, description="Label columns; the network gets one head for each.")
-    where: dict[str, list[str]] = Field(
-        default_factory=dict, description="Keep only rows whose column has one of these values."
+    manifest: FilePath = Field(description="The CSV; its paths are relative to its folder.")
+    labels: list[Word] = Field(
+        min_length=1, max_length=32, description="Label columns; the network gets one head for each."
     )
-    exclude: dict[str, list[str]] = Field(
-        default_factory=dict, description="Leave out rows whose column has one of these values."
+    where: _Filter = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Keep only rows whose column has one of these values.",
     )
-    tags: list[str] = Field(
-        default=[], description="Columns of any number of classes a clip, for teachers that learn them."
+    exclude: _Filter = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Leave out rows whose column has one of these values.",
+    )
+    tags: list[Word] = Field(
+        default=[],
+        max_length=32,
+        description="Columns of any number of classes a clip, for teachers that learn them.",
     )
     tag_separator: str = Field(
-        default=TAG_SEPARATOR, min_length=1, description="What stands between the tags of a clip."
+        default=TAG_SEPARATOR,
+        min_length=1,
+        max_length=16,
+        description="What stands between the tags of a clip.",
     )
-    text: str | list[str] | None = Field(
+    text: Word | Annotated[list[Word], Field(min_length=1, max_length=32)] | None = Field(
         default="text",
         description="Column of the captions, or several (caption, title, subtitles, ...) whose texts are joined in "
         "this order; null withholds them.",
     )
     text_separator: str = Field(
-        default=" ", description="What stands between joined texts; empty ones are left out."
+        default=" ", max_length=16, description="What stands between joined texts; empty ones are left out."
     )
     pad_s: float = Field(
-        default=0.0, ge=0, description="Widens start_s..end_s on both sides, as far as the file reaches."
+        default=0.0,
+        ge=0,
+        le=3_600,
+        description="Widens start_s..end_s on both sides, as far as the file reaches.",
     )
 
     @model_validator(mode="after")
@@ -93,7 +111,7 @@ class FolderData(_Files):
     tags: ClassVar[list[str]] = []
     tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["folder"]
-    root: Path = Field(description="Folder that holds train/, test/ and, if there is one, validation/.")
+    root: FilePath = Field(description="Folder that holds train/, test/ and, if there is one, validation/.")
 
 
 DataConfig = Annotated[SyntheticData | ManifestData | FolderData, Field(discriminator="source")]
@@ -105,12 +123,14 @@ class AudioConfig(_Config):
     sample_rate_hz: int = Field(
         default=16_000, ge=1_000, le=192_000, description="Sample rate to which the sound is brought, mono."
     )
-    window: int = Field(default=400, ge=16, description="Samples of one window.")
-    hop: int = Field(default=160, ge=1, description="Samples from one window to the next.")
-    mels: int = Field(default=40, ge=1, description="Mel bands.")
-    bins: int = Field(default=64, ge=1, description="Time bins over the whole clip.")
-    mean: float = Field(default=-4.0, description="Networks are given (x - mean) / std of the log-mel.")
-    std: float = Field(default=4.0, gt=0, description="See `mean`.")
+    window: int = Field(default=400, ge=16, le=65_536, description="Samples of one window.")
+    hop: int = Field(default=160, ge=1, le=65_536, description="Samples from one window to the next.")
+    mels: int = Field(default=40, ge=1, le=512, description="Mel bands.")
+    bins: int = Field(default=64, ge=1, le=4_096, description="Time bins over the whole clip.")
+    mean: float = Field(
+        default=-4.0, ge=-1_000, le=1_000, description="Networks are given (x - mean) / std of the log-mel."
+    )
+    std: float = Field(default=4.0, ge=1e-3, le=1_000, description="See `mean`.")
 
     @model_validator(mode="after")
     def _bands_exist(self) -> Self:
@@ -121,20 +141,24 @@ class AudioConfig(_Config):
 class TextConfig(_Config):
     """Captions as tokens; the vocabulary is taken from the training clips."""
 
-    length: int = Field(default=16, ge=1, description="Tokens of a caption; longer ones are cut.")
-    max_words: int = Field(default=1_000, ge=1, description="Most words in the vocabulary.")
+    length: int = Field(default=16, ge=1, le=4_096, description="Tokens of a caption; longer ones are cut.")
+    max_words: int = Field(default=1_000, ge=1, le=1_000_000, description="Most words in the vocabulary.")
 
 
-_Triple = tuple[float, float, float]
+_Mean = Annotated[float, Field(ge=-1_000, le=1_000)]
+_Std = Annotated[float, Field(ge=1e-3, le=1_000)]
 
 
 class ClipConfig(_Config):
     """What of a clip goes into networks."""
 
-    frames: int = Field(default=8, ge=1, description="Frames of a clip.")
-    size: int = Field(default=64, ge=8, description="Pixels of a frame's side.")
+    frames: int = Field(default=8, ge=1, le=1_024, description="Frames of a clip.")
+    size: int = Field(default=64, ge=8, le=1_024, description="Pixels of a frame's side.")
     resize: int | None = Field(
-        default=None, description="Short side before cutting `size` out; default: size * 1.125, rounded."
+        default=None,
+        ge=8,
+        le=4_096,
+        description="Short side before cutting `size` out; default: size * 1.125, rounded.",
     )
     sampling: Literal["uniform", "strided"] = Field(
         default="uniform",
@@ -142,15 +166,13 @@ class ClipConfig(_Config):
         "the clip's middle.",
     )
     stride: int = Field(
-        default=1, ge=1, description="Source frames from one frame to the next, for `strided`."
+        default=1, ge=1, le=10_000, description="Source frames from one frame to the next, for `strided`."
     )
-    mean: _Triple = Field(
+    mean: tuple[_Mean, _Mean, _Mean] = Field(
         default=(0.5, 0.5, 0.5),
         description="Networks themselves compute (x - mean) / std of each colour, RGB in 0..1.",
     )
-    std: tuple[
-        Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
-    ] = Field(default=(0.5, 0.5, 0.5), description="See `mean`.")
+    std: tuple[_Std, _Std, _Std] = Field(default=(0.5, 0.5, 0.5), description="See `mean`.")
     audio: AudioConfig | None = None
     text: TextConfig | None = None
 

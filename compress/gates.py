@@ -7,9 +7,9 @@ that was not measured never passes silently: the gate fails unless it says `unme
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from compress.report.figures import drop_pp, is_measured
 from compress.report.shape import GateReport
@@ -34,17 +34,20 @@ PER_LABEL_METRICS = ("top1", "top1_drop_pp", "top1_agreement")
 """Figures that may end in the name of one label column: `artifacts.onnx.top1.word`."""
 
 
+Limit = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+
+
 class GateConfig(BaseModel):
     """One limit on one figure of the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    metric: str
+    metric: Annotated[str, Field(min_length=1, max_length=400)]
     """Path of the figure: `artifacts.<format>.<figure>` (`*` for every format), `models.<model>.<figure>` or
     `stages.<n>.<figure>`. With several label columns each is judged, unless the path ends in one's name."""
-    min: FiniteFloat | None = None
+    min: Limit | None = None
     """The figure must be at least this. Give either `min` or `max`."""
-    max: FiniteFloat | None = None
+    max: Limit | None = None
     """The figure must be at most this."""
     unmeasured: Literal["fail", "allow"] = "fail"
     """What a figure that could not be measured means, such as the accuracy of a Core ML file on Linux."""
@@ -55,6 +58,13 @@ class GateConfig(BaseModel):
             raise ValueError("a gate has exactly one limit: min or max")
         return self
 
+    @property
+    def limit(self) -> float:
+        """The one limit, whichever it is."""
+        limit = self.max if self.min is None else self.min
+        assert limit is not None
+        return limit
+
     @model_serializer
     def _without_the_other_limit(self) -> dict[str, Any]:
         limit = {"min": self.min} if self.min is not None else {"max": self.max}
@@ -62,7 +72,7 @@ class GateConfig(BaseModel):
 
 
 class _Figure(NamedTuple):
-    metric: str
+    metric: Annotated[str, Field(min_length=1, max_length=400)]
     value: float | None
     reason: str = ""
 
@@ -99,8 +109,7 @@ def gates_hold(results: Iterable[GateReport]) -> bool:
 
 def _judge(gate: GateConfig, figure: _Figure) -> GateReport:
     bound: Literal["min", "max"] = "max" if gate.min is None else "min"
-    limit = gate.max if gate.min is None else gate.min
-    assert limit is not None
+    limit = gate.limit
     result = GateReport(
         metric=figure.metric,
         limit=limit,

@@ -17,7 +17,7 @@ from torch import nn
 from compress.artifact import Artifact, Context, size_of
 from compress.stage import StageResult, training_job
 from compress.teacher import TaughtConfig, best_objective
-from compress.training import fit
+from compress.training import MAX_EPOCHS, fit
 from models.counts import count_parameters
 from models.spec import ClipSpec, as_tuple
 
@@ -28,9 +28,11 @@ _STEPS = 500
 class PruneConfig(TaughtConfig):
     """Settings of one `prune` stage; the training settings are those of the recovery."""
 
-    macs: float = Field(gt=0, lt=1, description="Share of the MACs that is kept, e.g. 0.55.")
-    epochs: int = Field(default=4, ge=0, description="Epochs of recovery; 0 leaves the network as cut.")
-    round_to: int = Field(default=8, ge=1, description="Channel counts stay multiples of this.")
+    macs: float = Field(ge=0.001, lt=1, description="Share of the MACs that is kept, e.g. 0.55.")
+    epochs: int = Field(
+        default=4, ge=0, le=MAX_EPOCHS, description="Epochs of recovery; 0 leaves the network as cut."
+    )
+    round_to: int = Field(default=8, ge=1, le=1_024, description="Channel counts stay multiples of this.")
     max_layer_ratio: float = Field(
         default=0.8, gt=0, lt=1, description="A layer that has lost this share of its channels loses no more."
     )

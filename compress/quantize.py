@@ -21,7 +21,7 @@ from compress.artifact import Artifact, Context, Form
 from compress.console import bar
 from compress.stage import StageResult, training_job
 from compress.teacher import TaughtConfig, best_objective
-from compress.training import fit
+from compress.training import MAX_EPOCHS, fit
 from export.capture import capture
 from export.lower import lower
 from export.stepping import step_network
@@ -35,10 +35,12 @@ class QuantizeConfig(TaughtConfig):
         default="ptq", description="ptq calibrates; qat calibrates, then trains with quantization simulated."
     )
     calibration_clips: int = Field(
-        default=128, ge=1, description="Training clips whose activations set the ranges."
+        default=128, ge=1, le=1_000_000, description="Training clips whose activations set the ranges."
     )
-    epochs: int = Field(default=2, ge=1, description="Epochs of quantization-aware training.")
-    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of that training.")
+    epochs: int = Field(default=2, ge=1, le=MAX_EPOCHS, description="Epochs of quantization-aware training.")
+    learning_rate: float = Field(
+        default=2e-4, ge=1e-8, le=10, description="Peak learning rate of that training."
+    )
 
     @model_validator(mode="after")
     def _trains_or_not(self) -> Self:

@@ -25,6 +25,7 @@ if not only_reads_arguments(__name__):
     from compress.published_sizes import published_sizes
     from compress.recipe import Recipe
     from compress.report import Report
+    from compress.report.figures import exact
 
 _Schema = dict[str, Any]
 _TYPES = {
@@ -175,7 +176,7 @@ def _kind(node: _Schema, defs: _Schema) -> str:
     if node.get("type") == "object":
         values = node.get("additionalProperties")
         return f"mapping to {_kind(values, defs)}" if isinstance(values, dict) else "mapping"
-    limits = [f"{sign} {node[key]:g}" for key, sign in _LIMITS.items() if key in node]
+    limits = [f"{sign} {exact(node[key])}" for key, sign in _LIMITS.items() if key in node]
     return " ".join([_TYPES.get(node.get("type", ""), "anything"), *limits])
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.clips.workers import Alive, Lost, run_jobs
+from compress.limits import Seed
 from compress.motions import (
     CLASSES,
     OPPOSITE,
@@ -49,9 +50,9 @@ class SplitSizes(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int = Field(default=1_600, ge=16)
-    validation: int = Field(default=200, ge=8)
-    test: int = Field(default=600, ge=8)
+    train: int = Field(default=1_600, ge=16, le=1_000_000)
+    validation: int = Field(default=200, ge=8, le=1_000_000)
+    test: int = Field(default=600, ge=8, le=1_000_000)
 
 
 class SyntheticData(BaseModel):
@@ -64,10 +65,12 @@ class SyntheticData(BaseModel):
     labels: list[Literal["label", "thing"]] = Field(
         default=["label"],
         min_length=1,
+        max_length=2,
         description="Label columns: the motion, and the thing that moves; the network gets one head for each.",
     )
     tags: list[Literal["tags"]] = Field(
         default=[],
+        max_length=1,
         description="Tag columns: `tags` has words of the motion and of the thing. Teachers learn them.",
     )
     clips: SplitSizes = Field(default_factory=SplitSizes)
@@ -77,7 +80,7 @@ class SyntheticData(BaseModel):
         le=1,
         description="0: every picture is clear and every label right; 1: hardly solvable.",
     )
-    seed: int = Field(default=0, ge=0, description="The same seed gives the same files.")
+    seed: Seed = Field(default=0, description="The same seed gives the same files.")
     fps: int = Field(default=16, ge=4, le=60, description="Frames a second; a clip lasts one second.")
 
 

@@ -35,7 +35,9 @@ _WRAPPERS = ("state_dict", "model_state", "model")
 class TaughtConfig(TrainConfig):
     """How a student is trained, and how it learns from its teacher's logits."""
 
-    temperature: float = Field(default=2.0, gt=0, description="Softens both sides' classes; 1 leaves them.")
+    temperature: float = Field(
+        default=2.0, ge=0.01, le=1_000, description="Softens both sides' classes; 1 leaves them."
+    )
     label_weight: float = Field(
         default=0.1,
         ge=0,

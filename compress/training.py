@@ -25,6 +25,7 @@ from compress.store import write_atomic
 from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
+MAX_EPOCHS = 10_000
 
 
 class TrainConfig(BaseModel):
@@ -32,10 +33,18 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(ge=1, description="Passes over the training clips.")
-    batch: int = Field(default=32, ge=2, description="Clips per step; an incomplete last batch is left out.")
-    learning_rate: float = Field(default=3e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(default=0.02, ge=0, description="Decay of weight matrices and kernels.")
+    epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Passes over the training clips.")
+    batch: int = Field(
+        default=32,
+        ge=2,
+        le=8_192,
+        description="Clips per step, or all training clips where these are fewer; what is left of them after "
+        "the last whole batch waits for another epoch.",
+    )
+    learning_rate: float = Field(default=3e-3, ge=1e-8, le=10, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(
+        default=0.02, ge=0, le=10, description="Decay of weight matrices and kernels."
+    )
     label_smoothing: float = Field(
         default=0.0,
         ge=0,
@@ -45,10 +54,12 @@ class TrainConfig(BaseModel):
     views: int = Field(
         default=4,
         ge=0,
+        le=1_000,
         description="Augmented views per clip, one an epoch in turn; 0 trains on the centre crop alone.",
     )
     corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] = Field(  # type: ignore[valid-type]
         default=(),
+        max_length=len(CORRUPTIONS),
         description="Corruptions of which every second clip of a view gets one; a teacher answers to clean views.",
     )
 
@@ -242,7 +253,8 @@ def _on(batch: Batch, device: torch.device) -> Batch:
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 100_003 + epoch
+    # Torch takes seeds of 64 bits.
+    return (seed * 100_003 + epoch) % 2**63
 
 
 def _schedule(step: int, *, warmup: int, total: int) -> float:

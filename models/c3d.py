@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, Triple, clip_only, initialise, max_pool_by_two, round_channels
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 
@@ -19,9 +20,9 @@ from models.spec import ClipSpec
 class C3dOptions:
     """Size of a C3D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels, those of the linear layers too."""
-    dropout: float = 0.5
+    dropout: float = dropout_share(0.5)
     """Share of features zeroed before the second linear layer and before the classifiers while training."""
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, initialise, round_channels
 from models.mobilenet3d import MOBILENET_V2, TINY, Blocks
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 
@@ -22,11 +23,11 @@ from models.spec import ClipSpec
 class CnnLstmOptions:
     """Size of a CNN with a recurrent layer."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels, and the size of the recurrent layer."""
     recurrent: Literal["lstm", "gru"] = "lstm"
     """Kind of the recurrent layer."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
 

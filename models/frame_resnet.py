@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, initialise, round_channels
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 _EXPANSION = 4
@@ -29,11 +30,11 @@ _TINY = (1, 1)
 class FramePoolingOptions:
     """Size of a CNN over single frames whose features are pooled over time."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
     pooling: Literal["mean", "max"] = "mean"
     """What of each feature is kept over all frames."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
 
@@ -41,9 +42,9 @@ class FramePoolingOptions:
 class ResnetLstmOptions:
     """Size of a ResNet over single frames followed by an LSTM."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels, and the size of the LSTM."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
 

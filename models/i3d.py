@@ -24,6 +24,7 @@ from models.layers import (
     max_pool_by_two,
     round_channels,
 )
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 Convolve = Callable[[int, int, int, int], nn.Module]
@@ -37,9 +38,9 @@ BATCHNORM_EPS = 1e-3
 class I3dOptions:
     """Size of an I3D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
-    dropout: float = 0.5
+    dropout: float = dropout_share(0.5)
     """Share of features zeroed before the classifiers while training."""
 
 

@@ -24,6 +24,7 @@ from models.layers import (
     require_size,
     round_channels,
 )
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 
@@ -31,11 +32,11 @@ from models.spec import ClipSpec
 class MobileNet3dOptions:
     """Size of a MobileNet3D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels (the width multiplier of MobileNetV2)."""
-    depth: float = 1.0
+    depth: float = size_factor()
     """Multiplies the number of blocks of every stage, rounded; at least one is left."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.layers import SqueezeExcite, conv_bn, deepened, round_channels
 from models.mobilenet3d import MobileNet3d, MobileNet3dOptions
+from models.ranges import dropout_share, size_factor, within
 from models.spec import ClipSpec
 
 
@@ -22,13 +23,13 @@ from models.spec import ClipSpec
 class MobileNet3dV3Options(MobileNet3dOptions):
     """Size of a MobileNet3D V3."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels; the layer before the classifiers gets no narrower."""
-    depth: float = 1.0
+    depth: float = size_factor()
     """Multiplies the number of blocks of every width, rounded; at least one is left."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
-    kernel_frames: int = 3
+    kernel_frames: int = within(3, 1, 15)
     """Frames that every kernel spans in time; odd."""
 
 

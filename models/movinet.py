@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, Triple, clip_only, conv_bn, deepened, initialise, round_channels
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 from models.streaming import CausalConv, Memory, StreamingNetwork
 
@@ -25,14 +26,14 @@ from models.streaming import CausalConv, Memory, StreamingNetwork
 class MovinetOptions:
     """Size of a MoViNet."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
-    depth: float = 1.0
+    depth: float = size_factor()
     """Multiplies the number of blocks of every width, rounded; at least one is left."""
     factorised: bool = True
     """Convolutions over space and time work in space, then in time, as the authors' networks for phones do;
     without it over both at once, as in the paper."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
 

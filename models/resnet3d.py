@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, conv_bn, conv_bn_relu, initialise, round_channels
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 Convolve = Callable[[int, int, int, int], nn.Module]
@@ -23,9 +24,9 @@ Convolve = Callable[[int, int, int, int], nn.Module]
 class ResNet3dOptions:
     """Size of an R3D or R(2+1)D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
-    dropout: float = 0.0
+    dropout: float = dropout_share(0.0)
     """Share of features zeroed before the classifiers while training."""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.i3d import BATCHNORM_EPS, PUBLISHED, TINY, InceptionV1, Skeleton
 from models.layers import conv_bn_relu
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 
@@ -19,9 +20,9 @@ from models.spec import ClipSpec
 class S3dOptions:
     """Size of an S3D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
     gating: bool = False
     """Whether a gate follows every temporal convolution, which makes it an S3D-G."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, conv_bn, conv_bn_relu, initialise
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 
@@ -20,9 +21,9 @@ from models.spec import ClipSpec
 class ShuffleNet3dOptions:
     """Size of a ShuffleNet3D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Which of the published sets of channels: 0.25, 0.5, 1.0, 1.5 or 2.0."""
-    dropout: float = 0.2
+    dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
 

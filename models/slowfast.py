@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, conv_bn, conv_bn_relu, initialise, round_channels
+from models.ranges import dropout_share, size_factor, within
 from models.spec import ClipSpec
 
 
@@ -19,11 +20,11 @@ from models.spec import ClipSpec
 class SlowFastOptions:
     """Size of a SlowFast network."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
-    dropout: float = 0.5
+    dropout: float = dropout_share(0.5)
     """Share of features zeroed before the classifiers while training."""
-    alpha: int = 4
+    alpha: int = within(4, 1, 64)
     """The slow pathway sees every `alpha`-th frame of the clip."""
 
     def __post_init__(self) -> None:

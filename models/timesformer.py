@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Heads, Normalise, clip_only, round_channels
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 from models.video_transformer import Attention, initialise, sines
 
@@ -24,11 +25,11 @@ _NORM_EPS = 1e-6
 class TimesformerOptions:
     """Size of a TimeSformer."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies the features of a token, and with them the number of heads."""
-    depth: float = 1.0
+    depth: float = size_factor()
     """Multiplies the number of blocks, rounded up."""
-    dropout: float = 0.0
+    dropout: float = dropout_share(0.0)
     """Share of features zeroed before the classifiers while training."""
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.layers import Heads, Normalise, Triple, clip_only, round_channels
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec, VideoSpec
 
 
@@ -24,13 +25,13 @@ from models.spec import ClipSpec, VideoSpec
 class VideoTransformerOptions:
     """Size of a video transformer."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies the features of a token, and with them the number of heads; 0.5 is as narrow as ViT-Ti."""
-    depth: float = 1.0
+    depth: float = size_factor()
     """Multiplies the number of blocks, rounded up."""
     pooling: Literal["mean", "class"] = "mean"
     """What is classified: the mean of all tokens, or a token of its own."""
-    dropout: float = 0.0
+    dropout: float = dropout_share(0.0)
     """Share of features zeroed before the classifiers while training."""
 
 

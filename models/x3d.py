@@ -23,6 +23,7 @@ from models.layers import (
     initialise,
     round_channels,
 )
+from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 _BOTTLENECK = 2.25
@@ -35,11 +36,11 @@ _SQUEEZE = 1 / 16
 class X3dOptions:
     """Size of an X3D."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies the channels of every stage and of the last layer."""
-    depth: float = 1.0
+    depth: float = size_factor()
     """Multiplies the number of blocks of every stage, rounded up."""
-    dropout: float = 0.5
+    dropout: float = dropout_share(0.5)
     """Share of features zeroed before the classifiers while training."""
 
 

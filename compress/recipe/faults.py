@@ -22,18 +22,22 @@ class Fault:
     """Line of the file, from 1; absent for what `--set` gave."""
 
     def __str__(self) -> str:
-        """One line: `stages.1.prune.mac (line 14): unknown key; allowed: ...; did you mean 'macs'?`."""
+        """One line: `stages.1.prune.mac (line 14): unknown key; did you mean 'macs'? allowed: ...`."""
         where = self.path or "the recipe"
         if self.line is not None:
             where += f" (line {self.line})"
         text = f"{where}: {self.problem}"
         if self.given is not None:
             text += f"; given: {self.given}"
-        if self.allowed is not None:
-            text += f"; allowed: {self.allowed}"
         if self.nearest is not None:
             text += f"; did you mean {self.nearest!r}?"
+        if self.allowed is not None:
+            text += f"{';' if self.nearest is None else ''} allowed: {self.allowed}"
         return text
+
+
+MAX_SHOWN = 50
+"""Faults that a message names; a recipe with more of them is broken at its root."""
 
 
 class RecipeError(ValueError):
@@ -43,11 +47,20 @@ class RecipeError(ValueError):
         self.faults = tuple(faults)
         self.source = source
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {fault}" for fault in self.faults)]))
+        lines = [f"{source}: {count}", *(f"  {fault}" for fault in self.faults[:MAX_SHOWN])]
+        if len(self.faults) > MAX_SHOWN:
+            lines.append(f"  and {len(self.faults) - MAX_SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+_LONGEST_WORD = 100
+"""Of the words that are compared; what is longer is no slip of the pen, and comparing it takes long."""
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str | None:
     """The word of `allowed` that `given` was probably meant to be; None when nothing is close."""
+    if len(given) > _LONGEST_WORD:
+        return None
     by_lower = {word.lower(): word for word in allowed}
     close = difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None

@@ -11,8 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from compress.gates import GateConfig
 from compress.recipe.checks import Parts, check
-from compress.recipe.faults import Fault, RecipeError, listed, nearest
-from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS, Recipe, StageEntry
+from compress.recipe.faults import MAX_SHOWN, Fault, RecipeError, listed, nearest
+from compress.recipe.sections import (
+    DATA_ROWS,
+    MAX_GATES,
+    MAX_STAGES,
+    STAGE_ROWS,
+    STUDENT_ROWS,
+    TEACHER_ROWS,
+    Recipe,
+    StageEntry,
+)
 from compress.recipe.source import Place, Source, apply_overrides, parse_source, path_text, read_source
 from compress.recipe.translate import faults_of, shown
 
@@ -55,7 +64,8 @@ class _Reader:
         known = Recipe.model_fields
         for key in raw:
             if key not in known:
-                close = nearest(key, known)
+                # With hundreds of unknown keys, nobody reads what each was meant to be.
+                close = nearest(key, known) if len(self.faults) < MAX_SHOWN else None
                 self._fault((key,), "unknown section", allowed=listed(known), nearest=close)
         sections: dict[str, Any] = {}
         for key, field in known.items():
@@ -122,11 +132,15 @@ class _Reader:
         if not isinstance(entries, list):
             self._fault((key,), "wrong type", given=shown(entries), allowed="a list, such as [] for none")
             return []
-        return list(enumerate(entries))
+        most = {"stages": MAX_STAGES, "gates": MAX_GATES}[key]
+        if len(entries) > most:
+            given, allowed = f"{len(entries)} entries", f"at most {most}"
+            self._fault((key,), "wrong number of entries", given=given, allowed=allowed)
+        return list(enumerate(entries[:most]))
 
     def _verbs(self, entries: Any) -> list[str | None]:
         """The verb of every stage, also of those whose settings have faults."""
-        rows = entries if isinstance(entries, list) else []
+        rows = entries[:MAX_STAGES] if isinstance(entries, list) else []
         return [next(iter(row)) if isinstance(row, dict) and len(row) == 1 else None for row in rows]
 
     def _stage(self, index: int, raw: Any) -> StageEntry | None:

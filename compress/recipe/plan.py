@@ -12,6 +12,7 @@ from rich.text import Text
 
 from compress.recipe.faults import listed
 from compress.recipe.sections import FactoryTeacher, Recipe
+from compress.report.figures import exact
 from export import EXPORTERS
 
 
@@ -74,8 +75,7 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
             description=f"{corrupted}: {_settings(recipe.robustness) or 'with its defaults'}",
         )
     limits = listed(
-        f"{gate.metric} {'>=' if gate.max is None else '<='} {gate.min if gate.max is None else gate.max:g}"
-        for gate in recipe.gates
+        f"{gate.metric} {'>=' if gate.max is None else '<='} {exact(gate.limit)}" for gate in recipe.gates
     )
     yield Step(name="report", description=f"report.json, report.md, report.html; gates: {limits or 'none'}")
 
@@ -99,4 +99,4 @@ def _value(value: object) -> str:
         return "+".join(str(one) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return exact(value) if isinstance(value, float) else str(value)

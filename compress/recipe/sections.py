@@ -12,15 +12,12 @@ from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     create_model,
     with_config,
 )
@@ -29,12 +26,15 @@ from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.data import ClipConfig, DataConfig
 from compress.gates import GateConfig
+from compress.limits import FilePath, Seed, Word
 from compress.recipe.source import Place
 from compress.stages import STAGES
 from compress.training import TrainConfig
 from export import EXPORTERS
 from models import STUDENTS, TEACHERS, Network
 from models.spec import Modality
+
+MAX_STAGES, MAX_GATES = 32, 256
 
 
 class Section(BaseModel):
@@ -48,9 +48,9 @@ class StudentConfig(Section):
 
     network: str
     """Name of the network."""
-    inputs: tuple[Modality, ...] = Field(default=("clip",), min_length=1)
+    inputs: tuple[Modality, ...] = Field(default=("clip",), min_length=1, max_length=3)
     """What the student is given on the device; the clips must have it."""
-    labels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    labels: tuple[Word, ...] | None = Field(default=None, min_length=1, max_length=32)
     """Label columns that the student learns, one head each; by default all that the data has."""
     stream: bool = False
     """Whether the files also hold a program that takes one frame and a state (`docs/streaming.md`); of causal
@@ -64,13 +64,15 @@ class TableTeacher(Section):
 
     network: str
     """Name of the network."""
-    inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1)
+    inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1, max_length=3)
     """What the teacher is given; by default everything that the clips have."""
     options: Any
     """Options of this network."""
-    pretrained: Path | None = None
+    pretrained: FilePath | None = None
     """Public weights that the video encoder of `modular` starts from: a state dict as its authors publish it."""
-    tasks: dict[str, PositiveFloat] | None = Field(default=None, min_length=1)
+    tasks: dict[Word, Annotated[float, Field(ge=1e-6, le=1e6)]] | None = Field(
+        default=None, min_length=1, max_length=65
+    )
     """What the teacher learns, each with the weight of its loss: label columns, tag columns, and `retrieval`, which
     finds the caption of a clip. By default every label column, with weight 1."""
     weighting: Literal["fixed", "uncertainty"] = "fixed"
@@ -82,12 +84,12 @@ class TableTeacher(Section):
 class FactoryTeacher(Section):
     """A teacher of your own, ready trained."""
 
-    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    factory: str = Field(max_length=400, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """`package.module:function`, called with the clips' `ClipSpec`, gives the network. Reading the recipe imports
     that module, which runs its Python code."""
-    weights: Path
+    weights: FilePath
     """Weights of the network: `.safetensors`, or a state dict that torch reads with `weights_only`."""
-    inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1)
+    inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1, max_length=3)
     """What the teacher is given; by default everything that the clips have."""
 
 
@@ -109,7 +111,9 @@ class StageEntry(Section):
 class ExportConfig(Section):
     """Files to write."""
 
-    formats: tuple[Literal[tuple(EXPORTERS)], ...] = tuple(EXPORTERS)  # type: ignore[valid-type]
+    formats: tuple[Literal[tuple(EXPORTERS)], ...] = Field(  # type: ignore[valid-type]
+        default=tuple(EXPORTERS), min_length=1, max_length=len(EXPORTERS)
+    )
     """Formats, in the order in which they are written."""
 
 
@@ -118,20 +122,24 @@ class BenchmarkConfig(Section):
 
     device: Literal[tuple(DEVICES)] = "host"  # type: ignore[valid-type]
     """Where the files run; `host` is this machine."""
-    threads: PositiveInt = 1
+    threads: int = Field(default=1, ge=1, le=1_024)
     """Threads that each runtime may use."""
-    rounds: PositiveInt = 30
+    rounds: int = Field(default=30, ge=1, le=100_000)
     """Timed rounds; in each, every file runs in turn."""
 
 
 class RobustnessConfig(Section):
     """Top-1 of teacher, student and files on corrupted test clips, beside that on clean ones."""
 
-    corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] | None = Field(default=None, min_length=1)  # type: ignore[valid-type]
+    corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] | None = Field(  # type: ignore[valid-type]
+        default=None, min_length=1, max_length=len(CORRUPTIONS)
+    )
     """Corruptions; by default all that change an input of the clips."""
-    severities: tuple[Literal[1, 2, 3], ...] = Field(default=(1, 2, 3), min_length=1)
+    severities: tuple[Annotated[int, Field(ge=1, le=3)], ...] = Field(
+        default=(1, 2, 3), min_length=1, max_length=3
+    )
     """How bad each corruption is."""
-    clips: PositiveInt | None = 200
+    clips: int | None = Field(default=200, ge=1, le=1_000_000)
     """Test clips, taken evenly from the split; null takes all."""
 
 
@@ -197,9 +205,9 @@ else:
 class Recipe(Section):
     """Everything that decides a run. Relative paths start from the current directory."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run and of its folder in `out/`; by default the recipe's file name without `.yaml`."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Decides everything that is drawn at random."""
     data: DataConfig
     """The clips."""
@@ -209,7 +217,7 @@ class Recipe(Section):
     """The network that teaches: a row of `models.TEACHERS`, or a factory of yours."""
     student: AnyStudent
     """The network that is compressed."""
-    stages: tuple[AnyStage, ...] = ()
+    stages: tuple[AnyStage, ...] = Field(default=(), max_length=MAX_STAGES)
     """What happens to the student, in this order; each entry is one verb with its settings."""
     export: ExportConfig = Field(default_factory=ExportConfig)
     """Files to write."""
@@ -217,7 +225,7 @@ class Recipe(Section):
     """How the files are measured."""
     robustness: RobustnessConfig | None = None
     """Measures accuracy on corrupted clips too; left out, nothing is corrupted."""
-    gates: tuple[GateConfig, ...] = ()
+    gates: tuple[GateConfig, ...] = Field(default=(), max_length=MAX_GATES)
     """Limits that decide whether the run has passed."""
 
     @property

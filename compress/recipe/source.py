@@ -1,13 +1,12 @@
-"""Step 1: YAML text to plain data that still knows its line numbers, and `key.path=value` overrides.
+"""Step 1: the file of a recipe to plain data that still knows its line numbers, and `key.path=value` overrides.
 
-The dialect is the JSON-like core of YAML 1.2: only `true` and `false` are booleans, so a class named `no` or
-`on` stays text; `1e-3` is a number; dates are text; nothing in a file can run code.
+`compose` has the dialect of YAML, and the limits that it is read within.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,22 +15,20 @@ from typing import Any
 
 import yaml
 
-from compress.recipe.faults import Fault, RecipeError
+from compress.recipe.compose import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_KEY,
+    MAX_VALUES,
+    PATTERNS,
+    Place,
+    compose,
+    path_text,
+    too_large,
+)
+from compress.recipe.faults import Fault, RecipeError, listed, nearest
 
-Place = tuple[str | int, ...]
-"""Keys and list positions from the top of a recipe to one of its values."""
-
-_PATTERNS = {
-    "null": r"^(?:~|null|Null|NULL|)$",
-    "bool": r"^(?:true|True|TRUE|false|False|FALSE)$",
-    "int": r"^[-+]?(?:0|[1-9][0-9]*)$",
-    "float": r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
-    "merge": r"^<<$",
-}
-
-
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own name for a class-wide table)
+__all__ = ["Place", "Source", "apply_overrides", "dump_yaml", "parse_source", "path_text", "read_source"]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -41,14 +38,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _kind, _pattern in _PATTERNS.items():
-    for _dialect in (_Loader, _Dumper):
-        _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), None)
-
-
-def path_text(path: Place) -> str:
-    """The path as users write it: `stages.0.distill.epochs`."""
-    return ".".join(str(part) for part in path)
+for _kind, _pattern in PATTERNS.items():
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), None)
 
 
 @dataclass(frozen=True)
@@ -81,29 +72,55 @@ class Source:
 
 def read_source(path: Path) -> Source:
     """The data in a YAML file. Raises `RecipeError` for a file that is missing or is not a YAML mapping."""
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path()
-        found = ", ".join(sorted(file.name for file in folder.glob("*.yaml"))) or "no .yaml file"
-        fault = Fault(path="", problem=f"no such file; {folder.resolve()} has {found}")
-        raise RecipeError([fault], source=str(path))
+
+    def refused(fault: Fault) -> RecipeError:
+        return RecipeError([fault], source=shortened(str(path), 200))
+
     try:
-        text = path.read_text(encoding="utf-8")
+        if not path.is_file():
+            raise refused(_missing(path))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
+                raise refused(too_large(path.stat().st_size))
+    except (OSError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        # The path may be too long for the file system, hold a NUL, or not be ours to read.
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise refused(Fault(path="", problem=problem)) from None
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        fault = Fault(path="", problem=f"not UTF-8 text ({error.reason} at byte {error.start})")
-        raise RecipeError([fault], source=str(path)) from None
+        problem = f"not UTF-8 text ({error.reason} at byte {error.start})"
+        raise refused(Fault(path="", problem=problem)) from None
     return parse_source(text, name=str(path))
+
+
+def _missing(path: Path) -> Fault:
+    """The fault of a file that is not there: its neighbours, the nearest one first."""
+    if path.exists():
+        return Fault(
+            path="", problem=f"{'a folder' if path.is_dir() else 'not a regular file'}, not a recipe"
+        )
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = sorted(file.name for file in itertools.islice(folder.glob("*.yaml"), 1_000))
+    found = listed(names) or "no .yaml file"
+    return Fault(
+        path="", problem=f"no such file; {folder.resolve()} has {found}", nearest=nearest(path.name, names)
+    )
 
 
 def parse_source(text: str, *, name: str) -> Source:
     """The data in YAML text; `name` is how messages call it. Raises `RecipeError`."""
-    data, root, faults = _load(text)
-    if faults:
-        raise RecipeError(faults, source=name)
-    if not isinstance(data, dict):
-        given = "nothing" if data is None else type(data).__name__
+    composed = compose(text)
+    if composed.faults:
+        raise RecipeError(composed.faults, source=name)
+    if not isinstance(composed.data, dict):
+        given = "nothing" if composed.data is None else type(composed.data).__name__
         fault = Fault(path="", problem="a recipe is a mapping of sections", given=given)
         raise RecipeError([fault], source=name)
-    return Source(name=name, data=data, root=root)
+    return Source(name=name, data=composed.data, root=composed.root)
 
 
 def dump_yaml(data: Any) -> str:
@@ -120,115 +137,58 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
     # Through JSON, so that a value which the file repeats by an alias is changed in one place only.
     data = json.loads(json.dumps(source.data))
     given: list[Place] = list(source.overridden)
+    values = 0
     for override in overrides:
         try:
-            given.append(_apply(data, override))
+            place, more = _apply(data, override)
+            given.append(place)
+            values += more
+            if values > MAX_VALUES:
+                raise ValueError(f"the settings together have more than {MAX_VALUES} keys and values")
         except ValueError as error:
-            faults.append(Fault(path=f"--set {override}", problem=str(error)))
+            faults.append(Fault(path=f"--set {shortened(override, 100)}", problem=str(error)))
     if faults:
         raise RecipeError(faults, source=source.name)
     return replace(source, data=data, overridden=tuple(given))
 
 
-def _apply(data: dict[str, Any], override: str) -> Place:
+def _apply(data: dict[str, Any], override: str) -> tuple[Place, int]:
+    """Sets one value; gives its place, and how many keys and values it holds."""
     dotted, equals, text = override.partition("=")
     parts = dotted.strip().split(".")
     if not equals or not all(parts):
         raise ValueError("a setting reads key.path=value, such as stages.0.distill.epochs=3")
-    value, _, faults = _load(text)
-    if faults:
-        raise ValueError(f"the value is {faults[0].problem}")
+    if len(parts) > MAX_DEPTH or max(map(len, parts)) > MAX_KEY:
+        raise ValueError(f"a key path has at most {MAX_DEPTH} parts of at most {MAX_KEY} characters")
+    composed = compose(text)
+    if composed.faults:
+        raise ValueError(f"the value is {composed.faults[0].problem}")
     here: Any = data
     path: Place = ()
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
         if isinstance(here, list):
-            if not part.isdecimal() or int(part) >= len(here):
-                count = "no entries" if not here else f"entries 0 to {len(here) - 1}"
+            count = "no entries" if not here else f"entries 0 to {len(here) - 1}"
+            if not part.isdecimal() or len(part) > 9 or int(part) >= len(here):
                 raise ValueError(f"{path_text(path)} is a list with {count}; given: {part}")
             path += (int(part),)
             if last:
-                here[int(part)] = value
+                here[int(part)] = composed.data
             here = here[int(part)]
         elif isinstance(here, dict):
             path += (part,)
             if last:
-                here[part] = value
+                here[part] = composed.data
             elif here.get(part) is None:
                 here[part] = {}
             here = here[part]
         else:
-            raise ValueError(f"{path_text(path)} is the value {here!r}, so it has no {part!r}")
-    return path
+            raise ValueError(
+                f"{path_text(path)} is the value {shortened(repr(here), 60)}, so it has no {part!r}"
+            )
+    return path, composed.values
 
 
-def _load(text: str) -> tuple[Any, yaml.Node | None, list[Fault]]:
-    """The data in YAML text and its nodes, or what is wrong with it."""
-    try:
-        root = yaml.compose(text, _Loader)
-        faults = _node_faults(root)
-        return (None if faults else yaml.load(text, _Loader)), root, faults
-    except yaml.YAMLError as error:
-        return None, None, [_yaml_fault(error)]
-    except RecursionError:
-        return None, None, [Fault(path="", problem="nested too deeply")]
-
-
-def _node_faults(node: yaml.Node | None) -> list[Fault]:
-    """What PyYAML takes and a recipe does not: keys given twice, keys that are not text, values that contain
-    themselves, numbers beyond floating point."""
-    faults: list[Fault] = []
-    done: set[int] = set()
-
-    def visit(node: yaml.Node, path: Place, above: tuple[int, ...]) -> None:
-        if id(node) in above:
-            text = path_text(path)
-            faults.append(Fault(path=text, problem="contains itself", line=node.start_mark.line + 1))
-        if id(node) in done:
-            return
-        done.add(id(node))
-        above = (*above, id(node))
-        problem = _tag_problem(node)
-        if problem:
-            line = node.start_mark.line + 1
-            faults.append(Fault(path=path_text(path), problem=problem, given=str(node.value), line=line))
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                visit(value, (*path, index), above)
-        elif isinstance(node, yaml.MappingNode):
-            first_lines: dict[str, int] = {}
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                    problem = "a key must be text; put it in quotes"
-                    given = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-                    faults.append(Fault(path=path_text(path), problem=problem, given=given, line=line))
-                    continue
-                inside = (*path, key.value)
-                if key.value in first_lines:
-                    problem = f"key given twice, first in line {first_lines[key.value]}"
-                    faults.append(Fault(path=path_text(inside), problem=problem, line=line))
-                first_lines.setdefault(key.value, line)
-                visit(value, inside, above)
-
-    if node is not None:
-        visit(node, (), ())
-    return faults
-
-
-def _tag_problem(node: yaml.Node) -> str | None:
-    """What is wrong with the type that a value has, or claims to have by a tag such as `!!int`."""
-    kind = node.tag.removeprefix("tag:yaml.org,2002:")
-    if kind not in ("str", "seq", "map", *_PATTERNS):
-        return f"the tag {node.tag} is not allowed"
-    if kind in _PATTERNS and not re.match(_PATTERNS[kind], node.value):
-        return f"not written as !!{kind}"
-    return "too large a number" if kind == "float" and math.isinf(float(node.value)) else None
-
-
-def _yaml_fault(error: yaml.YAMLError) -> Fault:
-    problem = f"not valid YAML: {getattr(error, 'problem', None) or error}"
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return Fault(path="", problem=problem)
-    return Fault(path="", problem=f"{problem}, at column {mark.column + 1}", line=mark.line + 1)
+def shortened(text: str, length: int) -> str:
+    """The text, or its beginning when it is longer."""
+    return text if len(text) <= length else text[: length - 3] + "..."

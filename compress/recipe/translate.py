@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ _WANTED = {
     "string_type": "text",
     "list_type": "a list",
     "tuple_type": "a list",
+    "bool_parsing": "true or false",
     "dict_type": "a mapping of keys",
     "mapping_type": "a mapping of keys",
     "model_type": "a mapping of keys",
@@ -37,6 +39,8 @@ _LIMITS = {
     "less_than_equal": ("le", "at most"),
     "multiple_of": ("multiple_of", "a multiple of"),
 }
+_MOST = 40
+"""Faults of one section that are told one by one."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
@@ -44,13 +48,22 @@ _MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, source: Source) -> list[Fault]:
     """One fault per place that `error` names. `raw`, found at `place`, was meant to be a `model`."""
     faults: dict[Place, Fault] = {}
-    for detail in error.errors(include_url=False):
+    details = list(itertools.islice(error.errors(include_url=False), _MOST))
+    for detail in details:
+        if detail["type"] == "too_short" and any(
+            len(other["loc"]) > len(detail["loc"]) and other["loc"][: len(detail["loc"])] == detail["loc"]
+            for other in details
+        ):
+            continue  # Pydantic does not count entries that have faults of their own.
         inside = _inside(detail["loc"], raw, missing=detail["type"] in _MISSING_KEY)
         fault = _fault(detail, model=model, place=place, inside=inside, source=source)
         earlier = faults.get(inside)
         if earlier and earlier.allowed and fault.allowed and fault.allowed not in earlier.allowed:
             fault = dataclasses.replace(earlier, allowed=f"{earlier.allowed}, or {fault.allowed}")
         faults[inside] = fault
+    if error.error_count() > _MOST:
+        problem = f"{error.error_count() - _MOST} more faults in here"
+        faults[(*place, "...")] = Fault(path=path_text(place), problem=problem, line=source.line(place))
     return list(faults.values())
 
 
@@ -114,10 +127,15 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
         return Fault(path=path, problem="wrong type", given=given, allowed=wanted, line=line)
     if kind in _LIMITS:
         key, words_before = _LIMITS[kind]
-        allowed_range = f"{words_before} {context[key]:g}"
+        allowed_range = f"{words_before} {json.dumps(context[key])}"
         return Fault(path=path, problem="out of range", given=given, allowed=allowed_range, line=line)
     if kind == "string_pattern_mismatch":
         return Fault(path=path, problem="not well formed", given=given, allowed=context["pattern"], line=line)
+    if kind in ("string_too_short", "string_too_long"):
+        which = "least" if kind == "string_too_short" else "most"
+        length = context["min_length" if which == "least" else "max_length"]
+        allowed_length = f"at {which} {length} character{'s' * (length != 1)}"
+        return Fault(path=path, problem="wrong length", given=given, allowed=allowed_length, line=line)
     if kind in ("too_short", "too_long"):
         bound = (
             f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"

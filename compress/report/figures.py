@@ -90,7 +90,71 @@ def figure(name: str, value: Any) -> str:
         return seconds(value)
     if "top1" in name or "accuracy" in name:
         return percent(value)
-    return count(value) if isinstance(value, int) else f"{value:.3g}"
+    counted = isinstance(value, int) or (name in ("macs", "parameters") and value >= 0)
+    return count(value) if counted else f"{value:.3g}"
+
+
+def exact(number: float) -> str:
+    """A number with all of its digits and none more: `0.0001`, `1e-07`, `3`."""
+    if isinstance(number, float) and number.is_integer() and abs(number) < 1e15:
+        return str(int(number))
+    return repr(number)
+
+
+def against_limit(name: str, value: float | None, limit: float) -> tuple[str, str]:
+    """A figure and its limit as `figure` shows them, with more digits where these would mislead.
+
+    A limit never looks like another one, and a figure beyond its limit never looks as if it were on it or within.
+    """
+    shown_limit = figure(name, limit)
+    if _read(shown_limit) != float(f"{limit:.12g}"):
+        shown_limit = _precise(name, limit, digits=15)
+    if value is None:
+        return NOT_MEASURED, shown_limit
+    if value == limit:
+        return shown_limit, shown_limit
+    shown = figure(name, value)
+    digits = 3
+    while not _same_side(_read(shown), value, limit) and digits <= 17:
+        shown = _precise(name, value, digits=digits)
+        digits += 1
+    return shown, shown_limit
+
+
+_UNITS = {"%": 0.01, "kB": 1e3, "MB": 1e6, "GB": 1e9, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _read(text: str) -> float | None:
+    """The number that a reader takes from a figure in words; None for a duration in minutes."""
+    number, _, unit = text.partition(" ")
+    return None if unit.startswith("min") else float(f"{float(number) * _UNITS.get(unit, 1.0):.15g}")
+
+
+def _same_side(shown: float | None, value: float, limit: float) -> bool:
+    return shown is not None and shown != limit and (shown > limit) == (value > limit)
+
+
+def _precise(name: str, number: float, *, digits: int) -> str:
+    """A figure in the smallest unit that its name promises, with so many significant digits."""
+    unit, scale = next(
+        (unit for ending, unit in _PRECISE if ending in name),
+        ("", 1.0),
+    )
+    scaled = number * scale
+    whole = abs(scaled - round(scaled)) < 1e-9 * abs(scaled) and abs(scaled) < 1e15 and digits >= 15
+    return (str(round(scaled)) if whole else f"{scaled:.{digits}g}") + unit
+
+
+_PRECISE = (
+    ("_pp", (" points", 1.0)),
+    ("_ms", (" ms", 1.0)),
+    ("_db", (" dB", 1.0)),
+    ("_bytes", (" B", 1.0)),
+    ("seconds", (" s", 1.0)),
+    ("top1", (" %", 100.0)),
+    ("accuracy", (" %", 100.0)),
+)
+"""Part of a name, and the unit of such figures with the factor that brings them to it."""
 
 
 def _three_digits(value: float) -> str:

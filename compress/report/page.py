@@ -174,10 +174,11 @@ def _tile(title: str, value: str, note: str) -> dict[str, str]:
 def _gate(gate: GateReport) -> dict[str, Any]:
     name = next((part for part in reversed(gate["metric"].split(".")) if _has_unit(part)), gate["metric"])
     sign = {"min": "at least ", "max": "at most "}.get(gate.get("bound", ""), "")
+    value, limit = figures.against_limit(name, gate["value"], gate["limit"])
     return {
         "metric": gate["metric"],
-        "limit": sign + figures.figure(name, gate["limit"]),
-        "value": figures.figure(name, gate["value"]),
+        "limit": sign + limit,
+        "value": value,
         "verdict": gate["verdict"],
         "tone": "good" if gate["verdict"] == "passed" else "plain" if gate.get("allowed") else "bad",
         "reason": gate.get("reason", ""),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import AudioEncoder
+from models.ranges import size_factor, within
 from models.spec import AudioSpec, ClipSpec
 from models.teachers.encoder import Encoder
 
@@ -17,7 +18,7 @@ from models.teachers.encoder import Encoder
 class AudioCnnOptions:
     """Size of a CNN over log-mel pictures."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
 
 
@@ -25,9 +26,9 @@ class AudioCnnOptions:
 class AudioGruOptions:
     """Size of a GRU over the time bins of log-mel pictures."""
 
-    features: int = 128
+    features: int = within(128, 1, 8_192)
     """Of each of the two directions."""
-    layers: int = 1
+    layers: int = within(1, 1, 16)
     """GRUs on top of each other."""
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.ranges import within
+
 _NEVER = -1e4
 """Score of what is not there: its share is zero, and stays a number where nothing is there."""
 
@@ -26,7 +28,7 @@ class ConcatenationOptions:
 class WeightedSumOptions:
     """A sum with learned weights."""
 
-    features: int = 256
+    features: int = within(256, 1, 8_192)
     """Of each modality when it is added."""
 
 
@@ -34,7 +36,7 @@ class WeightedSumOptions:
 class GatedOptions:
     """A sum whose weights depend on the clip."""
 
-    features: int = 256
+    features: int = within(256, 1, 8_192)
     """Of each modality when it is added."""
 
 
@@ -42,9 +44,9 @@ class GatedOptions:
 class CrossAttentionOptions:
     """Attention of each modality to all others."""
 
-    features: int = 256
+    features: int = within(256, 1, 8_192)
     """Of each modality; a multiple of `heads`."""
-    heads: int = 4
+    heads: int = within(4, 1, 64)
     """Attentions side by side."""
 
     def __post_init__(self) -> None:

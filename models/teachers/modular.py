@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Heads
+from models.ranges import dropout_share, size_factor, within
 from models.spec import PAD_TOKEN, ClipSpec, Modality, as_tuple
 from models.teachers.audio import AUDIO_ENCODERS
 from models.teachers.encoder import Encoder, choices
@@ -65,11 +66,11 @@ class ModularOptions:
     """What makes one vector of all that is there, by default gated."""
     captions: Literal["evidence", "retrieval"] = "evidence"
     """Whether captions are evidence for every task, or only what retrieval looks for."""
-    retrieval_features: int = 128
+    retrieval_features: int = within(128, 1, 8_192)
     """Length of the vectors that retrieval compares."""
-    modality_dropout: float = 0.2
+    modality_dropout: float = within(0.2, 0.0, 1.0)
     """Probability that one modality of a training clip is hidden; at least one is always left."""
-    dropout: float = 0.3
+    dropout: float = dropout_share(0.3)
     """Share of fused features zeroed before the classifiers while training."""
 
 
@@ -148,11 +149,11 @@ def modular(spec: ClipSpec, options: ModularOptions) -> ModularTeacher:
 class MultimodalOptions:
     """Size of the default teacher."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies the channels of every encoder."""
-    modality_dropout: float = 0.2
+    modality_dropout: float = within(0.2, 0.0, 1.0)
     """Probability that one modality of a training clip is hidden; at least one is always left."""
-    dropout: float = 0.3
+    dropout: float = dropout_share(0.3)
     """Share of fused features zeroed before the classifiers while training."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.ranges import within
 from models.spec import PAD_TOKEN, ClipSpec, TextSpec
 from models.teachers.encoder import Encoder
 from models.video_transformer import TransformerBlock
@@ -17,7 +18,7 @@ from models.video_transformer import TransformerBlock
 class TextMeanOptions:
     """Size of a mean of word embeddings."""
 
-    features: int = 64
+    features: int = within(64, 1, 8_192)
     """Of an embedding, and of what is given."""
 
 
@@ -25,9 +26,9 @@ class TextMeanOptions:
 class TextLstmOptions:
     """Size of an LSTM over words."""
 
-    features: int = 128
+    features: int = within(128, 1, 8_192)
     """Of an embedding, and of the LSTM."""
-    layers: int = 1
+    layers: int = within(1, 1, 16)
     """LSTMs on top of each other."""
 
     def __post_init__(self) -> None:
@@ -41,11 +42,11 @@ class TextLstmOptions:
 class TextTransformerOptions:
     """Size of a transformer over words."""
 
-    features: int = 128
+    features: int = within(128, 1, 8_192)
     """Of a token; a multiple of `heads`."""
-    heads: int = 4
+    heads: int = within(4, 1, 64)
     """Attentions side by side."""
-    blocks: int = 2
+    blocks: int = within(2, 1, 64)
     """Of attention and a layer of four times the features."""
 
     def __post_init__(self) -> None:

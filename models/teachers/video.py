@@ -21,6 +21,7 @@ from models.frame_resnet import (
 )
 from models.i3d import I3dOptions, i3d, i3d_tiny
 from models.layers import Heads, Normalise, Triple
+from models.ranges import size_factor
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d, s3d_tiny
 from models.slowfast import SlowFastOptions, slowfast_r50, slowfast_tiny
@@ -55,7 +56,7 @@ def _headless(build: Callable[[ClipSpec, Any], nn.Module]) -> Callable[[ClipSpec
 class FactorisedOptions:
     """Size of a short (2+1)D network."""
 
-    width: float = 1.0
+    width: float = size_factor()
     """Multiplies every number of channels."""
 
 

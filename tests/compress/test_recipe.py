@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,11 @@ BROKEN = {
     "missing section": ("-student", ["student: required section is missing"]),
     "unknown key": (
         "clip: {frame: 8, audio: {}}",
-        ["clip.frame (line N): unknown key; allowed: frames, size", "did you mean 'frames'?"],
+        ["clip.frame (line N): unknown key; did you mean 'frames'? allowed: frames, size"],
     ),
     "unknown key deep inside": (
         "clip: {audio: {mel: 40}}",
-        ["clip.audio.mel (line N): unknown key; allowed: sample_rate_hz", "did you mean 'mels'?"],
+        ["clip.audio.mel (line N): unknown key; did you mean 'mels'? allowed: sample_rate_hz"],
     ),
     "unknown key of a stage": (
         "stages: [{distill: {epoch: 2}}]",
@@ -45,9 +46,7 @@ BROKEN = {
     ),
     "unknown option of a network": (
         "student: {network: mobilenet3d_tiny, options: {widht: 1.0}}",
-        [
-            "student.options.widht (line N): unknown key; allowed: width, depth, dropout; did you mean 'width'?"
-        ],
+        ["student.options.widht (line N): unknown key; did you mean 'width'? allowed: width, depth, dropout"],
     ),
     "missing key": (
         "stages: [{distill: {epochs: 1}}, {prune: {}}]",
@@ -71,7 +70,7 @@ BROKEN = {
     ),
     "value out of range": (
         "stages: [{distill: {epochs: 1, temperature: 0}}]",
-        ["stages.0.distill.temperature (line N): out of range; given: 0; allowed: more than 0"],
+        ["stages.0.distill.temperature (line N): out of range; given: 0; allowed: at least 0.01"],
     ),
     "scalar for a section": ("clip: 8", ["clip (line N): wrong type; given: 8; allowed: a mapping of keys"]),
     "scalar for a chosen section": ("data: clips.csv", ["data (line N): wrong type; given: 'clips.csv'"]),
@@ -91,7 +90,7 @@ BROKEN = {
     "unknown stage": (
         "stages: [{distil: {epochs: 1}}]",
         [
-            "stages.0.distil (line N): unknown stage; allowed: distill, prune, quantize; did you mean 'distill'?"
+            "stages.0.distil (line N): unknown stage; did you mean 'distill'? allowed: distill, prune, quantize"
         ],
     ),
     "two verbs in one entry": (
@@ -210,7 +209,7 @@ BROKEN = {
     "unknown option of a part": (
         "teacher: {network: modular, train: {epochs: 1}, options: {video: {name: slowfast_tiny, alpa: 2}}}",
         [
-            "options.video.alpa (line N): unknown key; allowed: width, dropout, alpha, name; did you mean 'alpha'?"
+            "options.video.alpa (line N): unknown key; did you mean 'alpha'? allowed: width, dropout, alpha, name"
         ],
     ),
     "impossible size of a part": (
@@ -223,7 +222,7 @@ BROKEN = {
     ),
     "a task without weight": (
         "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 0}}",
-        ["teacher.tasks.label (line N): out of range; given: 0; allowed: more than 0"],
+        ["teacher.tasks.label (line N): out of range; given: 0; allowed: at least 1e-06"],
     ),
     "retrieval without captions": (
         "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 1, retrieval: 1}}",
@@ -240,7 +239,7 @@ BROKEN = {
     "a label column that is not there": (
         "student: {network: mobilenet3d_tiny, labels: [lable, lable]}",
         [
-            "student.labels.0 (line N): the data has no such label column; given: lable; allowed: label",
+            "student.labels.0 (line N): the data has no such label column; given: lable; did you mean 'label'?",
             "student.labels.1 (line N): label column given twice; given: lable",
         ],
     ),
@@ -272,12 +271,80 @@ BROKEN = {
     ),
     "key twice": ("seed: 2\nseed: 3", ["seed (line N): key given twice, first in line"]),
     "key that is no text": ("1: 2", ["the recipe (line N): a key must be text; put it in quotes; given: 1"]),
-    "broken YAML": ("gates: [1, 2", ["(line N): not valid YAML: expected ',' or ']'", "at column"]),
+    "broken YAML": (
+        "gates: [1, 2",
+        ["(line N): not valid YAML: did not find expected ',' or ']'", "at column"],
+    ),
     "a tag that would run code": (
         "seed: !!python/name:os.system",
         ["seed (line N): the tag", "is not allowed"],
     ),
     "a number beyond floating point": ("seed: 1e999", ["seed (line N): too large a number; given: 1e999"]),
+    "a whole number beyond 64 bits": (
+        f"seed: {2**63}",
+        [
+            "seed (line N): too large a number; whole numbers go to 9223372036854775807; given: 9223372036854775808"
+        ],
+    ),
+    "a number of many digits": (
+        f"stages: [{{distill: {{epochs: 1, learning_rate: {'9' * 400}}}}}]",
+        ["stages.0.distill.learning_rate (line N): too large a number", "given: 9999"],
+    ),
+    "a number of more digits than Python converts": (
+        f"seed: {'9' * 9_000}",
+        ["seed (line N): too large a number"],
+    ),
+    "infinity": (
+        "clip: {std: [.inf, 1, 1]}",
+        ["clip.std.0 (line N): wrong type; given: '.inf'; allowed: a num"],
+    ),
+    "a deviation close to zero": (
+        "clip: {audio: {std: 1e-300}}",
+        ["clip.audio.std (line N): out of range; given: 1e-300; allowed: at least 0.001"],
+    ),
+    "a deviation of a colour close to zero": (
+        "clip: {std: [1e-300, 1, 1]}",
+        ["clip.std.0 (line N): out of range; given: 1e-300; allowed: at least 0.001"],
+    ),
+    "a negative width": (
+        "student: {network: mobilenet3d_tiny, options: {width: -3}}",
+        ["student.options.width (line N): out of range; given: -3; allowed: at least 0.01"],
+    ),
+    "a width of nothing": (
+        "student: {network: mobilenet3d_tiny, options: {width: 0}}",
+        ["student.options.width (line N): out of range; given: 0; allowed: at least 0.01"],
+    ),
+    "a depth that never ends": (
+        "student: {network: mobilenet3d_tiny, options: {depth: 1e308}}",
+        ["student.options.depth (line N): out of range; given: 1e+308; allowed: at most 16"],
+    ),
+    "a truth for a severity": (
+        "robustness: {severities: [true]}",
+        ["robustness.severities.0 (line N): wrong type; given: true; allowed: a whole number"],
+    ),
+    "a text of impossible length": (
+        "clip: {text: {length: 1000000000000}}",
+        ["clip.text.length (line N): out of range; given: 1000000000000; allowed: at most 4096"],
+    ),
+    "no formats": (
+        "export: {formats: []}\ngates: []",
+        ["export.formats (line N): wrong number of entries; given: []; allowed: at least 1"],
+    ),
+    "a name of 300 characters": (
+        f"name: {'n' * 300}",
+        ["name (line N): wrong length", "allowed: at most 100 characters"],
+    ),
+    "a mapping merged with a number": ("clip: {<<: 3}", ["clip (line N): << merges a mapping"]),
+    "two documents": ("seed: 1\n---\nseed: 2", ["(line N): a second document begins (---)"]),
+    "an alias of nothing": ("seed: *one", ["(line N): the alias *one repeats nothing that came before it"]),
+    "a control character": ('name: "a\\u0007"', ["name (line N): the character U+0007 is not allowed"]),
+    "a NUL": ("name: a\0", ["(line N): the character U+0000 is not allowed in YAML"]),
+    "binary data": (
+        "name: !!binary aGk=",
+        ["name (line N): the tag tag:yaml.org,2002:binary is not allowed"],
+    ),
+    "an octal number": ("seed: 0o17", ["seed (line N): wrong type; given: '0o17'; allowed: a whole number"]),
+    "a sexagesimal number": ("seed: 1:30", ["seed (line N): wrong type; given: '1:30'"]),
     "a value inside itself": ("gates: &all [*all]", ["(line N): contains itself"]),
     "a name that is no folder": ("name: a/b", ["name (line N): not well formed; given: 'a/b'"]),
     "a negative seed": ("seed: -1", ["seed (line N): out of range; given: -1; allowed: at least 0"]),
@@ -366,6 +433,95 @@ def test_class_names_that_yaml_1_1_takes_for_booleans_stay_text(tmp_path: Path) 
     recipe = parse_recipe(changed(GOOD, data), name="good")
     assert recipe.data.where == {"word": ["no", "on", "yes", "2020-01-01"]}  # type: ignore[union-attr]
     assert parse_recipe(dump_yaml(recipe.to_dict()), name="again") == recipe
+
+
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join(['*' + chr(97 + k)] * 9)}]\n" for k in range(9)
+)
+TOO_MUCH = {
+    "aliases of aliases": (ALIASES, r"line 5\): too many keys and values .* as aliases repeat it; .* 20000"),
+    "a long list": ("gates: [" + "1, " * 50_000 + "]", "too many keys and values for a recipe"),
+    "a file of 10 MB": (
+        "gates: [" + "1," * 5_000_000 + "1]",
+        "too large .* 10000010 bytes; .* 1000000 bytes",
+    ),
+    "many documents": ("--- 1\n" * 100_000, r"a second document begins"),
+    "lists in lists": ("gates: " + "[" * 100_000, "nested too deeply; allowed: at most 24"),
+    "mappings in mappings": ("clip: " + "{a: " * 100_000, "nested too deeply; allowed: at most 24"),
+    "aliases that nest": (
+        "a: &a [[[[[[[[[[1]]]]]]]]]]\nb: &b [[[[[[[[[[*a]]]]]]]]]]\nc: [[[[[[*b]]]]]]",
+        r"line 3\): nested too deeply",
+    ),
+    "a long text": (f"name: {'x' * 500_000}", "text of more than 10000 characters"),
+    "a text repeated": (f"a: &a {'x' * 9_999}\nb: [{'*a, ' * 5_000}]", "too much text for a recipe"),
+    "a long key": (f"? {'k' * 5_000}\n: 1", "a key is too long; .* at most 200 characters"),
+    "many unknown keys": ("".join(f"k{n}: 1\n" for n in range(9_000)), "and 8952 more"),
+    "many unknown keys inside": (
+        "clip: {" + ", ".join(f"fram{n}: 1" for n in range(9_000)) + "}",
+        "clip.*: 8960 more faults in here",
+    ),
+    "many gates": (
+        "gates: [" + ", ".join(["{metric: artifacts.onnx.tpo1, max: 1}"] * 3_000) + "]",
+        "gates .*: wrong number of entries; given: 3000 entries; allowed: at most 256",
+    ),
+    "many columns": (
+        "data: {source: manifest, manifest: m.csv, labels: ["
+        + ", ".join(f"c{n}" for n in range(9_000))
+        + "]}",
+        "data.labels .*: wrong number of entries; .* at most 32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOO_MUCH)
+def test_reading_takes_time_by_the_limits_and_not_by_what_a_text_stands_for(case: str) -> None:
+    text, expected = TOO_MUCH[case]
+    begin_s = time.process_time()
+    assert re.search(expected, faults(text))
+    assert time.process_time() - begin_s < 5
+
+
+def test_the_value_of_an_override_has_the_same_limits() -> None:
+    bomb = ALIASES.replace("\n", ", ")
+    overrides = [f"gates={{{bomb}}}", f"a{'.a' * 500}=1", f"seed={'9' * 5_000}", "stages.999999999999=1"]
+    message = faults(GOOD, overrides=overrides)
+    for part in (
+        "the value is too many keys and values",
+        "a key path has at most 24 parts",
+        "the value is too large a number",
+        "stages is a list with entries 0 to 2",
+    ):
+        assert part in message
+    assert len(message) < 2_000
+
+
+def test_merged_keys_go_below_those_of_the_mapping_itself() -> None:
+    merged = "{<<: [{frames: 4, size: 40}, {frames: 2, stride: 2, sampling: strided}], size: 32, audio: {}}"
+    recipe = parse_recipe(changed(GOOD, f"clip: {merged}"), name="good")
+    assert (recipe.clip.frames, recipe.clip.size, recipe.clip.stride) == (4, 32, 2)
+
+
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"a: 1\n" * 2_000_000)
+    utf16 = tmp_path / "utf16.yaml"
+    utf16.write_text(GOOD, encoding="utf-16")
+    for path, expected in (
+        (large, "too large for a recipe; given: 10000000 bytes"),
+        (utf16, "not UTF-8 text"),
+        (tmp_path, "a folder, not a recipe"),
+        (tmp_path / ("n" * 300), "cannot be read: File name too long|no such file"),
+        (tmp_path / "a\0b.yaml", "cannot be read|no such file"),
+        (tmp_path / "larg.yaml", "did you mean 'large.yaml'"),
+    ):
+        with pytest.raises(RecipeError, match=expected):
+            load_recipe(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "marked.yaml"
+    path.write_text(GOOD, encoding="utf-8-sig")
+    assert load_recipe(path).seed == 1
 
 
 def test_the_name_is_by_default_that_of_the_file(tmp_path: Path) -> None:
@@ -462,11 +618,13 @@ def test_the_plan_lists_every_step_in_order() -> None:
     assert "epochs 2, baseline yes" in printed.get()
 
 
-def test_a_recipe_without_stages_and_files_has_a_short_plan() -> None:
-    text = "data: {source: synthetic}\nstudent: {network: mobilenet3d_tiny}\nexport: {formats: []}"
+def test_a_recipe_without_stages_has_a_short_plan() -> None:
+    text = "data: {source: synthetic}\nstudent: {network: mobilenet3d_tiny}\nexport: {formats: [onnx]}"
     assert [step.name for step in plan(parse_recipe(text, name="bare")).steps] == [
         "clips",
         "student",
+        "export",
+        "benchmark",
         "report",
     ]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -46,6 +48,35 @@ def test_editors_mark_what_the_loader_refuses(change: dict[str, object]) -> None
     recipe = {"data": {"source": "synthetic"}, "student": {"network": "mobilenet3d"}, **change}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(recipe, recipe_schema())
+
+
+def _unbounded(node: Any, place: str) -> Iterator[str]:
+    """The places in a JSON Schema whose values may be of any size."""
+    if isinstance(node, list):
+        for index, one in enumerate(node):
+            yield from _unbounded(one, f"{place}.{index}")
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type") if "enum" not in node and "const" not in node else None
+    keys = {
+        "integer": ({"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}),
+        "number": ({"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}),
+        "string": ({"maxLength"},),
+        "array": ({"maxItems"},),
+        "object": ({"maxProperties"},) if isinstance(node.get("additionalProperties"), dict) else (),
+    }
+    for wanted in keys.get(kind, ()) if isinstance(kind, str) else ():
+        if not wanted & set(node):
+            yield f"{place} has no {' or '.join(sorted(wanted))}"
+    for key, inner in node.items():
+        if key not in ("default", "required", "enum", "discriminator"):
+            yield from _unbounded(inner, f"{place}.{key}")
+
+
+def test_every_number_text_and_list_of_a_recipe_has_a_range() -> None:
+    found = list(_unbounded(recipe_schema(), ""))
+    # Its keys are those of transformers; the reader of recipes bounds its size as a whole.
+    assert [place for place in found if ".$defs.huggingface.properties.config." not in place] == []
 
 
 def test_a_size_that_is_not_the_published_one_has_its_reason() -> None:
