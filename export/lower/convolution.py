@@ -217,8 +217,10 @@ class _Layer:
             plane = self.x.in_form("frames", y, between)["plane"]
             bias = self.bias if index == 0 else None
             kernel = temporal[:, None, :, None]
+            axes = (self.time, Axis(kernel=1))
+            # One group per output channel: there may be several of them to an input channel.
             parts.append(
-                self._conv2d(plane, kernel, bias, (self.time, Axis(kernel=1)), suffix=f"_time{index}")
+                self._conv2d(plane, kernel, bias, axes, groups=len(kernel), suffix=f"_time{index}")
             )
         return self.x.in_form("plane", self._sum(parts), self.out_shape)
 
@@ -262,7 +264,14 @@ class _Layer:
         return total
 
     def _conv2d(
-        self, x: fx.Node, weight: Tensor, bias: Tensor | None, axes: tuple[Axis, Axis], *, suffix: str = ""
+        self,
+        x: fx.Node,
+        weight: Tensor,
+        bias: Tensor | None,
+        axes: tuple[Axis, Axis],
+        *,
+        groups: int | None = None,
+        suffix: str = "",
     ) -> fx.Node:
         return _conv2d(
             self.writer,
@@ -270,7 +279,7 @@ class _Layer:
             weight,
             bias,
             axes,
-            groups=self.groups,
+            groups=groups or self.groups,
             name=f"{self.name}{suffix}",
             trainable=True,
         )
