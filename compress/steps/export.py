@@ -17,6 +17,7 @@ from compress import __version__
 from compress.artifact import Artifact, Form
 from compress.command.terminal import headed
 from compress.console import bar
+from compress.steps.reference import is_whole, write_reference
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from compress.versions import FILES, installed
@@ -49,7 +50,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
     manifest = folder / "manifest.json"
     if manifest.is_file():
         earlier = json.loads(manifest.read_text())
-        whole = all(row["status"] == "exported" for row in earlier["files"])
+        whole = all(row["status"] == "exported" for row in earlier["files"]) and is_whole(folder, earlier)
         if whole and earlier["provenance"].get("key") == key:
             run.console.print(headed("export", f"{len(earlier['files'])} files (already done)"))
             return earlier["files"]
@@ -69,6 +70,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
                 step=_stepper(run, final.artifact, spec) if final.artifact.streams else None,
                 progress=report,
             )
+            write_reference(folder, network=_asked(final.artifact), spec=spec, clips=final.artifact.spec)
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"export: {error}") from error
     rows = json.loads(manifest.read_text())["files"]
@@ -112,14 +114,23 @@ def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
         for name, tensor in zip(artifact.spec.inputs, clips.batch(chosen.tolist()), strict=True)
     }
     source = f"{count} of {len(clips)} test clips"
-    if isinstance(artifact.model, GraphModule):
-        from export.reference import for_evaluation
+    asked = _asked(artifact)
+    if artifact.form is Form.FLOAT:
+        return ask({FLOAT: asked}, arrays, source=source)
+    networks = {REFERENCE: asked}
+    if rounded is not None:
+        networks[FLOAT] = copy.deepcopy(rounded.model).cpu()
+    return ask(networks, arrays, source=source)
 
-        networks: dict[str, nn.Module] = {REFERENCE: for_evaluation(artifact.model)}
-        if rounded is not None:
-            networks[FLOAT] = copy.deepcopy(rounded.model).cpu()
-        return ask(networks, arrays, source=source)
-    return ask({FLOAT: copy.deepcopy(artifact.model).cpu()}, arrays, source=source)
+
+def _asked(artifact: Artifact) -> nn.Module:
+    """The artifact's network as it answers in torch, on the CPU and one clip at a time."""
+    if artifact.form is Form.FLOAT:
+        return copy.deepcopy(artifact.model).cpu()
+    from export.reference import for_evaluation
+
+    assert isinstance(artifact.model, GraphModule)
+    return for_evaluation(artifact.model)
 
 
 def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
