@@ -108,10 +108,10 @@ def prepare_audio(audio: AudioSpec) -> dict[str, Any]:
         "rule": [
             f"Resample each channel to {rate} Hz, values in -1..1, and take the mean of the channels. The "
             f"resampler is FFmpeg's: with q = min(1, 0.97 * {rate} / source rate) and N = ceil(32 / q), sample "
-            f"n is the mean of source samples k around t = n * source rate / {rate}, k = floor(t) - (N - 1) // 2 and the N - 1 "
-            "after it, weighted by sinc(q d) * I0(9 sqrt(1 - (2 d / N)^2)) with d = k - t; before its first and "
-            "behind its last sample the sound is mirrored. Another resampler of good quality is within the "
-            "tolerance below its cutoff.",
+            f"n is the mean of source samples k around t = n * source rate / {rate}, k = floor(t) - (N - 1) // 2 "
+            "and the N - 1 after it, weighted by sinc(q d) * I0(9 sqrt(1 - (2 d / N)^2)) with d = k - t; before "
+            "its first and behind its last sample the sound is mirrored. Another resampler of good quality is "
+            "within the tolerance below its cutoff.",
             f"The clip from start to end (in seconds, the same as the picture's) has the samples "
             f"round(start * {rate}) to round(end * {rate}), the last one not included: S of them. Where "
             "there is no sound, they are 0.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmarks.accuracy import FileAccuracy
 from benchmarks.latency import FileLatency
 from compress.command.terminal import headed
 from compress.console import bar
+from compress.steps.answers import TORCH, are_written, write_answers
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import content_key, write_atomic
 from compress.training import per_label
@@ -49,7 +51,8 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
     A file that is wrong is not measured: how fast it gives wrong answers says nothing.
 
     Kept in `benchmark.json` and taken from there as long as files, clips, settings, runtimes and the processor stay
-    the same; not kept when a file should have run here and did not.
+    the same; not kept when a file should have run here and did not. What every file said to each clip stands in
+    `answers/`.
     """
     settings = run.recipe.benchmark
     path = run.folder / "benchmark.json"
@@ -62,7 +65,8 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
     )
     if path.is_file():
         earlier = json.loads(path.read_text())
-        if earlier["key"] == key:
+        answered = [name for name, one in earlier["files"].items() if one["accuracy"]["clips"]]
+        if earlier["key"] == key and are_written(run.folder, answered):
             run.console.print(headed("benchmark", "already done"))
             return {name: FileFigures(**figures) for name, figures in earlier["files"].items()}
     written = [row["format"] for row in rows if row["status"] == "exported"]
@@ -85,12 +89,26 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
             accuracy.format: _figures(run, accuracy, latency, final=final)
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
+        _write_answers(run, measured.accuracy, final=final)
     for name, one in figures.items():
         run.console.print(headed(f"benchmark.{name}", _summary(one)))
     if not any(one.failed for one in figures.values()):
         content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
         write_atomic(path, json.dumps(content, indent=2, allow_nan=False))
     return figures
+
+
+def _write_answers(run: Run, measured: Sequence[FileAccuracy], *, final: StageOutcome) -> None:
+    """Keeps what torch and every file said to each test clip."""
+    spec = final.artifact.spec
+    clips = run.data.test.seen_by(spec)
+    torch_logits = {
+        name: column.numpy() for name, column in zip(spec.outputs, final.test_logits, strict=True)
+    }
+    write_answers(run.folder, TORCH, torch_logits, clips)
+    for file in measured:
+        if file.unavailable is None:
+            write_answers(run.folder, file.format, file.logits, clips)
 
 
 def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: StageOutcome) -> FileFigures:

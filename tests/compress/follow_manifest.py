@@ -1,6 +1,6 @@
-"""Prepares a clip as `manifest.json` says, and nothing else: no module of this project is imported here.
+"""Prepares clips as `manifest.json` says, and runs files on them. Nothing of this project is imported here.
 
-`inputs(manifest, video, caption)` gives every input in the layout of torch, `N` first; `run` feeds a file.
+Short on purpose: an application has to do no more than this.
 """
 
 import math
@@ -10,133 +10,136 @@ import av
 import numpy as np
 
 
-def inputs(manifest, video, caption=None):
+def inputs(manifest, video, caption=""):
+    """Every input as `reference/<name>.npy` has it."""
+    frames, sounds = decoded(video, "video"), decoded(video, "audio")
+    zero = min(each[0].time for each in (frames, sounds) if each)
+    times = np.array([frame.time - zero for frame in frames])
+    start, end = times[0], times[-1] + float(frames[-1].duration * frames[-1].time_base)
     made = {}
-    with av.open(str(video)) as container:
-        frames = list(container.decode(video=0)) if container.streams.video else []
-    with av.open(str(video)) as container:
-        sounds = list(container.decode(audio=0)) if container.streams.audio else []
-    first_s = min(each[0].time for each in (frames, sounds) if each)
-    start, end = frames[0].time - first_s, frames[-1].time + float(frames[-1].duration * frames[-1].time_base)
-    if manifest["clip"]:
-        made["clip"] = pictures(manifest["clip"], frames, start, end - first_s, first_s)
-    if manifest["audio"]:
-        made["audio"] = log_mel(manifest["audio"], sounds, start, end - first_s, first_s)
-    if text := manifest["text"]:
-        ids = {word: text["first_word"] + place for place, word in enumerate(text["vocabulary"])}
-        found = [ids.get(word, text["unknown"]) for word in re.findall(text["word_pattern"], caption.lower())]
-        made["text"] = np.array(
-            [(found + [text["padding"]] * text["length"])[: text["length"]]], dtype=np.int64
-        )
+    if rule := manifest["clip"]:
+        i = np.arange(rule["frames"])
+        if rule["sampling"] == "uniform":
+            asked = start + (i + 0.5) * (end - start) / rule["frames"]
+            chosen = np.searchsorted(times, asked + 1e-6, side="right") - 1
+        else:
+            first = max(0, (len(times) - ((rule["frames"] - 1) * rule["stride"] + 1)) // 2)
+            chosen = np.minimum(first + rule["stride"] * i, len(times) - 1)
+        made["clip"] = np.stack([picture(rule, frames[k]) for k in chosen], 1)[None] / np.float32(255)
+    if rule := manifest["audio"]:
+        rate = rule["sample_rate_hz"]
+        begin, stop = round(start * rate), round(end * rate)
+        wave = np.zeros(stop)
+        if sounds:
+            parts = np.concatenate([channels(part) for part in sounds], 1)
+            mono = np.mean([resampled(rule, one, sounds[0].rate) for one in parts], 0)
+            at = round((sounds[0].time - zero) * rate)
+            wave[at : at + len(mono)] = mono[: stop - at]
+        made["audio"] = log_mel(rule, wave[begin:])[None, None]
+    if rule := manifest["text"]:
+        number = {word: rule["first_word"] + place for place, word in enumerate(rule["vocabulary"])}
+        found = [
+            number.get(word, rule["unknown"]) for word in re.findall(rule["word_pattern"], caption.lower())
+        ]
+        made["text"] = np.array([(found + [rule["padding"]] * rule["length"])[: rule["length"]]])
     return made
 
 
-def pictures(rule, frames, start, end, first_s):
-    times = np.array([frame.time - first_s for frame in frames])
-    i = np.arange(rule["frames"])
-    if rule["sampling"] == "uniform":
-        asked = start + (i + 0.5) * (end - start) / rule["frames"]
-        chosen = np.searchsorted(times, asked + 1e-6, side="right") - 1
-    else:
-        n = len(times)
-        first = max(0, (n - ((rule["frames"] - 1) * rule["stride"] + 1)) // 2)
-        chosen = np.minimum(first + rule["stride"] * i, n - 1)
-    squares = {k: square(rule, frames[k]) for k in set(chosen.tolist())}
-    clip = np.stack([squares[k] for k in chosen.tolist()]) / 255
-    return clip.transpose(3, 0, 1, 2)[None].astype(np.float32)
+def decoded(video, kind):
+    with av.open(str(video)) as container:
+        return list(container.decode(**{kind: 0})) if getattr(container.streams, kind) else []
 
 
-def square(rule, frame):
-    short = min(frame.width, frame.height)
-    w, h = (max(rule["resize"], round(side * rule["resize"] / short)) for side in (frame.width, frame.height))
-    # PyAV does not show where a video says its chroma samples lie; in H.264 that is left, unless it says otherwise.
-    planes = []
-    for number, plane in enumerate(frame.planes):
-        values = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        left = 0.25 if number and plane.width < frame.width else 0.0
-        planes.append(triangles(plane.height, h) @ values.astype(float) @ triangles(plane.width, w, left).T)
-    full = frame.color_range == 2 or (frame.color_range == 0 and rule["untagged"]["range"] == "full")
-    y, u, v = planes[0], planes[1] - 128, planes[2] - 128
-    if not full:
+def picture(rule, frame):
+    """float32 `3 H W`, whole numbers 0..255, of an upright 8-bit H.264 frame with square pixels."""
+    factor = rule["resize"] / min(frame.width, frame.height)
+    w, h = (max(rule["resize"], round(side * factor)) for side in (frame.width, frame.height))
+    y, u, v = (
+        triangles(plane.height, h)
+        @ np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        @ triangles(plane.width, w, shift=0.25 if plane.width < frame.width else 0).T
+        for plane in frame.planes
+    )
+    named = [one for one in rule["matrices"].values() if frame.colorspace in one["codes"]]
+    kr, kb = map((*named, rule["matrices"][rule["untagged"]["matrix"]])[0].get, ("kr", "kb"))
+    y, u, v = y, u - 128, v - 128
+    if frame.color_range != 2:
         y, u, v = (y - 16) * 255 / 219, u * 255 / 224, v * 255 / 224
-    named = [each for each in rule["matrices"].values() if frame.colorspace in each["codes"]]
-    matrix = named[0] if named else rule["matrices"][rule["untagged"]["matrix"]]
-    kr, kb = matrix["kr"], matrix["kb"]
     red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
-    rgb = np.stack([red, (y - kr * red - kb * blue) / (1 - kr - kb), blue], axis=-1)
-    edge = (rule["resize"] - rule["size"]) // 2
-    top, left = (h - rule["resize"]) // 2 + edge, (w - rule["resize"]) // 2 + edge
-    return np.rint(rgb.clip(0, 255))[top : top + rule["size"], left : left + rule["size"]]
+    rgb = np.stack([red, (y - kr * red - kb * blue) / (1 - kr - kb), blue])
+    top, left = ((side - rule["resize"]) // 2 + (rule["resize"] - rule["size"]) // 2 for side in (h, w))
+    return np.rint(rgb.clip(0, 255)).astype(np.float32)[:, top:, left:][:, : rule["size"], : rule["size"]]
 
 
 def triangles(m, n, shift=0.0):
-    s = m / n
-    r, c = max(1.0, s), (np.arange(n)[:, None] + 0.5) * s - 0.5 + shift
+    """Weights `n m`."""
+    r, c = max(1, m / n), (np.arange(n)[:, None] + 0.5) * m / n - 0.5 + shift
     j = np.floor(c - r).astype(int) + np.arange(math.ceil(2 * r) + 2)
     weights = np.zeros((n, m))
     np.add.at(weights, (np.arange(n)[:, None], j.clip(0, m - 1)), np.maximum(0, 1 - np.abs(j - c) / r))
     return weights / weights.sum(1, keepdims=True)
 
 
-def log_mel(rule, sounds, start, end, first_s):
-    rate, hop, window, bins = rule["sample_rate_hz"], rule["hop"], rule["window"], rule["bins"]
-    channels = np.concatenate([floats(frame) for frame in sounds], axis=1)
-    sound = np.stack([resampled(rule, one, sounds[0].sample_rate) for one in channels]).mean(0)
-    begin = round((sounds[0].time - first_s) * rate) - round(start * rate)
-    samples = round(end * rate) - round(start * rate)
-    sound = np.concatenate([np.zeros(max(0, begin)), sound[max(0, -begin) :], np.zeros(samples)])[:samples]
-    count = samples // hop + 1
-    padded = np.pad(sound, (window // 2, window))
-    spans = np.stack([padded[f * hop : f * hop + window] for f in range(count)])
+def channels(part):
+    """`channels samples` in -1..1."""
+    values = (
+        part.to_ndarray()
+        if part.format.is_planar
+        else part.to_ndarray().reshape(-1, part.layout.nb_channels).T
+    )
+    return values.astype(float) / (1 if part.format.name.startswith("flt") else 2**15)
+
+
+def resampled(rule, x, source_hz):
+    rate, kernel = rule["sample_rate_hz"], rule["resampling"]
+    if rate == source_hz:
+        return x
+    q = min(1, kernel["cutoff"] * rate / source_hz)
+    n = math.ceil(kernel["taps"] / q)
+    t = np.arange(math.ceil(len(x) * rate / source_hz))[:, None] * source_hz / rate
+    k = np.floor(t).astype(int) - (n - 1) // 2 + np.arange(n)
+    weights = np.sinc(q * (k - t)) * np.i0(
+        kernel["beta"] * np.sqrt(np.maximum(0, 1 - (2 * (k - t) / n) ** 2))
+    )
+    mirrored = np.concatenate([x[n:0:-1], x, x[: -n - 1 : -1]])
+    return (weights * mirrored[k + n]).sum(1) / weights.sum(1)
+
+
+def log_mel(rule, wave):
+    """float32 `M B`."""
+    hop, window, rate = rule["hop"], rule["window"], rule["sample_rate_hz"]
+    padded, count = np.pad(wave, (window // 2, window)), len(wave) // hop + 1
+    spans = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:count]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     power = np.abs(np.fft.rfft(spans * hann, rule["fft"])) ** 2
-    top = 2595 * math.log10(1 + rule["high_hz"] / 700)
-    e = 700 * (10 ** (np.linspace(0, top, rule["mels"] + 2) / 2595) - 1)
-    z = np.arange(power.shape[1]) * rate / rule["fft"]
-    up, down = ((z - e[:-2, None]) / np.diff(e)[:-1, None], (e[2:, None] - z) / np.diff(e)[1:, None])
-    bands = np.log(power @ np.maximum(0, np.minimum(up, down)).T + rule["floor"])
-    p = math.ceil(count / bins)
-    u = (np.arange(bins * p) + 0.5) / (bins * p) * samples / hop
-    at = np.minimum(u.astype(int), count - 1)
-    after = np.minimum(at + 1, count - 1)
-    values = bands[at] + (u - at)[:, None] * (bands[after] - bands[at])
-    picture = values.reshape(bins, p, -1).mean(1).T
-    return ((picture - rule["mean"]) / rule["std"])[None, None].astype(np.float32)
-
-
-def floats(frame):
-    values = frame.to_ndarray().astype(float)
-    values = values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
-    return values if frame.format.name.startswith("flt") else values / 32768
-
-
-def resampled(rule, x, source):
-    kernel, rate = rule["resampling"], rule["sample_rate_hz"]
-    if source == rate:
-        return x
-    q = min(1, kernel["cutoff"] * rate / source)
-    n = math.ceil(kernel["taps"] / q)
-    mirrored = np.concatenate([x[n:0:-1], x, x[: -n - 1 : -1]])
-    t = np.arange(math.ceil(len(x) * rate / source)) * source / rate
-    k = np.floor(t).astype(int)[:, None] - (n - 1) // 2 + np.arange(n)
-    d = k - t[:, None]
-    weights = np.sinc(q * d) * np.i0(kernel["beta"] * np.sqrt(np.maximum(0, 1 - (2 * d / n) ** 2)))
-    return (weights / weights.sum(1, keepdims=True) * mirrored[k + n]).sum(1)
+    low, high = (2595 * math.log10(1 + rule[edge] / 700) for edge in ("low_hz", "high_hz"))
+    e = 700 * (10 ** (np.linspace(low, high, rule["mels"] + 2) / 2595) - 1)[:, None]
+    z = np.arange(window // 2 + 1) * rate / window
+    bands = np.maximum(0, np.minimum((z - e[:-2]) / (e[1:-1] - e[:-2]), (e[2:] - z) / (e[2:] - e[1:-1])))
+    logs = np.log(power @ bands.T + rule["floor"])
+    p = math.ceil(count / rule["bins"])
+    u = (np.arange(rule["bins"] * p) + 0.5) / (rule["bins"] * p) * len(wave) / hop
+    picture = np.array([np.interp(u, np.arange(count), band) for band in logs.T])
+    return ((picture.reshape(-1, rule["bins"], p).mean(2) - rule["mean"]) / rule["std"]).astype(np.float32)
 
 
 def run(export, row, made):
-    """The logits of one file, by output name."""
-    fed = {}
-    for tensor in row["inputs"]:
-        axes = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}[tensor["name"]]
-        moved = made[tensor["name"]].transpose([axes.index(axis) for axis in tensor["layout"]])
-        fed[tensor["name"]] = np.ascontiguousarray(moved, dtype=tensor["dtype"])
+    """What one file answers, by output name."""
+    axes = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}
+    fed = {
+        one["name"]: np.ascontiguousarray(
+            made[one["name"]].transpose([axes[one["name"]].index(axis) for axis in one["layout"]]),
+            one["dtype"],
+        )
+        for one in row["inputs"]
+    }
     if row["format"] == "onnx":
         import onnxruntime
 
-        names = [tensor["name"] for tensor in row["outputs"]]
-        session = onnxruntime.InferenceSession(export / row["path"])
-        return dict(zip(names, session.run(names, fed), strict=True))
+        names = [one["name"] for one in row["outputs"]]
+        return dict(
+            zip(names, onnxruntime.InferenceSession(export / row["path"]).run(names, fed), strict=True)
+        )
     from ai_edge_litert.interpreter import Interpreter
 
     return Interpreter(str(export / row["path"])).get_signature_runner("serving_default")(**fed)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from compress.steps.reference import write_reference
+from export.description import describe
 from export.files import export_files
 from export.manifest import file_spec
 from export.one_format import Proof
@@ -29,6 +31,7 @@ def exported(tmp_path_factory):
     proof = Proof(trial=ask({FLOAT: program.module()}, clips, source="2 random clips"))
     outcomes = export_files(program, described, formats=formats, scheme="fp32", out=out, proof=proof)
     assert [outcome.reason for outcome in outcomes] == [None] * 3
+    write_reference(out, network=program.module(), spec=described, clips=spec)
     return out
 
 
@@ -49,6 +52,11 @@ def test_every_field_of_a_real_manifest_is_documented(exported):
     alone = json.loads((exported / "onnx" / "model.json").read_text())
     assert not keys(manifest) - named
     assert not keys(alone) - named
+
+
+def test_every_parameter_of_preparation_is_documented():
+    named = set(re.findall(r"`(\w+)`", PAGE.read_text()))
+    assert not keys(describe(clip_spec(audio=True, text=True), provenance={})) - named
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+"""Per-clip answers: what is read in them is what files said."""
+
+import csv
+
+import numpy as np
+
+from compress.steps.answers import are_written, write_answers
+
+
+def test_each_clip_has_its_line_and_its_logits(tiny_data, tmp_path):
+    clips = tiny_data.test.only(("clip",))
+    classes = clips.spec.labels[0].classes
+    logits = np.random.default_rng(0).normal(size=(len(clips), len(classes))).astype(np.float32)
+    logits[2, 1] = np.nan
+    assert not are_written(tmp_path, ["onnx"])
+    write_answers(tmp_path, "onnx", {"logits": logits}, clips)
+    assert are_written(tmp_path, ["onnx"])
+    np.testing.assert_array_equal(np.load(tmp_path / "answers" / "onnx.npz")["logits"], logits)
+    with (tmp_path / "answers" / "onnx.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["path"] for line in lines] == [row.path.name for row in clips.rows]
+    assert [line["label"] for line in lines] == [row.labels["label"] for row in clips.rows]
+    finite = [k for k in range(len(clips)) if k != 2]
+    assert [lines[k]["label_answer"] for k in finite] == [classes[logits[k].argmax()] for k in finite]
+    assert (lines[2]["label_answer"], lines[2]["label_right"]) == ("", "0")
+    right = sum(line["label_right"] == "1" for line in lines)
+    assert right == sum(int(logits[k].argmax() == clips.labels[k, 0]) for k in finite)
+
+
+def test_the_same_answers_give_the_same_bytes(tiny_data, tmp_path):
+    clips = tiny_data.test.only(("clip",))
+    logits = np.ones((len(clips), len(clips.spec.labels[0].classes)), np.float32)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        write_answers(folder, "torch", {"logits": logits}, clips)
+    for kind in ("csv", "npz"):
+        one, two = ((tmp_path / name / "answers" / f"torch.{kind}").read_bytes() for name in "ab")
+        assert one == two
