@@ -2,6 +2,9 @@
 
 Colours are taken by the file's own tags (matrix and range) without tone mapping; opacity is ignored;
 interlaced frames stay woven; pixels that are not square are made so.
+
+Scaling is FFmpeg's bilinear: where it reduces, the triangle grows with the reduction, plane by plane before colours
+are converted. `export/preparation.py` has the formulas, which applications follow.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Sound of clips: one pass through a file gives the log-mel pictures of all clips cut from it.
 
-    waveform = mean of the channels, resampled to `sample_rate_hz`, cut to the span, silence where there is none
+    waveform = channels resampled to `sample_rate_hz`, their mean, cut to the span, silence where there is none
     power[f, b] = |rfft(hann * waveform around f * hop)[b]|^2, hann periodic, zeros outside the span,
                   f = 0 .. samples // hop
     mel[f, m] = sum over b of triangle[m, b] * power[f, b]
     picture[m, k] = mean of ln(mel + 1e-6), linear in time, at the centres of p equal parts of bin k,
-                    p = ceil(frames / bins)
+                    p = ceil(frames / bins); the bins are equal parts of the span, samples 0 .. samples
 
 The triangles have a peak of 1 and corners evenly spaced on the mel scale 2595 log10(1 + Hz / 700) (O'Shaughnessy
 1987; the scale of HTK) from 0 Hz to half the sample rate.

@@ -8,7 +8,6 @@ colours, a moving disc; two different channels of sound at another rate than net
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,8 +43,7 @@ def write_reference(export: Path, *, network: Network, spec: FileSpec, clips: Cl
     same bytes each time. Files that are wrong, or that no program here runs, have no answers in it.
     """
     folder = export / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     write_video(folder / "clip.mp4")
     caption = _caption(clips)
     inputs = _inputs(folder / "clip.mp4", clips, caption=caption)
@@ -185,7 +183,7 @@ def _answers_of(
 
 
 def _saved(export: Path, path: Path, array: np.ndarray) -> dict[str, Any]:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
     return {**_listed(export, path), "shape": list(array.shape)}
 
