@@ -8,6 +8,7 @@ from torch import fx
 from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 
+from export.lower.composites.table import SPARE
 from export.lower.source import operator_name, place
 
 
@@ -20,7 +21,8 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     """
     program = program.run_decompositions({})
     while unknown := [node for node in program.graph.nodes if not _is_known(node)]:
-        table = get_decompositions([node.target for node in unknown])
+        targets = {node.target for node in unknown}
+        table = get_decompositions(list(targets)) | {op: SPARE[op] for op in targets if op in SPARE}
         if not table:
             raise NotImplementedError(
                 f"{operator_name(unknown[0])} at {place(unknown[0])} cannot be written for Core ML: coremltools "

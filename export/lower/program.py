@@ -16,6 +16,7 @@ from export.lower.composites import (
     converted_before_reductions,
     one_number_type,
     simplified,
+    without_needless_remainders,
 )
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
@@ -69,6 +70,7 @@ class Lowering:
         _refuse_state(program)
         self.module = program.module(check_guards=False)
         broadcast_at_readers(self.module.graph)
+        without_needless_remainders(self.module.graph)
         one_number_type(self.module.graph)
         converted_before_reductions(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]

@@ -14,7 +14,7 @@ from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.pieces import concatenate, constant_pad, pick, take
 from export.lower.pooling import average_pictures, maxima_alone, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
-from export.lower.reductions import largest, mean, place_of_extreme, reduce, softmax
+from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
 
 if TYPE_CHECKING:
@@ -64,6 +64,21 @@ RULES: dict[Any, Rule] = {
             aten.sin.default,
             aten.cos.default,
             aten.erf.default,
+            aten.log2.default,
+            aten.log10.default,
+            aten.tan.default,
+            aten.atan.default,
+            aten.asin.default,
+            aten.acos.default,
+            aten.sinh.default,
+            aten.cosh.default,
+            aten.asinh.default,
+            aten.acosh.default,
+            aten.atanh.default,
+            aten.trunc.default,
+            aten.isnan.default,
+            aten.isinf.default,
+            aten.bitwise_not.default,
             aten.floor.default,
             aten.ceil.default,
             aten.round.default,
@@ -99,6 +114,10 @@ RULES: dict[Any, Rule] = {
             aten.maximum.default,
             aten.minimum.default,
             aten.pow.Tensor_Tensor,
+            aten.atan2.default,
+            aten.remainder.Tensor,
+            aten.fmod.Tensor,
+            aten.div.Tensor_mode,
             aten.where.self,
             aten.gt.Tensor,
             aten.ge.Tensor,
@@ -144,6 +163,7 @@ RULES: dict[Any, Rule] = {
     aten.amin.default: reduce,
     aten.argmax.default: place_of_extreme,
     aten.argmin.default: place_of_extreme,
+    aten.topk.default: first_in_order,
     aten.softmax.int: softmax,
     aten.log_softmax.int: softmax,
     aten.linear.default: linear,

@@ -73,6 +73,22 @@ def div(e: Emitter, a: Operand, b: Operand) -> Value:
     return binary(e, "DIV", a, b)
 
 
+def floor_div(e: Emitter, a: Operand, b: Operand, *, rounding_mode: str) -> Value:
+    """`a / b`, rounded down; the lowering leaves no other way to round."""
+    assert rounding_mode == "floor"
+    return binary(e, "FLOOR_DIV", a, b)
+
+
+def floor_mod(e: Emitter, a: Operand, b: Operand) -> Value:
+    """What is left of `a / b` rounded down, with the sign of `b`."""
+    return binary(e, "FLOOR_MOD", a, b)
+
+
+def angle(e: Emitter, a: Operand, b: Operand) -> Value:
+    """The angle of the point (b, a)."""
+    return binary(e, "ATAN2", a, b)
+
+
 def maximum(e: Emitter, a: Operand, b: Operand) -> Value:
     """The larger of each pair."""
     return binary(e, "MAXIMUM", a, b)

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram, default_decompositions
 from torch.fx.node import map_aggregate
 
 from export.coverage.places import places_of
+from export.lower.composites.table import SPARE
 from export.lower.source import operator_name, place
 from export.manifest import FileSpec, TensorInfo
 from export.tflite.emit import Emitter, Value
@@ -49,11 +50,14 @@ def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
 
 def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place operators, and operators outside the table decomposed where torch knows how."""
-    known = default_decompositions()
-    calls = [node for node in program.graph.nodes if node.op == "call_function"]
-    used = {node.target for node in calls if operator_name(node) not in INSTEAD}
-    table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
-    return program.run_decompositions(table)
+    known = default_decompositions() | SPARE
+    while True:
+        calls = [node for node in program.graph.nodes if node.op == "call_function"]
+        used = {node.target for node in calls if operator_name(node) not in INSTEAD or node.target in SPARE}
+        table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
+        program = program.run_decompositions(table)
+        if not any(target in SPARE for target in table):
+            return program
 
 
 def unknown(program: ExportedProgram) -> list[fx.Node]:
