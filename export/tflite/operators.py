@@ -73,6 +73,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.gelu.default: pointwise.gelu,
     aten.leaky_relu.default: pointwise.leaky_relu,
     aten.elu.default: pointwise.elu,
+    aten.prelu.default: pointwise.prelu,
     aten.exp.default: pointwise.exp,
     aten.expm1.default: pointwise.expm1,
     aten.log.default: pointwise.log,
@@ -161,7 +162,6 @@ INSTEAD: dict[str, str] = {
     "instance_norm": "use BatchNorm, which folds into the convolution before it",
     "conv_transpose2d": "use a nearest-neighbour interpolation followed by a convolution",
     "upsample_bicubic2d": "use mode 'bilinear'",
-    "erf": "use GELU, or tanh",
     "lstm": "write the cell with Linear, sigmoid and tanh, one step per frame",
     "gru": "write the cell with Linear, sigmoid and tanh, one step per frame",
 }

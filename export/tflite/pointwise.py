@@ -181,6 +181,18 @@ def leaky_relu(e: Emitter, x: Value, negative_slope: float = 0.01) -> Value:
     return unary(e, "LEAKY_RELU", x, alpha=negative_slope)
 
 
+def prelu(e: Emitter, x: Value, slope: Value) -> Value:
+    """`x` where positive, else `slope * x` with one slope, or one per channel: PRELU takes these last in memory."""
+    if slope.shape != (1,) and x.order[-1] != 1:
+        per_channel = e.reshape(slope, (-1, *(1,) * (x.rank - 2)))
+        return sub(e, relu(e, x), mul(e, per_channel, relu(e, neg(e, x))))
+    tensor = e.place(x, x.order)
+    data = e.place(slope, (0,)).data
+    assert data is not None, "slopes are weights of the network"
+    slopes = e.constant(np.broadcast_to(data, (tensor.shape[-1],)).reshape(*(1,) * (x.rank - 2), -1))
+    return Value(e.op("PRELU", [tensor, slopes], tensor.shape), x.order)
+
+
 def elu(e: Emitter, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
     """`scale * x` where positive, else `scale * alpha * (exp(input_scale * x) - 1)` (arXiv:1511.07289)."""
     if (alpha, scale, input_scale) == (1, 1, 1):

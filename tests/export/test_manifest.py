@@ -78,7 +78,9 @@ def test_a_missing_backend_names_its_pip_line():
 
 def test_rules_name_the_numbers_of_the_network():
     described = describe(clip_spec(audio=True, text=True), provenance={})
-    assert "i = 0..3, is the one shown at start + (i + 0.5) * (end - start) / 4" in described["clip"]["rule"][0]
+    assert (
+        "i = 0..3, is the one shown at start + (i + 0.5) * (end - start) / 4" in described["clip"]["rule"][0]
+    )
     assert "f = 18 / min(W * aspect, H)" in described["clip"]["rule"][1]
     assert "cut out 16 x 16 from row (h - 18) // 2 + 1" in described["clip"]["rule"][5]
     assert "Give (x - -4) / 4" in described["audio"]["rule"][-1]

@@ -79,9 +79,7 @@ def at_most(x: Tensor, max: Tensor) -> Tensor:
     return between_tensors(x, None, max)
 
 
-def product_along(
-    x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None
-) -> Tensor:
+def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
     """`prod`: one half of the axis times the other, until one position is left."""
     x = x.to(dtype or (x.dtype if x.is_floating_point() else torch.int64))
     if x.dim() == 0:

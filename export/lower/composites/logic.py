@@ -110,3 +110,15 @@ def finite(
     x = torch.where(is_nan(x), 0.0 if nan is None else nan, x)
     x = torch.where(x == math.inf, limits.max if posinf is None else posinf, x)
     return torch.where(x == -math.inf, limits.min if neginf is None else neginf, x)
+
+
+def is_negative(x: Tensor) -> Tensor:
+    """`signbit`; -0.0 counts as 0."""
+    return x < 0
+
+
+def numbered(x: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """`bucketize`: how many of a row of boundaries lie before each number."""
+    wide = x.unsqueeze(-1)
+    before = boundaries <= wide if right else boundaries < wide
+    return before.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)

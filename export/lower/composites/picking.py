@@ -64,7 +64,9 @@ def _written(
     shape = [-1 if axis == dim else 1 for axis in range(x.dim())]
     positions = torch.arange(x.shape[dim], dtype=index.dtype).reshape(shape)
     for k in range(index.shape[dim]):
-        new = values.narrow(dim, k, 1) if isinstance(values, Tensor) else torch.full((), values, dtype=x.dtype)
+        new = (
+            values.narrow(dim, k, 1) if isinstance(values, Tensor) else torch.full((), values, dtype=x.dtype)
+        )
         x = torch.where(index.narrow(dim, k, 1) == positions, join(x, new), x)
     return x
 
@@ -114,9 +116,7 @@ def added_entries(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return _written(x, dim, _along(x, dim, index), source * alpha, torch.add)
 
 
-def assigned(
-    x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
-) -> Tensor:
+def assigned(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
     """`x[:, i] = values` for numbers along one axis, `x[mask] = value` for a mask and one value."""
     given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
     if len(given) != 1:
@@ -138,3 +138,13 @@ def flat_entries(x: Tensor, index: Tensor) -> Tensor:
     """`take`: entries of all numbers in their row-major order."""
     places = index % math.prod(x.shape)
     return aten.index_select(x.reshape(-1), 0, places.reshape(-1)).reshape(index.shape)
+
+
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """`diagonal`: entries (i, i + offset) of two axes, along a new last axis."""
+    rows, columns = x.shape[dim1], x.shape[dim2]
+    first = (max(-offset, 0), max(offset, 0))
+    length = max(min(rows - first[0], columns - first[1]), 0)
+    flat = x.movedim((dim1, dim2), (-2, -1)).flatten(-2)
+    places = torch.arange(length) * (columns + 1) + first[0] * columns + first[1]
+    return aten.index_select(flat, -1, places)

@@ -63,7 +63,8 @@ def _rewritten(program: ExportedProgram, table: dict[Any, Callable[..., Any]]) -
         ways = {op: table[op] for op in used if op in table}
         program = program.run_decompositions(ways)
         before, used = used, _operators(program)
-        if used == before or not any(op in table for op in used):
+        # What is left of those that were looked up has no simpler form.
+        if not any(op in table for op in used - before):
             return program
 
 
@@ -112,12 +113,12 @@ def one_number_type(graph: fx.Graph) -> None:
             continue
         wanted = value.dtype
         if node.target in COMPARISONS:
-            wanted = torch.result_type(*(operand.meta["val"] for operand in node.args))  # type: ignore[union-attr]
+            given = [arg.meta["val"] if isinstance(arg, fx.Node) else arg for arg in node.args]
+            wanted = torch.result_type(*given)  # type: ignore[arg-type]
         for operand in node.all_input_nodes:
-            given = operand.meta["val"]
-            if given.dtype == wanted or (node.target is aten.where.self and operand is node.args[0]):
-                continue
-            _convert(graph, node, operand, wanted)
+            has_type = operand.meta["val"].dtype == wanted
+            if not has_type and not (node.target is aten.where.self and operand is node.args[0]):
+                _convert(graph, node, operand, wanted)
 
 
 def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dtype) -> None:
@@ -143,7 +144,11 @@ def without_needless_remainders(graph: fx.Graph) -> None:
         place, divisor = node.args
         while isinstance(place, fx.Node) and place.target in ONE_TYPE:
             place = place.args[0]
-        if not isinstance(place, fx.Node) or place.target not in PLACES or divisor.target is not aten.full.default:
+        if (
+            not isinstance(place, fx.Node)
+            or place.target not in PLACES
+            or divisor.target is not aten.full.default
+        ):
             continue
         source, dim = place.args[0].meta["val"], bind(place, place.args, place.kwargs)["dim"]
         entries = source.numel() if dim is None else source.shape[dim]

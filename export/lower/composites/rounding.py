@@ -36,17 +36,19 @@ def divided_by_number(x: Tensor, other: float, *, rounding_mode: str | None = No
     return divided(x, _number(other, x), rounding_mode=rounding_mode)
 
 
-def divided(x: Tensor, other: Tensor, *, rounding_mode: str | None = None) -> Tensor:
+def divided(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
     """`x / other`, rounded down or towards zero: the former has a rule in the walk."""
     if rounding_mode is None:
         return x / other
     if rounding_mode == "floor":
         return NotImplemented
+    if not isinstance(other, Tensor):
+        other = _number(other, x)
     quotient = aten.div.Tensor_mode(x.abs(), other.abs(), rounding_mode="floor")
     return torch.where((x < 0) ^ (other < 0), -quotient, quotient)
 
 
-def floor_divided(x: Tensor, other: Tensor) -> Tensor:
+def floor_divided(x: Tensor, other: Tensor | float) -> Tensor:
     """`x // other`."""
     return aten.div.Tensor_mode(x, other, rounding_mode="floor")
 

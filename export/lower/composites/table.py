@@ -38,7 +38,13 @@ from export.lower.composites.norms import (
     variance_and_mean,
     vector_norm,
 )
-from export.lower.composites.pooling import adaptive_average, adaptive_maximum, avg_pool1d, max_pool1d
+from export.lower.composites.pooling import (
+    adaptive_average,
+    adaptive_maximum,
+    average_by_number,
+    avg_pool1d,
+    max_pool1d,
+)
 from export.lower.composites.resampling import (
     linear_resize,
     nearest_exact_resize,
@@ -61,6 +67,8 @@ COMPOSITES: dict[Any, Callable[..., Any]] = {
     aten.pow.Scalar: power_of_number,
     aten.max_pool1d.default: max_pool1d,
     aten.avg_pool1d.default: avg_pool1d,
+    aten.avg_pool2d.default: average_by_number,
+    aten.avg_pool3d.default: average_by_number,
     aten.logsumexp.default: log_sum_exp,
     aten.linalg_vector_norm.default: vector_norm,
     aten.var.correction: variance,
@@ -129,6 +137,9 @@ COMPOSITES: dict[Any, Callable[..., Any]] = {
     aten.logical_not.default: logic.opposite,
     aten.bitwise_xor.Tensor: logic.bits_of_one,
     aten.nan_to_num.default: logic.finite,
+    aten.signbit.default: logic.is_negative,
+    aten.bucketize.Tensor: logic.numbered,
+    aten.diagonal.default: picking.diagonal,
     aten.aminmax.default: extremes.both_extremes,
     aten.clamp.Tensor: extremes.between_tensors,
     aten.clamp_min.Tensor: extremes.at_least,
