@@ -36,7 +36,9 @@ class Exporter:
     clip_layout: str = "NCTHW"
     """Axis order in which the file takes its `clip` input."""
     token_dtype: str = "int64"
-    """Integer type in which the file takes its `text` input."""
+    """Integer type in which the file takes its `text` input and gives whole numbers."""
+    flag_dtype: str = "bool"
+    """Type in which the file gives truth values."""
     lowering: str = "export.lower"
     """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process;
     for files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
@@ -86,6 +88,7 @@ EXPORTERS: dict[str, Exporter] = {
         extra="coreml",
         module="export.to_coreml",
         token_dtype="int32",
+        flag_dtype="int32",
         rounds_weights=("fp16",),
     ),
 }

@@ -36,7 +36,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), _data_is_detached():
+        with torch.no_grad(), _data_is_detached(), _every_line_is_noted():
             program = torch.export.export(model, example)
     except Exception as error:  # of many types, most of them torch's own
         raise NotImplementedError(
@@ -149,6 +149,28 @@ def _data_is_detached() -> Iterator[None]:
         yield
     finally:
         del torch.Tensor.data
+
+
+@contextlib.contextmanager
+def _every_line_is_noted() -> Iterator[None]:
+    """While it lasts, operators know the lines of all functions that led to them; torch keeps those of `forward`."""
+    own = fx.proxy.TracerBase._filter_traceback_frames
+
+    def noted(tracer: Any, stack: traceback.StackSummary) -> traceback.StackSummary:
+        names = [frame.name for frame in stack]
+        inside = stack[names.index("forward") :] if "forward" in names else []
+        frames = [
+            frame
+            for frame in inside
+            if frame.name == "forward" or not Path(frame.filename).is_relative_to(_TORCH)
+        ]
+        return traceback.StackSummary.from_list(frames)
+
+    fx.proxy.TracerBase._filter_traceback_frames = noted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        fx.proxy.TracerBase._filter_traceback_frames = own  # type: ignore[method-assign]
 
 
 def _place(error: Exception) -> str:

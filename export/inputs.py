@@ -18,7 +18,7 @@ SYNTAX = (
     "text=1x16:int64<1000"
 )
 
-LAYOUTS = {1: "N", 2: "NC", 3: "NCB", 4: "NCHW", 5: "NCTHW"}
+LAYOUTS = {0: "", 1: "N", 2: "NC", 3: "NCB", 4: "NCHW", 5: "NCTHW"}
 """Axis letters by rank: nothing else is known of an input. Rank 5 is read as Conv3d reads it."""
 
 _WRITTEN = re.compile(
@@ -111,22 +111,33 @@ def _describe(name: str, tensor: Tensor) -> TensorInfo:
     )
 
 
-def describe_outputs(outputs: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
-    """The outputs of a network, by their names (`export.capture.named_outputs`).
+OUTPUT_DTYPES = {torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
+"""Number types of outputs that are no float numbers."""
 
-    Raises ValueError for an output that is not a tensor of float numbers of rank 1 to 5.
+
+def describe_outputs(outputs: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
+    """The outputs of a network, by their names (`export.capture.named_outputs`): float32, int64, int32 or bool.
+
+    Raises ValueError for an output of another number type or of a rank above 5, and where there is no output.
     """
+    if not outputs:
+        raise ValueError("the network returns no tensor; let its forward return what the file is to give")
     for name, output in outputs.items():
-        if not output.is_floating_point() or not 1 <= output.dim() <= max(LAYOUTS):
+        if not output.is_floating_point() and output.dtype not in OUTPUT_DTYPES:
             raise ValueError(
-                f"output {name!r} is {output.dtype} of shape {list(output.shape)}; networks are exported with "
-                f"outputs of float numbers and rank 1 to {max(LAYOUTS)}"
+                f"output {name!r} is {output.dtype}; files give float numbers, int64, int32 and bool: convert it "
+                "with .float() or .long()"
+            )
+        if output.dim() > max(LAYOUTS) or not output.numel():
+            raise ValueError(
+                f"output {name!r} has shape {list(output.shape)}; networks are exported with outputs of rank "
+                f"{max(LAYOUTS)} or less that are not empty"
             )
     return tuple(
         TensorInfo(
             name=name,
             shape=tuple(output.shape),
-            dtype="float32",
+            dtype=OUTPUT_DTYPES.get(output.dtype, "float32"),
             layout={2: "NK", 3: "NTK"}.get(output.dim(), LAYOUTS[output.dim()]),
         )
         for name, output in outputs.items()

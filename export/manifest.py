@@ -64,8 +64,8 @@ class FileSpec:
     """Of a program for one frame: inputs that are its state -> outputs that hold their next values, or the inputs
     whose present values those are."""
 
-    def arranged(self, *, clip_layout: str, token_dtype: str) -> FileSpec:
-        """The same for a file that takes clips in this axis order and integers in this type.
+    def arranged(self, *, clip_layout: str, token_dtype: str, flag_dtype: str = "bool") -> FileSpec:
+        """The same for a file that takes clips in this axis order, and integers and truth values in these types.
 
         A program for one frame takes frames and states in the order in which the file takes the frames of clips.
         """
@@ -75,7 +75,8 @@ class FileSpec:
 
         def arrange(info: TensorInfo) -> TensorInfo:
             layout = layouts.get(info.layout, info.layout)
-            return replace(info.arranged(layout), dtype=token_dtype if info.dtype == "int64" else info.dtype)
+            dtype = {"int64": token_dtype, "bool": flag_dtype}.get(info.dtype, info.dtype)
+            return replace(info.arranged(layout), dtype=dtype)
 
         return replace(
             self, inputs=tuple(map(arrange, self.inputs)), outputs=tuple(map(arrange, self.outputs))

@@ -179,8 +179,7 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[str, Any]) -> FileSpec:
-    first = (torch.from_numpy(answers[0]) for answers in trial.answers[FLOAT])
-    outputs = describe_outputs(dict(zip(trial.output_names, first, strict=True)))
+    outputs = describe_outputs(trial.first_outputs(FLOAT))
     for name in {info.name for info in inputs} & {info.name for info in outputs}:
         raise ValueError(f"an input is called {name!r}, as the output is; give it another name")
     description = describe_network(provenance=provenance)

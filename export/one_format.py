@@ -65,7 +65,11 @@ def export_format(name: str, work: Work) -> ExportOutcome:
     exporter, scheme, scratch = EXPORTERS[name], work.scheme, work.scratch
     partial = begin(name, work.out)
     path = partial / f"model{exporter.extension}"
-    order = {"clip_layout": exporter.clip_layout, "token_dtype": exporter.token_dtype}
+    order = {
+        "clip_layout": exporter.clip_layout,
+        "token_dtype": exporter.token_dtype,
+        "flag_dtype": exporter.flag_dtype,
+    }
     job = Job(
         module=exporter.module,
         program=scratch / PROGRAM_FILE,

@@ -16,6 +16,7 @@ from export.coreml.decompose import decompose
 from export.coreml.saved import import_quietly
 from export.coverage.places import places_of
 from export.coverage.report import attempt
+from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, TensorInfo, WrittenFile
 from export.stepping import Stepper, beside
 
@@ -54,6 +55,7 @@ def write(
 def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
     import coremltools
 
+    restore_prelu(program)
     program = decompose(program)
     needs_ios18 = scheme == "w4"
     passes = coremltools.PassPipeline()

@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from export import require
 from export.coverage.on_executorch import executorch_coverage, refusals
 from export.coverage.report import attempt
+from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
 from export.retraces import unchanged_graphs_kept
 from export.stepping import Stepper
@@ -59,6 +60,7 @@ def write(
     elif scheme == "w8a8":
         methods = {name: round_constants_inside(method) for name, method in methods.items()}
     for method in methods.values():
+        restore_prelu(method)
         _forget_history(method)
     with refusals() as refused, unchanged_graphs_kept():
         edge = to_edge_transform_and_lower(

@@ -13,6 +13,7 @@ from export import require
 from export.coverage.on_onnxruntime import onnxruntime_coverage
 from export.coverage.onnx_file import places_in
 from export.coverage.report import attempt
+from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
 from export.onnx_passes import WEIGHT_PASSES, shrink_weights, tune_int8
 from export.stepping import Stepper, beside
@@ -52,6 +53,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     import torch.onnx
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass, NameFixPass
 
+    restore_prelu(program)
     exported = torch.onnx.export(
         program,
         dynamo=True,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from export.capture import named_outputs
 from export.child import in_a_sentence
@@ -35,6 +35,14 @@ class Trial:
     """`FLOAT`, `REFERENCE` or both -> `N x shape` per output."""
     output_names: tuple[str, ...] = ()
     """Names of the outputs, as the first network that was asked has them (`named_outputs`)."""
+    output_dtypes: tuple[torch.dtype, ...] = ()
+    """Number types of those outputs; the answers themselves are float32."""
+
+    def first_outputs(self, network: str) -> dict[str, Tensor]:
+        """What a network answers to the first input, by name and in the network's own number types."""
+        first = (torch.from_numpy(np.asarray(output[0])) for output in self.answers[network])
+        named = zip(self.output_names, first, self.output_dtypes, strict=True)
+        return {name: output.to(dtype) for name, output, dtype in named}
 
     @property
     def count(self) -> int:
@@ -56,7 +64,8 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
 
     Raises ValueError when an answer is no tensor, or not finite: no file could be compared with it.
     """
-    given = {name: _answers(network, inputs) for name, network in networks.items()}
+    dtypes: dict[str, torch.dtype] = {}
+    given = {name: _answers(network, inputs, dtypes) for name, network in networks.items()}
     answers = {name: tuple(outputs.values()) for name, outputs in given.items()}
     for name, outputs in answers.items():
         for position, output in enumerate(outputs):
@@ -66,7 +75,8 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
                     "give it clips like those it was trained on, and its trained weights"
                 )
     names = tuple(next(iter(given.values())))
-    return Trial(inputs=inputs, source=source, answers=answers, output_names=names)
+    kinds = tuple(dtypes[name] for name in names)
+    return Trial(inputs=inputs, source=source, answers=answers, output_names=names, output_dtypes=kinds)
 
 
 def first_trial(model: nn.Module, samples: Samples) -> Trial:
@@ -86,11 +96,15 @@ def first_trial(model: nn.Module, samples: Samples) -> Trial:
         ) from error
 
 
-def _answers(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _answers(
+    network: Network, inputs: Mapping[str, np.ndarray], dtypes: dict[str, torch.dtype]
+) -> dict[str, np.ndarray]:
+    """Arrays by output; adds the number types of outputs that `dtypes` does not know yet."""
     rows: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for k in range(len(next(iter(inputs.values())))):
             given = network(*(torch.from_numpy(np.array(array[k])) for array in inputs.values()))
             for name, output in named_outputs(given).items():
+                dtypes.setdefault(name, output.dtype)
                 rows.setdefault(name, []).append(output.float().numpy())
     return {name: np.stack(row) for name, row in rows.items()}

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import operator
 
+import torch
 from torch import fx
 from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 
-from export.lower.source import operator_name, place
+from export.coreml.reflection import restore_reflection
+from export.lower.composites.pooling import without_dilated_maxima
+from export.lower.composites.sampling import BILINEAR, NEAREST
+from export.lower.composites.table import SPARE
+from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place, users_name
+
+aten = torch.ops.aten
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
@@ -18,16 +25,30 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     takes no captured LSTM, writes GRUs as loops, and the Neural Engine runs neither. Raises NotImplementedError for
     an operator that neither coremltools nor torch's decompositions know, with its place in the user's source.
     """
+    without_dilated_maxima(program.graph)
     program = program.run_decompositions({})
+    restore_reflection(program.graph)
+    _name_samplers(program.graph)
+    seen: list[fx.Node] = []
     while unknown := [node for node in program.graph.nodes if not _is_known(node)]:
-        table = get_decompositions([node.target for node in unknown])
-        if not table:
-            raise NotImplementedError(
-                f"{operator_name(unknown[0])} at {place(unknown[0])} cannot be written for Core ML: coremltools "
-                "has no form of it, and torch does not say what it consists of; write it with other operators"
-            )
-        program = program.run_decompositions(table)
+        targets = {node.target for node in unknown}
+        table = get_decompositions(list(targets)) | {op: SPARE[op] for op in targets if op in SPARE}
+        if not table or targets == {node.target for node in seen}:
+            faults = [
+                f"{users_name(node)} at {place(node)} cannot be written for Core ML: {NO_FORM}; "
+                f"{INSTEAD.get(operator_name(node), REWRITE)}"
+                for node in unknown
+            ]
+            raise NotImplementedError("; ".join(dict.fromkeys(faults)))
+        program, seen = program.run_decompositions(table), unknown
     return program
+
+
+def _name_samplers(graph: fx.Graph) -> None:
+    """Calls `grid_sample` by the name under which coremltools knows it; bicubic interpolation it does not know."""
+    for node in graph.nodes:
+        if node.target is aten.grid_sampler_2d.default and node.args[2] in (BILINEAR, NEAREST):
+            node.target = aten.grid_sampler.default
 
 
 def _is_known(node: fx.Node) -> bool:

@@ -56,17 +56,23 @@ def take(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
 
 
 def pick(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Entries along one axis by constant numbers: slices where these follow a pattern."""
+    """Entries along one axis by number: slices where the numbers are known and follow a pattern."""
     x: Value = args["self"]
+    if isinstance(x, Tensor):
+        x = _stored(lowering, x, name=f"{node.name}_table")
     axis, index = args["dim"] % len(shape_of(x)), args["index"]
     if not isinstance(index, Tensor):
-        raise refuse(node, "its positions depend on the input", "choose positions that are fixed")
-    spans = _progressions(index.tolist())
+        return _looked_up(lowering, node, x, axis, index)
+    spans = _progressions(index.reshape(-1).tolist())
     if len(spans) == 1:
         return _slice(lowering, x, axis, spans[0], name=node.name)
     if len(spans) <= FEW_PIECES:
         parts = [_slice(lowering, x, axis, span, name=f"{node.name}_{i}") for i, span in enumerate(spans)]
         return _joined(lowering, node, parts, axis)
+    return _looked_up(lowering, node, x, axis, index)
+
+
+def _looked_up(lowering: Lowering, node: fx.Node, x: Value, axis: int, index: Tensor | fx.Node) -> Value:
     sizes = around(shape_of(x), axis)
     y = lowering.writer.reshape(row_major(x), sizes, name=f"{node.name}_merged")
     y = lowering.writer.call(aten.index_select.default, (y, 1, index), name=node.name)

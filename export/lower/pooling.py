@@ -19,10 +19,6 @@ aten = torch.ops.aten
 
 def pool(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
     """Max and average pooling, which are exact one axis after the other: in space, then in time."""
-    if args.get("divisor_override") is not None:
-        raise refuse(
-            node, "it divides by a number of its own", "leave divisor_override out and scale the result"
-        )
     kernel = triple(args["kernel_size"])
     stride = triple(args["stride"]) if args["stride"] else kernel
     padding = triple(args["padding"])
@@ -53,9 +49,8 @@ def _pool2d(
         rest = (args["ceil_mode"], args["count_include_pad"])
         return _average(lowering, x, (kernel, stride, padding), *rest, name=name)
     time, *space = triple(args["dilation"])
-    dilation = space if where == "space" else [time, 1]
-    geometry = [list(kernel), list(stride), list(padding), dilation, args["ceil_mode"]]
-    return lowering.writer.call(aten.max_pool2d.default, (x, *geometry), name=name)
+    dilation = tuple(space) if where == "space" else (time, 1)
+    return _maximum(lowering, x, (kernel, stride, padding, dilation), args["ceil_mode"], name=name)
 
 
 def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[fx.Node | Volume]:
@@ -67,14 +62,72 @@ def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tup
         )
     if isinstance(args["self"], Volume):
         return (pool(lowering, node, args),)
-    geometry = [args[name] for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")]
-    return (lowering.writer.call(aten.max_pool2d.default, (args["self"], *geometry), name=node.name),)
+    return (maximum_of_pictures(lowering, node, args),)
+
+
+def maximum_of_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
+    """Max pooling of pictures `N C H W`."""
+    kernel = pair(args["kernel_size"])
+    stride = pair(args["stride"]) if args["stride"] else kernel
+    geometry = (kernel, stride, pair(args["padding"]), pair(args["dilation"]))
+    if len(shape(node)) != 4:
+        return lowering.writer.call(
+            aten.max_pool2d.default, (args["self"], *map(list, geometry), args["ceil_mode"]), name=node.name
+        )
+    return _maximum(lowering, args["self"], geometry, args["ceil_mode"], name=node.name)
+
+
+def _maximum(
+    lowering: Lowering,
+    x: fx.Node,
+    geometry: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+    ceil_mode: bool,
+    *,
+    name: str,
+) -> fx.Node:
+    """Max pooling; rows and columns apart where a last window hangs over along one of them and is left out along
+    the other, which runtimes do not tell apart."""
+    for part, ceil in _apart(x, geometry, ceil_mode):
+        suffix = "" if part == geometry else "_rows" if part[0][1] == 1 else "_columns"
+        words = (*map(list, part), ceil)
+        x = lowering.writer.call(aten.max_pool2d.default, (x, *words), name=f"{name}{suffix}")
+    return x
+
+
+def _apart(
+    x: fx.Node, geometry: tuple[tuple[int, ...], ...], ceil_mode: bool
+) -> list[tuple[tuple[tuple[int, ...], ...], bool]]:
+    """The geometries (kernel, stride, padding, dilation) that give the same one after the other, and whether their
+    last windows hang over.
+
+    torch leaves out a last window that would begin in the padding behind: then there are as many as without.
+    """
+    sizes, (kernel, stride, padding, dilation) = x.meta["val"].shape[2:], geometry
+    hanging = [
+        ceil_mode and _hangs_over(*axis)
+        for axis in zip(sizes, kernel, stride, padding, dilation, strict=True)
+    ]
+    left_out = [
+        ceil_mode and not hangs and (n + 2 * p - d * (k - 1) - 1) % s != 0
+        for hangs, n, k, s, p, d in zip(hanging, sizes, kernel, stride, padding, dilation, strict=True)
+    ]
+    if not (any(hanging) and any(left_out)):
+        return [(geometry, any(hanging))]
+    rows = ((kernel[0], 1), (stride[0], 1), (padding[0], 0), (dilation[0], 1))
+    columns = ((1, kernel[1]), (1, stride[1]), (0, padding[1]), (1, dilation[1]))
+    return [(rows, hanging[0]), (columns, hanging[1])]
+
+
+def _hangs_over(size: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
+    """Whether `ceil_mode` adds a window."""
+    room = size + 2 * padding - dilation * (kernel - 1) - 1
+    return room % stride != 0 and (room // stride + 1) * stride < size + padding
 
 
 def average_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
     """Average pooling of pictures `N C H W`."""
     x, kernel = args["self"], pair(args["kernel_size"])
-    if args["divisor_override"] is not None or len(shape(node)) != 4:
+    if len(shape(node)) != 4:
         return lowering.copy(node, list(args.values()))
     geometry = (kernel, pair(args["stride"]) if args["stride"] else kernel, pair(args["padding"]))
     return _average(lowering, x, geometry, args["ceil_mode"], args["count_include_pad"], name=node.name)
@@ -90,10 +143,17 @@ def _average(
     name: str,
 ) -> fx.Node:
     """Average pooling in the words that XNNPACK takes: a convolution with equal weights where padding counts."""
+    parts = _apart(x, (*geometry, (1, 1)), ceil_mode)
+    if len(parts) > 1:
+        for (*part, _), ceil in parts:
+            suffix = "_rows" if part[0][1] == 1 else "_columns"
+            x = _average(
+                lowering, x, (part[0], part[1], part[2]), ceil, count_include_pad, name=f"{name}{suffix}"
+            )
+        return x
+    ceil_mode = parts[0][1]
     kernel, stride, padding = geometry
-    channels, *sizes = x.meta["val"].shape[1:]
-    rests = [(n + 2 * p - k) % s for n, k, s, p in zip(sizes, kernel, stride, padding, strict=True)]
-    ceil_mode = ceil_mode and any(rests)
+    channels = x.meta["val"].shape[1]
     if any(padding) and count_include_pad and not ceil_mode:
         weight = torch.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
         taps = lowering.writer.constant(weight, name=f"{name}_share")

@@ -16,12 +16,13 @@ from export.lower.composites import (
     converted_before_reductions,
     one_number_type,
     simplified,
+    without_needless_remainders,
 )
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.reductions import is_picture_mean, picture_mean
-from export.lower.rules import ANY_RANK, INDIFFERENT, INSTEAD, KNOWN, ONLY_WIDE, RULES
-from export.lower.source import bind, is_random, operator_name, rank, refuse, shape
+from export.lower.rules import ANY_RANK, INDIFFERENT, KNOWN, ONLY_WIDE, RULES
+from export.lower.source import INSTEAD, NO_FORM, REWRITE, bind, is_random, operator_name, rank, refuse, shape
 from export.lower.volume import Form, Volume
 from export.lower.writer import Writer
 
@@ -69,6 +70,7 @@ class Lowering:
         _refuse_state(program)
         self.module = program.module(check_guards=False)
         broadcast_at_readers(self.module.graph)
+        without_needless_remainders(self.module.graph)
         one_number_type(self.module.graph)
         converted_before_reductions(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
@@ -143,8 +145,7 @@ class Lowering:
             return self.copy(node, args, kwargs)
         rule = RULES.get(node.target)
         if rule is None:
-            why = "there is no exact form of it at rank 4"
-            raise refuse(node, why, INSTEAD.get(operator_name(node), "rewrite this line"))
+            raise refuse(node, NO_FORM, INSTEAD.get(operator_name(node), REWRITE))
         return rule(self, node, bind(node, args, kwargs))
 
     def _constant(self, node: fx.Node, args: Any, kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -123,6 +124,24 @@ def place_of_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) ->
     y = lowering.writer.reshape(row_major(x), along, name=f"{node.name}_merged")
     y = lowering.writer.call(node.target, (y, 1), name=node.name)
     return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
+
+
+def first_in_order(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[Value, Value]:
+    """The largest or smallest values along one axis and their places: one row per position of the other axes."""
+    x, writer, name = args["self"], lowering.writer, node.name
+    axis = args["dim"] % len(shape_of(x))
+    before, size, behind = _three(shape_of(x), axis)
+    y = writer.reshape(row_major(x), (before, size, behind), name=f"{name}_merged")
+    if behind > 1:
+        y = writer.permute(y, (0, 2, 1), name=f"{name}_rows")
+    both = writer.call(node.target, (y, args["k"], -1, args["largest"], args["sorted"]), name=name)
+    results = []
+    for at, wanted in enumerate(node.meta["val"]):
+        part = writer.call(operator.getitem, (both, at), name=f"{name}_{at}")
+        if behind > 1:
+            part = writer.permute(part, (0, 2, 1), name=f"{name}_{at}_columns")
+        results.append(held(writer, part, tuple(wanted.shape), name=f"{name}_{at}_shape"))
+    return results[0], results[1]
 
 
 def softmax(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:

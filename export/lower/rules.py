@@ -12,9 +12,9 @@ from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.pieces import concatenate, constant_pad, pick, take
-from export.lower.pooling import average_pictures, maxima_alone, pool
+from export.lower.pooling import average_pictures, maxima_alone, maximum_of_pictures, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
-from export.lower.reductions import largest, mean, place_of_extreme, reduce, softmax
+from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
 
 if TYPE_CHECKING:
@@ -64,6 +64,21 @@ RULES: dict[Any, Rule] = {
             aten.sin.default,
             aten.cos.default,
             aten.erf.default,
+            aten.log2.default,
+            aten.log10.default,
+            aten.tan.default,
+            aten.atan.default,
+            aten.asin.default,
+            aten.acos.default,
+            aten.sinh.default,
+            aten.cosh.default,
+            aten.asinh.default,
+            aten.acosh.default,
+            aten.atanh.default,
+            aten.trunc.default,
+            aten.isnan.default,
+            aten.isinf.default,
+            aten.bitwise_not.default,
             aten.floor.default,
             aten.ceil.default,
             aten.round.default,
@@ -99,6 +114,10 @@ RULES: dict[Any, Rule] = {
             aten.maximum.default,
             aten.minimum.default,
             aten.pow.Tensor_Tensor,
+            aten.atan2.default,
+            aten.remainder.Tensor,
+            aten.fmod.Tensor,
+            aten.div.Tensor_mode,
             aten.where.self,
             aten.gt.Tensor,
             aten.ge.Tensor,
@@ -137,6 +156,7 @@ RULES: dict[Any, Rule] = {
     aten.constant_pad_nd.default: constant_pad,
     aten.max_pool2d_with_indices.default: maxima_alone,
     aten.max_pool3d_with_indices.default: maxima_alone,
+    aten.max_pool2d.default: maximum_of_pictures,
     aten.avg_pool2d.default: average_pictures,
     aten.mean.dim: mean,
     aten.sum.dim_IntList: reduce,
@@ -144,6 +164,7 @@ RULES: dict[Any, Rule] = {
     aten.amin.default: reduce,
     aten.argmax.default: place_of_extreme,
     aten.argmin.default: place_of_extreme,
+    aten.topk.default: first_in_order,
     aten.softmax.int: softmax,
     aten.log_softmax.int: softmax,
     aten.linear.default: linear,
@@ -155,6 +176,7 @@ RULES: dict[Any, Rule] = {
 
 ANY_RANK = (
     aten.avg_pool2d.default,
+    aten.max_pool2d.default,
     aten.max_pool2d_with_indices.default,
     aten.index_select.default,
     # As slices: XNNPACK has no rule for these in ExecuTorch, and int8 slices keep the scale of what they read.
@@ -172,16 +194,7 @@ INDIFFERENT: tuple[Rule, ...] = (unary, elementwise, arithmetic, identity, convo
 KNOWN = {
     *RULES,
     *LAYERS,
-    aten.max_pool2d.default,
     aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec,
 }
 """Operators that stay as they are: everything else is written with simpler ones where there is a way."""
-
-INSTEAD: dict[str, str] = {
-    "grid_sampler": "crop, resize or interpolate with sizes that are known beforehand",
-    "grid_sampler_3d": "crop, resize or interpolate with sizes that are known beforehand",
-    "topk": "sort outside the network, or take the maximum with amax",
-    "sort": "sort outside the network",
-}
-"""What to use instead of an operator that has no rule."""

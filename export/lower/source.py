@@ -9,7 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-_TORCH = Path(torch.__file__).parent
+_TORCH, _PACKAGE = Path(torch.__file__).parent, Path(__file__).parents[1]
+
+NO_FORM = "phone runtimes have no operator for it, and none that give exactly the same"
+"""Why an operator without a rule cannot be exported."""
+
+INSTEAD: dict[str, str] = {
+    "grid_sampler_3d": "sample frame by frame: grid_sample of pictures N C H W is exported",
+    "grid_sampler_2d": "use mode 'bilinear' or 'nearest'",
+    "nonzero": "its result has a size that depends on the values: multiply by a mask, or use torch.where",
+    "masked_select": "its result has a size that depends on the values: multiply by a mask, or use torch.where",
+    "unique": "its result has a size that depends on the values: compute it outside the network",
+    "scatter": "write few positions, of an index as large as the value in all other axes",
+    "scatter_add": "write few positions, of an index as large as the value in all other axes",
+    "index_put": "assign to slices, to one list of positions, or one number where a mask holds (torch.where)",
+    "max_unpool2d": "use interpolate in its place",
+    "max_unpool3d": "use interpolate in its place",
+}
+"""What to use in the place of an operator that has no rule."""
+
+REWRITE = (
+    "write this line with sums, products, comparisons and functions such as exp, log, sqrt, sin and tanh, or compute "
+    "it outside the network"
+)
+"""Where nothing better is known."""
 
 
 def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -45,6 +68,12 @@ def operator_name(node: fx.Node) -> str:
     return str(getattr(node.target, "overloadpacket", node.target)).removeprefix("aten.")
 
 
+def users_name(node: fx.Node) -> str:
+    """Name of the function as the user called it, such as `grid_sample`; the operator's own where nobody noted it."""
+    _, _, called = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")
+    return called if called.isidentifier() and not called.startswith("_") else operator_name(node)
+
+
 def place(node: fx.Node) -> str:
     """Where in the user's `forward` the operator stands: file, line and the line itself."""
     found = user_line(node.meta.get("stack_trace")) or _module(node)
@@ -72,7 +101,12 @@ def is_random(node: fx.Node) -> bool:
 def user_line(stack_trace: str | None) -> str | None:
     """The innermost line of a stack trace outside torch: `file:line` and the code; `None` where there is none."""
     frames = _frames(stack_trace)
-    return _innermost([(head, code) for head, code in frames if f"{_TORCH}{os.sep}" not in head])
+    return _innermost([(head, code) for head, code in frames if not _is_ours(head)])
+
+
+def _is_ours(head: str) -> bool:
+    """Whether a line with the file of a frame names torch, or what captures networks."""
+    return any(f'"{folder}{os.sep}' in head for folder in (_TORCH, _PACKAGE))
 
 
 def _frames(stack_trace: str | None) -> list[tuple[str, str]]:
@@ -95,7 +129,7 @@ class Refusal(NotImplementedError):
     """An operator that cannot be lowered."""
 
     def __init__(self, node: fx.Node, why: str, instead: str) -> None:
-        super().__init__(f"{operator_name(node)} at {place(node)} cannot be lowered: {why}; {instead}")
+        super().__init__(f"{users_name(node)} at {place(node)} cannot be exported: {why}; {instead}")
         self.node, self.why, self.instead = node, why, instead
 
 

@@ -57,9 +57,8 @@ class Op:
 
     @property
     def output(self) -> Tensor:
-        """The only output."""
-        (output,) = self.outputs
-        return output
+        """The first output, as a rule the only one."""
+        return self.outputs[0]
 
 
 @dataclass

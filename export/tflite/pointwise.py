@@ -73,6 +73,22 @@ def div(e: Emitter, a: Operand, b: Operand) -> Value:
     return binary(e, "DIV", a, b)
 
 
+def floor_div(e: Emitter, a: Operand, b: Operand, *, rounding_mode: str) -> Value:
+    """`a / b`, rounded down; the lowering leaves no other way to round."""
+    assert rounding_mode == "floor"
+    return binary(e, "FLOOR_DIV", a, b)
+
+
+def floor_mod(e: Emitter, a: Operand, b: Operand) -> Value:
+    """What is left of `a / b` rounded down, with the sign of `b`."""
+    return binary(e, "FLOOR_MOD", a, b)
+
+
+def angle(e: Emitter, a: Operand, b: Operand) -> Value:
+    """The angle of the point (b, a)."""
+    return binary(e, "ATAN2", a, b)
+
+
 def maximum(e: Emitter, a: Operand, b: Operand) -> Value:
     """The larger of each pair."""
     return binary(e, "MAXIMUM", a, b)
@@ -163,6 +179,18 @@ def gelu(e: Emitter, x: Value, *, approximate: str = "none") -> Value:
 def leaky_relu(e: Emitter, x: Value, negative_slope: float = 0.01) -> Value:
     """`x` where positive, else `negative_slope * x`."""
     return unary(e, "LEAKY_RELU", x, alpha=negative_slope)
+
+
+def prelu(e: Emitter, x: Value, slope: Value) -> Value:
+    """`x` where positive, else `slope * x` with one slope, or one per channel: PRELU takes these last in memory."""
+    if slope.shape != (1,) and x.order[-1] != 1:
+        per_channel = e.reshape(slope, (-1, *(1,) * (x.rank - 2)))
+        return sub(e, relu(e, x), mul(e, per_channel, relu(e, neg(e, x))))
+    tensor = e.place(x, x.order)
+    data = e.place(slope, (0,)).data
+    assert data is not None, "slopes are weights of the network"
+    slopes = e.constant(np.broadcast_to(data, (tensor.shape[-1],)).reshape(*(1,) * (x.rank - 2), -1))
+    return Value(e.op("PRELU", [tensor, slopes], tensor.shape), x.order)
 
 
 def elu(e: Emitter, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:

@@ -151,6 +151,21 @@ def _place(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> V
     )
 
 
+def first_in_order(
+    e: Emitter, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> list[Value]:
+    """The `k` largest or smallest numbers along `dim`, and their places."""
+    rows = x if largest else pointwise.neg(e, x)
+    tensor = e.place(rows, _last_in_memory(x, dim))
+    shape = (*tensor.shape[:-1], k)
+    values = e.op("TOPK_V2", [tensor, e.constant(np.asarray(k, np.int32))], shape, dtype=tensor.dtype)
+    places = Tensor(f"{values.name}/places", shape, "int32")
+    e.graph.ops[-1].outputs.append(places)
+    order = _last_in_memory(x, dim)
+    found = Value(values, order)
+    return [found if largest else pointwise.neg(e, found), Value(places, order)]
+
+
 def layer_norm(
     e: Emitter,
     x: Value,

@@ -41,7 +41,7 @@ def share(graph: Graph) -> None:
     Not so PAD: XNNPACK takes it into a convolution, at no cost, only where that alone reads it.
     """
     first: dict[tuple[object, ...], Op] = {}
-    for op in [op for op in graph.ops if op.kind != "PAD"]:
+    for op in [op for op in graph.ops if op.kind != "PAD" and len(op.outputs) == 1]:
         inputs = tuple(tensor if tensor.data is None else _content(tensor) for tensor in op.inputs)
         key = (op.kind, inputs, repr(op.options), op.output.shape, op.output.quantization)
         known = first.setdefault(key, op)

@@ -12,7 +12,11 @@ from torch.export import ExportedProgram, default_decompositions
 from torch.fx.node import map_aggregate
 
 from export.coverage.places import places_of
-from export.lower.source import operator_name, place
+from export.lower.composites.pooling import without_dilated_maxima
+from export.lower.composites.table import SPARE
+from export.lower.prelu import restore_prelu
+from export.lower.source import INSTEAD as GENERAL
+from export.lower.source import NO_FORM, REWRITE, operator_name, place, users_name
 from export.manifest import FileSpec, TensorInfo
 from export.tflite.emit import Emitter, Value
 from export.tflite.graph import Graph, Tensor, constant
@@ -39,21 +43,26 @@ def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
     """
     program = decomposed(program)
     faults = [
-        f"{operator_name(node)} at {place(node)} has no LiteRT form here; {instead(node)}"
+        f"{users_name(node)} at {place(node)} cannot be written for LiteRT: {NO_FORM}; {instead(node)}"
         for node in unknown(program)
     ]
     if faults:
-        raise NotImplementedError("; ".join(faults))
+        raise NotImplementedError("; ".join(dict.fromkeys(faults)))
     return Translation(program, spec=spec).run()
 
 
 def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place operators, and operators outside the table decomposed where torch knows how."""
-    known = default_decompositions()
-    calls = [node for node in program.graph.nodes if node.op == "call_function"]
-    used = {node.target for node in calls if operator_name(node) not in INSTEAD}
-    table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
-    return program.run_decompositions(table)
+    known = default_decompositions() | SPARE
+    restore_prelu(program)
+    without_dilated_maxima(program.graph)
+    while True:
+        calls = [node for node in program.graph.nodes if node.op == "call_function"]
+        used = {node.target for node in calls if operator_name(node) not in INSTEAD or node.target in SPARE}
+        table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
+        program = program.run_decompositions(table)
+        if not any(target in SPARE for target in table):
+            return program
 
 
 def unknown(program: ExportedProgram) -> list[fx.Node]:
@@ -68,7 +77,8 @@ def unknown(program: ExportedProgram) -> list[fx.Node]:
 
 def instead(node: fx.Node) -> str:
     """What to use in the place of an operator that has no LiteRT form."""
-    return INSTEAD.get(operator_name(node), "write it with operators of export/tflite/operators.py")
+    name = operator_name(node)
+    return INSTEAD.get(name, GENERAL.get(name, REWRITE))
 
 
 def _computed(program: ExportedProgram) -> set[fx.Node]:
@@ -151,7 +161,7 @@ class Translation:
         try:
             result = OPERATORS[node.target](self.emitter, *args, **kwargs)
         except NotImplementedError as error:
-            raise NotImplementedError(f"{operator_name(node)} at {place(node)}: {error}") from error
+            raise NotImplementedError(f"{users_name(node)} at {place(node)}: {error}") from error
         if isinstance(result, Value):
             expected = tuple(node.meta["val"].shape)
             assert result.shape == expected, f"{node.name}: wrote shape {result.shape}, torch has {expected}"

@@ -6,6 +6,7 @@ Source: coremltools 9, `ops/defs/iOS15/image_resizing.py` and `iOS17` (the grids
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from export.coreml.operators.arguments import Arguments, Operator, flag, integers, number, text
@@ -77,6 +78,23 @@ def _resize(given: Arguments) -> Tensor:
     return _bilinear(x, height, width, text(given, "sampling_mode", "DEFAULT"))
 
 
+_PADDING = {"constant": "zeros", "border": "border", "reflection": "reflection", "symmetric": "reflection"}
+"""Padding mode of MIL -> that of `grid_sample`, which reflects about edges where corners are not aligned."""
+
+
+def _resample(given: Arguments) -> Tensor:
+    padding, corners = text(given, "padding_mode", "constant"), flag(given, "align_corners", True)
+    aligned = {"reflection": True, "symmetric": False}.get(padding, corners)
+    if text(given, "coordinates_mode", "") != "normalized_minus_one_to_one" or aligned != corners:
+        raise NotImplementedError(
+            "resample whose coordinates are no numbers -1..1, or reflect about other places"
+        )
+    if padding == "constant" and number(given, "padding_value", 0.0):
+        raise NotImplementedError("resample with padding that is not 0")
+    mode = text(given, "sampling_mode", "bilinear")
+    return F.grid_sample(given["x"], given["coordinates"], mode, _PADDING[padding], corners)
+
+
 RESIZING: dict[str, Operator] = {
     "upsample_nearest_neighbor": lambda given: _nearest(given["x"], *_scaled_size(given)),
     "upsample_bilinear": _upsample_bilinear,
@@ -85,5 +103,6 @@ RESIZING: dict[str, Operator] = {
         given["x"], *_target_size(given), text(given, "sampling_mode", "DEFAULT")
     ),
     "resize": _resize,
+    "resample": _resample,
 }
 """Name in MIL -> what it computes."""

@@ -10,6 +10,13 @@ from export.lower.composites.rewriting import (
     converted_before_reductions,
     one_number_type,
     simplified,
+    without_needless_remainders,
 )
 
-__all__ = ["broadcast_at_readers", "converted_before_reductions", "one_number_type", "simplified"]
+__all__ = [
+    "broadcast_at_readers",
+    "converted_before_reductions",
+    "one_number_type",
+    "simplified",
+    "without_needless_remainders",
+]

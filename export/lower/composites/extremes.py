@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from export.lower.composites.curves import log_of_sum
 from export.lower.composites.mixing import mixed
+
+aten = torch.ops.aten
 
 
 def maximum_along(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
@@ -47,3 +52,102 @@ def running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Ten
     rows = whole.to(torch.float32).movedim(dim, -1)
     sums = rows.reshape(-1, size) @ torch.ones(size, size).triu()
     return sums.reshape(rows.shape).movedim(-1, dim).to(wanted)
+
+
+def both_extremes(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """`aminmax`: the smallest and the largest values."""
+    axes = list(range(x.dim())) if dim is None else [dim]
+    return x.amin(axes, keepdim), x.amax(axes, keepdim)
+
+
+def between_tensors(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
+    """`clamp` whose limits are tensors."""
+    for limit, choose in ((min, torch.maximum), (max, torch.minimum)):
+        if limit is not None:
+            wanted = torch.result_type(x, limit)
+            x = choose(x.to(wanted), limit.to(wanted))
+    return x
+
+
+def at_least(x: Tensor, min: Tensor) -> Tensor:
+    """`clamp_min` by a tensor."""
+    return between_tensors(x, min)
+
+
+def at_most(x: Tensor, max: Tensor) -> Tensor:
+    """`clamp_max` by a tensor."""
+    return between_tensors(x, None, max)
+
+
+def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """`prod`: one half of the axis times the other, until one position is left."""
+    x = x.to(dtype or (x.dtype if x.is_floating_point() else torch.int64))
+    if x.dim() == 0:
+        return x
+    left: Tensor | None = None
+    while (size := x.shape[dim]) > 1:
+        if size % 2:
+            last = x.narrow(dim, size - 1, 1)
+            left = last if left is None else left * last
+        x = x.narrow(dim, 0, size // 2) * x.narrow(dim, size // 2, size // 2)
+    x = x if left is None else x * left
+    return x if keepdim else x.squeeze(dim)
+
+
+def product_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    """The product of all numbers."""
+    return product_along(x.reshape(-1), 0, dtype=dtype)
+
+
+def _scanned(x: Tensor, dim: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Every position joined with all before it, in steps that double (Hillis and Steele, 1986)."""
+    size, reach = x.shape[dim], 1
+    while reach < size:
+        later = join(x.narrow(dim, reach, size - reach), x.narrow(dim, 0, size - reach))
+        x = torch.cat([x.narrow(dim, 0, reach), later], dim)
+        reach *= 2
+    return x
+
+
+def running_product(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """`cumprod`."""
+    return _scanned(x.to(dtype or (x.dtype if x.is_floating_point() else torch.int64)), dim, torch.mul)
+
+
+def running_maximum(x: Tensor, dim: int) -> tuple[Tensor, None]:
+    """`cummax`, without the places."""
+    return _scanned(x, dim, torch.maximum), None
+
+
+def running_minimum(x: Tensor, dim: int) -> tuple[Tensor, None]:
+    """`cummin`, without the places."""
+    return _scanned(x, dim, torch.minimum), None
+
+
+def running_log_of_sums(x: Tensor, dim: int) -> Tensor:
+    """`logcumsumexp`."""
+    return _scanned(x, dim, log_of_sum)
+
+
+def nth_smallest(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """`kthvalue`."""
+    found = x.topk(k, dim, largest=False)
+    parts = [part.narrow(dim, k - 1, 1) for part in found]
+    return tuple(part if keepdim else part.squeeze(dim) for part in parts)  # type: ignore[return-value]
+
+
+def middle(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """`median` along an axis: the lower of two."""
+    return nth_smallest(x, (x.shape[dim] + 1) // 2, dim, keepdim)
+
+
+def in_order(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+    """`sort`: the largest (or smallest), as many as there are."""
+    return aten.topk(x, x.shape[dim], dim, descending)
+
+
+def in_stable_order(
+    x: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`sort(stable=...)`; equal numbers may change places, which only the indices show."""
+    return in_order(x, dim, descending)

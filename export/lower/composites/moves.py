@@ -134,20 +134,3 @@ def copied(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
 def filled_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **ignored: Any) -> Tensor:
     """`full_like`, `zeros_like` and the like: a constant, whatever `x` is."""
     return torch.full(x.shape, value, dtype=dtype or x.dtype)
-
-
-def picked(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    """`x[:, i, j]`: entries along the axes that are indexed by lists of numbers, which count as one axis together.
-
-    Axes that are apart come first in the result, as in torch.
-    """
-    axes = [axis for axis, index in enumerate(indices) if index is not None]
-    if axes[-1] - axes[0] >= len(axes):
-        x, axes = x.movedim(axes, list(range(len(axes)))), list(range(len(axes)))
-    first, last = axes[0], axes[-1]
-    numbers = [index for index in indices if index is not None]
-    place = numbers[0] % x.shape[first]
-    for size, number in zip(x.shape[first + 1 :], numbers[1:], strict=False):
-        place = place * size + number % size
-    chosen = aten.index_select(x.flatten(first, last), first, place.flatten())
-    return chosen.reshape([*x.shape[:first], *place.shape, *x.shape[last + 1 :]])

@@ -68,11 +68,13 @@ def vector_norm(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """`(sum |x|^order)^(1/order)`."""
+    """`(sum |x|^order)^(1/order)`; of order 0 how many are not 0, of infinite order the largest or smallest."""
     x = x if dtype is None else x.to(dtype)
     axes = list(range(x.dim())) if dim is None else list(dim)
-    if order == math.inf:
-        return x.abs().amax(axes, keepdim)
+    if abs(order) == math.inf:
+        return x.abs().amax(axes, keepdim) if order > 0 else x.abs().amin(axes, keepdim)
+    if order == 0:
+        return (x != 0).to(x.dtype).sum(axes, keepdim)
     if order == 1:
         return x.abs().sum(axes, keepdim)
     if order == 2:

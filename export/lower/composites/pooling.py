@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from export.lower.composites.mixing import mixed
+from export.lower.source import bind
 
 aten = torch.ops.aten
 
@@ -79,3 +80,75 @@ def avg_pool1d(
     """Pooling of rows one pixel high."""
     geometry = ([1, *kernel_size], [1, *(stride or kernel_size)], [0, *padding], ceil_mode, count_include_pad)
     return aten.avg_pool2d.default(x.unsqueeze(-2), *geometry).squeeze(-2)
+
+
+CONVOLUTIONS = {2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
+"""Convolutions by the number of axes."""
+
+
+def average_by_number(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """`avg_pool2d` and `avg_pool3d` that divide by a number of their own: a convolution with equal weights."""
+    if divisor_override is None:
+        return NotImplemented
+    axes = len(kernel_size) if len(kernel_size) > 1 else x.dim() - 2
+    if x.dim() != axes + 2:
+        return NotImplemented
+    kernel, stride, padding = (
+        list(numbers) * (axes // len(numbers)) for numbers in (kernel_size, stride or kernel_size, padding)
+    )
+    behind = []
+    for size, k, s, p in zip(x.shape[2:], kernel, stride, padding, strict=True):
+        room = size + 2 * p - k
+        hangs = ceil_mode and room % s and (room // s + 1) * s < size + p
+        behind.append(s - room % s if hangs else 0)
+    if any(behind):
+        x = torch.nn.functional.pad(x, [amount for last in reversed(behind) for amount in (0, last)])
+    weight = torch.full((x.shape[1], 1, *kernel), 1 / divisor_override)
+    return CONVOLUTIONS[axes](x, weight, None, stride, padding, 1, x.shape[1])
+
+
+def dilated_maximum(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> Tensor:
+    """`max_pool2d` whose taps stand apart, for runtimes without: the largest of slices, axis by axis."""
+    numbers = (kernel_size, stride or kernel_size, padding, dilation)
+    for axis, (k, s, p, d) in enumerate(
+        zip(*(list(n) * (2 // len(n)) for n in numbers), strict=True), x.dim() - 2
+    ):
+        room = x.shape[axis] + 2 * p - d * (k - 1) - 1
+        count = room // s + 1
+        if ceil_mode and room % s and count * s < x.shape[axis] + p:
+            count += 1
+        reach = (count - 1) * s + d * (k - 1) + 1
+        last = max(reach - x.shape[axis] - p, 0)
+        if p or last:
+            amounts = [0, 0, p, last] if axis == x.dim() - 2 else [p, last]
+            x = aten.constant_pad_nd(x, amounts, -torch.inf)
+        taps = [aten.slice(x, axis, d * tap, d * tap + (count - 1) * s + 1, s) for tap in range(k)]
+        x = taps[0]
+        for tap in taps[1:]:
+            x = torch.maximum(x, tap)
+    return x
+
+
+def without_dilated_maxima(graph: fx.Graph) -> None:
+    """Given max pooling whose taps stand apart, the result is the largest of slices; the graph is to be traced."""
+    for node in graph.nodes:
+        if node.target is not aten.max_pool2d.default:
+            continue
+        dilation = bind(node, node.args, node.kwargs)["dilation"]
+        if any(step != 1 for step in ([dilation] if isinstance(dilation, int) else dilation)):
+            node.target = dilated_maximum

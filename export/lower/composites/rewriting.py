@@ -13,6 +13,7 @@ from export.lower.composites.resampling import by_inexact_factors
 from export.lower.composites.table import COMPOSITES
 from export.lower.composites.transposed import transposed_convolution
 from export.lower.normalisation import TRANSPOSED, fold_norms
+from export.lower.source import bind, parameters
 
 aten = torch.ops.aten
 
@@ -24,8 +25,22 @@ BROADCASTING = (
     aten.maximum.default,
     aten.minimum.default,
     aten.where.self,
+    aten.remainder.Tensor,
+    aten.fmod.Tensor,
+    aten.div.Tensor_mode,
+    aten.atan2.default,
 )
 """Operators that need none of their operands in full."""
+
+COMPARISONS = (
+    aten.eq.Tensor,
+    aten.ne.Tensor,
+    aten.gt.Tensor,
+    aten.ge.Tensor,
+    aten.lt.Tensor,
+    aten.le.Tensor,
+)
+"""Operators that read numbers of one type and give truth values."""
 
 
 def simplified(program: ExportedProgram, *, known: Container[Any]) -> ExportedProgram:
@@ -48,7 +63,8 @@ def _rewritten(program: ExportedProgram, table: dict[Any, Callable[..., Any]]) -
         ways = {op: table[op] for op in used if op in table}
         program = program.run_decompositions(ways)
         before, used = used, _operators(program)
-        if used == before or not any(op in table for op in used):
+        # What is left of those that were looked up has no simpler form.
+        if not any(op in table for op in used - before):
             return program
 
 
@@ -71,16 +87,21 @@ def broadcast_at_readers(graph: fx.Graph) -> None:
                 reader.replace_input_with(node, source)
 
 
-REDUCTIONS = (aten.mean.dim, aten.sum.dim_IntList)
+REDUCTIONS = (aten.mean.dim, aten.sum.dim_IntList, aten.softmax.int, aten.log_softmax.int)
 """Operators that may convert what they add up."""
 
 
 def converted_before_reductions(graph: fx.Graph) -> None:
-    """Given a mean or sum that also converts to another number type, the result is a conversion in front of it."""
+    """Given a mean, sum or softmax that also converts to another number type, the result is a conversion in front."""
     for node in list(graph.nodes):
-        wanted: Any = node.kwargs.get("dtype") if node.target in REDUCTIONS else None
+        if node.target not in REDUCTIONS:
+            continue
+        names = [argument.name for argument in parameters(node)]
+        given: dict[str, Any] = dict(zip(names, node.args, strict=False))
+        wanted: Any = node.kwargs.get("dtype", given.get("dtype"))
         if wanted is not None:
             _convert(graph, node, node.all_input_nodes[0], wanted)
+            node.args = node.args[: names.index("dtype")]
             node.kwargs = {name: value for name, value in node.kwargs.items() if name != "dtype"}
 
 
@@ -88,13 +109,16 @@ def one_number_type(graph: fx.Graph) -> None:
     """Given arithmetic on whole and broken numbers, the result has all operands in the type of the result."""
     for node in list(graph.nodes):
         value = node.meta.get("val")
-        if node.target not in BROADCASTING or not isinstance(value, torch.Tensor):
+        if node.target not in (*BROADCASTING, *COMPARISONS) or not isinstance(value, torch.Tensor):
             continue
+        wanted = value.dtype
+        if node.target in COMPARISONS:
+            given = [arg.meta["val"] if isinstance(arg, fx.Node) else arg for arg in node.args]
+            wanted = torch.result_type(*given)  # type: ignore[arg-type]
         for operand in node.all_input_nodes:
-            given = operand.meta["val"]
-            if given.dtype == value.dtype or (node.target is aten.where.self and operand is node.args[0]):
-                continue
-            _convert(graph, node, operand, value.dtype)
+            has_type = operand.meta["val"].dtype == wanted
+            if not has_type and not (node.target is aten.where.self and operand is node.args[0]):
+                _convert(graph, node, operand, wanted)
 
 
 def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dtype) -> None:
@@ -103,3 +127,30 @@ def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dt
         converted = graph.call_function(aten._to_copy.default, (operand,), {"dtype": dtype})
     converted.meta["val"] = operand.meta["val"].to(dtype)
     reader.replace_input_with(operand, converted)
+
+
+ONE_TYPE = (aten._to_copy.default, aten.view.default, aten.unsqueeze.default, aten.expand.default)
+"""Operators that leave numbers as they are."""
+
+PLACES = (aten.argmax.default, aten.argmin.default)
+"""Operators that give numbers from 0 up."""
+
+
+def without_needless_remainders(graph: fx.Graph) -> None:
+    """Given `argmax(x) % n` over no more than `n` entries, the result is `argmax(x)`: no index counts from behind."""
+    for node in list(graph.nodes):
+        if node.target is not aten.remainder.Tensor:
+            continue
+        place, divisor = node.args
+        while isinstance(place, fx.Node) and place.target in ONE_TYPE:
+            place = place.args[0]
+        if (
+            not isinstance(place, fx.Node)
+            or place.target not in PLACES
+            or divisor.target is not aten.full.default
+        ):
+            continue
+        source, dim = place.args[0].meta["val"], bind(place, place.args, place.kwargs)["dim"]
+        entries = source.numel() if dim is None else source.shape[dim]
+        if entries <= divisor.args[1] and node.args[0].meta["val"].dtype == node.meta["val"].dtype:
+            node.replace_all_uses_with(node.args[0])

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from export.lower.composites import angles, curves, extremes, logic, picking, rounding
 from export.lower.composites.attention import attention, bilinear
 from export.lower.composites.curves import power_of_number, prelu, random_leaky_relu, softplus
 from export.lower.composites.extremes import (
@@ -22,7 +23,6 @@ from export.lower.composites.moves import (
     filled_like,
     flipped,
     padded,
-    picked,
     repeated,
     repeated_each,
     rolled,
@@ -38,7 +38,13 @@ from export.lower.composites.norms import (
     variance_and_mean,
     vector_norm,
 )
-from export.lower.composites.pooling import adaptive_average, adaptive_maximum, avg_pool1d, max_pool1d
+from export.lower.composites.pooling import (
+    adaptive_average,
+    adaptive_maximum,
+    average_by_number,
+    avg_pool1d,
+    max_pool1d,
+)
 from export.lower.composites.resampling import (
     linear_resize,
     nearest_exact_resize,
@@ -46,6 +52,7 @@ from export.lower.composites.resampling import (
     nearest_resize_3d,
 )
 from export.lower.composites.same import convolution_in_words
+from export.lower.composites.sampling import sampled
 
 aten = torch.ops.aten
 
@@ -60,6 +67,8 @@ COMPOSITES: dict[Any, Callable[..., Any]] = {
     aten.pow.Scalar: power_of_number,
     aten.max_pool1d.default: max_pool1d,
     aten.avg_pool1d.default: avg_pool1d,
+    aten.avg_pool2d.default: average_by_number,
+    aten.avg_pool3d.default: average_by_number,
     aten.logsumexp.default: log_sum_exp,
     aten.linalg_vector_norm.default: vector_norm,
     aten.var.correction: variance,
@@ -92,9 +101,88 @@ COMPOSITES: dict[Any, Callable[..., Any]] = {
     aten.select_scatter.default: with_entry,
     aten.copy.default: copied,
     aten.full_like.default: filled_like,
-    aten.index.Tensor: picked,
+    aten.index.Tensor: picking.entries,
     aten.mean.default: mean_of_all,
     aten.max.default: maximum_of_all,
     aten.min.default: minimum_of_all,
+    aten.exp2.default: curves.power_of_two,
+    aten.logit.default: curves.logit,
+    aten.logaddexp.default: curves.log_of_sum,
+    aten.logaddexp2.default: curves.log_of_sum_to_two,
+    aten.xlogy.Tensor: curves.product_with_logarithm,
+    aten.heaviside.default: curves.step_function,
+    aten.copysign.Tensor: curves.with_sign,
+    aten.erfc.default: curves.complementary_error_function,
+    aten.hypot.default: angles.length,
+    aten.sinc.default: angles.cardinal_sine,
+    aten.remainder.Scalar: rounding.remainder_by_number,
+    aten.remainder.Scalar_Tensor: rounding.number_remainder,
+    aten.fmod.Scalar: rounding.fmod_by_number,
+    aten.div.Scalar_mode: rounding.divided_by_number,
+    aten.div.Tensor_mode: rounding.divided,
+    aten.floor_divide.default: rounding.floor_divided,
+    aten.floor_divide.Scalar: rounding.floor_divided_by_number,
+    aten.frac.default: rounding.fraction,
+    aten.round.decimals: rounding.rounded_to,
+    aten.any.default: logic.any_of_all,
+    aten.any.dim: logic.any_along,
+    aten.any.dims: logic.any_of_axes,
+    aten.all.default: logic.all_of_all,
+    aten.all.dim: logic.all_along,
+    aten.all.dims: logic.all_of_axes,
+    aten.count_nonzero.dim_IntList: logic.counted,
+    aten.logical_and.default: logic.both,
+    aten.logical_or.default: logic.either,
+    aten.logical_xor.default: logic.one_of_two,
+    aten.logical_not.default: logic.opposite,
+    aten.bitwise_xor.Tensor: logic.bits_of_one,
+    aten.nan_to_num.default: logic.finite,
+    aten.signbit.default: logic.is_negative,
+    aten.bucketize.Tensor: logic.numbered,
+    aten.diagonal.default: picking.diagonal,
+    aten.aminmax.default: extremes.both_extremes,
+    aten.clamp.Tensor: extremes.between_tensors,
+    aten.clamp_min.Tensor: extremes.at_least,
+    aten.clamp_max.Tensor: extremes.at_most,
+    aten.prod.default: extremes.product_of_all,
+    aten.prod.dim_int: extremes.product_along,
+    aten.cumprod.default: extremes.running_product,
+    aten.cummax.default: extremes.running_maximum,
+    aten.cummin.default: extremes.running_minimum,
+    aten.logcumsumexp.default: extremes.running_log_of_sums,
+    aten.kthvalue.default: extremes.nth_smallest,
+    aten.median.dim: extremes.middle,
+    aten.sort.default: extremes.in_order,
+    aten.sort.stable: extremes.in_stable_order,
+    aten.gather.default: picking.gathered,
+    aten.take.default: picking.flat_entries,
+    aten.scatter.src: picking.scattered,
+    aten.scatter.value: picking.scattered_number,
+    aten.scatter_add.default: picking.scattered_sum,
+    aten.index_fill.int_Scalar: picking.filled_entries,
+    aten.index_copy.default: picking.copied_entries,
+    aten.index_add.default: picking.added_entries,
+    aten.index_put.default: picking.assigned,
 }
 """Functions by the operator that they stand for."""
+
+SPARE: dict[Any, Callable[..., Any]] = {
+    aten.log2.default: curves.logarithm_to_two,
+    aten.log10.default: curves.logarithm_to_ten,
+    aten.erf.default: curves.error_function,
+    aten.tan.default: angles.tangent,
+    aten.atan.default: angles.arc_tangent,
+    aten.asin.default: angles.arc_sine,
+    aten.acos.default: angles.arc_cosine,
+    aten.sinh.default: angles.hyperbolic_sine,
+    aten.cosh.default: angles.hyperbolic_cosine,
+    aten.asinh.default: angles.inverse_hyperbolic_sine,
+    aten.acosh.default: angles.inverse_hyperbolic_cosine,
+    aten.atanh.default: angles.inverse_hyperbolic_tangent,
+    aten.trunc.default: rounding.truncated,
+    aten.fmod.Tensor: rounding.fmod,
+    aten.isnan.default: logic.is_nan,
+    aten.isinf.default: logic.is_infinite,
+    aten.grid_sampler_2d.default: sampled,
+}
+"""What operators consist of that not every runtime has; the others keep them as they are."""

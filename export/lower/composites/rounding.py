@@ -1,0 +1,80 @@
+"""Divisions that round, remainders, and parts of numbers.
+
+Quotients are divided, never multiplied by a reciprocal: 49 / 49 is 1, and 49 * (1 / 49) is less in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+
+def _number(value: float, like: Tensor) -> Tensor:
+    """`value` as a tensor, in the number type that arithmetic of the two has."""
+    return torch.full((), value, dtype=torch.result_type(like, value))
+
+
+def remainder_by_number(x: Tensor, other: float) -> Tensor:
+    """`x % other`, with the sign of `other`."""
+    return aten.remainder.Tensor(x, _number(other, x))
+
+
+def number_remainder(x: float, other: Tensor) -> Tensor:
+    """`x % other` of a number."""
+    return aten.remainder.Tensor(_number(x, other), other)
+
+
+def fmod_by_number(x: Tensor, other: float) -> Tensor:
+    """The remainder with the sign of `x`."""
+    return aten.fmod.Tensor(x, _number(other, x))
+
+
+def divided_by_number(x: Tensor, other: float, *, rounding_mode: str | None = None) -> Tensor:
+    """`x / other`, rounded."""
+    return divided(x, _number(other, x), rounding_mode=rounding_mode)
+
+
+def divided(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
+    """`x / other`, rounded down or towards zero: the former has a rule in the walk."""
+    if rounding_mode is None:
+        return x / other
+    if rounding_mode == "floor":
+        return NotImplemented
+    if not isinstance(other, Tensor):
+        other = _number(other, x)
+    quotient = aten.div.Tensor_mode(x.abs(), other.abs(), rounding_mode="floor")
+    return torch.where((x < 0) ^ (other < 0), -quotient, quotient)
+
+
+def floor_divided(x: Tensor, other: Tensor | float) -> Tensor:
+    """`x // other`."""
+    return aten.div.Tensor_mode(x, other, rounding_mode="floor")
+
+
+def floor_divided_by_number(x: Tensor, other: float) -> Tensor:
+    """`x // other`."""
+    return aten.div.Tensor_mode(x, _number(other, x), rounding_mode="floor")
+
+
+def fraction(x: Tensor) -> Tensor:
+    """What stands behind the decimal point, with the sign of `x`."""
+    return x - truncated(x)
+
+
+def truncated(x: Tensor) -> Tensor:
+    """The next whole number towards zero."""
+    return x.sign() * x.abs().floor() if x.is_floating_point() else x
+
+
+def rounded_to(x: Tensor, *, decimals: int) -> Tensor:
+    """`x` to so many decimals; negative ones round to tens, hundreds, ..."""
+    factor = 10.0 ** abs(decimals)
+    return (x * factor).round() / factor if decimals >= 0 else (x / factor).round() * factor
+
+
+def fmod(x: Tensor, other: Tensor) -> Tensor:
+    """The remainder with the sign of `x`, from the one with the sign of `other`."""
+    rest = aten.remainder.Tensor(x.abs(), other.abs())
+    return torch.where(x < 0, -rest, rest)
