@@ -21,6 +21,7 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
+from export.bias_room import make_room_for_biases
 from export.quantizer import CLAMPS, KEEPS_VALUES, PASSES_ON, EdgeQuantizer
 from export.ranges import CALIBRATED, TRAINED, TrainedRange
 
@@ -101,10 +102,12 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
 
     Weights are int8 tensors behind `dequantize_per_channel`, activations pass `quantize_per_tensor` and
     `dequantize_per_tensor`. A clamp that its quantization range implies is left out: int8 saturates at the same
-    values. Raises ValueError when a range is missing because nothing was calibrated.
+    values. Where a bias would not fit int32, the scale of its channel's weights is larger (`export.bias_room`).
+    Raises ValueError when a range is missing because nothing was calibrated.
     """
     _refuse_uncalibrated(prepared)
     reference = convert_pt2e(copy.deepcopy(prepared))
+    make_room_for_biases(reference)
     _drop_implied_clamps(reference)
     _repeat_scales(reference)
     return reference

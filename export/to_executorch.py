@@ -22,6 +22,7 @@ from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
 from export.xnnpack_constants import round_constants_inside
+from export.xnnpack_sharing import part_readers
 from export.xnnpack_weights import round_activations
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def write(
         methods = {name: round_activations(method) for name, method in methods.items()}
     elif scheme == "w8a8":
         methods = {name: round_constants_inside(method) for name, method in methods.items()}
+    methods = {name: part_readers(method) for name, method in methods.items()}
     for method in methods.values():
         restore_prelu(method)
         _forget_history(method)
