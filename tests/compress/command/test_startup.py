@@ -81,7 +81,7 @@ def test_a_wrong_key_is_refused_before_anything_large_is_imported(module):
         ("student.options.widht=1", r"student\.options\.widht: unknown key; .*'width'"),
         ("clip.audio={melz: 4}", r"clip\.audio\.melz: unknown key; .*'mels'"),
         ("stages.1={prun: {}}", r"stages\.1\.prun: unknown stage; .*'prune'"),
-        ("gates.0.maks=1", r"gates\.0\.maks: unknown key; .*'max'"),
+        ("gates.0.metrik=1", r"gates\.0\.metrik: unknown key; .*'metric'"),
         ("student.network=[1]", r"student\.network: unknown network; given: \[1\]"),
     ],
 )
