@@ -219,9 +219,7 @@ class _Layer:
             kernel = temporal[:, None, :, None]
             axes = (self.time, Axis(kernel=1))
             # One group per output channel: there may be several of them to an input channel.
-            parts.append(
-                self._conv2d(plane, kernel, bias, axes, groups=len(kernel), suffix=f"_time{index}")
-            )
+            parts.append(self._conv2d(plane, kernel, bias, axes, groups=len(kernel), suffix=f"_time{index}"))
         return self.x.in_form("plane", self._sum(parts), self.out_shape)
 
     def _moving_first_is_cheaper(self, taps: list[int]) -> bool:
