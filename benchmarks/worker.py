@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime, Unavailable
+from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
 
 _LOAD_LIMIT_S = 180.0
 _ANSWER_LIMIT_S = 600.0
@@ -66,7 +67,7 @@ class Worker:
         root = str(Path(__file__).resolve().parents[1])
         search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "benchmarks.worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "benchmarks.worker", str(theirs.fileno()), str(lasting_parent())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -78,9 +79,11 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Ends the process, by force if it does not go."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends the process, by force if it does not go, or at once when the program itself was interrupted."""
         self._pipe.close()
+        if kind is not None and not issubclass(kind, Exception):
+            self._process.kill()
         try:
             self._process.wait(_QUIT_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -151,7 +154,7 @@ class Worker:
             return self._failure(f"closed its pipe in {self._command!r}")
         how = f"exited with code {code}"
         if code < 0:
-            how = f"died of {signal.Signals(-code).name}"
+            how = f"died of {signal_name(-code)}"
         if code == -signal.SIGKILL:
             how += " (often: out of memory)"
         return self._failure(f"{how} in {self._command!r}{self._last_words()}")
@@ -252,6 +255,9 @@ def _serve(pipe: Connection) -> None:
 
 
 if __name__ == "__main__":
+    if int(sys.argv[2]):
+        end_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
     # Answers are pickled by the name of their class, which must be the parent's, not `__main__.Memory`.
     from benchmarks import worker
 

@@ -21,6 +21,8 @@ from pathlib import Path
 from threading import Lock, Timer
 from typing import Any
 
+from compress.command.lifetime import how_it_ended, lasting_parent
+
 TASK_FILE, ENDED_FILE = "task.pickle", "ended.pickle"
 
 _MESSAGE_LENGTH = 500
@@ -68,7 +70,7 @@ def run_in_child(
         if code == 0 and ended.exists():
             result: Ended = pickle.loads(ended.read_bytes())
             return result
-    return _no_value(f"{who} {_crash(code)}")
+    return _no_value(f"{who} {how_it_ended(code)}")
 
 
 def _exit_code(
@@ -129,7 +131,11 @@ class _Helper:
             self._process.stdin.flush()
         except BrokenPipeError:
             return False
-        said = self._process.stdout.readline()
+        try:
+            said = self._process.stdout.readline()
+        except BaseException:  # Ctrl-C, while it imports
+            self.stop()
+            raise
         self._doing = int(said) if said else None
         return bool(said)
 
@@ -174,7 +180,7 @@ class _Helper:
 
 def _command(writer: str | None) -> list[str]:
     # -P: nothing that lies in the working directory is imported.
-    return [sys.executable, "-P", "-m", "export.worker", writer or ""]
+    return [sys.executable, "-P", "-m", "export.worker", writer or "", str(lasting_parent())]
 
 
 def _environment() -> dict[str, str]:
@@ -207,11 +213,3 @@ def _line(error: BaseException) -> str:
 
 def _no_value(reason: str) -> Ended:
     return Ended(value=None, reason=reason, peak_rss_bytes=None)
-
-
-def _crash(returncode: int) -> str:
-    if returncode == -signal.SIGKILL:
-        return "was killed (SIGKILL), most often for want of memory"
-    if returncode < 0:
-        return f"crashed its process with {signal.Signals(-returncode).name}"
-    return f"ended its process with exit code {returncode} and no result"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from compress.command.user_code import place, user_code
+
 
 def load_network(reference: str, *, weights: Path | None = None) -> nn.Module:
     """The network that `reference` gives, in eval mode, with the weights of a file if one is given.
@@ -29,32 +31,33 @@ def load_network(reference: str, *, weights: Path | None = None) -> nn.Module:
     Raises ValueError when it does not lead to a network or the weights do not fit, FileNotFoundError for a file
     that is not there.
     """
-    place, colon, name = reference.rpartition(":")
-    if not colon or not place or not name.isidentifier():
+    where, colon, name = reference.rpartition(":")
+    if not colon or not where or not name.isidentifier():
         raise ValueError(
             f"network {reference!r}: give MODULE:FACTORY, such as package.module:make_net or "
             "path/to/file.py:make_net"
         )
-    module = _own_code(lambda: _import(place), f"importing {place!r}")
+    if where.endswith(".py") and not Path(where).is_file():
+        raise FileNotFoundError(f"{where}: there is no such file")
+    module = _own_code(lambda: _import(where), f"importing {where!r}")
     if not hasattr(module, name):
         near = get_close_matches(name, dir(module), n=1)
-        raise ValueError(f"{place} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise ValueError(f"{where} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     found = getattr(module, name)
     network = found if isinstance(found, nn.Module) else _made(found, reference)
     if weights is not None:
         load_weights(network, weights)
-    return network.eval()
+    _own_code(network.eval, f"eval() of {reference}")
+    return network
 
 
-def _import(place: str) -> ModuleType:
-    if not place.endswith(".py"):
+def _import(where: str) -> ModuleType:
+    if not where.endswith(".py"):
         here = str(Path.cwd())
         if here not in sys.path:
             sys.path.insert(0, here)
-        return importlib.import_module(place)
-    path = Path(place).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"{place}: there is no such file")
+        return importlib.import_module(where)
+    path = Path(where).resolve()
     # Under a name of its own where another module (one of ours, `models`) has that of the file already.
     name = path.stem if path.stem not in sys.modules else f"own_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -67,27 +70,41 @@ def _import(place: str) -> ModuleType:
 
 
 def _made(factory: Any, reference: str) -> nn.Module:
+    if isinstance(factory, type) and issubclass(factory, nn.Module) and not _takes_nothing(factory):
+        raise ValueError(f"{reference} is a class whose networks need arguments; write a function that gives one")
     if not callable(factory):
         raise ValueError(
             f"{reference} is {type(factory).__name__}; it must be a network or a function that gives one"
         )
     network = _own_code(factory, f"calling {reference}")
     if not isinstance(network, nn.Module):
-        raise ValueError(f"{reference} gives {type(network).__name__}; it must give a torch.nn.Module")
+        raise ValueError(f"{reference} gives {_what(network)}; it must give a torch.nn.Module")
     return network
 
 
-def _own_code(call: Callable[[], Any], doing: str) -> Any:
-    """What `call` gives; an exception of the user's code becomes a ValueError with the line that raised it."""
+def _takes_nothing(factory: Callable[..., Any]) -> bool:
     try:
-        return call()
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ValueError(
-            f"{doing} failed with {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-        ) from error
+        inspect.signature(factory).bind()
+    except TypeError:
+        return False
+    except ValueError:  # its signature is not known
+        return True
+    return True
+
+
+def _what(value: Any) -> str:
+    """What a value is, in a sentence."""
+    return "None; does it return the network?" if value is None else type(value).__name__
+
+
+def _own_code(call: Callable[[], Any], doing: str) -> Any:
+    """What `call` gives; whatever the user's code raises becomes a ValueError with the line that raised it."""
+    with user_code(doing):
+        try:
+            return call()
+        except Exception as error:
+            message = f"{doing} failed with {type(error).__name__}: {_first_line(error)}{place(error)}"
+            raise ValueError(message) from error
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

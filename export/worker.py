@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import select
+import signal
 import sys
 import threading
 import traceback
@@ -20,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from compress.command.lifetime import end_with_parent
 from export.child import ENDED_FILE, TASK_FILE, Ended, in_a_sentence
 
 FORKS = hasattr(os, "fork") and sys.platform != "darwin"
@@ -29,17 +31,27 @@ _PATIENCE_S = 180.0
 """How long a helper waits for another task: its libraries hold hundreds of megabytes."""
 
 
-def main(writer: str) -> None:
-    """Does tasks until there are no more."""
+def main(writer: str, parent: int) -> None:
+    """Does tasks until there are no more, or until the program has ended.
+
+    That is the process `parent`; 0 where the thread that started us may end before it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends us
+    if parent:
+        end_with_parent(parent)
+    _end_with_program()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the answers
     if writer:
         with suppress(Exception):  # the task says it better
             _prepare(writer)
     while line := _next_line():
+        helper = os.getpid()
         child = os.fork() if FORKS else 0
         if child == 0:
-            if not FORKS:
+            if FORKS:
+                end_with_parent(helper)
+            else:
                 _say(answers, os.getpid())
             _do(json.loads(line))
         _say(answers, child)
@@ -66,7 +78,6 @@ def _say(answers: BinaryIO, number: int) -> None:
 
 def _do(task: dict[str, Any]) -> None:
     """Does one task, with which this process ends."""
-    _end_with_program()
     with Path(task["log"]).open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -79,7 +90,7 @@ def _do(task: dict[str, Any]) -> None:
     try:
         function, argument = pickle.loads((folder / TASK_FILE).read_bytes())
         value = function(argument)
-    except Exception as error:
+    except BaseException as error:  # sys.exit() and the like, too: there is a reason to say
         traceback.print_exc()
         reason = in_a_sentence(error)
     ended = Ended(value=value, reason=reason, peak_rss_bytes=peak_rss_bytes())
@@ -105,11 +116,15 @@ def peak_rss_bytes() -> int | None:
 
 
 def _end_with_program() -> None:
-    """Ends this process when the program is gone: that holds the other end of our standard input."""
+    """Ends this process when the program is gone, also while it imports or waits for a task.
+
+    The program holds the other end of our standard input, which says so without being read.
+    """
+    end = select.poll()
+    end.register(0, 0)
 
     def watch() -> None:
-        while os.read(0, 1024):
-            pass
+        end.poll()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -117,4 +132,4 @@ def _end_with_program() -> None:
 
 if __name__ == "__main__":
     with suppress(BrokenPipeError):  # the program is gone
-        main(sys.argv[1])
+        main(sys.argv[1], int(sys.argv[2]))

@@ -20,6 +20,8 @@ from queue import Empty, Queue, SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO
 
+from compress.command.lifetime import end_with_parent
+
 Alive = Callable[[], None]
 Work = Callable[[Any, Alive], Iterator[Any]]
 """A module-level function that yields the results of one job and calls `alive` now and then."""
@@ -189,6 +191,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 def serve() -> None:
     """The life of a worker process: takes jobs from stdin and gives results to stdout until the pipe ends."""
+    end_with_parent(os.getppid())  # whatever it decodes at that time
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the pickles

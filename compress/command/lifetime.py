@@ -29,6 +29,14 @@ def end_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def lasting_parent() -> int:
+    """What a process that this thread starts may pass to `end_with_parent`: our id, or 0 where that does not hold.
+
+    A process that outlives the thread which starts it must not end with it.
+    """
+    return os.getpid() if threading.current_thread() is threading.main_thread() else 0
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_S)

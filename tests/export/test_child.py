@@ -87,7 +87,7 @@ def test_tasks_at_the_same_time(run):
 
 def test_without_fork_a_helper_does_one_task_and_ends(run, tmp_path, monkeypatch):
     """As on a Mac: the task is done by the helper itself."""
-    script = "import sys; sys.platform = 'darwin'; from export.worker import main; main('')"
+    script = "import sys; sys.platform = 'darwin'; from export.worker import main; main('', 0)"
     monkeypatch.setattr(child, "_command", lambda writer: [sys.executable, "-P", "-c", script])
     monkeypatch.setenv("COLOUR", "red")
     assert run(surroundings, "COLOUR").value == ("red", str(Path.cwd()), False)
