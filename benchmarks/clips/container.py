@@ -18,7 +18,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from benchmarks.clips.formats import ALLOWED, refused_kind
-from benchmarks.clips.limits import Limits
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.workers import Alive
 
 _IO_TIMEOUT_S = 30.0
@@ -117,7 +117,7 @@ class _Nameless:
 
 
 @contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
+def opened(path: Path, limits: Limits = USUAL) -> Iterator[InputContainer]:
     """The opened file. Raises `UnreadableClip` for anything that is not a media file, also while it is read."""
     path = Path(path)
     _refuse_unless_file(path)
@@ -125,7 +125,9 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ALLOWED,
-        "max_pixels": str(limits.max_pixels),  # of the frames that are decoded to find out what the file holds
+        "max_pixels": str(
+            limits.max_pixels
+        ),  # of the frames that are decoded to find out what the file holds
         "threads": "1",
     }
     _listen()
@@ -169,7 +171,7 @@ def decoded(
     if stream.codec_context is not None:
         stream.codec_context.options = {
             **(stream.codec_context.options or {}),
-            "max_pixels": str(limits.max_pixels),
+            "max_pixels": str(limits.decoder_pixels),
         }
     packets = container.demux(stream)
     while True:

@@ -7,23 +7,23 @@ name, before a byte beyond the first ones is read.
 
 from __future__ import annotations
 
-_VIDEO = (
-    "mov,mp4,m4a,3gp,3g2,mj2 matroska,webm avi mpegts mpegtsraw mpeg mpegvideo flv live_flv kux ogg asf asf_o nut "
-    "mxf gxf wtv dv dhav rm rl2 swf ivf obu av1 h261 h263 h264 hevc vvc evc avs2 avs3 m4v mjpeg mjpeg_2000 mpjpeg "
-    "ingenient vc1 vc1test dirac dnxhd cavsvideo ipu apv gif apng jpegxl_anim webp yuv4mpegpipe amv film_cpk flic "
-    "smk bink roq mvi mv nsv nuv pmp pva psp c93 bethsoftvid bfi cdxl dfa dxa ea idcin iv8 ivr jv lmlm4 lvf mm mods "
-    "moflex mtv rpl siff smjpeg smush sga thp tmv ty viv vivo vmd vqf wc3movie wsvqa xmv yop 4xm anm argo_asf "
-    "argo_brp argo_cvg filmstrip frm gdv hnm iff kvag luodat mlv paf seq sls tiertexseq usm vividas xa "
-    "cine r3d lxf ifv ipmovie avs bmv dsicin simbiosis_imx"
-).split()
-_SOUND = (
-    "wav w64 mp3 aac ac3 eac3 ac4 flac aiff au caf amr amrnb amrwb ape apc apac aptx aptx_hd dts dtshd truehd mlp "
-    "tta wv mpc mpc8 tak shn ast aea act bonk brstm bfstm bit codec2 dsf iff dss voc sox nistsphere ircam loas latm "
-    "lc3 oma opus osq oss qcp qoa rso sbc sds sdr2 svag tak vpk wady wavarc wve xwma xvag ilbc gsm g722 g723_1 g729 "
-    "g726 g726le hca hcom iamf binka epaf genh aa aax adp ads adx afc aix alp apm avr daud derf dfpwm fsb fwse msf "
-    "nsp pvf rsd sol svs xmd"
-).split()
-ALLOWED = ",".join(sorted({name for entry in (*_VIDEO, *_SOUND) for name in entry.split(",")}))
+_VIDEO = """
+mov,mp4,m4a,3gp,3g2,mj2 matroska,webm avi mpegts mpegtsraw mpeg mpegvideo flv live_flv kux ogg asf asf_o nut
+mxf gxf wtv dv dhav rm rl2 swf ivf obu av1 h261 h263 h264 hevc vvc evc avs2 avs3 m4v mjpeg mjpeg_2000 mpjpeg
+ingenient vc1 vc1test dirac dnxhd cavsvideo ipu apv gif apng jpegxl_anim webp yuv4mpegpipe amv film_cpk flic
+smk bink roq mvi mv nsv nuv pmp pva psp c93 bethsoftvid bfi cdxl dfa dxa ea idcin iv8 ivr jv lmlm4 lvf mm
+mods moflex mtv rpl siff smjpeg smush sga thp tmv ty viv vivo vmd vqf wc3movie wsvqa xmv yop 4xm anm
+argo_asf argo_brp argo_cvg filmstrip frm gdv hnm iff kvag luodat mlv paf seq sls tiertexseq usm vividas xa
+cine r3d lxf ifv ipmovie avs bmv dsicin simbiosis_imx
+"""
+_SOUND = """
+wav w64 mp3 aac ac3 eac3 ac4 flac aiff au caf amr amrnb amrwb ape apc apac aptx aptx_hd dts dtshd truehd mlp
+tta wv mpc mpc8 tak shn ast aea act bonk brstm bfstm bit codec2 dsf iff dss voc sox nistsphere ircam loas
+latm lc3 oma opus osq oss qcp qoa rso sbc sds sdr2 svag tak vpk wady wavarc wve xwma xvag ilbc gsm g722
+g723_1 g729 g726 g726le hca hcom iamf binka epaf genh aa aax adp ads adx afc aix alp apm avr daud derf dfpwm
+fsb fwse msf nsp pvf rsd sol svs xmd
+"""
+ALLOWED = ",".join((_VIDEO + _SOUND).split())
 """FFmpeg's names of the kinds that are opened, for its option `format_whitelist`."""
 
 _REFUSED = {

@@ -24,7 +24,7 @@ from benchmarks.clips.container import (
     UnreadableClip,
     opened,
 )
-from benchmarks.clips.limits import Limits
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.pictures import SAME_TIME_S, Shown, decoded_frames, remarks_on, square_of
 from benchmarks.clips.tracks import Media, probe
 from benchmarks.clips.workers import Alive
@@ -50,7 +50,7 @@ class FrameRule:
 
 
 def read_frames(
-    path: Path, cuts: Sequence[Cut], rule: FrameRule, *, limits: Limits, alive: Alive
+    path: Path, cuts: Sequence[Cut], rule: FrameRule, *, limits: Limits = USUAL, alive: Alive
 ) -> Iterator[Outcome]:
     """Frames of each cut, uint8 `T R R 3` in RGB: upright, short side resized to R, the middle square.
 

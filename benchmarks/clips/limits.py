@@ -55,9 +55,18 @@ class Limits:
             return None
         return self.over("max_pixels", f"its picture is {width}x{height}, {width * height:,} pixels")
 
+    @property
+    def decoder_pixels(self) -> int:
+        """The limit for FFmpeg, which counts the padding of rows and of blocks too."""
+        return self.max_pixels + self.max_pixels // 8 + 2**20
+
     def no_memory(self) -> str:
         """Why a file is refused for which there was no memory."""
         return self.over("max_memory_mib", "decoding it takes more memory than a decoder is given")
+
+
+USUAL = Limits()
+"""The limits unless others are given; they take all video that cameras write."""
 
 
 def metered(path: Path, limits: Limits, alive: Alive, *, refuse: Callable[[str], Exception]) -> Alive:
@@ -100,7 +109,9 @@ def parse_limits(options: Sequence[str] | None) -> Limits:
             given[name] = kinds[name](text.replace("_", ""))
         except ValueError:
             kind = "whole number" if kinds[name] is int else "number"
-            raise ValueError(f"--limit {option!r}: give a {kind}, as {name}={getattr(Limits, name)}") from None
+            raise ValueError(
+                f"--limit {option!r}: give a {kind}, as {name}={getattr(Limits, name)}"
+            ) from None
     return Limits(**given)  # type: ignore[arg-type]
 
 

@@ -37,7 +37,7 @@ from benchmarks.clips.container import (
     over_limit,
     said,
 )
-from benchmarks.clips.limits import Limits
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.tracks import Media, probe
 from benchmarks.clips.workers import Alive
 
@@ -81,7 +81,7 @@ class SoundRule:
 
 
 def read_sound(
-    path: Path, cuts: Sequence[Cut], rule: SoundRule, *, limits: Limits, alive: Alive
+    path: Path, cuts: Sequence[Cut], rule: SoundRule, *, limits: Limits = USUAL, alive: Alive
 ) -> Iterator[Outcome]:
     """Log-mel picture of each cut, float32 `M B`, not yet normalised.
 

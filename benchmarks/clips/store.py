@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.clips.container import Clip, Cut, Note, Outcome, Refusal, UnreadableClip
 from benchmarks.clips.frames import FrameRule, read_frames
-from benchmarks.clips.limits import Limits, metered
+from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.rows import ClipRow
 from benchmarks.clips.sound import SoundRule, read_sound
 from benchmarks.clips.workers import Alive, Lost, run_jobs
@@ -190,7 +190,7 @@ class _Job:
     path: Path
     cuts: tuple[Cut, ...]
     rule: Rule
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = USUAL
 
 
 def read(job: _Job, alive: Alive) -> Iterator[Outcome]:

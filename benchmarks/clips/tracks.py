@@ -17,9 +17,9 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, over_limit, opened, said
+from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, opened, over_limit, said
 from benchmarks.clips.display_order import display_times
-from benchmarks.clips.limits import Limits
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.workers import Alive
 
 _PAUSE_S = 0.5
@@ -29,6 +29,7 @@ _END_TOLERANCE_S = 0.25
 """A span may end so much after the file: times rounded by hand, sound a little longer than the picture."""
 _WITHOUT_STAMPS = 0.1
 """Share of the packets without a timestamp from which on they are counted instead."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
@@ -103,7 +104,7 @@ class Media:
                 raise UnreadableClip(self.path, self.limits.over("max_frames", has))
 
 
-def probe(path: Path, *, limits: Limits, alive: Alive) -> Media:
+def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
     """What the file holds, from the timestamps of all its packets.
 
     Nothing is decoded, but for files whose timestamps do not say when frames are shown (`display_order`).

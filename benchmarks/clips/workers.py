@@ -67,9 +67,9 @@ def run_jobs(
     """Yields (number of the job, result) as results come; those of one job in order, `Done` or `Lost` at their end.
 
     A job is lost when its worker dies or gives no sign of life for `silence_limit_s`; the others go on. An
-    exception in a job is raised here. With `memory_mib` a worker gets no more address space than that. The workers pause while `waiting_results` wait to be taken, which bounds the
-    memory. `workers=0` runs the jobs one after the other in this process, where
-    nothing guards against crashes and hangs.
+    exception in a job is raised here. With `memory_mib` a worker gets no more address space than that. The workers
+    pause while `waiting_results` wait to be taken, which bounds the memory of this process. `workers=0` runs the
+    jobs one after the other in this process, where nothing guards against crashes, hangs and lack of memory.
     """
     if workers == 0:
         for number, job in enumerate(jobs):

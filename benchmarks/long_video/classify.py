@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
-from benchmarks.clips.limits import Limits
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.text import tokens
 from benchmarks.clips.workers import Done, Lost, run_jobs
@@ -71,7 +71,7 @@ def classify(
     top: int = 5,
     caption: str | None = None,
     missing_audio: Literal["refuse", "silence"] = "refuse",
-    limits: Limits | None = None,
+    limits: Limits = USUAL,
     progress: Progress | None = None,
 ) -> Iterator[VideoAnswer]:
     """Answers of the exported file `model` to each video, in order; by default windows slide evenly.
@@ -96,7 +96,7 @@ def classify(
                 frames=FrameRule.of(spec.video) if spec.video else None,
                 size=spec.video.size if spec.video else 0,
                 sound=SoundRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
-                limits=limits or Limits(),
+                limits=limits,
             )
             yield _classify_one(job, answering, aggregate=aggregate, progress=progress)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.clips.container import Note, UnreadableClip, opened
 from benchmarks.clips.frames import FrameRule, uniform
-from benchmarks.clips.limits import Limits, metered
+from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.tracks import Media, probe
 from benchmarks.clips.workers import Alive
@@ -34,7 +34,7 @@ class Job:
     size: int
     """Pixels of a frame's side."""
     sound: SoundRule | None
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = USUAL
 
 
 @dataclass(frozen=True, kw_only=True)

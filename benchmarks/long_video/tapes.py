@@ -182,7 +182,7 @@ class SoundTape:
         return log_mel(piece.waveform, self._rule)
 
     def still_until_s(self, *, start_s: float, end_s: float) -> float:
-        """Until when there is no sound, or damage alone, as in the window last asked for; -inf when it had sound."""
+        """Until when there is no sound, or damage alone, as in the last window; -inf when it had sound."""
         first, last = (round(time_s * self._rule.sample_rate_hz) for time_s in (start_s, end_s))
         here = [chunk for chunk in self._kept if chunk.first < last and chunk.last > first]
         if not here:

@@ -135,8 +135,8 @@ def dynamic(
     """The windows of a video whose frames are `pictures`: (when shown, uint8 `H W 3`), in order.
 
     A window is given as soon as the frame has come that is not in it. What is left at the end and is shorter than
-    `min_s` becomes a window of `min_s` that overlaps the one before. After a window in which nothing changes, what is
-    like it is one window, however long.
+    `min_s` becomes a window of `min_s` that overlaps the one before. After a window in which nothing changes,
+    what is like it is one window, however long.
     """
     begin_s, change = start_s, Change()
     for time_s, picture in pictures:
