@@ -55,23 +55,14 @@ def test_a_huge_canvas_in_few_bytes(tmp_path):
 
 @pytest.mark.parametrize(
     "header, sizes",
-    [
-        ((16_000, 16_000), [16_000] * 2),
-        ((64, 64), [16_000] * 2),
-        ((64, 64), [64] * 5 + [16_000] + [64] * 5),
-        ((65_535, 65_535), [64] * 2),
-    ],
-    ids=["as the header says", "the header lies", "in the middle", "only the header"],
+    [(16_000, [16_000] * 2), (64, [16_000] * 2), (64, [64] * 5 + [16_000] + [64] * 5)],
+    ids=["as the header says", "the header lies", "in the middle"],
 )
 @pytest.mark.slow
 def test_large_pictures_are_refused_before_they_are_decoded(tmp_path, header, sizes):
     pictures = {size: png(size, size, bits=8) for size in set(sizes)}
-    path = wrapped(tmp_path / "a.mov", [pictures[size] for size in sizes], width=header[0], height=header[1])
-    found = outcomes(path)
-    if max(sizes) > 64:
-        assert any("its picture is 16000x16000" in each.reason for each in found if isinstance(each, Refusal))
-    else:  # the decoder goes by the pictures themselves
-        assert any(isinstance(each, Clip) or "65535x65535" in each.reason for each in found)
+    path = wrapped(tmp_path / "a.mov", [pictures[size] for size in sizes], width=header, height=header)
+    assert refused(path).startswith("its picture is 16000x16000, 256,000,000 pixels, over the limit max_pixels")
 
 
 @pytest.mark.parametrize("width, height", [(7680, 4320), (4320, 7680), (8192, 4320)])
