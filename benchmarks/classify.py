@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.long_video.aggregate import AGGREGATES
 from compress.command import OK, USAGE, only_reads_arguments
 from compress.command.guard import check_out_file, exit_codes, run_command
@@ -79,6 +80,7 @@ def run(
         Literal["refuse", "silence"],
         typer.Option(help="What to do with videos without sound, if the file listens."),
     ] = "refuse",
+    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write all answers, window by window, to this JSON file.")
     ] = None,
@@ -96,6 +98,7 @@ def run(
     answers: list[VideoAnswer] = []
     with exit_codes(failed=(Unavailable, WorkerFailed)):
         check_out_file(out)
+        limits = parse_limits(limit)
         sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}
         dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
         rule = _windows(windows, sliding=sliding, dynamic=dynamic)
@@ -111,6 +114,7 @@ def run(
                 top=top,
                 caption=text,
                 missing_audio=missing_audio,
+                limits=limits,
                 progress=progress,
             ):
                 answers.append(answer)

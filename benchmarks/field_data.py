@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.clips.cache import ClipSet, open_clips
+from benchmarks.clips.cache import MAX_UNREADABLE_SHARE, ClipSet, open_clips
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.rows import ClipRow, read_folder, read_manifest
 from benchmarks.latency import Progress
 from models.spec import ClipSpec
@@ -30,7 +31,10 @@ class FieldData:
     pad_s: float = 0.0
     """Seconds by which a manifest's cut times are widened on both sides."""
     unreadable: Literal["refuse", "skip"] = "refuse"
+    max_unreadable_share: float = MAX_UNREADABLE_SHARE
+    """Share of the clips that `skip` may leave out."""
     missing_audio: Literal["refuse", "silence"] = "refuse"
+    limits: Limits = USUAL
 
 
 def open_field_data(
@@ -50,7 +54,9 @@ def open_field_data(
         cache=cache,
         workers=workers,
         unreadable=data.unreadable,
+        max_unreadable_share=data.max_unreadable_share,
         missing_audio=data.missing_audio,
+        limits=data.limits,
         progress=None if progress is None else lambda done, total: progress("clips", done, total),
     )
 

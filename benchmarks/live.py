@@ -20,6 +20,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
+from benchmarks.clips.limits import LIMITS_HELP, USUAL, Limits, parse_limits
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
@@ -29,8 +30,9 @@ if not only_reads_arguments(__name__):
     import numpy as np
     from av.video.reformatter import VideoReformatter
 
-    from benchmarks.clips.container import UnreadableClip, opened, probe, said
-    from benchmarks.clips.pictures import Shown, decoded_frames, square_of
+    from benchmarks.clips.container import said
+    from benchmarks.clips.passing import Passing, Picture, passing_pictures
+    from benchmarks.clips.pictures import Shown, square_of
     from benchmarks.exported import read_model
     from benchmarks.frame_by_frame import Stream, step_of
     from benchmarks.runtimes import RUNTIMES, Unavailable
@@ -56,52 +58,54 @@ class Answer:
     """Softmax of the logits of the first label column."""
 
 
-def classify_frames(source: str, model: Path, *, threads: int = 1, every: int = 1) -> Iterator[Answer]:
+def classify_frames(
+    source: str, model: Path, *, threads: int = 1, every: int = 1, limits: Limits = USUAL
+) -> Iterator[Answer]:
     """An answer to every `every`-th frame of a video, of all videos in a folder, or of a camera (`0`, `1`, ...).
 
-    Each video begins anew, without memory of the one before. Raises ValueError and FileNotFoundError for a source
-    or a model that cannot be read, `Unavailable` where the model's runtime is missing.
+    Each video begins anew, without memory of the one before; it is decoded in a process of its own, within
+    `limits`. Raises ValueError and FileNotFoundError for a source or a model that cannot be read, `Unavailable`
+    where the model's runtime is missing.
     """
     spec, file = read_model(model)
     step = step_of(file)
     assert spec.video is not None
     RUNTIMES[step.format].start()
     stream = Stream(step, RUNTIMES[step.format].load(step, threads))
-    for name, shown in _sources(source):
+    first = (spec.video.resize - spec.video.size) // 2
+    middle = slice(first, first + spec.video.size)
+    for name, pictures in _sources(source, spec.video, every=every, limits=limits):
         stream.reset()
-        for time_s, picture in _pictures(shown, spec.video, path=Path(name), every=every):
+        for picture in pictures:
+            frame = (picture.square[middle, middle].transpose(2, 0, 1)[None] / 255).astype(np.float32)
             begin_s = time.perf_counter()
-            logits = stream.answer(picture)[0][0]
+            logits = stream.answer(frame)[0][0]
             latency_ms = (time.perf_counter() - begin_s) * 1e3
             powers = np.exp(logits - logits.max())
-            yield Answer(source=name, time_s=time_s, latency_ms=latency_ms, shares=powers / powers.sum())
+            yield Answer(
+                source=name, time_s=picture.time_s, latency_ms=latency_ms, shares=powers / powers.sum()
+            )
 
 
-def _sources(source: str) -> Iterator[tuple[str, Iterator[Shown]]]:
-    """Name and frames of each video of a source."""
+def _sources(
+    source: str, video: VideoSpec, *, every: int, limits: Limits
+) -> Iterator[tuple[str, Iterator[Picture]]]:
+    """Name and pictures of each video of a source."""
     if source.isdecimal():
-        yield f"camera {source}", _camera(int(source))
+        yield f"camera {source}", _squares(_camera(int(source)), video, every=every, limits=limits)
         return
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(
             f"{source}: no such video or folder; a camera is given by its number, such as 0"
         )
-    videos = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in _VIDEOS)
-    if not videos:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in _VIDEOS)
+    if not files:
         raise ValueError(
             f"{source}: there is no video in this folder; looked for {', '.join(sorted(_VIDEOS))}"
         )
-    for video in videos:
-        yield str(video), _video(video)
-
-
-def _video(path: Path) -> Iterator[Shown]:
-    media = probe(path, alive=_nobody_waits)
-    if media.video is None:
-        raise UnreadableClip(path, "has no picture, only sound")
-    with opened(path) as container:
-        yield from decoded_frames(container, media, alive=_nobody_waits)
+    for file in files:
+        yield str(file), passing_pictures(Passing(path=file, resize=video.resize, every=every, limits=limits))
 
 
 def _camera(number: int) -> Iterator[Shown]:
@@ -124,21 +128,13 @@ def _camera(number: int) -> Iterator[Shown]:
             yield Shown(frame=frame, time_s=time.monotonic() - begin_s, intact=True, aspect=1.0)
 
 
-def _pictures(
-    frames: Iterator[Shown], video: VideoSpec, *, path: Path, every: int
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Every `every`-th frame as the file takes it, `1 3 S S` in 0..1, and when it is shown."""
+def _squares(frames: Iterator[Shown], video: VideoSpec, *, every: int, limits: Limits) -> Iterator[Picture]:
+    """Every `every`-th frame of a camera as its middle square."""
     scaler = VideoReformatter()
-    first = (video.resize - video.size) // 2
-    middle = slice(first, first + video.size)
     for number, shown in enumerate(frames):
         if number % every == 0:
-            square = square_of(shown, resize=video.resize, scaler=scaler, path=path)[middle, middle]
-            yield shown.time_s, (square.transpose(2, 0, 1)[None] / 255).astype(np.float32)
-
-
-def _nobody_waits() -> None:
-    pass
+            square = square_of(shown, resize=video.resize, scaler=scaler, path=Path("camera"), limits=limits)
+            yield Picture(time_s=shown.time_s, square=square)
 
 
 def main(
@@ -153,6 +149,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
     every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,
     top: Annotated[int, typer.Option(min=1, help="So many classes are shown.")] = 5,
+    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
 ) -> None:
     """Classifies a camera or videos live with an exported file, and shows what each frame takes.
 
@@ -170,7 +167,9 @@ def main(
         Live(console=console, refresh_per_second=10) as display,
     ):
         spec, _ = read_model(model)
-        for answer in classify_frames(source, model, threads=threads, every=every):
+        for answer in classify_frames(
+            source, model, threads=threads, every=every, limits=parse_limits(limit)
+        ):
             latest.append(answer.latency_ms)
             answered += 1
             display.update(_picture_of(answer, spec, latest, answered=answered, top=top))

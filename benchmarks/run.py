@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from benchmarks import DEVICES
+from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, only_reads_arguments
 from compress.command.guard import check_out_file, exit_codes, run_command
@@ -51,10 +52,15 @@ def run(
     unreadable: Annotated[
         Literal["refuse", "skip"], typer.Option(help="What to do with files that cannot be read.")
     ] = "refuse",
+    max_unreadable_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the clips that --unreadable skip may leave out."),
+    ] = 0.05,
     missing_audio: Annotated[
         Literal["refuse", "silence"],
         typer.Option(help="What to do with files without sound, when the network listens."),
     ] = "refuse",
+    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
     formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
     rounds: Annotated[
@@ -66,8 +72,11 @@ def run(
     device: Annotated[str, typer.Option(help=f"Where to measure: {', '.join(DEVICES)}.")] = "host",
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that decode clips; 0 = none but this one.")
-    ] = 0,
+        int,
+        typer.Option(
+            min=0, help="Processes that decode clips; 0 decodes in this one, whose memory nothing bounds."
+        ),
+    ] = 1,
     cache: Annotated[
         Path | None, typer.Option(help="Keep decoded clips in this folder; otherwise they are thrown away.")
     ] = None,
@@ -101,7 +110,9 @@ def run(
                 exclude=_columns(exclude, option="--exclude"),
                 pad_s=pad_s,
                 unreadable=unreadable,
+                max_unreadable_share=max_unreadable_share,
                 missing_audio=missing_audio,
+                limits=parse_limits(limit),
             )
         exported = read_export(export_dir, formats=chosen)
         with tempfile.TemporaryDirectory(prefix="pocketreel-clips-") as scratch, _bar() as progress:

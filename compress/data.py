@@ -13,11 +13,14 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 
-from benchmarks.clips.cache import ClipSet, open_clips
+from benchmarks.clips.cache import MAX_UNREADABLE_SHARE, ClipSet, UnreadableClips, by_reason, open_clips
+from benchmarks.clips.limits import USUAL
 from benchmarks.clips.rows import SPLITS, ClipRow, listed, read_folder, read_manifest
 from benchmarks.clips.sound import mel_triangles
+from compress.budgets import LimitsConfig
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.console import bar
+from compress.leakage import Contents, contents, contradiction_message, contradictions, leak_message, leaks
 from compress.limits import Cell, FilePath, Word
 from compress.store import one_at_a_time, stored
 from compress.synthetic import TAG_SEPARATOR, SyntheticData, synthetic_key, write_synthetic
@@ -46,6 +49,20 @@ class _Files(_Config):
     missing_audio: Literal["refuse", "silence"] = Field(
         default="refuse",
         description="What clips without sound are, where sound is wanted: unreadable, or silent.",
+    )
+    max_unreadable_share: float = Field(
+        default=MAX_UNREADABLE_SHARE,
+        ge=0,
+        le=1,
+        description="Share of all clips that `unreadable: skip` may leave out; above it the run stops.",
+    )
+    leakage: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="Stop at clips that are in two splits at once, by path, link, content or an overlapping span, "
+        "or say so and go on.",
+    )
+    limits: LimitsConfig = Field(
+        default_factory=LimitsConfig, description="What a file may ask for before it counts as unreadable."
     )
 
 
@@ -208,6 +225,8 @@ class Data:
     test: ClipSet
     skipped: list[tuple[Path, str]]
     """Clips left out because they cannot be read, with the reason."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures has to know about the clips."""
     tag_separator: str = TAG_SEPARATOR
 
 
@@ -225,13 +244,19 @@ def open_data(
     `seed` chooses the files held out for validation when the data has no such split. `console` gets progress bars
     and what a user should know: counts, held-out files, files left out, files that are odd.
 
-    Raises ValueError for splits or classes that are missing and for clips that cannot be read, and what
-    `read_manifest` and `read_folder` raise.
+    Raises ValueError for splits or classes that are missing, for clips that are in two splits at once and for clips
+    that cannot be read, those of all splits together, and what `read_manifest` and `read_folder` raise.
     """
     rows, root = _rows(config, cache=cache, workers=workers, console=console)
     split = {name: [row for row in rows if row.split == name] for name in SPLITS}
-    if not isinstance(config, SyntheticData) and not split["validation"] and split["train"]:
-        split = _hold_out(split, root=root, fraction=config.validation_fraction, seed=seed, console=console)
+    notes: list[str] = []
+    if not isinstance(config, SyntheticData):
+        content = contents(row.path for row in rows)
+        notes = _checked_rows(config, rows, content, root=root)
+        if not split["validation"] and split["train"]:
+            split = _hold_out(
+                split, content, root=root, fraction=config.validation_fraction, seed=seed, console=console
+            )
     absent = [name for name in SPLITS if not split[name]]
     if absent:
         raise ValueError(f"{root}: no clips in split {', '.join(absent)}; train and test are needed")
@@ -242,28 +267,84 @@ def open_data(
         labels=label_specs(split, root=root),
         tags=tag_specs(config.tags, split, separator=config.tag_separator, root=root),
     )
-    opened: dict[str, ClipSet] = {}
-    for name in SPLITS:
-        with bar(console, f"decoding {name} clips") as report:
-            opened[name] = open_clips(
-                split[name],
-                spec,
-                cache=cache / "decoded",
-                workers=workers,
-                unreadable="refuse" if isinstance(config, SyntheticData) else config.unreadable,
-                missing_audio="refuse" if isinstance(config, SyntheticData) else config.missing_audio,
-                progress=report,
-            )
+    opened = _open_splits(config, split, spec, cache=cache, workers=workers, console=console)
     skipped = [entry for clips in opened.values() for entry in clips.skipped]
-    _tell(opened, spec=spec, skipped=skipped, console=console)
+    if skipped:
+        notes.append(
+            f"{_share_of(skipped, rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
+        )
+    _tell(opened, spec=spec, notes=notes, console=console)
     return Data(
         spec=spec,
         train=opened["train"],
         validation=opened["validation"],
         test=opened["test"],
         skipped=skipped,
+        notes=tuple(notes),
         tag_separator=config.tag_separator,
     )
+
+
+def _checked_rows(
+    config: ManifestData | FolderData, rows: Sequence[ClipRow], content: Contents, *, root: Path
+) -> list[str]:
+    """Notes on rows that contradict each other; ValueError for clips in two splits, unless that is allowed."""
+    notes = []
+    if found := leaks(rows, content):
+        message = leak_message(found, root=root)
+        if config.leakage == "refuse":
+            raise ValueError(
+                f"{root}: {message}\nfigures on clips that were learned mean nothing: take them out of one of the "
+                "splits, or allow it with `leakage: allow` in the section data"
+            )
+        notes.append(message)
+    if found := contradictions(rows, content):
+        notes.append(contradiction_message(found, root=root))
+    return notes
+
+
+def _open_splits(
+    config: SyntheticData | ManifestData | FolderData,
+    split: dict[str, list[ClipRow]],
+    spec: ClipSpec,
+    *,
+    cache: Path,
+    workers: int,
+    console: Console,
+) -> dict[str, ClipSet]:
+    """The clips of all splits; raises `UnreadableClips` with those of all splits that cannot be read."""
+    own = isinstance(config, SyntheticData)
+    opened: dict[str, ClipSet] = {}
+    unreadable: list[tuple[Path, str]] = []
+    for name in SPLITS:
+        with bar(console, f"decoding {name} clips") as report:
+            try:
+                opened[name] = open_clips(
+                    split[name],
+                    spec,
+                    cache=cache / "decoded",
+                    workers=workers,
+                    unreadable="skip",
+                    max_unreadable_share=1.0,
+                    missing_audio="refuse" if own else config.missing_audio,
+                    limits=USUAL if own else config.limits.limits(),
+                    progress=report,
+                )
+                unreadable += opened[name].skipped
+            except UnreadableClips as fault:  # none of the split can be read
+                unreadable += fault.found
+    clips = sum(map(len, split.values()))
+    if not unreadable:
+        return opened
+    if own or config.unreadable == "refuse" or len(opened) < len(SPLITS):
+        raise UnreadableClips(unreadable, clips=clips)
+    if len(unreadable) > config.max_unreadable_share * clips:
+        raise UnreadableClips(unreadable, clips=clips, allowed_share=config.max_unreadable_share)
+    return opened
+
+
+def _share_of(skipped: Sequence[tuple[Path, str]], rows: Sequence[ClipRow]) -> str:
+    return f"{len(skipped)} of {len(rows)} clips ({len(skipped) / len(rows):.1%})"
 
 
 def _rows(
@@ -307,11 +388,17 @@ def _joined(row: ClipRow, columns: Sequence[str], separator: str) -> str:
 
 
 def _hold_out(
-    split: dict[str, list[ClipRow]], *, root: Path, fraction: float, seed: int, console: Console
+    split: dict[str, list[ClipRow]],
+    content: Contents,
+    *,
+    root: Path,
+    fraction: float,
+    seed: int,
+    console: Console,
 ) -> dict[str, list[ClipRow]]:
     """Training rows of some files become validation rows: those whose path, hashed with the seed, comes first.
 
-    All clips of a file go together, and where the data set lies does not matter.
+    All clips of a file go together, and those of its copies; where the data set lies does not matter.
     """
 
     def order(path: Path) -> bytes:
@@ -319,7 +406,13 @@ def _hold_out(
         return hashlib.sha256(f"{seed} {name.as_posix()}".encode("utf-8", "surrogateescape")).digest()
 
     files = sorted({row.path for row in split["train"]}, key=order)
-    held = set(files[: math.ceil(fraction * len(files))])
+    copies: dict[str, list[Path]] = {}
+    for path in files:
+        copies.setdefault(content[path], []).append(path)
+    wanted, held = math.ceil(fraction * len(files)), set[Path]()
+    for same in copies.values():
+        if len(held) < wanted:
+            held.update(same)
     if len(held) == len(files):
         raise ValueError(
             f"{root}: {len(files)} training files are too few to hold some out; add split `validation`"
@@ -335,9 +428,7 @@ def _hold_out(
     }
 
 
-def _tell(
-    opened: dict[str, ClipSet], *, spec: ClipSpec, skipped: Sequence[tuple[Path, str]], console: Console
-) -> None:
+def _tell(opened: dict[str, ClipSet], *, spec: ClipSpec, notes: Sequence[str], console: Console) -> None:
     """Says what the data is, what was left out, and which files are odd."""
     counts = ", ".join(f"{len(clips)} {name}" for name, clips in opened.items())
     classes = ", ".join(
@@ -345,9 +436,8 @@ def _tell(
         + [f"{len(column.classes)} {column.name}" for column in spec.tags]
     )
     console.print(f"clips: {counts}; {classes}", markup=False)
-    if skipped:
-        console.print(f"left out, cannot be read: {len(skipped)} clips", style="yellow")
-        console.print(listed([f"{path}: {reason}" for path, reason in skipped]), markup=False)
-    notes = Counter(text for clips in opened.values() for _, text in clips.notes)
-    for text, count in notes.items():
+    for note in notes:
+        console.print(f"warning: {note}", style="yellow", markup=False)
+    odd = Counter(text for clips in opened.values() for _, text in clips.notes)
+    for text, count in odd.items():
         console.print(f"note: {count} file{'s' * (count > 1)}: {text}", markup=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.clips.corruptions import Condition, corrupt
 from benchmarks.clips.frames import FrameRule
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.rows import ClipRow, listed
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.store import Decoded, decoded
@@ -26,19 +27,45 @@ from models.spec import ClipSpec, Modality
 __all__ = ["ClipSet", "UnreadableClips", "View", "open_clips"]
 
 
-class UnreadableClips(ValueError):
-    """Clips that cannot be read: all of them, as (path, reason)."""
+MAX_UNREADABLE_SHARE = 0.05
+"""Share of the clips that may be left out because they cannot be read, unless another one is given."""
 
-    def __init__(self, found: Sequence[tuple[Path, str]], *, clips: int) -> None:
+
+class UnreadableClips(ValueError):
+    """Clips that cannot be read: all of them, as (path, reason).
+
+    With `allowed_share` they are too many to be left out.
+    """
+
+    def __init__(
+        self, found: Sequence[tuple[Path, str]], *, clips: int, allowed_share: float | None = None
+    ) -> None:
         self.found = list(found)
         lines = [
             f"{path}: {reason}" + (f" ({count} clips)" if count > 1 else "")
             for (path, reason), count in Counter(self.found).items()
         ]
-        super().__init__(
-            f"{len(self.found)} of {clips} clips cannot be read\n{listed(lines)}\n"
-            "repair these files, take their rows out, or leave them out with `unreadable: skip`"
-        )
+        head = f"{len(self.found)} of {clips} clips cannot be read"
+        advice = "repair these files, take their rows out, or leave them out with `unreadable: skip`"
+        if allowed_share is not None:
+            head += f" ({len(self.found) / clips:.1%}), more than may be left out ({allowed_share:.1%})"
+            lines = by_reason(self.found)
+            advice = "repair these files, take their rows out, or raise `max_unreadable_share`"
+        super().__init__(f"{head}\n{listed(lines)}\n{advice}")
+
+
+def by_reason(found: Sequence[tuple[Path, str]]) -> list[str]:
+    """How many clips cannot be read for which reason, the most frequent first, each with its first file.
+
+    >>> by_reason([(Path("a"), "is empty"), (Path("b"), "no such file"), (Path("c"), "is empty")])
+    ['2 clips: is empty (first: a)', '1 clip: no such file (first: b)']
+    """
+    counts = Counter(reason for _, reason in found)
+    first = {reason: path for path, reason in reversed(found)}
+    return [
+        f"{count} clip{'s' * (count > 1)}: {reason} (first: {first[reason]})"
+        for reason, count in counts.most_common()
+    ]
 
 
 class ClipSet:
@@ -220,7 +247,9 @@ def open_clips(
     cache: Path,
     workers: int = 0,
     unreadable: Literal["refuse", "skip"] = "refuse",
+    max_unreadable_share: float = MAX_UNREADABLE_SHARE,
     missing_audio: Literal["refuse", "silence"] = "refuse",
+    limits: Limits = USUAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClipSet:
     """The clips of `rows` as `spec` wants them, decoded in `workers` processes or found in the folder `cache`.
@@ -228,7 +257,10 @@ def open_clips(
     `workers=0` decodes in this process; the values do not depend on it. `progress` is called with what is done and
     what there is to do.
 
-    Raises `UnreadableClips` listing every clip that cannot be read (with `skip`: only when none can), and
+    Files that ask for more than `limits` cannot be read. Without workers nothing bounds the memory of decoders.
+
+    Raises `UnreadableClips` listing every clip that cannot be read (with `skip`: only when they are more than
+    `max_unreadable_share` of the clips, or all), and
     ValueError for rows whose class is not one of the spec's, or when captions are wanted and there are none.
     """
     if not rows:
@@ -244,16 +276,18 @@ def open_clips(
     values: dict[Modality, Decoded | np.ndarray] = {}
     if spec.video:
         rule = FrameRule.of(spec.video)
-        values["clip"] = decoded(rows, rule, cache=cache, workers=workers, report=report)
+        values["clip"] = decoded(rows, rule, cache=cache, workers=workers, report=report, limits=limits)
         finished += 1
     if spec.audio:
         sound = SoundRule.of(spec.audio, missing=missing_audio)
-        values["audio"] = decoded(rows, sound, cache=cache, workers=workers, report=report)
+        values["audio"] = decoded(rows, sound, cache=cache, workers=workers, report=report, limits=limits)
     stored = [each for each in values.values() if isinstance(each, Decoded)]
     refused = {number: reason for each in reversed(stored) for number, reason in each.refused.items()}
     skipped = [(rows[number].path, refused[number]) for number in sorted(refused)]
     if skipped and (unreadable == "refuse" or len(skipped) == len(rows)):
         raise UnreadableClips(skipped, clips=len(rows))
+    if len(skipped) > max_unreadable_share * len(rows):
+        raise UnreadableClips(skipped, clips=len(rows), allowed_share=max_unreadable_share)
     if spec.text:
         captions = [row.text for row in rows]
         if not any(captions):

@@ -16,18 +16,18 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from benchmarks.clips.container import (
-    Alive,
     Clip,
     Cut,
-    Media,
     Note,
     Outcome,
     Refusal,
     UnreadableClip,
     opened,
-    probe,
 )
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.pictures import SAME_TIME_S, Shown, decoded_frames, remarks_on, square_of
+from benchmarks.clips.tracks import Media, probe
+from benchmarks.clips.workers import Alive
 
 if TYPE_CHECKING:
     from models.spec import VideoSpec
@@ -49,7 +49,9 @@ class FrameRule:
         return cls(frames=video.frames, resize=video.resize, sampling=video.sampling, stride=stride)
 
 
-def read_frames(path: Path, cuts: Sequence[Cut], rule: FrameRule, *, alive: Alive) -> Iterator[Outcome]:
+def read_frames(
+    path: Path, cuts: Sequence[Cut], rule: FrameRule, *, limits: Limits = USUAL, alive: Alive
+) -> Iterator[Outcome]:
     """Frames of each cut, uint8 `T R R 3` in RGB: upright, short side resized to R, the middle square.
 
     `uniform` takes the frames shown at the centres of T equal parts of the span. `strided` takes every
@@ -58,7 +60,7 @@ def read_frames(path: Path, cuts: Sequence[Cut], rule: FrameRule, *, alive: Aliv
     A clip whose frames come out damaged is refused; damage elsewhere in the file does not matter to it.
     Raises `UnreadableClip` when nothing (more) of the file can be read.
     """
-    media = probe(path, alive=alive)
+    media = probe(path, limits=limits, alive=alive)
     yield from (Note(text=note) for note in media.notes)
     if media.video is None:
         raise UnreadableClip(path, "has no picture, only sound")
@@ -75,7 +77,7 @@ def read_frames(path: Path, cuts: Sequence[Cut], rule: FrameRule, *, alive: Aliv
         else:
             times_s = strided(shown_s, start_s=start_s, end_s=end_s, frames=rule.frames, stride=rule.stride)
         wanted += [(float(time_s), number, place) for place, time_s in enumerate(times_s)]
-    with opened(path) as container:
+    with opened(path, limits) as container:
         yield from _pick(
             decoded_frames(container, media, alive=alive), deque(sorted(wanted)), media=media, rule=rule
         )
@@ -107,7 +109,7 @@ def strided(shown_s: np.ndarray, *, start_s: float, end_s: float, frames: int, s
 
 def _shown_times(media: Media, *, alive: Alive) -> np.ndarray:
     """When each frame is shown. Packets do not tell: some hold no frame to show (VP8), some half of one."""
-    with opened(media.path) as container:
+    with opened(media.path, media.limits) as container:
         return np.array([shown.time_s for shown in decoded_frames(container, media, alive=alive)])
 
 
@@ -138,7 +140,9 @@ def _pick(
                 yield Refusal(cut=number, reason=reason)
                 continue
             if square is None:
-                square = square_of(shown, resize=rule.resize, scaler=scaler, path=media.path)
+                square = square_of(
+                    shown, resize=rule.resize, scaler=scaler, path=media.path, limits=media.limits
+                )
                 remarks |= remarks_on(shown.frame)
             begun.setdefault(number, np.empty(shape, np.uint8))[place] = square
             missing[number] -= 1

@@ -21,7 +21,10 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from benchmarks.clips.container import TRANSPARENT, Alive, Media, UnreadableClip, decoded, said
+from benchmarks.clips.container import TRANSPARENT, UnreadableClip, decoded, over_limit, said
+from benchmarks.clips.limits import Limits
+from benchmarks.clips.tracks import Media
+from benchmarks.clips.workers import Alive
 
 _SCALING = (
     Interpolation.BILINEAR
@@ -58,15 +61,20 @@ def decoded_frames(container: InputContainer, media: Media, *, alive: Alive) -> 
         raise UnreadableClip(media.path, "has a picture in a format that FFmpeg cannot decode")
     stream.codec_context.thread_count = 1  # worker processes are the parallelism
     aspect = float(stream.sample_aspect_ratio or 1)
-    intact, time_s = True, None
-    for frame in cast(Iterator[VideoFrame | None], decoded(container, stream, alive=alive)):
+    intact, time_s, number = True, None, -1
+    frames = decoded(container, stream, path=media.path, limits=media.limits, alive=alive)
+    for frame in cast(Iterator[VideoFrame | None], frames):
         if frame is None:
             intact = False
             continue
+        number += 1
         intact = not frame.is_corrupt and (intact or bool(frame.key_frame))
         if time_s is None and frame.pts is None and track.timed:
             continue  # it belongs before the start of the file
-        now_s = _time(frame, media, before_s=time_s)
+        if track.shown_s is not None and number < len(track.shown_s):
+            now_s = float(track.shown_s[number])
+        else:
+            now_s = _time(frame, media, before_s=time_s)
         if time_s is not None and now_s < time_s - SAME_TIME_S:
             intact = False  # frames only come in the wrong order when some are lost
             continue
@@ -83,7 +91,9 @@ def _time(frame: VideoFrame, media: Media, *, before_s: float | None) -> float:
     return track.start_s if before_s is None else before_s + track.interval_s
 
 
-def square_of(shown: Shown, *, resize: int, scaler: VideoReformatter, path: Path) -> np.ndarray:
+def square_of(
+    shown: Shown, *, resize: int, scaler: VideoReformatter, path: Path, limits: Limits
+) -> np.ndarray:
     """The upright middle square of a frame, uint8 `R R 3`."""
     frame = shown.frame
     width, height = frame.width * shown.aspect, float(frame.height)
@@ -103,7 +113,9 @@ def square_of(shown: Shown, *, resize: int, scaler: VideoReformatter, path: Path
             interpolation=_SCALING,
             threads=1,
         )
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        if reason := over_limit(error, limits):
+            raise UnreadableClip(path, reason) from None
         raise UnreadableClip(
             path, f"its pixels ({frame.format.name}) cannot be converted: {said(error)}"
         ) from None

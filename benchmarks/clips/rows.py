@@ -71,15 +71,15 @@ def read_manifest(
 
     faults: list[str] = []
     rows: list[ClipRow] = []
-    first_line: dict[tuple[Path, float | None, float | None], int] = {}
+    first_line: dict[tuple[Path, float | None, float | None], tuple[int, ClipRow]] = {}
     for number, cells in kept:
         found: list[str] = []
         row = _parse(
             cells, labels=labels, folder=path.parent, text_column=text_column, pad_s=pad_s, fault=found.append
         )
-        earlier = first_line.setdefault((row.path, row.start_s, row.end_s), number)
+        earlier, earlier_row = first_line.setdefault((row.path, row.start_s, row.end_s), (number, row))
         if earlier != number:
-            found.append(f"repeats line {earlier} (same path, start_s and end_s): keep one of them")
+            found.append(f"repeats line {earlier} (same path, start_s and end_s){_differences(row, earlier_row)}")
         faults += [f"line {number}: {text}" for text in found]
         rows.append(replace(row, more={name: cells[name] for name in more}))
     _refuse(path, faults)
@@ -182,6 +182,18 @@ def _parse(
         end_s=end_s,
         pad_s=pad_s,
     )
+
+
+def _differences(row: ClipRow, earlier: ClipRow) -> str:
+    """What to do about a row that repeats an earlier one."""
+    differing = [
+        f"{name} {earlier.labels[name]!r} and {given!r}"
+        for name, given in row.labels.items()
+        if earlier.labels[name] != given
+    ]
+    if row.split != earlier.split:
+        differing.append(f"split {earlier.split} and {row.split}")
+    return f" and contradicts it ({', '.join(differing)}): keep the right one" if differing else ": keep one of them"
 
 
 def _seconds(cells: Mapping[str, str], column: str, fault: Callable[[str], None]) -> float | None:

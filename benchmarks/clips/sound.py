@@ -26,19 +26,20 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 
 from benchmarks.clips.container import (
-    Alive,
     Clip,
     Cut,
-    Media,
     Note,
     Outcome,
     Refusal,
     UnreadableClip,
     decoded,
     opened,
-    probe,
+    over_limit,
     said,
 )
+from benchmarks.clips.limits import USUAL, Limits
+from benchmarks.clips.tracks import Media, probe
+from benchmarks.clips.workers import Alive
 
 if TYPE_CHECKING:
     from models.spec import AudioSpec
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 _FLOOR = 1e-6
 _GAP_S = 0.1
 """Timestamps may be so much off before they count as a gap; real files round them and drift a little."""
+_RATES_HZ = (1_000, 3_000_000)
+"""Sample rates of sound, from the lowest of toys to that of one-bit sound (DSD256, in bytes)."""
 _MISSING_S = 0.25
 """Sound may begin later or end earlier than the picture by so much without a note."""
 _STFT_FRAMES = 4096
@@ -77,14 +80,16 @@ class SoundRule:
         )
 
 
-def read_sound(path: Path, cuts: Sequence[Cut], rule: SoundRule, *, alive: Alive) -> Iterator[Outcome]:
+def read_sound(
+    path: Path, cuts: Sequence[Cut], rule: SoundRule, *, limits: Limits = USUAL, alive: Alive
+) -> Iterator[Outcome]:
     """Log-mel picture of each cut, float32 `M B`, not yet normalised.
 
     Where the file has no sound within a span there is silence, with a note when it is longer than 0.25 s. A clip
     without any sound is refused, or silent where the rule says so. A clip whose sound comes out damaged is refused.
     Raises `UnreadableClip` when nothing (more) of the file can be read.
     """
-    media = probe(path, alive=alive)
+    media = probe(path, limits=limits, alive=alive)
     pieces: list[Piece] = []
     for number, cut in enumerate(cuts):
         try:
@@ -93,6 +98,10 @@ def read_sound(path: Path, cuts: Sequence[Cut], rule: SoundRule, *, alive: Alive
             yield Refusal(cut=number, reason=fault.reason)
             continue
         first, last = (round(time_s * rule.sample_rate_hz) for time_s in (start_s, end_s))
+        if last - first > limits.max_samples:
+            has = f"the sound of the clip {start_s:g}..{end_s:g} s has {last - first:,} samples"
+            yield Refusal(cut=number, reason=limits.over("max_samples", has))
+            continue
         pieces.append(Piece(cut=number, first=first, last=max(last, first + 1)))
     pieces.sort(key=lambda piece: piece.first)
     if media.audio is None:
@@ -101,7 +110,7 @@ def read_sound(path: Path, cuts: Sequence[Cut], rule: SoundRule, *, alive: Alive
         return
     begun = 0
     open_pieces: list[Piece] = []
-    with opened(path) as container:
+    with opened(path, limits) as container:
         for chunk in resampled_sound(container, media, rule.sample_rate_hz, alive=alive):
             while begun < len(pieces) and pieces[begun].first < chunk.last:
                 open_pieces.append(pieces[begun])
@@ -121,7 +130,7 @@ def log_mel(waveform: np.ndarray, rule: SoundRule) -> np.ndarray:
     """Log-mel picture, float32 `M B`, of a mono waveform in -1..1 that covers the span; see the module's head."""
     half = rule.window // 2
     frames = len(waveform) // rule.hop + 1
-    padded = np.pad(waveform.astype(np.float32), (half, rule.window))
+    padded = np.pad(waveform.astype(np.float32, copy=False), (half, rule.window))
     hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(rule.window) / rule.window)).astype(np.float32)
     triangles = mel_triangles(sample_rate_hz=rule.sample_rate_hz, window=rule.window, mels=rule.mels)
     windows = np.lib.stride_tricks.sliding_window_view(padded, rule.window)[:: rule.hop][:frames]
@@ -248,19 +257,22 @@ def resampled_sound(
                 f"the timestamps of its sound jump back from {expected_s:.2f} s to {time_s:.2f} s; "
                 "re-encode it to repair them",
             )
+        _refuse_odd(frame, media)
         arrangement = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or arrangement != setup or time_s > expected_s + _GAP_S or broken:
             if resampler is not None:
                 yield from mono(None)
             first = round(time_s * rate_hz)
             if broken and first > position:
-                yield Chunk(first=position, samples=np.zeros(first - position, np.float32), intact=False)
+                yield Chunk(first=position, samples=_silence(first - position), intact=False)
             # Interleaved samples: PyAV reads planes beyond the eighth channel from where there are none.
             resampler, setup = av.AudioResampler(format="flt", rate=rate_hz), arrangement
             position, expected_s, broken = first, time_s, False
         try:
             yield from mono(frame)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, MemoryError) as error:
+            if reason := over_limit(error, media.limits):
+                raise UnreadableClip(media.path, reason) from None
             raise UnreadableClip(
                 media.path, f"its sound {arrangement} cannot be resampled: {said(error)}"
             ) from None
@@ -269,7 +281,20 @@ def resampled_sound(
         yield from mono(None)
     missing = round(media.audio.end_s * rate_hz) - position
     if broken and missing > 0:
-        yield Chunk(first=position, samples=np.zeros(missing, np.float32), intact=False)
+        yield Chunk(first=position, samples=_silence(missing), intact=False)
+
+
+def _silence(samples: int) -> np.ndarray:
+    """So many zeros, in the memory of one: damage may claim to last for days."""
+    return np.broadcast_to(np.float32(0), samples)
+
+
+def _refuse_odd(frame: AudioFrame, media: Media) -> None:
+    """Raises `UnreadableClip` for sound whose resampling would take what no real sound takes."""
+    low_hz, high_hz = _RATES_HZ
+    if not low_hz <= frame.sample_rate <= high_hz:
+        reason = f"its sound has {frame.sample_rate:,} samples a second; {low_hz:,} to {high_hz:,} are read"
+        raise UnreadableClip(media.path, reason)
 
 
 def _decoded(container: InputContainer, media: Media, *, alive: Alive) -> Iterator[AudioFrame | None]:
@@ -278,4 +303,5 @@ def _decoded(container: InputContainer, media: Media, *, alive: Alive) -> Iterat
     stream = container.streams[media.audio.index]
     if stream.codec_context is None:
         raise UnreadableClip(media.path, "has sound in a format that FFmpeg cannot decode")
-    yield from cast(Iterator[AudioFrame | None], decoded(container, stream, alive=alive))
+    frames = decoded(container, stream, path=media.path, limits=media.limits, alive=alive)
+    yield from cast(Iterator[AudioFrame | None], frames)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.clips.container import Alive, Clip, Cut, Note, Outcome, Refusal, UnreadableClip
+from benchmarks.clips.container import Clip, Cut, Note, Outcome, Refusal, UnreadableClip
 from benchmarks.clips.frames import FrameRule, read_frames
+from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.rows import ClipRow
 from benchmarks.clips.sound import SoundRule, read_sound
-from benchmarks.clips.workers import Lost, run_jobs
+from benchmarks.clips.workers import Alive, Lost, run_jobs
 
 Rule = FrameRule | SoundRule
 Report = Callable[[int, int], None]
@@ -42,7 +43,15 @@ class Decoded:
     notes: list[tuple[Path, str]]
 
 
-def decoded(rows: Sequence[ClipRow], rule: Rule, *, cache: Path, workers: int, report: Report) -> Decoded:
+def decoded(
+    rows: Sequence[ClipRow],
+    rule: Rule,
+    *,
+    cache: Path,
+    workers: int,
+    report: Report,
+    limits: Limits,
+) -> Decoded:
     """The values of all rows by `rule`, decoded now or found in `cache`.
 
     Each file is decoded once for all clips cut from it.
@@ -59,7 +68,7 @@ def decoded(rows: Sequence[ClipRow], rule: Rule, *, cache: Path, workers: int, r
         work = cache / f"{folder.name}.{os.getpid()}.partial"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        _decode(rows, rule, range(len(rows)), folder=work, workers=workers, report=report)
+        _decode(rows, rule, range(len(rows)), folder=work, workers=workers, report=report, limits=limits)
         try:
             work.rename(folder)
         except OSError:  # another run was faster, with the same result
@@ -67,7 +76,7 @@ def decoded(rows: Sequence[ClipRow], rule: Rule, *, cache: Path, workers: int, r
                 raise
             shutil.rmtree(work)
     elif refused := sorted(_found(folder).refused):
-        _decode(rows, rule, refused, folder=folder, workers=workers, report=report)
+        _decode(rows, rule, refused, folder=folder, workers=workers, report=report, limits=limits)
     found = _found(folder)
     return Decoded(
         key=key,
@@ -120,6 +129,7 @@ def _decode(
     folder: Path,
     workers: int,
     report: Report,
+    limits: Limits,
 ) -> None:
     """Writes the wanted rows of `values.npy`, which is made where there is none, and `found.json`."""
     of_file: dict[Path, list[int]] = {}
@@ -128,7 +138,7 @@ def _decode(
     jobs = []
     for path, numbers in of_file.items():
         cuts = [Cut(start_s=rows[n].start_s, end_s=rows[n].end_s, pad_s=rows[n].pad_s) for n in numbers]
-        jobs.append(_Job(path=path, cuts=tuple(cuts), rule=rule))
+        jobs.append(_Job(path=path, cuts=tuple(cuts), rule=rule, limits=limits))
     numbers_of_job = list(of_file.values())
 
     values = _array(folder, rows, rule)
@@ -136,7 +146,7 @@ def _decode(
     refused: dict[int, str] = {}
     notes = {(str(path), text): None for path, text in _found(folder).notes}
     report(0, len(wanted))
-    for job_number, result in run_jobs(read, jobs, workers=workers):
+    for job_number, result in run_jobs(read, jobs, workers=workers, memory_mib=limits.max_memory_mib):
         numbers = numbers_of_job[job_number]
         match result:
             case Clip(cut=cut, values=clip):
@@ -180,15 +190,18 @@ class _Job:
     path: Path
     cuts: tuple[Cut, ...]
     rule: Rule
+    limits: Limits = USUAL
 
 
 def read(job: _Job, alive: Alive) -> Iterator[Outcome]:
     """Every outcome of one file; a file that cannot be read (any further) is a refusal of each remaining cut."""
     missing = set(range(len(job.cuts)))
+    limits = job.limits
+    alive = metered(job.path, limits, alive, refuse=lambda reason: UnreadableClip(job.path, reason))
     outcomes = (
-        read_frames(job.path, job.cuts, job.rule, alive=alive)
+        read_frames(job.path, job.cuts, job.rule, limits=limits, alive=alive)
         if isinstance(job.rule, FrameRule)
-        else read_sound(job.path, job.cuts, job.rule, alive=alive)
+        else read_sound(job.path, job.cuts, job.rule, limits=limits, alive=alive)
     )
     try:
         for outcome in outcomes:
@@ -197,6 +210,8 @@ def read(job: _Job, alive: Alive) -> Iterator[Outcome]:
             yield outcome
     except UnreadableClip as fault:
         yield from (Refusal(cut=cut, reason=fault.reason) for cut in sorted(missing))
+    except MemoryError:
+        yield from (Refusal(cut=cut, reason=limits.no_memory()) for cut in sorted(missing))
 
 
 def _shape(rule: Rule) -> tuple[tuple[int, ...], type]:

@@ -6,6 +6,7 @@ Worker and program exchange pickles through pipes; a worker ends when its pipe d
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -18,15 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue, SimpleQueue
 from threading import Thread
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from compress.command.lifetime import end_with_parent
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows knows no such limits
+    resource = None
 
 Alive = Callable[[], None]
 Work = Callable[[Any, Alive], Iterator[Any]]
 """A module-level function that yields the results of one job and calls `alive` now and then."""
 
 _SIGN_OF_LIFE_S = 1.0
+_CPU_USED_UP = "it used up its processor time (limit max_cpu_s)"
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -55,13 +64,14 @@ def run_jobs(
     workers: int,
     silence_limit_s: float = 120.0,
     waiting_results: int = 64,
+    memory_mib: int | None = None,
 ) -> Generator[tuple[int, Any]]:
     """Yields (number of the job, result) as results come; those of one job in order, `Done` or `Lost` at their end.
 
     A job is lost when its worker dies or gives no sign of life for `silence_limit_s`; the others go on. An
-    exception in a job is raised here. The workers pause while `waiting_results` wait to be taken, which bounds the
-    memory. `workers=0` runs the jobs one after the other in this process, where
-    nothing guards against crashes and hangs.
+    exception in a job is raised here. With `memory_mib` a worker gets no more address space than that. The workers
+    pause while `waiting_results` wait to be taken, which bounds the memory of this process. `workers=0` runs the
+    jobs one after the other in this process, where nothing guards against crashes, hangs and lack of memory.
     """
     if workers == 0:
         for number, job in enumerate(jobs):
@@ -73,7 +83,7 @@ def run_jobs(
     for item in enumerate(jobs):
         todo.put(item)
     came: Queue[tuple[int, Any]] = Queue(waiting_results)
-    crew = [_Worker(work, todo, came, silence_limit_s) for _ in range(min(workers, len(jobs)))]
+    crew = [_Worker(work, todo, came, silence_limit_s, memory_mib) for _ in range(min(workers, len(jobs)))]
     open_jobs = len(jobs)
     try:
         while open_jobs:
@@ -104,11 +114,13 @@ class _Worker:
         todo: SimpleQueue[tuple[int, Any]],
         came: Queue[tuple[int, Any]],
         silence_limit_s: float,
+        memory_mib: int | None,
     ) -> None:
         self._work = work
         self._todo = todo
         self._came = came
         self._silence_limit_s = silence_limit_s
+        self._memory_mib = memory_mib
         self._listening_since_s: float | None = None
         self._stopped = self._dismissed = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -142,7 +154,7 @@ class _Worker:
 
     def _results(self, job: Any) -> Iterator[Any]:
         if self._process is None:
-            self._process = _start()
+            self._process = _start(self._memory_mib)
         try:
             assert self._process.stdin and self._process.stdout
             pickle.dump((self._work, job), self._process.stdin)
@@ -175,23 +187,45 @@ class _Worker:
         if self._stopped:
             self._stopped = False
             return f"no sign of life for {self._silence_limit_s:g} s"
+        if code == -getattr(signal, "SIGXCPU", 0):
+            return _CPU_USED_UP
         return f"the process died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(memory_mib: int | None) -> subprocess.Popen[bytes]:
     # The project first: a folder of the user's, put on the path for its network, may hold a `models` too.
     paths = os.pathsep.join(os.path.abspath(path) for path in (str(_PROJECT), *sys.path))  # noqa: PTH100
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", "from benchmarks.clips.workers import serve; serve()"],
+        [sys.executable, "-P", "-c", f"from benchmarks.clips.workers import serve; serve({memory_mib})"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
 
 
-def serve() -> None:
+def end_after_cpu_s(seconds: float) -> None:
+    """Has the system end this process after so much more processor time; outside workers nothing happens."""
+    if not _Serving.here or resource is None:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit_s = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s if most < 0 else min(limit_s, most), most))
+
+
+class _Serving:
+    here = False
+    """Whether this process is a worker."""
+
+
+def serve(memory_mib: int | None) -> None:
     """The life of a worker process: takes jobs from stdin and gives results to stdout until the pipe ends."""
     end_with_parent(os.getppid())  # whatever it decodes at that time
+    _Serving.here = True
+    if memory_mib is not None and resource is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = memory_mib * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the pickles

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
+from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.text import tokens
 from benchmarks.clips.workers import Done, Lost, run_jobs
@@ -70,6 +71,7 @@ def classify(
     top: int = 5,
     caption: str | None = None,
     missing_audio: Literal["refuse", "silence"] = "refuse",
+    limits: Limits = USUAL,
     progress: Progress | None = None,
 ) -> Iterator[VideoAnswer]:
     """Answers of the exported file `model` to each video, in order; by default windows slide evenly.
@@ -94,6 +96,7 @@ def classify(
                 frames=FrameRule.of(spec.video) if spec.video else None,
                 size=spec.video.size if spec.video else 0,
                 sound=SoundRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
+                limits=limits,
             )
             yield _classify_one(job, answering, aggregate=aggregate, progress=progress)
 
@@ -169,7 +172,13 @@ def _classify_one(
     notes: dict[str, None] = {}
     unreadable: str | None = None
     with ExitStack() as stack:
-        parts = run_jobs(read_segments, [job], workers=1, waiting_results=_WAITING_SEGMENTS)
+        parts = run_jobs(
+            read_segments,
+            [job],
+            workers=1,
+            waiting_results=_WAITING_SEGMENTS,
+            memory_mib=job.limits.max_memory_mib,
+        )
         stack.callback(parts.close)
         for _, part in parts:
             match part:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.clips.container import Alive, Media, Note, UnreadableClip, opened, probe
+from benchmarks.clips.container import Note, UnreadableClip, opened
 from benchmarks.clips.frames import FrameRule, uniform
+from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.tracks import Media, probe
+from benchmarks.clips.workers import Alive
 from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape, Wanted, everything
-from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows, dynamic, sliding
+from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows, dynamic, last_sliding, sliding
 
 _SILENCE_S = 0.25
 """Less silence than this is not worth a note."""
@@ -30,6 +34,7 @@ class Job:
     size: int
     """Pixels of a frame's side."""
     sound: SoundRule | None
+    limits: Limits = USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +77,9 @@ def read_segments(job: Job, alive: Alive) -> Iterator[Part]:
 
     A file that ends early is read as far as it goes, with a note.
     """
+    alive = metered(job.path, job.limits, alive, refuse=lambda reason: UnreadableClip(job.path, reason))
     try:
-        media = probe(job.path, alive=alive)
+        media = probe(job.path, limits=job.limits, alive=alive)
         yield from (Note(text=text) for text in media.notes)
         if media.fault:
             yield Note(text=media.fault)
@@ -83,6 +89,8 @@ def read_segments(job: Job, alive: Alive) -> Iterator[Part]:
             yield from _segments(job, media, begun, files=files, alive=alive)
     except UnreadableClip as fault:
         yield Unreadable(reason=fault.reason)
+    except MemoryError:
+        yield Unreadable(reason=job.limits.no_memory())
 
 
 def _span(media: Media, job: Job) -> Begun:
@@ -101,7 +109,7 @@ def _wanted(job: Job, begun: Begun) -> Wanted:
         return everything
     stride_s, count = job.windows.stride_s, job.frames.frames
     firsts_s = uniform(start_s=begun.start_s, end_s=begun.start_s + job.windows.segment_s, frames=count)
-    *_, last = sliding(job.windows, start_s=begun.start_s, end_s=begun.end_s)
+    last = last_sliding(job.windows, start_s=begun.start_s, end_s=begun.end_s)
     lasts_s = uniform(start_s=last.start_s, end_s=last.end_s, frames=count)
 
     def wanted(from_s: float, until_s: float) -> bool:
@@ -115,27 +123,51 @@ def _wanted(job: Job, begun: Begun) -> Wanted:
 def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: Alive) -> Iterator[Part]:
     frames, sound = None, None
     if job.frames is not None:
-        container = files.enter_context(opened(job.path))
+        container = files.enter_context(opened(job.path, job.limits))
         wanted = _wanted(job, begun)
         frames = FrameTape(container, media, job.frames, size=job.size, wanted=wanted, alive=alive)
     if job.sound is not None:
-        sound = SoundTape(files.enter_context(opened(job.path)), media, job.sound, alive=alive)
+        sound = SoundTape(files.enter_context(opened(job.path, job.limits)), media, job.sound, alive=alive)
+    last: Segment | LeftOut | None = None
+
+    def still_until_s() -> float:
+        assert last is not None
+        start_s, end_s = last.window.start_s, last.window.end_s
+        of_picture = frames.still_until_s(end_s=end_s) if frames else math.inf
+        of_sound = sound.still_until_s(start_s=start_s, end_s=end_s) if sound else math.inf
+        return min(of_picture, of_sound)
+
+    span = {"start_s": begun.start_s, "end_s": begun.end_s}
     if isinstance(job.windows, Sliding):
-        windows = sliding(job.windows, start_s=begun.start_s, end_s=begun.end_s)
+        windows = sliding(job.windows, **span, still_until_s=still_until_s)
     else:
         assert frames is not None  # `classify` refuses dynamic windows without a picture
-        windows = dynamic(job.windows, frames.pictures(), start_s=begun.start_s, end_s=begun.end_s)
+        windows = dynamic(job.windows, frames.pictures(), **span, still_until_s=still_until_s)
     for window in windows:
-        span = {"start_s": window.start_s, "end_s": window.end_s}
-        try:
-            yield Segment(
-                window=window,
-                frames=frames.clip(**span) if frames else None,
-                sound=sound.picture(**span) if sound else None,
-            )
-        except DamagedWindow as damage:
-            yield LeftOut(window=window, reason=str(damage))
+        if last is not None and window.start_s >= last.window.start_s and window.end_s <= still_until_s():
+            last = replace(last, window=window)
+            if sound:
+                sound.silent_s += window.end_s - window.start_s
+        else:
+            last = _decoded(window, frames, sound, media=media)
+        yield last
     if frames:
         yield from (Note(text=text) for text in sorted(frames.remarks))
     if sound and sound.silent_s > _SILENCE_S:
         yield Note(text=f"has no sound for {sound.silent_s:.1f} s of its windows; silence is read there")
+
+
+def _decoded(
+    window: Window, frames: FrameTape | None, sound: SoundTape | None, *, media: Media
+) -> Segment | LeftOut:
+    """A window from the tapes. Raises `UnreadableClip` for one that is longer than the limits allow."""
+    span = {"start_s": window.start_s, "end_s": window.end_s}
+    media.refuse_long(**span)
+    try:
+        return Segment(
+            window=window,
+            frames=frames.clip(**span) if frames else None,
+            sound=sound.picture(**span) if sound else None,
+        )
+    except DamagedWindow as damage:
+        return LeftOut(window=window, reason=str(damage))

@@ -14,10 +14,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
-from benchmarks.clips.container import Alive, Media
 from benchmarks.clips.frames import FrameRule, strided, uniform, with_following
 from benchmarks.clips.pictures import SAME_TIME_S, decoded_frames, remarks_on, square_of
 from benchmarks.clips.sound import Chunk, Piece, SoundRule, log_mel, resampled_sound
+from benchmarks.clips.tracks import Media
+from benchmarks.clips.workers import Alive
 
 
 class DamagedWindow(ValueError):
@@ -79,7 +80,13 @@ class FrameTape:
             until_s = following.time_s if following else math.inf
             if not self._wanted(shown.time_s if self._kept else -math.inf, until_s):
                 continue
-            square = square_of(shown, resize=self._rule.resize, scaler=self._scaler, path=self._media.path)
+            square = square_of(
+                shown,
+                resize=self._rule.resize,
+                scaler=self._scaler,
+                path=self._media.path,
+                limits=self._media.limits,
+            )
             self.remarks |= remarks_on(shown.frame)
             edge = (self._rule.resize - self._size) // 2
             picture = np.ascontiguousarray(square[edge : edge + self._size, edge : edge + self._size])
@@ -122,6 +129,12 @@ class FrameTape:
             if not frame.intact or (late and not frame.followed_intact):
                 raise DamagedWindow(f"is damaged: what is shown at {time_s:.2f} s cannot be decoded whole")
         return np.stack([frames[place].picture for place in chosen])
+
+    def still_until_s(self, *, end_s: float) -> float:
+        """Until when the frame is shown that the last window began with; -inf when others came before `end_s`."""
+        if not self._kept or self._kept[0].until_s < end_s - SAME_TIME_S:
+            return -math.inf
+        return self._kept[0].until_s
 
     def _forget(self, before_s: float) -> None:
         """Drops the frames that are no longer shown at `before_s`."""
@@ -167,6 +180,17 @@ class SoundTape:
             raise DamagedWindow("has no sound; allow silence with --missing-audio silence")
         self.silent_s += (len(piece.waveform) - piece.filled) / self._rule.sample_rate_hz
         return log_mel(piece.waveform, self._rule)
+
+    def still_until_s(self, *, start_s: float, end_s: float) -> float:
+        """Until when there is no sound, or damage alone, as in the last window; -inf when it had sound."""
+        first, last = (round(time_s * self._rule.sample_rate_hz) for time_s in (start_s, end_s))
+        here = [chunk for chunk in self._kept if chunk.first < last and chunk.last > first]
+        if not here:
+            coming = [chunk.first for chunk in self._kept if chunk.first >= last]
+            return min(coming) / self._rule.sample_rate_hz if coming else math.inf
+        if len(here) == 1 and not here[0].intact and here[0].first <= first and here[0].last >= last:
+            return here[0].last / self._rule.sample_rate_hz
+        return -math.inf
 
     def _forget(self, first: int) -> None:
         """Drops the chunks that end before sample number `first`."""

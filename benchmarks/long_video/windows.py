@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,37 +68,84 @@ class Dynamic:
 
 Windows = Sliding | Dynamic
 
+Still = Callable[[], float]
+"""Until when nothing changes from the window on that was given last; -inf when something changes in it."""
 
-def sliding(rule: Sliding, *, start_s: float, end_s: float) -> Iterator[Window]:
+
+def never_still() -> float:
+    """Something changes in every window."""
+    return -math.inf
+
+
+def sliding(
+    rule: Sliding, *, start_s: float, end_s: float, still_until_s: Still = never_still
+) -> Iterator[Window]:
     """The windows of a video that lasts from `start_s` to `end_s`, in order.
+
+    Windows in which all is as in the window before are one, however long: a video may stand still for hours.
 
     >>> rule = Sliding(segment_s=4.0, stride_s=2.0)
     >>> [(window.start_s, window.end_s) for window in sliding(rule, start_s=0.0, end_s=7.0)]
     [(0.0, 4.0), (2.0, 6.0), (3.0, 7.0)]
     """
-    number, reached_s = 0, start_s
-    while start_s + number * rule.stride_s + rule.segment_s <= end_s + _SAME_TIME_S:
+    number, reached_s, whole = 0, start_s, _whole_windows(rule, start_s=start_s, end_s=end_s)
+    while number < whole:
         begin_s = start_s + number * rule.stride_s
         reached_s = min(begin_s + rule.segment_s, end_s)
         yield Window(start_s=begin_s, end_s=reached_s)
         number += 1
+        alike = min(whole, _whole_windows(rule, start_s=start_s, end_s=still_until_s()))
+        if alike > number + 1:
+            begin_s, reached_s = (
+                start_s + number * rule.stride_s,
+                start_s + (alike - 1) * rule.stride_s + rule.segment_s,
+            )
+            reached_s = min(reached_s, end_s)
+            yield Window(start_s=begin_s, end_s=reached_s)
+            number = alike
     if reached_s < end_s - _SAME_TIME_S:
         yield Window(start_s=max(start_s, end_s - rule.segment_s), end_s=end_s)
 
 
+def last_sliding(rule: Sliding, *, start_s: float, end_s: float) -> Window:
+    """The last one of the windows."""
+    whole = _whole_windows(rule, start_s=start_s, end_s=end_s)
+    begin_s = start_s + (whole - 1) * rule.stride_s
+    if whole and begin_s + rule.segment_s >= end_s - _SAME_TIME_S:
+        return Window(start_s=begin_s, end_s=min(begin_s + rule.segment_s, end_s))
+    return Window(start_s=max(start_s, end_s - rule.segment_s), end_s=end_s)
+
+
+def _whole_windows(rule: Sliding, *, start_s: float, end_s: float) -> float:
+    """How many windows end by `end_s` without being moved; infinitely many for an end that is."""
+    room_s = end_s - start_s - rule.segment_s + _SAME_TIME_S
+    if room_s < 0 or math.isinf(room_s):
+        return 0 if room_s < 0 else math.inf
+    return math.floor(room_s / rule.stride_s) + 1
+
+
 def dynamic(
-    rule: Dynamic, pictures: Iterable[tuple[float, np.ndarray]], *, start_s: float, end_s: float
+    rule: Dynamic,
+    pictures: Iterable[tuple[float, np.ndarray]],
+    *,
+    start_s: float,
+    end_s: float,
+    still_until_s: Still = never_still,
 ) -> Iterator[Window]:
     """The windows of a video whose frames are `pictures`: (when shown, uint8 `H W 3`), in order.
 
     A window is given as soon as the frame has come that is not in it. What is left at the end and is shorter than
-    `min_s` becomes a window of `min_s` that overlaps the one before.
+    `min_s` becomes a window of `min_s` that overlaps the one before. After a window in which nothing changes,
+    what is like it is one window, however long.
     """
     begin_s, change = start_s, Change()
     for time_s, picture in pictures:
         while time_s >= begin_s + rule.max_s - _SAME_TIME_S:
             yield Window(start_s=begin_s, end_s=begin_s + rule.max_s)
             begin_s, change = begin_s + rule.max_s, Change()
+            if (alike_s := min(still_until_s(), time_s)) > begin_s + rule.max_s:
+                yield Window(start_s=begin_s, end_s=alike_s)
+                begin_s = alike_s
         changed = change.of(picture) > rule.change
         if changed and time_s >= begin_s + rule.min_s - _SAME_TIME_S:
             yield Window(start_s=begin_s, end_s=time_s)
@@ -107,5 +155,8 @@ def dynamic(
     while end_s > begin_s + rule.max_s + _SAME_TIME_S:
         yield Window(start_s=begin_s, end_s=begin_s + rule.max_s)
         begin_s += rule.max_s
+        if (alike_s := min(still_until_s(), end_s)) > begin_s + rule.max_s:
+            yield Window(start_s=begin_s, end_s=alike_s)
+            begin_s = alike_s
     if end_s > begin_s + _SAME_TIME_S:
         yield Window(start_s=max(start_s, min(begin_s, end_s - rule.min_s)), end_s=end_s)

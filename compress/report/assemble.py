@@ -44,6 +44,7 @@ def assemble(
         "robustness": robustness,
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
+        "notes": list(run.data.notes),
     }
     return cast(Report, report)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmarks.clips.cache import View
 from compress.columns import tags_of
 from compress.data import ClipConfig, DataConfig, FolderData, ManifestData, SyntheticData, open_data
+from compress.leakage import contents
 from models.teachers.modular import is_there
 from tests.benchmarks.clips.films import film
 
@@ -23,11 +24,11 @@ def opened(config, tmp_path, *, clip=CLIP, seed=0):
 
 
 def manifest(tmp_path, lines, *, columns="path,split,label,text", tone_hz=None):
-    for line in lines:
+    for number, line in enumerate(lines):
         path = tmp_path / line.split(",")[0]
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            film(path, frames=4, tone_hz=tone_hz)
+            film(path, frames=4 + number, tone_hz=tone_hz)
     path = tmp_path / "manifest.csv"
     path.write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8")
     return path
@@ -117,11 +118,13 @@ def test_captions_have_to_be_there_when_wanted(tmp_path):
 def test_unreadable_clips_are_refused_or_left_out_and_said(tmp_path):
     path = manifest(tmp_path, [*USUAL, "e.mp4,train,no,"])
     (tmp_path / "e.mp4").write_text("not a video")
-    with pytest.raises(ValueError, match="1 of 3 clips cannot be read"):
+    with pytest.raises(ValueError, match="1 of 5 clips cannot be read"):
         opened(of(path), tmp_path)
-    data, said = opened(of(path, unreadable="skip"), tmp_path)
+    data, said = opened(of(path, unreadable="skip", max_unreadable_share=0.2), tmp_path)
     assert [entry[0].name for entry in data.skipped] == ["e.mp4"]
-    assert "left out, cannot be read: 1 clips" in said and "e.mp4: cannot be opened" in said
+    assert (
+        "1 of 5 clips (20.0%) cannot be read and are left out" in said and "1 clip: cannot be opened" in said
+    )
     assert len(data.train) == 2
 
 
@@ -141,10 +144,10 @@ def test_odd_files_are_noted(tmp_path):
 
 
 def test_folder(tmp_path):
-    for name in ("train/no/a", "train/yes/b", "validation/no/c", "test/yes/d"):
+    for number, name in enumerate(("train/no/a", "train/yes/b", "validation/no/c", "test/yes/d")):
         path = tmp_path / "clips" / f"{name}.mp4"
         path.parent.mkdir(parents=True)
-        film(path, frames=4)
+        film(path, frames=4 + number)
     data, _ = opened(FolderData(source="folder", root=tmp_path / "clips"), tmp_path)
     assert data.spec.labels[0].name == "class"
     assert data.test.labels.tolist() == [[1]]
@@ -188,7 +191,7 @@ def test_configs_are_told_apart_by_source_and_strict():
     [
         ({"size": 64, "resize": 60}, "resize 60 is smaller than size 64"),
         ({"stride": 2}, "stride 2 has no effect with sampling `uniform`"),
-        ({"std": (0.5, 0.0, 0.5)}, "greater than 0"),
+        ({"std": (0.5, 0.0, 0.5)}, "greater than or equal to 0.001"),
         ({"audio": {"mels": 300}}, "300 mel bands are too many for a window of 400 samples"),
         ({"frame": 8}, "Extra inputs"),
     ],
@@ -269,3 +272,165 @@ def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, v
         "audio": [False, False],
         "text": [False, True],
     }
+
+
+def copied(tmp_path, name, of):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((tmp_path / of).read_bytes())
+
+
+def distinct(tmp_path):
+    """Files of different content, as `film` writes the same one for every name."""
+    for number, name in enumerate("abcd"):
+        film(tmp_path / f"{name}.mp4", frames=4 + number)
+
+
+LEAKS = {
+    "path": ("{a}", "a.mp4 in train and a.mp4 (0..0.1 s) in test"),
+    "spelling": ("x/../a.mp4", "a.mp4 in train and x/../a.mp4 in test"),
+    "symlink": ("link.mp4", "a.mp4 in train and link.mp4 in test"),
+    "hardlink": ("hard.mp4", "a.mp4 in train and hard.mp4 in test"),
+    "copy": ("x/copy.mp4", "a.mp4 in train and x/copy.mp4 in test"),
+}
+
+
+@pytest.mark.parametrize("kind", LEAKS)
+def test_a_clip_in_two_splits_is_refused_or_said(tmp_path, kind):
+    distinct(tmp_path)
+    name, message = LEAKS[kind][0].format(a="a.mp4"), LEAKS[kind][1]
+    (tmp_path / "x").mkdir()
+    if kind == "symlink":
+        (tmp_path / name).symlink_to("a.mp4")
+    elif kind == "hardlink":
+        (tmp_path / name).hardlink_to(tmp_path / "a.mp4")
+    elif kind == "copy":
+        copied(tmp_path, name, "a.mp4")
+    times = ",,0.1" if kind == "path" else ",,"  # the same row twice is refused by the manifest itself
+    lines = [f"{line},," for line in USUAL] + [f"{name},test,no,oh{times}"]
+    path = manifest(tmp_path, lines, columns="path,split,label,text,start_s,end_s")
+    with pytest.raises(
+        ValueError, match="1 clips are in two splits at once, by path, link or content"
+    ) as caught:
+        opened(of(path), tmp_path)
+    assert message in str(caught.value) and "allow it with `leakage: allow`" in str(caught.value)
+    data, said = opened(of(path, leakage="allow"), tmp_path)
+    assert len(data.test) == 2 and "warning: 1 clips are in two splits at once" in said
+    assert message in data.notes[0]
+
+
+def test_spans_of_a_file_may_be_in_two_splits_when_they_do_not_overlap(tmp_path):
+    distinct(tmp_path)
+    film(tmp_path / "long.mp4", frames=30)
+    columns = "path,split,label,text,start_s,end_s"
+    usual = [f"{line},," for line in USUAL]
+    apart = [
+        *usual,
+        "long.mp4,train,no,,0,1.0",
+        "long.mp4,test,no,,1.0,2.0",
+        "long.mp4,validation,no,,2.0,3.0",
+    ]
+    assert len(opened(of(manifest(tmp_path, apart, columns=columns)), tmp_path)[0].test) == 2
+    overlapping = [
+        *usual,
+        "long.mp4,train,no,,0,1.5",
+        "long.mp4,test,no,,1.0,2.0",
+        "long.mp4,validation,no,,2.0,",
+    ]
+    with pytest.raises(
+        ValueError, match=r"1 clips .*\n  long.mp4 \(0..1.5 s\) in train and long.mp4 \(1..2 s\) in test"
+    ):
+        opened(of(manifest(tmp_path, overlapping, columns=columns)), tmp_path)
+    with pytest.raises(ValueError, match="2 clips are in two splits at once"):
+        opened(of(manifest(tmp_path, apart, columns=columns), pad_s=0.1), tmp_path)
+
+
+def test_clips_of_a_folder_leak_too(tmp_path):
+    for number, name in enumerate(("train/no/a", "train/yes/b", "validation/no/c", "test/yes/d")):
+        path = tmp_path / "clips" / f"{name}.mp4"
+        path.parent.mkdir(parents=True)
+        film(path, frames=4 + number)
+    copied(tmp_path, "clips/test/no/e.mp4", "clips/train/no/a.mp4")
+    with pytest.raises(ValueError, match=r"train/no/a\.mp4 in train and test/no/e\.mp4 in test"):
+        opened(FolderData(source="folder", root=tmp_path / "clips"), tmp_path)
+
+
+def test_files_held_out_take_their_copies_along(tmp_path):
+    lines = []
+    for number in range(12):
+        name = f"v{number}.mp4"
+        film(tmp_path / name, frames=4 + number // 2)  # every file twice
+        lines.append(f"{name},train,{'no' if number % 4 < 2 else 'yes'},")
+    film(tmp_path / "t.mp4", frames=30)
+    path = manifest(tmp_path, [*lines, "t.mp4,test,no,"])
+    for seed in range(4):
+        data, _ = opened(of(path, validation_fraction=0.2), tmp_path, seed=seed)
+        held = {int(row.path.stem[1:]) // 2 for row in data.validation.rows}
+        assert held.isdisjoint(int(row.path.stem[1:]) // 2 for row in data.train.rows)
+
+
+def test_contradicting_labels_are_said(tmp_path):
+    distinct(tmp_path)
+    copied(tmp_path, "e.mp4", "a.mp4")
+    data, said = opened(of(manifest(tmp_path, [*USUAL, "e.mp4,train,yes,oh"])), tmp_path)
+    assert data.notes == ("1 clips are labelled in two ways\n  a.mp4 and e.mp4: label 'no' and 'yes'",)
+    assert "warning: 1 clips are labelled in two ways" in said
+
+
+def test_content_is_compared_and_not_size(tmp_path):
+    big = bytes(200_000)
+    for name, data in {"a": big, "b": big, "c": big[:100_000] + b"x" + big[100_001:], "d": b""}.items():
+        (tmp_path / name).write_bytes(data)
+    found = contents([tmp_path / name for name in ("a", "b", "c", "d", "missing")])
+    same = [found[tmp_path / name] for name in ("a", "b", "c", "d", "missing")]
+    assert same[0] == same[1] and len(set(same)) == 4
+
+
+def test_unreadable_files_of_all_splits_are_listed_at_once(tmp_path):
+    path = manifest(tmp_path, USUAL)
+    for name in ("a.mp4", "c.mp4", "d.mp4"):
+        (tmp_path / name).write_text(f"not a video {name}")
+    with pytest.raises(ValueError, match="3 of 4 clips cannot be read") as caught:
+        opened(of(path, leakage="allow"), tmp_path)
+    assert all(f"{name}.mp4: cannot be opened" in str(caught.value) for name in "acd")
+
+
+def test_missing_sound_of_all_splits_is_listed_at_once(tmp_path):
+    distinct(tmp_path)
+    with pytest.raises(ValueError, match="4 of 4 clips cannot be read") as caught:
+        opened(of(manifest(tmp_path, USUAL)), tmp_path, clip=ClipConfig(frames=4, size=16, audio={}))
+    assert str(caught.value).count("has no sound") == 4
+
+
+def test_skipping_is_bounded_counted_and_said(tmp_path):
+    lines = []
+    for number in range(20):
+        film(tmp_path / f"{number}.mp4", frames=4 + number)
+        lines.append(
+            f"{number}.mp4,{('train', 'train', 'validation', 'test')[number % 4]},{('no', 'yes')[number // 4 % 2]},"
+        )
+    path = manifest(tmp_path, lines)
+    (tmp_path / "0.mp4").write_text("not a video")
+    data, said = opened(of(path, unreadable="skip"), tmp_path)
+    assert data.notes[0].startswith(
+        "1 of 20 clips (5.0%) cannot be read and are left out\n  1 clip: cannot be opened"
+    )
+    assert "warning: 1 of 20 clips (5.0%) cannot be read" in said
+    (tmp_path / "7.mp4").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"2 of 20 clips cannot be read \(10.0%\), more than may be left out \(5.0%\)"
+    ) as caught:
+        opened(of(path, unreadable="skip"), tmp_path)
+    assert "1 clip: is empty (0 bytes) (first: " in str(caught.value)
+    assert "raise `max_unreadable_share`" in str(caught.value)
+    assert len(opened(of(path, unreadable="skip", max_unreadable_share=0.1), tmp_path)[0].skipped) == 2
+
+
+def test_limits_of_a_recipe_reach_the_decoder(tmp_path):
+    path = manifest(tmp_path, USUAL)
+    with pytest.raises(
+        ValueError, match="its picture is 64x48, 3,072 pixels, over the limit max_pixels = 3,000"
+    ):
+        opened(of(path, leakage="allow", limits={"max_pixels": 3_000}), tmp_path)
+    with pytest.raises(ValidationError, match="max_pixels"):
+        of(path, limits={"max_pixels": 0})

@@ -149,7 +149,9 @@ def test_unreadable_clips_are_refused_together(rows, tmp_path):
 
 
 def test_unreadable_clips_are_left_out_when_asked(rows, tmp_path):
-    clips = open_clips(broken(tmp_path, rows), SPEC, cache=tmp_path / "cache", unreadable="skip")
+    clips = open_clips(
+        broken(tmp_path, rows), SPEC, cache=tmp_path / "cache", unreadable="skip", max_unreadable_share=0.5
+    )
     assert clips.rows == [rows[0], rows[2]]
     assert [path.name for path, _ in clips.skipped] == ["bad.mp4", "bad.mp4"]
     assert clips.labels.tolist() == [[1, 1], [0, 1]]
@@ -161,7 +163,7 @@ def test_unreadable_clips_are_left_out_when_asked(rows, tmp_path):
 
 
 def test_what_was_refused_is_tried_again(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "run_jobs", lambda work, jobs, workers: [(0, Lost(reason="no memory"))])
+    monkeypatch.setattr(store, "run_jobs", lambda work, jobs, **settings: [(0, Lost(reason="no memory"))])
     with pytest.raises(UnreadableClips, match="its decoder was lost: no memory"):
         open_clips(rows[:1], SPEC.only(("clip",)), cache=tmp_path)
     monkeypatch.undo()

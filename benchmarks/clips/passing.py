@@ -1,0 +1,73 @@
+"""The frames of a video one after another, decoded in a process of their own, for whoever looks at each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from benchmarks.clips.container import UnreadableClip, opened
+from benchmarks.clips.limits import Limits, metered
+from benchmarks.clips.pictures import decoded_frames, square_of
+from benchmarks.clips.tracks import probe
+from benchmarks.clips.workers import Alive, Lost, run_jobs
+
+_WAITING = 4
+"""So many decoded frames may wait to be taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passing:
+    """Which frames of which video, and how large; quick to import, for worker processes."""
+
+    path: Path
+    resize: int
+    every: int
+    """Takes every so manieth frame."""
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A frame's upright middle square, uint8 `R R 3`, and when it is shown."""
+
+    time_s: float
+    square: np.ndarray
+
+
+def passing_pictures(passing: Passing) -> Iterator[Picture]:
+    """The frames, in order. Raises `UnreadableClip` when nothing (more) of the video can be read."""
+    jobs = run_jobs(
+        _read,
+        [passing],
+        workers=1,
+        waiting_results=_WAITING,
+        memory_mib=passing.limits.max_memory_mib,
+    )
+    with closing(jobs):
+        for _, result in jobs:
+            if isinstance(result, Lost):
+                raise UnreadableClip(passing.path, f"its decoder was lost: {result.reason}")
+            if isinstance(result, Picture):
+                yield result
+
+
+def _read(passing: Passing, alive: Alive) -> Iterator[Picture]:
+    path, limits = passing.path, passing.limits
+    alive = metered(path, limits, alive, refuse=lambda reason: UnreadableClip(path, reason))
+    try:
+        media = probe(path, limits=limits, alive=alive)
+        if media.video is None:
+            raise UnreadableClip(path, "has no picture, only sound")
+        scaler = VideoReformatter()
+        with opened(path, limits) as container:
+            for number, shown in enumerate(decoded_frames(container, media, alive=alive)):
+                if number % passing.every == 0:
+                    square = square_of(shown, resize=passing.resize, scaler=scaler, path=path, limits=limits)
+                    yield Picture(time_s=shown.time_s, square=square)
+    except MemoryError:
+        raise UnreadableClip(path, limits.no_memory()) from None

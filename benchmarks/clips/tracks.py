@@ -1,0 +1,355 @@
+"""When the picture and the sound of a file begin and end, found out before anything is decoded.
+
+All times count in seconds from the start of the file as a player counts them, whatever the file's own
+timestamps begin with.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import av
+import av.format
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+
+from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, opened, over_limit, said
+from benchmarks.clips.display_order import display_times
+from benchmarks.clips.limits import USUAL, Limits
+from benchmarks.clips.workers import Alive
+
+_PAUSE_S = 0.5
+_JUMP_S = 0.5
+"""Decoding times that go back by more are not rounding."""
+_END_TOLERANCE_S = 0.25
+"""A span may end so much after the file: times rounded by hand, sound a little longer than the picture."""
+_WITHOUT_STAMPS = 0.1
+"""Share of the packets without a timestamp from which on they are counted instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """When the picture or the sound of a file begins and ends."""
+
+    index: int
+    """Number of the stream in the file."""
+    times_s: np.ndarray
+    """When its packets are presented, sorted."""
+    interval_s: float
+    """Usual time from one frame to the next."""
+    end_s: float
+    timed: bool
+    """False when the file has no timestamps and frames are taken to follow each other evenly."""
+    shown_s: np.ndarray | None = None
+    """When each frame that is decoded is shown, in order; None: as the frames say themselves."""
+
+    @property
+    def start_s(self) -> float:
+        """When the first packet is presented."""
+        return float(self.times_s[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """What a file holds."""
+
+    path: Path
+    origin_s: float
+    """The file's own timestamp of time 0."""
+    video: Track | None
+    audio: Track | None
+    fault: str | None
+    """Why the file ends early, when it does."""
+    notes: tuple[str, ...]
+    limits: Limits
+
+    def span(self, cut: Cut) -> tuple[float, float]:
+        """Start and end in seconds of a cut; a whole file is as long as its picture, or its sound without one.
+
+        Raises `UnreadableClip` when the cut is not within the file, or longer than the limits allow.
+        """
+        tracks = [track for track in (self.video, self.audio) if track]
+        file_end_s = max(track.end_s for track in tracks)
+        start_s = tracks[0].start_s if cut.start_s is None else cut.start_s
+        end_s = tracks[0].end_s if cut.end_s is None else cut.end_s
+        if self.fault and (cut.end_s is None or end_s > file_end_s):
+            raise UnreadableClip(self.path, self.fault)
+        if start_s >= file_end_s or end_s > file_end_s + _END_TOLERANCE_S:
+            raise UnreadableClip(
+                self.path,
+                f"the span {start_s:g}..{end_s:g} s is not in the file, which ends at {file_end_s:.2f} s",
+            )
+        if start_s >= end_s:
+            raise UnreadableClip(self.path, f"the span {start_s:g}..{end_s:g} s is empty")
+        if cut.start_s is not None:
+            start_s = max(0.0, start_s - cut.pad_s)
+        if cut.end_s is not None:
+            end_s = min(end_s + cut.pad_s, file_end_s)
+        self.refuse_long(start_s, end_s)
+        return start_s, end_s
+
+    def refuse_long(self, start_s: float, end_s: float) -> None:
+        """Raises `UnreadableClip` for a clip that lasts longer, or has more frames, than the limits allow."""
+        if end_s - start_s > self.limits.max_span_s:
+            lasts = f"the clip {start_s:g}..{end_s:g} s lasts {end_s - start_s:,.1f} s"
+            raise UnreadableClip(self.path, self.limits.over("max_span_s", lasts))
+        if self.video is not None:
+            first, last = np.searchsorted(self.video.times_s, (start_s, end_s))
+            if last - first > self.limits.max_frames:
+                has = f"the clip {start_s:g}..{end_s:g} s has {last - first:,} frames"
+                raise UnreadableClip(self.path, self.limits.over("max_frames", has))
+
+
+def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
+    """What the file holds, from the timestamps of all its packets.
+
+    Nothing is decoded, but for files whose timestamps do not say when frames are shown (`display_order`).
+
+    Raises `UnreadableClip` for a file that cannot be opened, has neither picture nor sound, or is over the limits.
+    """
+    with opened(path, limits) as container:
+        streams, notes = _chosen(container, path)
+        for stream in streams:
+            context = stream.codec_context
+            if isinstance(context, av.VideoCodecContext) and (
+                reason := limits.pixels(context.width, context.height)
+            ):
+                raise UnreadableClip(path, reason)
+        # A header's start may come after the first frames: FFmpeg guesses it from the first packets it sees.
+        begins_s = None if container.start_time is None else container.start_time / av.time_base
+        stamps, fault = _read_stamps(container, streams, path=path, limits=limits, alive=alive)
+        firsts = [float(np.nanmin(each.times_s)) for each in stamps.values() if each.any_given]
+        origin_s = min([*firsts, *([] if begins_s is None else [begins_s])], default=0.0)
+        timed = not container.format.flags & av.format.Flags.no_timestamps.value
+        tracks: dict[str, Track | None] = {}
+        for stream in streams:
+            rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
+            rate_hz = float(rate) if rate else None
+            track = _track(
+                stream.index, stamps[stream.index], origin_s=origin_s, rate_hz=rate_hz, timed=timed
+            )
+            if track is None:
+                notes.append(f"{stream.type} track is empty")
+            elif not track.timed and stream.type == "video":
+                notes.append(f"has no timestamps; frames are taken as {1 / track.interval_s:.4g} a second")
+            tracks[stream.type] = track
+        if not any(tracks.values()):
+            raise UnreadableClip(
+                path, fault or "holds no packets of picture or sound: the recording was cut off"
+            )
+        video = tracks.get("video")
+        if video is not None and video.timed and _may_be_reordered(container, stamps[video.index]):
+            video = _in_display_order(
+                path, video, stamps[video.index], origin_s=origin_s, notes=notes, limits=limits, alive=alive
+            )
+        if video is not None and (pause := _pause(video)):
+            notes.append(pause)
+        full = [track for track in (video, tracks.get("audio")) if track]
+        end_s = max(track.end_s for track in full)
+        held_s = max(end_s - min(track.start_s for track in full), origin_s + end_s)
+        held_s = max(held_s, *(each.last_decoded_s for each in stamps.values()))
+        return Media(
+            path=path,
+            origin_s=origin_s,
+            video=video,
+            audio=tracks.get("audio"),
+            fault=fault or _cut_off(container, streams, held_s=held_s),
+            notes=tuple(notes),
+            limits=limits,
+        )
+
+
+def _chosen(container: InputContainer, path: Path) -> tuple[list[Stream], list[str]]:
+    """The picture and the sound that are read, and notes on them."""
+    notes = []
+    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    video = best if best in pictures else next(iter(pictures), None)
+    audio = container.streams.best("audio")
+    if video and video.metadata.get("alpha_mode") == "1":
+        notes.append(TRANSPARENT)
+    if len(pictures) > 1 and video:
+        notes.append(f"has {len(pictures)} video tracks; number {video.index} is read")
+    streams: list[Stream] = [stream for stream in (video, audio) if stream]
+    if not streams:
+        held = ", ".join(sorted({stream.type or "unknown" for stream in container.streams})) or "nothing"
+        raise UnreadableClip(path, f"has neither picture nor sound (it holds: {held})")
+    return streams, notes
+
+
+def _read_stamps(
+    container: InputContainer, streams: list[Stream], *, path: Path, limits: Limits, alive: Alive
+) -> tuple[dict[int, _Stamps], str | None]:
+    """Timestamps of all packets by the number of their stream, and why reading stopped early if it did."""
+    stamps = {stream.index: _Stamps() for stream in streams}
+    latest_s: dict[int, float] = {}
+    try:
+        for packet in container.demux(streams):
+            alive()
+            if not packet.size or packet.is_discard:
+                continue
+            base, given = packet.time_base, stamps[packet.stream_index]
+            if packet.dts is not None:
+                decoded_s = float(packet.dts * base)
+                _refuse_jump(path, latest_s.get(packet.stream_index, decoded_s), decoded_s)
+                latest_s[packet.stream_index] = decoded_s
+                given.first_decoded_s = min(given.first_decoded_s, decoded_s)
+                given.last_decoded_s = max(given.last_decoded_s, decoded_s)
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            given.times_s.append(math.nan if stamp is None else float(stamp * base))
+            given.durations_s.append(max(0.0, float((packet.duration or 0) * base)))
+    except MemoryError:
+        raise UnreadableClip(path, limits.no_memory()) from None
+    except (av.FFmpegError, OSError) as error:
+        if reason := over_limit(error, limits):
+            raise UnreadableClip(path, reason) from None
+        return stamps, f"is damaged, reading stops early: {said(error)}"
+    except IndexError:  # from PyAV, whose list of streams does not grow
+        reason = "a stream begins in its middle; re-wrap it: ffmpeg -i FILE -c copy NEW_FILE"
+        raise UnreadableClip(path, reason) from None
+    return stamps, None
+
+
+def _refuse_jump(path: Path, before_s: float, now_s: float) -> None:
+    if now_s < before_s - _JUMP_S:
+        raise UnreadableClip(
+            path,
+            f"its timestamps jump back by {before_s - now_s:.2f} s, as in files put one behind the other; "
+            "re-encode it to repair them",
+        )
+
+
+@dataclass(kw_only=True)
+class _Stamps:
+    """Times and durations of a stream's packets, in 16 bytes a packet: an hour has hundreds of thousands."""
+
+    times_s: array[float] = field(default_factory=lambda: array("d"))
+    """NaN where a packet has none."""
+    durations_s: array[float] = field(default_factory=lambda: array("d"))
+    first_decoded_s: float = math.inf
+    """The earliest decoding time."""
+    last_decoded_s: float = -math.inf
+    """The latest decoding time."""
+
+    @property
+    def any_given(self) -> bool:
+        """Whether any packet has a timestamp."""
+        return not np.isnan(self.times_s).all()
+
+
+def _track(
+    index: int, stamps: _Stamps, *, origin_s: float, rate_hz: float | None, timed: bool
+) -> Track | None:
+    if not stamps.times_s:
+        return None
+    times_s, durations_s = np.array(stamps.times_s) - origin_s, np.array(stamps.durations_s)
+    missing = np.isnan(times_s)
+    if missing.any() and missing.mean() > _WITHOUT_STAMPS:
+        times_s = _filled(times_s, durations_s, rate_hz=rate_hz)
+        missing = np.isnan(times_s)
+    times_s, durations_s = times_s[~missing], durations_s[~missing]
+    order = np.lexsort((durations_s, times_s))
+    times_s, durations_s = times_s[order], durations_s[order]
+    steps = np.diff(times_s)
+    steps = steps[steps > 0]
+    if not timed and rate_hz:
+        interval_s = 1 / rate_hz
+    else:
+        interval_s = float(np.median(steps)) if len(steps) else 1 / rate_hz if rate_hz else 0.04
+    if len(times_s) and timed:
+        return Track(
+            index=index,
+            times_s=times_s,
+            interval_s=interval_s,
+            end_s=float(times_s[-1]) + (float(durations_s[-1]) or interval_s),
+            timed=True,
+        )
+    count = len(stamps.times_s)
+    return Track(
+        index=index,
+        times_s=np.arange(count) * interval_s,
+        interval_s=interval_s,
+        end_s=count * interval_s,
+        timed=False,
+    )
+
+
+def _filled(times_s: np.ndarray, durations_s: np.ndarray, *, rate_hz: float | None) -> np.ndarray:
+    """Times with those that are missing one interval after the one before, as program streams need it."""
+    lasting = durations_s[durations_s > 0]
+    interval_s = float(np.median(lasting)) if len(lasting) else 1 / rate_hz if rate_hz else 0.04
+    numbers = np.arange(len(times_s))
+    known = np.maximum.accumulate(np.where(np.isnan(times_s), -1, numbers))
+    return np.where(known < 0, np.nan, times_s[known] + (numbers - known) * interval_s)
+
+
+def _may_be_reordered(container: InputContainer, stamps: _Stamps) -> bool:
+    """Whether frames may be shown in another order than their timestamps say."""
+    times_s = np.array(stamps.times_s)
+    reorders = any(
+        isinstance(stream.codec_context, av.VideoCodecContext) and stream.codec_context.has_b_frames
+        for stream in container.streams.video
+    )
+    return reorders and not np.isnan(times_s).any() and bool((np.diff(times_s) >= 0).all())
+
+
+def _in_display_order(
+    path: Path,
+    video: Track,
+    stamps: _Stamps,
+    *,
+    origin_s: float,
+    notes: list[str],
+    limits: Limits,
+    alive: Alive,
+) -> Track:
+    """The track with the times at which its frames are shown, where packets only say when they are decoded."""
+    shown_s = display_times(path, video.index, limits=limits, alive=alive)
+    if shown_s is None:
+        return video
+    notes.append(
+        "does not say when frames are shown, only in which order they are stored; "
+        "they are taken in the order of the decoder"
+    )
+    shown_s += max(0.0, stamps.first_decoded_s - origin_s) - shown_s[0]
+    return replace(
+        video,
+        times_s=shown_s,
+        shown_s=shown_s,
+        end_s=float(shown_s[-1]) + (stamps.durations_s[-1] or video.interval_s),
+    )
+
+
+def _pause(track: Track) -> str | None:
+    """Says where frames are missing for long: some containers are read on after damage without a word."""
+    steps = np.diff(track.times_s)
+    if not len(steps) or steps.max() < max(_PAUSE_S, 5 * track.interval_s):
+        return None
+    at = int(steps.argmax())
+    return f"shows one frame for {steps[at]:.1f} s from {track.times_s[at]:.1f} s on; a pause, or damage"
+
+
+def _cut_off(container: InputContainer, streams: list, *, held_s: float) -> str | None:
+    """Says so when a header promises more than the file holds."""
+    if container.duration is None or container.format.name.split(",")[0] not in (
+        "mov",
+        "matroska",
+        "avi",
+        "flv",
+    ):
+        return None  # elsewhere the duration is itself an estimate from the file's end
+    promised_s = container.duration / av.time_base
+    of_streams = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
+    if len(of_streams) == len(streams):
+        promised_s = min(promised_s, max(of_streams))
+    if (
+        container.format.name == "avi"
+    ):  # its demuxer shortens the duration to what is there, but not the frame count
+        promised_s = max(promised_s, *(float(s.frames * s.time_base) for s in streams if s.frames))
+    if promised_s - held_s <= 0.1 + 0.03 * promised_s:
+        return None
+    return f"is cut off: its header promises {promised_s:.1f} s, it holds {held_s:.1f} s"
