@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,16 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.export import ExportedProgram
 
+from compress.folders.writing import write_atomic
 from models.counts import count_macs, count_parameters
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
     from compress.data import Data
     from compress.teacher import Teacher
+
+
+STAGE_FILES = (
+    *("artifact.json", "weights.safetensors", "program.pt2", "step.pt2", "test_logits.safetensors"),
+    *("checkpoint.pt", "*/checkpoint.pt"),
+)
+"""Names of what lies in the folder of a stage; checkpoints, as long as it is not finished."""
 
 
 class Form(StrEnum):
@@ -50,6 +59,8 @@ class StageRecord:
     seconds: float
     before: dict[str, Any]
     after: dict[str, Any]
+    threads: int
+    """Of torch, while it worked; another number rounds sums otherwise, and gives other weights."""
     weights_sha256: str
     """Over all weights that the stage gave; equal hashes are equal networks."""
     notes: tuple[str, ...] = ()
@@ -109,19 +120,26 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         # Copies: layers may share a tensor, which the format does not know.
         state = artifact.model.state_dict()
         weights = {name: value.cpu().contiguous().clone() for name, value in state.items()}
-        save_file(weights, folder / "weights.safetensors")
+        write_atomic(folder / "weights.safetensors", save(weights))
     else:
         program = torch.export.export(artifact.model, artifact.spec.example())
-        torch.export.save(program, folder / "program.pt2")
+        _save_program(program, folder / "program.pt2")
         if artifact.step is not None:
-            torch.export.save(artifact.step, folder / "step.pt2")
+            _save_program(artifact.step, folder / "step.pt2")
     description = {
         "form": artifact.form,
         "streams": artifact.streams,
         "spec": artifact.spec.to_dict(),
         "history": [asdict(record) for record in artifact.history],
     }
-    (folder / "artifact.json").write_text(json.dumps(description, indent=2))
+    write_atomic(folder / "artifact.json", json.dumps(description, indent=2))
+
+
+def _save_program(program: ExportedProgram, path: Path) -> None:
+    """Through memory: torch's own writer ends the process where the disk is full."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    write_atomic(path, buffer.getvalue())
 
 
 def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:

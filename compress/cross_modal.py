@@ -182,12 +182,13 @@ def _stages(recipe: Recipe, arm: str) -> tuple[Any, ...]:
 
 def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
     """Top-1 of every exported int8 file through its own runtime, or why there is none."""
+    exported = export(run, final)
     found: dict[str, float | str] = {
-        row["format"]: row["reason"] for row in export(run, final) if row["status"] != "exported"
+        row["format"]: row["reason"] for row in exported.rows if row["status"] != "exported"
     }
     whole = [name for name in run.recipe.export.formats if name not in found]
     clips = run.data.test.seen_by(final.artifact.spec)
-    for file in evaluate(run.folder / "export", clips, formats=whole):
+    for file in evaluate(exported.folder, clips, formats=whole):
         found[file.format] = str(file.unavailable) if file.top1 is None else file.top1
     return found
 

@@ -23,7 +23,13 @@ from compress.console import bar
 from compress.leakage import Contents, contents, contradiction_message, contradictions, leak_message, leaks
 from compress.limits import Cell, FilePath, Word
 from compress.store import one_at_a_time, stored
-from compress.synthetic import TAG_SEPARATOR, SyntheticData, synthetic_key, write_synthetic
+from compress.synthetic import (
+    SYNTHETIC_FILES,
+    TAG_SEPARATOR,
+    SyntheticData,
+    synthetic_key,
+    write_synthetic,
+)
 from models.spec import AudioSpec, ClipSpec, VideoSpec
 
 __all__ = ["ClipConfig", "Data", "DataConfig", "FolderData", "ManifestData", "SyntheticData", "open_data"]
@@ -329,6 +335,7 @@ def _open_splits(
                     missing_audio="refuse" if own else config.missing_audio,
                     limits=USUAL if own else config.limits.limits(),
                     progress=report,
+                    tell=lambda sentence: _say(console, sentence),
                 )
                 unreadable += opened[name].skipped
             except UnreadableClips as fault:  # none of the split can be read
@@ -374,12 +381,25 @@ def _rows(
             write_synthetic(config, folder, workers=workers, report=report)
 
     place = cache / f"synthetic-{key[:16]}"
-    with one_at_a_time(place, waiting=lambda: console.print("waiting for another run's synthetic clips")):
-        folder = stored(place, key=key, make=make, load=lambda made: made).value
+    title = "synthetic clips"
+    with one_at_a_time(place, waiting=lambda who: _say(console, f"{title}: waiting for {who}")):
+        folder = stored(
+            place,
+            key=key,
+            make=make,
+            load=lambda made: made,
+            names=SYNTHETIC_FILES,
+            title=title,
+            tell=lambda sentence: _say(console, sentence),
+        ).value
     return (
         read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags),
         folder.absolute(),
     )
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _joined(row: ClipRow, columns: Sequence[str], separator: str) -> str:

@@ -24,6 +24,7 @@ if not only_reads_arguments(__name__):
     from torch import nn
 
     from compress.data import ClipConfig, Data, open_data
+    from compress.folders.ledger import scratch_folder
     from compress.generated import with_block
     from compress.store import write_atomic
     from compress.synthetic import SyntheticData
@@ -118,21 +119,23 @@ def train(
     spec = with_tasks(data.spec, ("clip", "text"), TASKS)
     began_s = time.process_time()
     model = _teacher(name, spec)
-    fit(
-        model,
-        data.train.seen_by(spec),
-        objective=learn_tasks(
-            spec,
-            Truth.of(data.train.seen_by(spec), spec, tag_separator=data.tag_separator),
-            weights=dict.fromkeys(task_names(spec), 1.0),
-            label_smoothing=0.0,
-        ),
-        config=TrainConfig(epochs=training.epochs, learning_rate=training.learning_rate),
-        validation=data.validation.seen_by(spec),
-        job=Job(name=name, device=torch.device("cpu"), seed=0, folder=folder, console=Console(quiet=True)),
-    )
+    with scratch_folder(folder, ("checkpoint.pt",)):
+        fit(
+            model,
+            data.train.seen_by(spec),
+            objective=learn_tasks(
+                spec,
+                Truth.of(data.train.seen_by(spec), spec, tag_separator=data.tag_separator),
+                weights=dict.fromkeys(task_names(spec), 1.0),
+                label_smoothing=0.0,
+            ),
+            config=TrainConfig(epochs=training.epochs, learning_rate=training.learning_rate),
+            validation=data.validation.seen_by(spec),
+            job=Job(
+                name=name, device=torch.device("cpu"), seed=0, folder=folder, console=Console(quiet=True)
+            ),
+        )
     seconds = time.process_time() - began_s
-    (folder / "checkpoint.pt").unlink()
     test = data.test.seen_by(spec)
     answers = logits_of(model, test, batch=32, device=torch.device("cpu"))
     found = measure(answers, Truth.of(test, spec, tag_separator=data.tag_separator), spec)

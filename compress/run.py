@@ -7,14 +7,14 @@ backend failed, 70 an unexpected error, 130 stopped.
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from compress.command import FAILED, GATE_FAILED, OK, RECIPE_WRONG, only_reads_arguments
+from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import headed, output, print_error
 from compress.command.user_code import TIME_LIMIT_S, set_limits
@@ -28,42 +28,55 @@ if not only_reads_arguments(__name__):
     from compress.recipe import load_recipe
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
-    from compress.recipe.source import dump_yaml
     from compress.report import Report, did_not_run, write_report
     from compress.report.assemble import assemble
     from compress.report.samples import samples
+    from compress.run_folder import RunFolder, check_run_folder, opened
     from compress.steps.benchmark import benchmark, check_settings
     from compress.steps.export import export
     from compress.steps.robustness import robustness
     from compress.steps.run import Run, StepFailed
     from compress.steps.train import make_teacher, rounded_from, run_stages, untrained
-    from compress.store import write_atomic
     from export.quiet import silence_libraries
 
 
 def run_recipe(
-    recipe: Recipe, *, folder: Path, cache: Path, workers: int, device: torch.device, console: Console
+    recipe: Recipe,
+    *,
+    folder: RunFolder,
+    cache: Path,
+    workers: int,
+    device: torch.device,
+    console: Console,
+    fresh: bool = False,
 ) -> Report:
     """Does what the recipe says, or finds it done; writes and returns the report.
 
+    With `fresh`, earlier results are forgotten as soon as data and settings are known to be right.
     Raises `ValueError` for clips that the recipe's data does not give, `StepFailed` for a step that failed.
     """
-    write_atomic(folder / "recipe.yaml", dump_yaml(recipe.to_dict()))
     data = open_data(
         recipe.data, recipe.clip, cache=cache, workers=workers, seed=recipe.seed, console=console
     )
-    run = Run(recipe=recipe, data=data, folder=folder, cache=cache, device=device, console=console)
+    folder.check_clips(data)
+    run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
     check_settings(run)
     run.build_student()  # refuses options that do not fit these clips before hours of training
+    folder.begin(fresh=fresh)
+    run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None
     stages = run_stages(run, teacher)
     final = stages[-1] if stages else untrained(run)
-    files = export(run, final, rounded=rounded_from(stages))
-    figures = benchmark(run, final, files)
-    corrupted = robustness(run, teacher=teacher, stages=stages, rows=files)
-    report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures, robustness=corrupted)
+    exported = export(run, final, rounded=rounded_from(stages))
+    figures = benchmark(run, final, exported)
+    corrupted = robustness(run, teacher=teacher, stages=stages, exported=exported)
+    report = assemble(
+        run, teacher=teacher, stages=stages, files=exported.rows, figures=figures, robustness=corrupted
+    )
     report["gates"] = evaluate_gates(recipe.gates, report)
-    write_report(report, folder, samples=samples(data, teacher=teacher, student=final))
+    write_report(report, run.folder, samples=samples(data, teacher=teacher, student=final))
+    outcomes = [*([teacher] if teacher else []), *(stages or [final])]
+    folder.finish({**{one.folder: one.key for one in outcomes}, "export": exported.key})
     return report
 
 
@@ -87,7 +100,11 @@ def main(
         Path, typer.Option(help="Decoded clips and teacher answers, shared by all runs.")
     ] = Path("out/cache"),
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget the results in the output folder and start over.")
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Remove the results of earlier runs from the output folder (and nothing else) and start over.",
+        ),
     ] = False,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode clips; 0 decodes in this one.")
@@ -124,15 +141,20 @@ def main(
     with exit_codes():
         checked = load_recipe(recipe, overrides=set_ or [])
         trained_on = _device(device)
+        folder = out or Path("out") / checked.name
+        check_run_folder(folder, checked, recipe_path=recipe, cache=cache, plan_only=plan_only)
     console.print(plan(checked))
     if plan_only:
         return
-    folder = out or Path("out") / checked.name
-    if fresh:
-        _forget(folder)
-    with exit_codes(failed=(StepFailed,)):
+    with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         report = run_recipe(
-            checked, folder=folder, cache=cache, workers=workers, device=trained_on, console=console
+            checked,
+            folder=held,
+            cache=cache,
+            workers=workers,
+            device=trained_on,
+            console=console,
+            fresh=fresh,
         )
     raise typer.Exit(_verdict(report, folder, console))
 
@@ -167,17 +189,6 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device is cuda, but torch finds no CUDA device here; use cpu or auto")
     return torch.device(name)
-
-
-def _forget(folder: Path) -> None:
-    """Removes the results of earlier runs from an output folder; refuses a folder that is none."""
-    if not folder.exists():
-        return
-    if not (folder / "recipe.yaml").is_file():
-        raise typer.Exit(
-            _complain(RECIPE_WRONG, f"--fresh would empty {folder}, which holds no results of a run")
-        )
-    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,8 @@ def main(
             key=content_key(network=name),
             make=partial(_export, name, console=console),
             load=lambda folder: json.loads((folder / "row.json").read_text(encoding="utf-8")),
+            names=("row.json", "fp32/*", "w8a8/*"),
+            tell=partial(console.print, markup=False),
         )
         row = result.value
         _write_row(page, name, _line(name, row))

@@ -41,6 +41,9 @@ GENERATOR = 2
 """Counted up whenever the same settings begin to give other files."""
 
 
+SYNTHETIC_FILES = ("manifest.csv", "train/*.mp4", "validation/*.mp4", "test/*.mp4")
+"""Names of what `write_synthetic` writes."""
+
 TAG_SEPARATOR = ";"
 """Between the tags of a clip in the manifest."""
 

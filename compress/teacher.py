@@ -21,13 +21,14 @@ from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Context
 from compress.console import bar
 from compress.losses import cross_entropy, soft_targets
-from compress.store import write_atomic
+from compress.store import one_at_a_time, stored, write_atomic
 from compress.training import Batch, Objective, TrainConfig, learn_from_labels, logits_of
 from export.child import in_a_sentence
 from models.spec import ClipSpec, as_tuple
 from models.teachers.checkpoints import load_public
 from models.teachers.modular import ModularTeacher
 
+_ANSWERS = "answers.safetensors"
 _WRAPPERS = ("state_dict", "model_state", "model")
 """Keys under which published files keep their state dict."""
 
@@ -63,16 +64,28 @@ class Teacher:
         spec = self.artifact.spec
         clips = clips.seen_by(spec)
         name = hashlib.sha256(f"{self.key} {clips.digest} {view}".encode()).hexdigest()[:32]
-        path = context.cache / "teacher" / f"{name}.safetensors"
-        if not path.is_file():
-            title = "teacher answers" + (f", view {view.number + 1}" if view else "")
+        folder = context.cache / "teacher" / name
+        title = "teacher answers" + (f", view {view.number + 1}" if view else "")
+
+        def tell(sentence: str) -> None:
+            context.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+        def make(work: Path) -> None:
             with bar(context.console, title) as report:
                 columns = logits_of(
                     self.artifact.model, clips, batch=32, device=context.device, view=view, report=report
                 )[: len(spec.labels)]
-            write_atomic(path, save({str(k): column for k, column in enumerate(columns)}))
-        stored = load_file(path)
-        return tuple(stored[str(k)] for k in range(len(stored)))
+            content = save({str(k): column.contiguous() for k, column in enumerate(columns)})
+            write_atomic(work / _ANSWERS, content)
+
+        def load(finished: Path) -> tuple[Tensor, ...]:
+            columns = load_file(finished / _ANSWERS)
+            return tuple(columns[str(k)] for k in range(len(columns)))
+
+        with one_at_a_time(folder, waiting=lambda who: tell(f"{title}: waiting for {who}")):
+            return stored(
+                folder, key=name, make=make, load=load, names=(_ANSWERS,), title=title, tell=tell
+            ).value
 
 
 def learn_from_teacher(

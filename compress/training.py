@@ -19,9 +19,9 @@ from benchmarks.clips.cache import ClipSet, View
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Artifact, Form
 from compress.console import bar
+from compress.folders.writing import Damaged, read_sealed, write_sealed
 from compress.losses import cross_entropy
 from compress.planar import planar
-from compress.store import write_atomic
 from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
@@ -290,14 +290,19 @@ def _save(
     buffer = io.BytesIO()
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": list(curve)}
     torch.save(state, buffer)
-    write_atomic(job.folder / "checkpoint.pt", buffer.getvalue())
+    write_sealed(job.folder / "checkpoint.pt", buffer.getvalue())
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job) -> tuple[dict[str, float], ...]:
     path = job.folder / "checkpoint.pt"
     if not path.is_file():
         return ()
-    state = torch.load(path, map_location=job.device, weights_only=True)
+    try:
+        data = read_sealed(path)
+    except Damaged as damage:
+        job.console.print(f"  {job.name}: begins anew, because {damage}", markup=False, soft_wrap=True)
+        return ()
+    state = torch.load(io.BytesIO(data), map_location=job.device, weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     job.console.print(f"  {job.name}: resumed after epoch {len(state['curve'])}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +16,14 @@ from export import EXPORTERS
 from export.child import in_a_sentence
 from export.manifest import FileSpec
 from export.one_format import (
-    LOG_FILE,
     PROGRAM_FILE,
     STEP_FILE,
     Proof,
     Work,
-    begin,
     export_format,
-    put_in_place,
     write_json,
 )
+from export.out_folder import LOG_FILE, MANIFEST_FILE, begin, check_folders, export_folder, put_in_place
 from export.outcome import ExportOutcome
 from export.stepping import Stepper
 
@@ -49,10 +46,10 @@ def export_files(
 
     `program` is the network as captured (`export.capture`) for the float schemes, which every format lowers for its
     own runtime; for `w8a8` it is the captured int8 reference (`quantized_decomposed` operators), which is lowered
-    already. `spec` says what it takes and gives. Each folder is replaced as a whole, and holds the file,
-    `model.json` (the file's description, for when it travels alone) and `convert.log`. A network that cannot be
-    lowered for a format, a writer that fails, or crashes its process, costs its own format only: its outcome
-    carries the reason. With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
+    already. `spec` says what it takes and gives. Our files in each folder are replaced: the file, `model.json` (its
+    description, for when it travels alone) and `convert.log`; others stay. A network that cannot be lowered for a
+    format, a writer that fails, or crashes its process, costs its own format only: its outcome carries the reason.
+    With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
     `step` is the program for one frame of a network that streams, written beside the other in every format.
 
     A program that cannot be saved fails in every format. Raises ValueError for an unknown format, a scheme that a
@@ -60,8 +57,7 @@ def export_files(
     """
     check_formats(formats, scheme=scheme)
     _check_graph(program, scheme=scheme)
-    _make_ready(out, formats)
-    outcomes = []
+    check_folders(out, formats)
     with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as folder:
         scratch = Path(folder)
         try:
@@ -73,12 +69,14 @@ def export_files(
         if proof is not None:
             proof.trial.save(scratch)
         stepping = None if step is None else step.spec
-        work = Work(spec=spec, step=stepping, scheme=scheme, scratch=scratch, out=out, proof=proof)
-        for done, name in enumerate(formats):
-            if progress is not None:
-                progress(name, done, len(formats))
-            outcomes.append(export_format(name, work))
-    _write_manifest(out, spec.description, outcomes)
+        with export_folder(out, formats) as ledger:
+            outcomes = []
+            work = Work(spec=spec, step=stepping, scheme=scheme, scratch=scratch, ledger=ledger, proof=proof)
+            for done, name in enumerate(formats):
+                if progress is not None:
+                    progress(name, done, len(formats))
+                outcomes.append(export_format(name, work))
+            _write_manifest(out, spec.description, outcomes)
     return outcomes
 
 
@@ -86,24 +84,24 @@ def refuse_files(
     error: Exception, description: Mapping[str, Any], *, formats: Sequence[str], scheme: str, out: Path
 ) -> list[ExportOutcome]:
     """The outcomes and the manifest of a network that cannot be captured, quantized or saved: all formats fail."""
-    _make_ready(out, formats)
     outcomes = []
-    for name in formats:
-        partial = begin(name, out)
-        (partial / LOG_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        put_in_place(partial, out / name)
-        failed = ExportOutcome(
-            format=name,
-            scheme=scheme,
-            runtime=EXPORTERS[name].runtime,
-            path=None,
-            failure=in_a_sentence(error),
-            log=Path(name, LOG_FILE),
-            seconds=0.0,
-            peak_rss_bytes=None,
-        )
-        outcomes.append(failed)
-    _write_manifest(out, description, outcomes)
+    with export_folder(out, formats) as ledger:
+        for name in formats:
+            partial = begin(name, ledger)
+            (partial / LOG_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            put_in_place(partial, name, ledger)
+            failed = ExportOutcome(
+                format=name,
+                scheme=scheme,
+                runtime=EXPORTERS[name].runtime,
+                path=None,
+                failure=in_a_sentence(error),
+                log=Path(name, LOG_FILE),
+                seconds=0.0,
+                peak_rss_bytes=None,
+            )
+            outcomes.append(failed)
+        _write_manifest(out, description, outcomes)
     return outcomes
 
 
@@ -134,27 +132,6 @@ def _check_graph(program: ExportedProgram, *, scheme: str) -> None:
         raise ValueError(f"scheme {scheme!r} was given {graph} graph; such a graph is written as {wanted}")
 
 
-def check_folders(out: Path, formats: Sequence[str] = ()) -> None:
-    """Raises ValueError where `out` cannot be written to, or `out/<format>` holds something else than an export."""
-    nearest = next(path for path in (out, *out.absolute().parents) if os.access(path, os.F_OK))
-    if not nearest.is_dir():
-        raise ValueError(f"{nearest} is no folder, so nothing can be written to {out}: choose another folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ValueError(f"{nearest} is closed to writing: choose another folder than {out}")
-    for folder in (out / name for name in formats):
-        if folder.exists() and not (folder / LOG_FILE).is_file():
-            raise ValueError(
-                f"{folder} holds no export (no {LOG_FILE}) and would be replaced: choose another folder"
-            )
-
-
-def _make_ready(out: Path, formats: Sequence[str]) -> None:
-    check_folders(out, formats)
-    out.mkdir(parents=True, exist_ok=True)
-    # Until the new manifest is written there is none: what it would say is no longer so.
-    (out / "manifest.json").unlink(missing_ok=True)
-
-
 def _write_manifest(out: Path, description: Mapping[str, Any], outcomes: Sequence[ExportOutcome]) -> None:
     """Writes `out/manifest.json`, the whole file or nothing."""
-    write_json(out / "manifest.json", {**description, "files": [outcome.to_dict() for outcome in outcomes]})
+    write_json(out / MANIFEST_FILE, {**description, "files": [outcome.to_dict() for outcome in outcomes]})

@@ -23,11 +23,12 @@ from export.capture import capture
 from export.check import Finding, check
 from export.child import in_a_sentence
 from export.description import describe_network
-from export.files import Progress, check_folders, check_formats, export_files, refuse_files
+from export.files import Progress, check_formats, export_files, refuse_files
 from export.inputs import describe_examples, describe_outputs, parse_inputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
 from export.one_format import Proof
+from export.out_folder import check_folders
 from export.outcome import ExportOutcome
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
 from export.stepping import Stepper, check_stream, stepper

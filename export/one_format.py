@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.folders.ledger import Ledger
+from compress.folders.writing import write_atomic
 from export import EXPORTERS, Exporter
 from export.child import run_in_child
 from export.execute import execute
 from export.job import Job, StepJob, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
+from export.out_folder import LOG_FILE, begin, put_in_place
 from export.outcome import ExportOutcome, StepOutcome
 from export.trial import REFERENCE, Trial
 from export.verdict import judge
@@ -23,7 +26,6 @@ from export.weights import WEIGHT_SCHEMES
 if TYPE_CHECKING:
     from export.layers import LayerError
 
-LOG_FILE = "convert.log"
 PROGRAM_FILE, STEP_FILE = "program.pt2", "step.pt2"
 
 TIME_LIMIT_S = 3600.0
@@ -56,14 +58,15 @@ class Work:
     scheme: str
     scratch: Path
     """Where programs and samples lie."""
-    out: Path
+    ledger: Ledger
+    """Of the folder that is written into."""
     proof: Proof | None
 
 
 def export_format(name: str, work: Work) -> ExportOutcome:
     """Writes one format into a folder of its own, runs the file, and puts the folder in place of the one before."""
     exporter, scheme, scratch = EXPORTERS[name], work.scheme, work.scratch
-    partial = begin(name, work.out)
+    partial = begin(name, work.ledger)
     path = partial / f"model{exporter.extension}"
     order = {
         "clip_layout": exporter.clip_layout,
@@ -120,7 +123,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         if outcome.step is not None:
             row["step"] |= {"path": outcome.step.path.name}
         write_json(partial / "model.json", {**work.spec.description, "file": row})
-    put_in_place(partial, work.out / name)
+    put_in_place(partial, name, work.ledger)
     return outcome
 
 
@@ -191,25 +194,6 @@ def _lowering(exporter: Exporter, scheme: str) -> str | None:
     return exporter.lowering if scheme == "fp32" else "export.lower"
 
 
-def begin(name: str, out: Path) -> Path:
-    """An empty folder in which one format is written."""
-    partial = out / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    return partial
-
-
-def put_in_place(partial: Path, final: Path) -> None:
-    """Replaces the folder of a format as a whole."""
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes the whole file or nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(
-        json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    partial.replace(path)
+    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -22,6 +22,7 @@ from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.store import Decoded, decoded
 from benchmarks.clips.text import tokens
 from benchmarks.clips.views import Draw, View, draw, drawn_conditions, moved
+from compress.folders.results import Tell, tell_stderr
 from models.spec import ClipSpec, Modality
 
 __all__ = ["ClipSet", "UnreadableClips", "View", "open_clips"]
@@ -251,11 +252,12 @@ def open_clips(
     missing_audio: Literal["refuse", "silence"] = "refuse",
     limits: Limits = USUAL,
     progress: Callable[[int, int], None] | None = None,
+    tell: Tell = tell_stderr,
 ) -> ClipSet:
     """The clips of `rows` as `spec` wants them, decoded in `workers` processes or found in the folder `cache`.
 
     `workers=0` decodes in this process; the values do not depend on it. `progress` is called with what is done and
-    what there is to do.
+    what there is to do, `tell` with a sentence where another run has to be waited for or stored clips are damaged.
 
     Files that ask for more than `limits` cannot be read. Without workers nothing bounds the memory of decoders.
 
@@ -276,11 +278,15 @@ def open_clips(
     values: dict[Modality, Decoded | np.ndarray] = {}
     if spec.video:
         rule = FrameRule.of(spec.video)
-        values["clip"] = decoded(rows, rule, cache=cache, workers=workers, report=report, limits=limits)
+        values["clip"] = decoded(
+            rows, rule, cache=cache, workers=workers, report=report, limits=limits, tell=tell
+        )
         finished += 1
     if spec.audio:
         sound = SoundRule.of(spec.audio, missing=missing_audio)
-        values["audio"] = decoded(rows, sound, cache=cache, workers=workers, report=report, limits=limits)
+        values["audio"] = decoded(
+            rows, sound, cache=cache, workers=workers, report=report, limits=limits, tell=tell
+        )
     stored = [each for each in values.values() if isinstance(each, Decoded)]
     refused = {number: reason for each in reversed(stored) for number, reason in each.refused.items()}
     skipped = [(rows[number].path, refused[number]) for number in sorted(refused)]

@@ -79,7 +79,9 @@ def read_manifest(
         )
         earlier, earlier_row = first_line.setdefault((row.path, row.start_s, row.end_s), (number, row))
         if earlier != number:
-            found.append(f"repeats line {earlier} (same path, start_s and end_s){_differences(row, earlier_row)}")
+            found.append(
+                f"repeats line {earlier} (same path, start_s and end_s){_differences(row, earlier_row)}"
+            )
         faults += [f"line {number}: {text}" for text in found]
         rows.append(replace(row, more={name: cells[name] for name in more}))
     _refuse(path, faults)
@@ -193,7 +195,11 @@ def _differences(row: ClipRow, earlier: ClipRow) -> str:
     ]
     if row.split != earlier.split:
         differing.append(f"split {earlier.split} and {row.split}")
-    return f" and contradicts it ({', '.join(differing)}): keep the right one" if differing else ": keep one of them"
+    return (
+        f" and contradicts it ({', '.join(differing)}): keep the right one"
+        if differing
+        else ": keep one of them"
+    )
 
 
 def _seconds(cells: Mapping[str, str], column: str, fault: Callable[[str], None]) -> float | None:

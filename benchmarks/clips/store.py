@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from benchmarks.clips.container import Clip, Cut, Note, Outcome, Refusal, UnreadableClip
 from benchmarks.clips.frames import FrameRule, read_frames
@@ -20,6 +19,10 @@ from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.rows import ClipRow
 from benchmarks.clips.sound import SoundRule, read_sound
 from benchmarks.clips.workers import Alive, Lost, run_jobs
+from compress.folders.ledger import Ledger
+from compress.folders.locks import if_free, one_at_a_time
+from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.writing import write_atomic
 
 Rule = FrameRule | SoundRule
 Report = Callable[[int, int], None]
@@ -51,39 +54,50 @@ def decoded(
     workers: int,
     report: Report,
     limits: Limits,
+    tell: Tell = tell_stderr,
 ) -> Decoded:
     """The values of all rows by `rule`, decoded now or found in `cache`.
 
-    Each file is decoded once for all clips cut from it.
-    The array is written into a folder named after this process and renamed when it is whole, so that a killed
-    run leaves nothing that could be mistaken for a result; the next one clears it away. What was refused is tried
-    again by every run, since the reason may have passed: memory, permissions, a disk that was away.
+    Each file is decoded once for all clips cut from it, by one run at a time: others wait, and `tell` is given for
+    whom. What is found is used only if it is as it was written; otherwise it is decoded again, which is said. What
+    was refused is tried again by every run, since the reason may have passed: memory, permissions, a disk that was
+    away.
     """
     key = _key(rows, rule)
     kind = "frames" if isinstance(rule, FrameRule) else "sound"
     folder = cache / f"{kind}-{key[:32]}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(cache)
-        work = cache / f"{folder.name}.{os.getpid()}.partial"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+
+    def make(work: Path) -> None:
+        for name in (_VALUES_FILE, _FOUND_FILE):  # of a run that was killed
+            (work / name).unlink(missing_ok=True)
         _decode(rows, rule, range(len(rows)), folder=work, workers=workers, report=report, limits=limits)
-        try:
-            work.rename(folder)
-        except OSError:  # another run was faster, with the same result
-            if not folder.is_dir():
-                raise
-            shutil.rmtree(work)
-    elif refused := sorted(_found(folder).refused):
-        _decode(rows, rule, refused, folder=folder, workers=workers, report=report, limits=limits)
-    found = _found(folder)
-    return Decoded(
-        key=key,
-        values=np.load(folder / _VALUES_FILE, mmap_mode="r"),
-        refused=found.refused,
-        notes=found.notes,
-    )
+
+    def load(finished: Path) -> tuple[np.ndarray, _Found]:
+        return np.load(finished / _VALUES_FILE, mmap_mode="r"), _found(finished)
+
+    with one_at_a_time(folder, waiting=lambda who: tell(f"decoded clips: waiting for {who}")):
+        _clear_leftovers(cache, but=folder)
+        names = (_VALUES_FILE, _FOUND_FILE)
+        result = stored(folder, key=key, make=make, load=load, names=names, title="decoded clips", tell=tell)
+        values, found = result.value
+        if result.cached and found.refused:
+            del values
+            ledger = Ledger.read(folder)
+            assert ledger is not None
+            ledger.about["made"] = False  # until the hashes are those of the new values
+            ledger.save()
+            _decode(
+                rows,
+                rule,
+                sorted(found.refused),
+                folder=folder,
+                workers=workers,
+                report=report,
+                limits=limits,
+            )
+            ledger.finish(made=True)
+            values, found = load(folder)
+    return Decoded(key=key, values=values, refused=found.refused, notes=found.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +178,7 @@ def _decode(
         report(len(wanted) - len(missing), len(wanted))
     del values  # which writes what is left of it
     found = {"refused": dict(sorted(refused.items())), "notes": sorted(notes)}
-    partial = folder / f"{_FOUND_FILE}.{os.getpid()}"
-    partial.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    partial.replace(folder / _FOUND_FILE)
+    write_atomic(folder / _FOUND_FILE, json.dumps(found, indent=1))
 
 
 def _array(folder: Path, rows: Sequence[ClipRow], rule: Rule) -> np.ndarray:
@@ -182,7 +194,11 @@ def _array(folder: Path, rows: Sequence[ClipRow], rule: Rule) -> np.ndarray:
             f"{folder.parent}: {len(rows)} decoded clips take {needed_bytes / 2**20:.0f} MiB, but only "
             f"{free_bytes / 2**20:.0f} MiB are free; clear the disk or put the cache elsewhere"
         )
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), *shape))
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), *shape))
+    if hasattr(os, "posix_fallocate"):  # a disk that is full by then would kill the process just so
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,9 +236,14 @@ def _shape(rule: Rule) -> tuple[tuple[int, ...], type]:
     return (rule.mels, rule.bins), np.float32
 
 
-def _clear_leftovers(cache: Path) -> None:
-    """Removes what killed runs began."""
-    for folder in cache.glob("*.partial"):
-        pid = folder.name.split(".")[-2]
-        if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
-            shutil.rmtree(folder, ignore_errors=True)
+def _clear_leftovers(cache: Path, *, but: Path) -> None:
+    """Removes what killed runs began; another run that is at work holds the lock of its own."""
+    for kind in ("frames", "sound"):
+        for work in cache.glob(f"{kind}-*.partial"):
+            folder = work.with_name(work.name.removesuffix(".partial"))
+            if folder == but or work.is_symlink():
+                continue
+            with if_free(folder) as free:
+                ledger = Ledger.read(work) if free else None
+                if ledger is not None:
+                    ledger.remove()

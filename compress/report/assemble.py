@@ -44,9 +44,21 @@ def assemble(
         "robustness": robustness,
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
-        "notes": list(run.data.notes),
+        "notes": [*run.data.notes, *_threads_differ([*([teacher] if teacher else []), *stages])],
     }
     return cast(Report, report)
+
+
+def _threads_differ(outcomes: Sequence[StageOutcome]) -> list[str]:
+    """A note when stages were made with several numbers of threads."""
+    threads = {outcome.path: outcome.record.threads for outcome in outcomes}
+    if len(set(threads.values())) < 2:
+        return []
+    listed = ", ".join(f"{path} with {number}" for path, number in threads.items())
+    return [
+        f"Stages were made with different numbers of threads ({listed}): sums are rounded otherwise with another "
+        "number, so a run that makes all of them at once ends with other weights."
+    ]
 
 
 def _environment(run: Run) -> dict[str, Any]:
@@ -111,6 +123,7 @@ def _stage(outcome: StageOutcome) -> dict[str, Any]:
         "path": outcome.path,
         "seconds": record.seconds,
         "cached": outcome.cached,
+        "threads": record.threads,
         "before": record.before,
         "after": record.after,
         "config": record.config,

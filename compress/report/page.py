@@ -253,7 +253,7 @@ def _stage(stage: Any) -> dict[str, Any]:
     return {
         "name": stage["name"],
         "path": stage["path"],
-        "time": figures.seconds(stage["seconds"]),
+        "time": figures.seconds(stage["seconds"]) + _threads(stage.get("threads")),
         "cached": stage["cached"],
         "changes": changes,
         "notes": stage.get("notes", []),
@@ -299,3 +299,9 @@ def _plain(name: str, value: Any) -> str:
     if value is None:
         return "unknown"
     return figures.size(value) if name.endswith("_bytes") else str(value)
+
+
+def _threads(number: int | None) -> str:
+    if number is None:
+        return ""
+    return f" on {number} thread{'' if number == 1 else 's'}"

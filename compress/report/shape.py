@@ -70,6 +70,8 @@ class StageReport(TypedDict):
     """Time that the work took, in the run that did it."""
     cached: bool
     """Whether this run took the result from an earlier one."""
+    threads: NotRequired[Count]
+    """Of torch, while the stage was made. Weights depend on it."""
     before: dict[str, Any]
     after: dict[str, Any]
     """`top1`, `parameters`, `macs` and `tasks`, each as in `models`; `labels_only_top1`, of a `distill` with

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,20 @@ from benchmarks.clips.cache import ClipSet
 from compress.store import write_atomic
 
 FOLDER = "answers"
+NAMES = ("*.csv", "*.npz")
+"""Patterns of the files in it."""
 TORCH = "torch"
 
 
 def write_answers(folder: Path, name: str, logits: Mapping[str, np.ndarray], clips: ClipSet) -> None:
-    """Writes `answers/<name>.csv` and `answers/<name>.npz` into the folder of a run.
+    """Writes `<name>.csv` and `<name>.npz` into `folder`.
 
     `logits` has `N K` by output name, of the clips in their order. A clip whose logits are not all finite has an
     empty answer, which is wrong. Paths are relative to the folder that all of the clips lie under.
     """
     arrays = io.BytesIO()
     np.savez(arrays, **{output: np.asarray(values, np.float32) for output, values in logits.items()})
-    write_atomic(folder / FOLDER / f"{name}.npz", arrays.getvalue())
+    write_atomic(folder / f"{name}.npz", arrays.getvalue())
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     columns = [label.name for label in clips.spec.labels]
@@ -46,12 +48,7 @@ def write_answers(folder: Path, name: str, logits: Mapping[str, np.ndarray], cli
         path = row.path.absolute().relative_to(root).as_posix()
         times = ["" if time_s is None else f"{time_s:g}" for time_s in (row.start_s, row.end_s)]
         writer.writerow([path, *times, *(cell for column in cells for cell in column[number])])
-    write_atomic(folder / FOLDER / f"{name}.csv", table.getvalue())
-
-
-def are_written(folder: Path, names: Iterable[str]) -> bool:
-    """Whether the answers of these files are there."""
-    return all((folder / FOLDER / f"{name}.{kind}").is_file() for name in names for kind in ("csv", "npz"))
+    write_atomic(folder / f"{name}.csv", table.getvalue())
 
 
 def _cells(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks import DEVICES
@@ -12,12 +12,19 @@ from benchmarks.accuracy import FileAccuracy
 from benchmarks.latency import FileLatency
 from compress.command.terminal import headed
 from compress.console import bar
-from compress.steps.answers import TORCH, are_written, write_answers
+from compress.folders.keys import Key
+from compress.folders.ledger import Ledger
+from compress.folders.results import reason_against, stored
+from compress.steps.answers import FOLDER, NAMES, TORCH, write_answers
+from compress.steps.export import Exported
+from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
-from compress.store import content_key, write_atomic
+from compress.store import content_key
 from compress.training import per_label
 from compress.versions import FILES, installed
 from export.parity import compare
+
+BENCHMARK = "benchmark.json"
 
 
 def check_settings(run: Run) -> None:
@@ -45,7 +52,7 @@ class FileFigures:
         return any(part.get("failed", False) for part in (self.accuracy, *self.latency))
 
 
-def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict[str, FileFigures]:
+def benchmark(run: Run, final: StageOutcome, exported: Exported) -> dict[str, FileFigures]:
     """Accuracy, parity and latency of every file that is right, through its own runtime, by format.
 
     A file that is wrong is not measured: how fast it gives wrong answers says nothing.
@@ -55,27 +62,24 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
     `answers/`.
     """
     settings = run.recipe.benchmark
-    path = run.folder / "benchmark.json"
     key = content_key(
-        files=[row["sha256"] for row in rows],
+        files={row["format"]: row["sha256"] for row in exported.rows},
         clips=run.data.test.digest,
         settings=settings.model_dump(mode="json"),
         runtimes=installed(FILES),
         cpu=DEVICES[settings.device].describe().cpu,
     )
-    if path.is_file():
-        earlier = json.loads(path.read_text())
-        answered = [name for name, one in earlier["files"].items() if one["accuracy"]["clips"]]
-        if earlier["key"] == key and are_written(run.folder, answered):
-            run.console.print(headed("benchmark", "already done"))
-            return {name: FileFigures(**figures) for name, figures in earlier["files"].items()}
-    written = [row["format"] for row in rows if row["status"] == "exported"]
+    if _answers_are_whole(run, key):
+        earlier = kept(run, BENCHMARK, key=key, title="benchmark")
+        if earlier is not None:
+            return {name: FileFigures(**figures) for name, figures in earlier.items()}
+    written = [row["format"] for row in exported.rows if row["status"] == "exported"]
     figures: dict[str, FileFigures] = {}
     if written:
         try:
             with bar(run.console, "benchmark") as report:
                 measured = DEVICES[settings.device].measure(
-                    run.folder / "export",
+                    exported.folder,
                     clips=run.data.test.seen_by(final.artifact.spec),
                     formats=written,
                     threads=settings.threads,
@@ -89,26 +93,51 @@ def benchmark(run: Run, final: StageOutcome, rows: list[dict[str, Any]]) -> dict
             accuracy.format: _figures(run, accuracy, latency, final=final)
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
-        _write_answers(run, measured.accuracy, final=final)
+        _keep_answers(run, key, measured.accuracy, final=final)
     for name, one in figures.items():
         run.console.print(headed(f"benchmark.{name}", _summary(one)))
-    if not any(one.failed for one in figures.values()):
-        content = {"key": key, "files": {name: asdict(one) for name, one in figures.items()}}
-        write_atomic(path, json.dumps(content, indent=2, allow_nan=False))
+    if any(one.failed for one in figures.values()):
+        forget(run, BENCHMARK)
+    else:
+        keep(run, BENCHMARK, {name: asdict(one) for name, one in figures.items()}, key=key)
     return figures
 
 
-def _write_answers(run: Run, measured: Sequence[FileAccuracy], *, final: StageOutcome) -> None:
+def _answers_are_whole(run: Run, key: Key) -> bool:
+    """Whether the answers that figures under this key rest on are there as they were written."""
+    own = Ledger.read(run.folder / FOLDER)
+    for place in (run.folder, *run.finished):
+        ledger = Ledger.read(place / FOLDER)
+        if ledger is None:
+            continue
+        reason = reason_against(ledger, key, tell=run.tell)
+        if reason is None:
+            if own is not None and place != run.folder:
+                own.remove()
+            return True
+        run.tell(f"benchmark: measured again, because {reason}")
+        return False
+    return False
+
+
+def _keep_answers(run: Run, key: Key, measured: Sequence[FileAccuracy], *, final: StageOutcome) -> None:
     """Keeps what torch and every file said to each test clip."""
     spec = final.artifact.spec
     clips = run.data.test.seen_by(spec)
-    torch_logits = {
-        name: column.numpy() for name, column in zip(spec.outputs, final.test_logits, strict=True)
-    }
-    write_answers(run.folder, TORCH, torch_logits, clips)
-    for file in measured:
-        if file.unavailable is None:
-            write_answers(run.folder, file.format, file.logits, clips)
+
+    def make(work: Path) -> None:
+        torch_logits = {
+            name: column.numpy() for name, column in zip(spec.outputs, final.test_logits, strict=True)
+        }
+        write_answers(work, TORCH, torch_logits, clips)
+        for file in measured:
+            if file.unavailable is None:
+                write_answers(work, file.format, file.logits, clips)
+
+    earlier = Ledger.read(run.folder / FOLDER)
+    if earlier is not None:
+        earlier.remove()
+    stored(run.folder / FOLDER, key=key, make=make, load=lambda made: made, names=NAMES, tell=run.tell)
 
 
 def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: StageOutcome) -> FileFigures:

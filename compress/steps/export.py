@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,11 @@ from compress import __version__
 from compress.artifact import Artifact, Form
 from compress.command.terminal import headed
 from compress.console import bar
-from compress.steps.reference import is_whole, write_reference
+from compress.folders.keys import Key
+from compress.folders.ledger import Ledger
+from compress.folders.results import reason_against
+from compress.steps.reference import NAMES as REFERENCE_NAMES
+from compress.steps.reference import write_reference
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from compress.versions import FILES, installed
@@ -25,6 +30,7 @@ from export.capture import capture
 from export.files import export_files
 from export.manifest import FileSpec, file_spec
 from export.one_format import Proof
+from export.out_folder import MANIFEST_FILE, adding
 from export.stepping import Stepper, step_network, step_spec, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask
 from models.spec import describe_state
@@ -33,12 +39,22 @@ PARITY_CLIPS = 8
 """Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
 
 
-def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The files of a run."""
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    """Those of the manifest."""
+    key: str
+
+
+def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None) -> Exported:
     """Writes the recipe's formats into `export/` and gives the rows of its manifest.
 
     `rounded` is the float network whose weights `final` holds in int8, where training has not changed them since:
-    files are compared with it, too. The files of an earlier run are kept when nothing has changed and none of them
-    had failed.
+    files are compared with it, too. The files of an earlier run are kept when nothing has changed, every one of
+    them is as it was written, and none had failed.
     """
     folder = run.folder / "export"
     key = content_key(
@@ -47,14 +63,22 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
         scheme=run.recipe.scheme,
         files=installed(FILES),
     )
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        earlier = json.loads(manifest.read_text())
-        whole = all(row["status"] == "exported" for row in earlier["files"]) and is_whole(folder, earlier)
-        if whole and earlier["provenance"].get("key") == key:
-            run.console.print(headed("export", f"{len(earlier['files'])} files (already done)"))
-            return earlier["files"]
-    shutil.rmtree(folder, ignore_errors=True)
+    reasons = []
+    for place in (folder, *(earlier / "export" for earlier in run.finished)):
+        ledger = Ledger.read(place)
+        if ledger is None:
+            continue
+        reason = reason_against(ledger, key, tell=run.tell)
+        if reason is None:
+            rows = _rows(place)
+            run.console.print(headed("export", f"{len(rows)} files (already done)"))
+            return Exported(folder=place, rows=rows, key=key)
+        reasons.append(reason)
+    for reason in reasons[:1]:
+        run.tell(f"export: made again, because {reason}")
+    before = Ledger.read(folder)
+    if before is not None:
+        before.clear()
     try:
         with bar(run.console, "export") as report:
             spec = file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key))
@@ -70,10 +94,12 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
                 step=_stepper(run, final.artifact, spec) if final.artifact.streams else None,
                 progress=report,
             )
-            write_reference(folder, network=_asked(final.artifact), spec=spec, clips=final.artifact.spec)
+            with adding(folder, REFERENCE_NAMES):
+                write_reference(folder, network=_asked(final.artifact), spec=spec, clips=final.artifact.spec)
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"export: {error}") from error
-    rows = json.loads(manifest.read_text())["files"]
+    rows = _rows(folder)
+    _note_key(folder, key, whole=all(row["status"] == "exported" for row in rows))
     for row in rows:
         if row["status"] == "exported":
             made = f"{row['size_bytes'] / 1e6:.2f} MB in {row['seconds']:.0f} s"
@@ -82,7 +108,20 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
             what = "failed" if row["status"] == "failed" else "is wrong"
             head = f"export.{row['format']} {what}"
             run.console.print(headed(head, row["reason"], style="bold red"))
-    return rows
+    return Exported(folder=folder, rows=rows, key=key)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["files"]
+
+
+def _note_key(folder: Path, key: Key, *, whole: bool) -> None:
+    ledger = Ledger.read(folder)
+    assert ledger is not None
+    ledger.about = {"key": str(key), "parts": dict(key.parts), "made": whole}
+    if not whole:
+        ledger.about["why"] = "a file of it had failed or was wrong"
+    ledger.save()
 
 
 def _program(artifact: Artifact) -> ExportedProgram:

@@ -27,6 +27,8 @@ from export.trial import Network, ask
 from models.spec import ClipSpec
 
 FOLDER = "reference"
+NAMES = ("reference/clip.mp4", "reference/*.npy")
+"""Patterns of the files in it."""
 LOG_FILE = "run.log"
 WIDTH, HEIGHT, FRAMES, FPS = 320, 192, 24, 15
 RATE_HZ = 44_100
@@ -80,17 +82,6 @@ def write_reference(export: Path, *, network: Network, spec: FileSpec, clips: Cl
     }
     content = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomic(export / "manifest.json", content)
-
-
-def is_whole(export: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether every file that the reference of a manifest names is there as it was written."""
-    reference = manifest.get("reference")
-    if not isinstance(reference, dict):
-        return False
-    rows = [reference["video"], *reference["inputs"], *reference["outputs"]]
-    return all(
-        (export / row["path"]).is_file() and sha256_of(export / row["path"]) == row["sha256"] for row in rows
-    )
 
 
 def write_video(path: Path) -> None:

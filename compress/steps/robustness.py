@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,17 +17,20 @@ from compress.artifact import Form
 from compress.command.terminal import headed
 from compress.console import bar
 from compress.report.shape import RobustnessReport, RobustnessRow
+from compress.steps.export import Exported
+from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed
-from compress.store import content_key, write_atomic
+from compress.store import content_key
 from compress.training import predict
 from compress.versions import FILES, installed
 from models.spec import ClipSpec
 
+ROBUSTNESS = "robustness.json"
 _CLEAN: tuple[Condition | None, ...] = (None,)
 
 
 def robustness(
-    run: Run, *, teacher: StageOutcome | None, stages: Sequence[StageOutcome], rows: list[dict[str, Any]]
+    run: Run, *, teacher: StageOutcome | None, stages: Sequence[StageOutcome], exported: Exported
 ) -> RobustnessReport | None:
     """Top-1 on clean and corrupted test clips of the teacher, the float student and every file that is right.
 
@@ -41,26 +43,23 @@ def robustness(
     floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
     networks = {"teacher": teacher} if teacher else {}
     networks |= {"student_float": floats[-1]} if floats else {}
-    path = run.folder / "robustness.json"
     key = content_key(
         networks={name: outcome.key for name, outcome in networks.items()},
-        files=[row["sha256"] for row in rows],
+        files={row["format"]: row["sha256"] for row in exported.rows},
         clips=run.data.test.digest,
         seed=run.recipe.seed,
         settings=settings.model_dump(mode="json"),
         runtimes=installed(FILES),
     )
-    if path.is_file():
-        earlier = json.loads(path.read_text())
-        if earlier["key"] == key:
-            run.console.print(headed("robustness", "already done"))
-            return cast(RobustnessReport, earlier["report"])
+    earlier = kept(run, ROBUSTNESS, key=key, title="robustness")
+    if earlier is not None:
+        return cast(RobustnessReport, earlier)
     suite = _Suite.of(run)
     found: list[RobustnessRow] = []
     try:
         for name, outcome in networks.items():
             found += suite.rows(name, outcome.artifact.spec, _answers_of(run, name, outcome, suite))
-        found += _file_rows(run, suite, rows)
+        found += _file_rows(run, suite, exported)
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"robustness: {error}") from error
     for row in found:
@@ -75,8 +74,10 @@ def robustness(
         "severities": list(suite.severities),
         "rows": found,
     }
-    if not any(row.get("failed", False) for row in found):
-        write_atomic(path, json.dumps({"key": key, "report": report}, indent=2, allow_nan=False))
+    if any(row.get("failed", False) for row in found):
+        forget(run, ROBUSTNESS)
+    else:
+        keep(run, ROBUSTNESS, report, key=key)
     return report
 
 
@@ -155,14 +156,14 @@ def _answers_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> li
     return [column.to(torch.float32).numpy() for column in columns]
 
 
-def _file_rows(run: Run, suite: _Suite, rows: list[dict[str, Any]]) -> list[RobustnessRow]:
-    written = [row["format"] for row in rows if row["status"] == "exported"]
+def _file_rows(run: Run, suite: _Suite, exported: Exported) -> list[RobustnessRow]:
+    written = [row["format"] for row in exported.rows if row["status"] == "exported"]
     if not written:
         return []
     spec = run.student_spec
     with bar(run.console, "robustness of files") as report:
         measured = evaluate(
-            run.folder / "export",
+            exported.folder,
             suite.corrupted(spec),
             formats=written,
             threads=run.recipe.benchmark.threads,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.clips.cache import ClipSet
 from compress.artifact import Artifact, Context, StageRecord
 from compress.data import Data
+from compress.folders.keys import Key
 from compress.recipe.sections import Recipe
 from compress.store import content_key
 from compress.tasks import Truth
@@ -32,9 +33,16 @@ class Run:
     recipe: Recipe
     data: Data
     folder: Path
+    """Where this run writes."""
     cache: Path
     device: torch.device
     console: Console
+    finished: tuple[Path, ...] = ()
+    """Folders of finished runs whose results are taken where they are those of this run, too."""
+
+    def tell(self, sentence: str) -> None:
+        """Prints one sentence for whoever watches."""
+        self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def student_spec(self) -> ClipSpec:
@@ -65,12 +73,12 @@ class Run:
             console=self.console,
         )
 
-    def key(self, **parts: Any) -> str:
+    def key(self, **parts: Any) -> Key:
         """Content hash of `parts` together with the data, the seed and the kind of device."""
-        splits = (self.data.train, self.data.validation, self.data.test)
+        splits = {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}
         return content_key(
-            data=[clips.digest for clips in splits],
-            tags=[[row.more for row in clips.rows] for clips in splits],
+            data={name: clips.digest for name, clips in splits.items()},
+            tags={name: [row.more for row in clips.rows] for name, clips in splits.items()},
             spec=self.data.spec.to_dict(),
             seed=self.recipe.seed,
             device=self.device.type,
@@ -84,6 +92,8 @@ class StageOutcome:
 
     path: str
     """Place in the recipe, such as `stages.0.distill`."""
+    folder: str
+    """Where it lies in the folder of the run, such as `stages/01_distill`."""
     key: str
     artifact: Artifact
     test_logits: tuple[Tensor, ...]

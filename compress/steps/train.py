@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchmarks.clips.store import file_facts
 from compress.artifact import (
+    STAGE_FILES,
     Artifact,
     Context,
     Form,
@@ -24,6 +26,7 @@ from compress.artifact import (
     weights_sha256,
 )
 from compress.command.terminal import headed
+from compress.folders.writing import Damaged, read_sealed, write_atomic, write_sealed
 from compress.recipe.sections import FactoryTeacher, TableTeacher, paths_in
 from compress.stage import StageResult, training_job
 from compress.stages import STAGES
@@ -42,6 +45,8 @@ from compress.training import Job, accuracy, fit, per_label, predict
 from models import TEACHERS
 from models.spec import ClipSpec
 
+_THREADS_FILE = "threads"
+
 
 def make_teacher(run: Run) -> StageOutcome:
     """The recipe's teacher: trained, or loaded and tried on the data's inputs."""
@@ -49,7 +54,7 @@ def make_teacher(run: Run) -> StageOutcome:
     assert config is not None
     spec = _teacher_spec(run)
     parts: dict[str, Any] = {"teacher": config.model_dump(mode="json"), "inputs": spec.inputs}
-    parts["files"] = [file_facts(path) for _, path in paths_in(config)]
+    parts["files"] = {str(path): file_facts(path) for _, path in paths_in(config)}
     if isinstance(config, FactoryTeacher):
         parts["factory"] = source_of(config.factory)
 
@@ -73,7 +78,7 @@ def make_teacher(run: Run) -> StageOutcome:
     return _stage(
         run,
         path="teacher",
-        folder=run.folder / "stages" / "00_teacher",
+        folder="00_teacher",
         key=run.key(**parts),
         config=config.model_dump(mode="json"),
         work=work,
@@ -145,7 +150,7 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
         outcome = _stage(
             run,
             path=f"stages.{index}.{entry.verb}",
-            folder=run.folder / "stages" / f"{index + 1:02d}_{entry.verb}",
+            folder=f"{index + 1:02d}_{entry.verb}",
             key=key,
             config=config.model_dump(mode="json"),
             work=work,
@@ -178,7 +183,7 @@ def untrained(run: Run) -> StageOutcome:
     return _stage(
         run,
         path="student",
-        folder=run.folder / "stages" / "01_student",
+        folder="01_student",
         key=run.key(student=config),
         config=config,
         work=work,
@@ -192,7 +197,7 @@ def _stage(
     run: Run,
     *,
     path: str,
-    folder: Path,
+    folder: str,
     key: str,
     config: dict[str, Any],
     work: Callable[[Context], StageResult],
@@ -203,6 +208,10 @@ def _stage(
     name = path.rpartition(".")[2]
 
     def make(unfinished: Path) -> None:
+        with _threads_of(unfinished, run, path):
+            make_with_threads(unfinished)
+
+    def make_with_threads(unfinished: Path) -> None:
         begin_s = time.monotonic()
         result = work(run.context(unfinished, teacher))
         artifact = result.artifact
@@ -223,25 +232,68 @@ def _stage(
                 **size,
                 **result.figures,
             },
+            threads=torch.get_num_threads(),
             weights_sha256=weights_sha256(artifact.model),
             notes=result.notes,
             curve=result.curve,
         )
         save_artifact(replace(artifact, history=(*artifact.history, record)), unfinished)
-        save_file({str(k): column for k, column in enumerate(logits)}, unfinished / "test_logits.safetensors")
+        columns = {str(k): column.contiguous() for k, column in enumerate(logits)}
+        write_atomic(unfinished / "test_logits.safetensors", save(columns))
 
     def load(finished: Path) -> tuple[Artifact, tuple[Tensor, ...]]:
         columns = load_file(finished / "test_logits.safetensors")
         return load_artifact(finished, build), tuple(columns[str(k)] for k in range(len(columns)))
 
     try:
-        result = stored(folder, key=key, make=make, load=load)
+        result = stored(
+            run.folder / "stages" / folder,
+            key=key,
+            make=make,
+            load=load,
+            names=(*STAGE_FILES, _THREADS_FILE),
+            scratch=("checkpoint.pt", "*/checkpoint.pt", _THREADS_FILE),
+            also=[earlier / "stages" / folder for earlier in run.finished],
+            title=path,
+            tell=run.tell,
+        )
     except (ValueError, RuntimeError, FloatingPointError, ImportError, OSError) as error:
         raise StepFailed(f"{path}: {error}") from error
     artifact, logits = result.value
-    outcome = StageOutcome(path=path, key=key, artifact=artifact, test_logits=logits, cached=result.cached)
+    outcome = StageOutcome(
+        path=path,
+        folder=f"stages/{folder}",
+        key=key,
+        artifact=artifact,
+        test_logits=logits,
+        cached=result.cached,
+    )
     _tell(run, outcome)
     return outcome
+
+
+@contextmanager
+def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
+    """Computes with the number of threads that the stage began with: another one gives other weights."""
+    now = torch.get_num_threads()
+    file = unfinished / _THREADS_FILE
+    threads = now
+    if file.is_file():
+        try:
+            threads = int(read_sealed(file))
+        except Damaged as damage:
+            run.tell(f"{path}: goes on with {now} threads, because {damage}")
+    write_sealed(file, str(threads).encode())
+    if threads != now:
+        run.tell(
+            f"{path}: goes on with {threads} threads of torch, with which it began (now {now}): its weights are "
+            "then those of one undisturbed run"
+        )
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(now)
 
 
 def _tell(run: Run, outcome: StageOutcome) -> None:

@@ -1,13 +1,15 @@
 """How networks and files bear corrupted clips."""
 
-import json
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
 from compress.artifact import Artifact
+from compress.folders.writing import read_sealed_json, write_sealed_json
 from compress.recipe import RecipeError, parse_recipe
+from compress.steps.export import Exported
 from compress.steps.robustness import robustness
 from compress.steps.run import Run, StageOutcome
 from models import STUDENTS
@@ -19,6 +21,8 @@ clip: {frames: 4, size: 32, audio: {mels: 16, bins: 16}, text: {length: 8}}
 student: {network: mobilenet3d_tiny}
 robustness: %s
 """
+
+NONE = Exported(folder=Path("no-export"), rows=[], key="none")
 
 
 @pytest.fixture
@@ -41,7 +45,12 @@ def outcome(run, *inputs):
     row = STUDENTS["mobilenet3d_tiny"]
     artifact = Artifact(model=row.build(spec, row.options()).eval(), spec=spec)
     return StageOutcome(
-        path="stages.0.distill", key=" ".join(inputs), artifact=artifact, test_logits=(), cached=False
+        path="stages.0.distill",
+        folder="stages/01_distill",
+        key=" ".join(inputs),
+        artifact=artifact,
+        test_logits=(),
+        cached=False,
     )
 
 
@@ -51,8 +60,9 @@ def test_every_network_and_file_is_measured_on_the_same_clips(run):
         {"format": "onnx", "status": "exported", "sha256": "0"},
         {**failed_row("tflite", reason="no"), "sha256": None},
     ]
+    exported = Exported(folder=run.folder / "export", rows=rows, key="files")
     teacher, student = outcome(run, "clip", "audio"), outcome(run, "clip")
-    found = robustness(run, teacher=teacher, stages=[student], rows=rows)
+    found = robustness(run, teacher=teacher, stages=[student], exported=exported)
     assert (found["clips"], found["corruptions"], found["severities"]) == (
         4,
         ["noise", "missing_sound"],
@@ -72,20 +82,22 @@ def test_every_network_and_file_is_measured_on_the_same_clips(run):
 
 
 def test_it_is_not_measured_again_unless_something_changed(run):
-    first = robustness(run, teacher=None, stages=[outcome(run, "clip")], rows=[])
+    first = robustness(run, teacher=None, stages=[outcome(run, "clip")], exported=NONE)
     path = run.folder / "robustness.json"
-    content = json.loads(path.read_text())
-    content["report"]["clips"] = 99
-    path.write_text(json.dumps(content))
-    assert robustness(run, teacher=None, stages=[outcome(run, "clip")], rows=[])["clips"] == 99
-    again = robustness(run, teacher=None, stages=[outcome(run, "clip", "audio")], rows=[])
+    content = read_sealed_json(path)
+    content["figures"]["clips"] = 99
+    write_sealed_json(path, content)
+    assert robustness(run, teacher=None, stages=[outcome(run, "clip")], exported=NONE)["clips"] == 99
+    path.write_text(path.read_text().replace("99", "98"))
+    assert robustness(run, teacher=None, stages=[outcome(run, "clip")], exported=NONE)["clips"] == 4
+    again = robustness(run, teacher=None, stages=[outcome(run, "clip", "audio")], exported=NONE)
     assert again["clips"] == first["clips"] == 4
 
 
 def test_a_recipe_that_does_not_ask_for_it_measures_nothing(run):
     plain = parse_recipe(RECIPE % "null", name="tiny")
     silent = Run(**{**vars(run), "recipe": plain})
-    assert robustness(silent, teacher=None, stages=[outcome(run, "clip")], rows=[]) is None
+    assert robustness(silent, teacher=None, stages=[outcome(run, "clip")], exported=NONE) is None
     assert not (run.folder / "robustness.json").exists()
 
 

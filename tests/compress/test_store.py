@@ -60,9 +60,9 @@ def test_of_two_processes_one_waits(tmp_path):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "inside\n"
         waited = []
-        with one_at_a_time(tmp_path / "a", waiting=lambda: waited.append(other.stdin.close())):
-            assert other.wait() == 0 and len(waited) == 1
-        with one_at_a_time(tmp_path / "a", waiting=lambda: pytest.fail("nobody is inside")):
+        with one_at_a_time(tmp_path / "a", waiting=lambda who: waited.append((who, other.stdin.close()))):
+            assert other.wait() == 0 and f"process {other.pid} on " in waited[0][0]
+        with one_at_a_time(tmp_path / "a", waiting=lambda who: pytest.fail("nobody is inside")):
             pass
 
 
@@ -75,7 +75,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     write_atomic(target, json.dumps({"old": True}))
     script = (
         "import os, signal, pathlib, sys; sys.path.insert(0, '.')\n"
-        "from compress import store\n"
+        "from compress.folders import writing as store\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"store.write_atomic(pathlib.Path({str(target)!r}), 'new')\n"
     )

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from dataclasses import replace
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from compress.folders.ledger import FolderRefused, Ledger
 from export import EXPORTERS, Exporter
 from export.files import export_files
 from export.manifest import file_spec, sha256_of
@@ -45,7 +47,8 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     spec, out = clip_spec(), tmp_path / "export"
     (out / "raising").mkdir(parents=True)
     (out / "raising" / "model.bin").write_text("from the time before")
-    (out / "raising" / "convert.log").touch()
+    (out / "raising" / "notes.md").write_text("mine")
+    Ledger(folder=out, kind="export", files={"raising/model.bin": None}).save()
     told = []
     outcomes = export_files(
         captured(spec),
@@ -69,7 +72,8 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     assert "about to crash" in (out / "crashing" / "convert.log").read_text()
     assert "and a long explanation" in (out / "raising" / "convert.log").read_text()
     assert not (out / "raising" / "model.bin").exists(), "neither half a file nor one of an earlier export"
-    assert not list(out.glob(".*"))
+    assert (out / "raising" / "notes.md").read_text() == "mine"
+    assert not list(out.glob(".*.partial")) and Ledger.read(out).fault() is None
 
     manifest = json.loads((out / "manifest.json").read_text())
     assert [row["status"] for row in manifest["files"]] == ["failed"] * 4 + ["exported"]
@@ -169,6 +173,7 @@ class Pair(NamedTuple):
 def test_a_program_that_cannot_be_saved_fails_in_every_format_with_the_reason(tmp_path):
     spec = clip_spec()
     (tmp_path / "manifest.json").write_text("of the time before")
+    Ledger(folder=tmp_path, kind="export", files={"manifest.json": None}).save()
     program = torch.export.export(Function(lambda clip: Pair(clip.mean((2, 3, 4)), clip)), spec.example())
     outcomes = export_files(
         program, file_spec(spec, provenance={}), formats=["onnx", "tflite"], scheme="fp32", out=tmp_path
@@ -177,6 +182,50 @@ def test_a_program_that_cannot_be_saved_fails_in_every_format_with_the_reason(tm
     assert "NotImplementedError: Can't serialize" in outcomes[0].reason
     assert "Traceback" in (tmp_path / outcomes[0].log).read_text()
     assert len(json.loads((tmp_path / "manifest.json").read_text())["files"]) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "onnx/model.onnx", "onnx/convert.log", ".onnx.partial/model"]
+)
+def test_files_of_others_are_never_replaced(tmp_path, name):
+    spec, mine = clip_spec(), tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(FolderRefused, match=f"{re.escape(name)} is not ours, and a file of that name would"):
+        export_files(
+            captured(spec), file_spec(spec, provenance={}), formats=["onnx"], scheme="fp32", out=tmp_path
+        )
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_an_export_replaces_its_own_files_alone_and_lists_them(tmp_path):
+    spec = clip_spec()
+
+    def export():
+        (outcome,) = export_files(
+            captured(spec), file_spec(spec, provenance={}), formats=["onnx"], scheme="fp32", out=tmp_path
+        )
+        assert outcome.reason is None
+
+    export()
+    for name in ("mine.txt", "onnx/mine.txt"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".onnx.partial").mkdir()
+    (tmp_path / ".onnx.partial" / "mine.txt").write_text("mine")
+    (tmp_path / ".onnx.partial" / "model.json").touch()  # what a killed export left
+    ledger = Ledger.read(tmp_path)
+    ledger.writing = (".onnx.partial/model*",)
+    ledger.save()
+    export()
+    assert len(list(tmp_path.rglob("mine.txt"))) == 3
+    assert not (tmp_path / ".onnx.partial" / "model.json").exists()
+    ledger = Ledger.read(tmp_path)
+    assert ledger.fault() is None
+    assert sorted(ledger.files) == [
+        "manifest.json",
+        *(f"onnx/{n}" for n in ("convert.log", "model.json", "model.onnx")),
+    ]
 
 
 def test_importing_the_package_loads_no_backend():

@@ -1,0 +1,59 @@
+"""What a user names as output: folders and files that a command may write to without touching others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from compress.folders.ledger import FolderRefused, refuse_link
+
+
+def check_clear(out: Path, protected: Iterable[tuple[str, Path]], *, option: str = "--out") -> None:
+    """Raises `FolderRefused` when `out` is a link or a file, or is or contains one of the protected places.
+
+    `protected` are places with what they are, in words.
+    """
+    refuse_link(out)
+    if out.exists() and not out.is_dir():
+        raise FolderRefused(f"{option} {out} is a file; give a folder")
+    for what, place in protected:
+        if contains(out, place):
+            raise FolderRefused(
+                f"{option} {out} is or contains {what} ({place}), and results would be written there: choose "
+                "another folder"
+            )
+
+
+def contains(folder: Path, place: Path) -> bool:
+    """Whether a place is a folder or lies in it, however the two are spelled."""
+    whole, inner = folder.resolve(), place.resolve()
+    if inner == whole or whole in inner.parents:
+        return True
+    if not whole.exists():
+        return False
+    return any(one.exists() and one.samefile(whole) for one in (inner, *inner.parents))
+
+
+def check_output_file(path: Path | None, *, is_ours: Callable[[Any], bool], option: str = "--out") -> None:
+    """Raises `FolderRefused` when a JSON file cannot be written there, or what is there was not written by us.
+
+    `is_ours` judges the content of a file that is there.
+    """
+    if path is None:
+        return
+    refuse_link(path)
+    if path.is_dir():
+        raise FolderRefused(f"{option} {path} is a folder; give the name of a file")
+    if not path.exists():
+        return
+    try:
+        ours = is_ours(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
+        ours = False
+    if not ours:
+        raise FolderRefused(
+            f"{option} {path} is there, and not a file that this command wrote: choose another name, or move it "
+            "away"
+        )

@@ -1,0 +1,150 @@
+"""Results in folders of their own: found again by key, proven before use, made again with the reason when not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from compress.folders.keys import difference, parts_of
+from compress.folders.ledger import Ledger, check_names, entries, matches, own_name
+
+T = TypeVar("T")
+Tell = Callable[[str], object]
+"""Called with one sentence for whoever watches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(Generic[T]):
+    """A result, and whether it had been there already."""
+
+    value: T
+    cached: bool
+
+
+def tell_stderr(sentence: str) -> None:
+    """Prints to the error stream, where nobody else listens."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def stored(
+    folder: Path,
+    *,
+    key: str,
+    make: Callable[[Path], None],
+    load: Callable[[Path], T],
+    names: Sequence[str] = ("*",),
+    scratch: Sequence[str] = (),
+    also: Iterable[Path] = (),
+    title: str | None = None,
+    tell: Tell = tell_stderr,
+) -> Stored[T]:
+    """The result under `folder`, or in one of the folders `also`; made if none was made whole under the same key.
+
+    A result is used only when every file of it has the size and the SHA-256 that it was written with, and `load`
+    can read it. Otherwise it counts as missing; `tell` is given the reason.
+
+    `make(work)` writes files that match `names` into a working folder beside it, `<folder>.partial`, which takes
+    the place of the result when `make` returns. A killed run leaves the working folder behind; under the same key
+    the next `make` finds its unfinished work in it. What matches `scratch` is removed at the end. Files in these
+    folders that are not ours stay where they are.
+
+    Raises `FolderRefused` where a name that is needed is taken by something that is not ours.
+    """
+    title = title or folder.name
+    work = folder.with_name(folder.name + ".partial")
+    reasons: list[str] = []
+    for place in (folder, *also):
+        ledger = Ledger.read(place)
+        if ledger is None:
+            continue
+        reason = reason_against(ledger, key, tell=tell)
+        if reason is None:
+            try:
+                return Stored(value=load(place), cached=True)
+            except Exception as error:  # whatever the readers of the formats raise
+                reason = f"{place} cannot be read ({_sentence(error)})"
+        reasons.append(reason)
+    check_names(folder, names)
+    check_names(work, names)
+    unfinished = Ledger.read(work)
+    if unfinished is not None and unfinished.about.get("key") != key:
+        unfinished.remove()
+        unfinished = None
+    if unfinished is None or not unfinished.about.get("made") or unfinished.fault():
+        for reason in reasons[:1]:
+            tell(f"{title}: made again, because {reason}")
+        unfinished = _begin(work, key, names)
+        make(work)
+        for name in [name for name in unfinished.ours() if matches(name, scratch)]:
+            unfinished.files.pop(name, None)
+            (work / name).unlink()
+        _remove_empty_folders(work)
+        unfinished.finish(made=True)
+    publish(work, folder)
+    return Stored(value=load(folder), cached=False)
+
+
+def publish(work: Path, folder: Path) -> None:
+    """Puts a finished result in place of the one before. What is not ours stays where it is, in both folders.
+
+    Begun again after a kill, it goes on.
+    """
+    new = Ledger.read(work)
+    assert new is not None and not new.writing
+    before = Ledger.read(folder)
+    moving = before is not None and before.files == new.files and before.about == new.about
+    if before is not None and not moving:
+        before.remove()
+    if not moving:
+        check_names(folder, list(new.files))
+        if not folder.exists() and all(new.lists(name) or own_name(name) for name in entries(work)):
+            work.rename(folder)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        Ledger(folder=folder, kind=new.kind, files=new.files, about=new.about).save()
+    for name in new.ours():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (work / name).replace(target)
+    _remove_empty_folders(work)
+    new.remove()
+
+
+def _begin(work: Path, key: str, names: Sequence[str]) -> Ledger:
+    """The ledger of a working folder, which names what `make` may write before it does."""
+    work.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger.read(work) or Ledger(folder=work, kind="result")
+    ledger.writing, ledger.files = tuple(names), {}
+    ledger.about = {"key": str(key), "parts": parts_of(key), "made": False}
+    ledger.save()
+    ledger.clear(temporary_alone=True)
+    return ledger
+
+
+def reason_against(ledger: Ledger, key: str, *, tell: Tell) -> str | None:
+    """Why the result of a ledger is not the one that is wanted; None when it is, and every file is as written."""
+    if ledger.about.get("key") != key:
+        return difference(ledger.about.get("parts", {}), parts_of(key))
+    if not ledger.about.get("made"):
+        return ledger.about.get("why", f"{ledger.folder} is unfinished")
+    if ledger.damage:
+        tell(f"{ledger.damage}; its copy is whole and takes its place")
+        ledger.save()
+    return ledger.fault()
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error).strip() or "no reason given"
+    return f"{type(error).__name__}: {text.splitlines()[0]}"
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    """Removes folders below that became empty; those with anything in them stay."""
+    for path in sorted((p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()), reverse=True):
+        try:
+            path.rmdir()
+        except OSError:
+            continue

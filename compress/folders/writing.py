@@ -1,0 +1,87 @@
+"""Files written whole or not at all, and files that carry their own SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TEMPORARY = ".pocketreel.*.tmp"
+"""Names of files that are being written; a killed process leaves them behind."""
+
+_SEAL = b"pocketreel sealed "
+
+
+class Damaged(ValueError):
+    """A file that does not hold what was written into it."""
+
+
+class Fingerprint(NamedTuple):
+    """What a file has to be to count as the one that was written."""
+
+    size_bytes: int
+    sha256: str
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return Fingerprint(os.fstat(file.fileno()).st_size, digest.hexdigest())
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes a whole file or nothing: into a temporary name, flushed to disk, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".pocketreel.{os.getpid()}.{path.name}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Writes bytes behind a line with their SHA-256, the whole file or nothing."""
+    write_atomic(path, _SEAL + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+
+
+def read_sealed(path: Path) -> bytes:
+    """What `write_sealed` was given. Raises `Damaged` for anything else."""
+    whole = path.read_bytes()
+    begin = len(_SEAL) + 65
+    data = whole[begin:]
+    if whole[:begin] != _SEAL + hashlib.sha256(data).hexdigest().encode() + b"\n":
+        raise Damaged(f"{path} is damaged: its content does not have the SHA-256 at its beginning")
+    return data
+
+
+def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON object with the SHA-256 of its content beside it, under `sha256`."""
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    text = json.dumps({**plain, "sha256": _sha256(plain)}, indent=1, ensure_ascii=False)
+    write_atomic(path, (text + "\n").encode("utf-8", "surrogatepass"))
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """What `write_sealed_json` was given. Raises `Damaged` for anything else."""
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+        expected = content.pop("sha256")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise Damaged(f"{path} is damaged: it is no JSON object with a SHA-256") from error
+    if _sha256(content) != expected:
+        raise Damaged(f"{path} is damaged: its content does not have the SHA-256 that it gives")
+    return content
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

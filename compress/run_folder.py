@@ -1,0 +1,261 @@
+"""The folder of a run: ours by its ledger, held by one run at a time, and at every moment the folder of one run.
+
+Results of a run that was finished stay in place until the next one is finished: what that one makes lies in
+`unfinished/` and is swapped in at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from compress.artifact import STAGE_FILES
+from compress.data import Data, SyntheticData
+from compress.folders.ledger import OWN_NAMES, FolderRefused, Ledger, check_names, refuse_link
+from compress.folders.locks import held
+from compress.folders.output import check_clear, contains
+from compress.folders.results import publish
+from compress.folders.writing import fingerprint, write_atomic
+from compress.recipe.sections import Recipe, paths_in
+from compress.recipe.source import dump_yaml
+from compress.steps.answers import FOLDER as ANSWERS
+from compress.steps.answers import NAMES as ANSWERS_NAMES
+from compress.steps.reference import NAMES as REFERENCE_NAMES
+from compress.store import content_key
+from export.out_folder import check_folders
+
+ROOT_FILES = (
+    *("recipe.yaml", "report.json", "report.md", "report.html"),
+    *("benchmark.json", "robustness.json"),
+)
+UNFINISHED = "unfinished"
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Path, plan_only: bool) -> None:
+    """Raises `FolderRefused` when a run of this recipe cannot be written into `out` and touch no other file."""
+    named = [(f"the recipe's {'.'.join(map(str, place))}", path) for place, path in paths_in(recipe)]
+    check_clear(
+        out,
+        [
+            ("the recipe", recipe_path),
+            *named,
+            ("the checkout of Pocketreel", _CHECKOUT),
+            ("the home folder", Path.home()),
+        ],
+    )
+    if out.exists() and cache.exists() and out.samefile(cache):
+        raise FolderRefused(f"--out {out} is the cache, too: choose another folder")
+    if not out.is_dir():
+        return
+    ledger = Ledger.read(out)
+    if ledger is None:
+        _refuse_foreign(out)
+    elif ledger.kind != "run":
+        raise FolderRefused(f"--out {out} is the folder of another kind of result: choose another folder")
+    if plan_only:  # a run does it once it holds the folder
+        _check_places(out, recipe)
+
+
+def _check_places(out: Path, recipe: Recipe) -> None:
+    """Raises `FolderRefused` where a name that the run needs is taken by what is not ours."""
+    for root in (out, out / UNFINISHED):
+        check_names(root, ROOT_FILES)
+        refuse_link(root / "stages")
+        for name in stage_names(recipe):
+            for folder in (root / "stages" / name, root / "stages" / f"{name}.partial"):
+                check_names(folder, STAGE_FILES)
+        check_folders(root / "export", recipe.export.formats)
+        check_names(root / "export", REFERENCE_NAMES)
+        check_names(root / ANSWERS, ANSWERS_NAMES)
+
+
+def _refuse_foreign(out: Path) -> None:
+    there = [path for path in out.iterdir() if not path.match(OWN_NAMES)]
+    if not there:
+        return
+    if (out / "recipe.yaml").is_file() and (out / "stages").is_dir():
+        raise FolderRefused(
+            f"--out {out} holds results of an earlier version of Pocketreel, without the list of its files by "
+            "which they could be told from yours: choose another folder, or move this one away"
+        )
+    raise FolderRefused(
+        f"--out {out} holds files that are no results of a run (such as {min(there).name}); they are never "
+        "touched: choose a new or an empty folder"
+    )
+
+
+def stage_names(recipe: Recipe) -> list[str]:
+    """Names of the folders in `stages/` that a run of the recipe has."""
+    verbs = [entry.verb for entry in recipe.stages] or ["student"]
+    first = ["00_teacher"] if recipe.teacher else []
+    return first + [f"{number:02d}_{verb}" for number, verb in enumerate(verbs, start=1)]
+
+
+class RunFolder:
+    """The folder of a run that is under way, held by this process."""
+
+    def __init__(self, out: Path, recipe: Recipe, ledger: Ledger) -> None:
+        self.out, self._recipe, self._ledger = out, recipe, ledger
+        self.place = out
+        """Where this run writes."""
+        self.finished: tuple[Path, ...] = ()
+        """Where it finds results of the run before, beside its own."""
+
+    def check_clips(self, data: Data) -> None:
+        """Raises `FolderRefused` when clips of the user's lie in the folder."""
+        paths = [row.path for clips in (data.train, data.validation, data.test) for row in clips.rows]
+        for parent in dict.fromkeys(path.parent for path in paths):
+            if not isinstance(self._recipe.data, SyntheticData) and contains(self.out, parent):
+                raise FolderRefused(
+                    f"--out {self.out} contains clips of the data ({parent}): choose another folder"
+                )
+
+    def begin(self, *, fresh: bool) -> None:
+        """Chooses where the run writes, and leaves its recipe there; with `fresh`, forgets all earlier results."""
+        if fresh:
+            self._forget()
+        about = self._ledger.about
+        identity = str(content_key(recipe=self._recipe.to_dict()))
+        run = {"identity": identity, "since": datetime.now().astimezone().isoformat(timespec="seconds")}
+        if about["state"] == "new" or (
+            about["state"] == "unfinished" and about["run"]["identity"] == identity
+        ):
+            self._ledger.about = {"state": "unfinished", "run": run}
+            self._claim(self._ledger)
+        else:
+            self.place, self.finished = self.out / UNFINISHED, (self.out,)
+            self.place.mkdir(exist_ok=True)
+            ledger = Ledger.read(self.place) or Ledger(folder=self.place, kind="run")
+            if ledger.about.get("run", run)["identity"] != identity:
+                ledger.clear()  # figures and recipe of yet another run; stages are found by their keys
+            ledger.about = {"state": "unfinished", "run": run}
+            self._claim(ledger)
+        write_atomic(self.place / "recipe.yaml", dump_yaml(self._recipe.to_dict()))
+
+    def finish(self, results: Mapping[str, str]) -> None:
+        """Makes the results of this run those of the folder, and removes what no longer belongs to it.
+
+        `results` are the keys of its stages and of its export by their folders, such as `stages/01_distill`.
+        """
+        answers = Ledger.read(self.place / ANSWERS) or Ledger.read(self.out / ANSWERS)
+        more = {ANSWERS: answers.about["key"]} if answers else {}
+        self._ledger.about["results"] = {**results, **more}
+        if self.place != self.out:
+            mine = Ledger.read(self.place)
+            assert mine is not None
+            self._claim(self._ledger)
+            self._ledger.about |= {
+                "state": "swapping",
+                "next": mine.about["run"],
+                "dropped": [name for name in ROOT_FILES if not (self.place / name).is_file()],
+            }
+            self._ledger.save()
+            _swap(self.out, self._ledger)
+        _settle(self.out, self._ledger)
+
+    def _claim(self, ledger: Ledger) -> None:
+        check_names(ledger.folder, ROOT_FILES, ledger=ledger)
+        ledger.files = {name: ledger.files.get(name) for name in ROOT_FILES}
+        ledger.save()
+        ledger.clear(temporary_alone=True)
+
+    def _forget(self) -> None:
+        for root in (self.out / UNFINISHED, self.out):
+            for folder in _parts(root):
+                _remove(folder)
+            _remove_if_empty(root / "stages")
+        _remove(self.out / UNFINISHED)
+        self._ledger.clear()
+        self._ledger.about = {"state": "new"}
+        self._ledger.save()
+
+
+@contextmanager
+def opened(out: Path, recipe: Recipe, *, console: Console) -> Iterator[RunFolder]:
+    """The run's folder, made if need be, which no other run may use until the end.
+
+    Raises `FolderRefused` when another run holds it. A swap that was interrupted is finished first.
+    """
+
+    def tell(sentence: str) -> None:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    with held(out):
+        ledger = Ledger.read(out)
+        if ledger is None:
+            _refuse_foreign(out)
+            ledger = Ledger(folder=out, kind="run", about={"state": "new"})
+            ledger.save()
+        if ledger.damage:
+            tell(f"{ledger.damage}; its copy is whole and takes its place")
+            ledger.save()
+        if ledger.about["state"] == "swapping":
+            tell(f"{out}: an earlier run was stopped while its results were swapped in; that is finished now")
+            _swap(out, ledger)
+            _settle(out, ledger)
+        _check_places(out, recipe)
+        for name, expected in ledger.files.items():
+            path = out / name
+            if expected and path.is_file() and not path.is_symlink() and fingerprint(path) != expected:
+                tell(f"{path} was changed after it had been written")
+        yield RunFolder(out, recipe, ledger)
+
+
+def _swap(out: Path, ledger: Ledger) -> None:
+    """Puts what lies in `unfinished/` in place; begun again after a kill, it goes on."""
+    place = out / UNFINISHED
+    if place.is_dir():
+        for name, key in ledger.about["results"].items():
+            made = Ledger.read(place / name)
+            if made is not None and made.about.get("key") == key and not made.writing:
+                publish(place / name, out / name)
+        for name in ledger.about["dropped"]:
+            (out / name).unlink(missing_ok=True)
+        for name in ROOT_FILES:
+            if (place / name).is_file() and not (place / name).is_symlink():
+                (place / name).replace(out / name)
+        for folder in _parts(place):
+            _remove(folder)
+        _remove_if_empty(place / "stages")
+        _remove(place)
+    ledger.about["run"] = ledger.about["next"]
+
+
+def _settle(out: Path, ledger: Ledger) -> None:
+    """Removes results that are not of the finished run, and notes what its files are."""
+    for folder in _parts(out):
+        if folder.relative_to(out).as_posix() not in ledger.about["results"]:
+            _remove(folder)
+    ledger.clear(temporary_alone=True)
+    there = [name for name in ROOT_FILES if name in ledger.files and (out / name).is_file()]
+    ledger.files = {name: fingerprint(out / name) for name in there}
+    ledger.about = {"state": "finished", "run": ledger.about["run"]}
+    ledger.save()
+
+
+def _parts(root: Path) -> Iterator[Path]:
+    """Folders of results: stages, also unfinished ones, the export, and the answers of its files."""
+    stages = root / "stages"
+    if stages.is_dir() and not stages.is_symlink():
+        yield from (path for path in sorted(stages.iterdir()) if path.is_dir() and not path.is_symlink())
+    for name in ("export", ANSWERS, f"{ANSWERS}.partial"):
+        if (root / name).is_dir() and not (root / name).is_symlink():
+            yield root / name
+
+
+def _remove(folder: Path) -> None:
+    """Removes what is ours in a folder, and the folder if nothing else is in there."""
+    ledger = Ledger.read(folder)
+    if ledger is not None:
+        ledger.remove()
+    _remove_if_empty(folder)  # left by a kill after the ledger had gone
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not there, or something is in it
+        folder.rmdir()

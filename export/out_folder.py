@@ -1,0 +1,119 @@
+"""The folder of an export: which files in it are ours, and how those of a format are replaced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from compress.folders.ledger import FolderRefused, Ledger, check_names, entries, matches, refuse_link
+from compress.folders.locks import held
+from export import EXPORTERS
+
+LOG_FILE, MANIFEST_FILE = "convert.log", "manifest.json"
+
+
+def export_names(formats: Sequence[str]) -> tuple[str, ...]:
+    """Patterns of the files that an export of these formats writes into its folder."""
+    places = [place for name in formats for place in (name, f".{name}.partial")]
+    return (MANIFEST_FILE, *(f"{place}/{file}" for place in places for file in ("model*", LOG_FILE)))
+
+
+def check_folders(out: Path, formats: Sequence[str] = ()) -> None:
+    """Raises ValueError where `out` cannot be written to, or where a name that an export needs is not ours."""
+    nearest = next(path for path in (out, *out.absolute().parents) if os.access(path, os.F_OK))
+    if not nearest.is_dir():
+        raise FolderRefused(
+            f"{nearest} is no folder, so nothing can be written to {out}: choose another folder"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FolderRefused(f"{nearest} is closed to writing: choose another folder than {out}")
+    refuse_link(out)
+    for name in formats:
+        refuse_link(out / name)
+        if (out / name).exists() and not (out / name).is_dir():
+            raise FolderRefused(f"{out / name} is a file, and a folder of that name is needed: move it away")
+    ledger = Ledger.read(out) if out.is_dir() else None
+    if ledger is not None and ledger.kind != "export":
+        raise FolderRefused(f"{out} is the folder of another kind of result: choose another folder")
+    check_names(out, export_names(formats), ledger=ledger)
+
+
+@contextmanager
+def export_folder(out: Path, formats: Sequence[str]) -> Iterator[Ledger]:
+    """The ledger of `out`, made if need be, while no other export writes there; finished at the end.
+
+    Until then there is no manifest: what it would say is no longer so.
+    """
+    check_folders(out, formats)
+    with held(out):
+        ledger = Ledger.read(out) or Ledger(folder=out, kind="export")
+        check_names(out, export_names(formats), ledger=ledger)
+        ledger.writing = tuple(dict.fromkeys([*ledger.writing, *export_names(formats)]))
+        ledger.about = {}
+        ledger.save()
+        (out / MANIFEST_FILE).unlink(missing_ok=True)
+        yield ledger
+        for name in EXPORTERS:
+            clear_partial(name, ledger)
+        ledger.finish()
+
+
+@contextmanager
+def adding(out: Path, names: Sequence[str]) -> Iterator[None]:
+    """For the time in which files of these names are written into an export that is there already.
+
+    Raises `FolderRefused` where one of them is there and not ours.
+    """
+    ledger = Ledger.read(out)
+    assert ledger is not None
+    check_names(out, names, ledger=ledger)
+    ledger.writing = tuple(names)
+    ledger.save()
+    yield
+    ledger.finish()
+
+
+def clear_partial(name: str, ledger: Ledger) -> Path:
+    """The working folder of a format without what a killed export left in it."""
+    partial = ledger.folder / f".{name}.partial"
+    refuse_link(partial)
+    if partial.is_dir():
+        for entry in entries(partial):
+            if ledger.lists(f"{partial.name}/{entry}"):
+                (partial / entry).unlink()
+        _remove_empty_folders(partial)
+    return partial
+
+
+def begin(name: str, ledger: Ledger) -> Path:
+    """A folder in which one format is written; there is nothing of ours in it."""
+    partial = clear_partial(name, ledger)
+    partial.mkdir(exist_ok=True)
+    return partial
+
+
+def put_in_place(partial: Path, name: str, ledger: Ledger) -> None:
+    """Replaces our files of a format by those in its working folder; other files stay as they are."""
+    patterns = export_names([name])
+    new = [one for one in entries(partial) if matches(f"{partial.name}/{one}", patterns)]
+    old = [one for one in ledger.ours() if one.startswith(f"{name}/")]
+    final = ledger.folder / name
+    for one in old:
+        if one.removeprefix(f"{name}/") not in new:
+            (ledger.folder / one).unlink()
+    if final.is_dir():
+        _remove_empty_folders(final)
+    for one in new:
+        (final / one).parent.mkdir(parents=True, exist_ok=True)
+        (partial / one).replace(final / one)
+    _remove_empty_folders(partial)
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    """Removes the folder and those below that have become empty."""
+    below = sorted((one for one in folder.rglob("*") if one.is_dir() and not one.is_symlink()), reverse=True)
+    for one in (*below, folder):
+        if not any(one.iterdir()):
+            one.rmdir()
