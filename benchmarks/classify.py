@@ -18,6 +18,7 @@ from benchmarks.long_video.aggregate import AGGREGATES
 from compress.command import OK, USAGE, only_reads_arguments
 from compress.command.guard import check_out_file, exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
+from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.clips.rows import listed
@@ -99,6 +100,7 @@ def run(
     with exit_codes(failed=(Unavailable, WorkerFailed)):
         check_out_file(out)
         limits = parse_limits(limit)
+        check_output_file(out, is_ours=_is_ours)
         sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}
         dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
         rule = _windows(windows, sliding=sliding, dynamic=dynamic)
@@ -133,7 +135,7 @@ def run(
             "accuracy": {name: asdict(one) for name, one in accuracy.items()} if rows else None,
             "videos": [_to_dict(answer) for answer in answers],
         }
-        out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_output_file(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     raise typer.Exit(USAGE if any(answer.unreadable for answer in answers) else OK)
 
 
@@ -221,6 +223,11 @@ def _bar() -> Iterator[Progress]:
         yield lambda video, done_s, total_s: bar.update(
             task, description=video.name, completed=done_s, total=total_s
         )
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds answers that this command wrote."""
+    return {"schema_version", "model", "windows", "videos"} <= set(content)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -18,6 +18,7 @@ from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, only_reads_arguments
 from compress.command.guard import check_out_file, exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
+from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.accuracy import FileAccuracy
@@ -100,6 +101,7 @@ def run(
         if threads > cores:
             raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
         check_out_file(out)
+        check_output_file(out, is_ours=_is_ours)
         chosen = None if formats is None else [name.strip() for name in formats.split(",")]
         field_data = None
         if data is not None:
@@ -138,7 +140,7 @@ def run(
     console.print(_data_remark(data, split, clips))
     if out is not None:
         content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
-        out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_output_file(out, json.dumps(content, indent=2) + "\n")
     raise typer.Exit(_exit_code(measurement))
 
 
@@ -188,6 +190,11 @@ def _exit_code(measurement: Measurement) -> int:
     if any(one.failed for one in figures):
         return FAILED
     return OK if any(one.unavailable is None for one in figures) else FAILED
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds figures that this command wrote."""
+    return {"schema_version", "device", "files"} <= set(content)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -20,6 +20,7 @@ from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, only_reads_arguments
 from compress.command.guard import check_out_file, exit_codes, run_command
 from compress.command.terminal import output
+from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     import numpy as np
@@ -132,6 +133,7 @@ def main(
     console = output()
     with exit_codes():
         check_out_file(out)
+        check_output_file(out, is_ours=_is_ours)
         costs = measure_streaming(
             export_dir,
             formats=None if formats is None else [name.strip() for name in formats.split(",")],
@@ -144,7 +146,7 @@ def main(
         if cost.unavailable is not None:
             console.print(f"{cost.format}: {cost.unavailable}")
     if out is not None:
-        out.write_text(json.dumps([asdict(cost) for cost in costs], indent=2) + "\n", encoding="utf-8")
+        write_output_file(out, json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")
     raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)
 
 
@@ -169,6 +171,11 @@ def _table(costs: Sequence[FrameCost], *, threads: int) -> Table:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds costs that this command wrote."""
+    return isinstance(content, list) and all({"format", "clip_ms", "frame_ms"} <= set(row) for row in content)
 
 
 if __name__ == "__main__":

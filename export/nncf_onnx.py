@@ -28,18 +28,20 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
+    from compress.folders.ledger import check_names
     from export.capture import capture, named_outputs
     from export.child import in_a_sentence
-    from export.files import check_folders
     from export.inputs import describe_outputs, parse_inputs
     from export.lower import lower
     from export.manifest import FileSpec, TensorInfo
+    from export.out_folder import adding, check_folders
     from export.parity import compare
     from export.quiet import silence_libraries
     from export.samples import Samples, read_samples
     from export.source import load_network
     from export.trial import FLOAT, first_trial
 
+_FILES = ("float.onnx", "int8.onnx")
 PIP_LINE = "pip install 'nncf>=3.4' onnx onnxruntime"
 
 Sample = Mapping[str, "np.ndarray"]
@@ -212,6 +214,7 @@ def main(
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     with exit_codes():
         check_folders(out)
+        check_names(out, _FILES)
         described = parse_inputs(shape)
         samples = read_samples(calibration, described, what="calibration")
         model = load_network(network, weights=weights).eval()
@@ -224,13 +227,14 @@ def main(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("NNCF", total=None)
         try:
-            floats = write_float(model, described, samples, out / "float.onnx")
             accuracy = None
             if max_drop is not None:
                 accuracy = Accuracy(
                     measure=lambda answer: _agreement(answer, calls, expected), max_drop=max_drop
                 )
-            written = quantize_with_nncf(floats, calls, out=out / "int8.onnx", accuracy=accuracy)
+            with adding(out, _FILES):
+                floats = write_float(model, described, samples, out / "float.onnx")
+                written = quantize_with_nncf(floats, calls, out=out / "int8.onnx", accuracy=accuracy)
         except (ValueError, ImportError, RuntimeError) as error:
             print_error(in_a_sentence(error))
             raise typer.Exit(FAILED) from None

@@ -62,14 +62,14 @@ def export_folder(out: Path, formats: Sequence[str]) -> Iterator[Ledger]:
 
 @contextmanager
 def adding(out: Path, names: Sequence[str]) -> Iterator[None]:
-    """For the time in which files of these names are written into an export that is there already.
+    """For the time in which files of these names are written into an export, whose folder is made if need be.
 
     Raises `FolderRefused` where one of them is there and not ours.
     """
-    ledger = Ledger.read(out)
-    assert ledger is not None
+    out.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger.read(out) or Ledger(folder=out, kind="export")
     check_names(out, names, ledger=ledger)
-    ledger.writing = tuple(names)
+    ledger.writing = tuple(dict.fromkeys([*ledger.writing, *names]))
     ledger.save()
     yield
     ledger.finish()

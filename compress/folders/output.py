@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.folders.ledger import FolderRefused, refuse_link
+from compress.folders.writing import write_atomic
 
 
 def check_clear(out: Path, protected: Iterable[tuple[str, Path]], *, option: str = "--out") -> None:
@@ -37,23 +38,31 @@ def contains(folder: Path, place: Path) -> bool:
 
 
 def check_output_file(path: Path | None, *, is_ours: Callable[[Any], bool], option: str = "--out") -> None:
-    """Raises `FolderRefused` when a JSON file cannot be written there, or what is there was not written by us.
+    """Raises `FolderRefused` for a link, and for a file that is there and was not written by the same command.
 
-    `is_ours` judges the content of a file that is there.
+    `is_ours` judges the content of a JSON file. Devices and pipes are no files of anybody.
     """
-    if path is None:
+    if path is None or (path.exists() and not path.is_file()):
         return
-    refuse_link(path)
-    if path.is_dir():
-        raise FolderRefused(f"{option} {path} is a folder; give the name of a file")
+    if path.is_symlink():
+        raise FolderRefused(
+            f"{option} {path} is a symbolic link (to {path.readlink()}): name the file that is to be written"
+        )
     if not path.exists():
         return
     try:
         ours = is_ours(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
+    except (ValueError, LookupError, TypeError, RecursionError, OSError):
         ours = False
     if not ours:
         raise FolderRefused(
-            f"{option} {path} is there, and not a file that this command wrote: choose another name, or move it "
-            "away"
+            f"{option} {path} is there, and is no file of this command: choose another name, or move it away"
         )
+
+
+def write_output_file(path: Path, text: str) -> None:
+    """Writes a whole file or nothing; into a device or a pipe, just the text."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+    else:
+        write_atomic(path, text.encode("utf-8", "surrogatepass"))
