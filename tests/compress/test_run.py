@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -204,11 +205,54 @@ def test_plan_computes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fresh_forgets_a_run_but_never_another_folder(tmp_path, finished):
+@pytest.mark.parametrize("options", [(), ("--fresh",), ("--plan",)])
+def test_a_folder_of_other_files_is_refused_and_stays(tmp_path, options):
     (tmp_path / "precious.txt").write_text("mine")
-    refused = run(RECIPE, "--out", tmp_path, "--fresh")
-    assert refused.returncode == 2 and "holds no results of a run" in refused.stderr
-    assert (tmp_path / "precious.txt").exists()
+    refused = run(RECIPE, "--out", tmp_path, "--cache", tmp_path / "cache", *options)
+    assert refused.returncode == 2 and "holds files that are no results of a run" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_fresh_removes_nothing_before_recipe_and_data_are_right(copy, cache):
+    for wrong in (
+        "student.network=none",
+        "data={source: folder, root: nowhere}",
+        "stages.0.distill.epochs=0",
+    ):
+        assert run(RECIPE, "--out", copy, "--cache", cache, "--fresh", "--set", wrong).returncode == 2
+    assert (copy / "report.json").exists() and (
+        copy / "stages" / "01_distill" / "weights.safetensors"
+    ).exists()
+
+
+def test_every_flipped_byte_is_noticed_and_what_it_damaged_is_made_again(copy, finished, cache, tmp_path):
+    own = shutil.copytree(cache, tmp_path / "cache")
+    only_onnx = ("--set", "export.formats=[onnx]", "--out", copy, "--cache", own)
+    assert run(RECIPE, *only_onnx).returncode == 0
+    (answers,) = list(own.glob("teacher/*/answers.safetensors"))[:1]
+    (decoded,) = list(own.glob("decoded/frames-*/values.npy"))[:1]
+    stored = (
+        "stages/00_teacher/weights.safetensors",
+        "stages/01_distill/test_logits.safetensors",
+        "stages/03_quantize/program.pt2",
+        "export/onnx/model.onnx",
+        "benchmark.json",
+    )
+    damaged = [*(copy / name for name in stored), answers, decoded]
+    for path in damaged:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    again = run(RECIPE, *only_onnx)
+    assert again.returncode == 0, again.stderr
+    said = " ".join((again.stdout + again.stderr).split())
+    for path in damaged:
+        assert re.search(rf"again, because {re.escape(str(path))} is damaged", said), (path, said)
+    hashes = [
+        [stage["weights_sha256"] for stage in report_of(folder)["stages"]] for folder in (copy, finished)
+    ]
+    assert hashes[0] == hashes[1]
+    assert "again, because" not in run(RECIPE, *only_onnx).stdout
 
 
 def test_the_resolved_recipe_is_the_same_recipe(finished):
