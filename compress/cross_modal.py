@@ -33,6 +33,7 @@ if not only_reads_arguments(__name__):
     from benchmarks.accuracy import evaluate, wilson_interval
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
+    from compress.folders.locks import held
     from compress.recipe import load_recipe
     from compress.recipe.sections import Recipe, TableTeacher
     from compress.steps.export import export
@@ -73,7 +74,7 @@ def main(
     """Trains teachers and students, and writes what cross-modal distillation gives and what int8 keeps of it."""
     silence_libraries()
     torch.set_num_threads(1)
-    with exit_codes(failed=(StepFailed,)):
+    with exit_codes(failed=(StepFailed,)), held(out):
         _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
 
 

@@ -6,7 +6,7 @@ Results of a run that was finished stay in place until the next one is finished:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from compress.artifact import STAGE_FILES
 from compress.data import Data, SyntheticData
-from compress.folders.ledger import OWN_NAMES, FolderRefused, Ledger, check_names, refuse_link
+from compress.folders.ledger import OWN_NAMES, FolderRefused, Ledger, check_names
 from compress.folders.locks import held
 from compress.folders.output import check_clear, contains
 from compress.folders.results import publish
@@ -48,8 +48,11 @@ def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Pat
             ("the home folder", Path.home()),
         ],
     )
-    if out.exists() and cache.exists() and out.samefile(cache):
+    if contains(cache, out) and contains(out, cache):
         raise FolderRefused(f"--out {out} is the cache, too: choose another folder")
+    for name in ("stages", "export", UNFINISHED):
+        if contains(out / name, cache):
+            raise FolderRefused(f"--cache {cache} is where results of --out {out} go: choose another folder")
     if not out.is_dir():
         return
     ledger = Ledger.read(out)
@@ -65,7 +68,7 @@ def _check_places(out: Path, recipe: Recipe) -> None:
     """Raises `FolderRefused` where a name that the run needs is taken by what is not ours."""
     for root in (out, out / UNFINISHED):
         check_names(root, ROOT_FILES)
-        refuse_link(root / "stages")
+        check_names(root / "stages", ())
         for name in stage_names(recipe):
             for folder in (root / "stages" / name, root / "stages" / f"{name}.partial"):
                 check_names(folder, STAGE_FILES)
@@ -169,7 +172,7 @@ class RunFolder:
             for folder in _parts(root):
                 _remove(folder)
             _remove_if_empty(root / "stages")
-        _remove(self.out / UNFINISHED)
+        _remove(self.out / UNFINISHED, kinds=["run"])
         self._ledger.clear()
         self._ledger.about = {"state": "new"}
         self._ledger.save()
@@ -222,7 +225,7 @@ def _swap(out: Path, ledger: Ledger) -> None:
         for folder in _parts(place):
             _remove(folder)
         _remove_if_empty(place / "stages")
-        _remove(place)
+        _remove(place, kinds=["run"])
     ledger.about["run"] = ledger.about["next"]
 
 
@@ -248,10 +251,10 @@ def _parts(root: Path) -> Iterator[Path]:
             yield root / name
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Path, *, kinds: Sequence[str] = ("result", "export")) -> None:
     """Removes what is ours in a folder, and the folder if nothing else is in there."""
     ledger = Ledger.read(folder)
-    if ledger is not None:
+    if ledger is not None and ledger.kind in kinds:
         ledger.remove()
     _remove_if_empty(folder)  # left by a kill after the ledger had gone
 

@@ -33,6 +33,7 @@ if not only_reads_arguments(__name__):
     from compress.comparison.clips import CLASSES, scene_inputs
     from compress.comparison.fitting import measure_statistics, train
     from compress.comparison.networks import NETWORKS
+    from compress.folders.locks import held
     from compress.generated import block, with_block
     from compress.store import Stored, content_key, stored, write_atomic
     from export.network import export_network
@@ -77,6 +78,11 @@ def main(
     console = output()
     with exit_codes():
         names = _chosen(networks)
+    with exit_codes(), held(out):
+        _fill_table(names, out=out, page=page, console=console)
+
+
+def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) -> None:
     faults = 0
     for done, name in enumerate(names, start=1):
         console.print(f"{name} ({done} of {len(names)})", markup=False)

@@ -115,7 +115,7 @@ def write_synthetic(
     report(0, len(jobs))
     for number, result in run_jobs(write_clip, jobs, workers=workers):
         if isinstance(result, Lost):
-            raise RuntimeError(f"{jobs[number].path}: could not be written, {result.reason}")
+            raise OSError(f"{jobs[number].path}: could not be written, {result.reason}")
         if isinstance(result, dict):
             rows[number] = result
             report(len(rows), len(jobs))
@@ -152,7 +152,10 @@ def write_clip(job: _Job, alive: Alive) -> Iterator[dict[str, str]]:
     if job.split == "train" and random.random() < hard.wrong_label:
         others = [name for name in CLASSES if name != job.motion]
         label = OPPOSITE[job.motion] if random.random() < 0.6 else others[random.integers(len(others))]
-    _encode(job.path, frames, sound, fps=job.config.fps)
+    try:
+        _encode(job.path, frames, sound, fps=job.config.fps)
+    except av.FFmpegError as error:  # the disk is full, which cannot be told by this type in another process
+        raise OSError(error.errno, error.strerror, str(job.path)) from None
     yield {
         "path": f"{job.split}/{job.path.name}",
         "split": job.split,

@@ -29,6 +29,7 @@ if not only_reads_arguments(__name__):
     from compress.comparison.measure import Effort, measure
     from compress.comparison.networks import NETWORKS
     from compress.comparison.page import page
+    from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
     from compress.store import write_atomic
     from compress.versions import installed
     from export.child import in_a_sentence
@@ -118,16 +119,27 @@ def compare(
     key = json.loads(
         json.dumps([asdict(effort), asdict(NETWORKS[name]), installed(_DISTRIBUTIONS), _source()])
     )
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = _kept(path, console)
+    if kept is not None:
         *settings, code = kept["key"]
         if settings == key[:-1] and (any_code or code == key[-1]):
             console.print(f"  kept, of code {code[:7]}", markup=False)
             return {**kept["figures"], "code": code[:7]}
     found = measure(NETWORKS[name], out / name, effort=effort, tell=lambda what: console.print(f"  {what}"))
     found = json.loads(json.dumps(found, allow_nan=False))
-    write_atomic(path, json.dumps({"key": key, "figures": found}, indent=1) + "\n")
+    write_sealed_json(path, {"key": key, "figures": found})
     return {**found, "code": key[-1][:7]}
+
+
+def _kept(path: Path, console: Console) -> dict[str, Any] | None:
+    """What is kept of a network; figures that are not as they were written are measured again, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        return read_sealed_json(path)
+    except Damaged as damage:
+        console.print(f"  measured again, because {damage}", markup=False)
+        return None
 
 
 def _chosen(given: str | None) -> list[str]:

@@ -212,6 +212,11 @@ def check_names(folder: Path, names: Sequence[str], *, ledger: Ledger | None = N
         raise FolderRefused(f"{folder} is a file, and a folder of that name is needed: move it away")
     if not folder.is_dir():
         return
+    for name in names:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            raise FolderRefused(
+                f"{folder / name} is a folder, and a file of that name would be written: move it away"
+            )
     ledger = ledger or Ledger.read(folder)
     for name in entries(folder):
         path = folder / name

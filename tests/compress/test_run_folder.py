@@ -171,6 +171,37 @@ def test_names_of_ours_that_others_took_are_refused(tmp_path, name):
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "name", ["report.json", "stages/00_teacher/artifact.json", "export/onnx/convert.log"]
+)
+def test_a_folder_where_a_file_has_to_go_is_refused(tmp_path, name):
+    run(tmp_path / "o", "1")
+    (tmp_path / "o" / name).unlink(missing_ok=True)
+    (tmp_path / "o" / name).mkdir(parents=True)
+    with pytest.raises(
+        FolderRefused, match=f"{re.escape(name)} is a folder, and a file of that name would be"
+    ):
+        check(tmp_path / "o")
+
+
+def test_a_file_where_a_folder_has_to_go_is_refused(tmp_path):
+    with opened(tmp_path / "o", recipe_with(), console=Console(quiet=True)):
+        pass
+    (tmp_path / "o" / "stages").write_text("mine")
+    with pytest.raises(FolderRefused, match="stages is a file, and a folder of that name is needed"):
+        check(tmp_path / "o")
+
+
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [(".", "is the cache, too"), ("stages", "is where results of --out"), ("export/x", "is where")],
+)
+def test_the_cache_lies_elsewhere(tmp_path, cache, message):
+    with pytest.raises(FolderRefused, match=message):
+        check(tmp_path / "o", cache=tmp_path / "o" / cache)
+    check(tmp_path / "o", cache=tmp_path / "o" / "cache")
+
+
 def test_the_folder_of_an_export_is_no_folder_of_a_run(tmp_path):
     Ledger(folder=tmp_path, kind="export").save()
     with pytest.raises(FolderRefused, match="folder of another kind of result"):
