@@ -273,7 +273,9 @@ def test_arguments_of_the_call_are_checked(tmp_path):
         export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "mine.txt").touch()
-    with pytest.raises(ValueError, match=r"onnx holds no export \(no convert.log\) and would be replaced"):
+    with pytest.raises(
+        ValueError, match=r"onnx holds no export of ours \(.* has no .pocketreel.json\), and files"
+    ):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"])
     assert (tmp_path / "onnx" / "mine.txt").exists()
 

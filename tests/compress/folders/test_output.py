@@ -1,0 +1,66 @@
+"""Files that a user names as output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.classify import _is_ours as answers_are_ours
+from benchmarks.run import _is_ours as figures_are_ours
+from benchmarks.streaming import _is_ours as costs_are_ours
+from compress.folders.ledger import FolderRefused
+from compress.folders.output import check_output_file, contains, write_output_file
+
+OURS = {
+    figures_are_ours: {"schema_version": 1, "device": {}, "files": [], "data": None},
+    answers_are_ours: {"schema_version": 1, "model": "x", "windows": {}, "videos": []},
+    costs_are_ours: [{"format": "onnx", "clip_ms": 1.0, "frame_ms": 0.1}],
+}
+
+
+@pytest.mark.parametrize("is_ours", OURS, ids=["run", "classify", "streaming"])
+def test_only_files_of_the_same_command_are_replaced(tmp_path, is_ours):
+    path = tmp_path / "out.json"
+    check_output_file(None, is_ours=is_ours)
+    check_output_file(path, is_ours=is_ours)
+    path.write_text(json.dumps(OURS[is_ours]))
+    check_output_file(path, is_ours=is_ours)
+    for foreign in (
+        '{"name": "my-app"}',
+        "[1, 2]",
+        '[{"format": 1}]',
+        "3",
+        "not json",
+        '"text"',
+        "null",
+        "\xff",
+    ):
+        path.write_text(foreign, encoding="latin-1")
+        with pytest.raises(
+            FolderRefused, match=r"out.json is there, and is no file of this command: choose another"
+        ):
+            check_output_file(path, is_ours=is_ours)
+
+
+def test_links_are_refused_and_devices_are_written_to(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    with pytest.raises(FolderRefused, match="link is a symbolic link"):
+        check_output_file(tmp_path / "link", is_ours=lambda content: True)
+    null = Path("/dev/null")
+    check_output_file(null, is_ours=lambda content: False)
+    write_output_file(null, "text")
+    assert null.is_char_device()
+    write_output_file(tmp_path / "new", "text")
+    assert (tmp_path / "new").read_text() == "text"
+
+
+def test_a_folder_contains_what_another_spelling_leads_into(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert contains(tmp_path / "a", tmp_path / "link" / "b" / "none")
+    assert contains(tmp_path / "link", tmp_path / "a" / ".." / "a")
+    assert not contains(tmp_path / "a" / "b", tmp_path / "a")
+    assert not contains(tmp_path / "none", tmp_path / "a")
