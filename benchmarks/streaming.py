@@ -175,7 +175,11 @@ def _number(value: float | None) -> str:
 
 def _is_ours(content: Any) -> bool:
     """Whether a JSON file holds costs that this command wrote."""
-    return isinstance(content, list) and all({"format", "clip_ms", "frame_ms"} <= set(row) for row in content)
+    return (
+        isinstance(content, list)
+        and content != []
+        and all({"format", "clip_ms", "frame_ms"} <= set(row) for row in content)
+    )
 
 
 if __name__ == "__main__":
