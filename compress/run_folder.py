@@ -50,7 +50,7 @@ def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Pat
     )
     if contains(cache, out) and contains(out, cache):
         raise FolderRefused(f"--out {out} is the cache, too: choose another folder")
-    for name in ("stages", "export", UNFINISHED):
+    for name in ("stages", "export", ANSWERS, UNFINISHED):
         if contains(out / name, cache):
             raise FolderRefused(f"--cache {cache} is where results of --out {out} go: choose another folder")
     if not out.is_dir():
