@@ -43,6 +43,7 @@ def export_files(
     out: Path,
     proof: Proof | None = None,
     step: Stepper | None = None,
+    notes: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
     """Writes `out/<format>/model.<extension>` for every format, runs each file, and writes `out/manifest.json`.
@@ -53,7 +54,8 @@ def export_files(
     `model.json` (the file's description, for when it travels alone) and `convert.log`. A network that cannot be
     lowered for a format, a writer that fails, or crashes its process, costs its own format only: its outcome
     carries the reason. With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
-    `step` is the program for one frame of a network that streams, written beside the other in every format.
+    `step` is the program for one frame of a network that streams, written beside the other in every format. Every
+    outcome begins its notes with `notes`.
 
     A program that cannot be saved fails in every format. Raises ValueError for an unknown format, a scheme that a
     format does not take, a graph that does not fit the scheme, and what `check_folders` raises.
@@ -73,7 +75,9 @@ def export_files(
         if proof is not None:
             proof.trial.save(scratch)
         stepping = None if step is None else step.spec
-        work = Work(spec=spec, step=stepping, scheme=scheme, scratch=scratch, out=out, proof=proof)
+        work = Work(
+            spec=spec, step=stepping, scheme=scheme, scratch=scratch, out=out, proof=proof, notes=notes
+        )
         for done, name in enumerate(formats):
             if progress is not None:
                 progress(name, done, len(formats))
