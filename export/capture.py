@@ -7,7 +7,6 @@ import operator
 import re
 import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from export.child import in_a_sentence
-
-_TORCH = Path(torch.__file__).parent
+from export.lower.source import is_library, name_module, operator_name, place
+from export.uncaptured import why_not
 
 
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
@@ -34,18 +32,19 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
                 f"input {position} of the example is {type(value).__name__}; give one tensor per input"
             )
     training = {module: module.training for module in model.modules()}
-    model.eval()
+    model.eval()  # what it returns is the user's affair: the `train` of some modules returns nothing
     try:
-        with torch.no_grad(), _data_is_detached(), _every_line_is_noted():
+        with torch.no_grad(), _data_is_detached(), _own_lines_kept():
             program = torch.export.export(model, example)
     except Exception as error:  # of many types, most of them torch's own
-        raise NotImplementedError(
-            f"the network cannot be captured as one graph{_place(error)}: {in_a_sentence(error)}; let what is "
-            "computed depend on shapes, not on values: torch.where instead of `if`, no .item()"
-        ) from error
+        raise NotImplementedError(why_not(error)) from error
     finally:
         for module, mode in training.items():
             module.training = mode
+    for node in program.graph.nodes:
+        name_module(node)
+    _drop_unread(program)
+    _refuse_values(program)
     _flatten_outputs(program)
     _copy_changed_inputs(program)
     return program
@@ -101,6 +100,53 @@ def _flatten_outputs(program: ExportedProgram) -> None:
         signature.out_spec = pytree.tree_structure((0,) * signature.out_spec.num_leaves)
 
 
+def _drop_unread(program: ExportedProgram) -> None:
+    """Drops what no output depends on: a value that was printed, an attempt before an `except`, a counter.
+
+    A buffer that is changed and never read keeps the value that it has.
+    """
+    graph = program.graph
+    owners: dict[fx.Node, fx.Node] = {}
+    writers: list[tuple[fx.Node, set[fx.Node]]] = []
+    for node in graph.nodes:
+        shared = [(owners[source], writes) for source, writes in _shared_memory(node) if source in owners]
+        owners[node] = shared[0][0] if shared else node
+        if any(writes for _, writes in shared):
+            writers.append((node, {owner for owner, writes in shared if writes}))
+    read: set[fx.Node] = set()
+    read_memory: set[fx.Node] = set()
+    waiting = [node for node in graph.nodes if node.op == "output"]
+    while waiting:
+        while waiting:
+            node = waiting.pop()
+            if node not in read:
+                read.add(node)
+                read_memory.add(owners[node])
+                waiting += node.all_input_nodes
+        # What writes into memory that is read is read as well.
+        waiting = [node for node, written in writers if node not in read and written & read_memory]
+    for node in reversed(list(graph.nodes)):
+        if node.op not in ("placeholder", "output") and node not in read:
+            graph.erase_node(node)
+    program.graph_module.recompile()
+
+
+def _refuse_values(program: ExportedProgram) -> None:
+    """Refuses numbers that were taken out of tensors, a graph has tensors alone, and BatchNorm that is training."""
+    for node in program.graph.nodes:
+        if operator_name(node) == "batch_norm" and node.args[3] is not None and node.args[5]:
+            raise NotImplementedError(
+                f"BatchNorm at {place(node)} is in training mode, although eval() was called: its answers "
+                "depend on the other clips of a batch; leave out .train() in forward, "
+                "and let train(mode) follow its argument"
+            )
+        if isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool):
+            raise NotImplementedError(
+                f"the network takes a number out of a tensor at {place(node)}, which a file cannot: keep it a "
+                "tensor of one value, without .item(), .tolist(), int() and float()"
+            )
+
+
 def _copy_changed_inputs(program: ExportedProgram) -> None:
     """Inputs that are changed in place are copied first: a file has no tensor of a caller's to change."""
     graph, names = program.graph, program.graph_signature.user_inputs
@@ -137,6 +183,32 @@ def _shared_memory(node: fx.Node) -> Iterator[tuple[Any, bool]]:
 
 
 @contextlib.contextmanager
+def _own_lines_kept() -> Iterator[None]:
+    """While it lasts, stack traces of nodes have every line of the user's; torch keeps those of `forward` alone."""
+    from torch.fx.proxy import TracerBase
+
+    own = TracerBase._filter_traceback_frames
+
+    def kept(tracer: Any, summary: traceback.StackSummary) -> traceback.StackSummary:
+        frames = list(summary)
+        inside = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
+        forward = own(tracer, summary)
+        return traceback.StackSummary.from_list(
+            [
+                frame
+                for frame in frames[inside + 1 :]
+                if frame in forward or not (frame.filename.startswith("<") or is_library(frame.filename))
+            ]
+        )
+
+    TracerBase._filter_traceback_frames = kept  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        TracerBase._filter_traceback_frames = own  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
 def _data_is_detached() -> Iterator[None]:
     """While it lasts, `x.data` of a captured value is `x.detach()`; torch would take it for a constant."""
     own: Any = torch._C.TensorBase.data  # type: ignore[attr-defined]
@@ -149,35 +221,3 @@ def _data_is_detached() -> Iterator[None]:
         yield
     finally:
         del torch.Tensor.data
-
-
-@contextlib.contextmanager
-def _every_line_is_noted() -> Iterator[None]:
-    """While it lasts, operators know the lines of all functions that led to them; torch keeps those of `forward`."""
-    own = fx.proxy.TracerBase._filter_traceback_frames
-
-    def noted(tracer: Any, stack: traceback.StackSummary) -> traceback.StackSummary:
-        names = [frame.name for frame in stack]
-        inside = stack[names.index("forward") :] if "forward" in names else []
-        frames = [
-            frame
-            for frame in inside
-            if frame.name == "forward" or not Path(frame.filename).is_relative_to(_TORCH)
-        ]
-        return traceback.StackSummary.from_list(frames)
-
-    fx.proxy.TracerBase._filter_traceback_frames = noted  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        fx.proxy.TracerBase._filter_traceback_frames = own  # type: ignore[method-assign]
-
-
-def _place(error: Exception) -> str:
-    """The innermost line outside torch that was being captured, if there is one."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not Path(frame.filename).is_relative_to(_TORCH) and frame.filename != __file__
-    ]
-    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""

@@ -40,6 +40,7 @@ def export_files(
     out: Path,
     proof: Proof | None = None,
     step: Stepper | None = None,
+    notes: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
     """Writes `out/<format>/model.<extension>` for every format, runs each file, and writes `out/manifest.json`.
@@ -50,7 +51,8 @@ def export_files(
     description, for when it travels alone) and `convert.log`; others stay. A network that cannot be lowered for a
     format, a writer that fails, or crashes its process, costs its own format only: its outcome carries the reason.
     With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
-    `step` is the program for one frame of a network that streams, written beside the other in every format.
+    `step` is the program for one frame of a network that streams, written beside the other in every format. Every outcome
+    begins its notes with `notes`.
 
     A program that cannot be saved fails in every format. Raises ValueError for an unknown format, a scheme that a
     format does not take, a graph that does not fit the scheme, and what `check_folders` raises.
@@ -71,7 +73,15 @@ def export_files(
         stepping = None if step is None else step.spec
         with export_folder(out, formats) as ledger:
             outcomes = []
-            work = Work(spec=spec, step=stepping, scheme=scheme, scratch=scratch, ledger=ledger, proof=proof)
+            work = Work(
+                spec=spec,
+                step=stepping,
+                scheme=scheme,
+                scratch=scratch,
+                ledger=ledger,
+                proof=proof,
+                notes=notes,
+            )
             for done, name in enumerate(formats):
                 if progress is not None:
                     progress(name, done, len(formats))

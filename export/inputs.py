@@ -87,16 +87,18 @@ def _layout(shape: tuple[int, ...], *, integer: bool) -> str:
 def describe_examples(examples: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
     """The inputs that example tensors stand for: float32 of any values, or int64 within the example's own bounds.
 
-    Raises ValueError for other types and for ranks above 5.
+    Other float types stand for float32, int32 for int64 (`cast_examples` says so). Raises ValueError for other
+    types and for ranks above 5.
     """
     return tuple(_describe(name, tensor) for name, tensor in examples.items())
 
 
 def _describe(name: str, tensor: Tensor) -> TensorInfo:
-    integer = tensor.dtype == torch.int64
-    if not integer and tensor.dtype != torch.float32:
+    integer = tensor.dtype in (torch.int64, torch.int32)
+    if not integer and not tensor.is_floating_point():
         raise ValueError(
-            f"input {name!r} is {tensor.dtype}; networks are exported for float32 and int64 inputs"
+            f"input {name!r} is {tensor.dtype}; networks are exported for float32 and int64: "
+            "let the application convert, and give the example as float32 (pixels in 0..1: x / 255)"
         )
     if not 1 <= tensor.dim() <= max(LAYOUTS) or not tensor.numel():
         raise ValueError(
@@ -113,6 +115,16 @@ def _describe(name: str, tensor: Tensor) -> TensorInfo:
 
 OUTPUT_DTYPES = {torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
 """Number types of outputs that are no float numbers."""
+
+
+def cast_examples(examples: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """What is to be said of examples whose type is not that of the files' input."""
+    return tuple(
+        f"input {name!r} was given as {str(tensor.dtype).removeprefix('torch.')}; files take it as "
+        f"{'float32' if tensor.is_floating_point() else 'whole numbers of their own type'}"
+        for name, tensor in examples.items()
+        if tensor.dtype not in (torch.float32, torch.int64)
+    )
 
 
 def describe_outputs(outputs: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:

@@ -6,9 +6,9 @@ Capture, quantize where the scheme asks for it, let torch answer to some inputs,
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,15 +21,17 @@ from torch.export import ExportedProgram
 from export import EXPORTERS
 from export.capture import capture
 from export.check import Finding, check
-from export.child import in_a_sentence
 from export.description import describe_network
 from export.files import Progress, check_formats, export_files, refuse_files
-from export.inputs import describe_examples, describe_outputs, parse_inputs
+from export.float32 import float32_by_default
+from export.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
 from export.one_format import Proof
 from export.out_folder import check_folders
 from export.outcome import ExportOutcome
+from export.ready import ready
+from export.repeatable import RandomAnswers
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
 from export.stepping import Stepper, check_stream, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask, first_trial
@@ -64,6 +66,7 @@ class Exported:
         return all(outcome.status == "exported" for outcome in self.outcomes)
 
 
+@float32_by_default()
 def export_network(
     model: nn.Module,
     inputs: Sequence[str] | Mapping[str, Tensor],
@@ -101,8 +104,9 @@ def export_network(
         ranges.some(PARITY_INPUTS) if ranges else random_samples(described, count=PARITY_INPUTS)
     )
     steps = _Steps(progress, total=2 + (scheme == "w8a8") + len(formats))
-    model = _copied(model)
     steps.begin("torch")
+    given = ready(model, tried.tensors(0))
+    model = given.network
     trial = first_trial(model, tried)
     provenance = {
         "project": "pocketreel",
@@ -134,11 +138,13 @@ def export_network(
             out=out,
             proof=proof,
             step=step,
+            notes=(*given.notes, *(cast_examples(inputs) if isinstance(inputs, Mapping) else ())),
             progress=lambda name, _, __: steps.begin(name),
         )
     return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
 
 
+@float32_by_default()
 def check_network(
     model: nn.Module,
     inputs: Sequence[str],
@@ -151,13 +157,14 @@ def check_network(
     Arguments as of `export_network`. Raises ValueError for arguments that are wrong and for a network that cannot
     be captured.
     """
-    tried = random_samples(parse_inputs(inputs), count=1)
-    model = _copied(model)
-    first_trial(model, tried)
+    tried = random_samples(parse_inputs(inputs), count=2)
+    model = ready(model, tried.tensors(0)).network
+    with suppress(RandomAnswers):  # the operators that draw are found below, each with its line
+        first_trial(model, tried)
     try:
         program = capture(model, tried.tensors(0))
-    except Exception as error:  # torch raises what it likes about a user's network
-        raise ValueError(f"the network cannot be captured: {in_a_sentence(error)}") from error
+    except NotImplementedError as error:
+        raise ValueError(str(error)) from error
     return check(program, formats=formats, scheme=scheme)
 
 
@@ -169,14 +176,6 @@ def _samples(source: Source, inputs: Sequence[TensorInfo], *, what: str) -> Samp
     if source != RANDOM:
         raise ValueError(f"{what} is {source!r}; give a Path, arrays by input name, or {RANDOM!r}")
     return random_samples(inputs)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A copy on the CPU in eval mode."""
-    kept = (value for module in model.modules() for value in vars(module).values())
-    # What torch.nn.utils.weight_norm computes and leaves in the module has a history, which deepcopy refuses.
-    detached = {id(t): t.detach().clone() for t in kept if isinstance(t, Tensor) and not t.is_leaf}
-    return copy.deepcopy(model, detached).cpu().eval()
 
 
 def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[str, Any]) -> FileSpec:

@@ -217,7 +217,7 @@ def main(
         check_names(out, _FILES)
         described = parse_inputs(shape)
         samples = read_samples(calibration, described, what="calibration")
-        model = load_network(network, weights=weights).eval()
+        model = load_network(network, weights=weights)
         calls = [
             {name: np.array(array[index]) for name, array in samples.arrays.items()}
             for index in range(samples.count)

@@ -61,6 +61,8 @@ class Work:
     ledger: Ledger
     """Of the folder that is written into."""
     proof: Proof | None
+    notes: tuple[str, ...] = ()
+    """What is to be said of every file."""
 
 
 def export_format(name: str, work: Work) -> ExportOutcome:
@@ -113,7 +115,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
             sha256=sha256_of(path),
             inputs=written.inputs,
             outputs=written.outputs,
-            notes=written.notes,
+            notes=(*work.notes, *written.notes),
             coverage=written.coverage,
             step=_step_outcome(name, written.step, job),
         )

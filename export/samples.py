@@ -105,7 +105,10 @@ def _check(array: np.ndarray, info: TensorInfo, *, where: str) -> np.ndarray:
     if not len(array):
         raise ValueError(f"{where} has no samples; it must be {wanted} with N of at least 1")
     if not (array.dtype.kind == "i" if info.dtype == "int64" else array.dtype == np.float32):
-        hint = "" if info.dtype == "int64" else " (8-bit pixels: divide by 255)"
+        hint = " (8-bit pixels: divide by 255)" if array.dtype.kind in "ui" and info.dtype != "int64" else ""
+        hint = (
+            " (array.astype(numpy.float32))" if array.dtype.kind == "f" and info.dtype == "float32" else hint
+        )
         raise ValueError(f"{where} is {array.dtype}; it must be {info.dtype}{hint}")
     for sample in array:  # one by one: the file may be larger than the memory
         low, high = float(sample.min()), float(sample.max())

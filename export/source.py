@@ -71,13 +71,18 @@ def _import(where: str) -> ModuleType:
 
 def _made(factory: Any, reference: str) -> nn.Module:
     if isinstance(factory, type) and issubclass(factory, nn.Module) and not _takes_nothing(factory):
-        raise ValueError(f"{reference} is a class whose networks need arguments; write a function that gives one")
+        raise ValueError(
+            f"{reference} is a class whose networks need arguments; write a function that gives one"
+        )
     if not callable(factory):
         raise ValueError(
             f"{reference} is {type(factory).__name__}; it must be a network or a function that gives one"
         )
     network = _own_code(factory, f"calling {reference}")
     if not isinstance(network, nn.Module):
+        if isinstance(network, type) and issubclass(network, nn.Module):
+            name = network.__name__
+            raise ValueError(f"{reference} gives the class {name}; it must give an instance of it: {name}()")
         raise ValueError(f"{reference} gives {_what(network)}; it must give a torch.nn.Module")
     return network
 
@@ -94,7 +99,11 @@ def _takes_nothing(factory: Callable[..., Any]) -> bool:
 
 def _what(value: Any) -> str:
     """What a value is, in a sentence."""
-    return "None; does it return the network?" if value is None else type(value).__name__
+    return (
+        "None; does it return the network? (eval() gives None where train() returns nothing)"
+        if value is None
+        else type(value).__name__
+    )
 
 
 def _own_code(call: Callable[[], Any], doing: str) -> Any:
@@ -108,7 +117,7 @@ def _own_code(call: Callable[[], Any], doing: str) -> Any:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Loads a state dict into `network`; nothing in the file is executed.
+    """Loads a state dict into `network`; nothing in the file is executed. Floats keep the type that the file has.
 
     Raises FileNotFoundError, or ValueError for a file of another kind and for names or shapes that do not agree.
     """
@@ -133,14 +142,25 @@ def load_weights(network: nn.Module, path: Path) -> None:
         for name in expected
         if name in weights and weights[name].shape != expected[name].shape
     ]
+    kinds = [
+        f"{name} is {weights[name].dtype}, must be {expected[name].dtype}"
+        for name in expected
+        if name in weights and weights[name].is_floating_point() != expected[name].is_floating_point()
+    ]
     faults = [
         *([f"{len(missing)} missing, such as {missing[0]}"] if missing else []),
         *([f"{len(surplus)} unknown, such as {surplus[0]}"] if surplus else []),
         *shapes[:1],
+        *kinds[:1],
     ]
     if faults:
         raise ValueError(f"--weights {path}: are not of this network: {'; '.join(faults)}")
-    network.load_state_dict(weights)
+    # Assigned, numbers keep the type that the file has, or get values for the first time (meta); copied, they would
+    # be cast without a word. The exporter casts and says so.
+    others = [
+        name for name in expected if weights[name].dtype != expected[name].dtype or expected[name].is_meta
+    ]
+    network.load_state_dict(weights, assign=bool(others))
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 
 from export.capture import named_outputs
 from export.child import in_a_sentence
+from export.lines import line_of
+from export.repeatable import check_repeatable
 from export.samples import Samples
 
 Network = Callable[..., Any]
@@ -21,6 +25,9 @@ Network = Callable[..., Any]
 FLOAT, REFERENCE = "float", "reference"
 """Names of the networks that answer: the float network, and the reference, which has the numbers of the files: the
 torch int8 reference, or the network with the weights that are stored."""
+
+_FLOAT_TYPES = re.compile(r"\b(Half|BFloat16|Double|double|bfloat16|float16|float64|dtype|Input type)\b")
+"""In messages of torch about operands of different types."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +89,45 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
 def first_trial(model: nn.Module, samples: Samples) -> Trial:
     """What a user's network answers to `samples`.
 
-    Raises ValueError when it does not take them, and what `ask` raises.
+    Raises ValueError when it does not take them, when it answers otherwise to the first of them a second time
+    (`export.repeatable`), and what `ask` raises.
     """
+    first = {name: array[:1] for name, array in samples.arrays.items()}
+
+    def once() -> tuple[np.ndarray, ...]:
+        return tuple(_answers(model, first).values())
+
     try:
-        return ask({FLOAT: model}, samples.arrays, source=samples.source)
+        trial = ask({FLOAT: model}, samples.arrays, source=samples.source)
+        check_repeatable(model, once, tuple(array[:1] for array in trial.answers[FLOAT]))
     except ValueError:
         raise
     except Exception as error:  # the user's own code
-        shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in samples.arrays.items())
-        raise ValueError(
-            f"the network does not take the inputs {shapes}, in this order: {in_a_sentence(error)}; --shape has to "
-            "be given once for every argument of its forward"
-        ) from error
+        raise ValueError(_untaken(model, samples, error)) from error
+    return trial
+
+
+def _untaken(model: nn.Module, samples: Samples, error: Exception) -> str:
+    """Why a network fails on its inputs, and what to look at."""
+    shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in samples.arrays.items())
+    line = line_of(error)
+    said = in_a_sentence(error) if line is None else f"{in_a_sentence(error)}, at {line}"
+    if _FLOAT_TYPES.search(str(error)):
+        return (
+            f"the network fails on the inputs {shapes}: {said}; it mixes number types: give all of it in float32, "
+            "as files compute: network.float(), and .float() on what forward makes of another type"
+        )
+    return (
+        f"the network does not take the inputs {shapes}, in this order: {said}; --shape has to be given once for "
+        f"every argument of its forward{_signature(model)}, with sizes that it takes"
+    )
+
+
+def _signature(model: nn.Module) -> str:
+    try:
+        return f" {inspect.signature(model.forward)}"
+    except (TypeError, ValueError):
+        return ""
 
 
 def _answers(

@@ -62,7 +62,9 @@ def make_teacher(run: Run) -> StageOutcome:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.recipe.seed)
             if isinstance(config, FactoryTeacher):
-                return import_factory(config.factory)(spec).eval()
+                teacher: nn.Module = import_factory(config.factory)(spec)
+                teacher.eval()  # the `train` and `eval` of a user's module may return nothing
+                return teacher
             return TEACHERS[config.network].build(spec, config.options).eval()
 
     def work(context: Context) -> StageResult:

@@ -1,13 +1,14 @@
 """Before any training: what each runtime will refuse, run slowly or run in float, from the network's graph alone.
 
 `survey` lowers the network without stopping at what cannot be lowered; `subject` is what one format would be
-written from; `on_onnxruntime`, `on_litert`, `on_executorch` and `on_coreml` say what their runtime makes of it,
-from the tables in `facts`; `table` prints what was found. Weights and ranges do not matter: they may be random.
+written from, in the form that its writer gives it (`forms`); `on_onnxruntime`, `on_litert`, `on_executorch` and
+`on_coreml` say what their runtime makes of it, from the tables in `facts`; `table` prints what was found. Weights
+and ranges do not matter: they may be random.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,13 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from export import EXPORTERS
-from export.check.facts import SCHEMES
+from export.check.facts import REWRITE, SCHEMES
 from export.check.finding import Finding, together
+from export.check.forms import as_written, mixes_frames, origins_of
 from export.check.survey import Surveyed, survey
 from export.coverage.macs import macs
 from export.coverage.places import place_of
-from export.lower.source import Refusal, operator_name
+from export.lower.source import Refusal, module_of, operator_name
 
 if TYPE_CHECKING:
     from export.check.subject import Subject
@@ -56,20 +58,23 @@ def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> 
             yield _of_network(name, f"scheme {scheme}", why, f"use {', '.join(EXPORTERS[name].schemes)}")
     try:
         surveyed = survey(program)
-        lowered = _as_written(surveyed, scheme)
+        lowered = _rounded(surveyed, scheme)
     except (ValueError, RuntimeError) as error:
-        yield from (_of_network(name, "network", str(error), "see there") for name in taken)
+        why, _, instead = str(error).rpartition("; ")
+        for name in taken:
+            yield _of_network(name, "network", why or instead, instead if why else REWRITE)
         return
     given = torch.export.export(lowered, surveyed.examples())
     total = sum(map(macs, given.graph.nodes))
+    origins = origins_of(program)
     for name in taken:
         yield from (_of_refusal(name, refusal, surveyed.macs) for refusal in surveyed.refusals)
-        yield from _of_outputs(name, program)
-        yield from _check(name)(_subject(name, scheme, given, total))
+        written = as_written(name, scheme, given, lowered=lowered, mixes_frames=mixes_frames(program))
+        yield from _check(name)(_subject(name, scheme, written, total, origins))
 
 
-def _as_written(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
-    """What the writers are given, with ranges from one made-up input."""
+def _rounded(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
+    """The lowered network in the numbers of the scheme, with ranges from one made-up input."""
     from export.reference import SCHEMES, calibrate, convert, prepare
     from export.weights import WEIGHT_SCHEMES, store_weights
 
@@ -85,10 +90,12 @@ def _check(name: str) -> Callable[[Subject], Iterator[Finding]]:
     return getattr(import_module(module), function)
 
 
-def _subject(name: str, scheme: str, program: ExportedProgram, total: int) -> Subject:
+def _subject(
+    name: str, scheme: str, program: ExportedProgram, total: int, origins: Mapping[str, tuple[str, ...]]
+) -> Subject:
     from export.check.subject import Subject
 
-    return Subject(format=name, scheme=scheme, program=program, macs=total)
+    return Subject(format=name, scheme=scheme, program=program, macs=total, origins=origins)
 
 
 def _of_network(name: str, operator: str, why: str, instead: str) -> Finding:
@@ -103,26 +110,8 @@ def _of_refusal(name: str, refusal: Refusal, total: int) -> Finding:
         format=name,
         severity="refused",
         operator=operator_name(node),
-        place=place_of(node.meta.get("stack_trace")),
+        place=place_of(node.meta.get("stack_trace")) or module_of(node),
         why=refusal.why,
         instead=refusal.instead,
         share=macs(node) / total if total else 0.0,
     )
-
-
-def _of_outputs(name: str, program: ExportedProgram) -> Iterator[Finding]:
-    """Outputs that are no float numbers: files give logits."""
-    nodes = {node.name: node for node in program.graph.nodes}
-    for output in program.graph_signature.user_outputs:
-        if output is None:  # files leave it out
-            continue
-        node = nodes[str(output)]
-        if not node.meta["val"].is_floating_point():
-            yield Finding(
-                format=name,
-                severity="refused",
-                operator=operator_name(node),
-                place=place_of(node.meta.get("stack_trace")),
-                why=f"the network returns its {node.meta['val'].dtype}, and files give float numbers",
-                instead="return the logits and find the largest in the application",
-            )

@@ -75,6 +75,15 @@ NO_COREML_FORM = frozenset(
 )  # fmt: skip
 """Operators for which coremltools has no converter."""
 
+COREML_NAMES = {
+    "acos": "acos", "argmin": "reduce_argmin", "asin": "asin", "atanh": "atanh", "cosh": "cosh", "cos": "cos",
+    "cumsum": "cumsum", "gru": "gru", "index_put": "scatter_nd", "logical_and": "logical_and",
+    "logical_or": "logical_or", "logical_xor": "logical_xor", "lstm": "lstm", "prod": "reduce_prod",
+    "remainder": "mod", "rnn_relu": "rnn", "rnn_tanh": "rnn", "scatter": "scatter_along_axis", "sin": "sin",
+    "sinh": "sinh", "tan": "tan",
+}  # fmt: skip
+"""MIL's names of operators that the Neural Engine does not take, by torch's: see `export.coreml.neural_engine`."""
+
 ONNXRUNTIME_INT8 = frozenset(
     (
         "adaptive_avg_pool2d", "add", "avg_pool2d", "cat", "conv1d", "conv2d", "leaky_relu", "linear",
@@ -83,38 +92,63 @@ ONNXRUNTIME_INT8 = frozenset(
 )  # fmt: skip
 """Operators that ONNX Runtime computes in integers between quantize and dequantize."""
 
+NORM = "use BatchNorm3d, which folds into the convolution before it"
+GROUPS = (
+    "use BatchNorm3d, which folds into the convolution before it; it cannot be folded itself, since it measures "
+    "every clip anew"
+)
+
 INSTEAD: dict[str, str] = {
     "_softmax": "keep it out of wide layers: over a few values it costs little",
+    "adaptive_avg_pool2d": "average over rows and columns, or over all of time and space, axes kept",
+    "add": "add values that layers give: what is added as a number or a parameter stays in float",
     "avg_pool2d": "use MaxPool, a convolution with stride, or the mean over the whole picture",
     "argmax": "return the logits and find the largest in the application",
     "topk": "return the logits and find the largest in the application",
     "bmm": "use convolutions in place of attention, or the scheme w8",
     "clamp": "use ReLU or ReLU6",
+    "baddbmm": "use convolutions in place of attention, or the scheme w8",
+    "batch_norm": "put it right behind a convolution, into which it folds",
+    "conv_transpose2d": "use Upsample and a convolution",
+    "conv_transpose3d": "use Upsample and a convolution",
     "conv2d": "take channels in multiples of 4, and groups of one channel or of whole blocks of 16",
+    "conv3d": "take channels in multiples of 4, and groups of one channel or of whole blocks of 16",
+    "cos": "compute it beforehand where it depends on positions alone: register_buffer",
+    "cumsum": "multiply with a triangular matrix of ones",
     "elu": "use ReLU6 or Hardswish",
     "embedding": "keep it: a look-up costs little",
     "gelu": "use Hardswish or ReLU6",
+    "expand": "let the operator behind it broadcast: sums and products need no copies",
+    "group_norm": GROUPS,
+    "gru": "use convolutions in time, or keep it on short sequences of few values",
     "hardsigmoid": "use Sigmoid, or keep it on a squeezed value, where it costs little",
     "hardswish": "use ReLU6 where speed counts most",
+    "instance_norm": GROUPS,
     "leaky_relu": "use ReLU6",
+    "lstm": "use convolutions in time, or keep it on short sequences of few values",
     "log_softmax": "return the logits",
     "_log_softmax": "return the logits",
     "matmul": "use convolutions in place of attention, or the scheme w8",
     "max_pool2d": "put a ReLU before it, or leave its padding out",
     "mean": "average over rows and columns, or over all of time and space, axes kept",
-    "native_group_norm": "use BatchNorm3d, which folds into the convolution before it",
-    "native_layer_norm": "use BatchNorm3d, which folds into the convolution before it",
-    "layer_norm": "use BatchNorm3d, which folds into the convolution before it",
+    "mul": "multiply values that layers give, or let a factor be part of the weights before it",
+    "native_group_norm": GROUPS,
+    "native_layer_norm": NORM,
+    "layer_norm": NORM,
+    "multi_head_attention_forward": "use convolutions in place of attention, or the scheme w8",
     "pow": "write x * x for a square, products for other whole powers",
+    "scaled_dot_product_attention": "use convolutions in place of attention, or the scheme w8",
     "sigmoid": "use Hardsigmoid, or keep it on a squeezed value, where it costs little",
     "silu": "use Hardswish or ReLU6",
     "softmax": "keep it out of wide layers: over a few values it costs little",
+    "sin": "compute it beforehand where it depends on positions alone: register_buffer",
+    "sub": "let layers subtract: a bias, or BatchNorm3d for a mean that is known",
     "tanh": "use ReLU6, or keep it on small values, where it costs little",
     "upsample_nearest2d": "use pixel_shuffle behind a convolution, or keep it where pictures are small",
 }
 """What to use in the place of an operator."""
 
-REWRITE = "rewrite this line with convolutions, sums, products and ReLU6"
+REWRITE = "keep it where it works on few values, or rewrite the line with layers that the runtime has"
 """Where nothing better is known."""
 
 SCHEMES: dict[tuple[str, str], str] = {

@@ -9,13 +9,25 @@ from torch import fx
 
 from export.check.facts import NO_ONNX_FORM, ONNXRUNTIME_INT8
 from export.check.finding import Finding
-from export.check.subject import Subject, between_int8, computing, is_float, moves, reads_int8
+from export.check.subject import (
+    Subject,
+    between_int8,
+    computing,
+    depending,
+    is_float,
+    is_rounding,
+    moves,
+    reads_int8,
+)
 from export.coverage.onnx_rules import misfit
 from export.coverage.places import places_of
 from export.lower.source import bind, operator_name
 
 _BLOCK = 16
 """Channels in a block where vectors are widest."""
+
+_PAIRS = ("add", "mul", "sub")
+"""Operators of two operands, of which neither is a layer's weight."""
 
 _CLAMPS = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
 
@@ -27,9 +39,10 @@ def check_onnxruntime(subject: Subject) -> Iterator[Finding]:
         if operator_name(node) in NO_ONNX_FORM:
             yield subject.finding("refused", node, "torch has no ONNX form of it", places=places)
     places = places_of(subject.program.graph)
+    computed = depending(subject.program)
     for node in computing(subject.program):
         if subject.scheme == "w8a8":
-            why = _why_float(node)
+            why = _why_float(node, computed)
             if why is not None:
                 yield subject.finding("float", node, why, places=places)
         else:
@@ -54,16 +67,27 @@ def _why_slow(node: fx.Node) -> str | None:
     return None if found is None else f"{found}; it runs as copies of its input and a matrix product"
 
 
-def _why_float(node: fx.Node) -> str | None:
+def _why_float(node: fx.Node, computed: set[fx.Node]) -> str | None:
     name = operator_name(node)
     if not is_float(node) or moves(node) or name in _CLAMPS:
         return None
     if name not in ONNXRUNTIME_INT8 or not _fits(node):
         return "ONNX Runtime has no integer kernel for it"
+    if name in _PAIRS and not _both_rounded(node, computed):
+        return "one of its operands is a number or a constant, for which there is no integer kernel"
     # A product of two int8 values has a kernel that gives floats.
     if between_int8(node, clamps=_CLAMPS) or (name == "matmul" and reads_int8(node)):
         return None
     return "not all that it reads and gives is rounded to int8"
+
+
+def _both_rounded(node: fx.Node, computed: set[fx.Node]) -> bool:
+    """Whether an operator of two operands reads two rounded results: constants have integers of another type."""
+    sources = node.all_input_nodes
+    same_twice = len(sources) == 1 and node.args[0] is node.args[1]
+    return (len(sources) == 2 or same_twice) and all(
+        is_rounding(source) and source in computed for source in sources
+    )
 
 
 def _fits(node: fx.Node) -> bool:

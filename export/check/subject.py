@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +36,8 @@ class Subject:
     """Lowered; for `w8a8` the int8 reference."""
     macs: int
     """Multiply-adds of the whole network."""
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The user's operators by the stack trace of their call."""
 
     @cached_property
     def core(self) -> ExportedProgram:
@@ -44,30 +47,44 @@ class Subject:
         return self.program.run_decompositions({op: known[op] for op in known if op not in kept})
 
     def finding(self, severity: Severity, node: fx.Node, why: str, *, places: dict[str, str]) -> Finding:
-        """What is to be said of one operator of `program` or `core`, whose places are given."""
-        name = operator_name(node)
+        """What is to be said of one operator of `program` or `core`, whose places are given.
+
+        It is called what the user calls it, where its line has one operator that was taken apart.
+        """
+        name = self._origin(node)
         return Finding(
             format=self.format,
             severity=severity,
             operator=name,
             place=places.get(node.name),
             why=why,
-            instead=INSTEAD.get(name, REWRITE),
+            instead=INSTEAD.get(name, INSTEAD.get(operator_name(node), REWRITE)),
             share=macs(node) / self.macs if self.macs else 0.0,
         )
+
+    def _origin(self, node: fx.Node) -> str:
+        name = operator_name(node)
+        written = set(self.origins.get(node.meta.get("stack_trace") or "", ()))
+        return next(iter(written)) if len(written) == 1 else name
 
 
 def _kept() -> list[list[str]]:
     return [name.split(".") for name in XNNPACK_KEEPS]
 
 
-def computing(program: ExportedProgram) -> list[fx.Node]:
-    """The operators of a program that depend on an input, but for changes between int8 and float."""
+def depending(program: ExportedProgram) -> set[fx.Node]:
+    """The nodes of a program that depend on an input of the caller's; the others are constants."""
     depends: set[fx.Node] = set()
     given = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
         if node.name in given or any(source in depends for source in node.all_input_nodes):
             depends.add(node)
+    return depends
+
+
+def computing(program: ExportedProgram) -> list[fx.Node]:
+    """The operators of a program that depend on an input, but for changes between int8 and float."""
+    depends = depending(program)
     return [
         node
         for node in program.graph.nodes
@@ -75,7 +92,17 @@ def computing(program: ExportedProgram) -> list[fx.Node]:
         and node.op == "call_function"
         and node.target is not operator.getitem
         and not is_rounding(node)
+        and not changes_nothing(node)
     ]
+
+
+def changes_nothing(node: fx.Node) -> bool:
+    """Whether a node is a copy of what it reads, which writers leave out."""
+    if operator_name(node) not in ("alias", "clone", "contiguous", "detach", "expand", "_to_copy"):
+        return False
+    source, value = node.args[0], node.meta["val"]
+    given = source.meta.get("val") if isinstance(source, fx.Node) else None
+    return isinstance(given, Tensor) and given.shape == value.shape and given.dtype == value.dtype
 
 
 def moves(node: fx.Node) -> bool:

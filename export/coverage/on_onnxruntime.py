@@ -29,6 +29,13 @@ _MOVES = frozenset(
 )
 """Operators that leave every value as it is."""
 
+_CURVES = frozenset(
+    ("Add", "BiasGelu", "BiasSoftmax", "Div", "Elu", "Erf", "Exp", "FastGelu", "Gelu", "HardSigmoid", "HardSwish",
+     "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "Mul", "Pow", "QuickGelu", "ReduceMean", "ReduceSum",
+     "Sigmoid", "SkipLayerNormalization", "Softmax", "Sqrt", "Sub", "Tanh")
+)  # fmt: skip
+"""Operators of float numbers that compute without being layers."""
+
 _NO_KERNEL = "ONNX Runtime's optimised graph has no kernel that could be told to be this layer's"
 
 
@@ -63,6 +70,7 @@ def onnxruntime_coverage(path: Path, *, scheme: str, places: Mapping[str, str]) 
     accelerated = total - sum(one.macs for one in left)
     if integers:
         left += _unfused(optimised, places)
+        left += _between(optimised, places)
     blocked = any(node.domain == BLOCKED for node in optimised.nodes)
     return Coverage(
         macs=total,
@@ -144,13 +152,31 @@ def _unfused(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
             beside, what = _maker(node, optimised), "gives"
         if beside is not None:
             # Where the runtime turned the graph channels last, values are named after the nodes that make them.
-            named = (node.name, beside.name, *node.output, *beside.output)
+            # First what computes in float: that line is to be changed.
+            named = (beside.name, *beside.output, node.name, *node.output)
             yield LeftBehind(
                 node=called(node),
                 operator=node.op_type,
                 macs=0,
                 reason=f"{said(beside)} {what} the value in float",
                 place=next((places[name] for name in named if name in places), None),
+            )
+
+
+def _between(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind]:
+    """What computes in float with nothing but float around it, so that no quantization stands beside it."""
+    for node in optimised.nodes:
+        if node.op_type not in _CURVES:
+            continue
+        makers = [optimised.makers[value] for value in node.input if value in optimised.makers]
+        near = [*makers, *(reader for value in node.output for reader in optimised.readers.get(value, []))]
+        if makers and not any(one.op_type in ("QuantizeLinear", "DequantizeLinear") for one in near):
+            yield LeftBehind(
+                node=called(node),
+                operator=node.op_type,
+                macs=0,
+                reason="it computes in float, as what it reads and what reads it do",
+                place=next((places[name] for name in (node.name, *node.output) if name in places), None),
             )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-_TORCH, _PACKAGE = Path(torch.__file__).parent, Path(__file__).parents[1]
+_TORCH = Path(torch.__file__).parent
 
 NO_FORM = "phone runtimes have no operator for it, and none that give exactly the same"
 """Why an operator without a rule cannot be exported."""
@@ -33,6 +35,21 @@ REWRITE = (
     "it outside the network"
 )
 """Where nothing better is known."""
+
+_LIBRARIES = re.compile(
+    "|".join(
+        [
+            r"[\\/](site|dist)-packages[\\/]",
+            re.escape(f"{_TORCH}{os.sep}"),
+            re.escape(f"{Path(sysconfig.get_paths()['stdlib'])}{os.sep}"),
+            # What wraps a network for its export is none of the user's lines.
+            re.escape(f"{Path(__file__).resolve().parents[1]}{os.sep}"),
+        ]
+    )
+)
+"""What stands in the path of code that is not the user's own."""
+
+_MODULE = re.compile(r'^\s*Module "(?P<path>.*)" \((?P<kind>.*)\)$', re.MULTILINE)
 
 
 def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -76,11 +93,11 @@ def users_name(node: fx.Node) -> str:
 
 def place(node: fx.Node) -> str:
     """Where in the user's `forward` the operator stands: file, line and the line itself."""
-    found = user_line(node.meta.get("stack_trace")) or _module(node)
+    found = user_line(node.meta.get("stack_trace")) or module_of(node)
     return found or f"node {node.name!r} (its place in the source is unknown)"
 
 
-def _module(node: fx.Node) -> str | None:
+def module_of(node: fx.Node) -> str | None:
     """The innermost module that the operator was called in: all there is when no code of the user's calls it."""
     modules = list((node.meta.get("nn_module_stack") or {}).values())
     if not modules:
@@ -88,6 +105,30 @@ def _module(node: fx.Node) -> str | None:
     path, kind = modules[-1]
     name = str(kind).rpartition(".")[2]
     return f"module {path!r} ({name})" if path else f"the network itself ({name})"
+
+
+def is_library(file: str) -> bool:
+    """Whether code in `file` is torch's, another installed package's, Python's or this package's own."""
+    return _LIBRARIES.search(file) is not None
+
+
+def name_module(node: fx.Node) -> None:
+    """Writes the module of an operator into its stack trace, which passes keep, where the user's line alone does
+    not say which it is: a container of torch's or an installed package calls it."""
+    trace = node.meta.get("stack_trace") or ""
+    files = [head.split('"')[1] for head, _ in _frames(trace)]
+    behind = 0
+    for file in reversed(files):
+        if not is_library(file):
+            break
+        behind += 1
+    # One frame of torch's is that of the layer itself, which the user's line calls.
+    is_plain = behind <= 1 and behind < len(files)
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    if is_plain or not modules or not modules[-1][0] or _MODULE.search(trace):
+        return
+    path, kind = modules[-1]
+    node.meta["stack_trace"] = f'{trace.rstrip()}\n  Module "{path}" ({str(kind).rpartition(".")[2]})\n'
 
 
 def is_random(node: fx.Node) -> bool:
@@ -99,14 +140,22 @@ def is_random(node: fx.Node) -> bool:
 
 
 def user_line(stack_trace: str | None) -> str | None:
-    """The innermost line of a stack trace outside torch: `file:line` and the code; `None` where there is none."""
+    """The innermost line of a stack trace that is the user's own: `file:line` and the code.
+
+    Where that does not say which module it is (`name_module`), the module follows; where no line is the user's, the
+    innermost one of an installed package but torch, or else the module alone. `None` where there is neither.
+    """
     frames = _frames(stack_trace)
-    return _innermost([(head, code) for head, code in frames if not _is_ours(head)])
-
-
-def _is_ours(head: str) -> bool:
-    """Whether a line with the file of a frame names torch, or what captures networks."""
-    return any(f'"{folder}{os.sep}' in head for folder in (_TORCH, _PACKAGE))
+    own = [(head, code) for head, code in frames if not is_library(head.split('"')[1])]
+    named = _MODULE.search(stack_trace or "")
+    module = f"{named['path']} ({named['kind']})" if named else None
+    line = _innermost(own)
+    if line is not None:
+        return f"{line}, in {module}" if module else line
+    foreign = _innermost([(head, code) for head, code in frames if f"{_TORCH}{os.sep}" not in head])
+    if foreign is None:
+        return module and f"module {module}"
+    return f"{foreign}, in {module}" if module else foreign
 
 
 def _frames(stack_trace: str | None) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -162,3 +163,50 @@ def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
     assert left["executorch"] == lines("executorch", "slow")
     in_float = {"x = nn.functional.gelu(x)", "x = self.norm(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)"}
     assert in_float <= left["onnx"] and in_float <= lines("onnx", "float")
+
+
+class Grouped(nn.Module):
+    """Layers in containers of torch's, and GroupNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv3d(3, 8, 3), nn.GroupNorm(2, 8), nn.Sequential(nn.GELU(), nn.Conv3d(8, 4, 1))
+        )
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self._pooled(x))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        return self.features(x).mean((2, 3, 4))
+
+
+def test_layers_in_containers_have_the_users_line_and_their_own_path() -> None:
+    found = check_network(Grouped(), SHAPES, formats=["executorch"], scheme="w8a8")
+    places = {one.operator: one.place for one in found}
+    line = r"tests/export/test_check.py:\d+ `return self.features\(x\).mean\(\(2, 3, 4\)\)`"
+    assert re.fullmatch(rf"{line}, in features.1 \(GroupNorm\)", places["group_norm"] or ""), places
+    assert re.fullmatch(rf"{line}, in features.2.0 \(GELU\)", places["gelu"] or ""), places
+
+
+def test_a_network_without_a_line_of_the_users_has_places_by_module() -> None:
+    network = nn.Sequential(nn.Conv3d(3, 4, 1), nn.GELU(), nn.Flatten(), nn.Linear(4096, 3))
+    (found,) = check_network(network, SHAPES, formats=["onnx"], scheme="w8a8")
+    assert (found.operator, found.place) == ("gelu", "module 1 (GELU)")
+
+
+def test_a_norm_that_is_taken_apart_is_called_what_the_user_calls_it_with_advice_that_fits() -> None:
+    for scheme in ("fp32", "w8a8"):
+        found = check_network(Grouped(), SHAPES, formats=["onnx", "tflite", "executorch"], scheme=scheme)
+        norms = [one for one in found if "GroupNorm" in (one.place or "")]
+        assert {one.operator for one in norms} <= {"group_norm"}
+        for one in norms:
+            assert one.instead.startswith("use BatchNorm3d") and "ReLU6" not in one.instead
+    assert norms
+
+
+def test_core_ml_in_float32_is_said_once() -> None:
+    (found,) = check_network(Friendly(), SHAPES, formats=["coreml"])
+    assert (found.severity, found.instead) == ("slow", "use the scheme fp16")
+    assert not check_network(Friendly(), SHAPES, formats=["coreml"], scheme="fp16")

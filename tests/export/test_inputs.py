@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from export.inputs import describe_examples, describe_outputs, parse_inputs
+from export.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 
 
 def test_a_shape_alone_is_a_clip_in_0_to_1():
@@ -40,12 +40,20 @@ def test_examples_tell_type_shape_and_the_bounds_of_tokens():
     clip, text = describe_examples({"clip": torch.rand(1, 3, 2, 4, 4), "text": torch.tensor([[2, 7, 0]])})
     assert (clip.layout, clip.value_range) == ("NCTHW", None)
     assert (text.dtype, text.value_range) == ("int64", (0, 7))
-    with pytest.raises(ValueError, match=r"input 'x' is torch.float16; networks are exported for float32"):
-        describe_examples({"x": torch.zeros(1, dtype=torch.float16)})
+    with pytest.raises(ValueError, match=r"input 'x' is torch.uint8; .* give the example as float32"):
+        describe_examples({"x": torch.zeros(1, dtype=torch.uint8)})
     with pytest.raises(
         ValueError, match=r"input 'x' has shape \[1, 1, 1, 1, 1, 1\]; allowed are ranks 1 to 5"
     ):
         describe_examples({"x": torch.zeros([1] * 6)})
+
+
+def test_examples_of_other_float_types_stand_for_float32_and_that_is_said():
+    examples = {"x": torch.zeros(1, dtype=torch.float16), "t": torch.zeros(1, 3, dtype=torch.int32)}
+    assert [info.dtype for info in describe_examples(examples)] == ["float32", "int64"]
+    first, second = cast_examples(examples)
+    assert "'x' was given as float16; files take it as float32" in first and "given as int32" in second
+    assert not cast_examples({"x": torch.zeros(1)})
 
 
 def test_outputs_have_layouts_by_their_ranks():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from export.ready import ready
 from export.source import load_network
 from tests.export.user_nets import Clips, clips
 
@@ -33,6 +34,15 @@ def test_a_factory_and_a_network_by_module_and_by_file():
         (f"{NETS}:3", "give MODULE:FACTORY"),
         (f"{NETS}:clip", f"{NETS} has no 'clip'; did you mean 'clips'?"),
         (f"{NETS}:A_NUMBER", "is int; it must be a network or a function that gives one"),
+        (
+            "tests.export.odd_nets:a_class",
+            r"gives the class Clips; it must give an instance of it: Clips\(\)",
+        ),
+        ("tests.export.odd_nets:gives_nothing", r"gives None; .*eval\(\) gives None where train\(\) returns nothing"),
+        (
+            "tests.export.odd_nets:needs_more",
+            "needs_more failed with TypeError: .*missing 1 required",
+        ),
         (f"{NETS}:torch", "is module; it must be a network"),
         (f"{NETS}:broken", r"calling .*broken failed with KeyError: 'depth' \(.*user_nets.py:\d+\)"),
         ("no.such.module:net", "importing 'no.such.module' failed with ModuleNotFoundError"),
@@ -69,6 +79,21 @@ def test_weights_of_both_kinds(tmp_path):
     for name in ("net.pt", "net.safetensors"):
         network = load_network(f"{NETS}:clips", weights=tmp_path / name)
         assert torch.equal(network.state_dict()["classifier.weight"], state["classifier.weight"])
+
+
+def test_weights_of_another_float_type_keep_it_for_the_exporter_to_say_so(tmp_path):
+    state = {
+        name: value.bfloat16() for name, value in clips().state_dict().items() if "num_batches" not in name
+    }
+    state |= {name: value for name, value in clips().state_dict().items() if "num_batches" in name}
+    torch.save(state, tmp_path / "half.pt")
+    network = load_network(f"{NETS}:clips", weights=tmp_path / "half.pt")
+    given = ready(network, (torch.rand(1, 3, 4, 16, 16),))
+    assert given.network.classifier.weight.dtype is torch.float32
+    assert any("cast to float32" in note and "of type bfloat16" in note for note in given.notes)
+    torch.save({**state, "classifier.bias": torch.zeros(5, dtype=torch.int8)}, tmp_path / "whole.pt")
+    with pytest.raises(ValueError, match=r"classifier.bias is torch.int8, must be torch.float32"):
+        load_network(f"{NETS}:clips", weights=tmp_path / "whole.pt")
 
 
 def test_weights_that_do_not_fit(tmp_path):

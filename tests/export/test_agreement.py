@@ -1,0 +1,88 @@
+"""What `--check` says beforehand is what the coverage of the file reports: the same lines, for each runtime."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from export.check import Finding
+from export.network import check_network, export_network
+from export.outcome import ExportOutcome
+from models import STUDENTS
+from models.spec import ClipSpec, LabelSpec, VideoSpec
+from tests.export.test_check import Grouped
+from tests.export.transformers import TimeSformer, VideoMae
+
+FORMATS = ("onnx", "tflite", "executorch", "coreml")
+
+FAMILIES = (
+    "c3d_tiny", "i3d_tiny", "s3d_tiny", "r3d_tiny", "r2plus1d_tiny", "slowfast_tiny", "x3d_tiny",
+    "mobilenet3d_tiny",
+    "mobilenet3d_v3_tiny", "shufflenet3d_tiny", "mobilenet2plus1d_tiny", "movinet_tiny", "cnn_lstm_tiny",
+    "video_transformer_tiny",
+)  # fmt: skip
+"""A small one of every family of the comparison."""
+
+USERS = {"videomae": VideoMae, "timesformer": TimeSformer, "grouped": Grouped}
+
+FEW = ("x3d_tiny", "cnn_lstm_tiny", "videomae", "grouped")
+"""What one of the default runs of slow tests looks at in float16 too."""
+
+
+def made(name: str) -> tuple[nn.Module, str]:
+    torch.manual_seed(0)
+    if name in USERS:
+        return USERS[name](), "1x3x8x32x32"
+    frames = 16 if name == "slowfast_tiny" else 8
+    network = STUDENTS[name]
+    spec = ClipSpec(
+        video=VideoSpec(frames=frames, size=32, resize=32),
+        labels=(LabelSpec(name="scene", classes=("a", "b")),),
+    )
+    return network.build(spec, network.options()), f"1x3x{frames}x32x32"
+
+
+def said(found: tuple[Finding, ...], name: str, scheme: str) -> set[str | None]:
+    """Lines that the check calls slow; ONNX Runtime's int8 coverage counts what computes in float."""
+    counted = ("slow", "float") if name == "onnx" and scheme == "w8a8" else ("slow",)
+    return {one.place for one in found if one.format == name and one.severity in counted}
+
+
+def compare(name: str, scheme: str, tmp_path, formats: tuple[str, ...] = FORMATS) -> None:
+    network, shape = made(name)
+    found = check_network(network, [shape], formats=formats, scheme=scheme)
+    assert not [one for one in found if one.severity == "refused"]
+    calibration = "random" if scheme == "w8a8" else None
+    exported = export_network(
+        network, [shape], formats=formats, scheme=scheme, calibration=calibration, out=tmp_path
+    )
+    wrong = {}
+    for outcome in exported.outcomes:
+        assert outcome.coverage is not None, outcome.reason
+        lines, left = said(found, outcome.format, scheme), {one.place for one in outcome.coverage.left}
+        if (outcome.format, scheme) == ("coreml", "fp32"):
+            assert lines == {None} and outcome.coverage.share == 0
+        elif lines != left and not is_of_another_form(outcome):
+            wrong[outcome.format] = {"check alone": lines - left, "file alone": left - lines}
+    assert not wrong
+
+
+def is_of_another_form(outcome: ExportOutcome) -> bool:
+    """Whether ONNX Runtime was faster here in another form than the one that the check looks at."""
+    return any(re.match("form: (as given|frames together)", note) for note in outcome.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
+@pytest.mark.parametrize("name", [*FAMILIES, *USERS])
+def test_the_check_and_the_file_name_the_same_lines(tmp_path, name, scheme):
+    compare(name, scheme, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEW)
+def test_the_same_in_float16(tmp_path, name):
+    compare(name, "fp16", tmp_path, formats=("onnx", "tflite", "coreml"))

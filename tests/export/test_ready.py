@@ -1,0 +1,214 @@
+"""Networks in other number types, in wrappers and with odd attributes, and what no file can be made of."""
+
+import re
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from export.capture import capture
+from export.network import check_network, export_network
+from export.ready import ready
+from tests.export import odd_nets
+from tests.export.test_network import command
+
+SHAPE = "1x3x4x16x16"
+CLIP = torch.rand(1, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def readied(make):
+    torch.manual_seed(0)
+    return ready(make(), (CLIP,))
+
+
+@pytest.mark.parametrize(
+    ("make", "note"),
+    [
+        (
+            odd_nets.doubled,
+            r"cast to float32, .*look.weight, look.bias, classify.weight and 1 more of type float64",
+        ),
+        (odd_nets.brain_floats, r"cast to float32, .* of type bfloat16"),
+        (odd_nets.HalfLayer, r"cast to float32, .*: look.weight, look.bias of type float16"),
+        (odd_nets.HalfLayer, r"computed in float32.*odd_nets.py:\d+ `return self.look\(clip.half\(\)\)"),
+        (odd_nets.Autocast, r"computed in float32.*odd_nets.py:\d+ `with torch.autocast"),
+        (odd_nets.DoubleInside, r"computed in float32.*`return super\(\).features\(clip\).double"),
+    ],
+)
+def test_other_number_types_are_computed_in_float32_with_a_note(make, note):
+    given = readied(make)
+    assert any(re.search(note, one) for one in given.notes), given.notes
+    program = capture(given.network, (CLIP,))
+    dtypes = {
+        value.dtype for node in program.graph.nodes if isinstance(value := node.meta.get("val"), torch.Tensor)
+    }
+    assert dtypes <= {torch.float32, torch.int64}
+    with torch.no_grad():
+        answer = program.module()(CLIP)
+    torch.manual_seed(0)
+    own = make()
+    with torch.no_grad():
+        wanted = own(CLIP.to(next(own.classify.parameters()).dtype))
+    torch.testing.assert_close(answer, wanted.float(), rtol=0.05, atol=0.05)
+
+
+def test_a_network_that_needs_nothing_is_left_as_it_is():
+    for make in (odd_nets.Small, odd_nets.DoubleConstant):
+        given = readied(make)
+        assert given.notes == () and "forward" not in vars(given.network)
+
+
+def test_the_users_network_stays_as_it_was():
+    network = odd_nets.doubled().train()
+    given = ready(network, (CLIP,))
+    assert network.training and network.look.weight.dtype is torch.float64
+    assert not given.network.training and given.network.look.weight.dtype is torch.float32
+
+
+@pytest.mark.parametrize("make", [odd_nets.in_parallel, odd_nets.compiled])
+def test_wrappers_for_training_are_taken_off(make):
+    assert type(readied(make).network) is odd_nets.Small
+
+
+def test_wrapped_parts_are_taken_off_too():
+    network = odd_nets.Small()
+    network.look = nn.DataParallel(network.look)
+    assert type(ready(network, (CLIP,)).network.look) is nn.Conv3d
+    assert type(network.look) is nn.DataParallel
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        odd_nets.Locked,
+        odd_nets.TrainReturnsNothing,
+        odd_nets.ConversionsReturnNothing,
+        odd_nets.Subclass,
+        odd_nets.Printing,
+        odd_nets.Counting,
+        odd_nets.Cached,
+    ],
+)
+def test_odd_networks_answer_as_they_did(make):
+    torch.manual_seed(0)
+    own = make()
+    own.eval()
+    given = ready(own, (CLIP,))
+    assert isinstance(given.network, make) and not given.network.training
+    with torch.no_grad():
+        answer, wanted = capture(given.network, (CLIP,)).module()(CLIP), own(CLIP)
+    torch.testing.assert_close(answer, torch.Tensor(wanted))
+
+
+def test_what_cannot_be_copied_is_shared():
+    network = odd_nets.Locked()
+    copy = ready(network, (CLIP,)).network
+    assert copy.lock is network.lock and isinstance(copy.lock, type(threading.Lock()))
+    assert copy.look.weight is not network.look.weight
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            odd_nets.traced,
+            r"the network is a TorchScript module \(Small\); give the network as the Python class",
+        ),
+        (
+            odd_nets.Scripted,
+            r"module 'look' is a TorchScript module \(Conv3d\); .*leave out torch.jit.script",
+        ),
+        (odd_nets.quantized, r"module 'classify' is quantized already \(Linear\); .*scheme w8a8"),
+        (odd_nets.without_values, r"look.weight of the network is on the meta device .*to_empty"),
+        (odd_nets.lazy, r"look.weight of the network has no shape yet \(a Lazy module\)"),
+        (odd_nets.Sparse, r"graph of the network is sparse .*to_dense\(\)"),
+        (
+            odd_nets.Complex,
+            r"complex numbers at tests/export/odd_nets.py:\d+ `return torch.fft.rfft.*two tensors",
+        ),
+        (odd_nets.a_class, r"the network is the class Clips; give an instance of it: Clips\(\)"),
+    ],
+)
+def test_what_no_file_can_be_made_of(make, message):
+    with pytest.raises(ValueError, match=message):
+        readied(make)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            odd_nets.Packed,
+            r"odd_nets.py:\d+ `given, _ = self.remember\(packed\)`: .*give all sequences one length",
+        ),
+        (
+            odd_nets.Numbered,
+            r"a number out of a tensor at .*odd_nets.py:\d+ `return found \* found.max\(\).item",
+        ),
+        (odd_nets.Numpy, r"odd_nets.py:\d+ `return torch.from_numpy.*; NumPy is outside of the graph"),
+        (
+            odd_nets.Training,
+            r"BatchNorm at .*odd_nets.py:\d+ .* is in training mode, although eval\(\) was called",
+        ),
+    ],
+)
+def test_advice_fits_what_cannot_be_captured(make, message):
+    with pytest.raises(NotImplementedError, match=message):
+        capture(readied(make).network, (CLIP,))
+
+
+@pytest.mark.parametrize(
+    ("make", "names"), [(odd_nets.Buffer, "what changed: before"), (odd_nets.Listed, "what changed: seen")]
+)
+def test_a_network_that_remembers_is_refused_at_once_with_what_it_keeps(tmp_path, make, names):
+    begun = time.monotonic()
+    message = rf"the network remembers between calls: .*{names}\. .*step\(frame, state\).*--stream"
+    with pytest.raises(ValueError, match=message):
+        export_network(make(), [SHAPE], out=tmp_path / "out")
+    assert time.monotonic() - begun < 30 and not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match=message):
+        check_network(make(), [SHAPE])
+
+
+def test_random_answers_are_told_from_memory(tmp_path):
+    message = (
+        r"draws random numbers at tests/export/odd_nets.py:\d+ `return F.dropout.*training=self.training"
+    )
+    with pytest.raises(ValueError, match=message):
+        export_network(odd_nets.Dropping(), [SHAPE], out=tmp_path / "out")
+
+
+def test_the_command_ends_with_2_for_a_network_that_remembers(tmp_path):
+    code, said = command("tests.export.odd_nets:Buffer", "--shape", SHAPE, "--out", tmp_path / "out")
+    assert code == 2 and "the network remembers between calls" in " ".join(said.split())
+
+
+def test_a_default_type_that_the_users_module_sets_does_not_matter(tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert not [one for one in check_network(odd_nets.Small(), [SHAPE]) if one.severity == "refused"]
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_networks_that_mix_number_types_are_told_to_cast(tmp_path):
+    network = odd_nets.Small()
+    network.register_forward_pre_hook(lambda _, given: (given[0].long(),))
+    with pytest.raises(
+        ValueError, match=r"odd_nets.py:\d+ .*; it mixes number types: give all of it in float32"
+    ):
+        export_network(network, [SHAPE], out=tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_files_say_what_was_cast(tmp_path):
+    example = {"clip": CLIP.double()}
+    (outcome,) = export_network(odd_nets.HalfLayer(), example, out=tmp_path, formats=["tflite"]).outcomes
+    assert outcome.status == "exported", outcome.reason
+    assert outcome.parity.against["float"][0].relative_error < 1e-5
+    said = " ".join(outcome.notes)
+    for part in ("of type float16", "computed in float32", "input 'clip' was given as float64"):
+        assert part in said
