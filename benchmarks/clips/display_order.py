@@ -36,6 +36,8 @@ def display_times(path: Path, stream: int, *, limits: Limits, alive: Alive) -> n
         video.codec_context.thread_count = 1
         frames = decoded(container, video, path=path, limits=limits, alive=alive)
         for frame in cast(Iterator[VideoFrame | None], frames):
+            if (frame is None or frame.is_corrupt) and not steps_back:
+                return None  # frames that are lost put others out of order
             if frame is None:
                 continue
             if frame.pts is None or frame.time_base is None:

@@ -71,16 +71,18 @@ def read_manifest(
 
     faults: list[str] = []
     rows: list[ClipRow] = []
-    first_line: dict[tuple[Path, float | None, float | None], tuple[int, ClipRow]] = {}
+    first_line: dict[tuple[Path, str, float | None, float | None], tuple[int, ClipRow]] = {}
     for number, cells in kept:
         found: list[str] = []
         row = _parse(
             cells, labels=labels, folder=path.parent, text_column=text_column, pad_s=pad_s, fault=found.append
         )
-        earlier, earlier_row = first_line.setdefault((row.path, row.start_s, row.end_s), (number, row))
+        earlier, earlier_row = first_line.setdefault(
+            (row.path, row.split, row.start_s, row.end_s), (number, row)
+        )
         if earlier != number:
             found.append(
-                f"repeats line {earlier} (same path, start_s and end_s){_differences(row, earlier_row)}"
+                f"repeats line {earlier} (same path, split, start_s and end_s){_differences(row, earlier_row)}"
             )
         faults += [f"line {number}: {text}" for text in found]
         rows.append(replace(row, more={name: cells[name] for name in more}))
@@ -193,8 +195,6 @@ def _differences(row: ClipRow, earlier: ClipRow) -> str:
         for name, given in row.labels.items()
         if earlier.labels[name] != given
     ]
-    if row.split != earlier.split:
-        differing.append(f"split {earlier.split} and {row.split}")
     return (
         f" and contradicts it ({', '.join(differing)}): keep the right one"
         if differing

@@ -27,6 +27,8 @@ _JUMP_S = 0.5
 """Decoding times that go back by more are not rounding."""
 _END_TOLERANCE_S = 0.25
 """A span may end so much after the file: times rounded by hand, sound a little longer than the picture."""
+_BROADCAST = ("mpegts", "mpeg")
+"""Containers that say when frames are shown, and in which packets are lost without a word."""
 _WITHOUT_STAMPS = 0.1
 """Share of the packets without a timestamp from which on they are counted instead."""
 
@@ -289,6 +291,8 @@ def _filled(times_s: np.ndarray, durations_s: np.ndarray, *, rate_hz: float | No
 
 def _may_be_reordered(container: InputContainer, stamps: _Stamps) -> bool:
     """Whether frames may be shown in another order than their timestamps say."""
+    if container.format.name in _BROADCAST:
+        return False
     times_s = np.array(stamps.times_s)
     reorders = any(
         isinstance(stream.codec_context, av.VideoCodecContext) and stream.codec_context.has_b_frames

@@ -94,7 +94,7 @@ def sliding(
         reached_s = min(begin_s + rule.segment_s, end_s)
         yield Window(start_s=begin_s, end_s=reached_s)
         number += 1
-        alike = min(whole, _whole_windows(rule, start_s=start_s, end_s=still_until_s()))
+        alike = _whole_windows(rule, start_s=start_s, end_s=min(end_s, still_until_s()))
         if alike > number + 1:
             begin_s, reached_s = (
                 start_s + number * rule.stride_s,
@@ -116,11 +116,11 @@ def last_sliding(rule: Sliding, *, start_s: float, end_s: float) -> Window:
     return Window(start_s=max(start_s, end_s - rule.segment_s), end_s=end_s)
 
 
-def _whole_windows(rule: Sliding, *, start_s: float, end_s: float) -> float:
-    """How many windows end by `end_s` without being moved; infinitely many for an end that is."""
+def _whole_windows(rule: Sliding, *, start_s: float, end_s: float) -> int:
+    """How many windows end by `end_s` without being moved."""
     room_s = end_s - start_s - rule.segment_s + _SAME_TIME_S
-    if room_s < 0 or math.isinf(room_s):
-        return 0 if room_s < 0 else math.inf
+    if room_s < 0:
+        return 0
     return math.floor(room_s / rule.stride_s) + 1
 
 

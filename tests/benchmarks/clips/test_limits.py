@@ -62,7 +62,9 @@ def test_a_huge_canvas_in_few_bytes(tmp_path):
 def test_large_pictures_are_refused_before_they_are_decoded(tmp_path, header, sizes):
     pictures = {size: png(size, size, bits=8) for size in set(sizes)}
     path = wrapped(tmp_path / "a.mov", [pictures[size] for size in sizes], width=header, height=header)
-    assert refused(path).startswith("its picture is 16000x16000, 256,000,000 pixels, over the limit max_pixels")
+    assert refused(path).startswith(
+        "its picture is 16000x16000, 256,000,000 pixels, over the limit max_pixels"
+    )
 
 
 @pytest.mark.parametrize("width, height", [(7680, 4320), (4320, 7680), (8192, 4320)])

@@ -63,7 +63,7 @@ def test_all_faults_are_reported_at_once_with_lines(tmp_path):
         "line 6: end_s 1.5 is not after start_s 2",
         "line 7: start_s is 'soon': give seconds",
         "line 7: end_s is '-3'",
-        "line 8: repeats line 2 (same path, start_s and end_s)",
+        "line 8: repeats line 2 (same path, split, start_s and end_s)",
         "line 9: path is empty",
     ):
         assert expected in str(caught.value)
@@ -135,3 +135,12 @@ def test_faults_of_a_folder_tree(tmp_path):
     assert "no split folder 'trian'; nearest: 'train'" in str(caught.value)
     assert "train/stray.mp4 is not a folder" in str(caught.value)
     assert "train/left/deep is a folder" in str(caught.value)
+
+
+def test_a_repeated_row_with_another_label_is_a_contradiction(tmp_path):
+    path = write(tmp_path, "path,split,x\na.mp4,train,1\na.mp4,train,2\na.mp4,test,1\n")
+    (path.parent / "a.mp4").touch()
+    with pytest.raises(
+        ValueError, match=r"1 fault\n.*line 3: repeats line 2 .* contradicts it \(x '1' and '2'\)"
+    ):
+        read_manifest(path, labels=["x"])

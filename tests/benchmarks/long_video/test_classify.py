@@ -13,6 +13,7 @@ from benchmarks.exported import read_model
 from benchmarks.long_video.aggregate import softmax
 from benchmarks.long_video.classify import classify
 from benchmarks.long_video.windows import Dynamic, Sliding
+from tests.benchmarks.clips.films import film
 from tests.benchmarks.long_video.scenes import scenes
 from tests.benchmarks.small_exports import (
     ALL_INPUTS,
@@ -152,3 +153,20 @@ def test_a_model_has_to_be_a_file_of_an_export(tmp_path, model):
     (copied.parent / "manifest.json").write_text(json.dumps({**content, "spec": None}))
     with pytest.raises(ValueError, match="does not say what its inputs and classes are"):
         read_model(copied / "model.onnx")
+
+
+def test_a_gap_in_the_time_stamps_comes_to_an_end(tmp_path, model):
+    path = film(tmp_path / "a.mp4", frames=40, pts=[*range(20), *range(625_000, 625_020)])
+    done = command(path, "--model", model)
+    assert done.exit_code == 0 and "windows in 62502.0 s" in done.output
+    assert "shows one frame for 62498.1 s from 1.9 s on; a pause, or damage" in done.output
+
+
+def test_limits_are_options(model, video):
+    done = command(video, "--model", model, "--limit", "max_pixels=3000")
+    assert (
+        done.exit_code == 2
+        and "its picture is 64x48, 3,072 pixels, over the limit max_pixels = 3,000" in done.output
+    )
+    done = command(video, "--model", model, "--limit", "max_pixel=3000")
+    assert done.exit_code == 2 and "nearest: max_pixels" in done.output

@@ -1,10 +1,12 @@
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.clips.container import Clip, Cut, Note
 from benchmarks.clips.frames import FrameRule, read_frames
+from benchmarks.clips.limits import Limits
 from benchmarks.clips.pictures import square_of
 from benchmarks.clips.sound import SoundRule, read_sound
 from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
@@ -129,3 +131,36 @@ def test_a_network_that_only_listens_needs_no_picture(tmp_path):
 def test_what_is_no_video_is_unreadable(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video at all")
     assert "cannot be opened as video or sound" in read(tmp_path / "a.mp4", Sliding())[0].reason
+
+
+@pytest.mark.parametrize(
+    "sound", [None, replace(SOUND, missing="silence")], ids=["picture", "picture and sound"]
+)
+@pytest.mark.parametrize("windows", [Sliding(), Dynamic()])
+def test_a_gap_in_the_time_stamps_is_one_window(tmp_path, sound, windows):
+    path = film(tmp_path / "a.mp4", frames=40, pts=[*range(20), *range(625_000, 625_020)], tone_hz=500)
+    segments = of_kind(read(path, windows, sound=sound), Segment)
+    assert len(segments) < 12 and segments[-1].window.end_s == 62_502.0
+    (gap,) = [each for each in segments if each.window.end_s - each.window.start_s > 10]
+    assert gap.window.end_s == 62_500.0
+    assert all(np.array_equal(frame, gap.frames[0]) for frame in gap.frames)
+
+
+def test_time_stamps_of_centuries_take_no_time(tmp_path):
+    path = film(tmp_path / "a.mkv", frames=3, pts=[0, 1, 40_000_000_000])
+    parts = read(path, Sliding())
+    assert len(parts) < 10 and of_kind(parts, Segment)[-1].window.end_s > 3e9
+
+
+def test_a_window_longer_than_the_limit_is_refused(tmp_path):
+    path = film(tmp_path / "a.mp4")
+    job = Job(
+        path=path,
+        windows=Sliding(segment_s=50.0),
+        frames=UNIFORM,
+        size=24,
+        sound=None,
+        limits=Limits(max_span_s=1.0),
+    )
+    (refusal,) = of_kind(read_segments(job, quiet), Unreadable)
+    assert refusal.reason.startswith("the clip 0..2 s lasts 2.0 s, over the limit max_span_s = 1.0;")
