@@ -153,7 +153,7 @@ def _data_is_detached() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _every_line_is_noted() -> Iterator[None]:
-    """While it lasts, operators know the lines of all functions that led to them; torch keeps those of `forward`."""
+    """While it lasts, operators know the lines of all functions that led to them, not of `forward` alone."""
     own = fx.proxy.TracerBase._filter_traceback_frames
 
     def noted(tracer: Any, stack: traceback.StackSummary) -> traceback.StackSummary:

@@ -64,7 +64,6 @@ def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> 
     total = sum(map(macs, given.graph.nodes))
     for name in taken:
         yield from (_of_refusal(name, refusal, surveyed.macs) for refusal in surveyed.refusals)
-        yield from _of_outputs(name, program)
         yield from _check(name)(_subject(name, scheme, given, total))
 
 
@@ -108,21 +107,3 @@ def _of_refusal(name: str, refusal: Refusal, total: int) -> Finding:
         instead=refusal.instead,
         share=macs(node) / total if total else 0.0,
     )
-
-
-def _of_outputs(name: str, program: ExportedProgram) -> Iterator[Finding]:
-    """Outputs that are no float numbers: files give logits."""
-    nodes = {node.name: node for node in program.graph.nodes}
-    for output in program.graph_signature.user_outputs:
-        if output is None:  # files leave it out
-            continue
-        node = nodes[str(output)]
-        if not node.meta["val"].is_floating_point():
-            yield Finding(
-                format=name,
-                severity="refused",
-                operator=operator_name(node),
-                place=place_of(node.meta.get("stack_trace")),
-                why=f"the network returns its {node.meta['val'].dtype}, and files give float numbers",
-                instead="return the logits and find the largest in the application",
-            )
