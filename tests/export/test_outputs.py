@@ -1,4 +1,4 @@
-"""Outputs of every kind in every format: without axes, of whole numbers and truth values, inputs, the same one twice."""
+"""Outputs of every kind in every format: without axes, whole numbers, truth values, inputs, the same one twice."""
 
 from __future__ import annotations
 
