@@ -135,6 +135,8 @@ def _as_torch(executed: Executed, network: FileSpec, file: FileSpec) -> tuple[np
     for array, there, here in zip(executed.outputs, network.answers, file.answers, strict=True):
         if here.layout != there.layout and array.shape[1:] == here.shape:
             array = array.transpose(0, *(1 + here.layout.index(axis) for axis in there.layout))
+        if not there.shape and array.shape[1:] == (1,):  # formats that give no numbers without an axis
+            array = array.reshape(-1)
         restored.append(array)
     return tuple(restored)
 

@@ -76,9 +76,14 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     lines = [
         f"parity on {parity.source}; error: largest, as part of the largest value" for parity in proved[:1]
     ]
+    reasons: dict[tuple[str, str], list[str]] = {}
     for one in outcomes:
         if one.reason is not None:
-            lines.append(f"{one.format} {'is wrong' if one.status == 'wrong' else 'failed'}: {one.reason}")
+            said = "is wrong" if one.status == "wrong" else "failed"
+            reasons.setdefault((said, one.reason), []).append(one.format)
+    # What several formats refuse for one reason is said once.
+    lines += [f"{', '.join(formats)} {said}: {reason}" for (said, reason), formats in reasons.items()]
+    for one in outcomes:
         if one.parity is not None and one.parity.unknown is not None:
             lines.append(f"{one.format} was not run: {one.parity.unknown}")
         if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:

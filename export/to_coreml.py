@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from export import EXPORTERS
 from export.coreml.coverage import cover
 from export.coreml.decompose import decompose
+from export.coreml.outputs import fit_outputs, with_an_axis
 from export.coreml.saved import import_quietly
 from export.coverage.places import places_of
 from export.coverage.report import attempt
@@ -57,6 +58,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
 
     restore_prelu(program)
     program = decompose(program)
+    fit_outputs(program)
+    outputs, reshaped = with_an_axis(spec.outputs)
     needs_ios18 = scheme == "w4"
     passes = coremltools.PassPipeline()
     # It makes batch_norm of x * a + b, with a variance of 1 and an epsilon of 1e-5: a is off by 5e-6 after that.
@@ -73,12 +76,12 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
             coremltools.TensorType(name=info.name, shape=info.shape, dtype=np.dtype(info.dtype))
             for info in spec.inputs
         ],
-        outputs=[coremltools.TensorType(name=info.name, dtype=np.dtype(info.dtype)) for info in spec.outputs],
+        outputs=[coremltools.TensorType(name=info.name, dtype=np.dtype(info.dtype)) for info in outputs],
         skip_model_load=True,
     )
     for info in spec.inputs:
         model.input_description[info.name] = _sentence(info)
-    for info in spec.outputs:
+    for info in outputs:
         model.output_description[info.name] = _sentence(info)
     for info, classes in zip(spec.outputs, spec.classes, strict=False):
         if classes:
@@ -91,8 +94,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     return WrittenFile(
         path=path,
         inputs=spec.inputs,
-        outputs=spec.outputs,
-        notes=(f"ML program for {systems} and later, computes in {precision}", *unknown),
+        outputs=outputs,
+        notes=(f"ML program for {systems} and later, computes in {precision}", *reshaped, *unknown),
         coverage=coverage,
     )
 

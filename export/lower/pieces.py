@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from export.lower.block import Value, held, row_major, shape_of
 from export.lower.merging import around
 from export.lower.reshaping import reshaped
-from export.lower.source import refuse, shape
+from export.lower.source import shape
 from export.lower.volume import Form, Padded, Volume, shape_in
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def _pool2d(
 def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[fx.Node | Volume]:
     """Max pooling that was asked for the places of the maxima as well, when nobody reads these."""
     if any(reader.args[1] == 1 for reader in node.users):
-        why = "there is no exact form of the places at rank 4"
+        why = "phone runtimes do not give the places of the maxima"
         raise refuse(
             node, why, "use MaxPool3d without return_indices, and interpolate in the place of MaxUnpool3d"
         )

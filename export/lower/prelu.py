@@ -1,7 +1,7 @@
 """PReLU put together again for the runtimes, all of which have it as one operator.
 
-The lowered graph holds it as `relu(x) - slope * relu(-x)`, which can be rounded to int8 step by step. In float numbers
-both are the same to the last bit: of the two terms one is 0.
+The lowered graph holds it as `relu(x) - slope * relu(-x)`, which can be rounded to int8 step by step. In float
+numbers both are the same to the last bit: of the two terms one is 0.
 """
 
 from __future__ import annotations

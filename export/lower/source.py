@@ -31,8 +31,8 @@ INSTEAD: dict[str, str] = {
 """What to use in the place of an operator that has no rule."""
 
 REWRITE = (
-    "write this line with sums, products, comparisons and functions such as exp, log, sqrt, sin and tanh, or compute "
-    "it outside the network"
+    "write this line with sums, products, comparisons and functions such as exp, log, sqrt, sin and tanh, or "
+    "compute it outside the network"
 )
 """Where nothing better is known."""
 
@@ -86,7 +86,7 @@ def operator_name(node: fx.Node) -> str:
 
 
 def users_name(node: fx.Node) -> str:
-    """Name of the function as the user called it, such as `grid_sample`; the operator's own where nobody noted it."""
+    """Name of the function that the user called, such as `grid_sample`; the operator's own where it is unknown."""
     _, _, called = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")
     return called if called.isidentifier() and not called.startswith("_") else operator_name(node)
 

@@ -249,18 +249,22 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "coordinates": of(
         lambda x: torch.cat([x, torch.linspace(-1, 1, 12).view(1, 1, 1, 12, 1).expand(len(x), 1, 8, 12, 10)], 1)
     ),
-    "logarithms": of(lambda x: (x + 0.1).log2() + (x + 0.1).log10() + torch.logit(x, 0.1) + torch.logaddexp(x, 2 * x)),
+    "logarithms": of(
+        lambda x: (x + 0.1).log2() + (x + 0.1).log10() + torch.logit(x, 0.1) + torch.logaddexp(x, 2 * x)
+    ),
     "angles": of(
         lambda x: torch.atan2(x - 0.5, x.flip(2) - 0.5) + x.tan() + x.asin() + x.acos() + x.atan() + x.sinh()
         + x.cosh() + x.asinh() + (x + 1.1).acosh() + (x * 0.9).atanh() + torch.hypot(x, x.flip(2)) + torch.sinc(x)
     ),
     "error functions": of(lambda x: torch.erf(x - 0.5) + torch.erfc(x) + torch.exp2(x)),
     "remainders": of(
-        lambda x: (x - 0.5) % 0.3 + torch.fmod(x - 0.5, 0.3) + torch.remainder(x - 0.5, x.mean((3, 4), keepdim=True))
+        lambda x: (x - 0.5) % 0.3 + torch.fmod(x - 0.5, 0.3)
+        + torch.remainder(x - 0.5, x.mean((3, 4), keepdim=True))
         + torch.fmod(x - 0.5, 0.1 + x.amax(2, keepdim=True)) + torch.remainder(2.0, x + 0.5)
     ),
     "rounding divisions": of(
-        lambda x: (x * 9) // 0.7 + torch.div(x * 9 - 4, 0.7, rounding_mode="trunc") + (x * 9 - 4) // (x.flip(3) + 0.3)
+        lambda x: (x * 9) // 0.7 + torch.div(x * 9 - 4, 0.7, rounding_mode="trunc")
+        + (x * 9 - 4) // (x.flip(3) + 0.3)
         + torch.div(x * 9 - 4, x.flip(3) + 0.3, rounding_mode="trunc") + (x * 9 - 4).trunc() + (x * 9).frac()
         + torch.round(x, decimals=2)
     ),
@@ -268,7 +272,9 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
         lambda x: torch.clamp(x, x.flip(2) - 0.2, x.flip(2) + 0.1) + x.clamp(min=x.mean(2, keepdim=True))
         + x.clamp(max=torch.linspace(0, 1, 10))
     ),
-    "products of many": of(lambda x: (x + 0.5).prod(2) + (x + 0.5).mean((2, 3)).prod(1, keepdim=True)[..., None, None]),
+    "products of many": of(
+        lambda x: (x + 0.5).prod(2) + (x + 0.5).mean((2, 3)).prod(1, keepdim=True)[..., None, None]
+    ),
     "all numbers multiplied": of(lambda x: (x * 0.01 + 1).prod().view(1)),
     "any and all": of(
         lambda x: (x > 0.9).any(2).float() + (x > 0.1).all(2).float() + (x > 0.99).any().float()
@@ -295,14 +301,19 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "written by number": of(
         lambda x: torch.zeros_like(x).scatter(2, x.argmax(2, keepdim=True), 1.0)
         + x.index_fill(2, torch.tensor([0, 3]), 0.5) + x.index_add(2, torch.tensor([1, 1]), x[:, :, :2])
-        + torch.zeros_like(x).scatter_add(2, torch.tensor([1, 0, 1, 2, 0, 0, 3, 7]).view(1, 1, 8, 1, 1).expand_as(x), x)
+        + torch.zeros_like(x).scatter_add(
+            2, torch.tensor([1, 0, 1, 2, 0, 0, 3, 7]).view(1, 1, 8, 1, 1).expand_as(x), x
+        )
     ),
     "assigned to parts": of(lambda x: assigned(x)),
     "diagonal": of(lambda x: x.diagonal(1, 3, 4) + torch.einsum("nctii->nct", x[..., :9, :9])[..., None]),
-    "converted before a softmax": of(lambda x: (x > 0.5).long().softmax(2, dtype=torch.float32) + (x > 0.5).log_softmax(
-        1, dtype=torch.float32)),
+    "converted before a softmax": of(
+        lambda x: (x > 0.5).long().softmax(2, dtype=torch.float32)
+        + (x > 0.5).log_softmax(1, dtype=torch.float32)
+    ),
     "norms": of(
-        lambda x: torch.linalg.vector_norm(x, float("-inf"), dim=1) + torch.linalg.vector_norm(F.relu(x - 0.5), 0, dim=1)
+        lambda x: torch.linalg.vector_norm(x, float("-inf"), dim=1)
+        + torch.linalg.vector_norm(F.relu(x - 0.5), 0, dim=1)
         + torch.linalg.vector_norm(x, 3, dim=1) + x.norm(1, dim=1)
     ),
     # products

@@ -60,5 +60,16 @@ def test_outputs_have_layouts_by_their_ranks():
     assert [info.name for info in describe_outputs({"logits": torch.zeros(1, 5)})] == ["logits"]
     outputs = describe_outputs({"output_0": torch.zeros(1, 5), "output_1": torch.zeros(1, 4, 7)})
     assert [(info.name, info.layout) for info in outputs] == [("output_0", "NK"), ("output_1", "NTK")]
-    with pytest.raises(ValueError, match=r"output 'logits' is torch.int64 of shape \[1\]"):
-        describe_outputs({"logits": torch.zeros(1, dtype=torch.int64)})
+    numbers = {
+        "places": torch.zeros(1, 2, dtype=torch.int64),
+        "flag": torch.tensor(True),
+        "mean": torch.tensor(0.5),
+    }
+    described = [(info.dtype, info.shape, info.layout) for info in describe_outputs(numbers)]
+    assert described == [("int64", (1, 2), "NK"), ("bool", (), ""), ("float32", (), "")]
+    with pytest.raises(
+        ValueError, match=r"output 'x' is torch.uint8; .*: convert it with .float\(\) or .long"
+    ):
+        describe_outputs({"x": torch.zeros(1, dtype=torch.uint8)})
+    with pytest.raises(ValueError, match="the network returns no tensor; let its forward return"):
+        describe_outputs({})

@@ -92,7 +92,7 @@ def opposite(x: Tensor) -> Tensor:
 
 def is_nan(x: Tensor) -> Tensor:
     """What is not even itself."""
-    return x != x  # noqa: PLR0124
+    return x != x
 
 
 def is_infinite(x: Tensor) -> Tensor:

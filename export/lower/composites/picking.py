@@ -1,7 +1,7 @@
 """Entries read and written by number: numbers that are fixed, and numbers that an input decides.
 
-Values are read as rows of one long list, so that every runtime needs one look-up alone. They are written one position
-after the other, each as a choice between the old value and the new.
+Values are read as rows of one long list, so that every runtime needs one look-up alone. They are written one
+position after the other, each as a choice between the old value and the new.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ REDUCTIONS = (aten.mean.dim, aten.sum.dim_IntList, aten.softmax.int, aten.log_so
 
 
 def converted_before_reductions(graph: fx.Graph) -> None:
-    """Given a mean, sum or softmax that also converts to another number type, the result is a conversion in front."""
+    """Given a mean, sum or softmax that converts to another number type, the result is a conversion in front."""
     for node in list(graph.nodes):
         if node.target not in REDUCTIONS:
             continue
@@ -137,7 +137,7 @@ PLACES = (aten.argmax.default, aten.argmin.default)
 
 
 def without_needless_remainders(graph: fx.Graph) -> None:
-    """Given `argmax(x) % n` over no more than `n` entries, the result is `argmax(x)`: no index counts from behind."""
+    """Given `argmax(x) % n` over no more than `n` entries, the result is `argmax(x)`."""
     for node in list(graph.nodes):
         if node.target is not aten.remainder.Tensor:
             continue
