@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,8 @@ def write_answers(folder: Path, name: str, logits: Mapping[str, np.ndarray], cli
     empty answer, which is wrong. Paths are relative to the folder that all of the clips lie under.
     """
     arrays = io.BytesIO()
-    np.savez(arrays, **{output: np.asarray(values, np.float32) for output, values in logits.items()})
+    columns_of: dict[str, Any] = {output: np.asarray(values, np.float32) for output, values in logits.items()}
+    np.savez(arrays, **columns_of)
     write_atomic(folder / f"{name}.npz", arrays.getvalue())
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

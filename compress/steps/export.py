@@ -82,6 +82,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
     try:
         with bar(run.console, "export") as report:
             spec = file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key))
+            step = _stepper(run, final.artifact, spec) if final.artifact.streams else None
             export_files(
                 _program(final.artifact),
                 spec,
@@ -91,11 +92,17 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
                 proof=Proof(
                     trial=_trial(run, final.artifact, rounded=None if rounded is None else rounded.artifact)
                 ),
-                step=_stepper(run, final.artifact, spec) if final.artifact.streams else None,
+                step=step,
                 progress=report,
             )
             with adding(folder, REFERENCE_NAMES):
-                write_reference(folder, network=_asked(final.artifact), spec=spec, clips=final.artifact.spec)
+                write_reference(
+                    folder,
+                    network=_asked(final.artifact),
+                    spec=spec,
+                    clips=final.artifact.spec,
+                    step=step and step.spec,
+                )
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"export: {error}") from error
     rows = _rows(folder)

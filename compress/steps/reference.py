@@ -34,15 +34,19 @@ WIDTH, HEIGHT, FRAMES, FPS = 320, 192, 24, 15
 RATE_HZ = 44_100
 LAYOUTS = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}
 
+_FILES = {"clip": "", "step": "step_"}
 _WORDS = 3
 """So many words of the vocabulary are in the caption."""
 
 
-def write_reference(export: Path, *, network: Network, spec: FileSpec, clips: ClipSpec) -> None:
+def write_reference(
+    export: Path, *, network: Network, spec: FileSpec, clips: ClipSpec, step: FileSpec | None = None
+) -> None:
     """Writes `reference/` into an export and names its files in `manifest.json`, which is there already.
 
     `network` is what the files hold, as torch runs it; its answers stand beside theirs. The same export gives the
-    same bytes each time. Files that are wrong, or that no program here runs, have no answers in it.
+    same bytes each time. Files that are wrong, or that no program here runs, have no answers in it. `step` is the
+    program for one frame of a network that streams: what counts is its answer after the last frame.
     """
     folder = export / FOLDER
     folder.mkdir(exist_ok=True)
@@ -65,6 +69,7 @@ def write_reference(export: Path, *, network: Network, spec: FileSpec, clips: Cl
             **_saved(export, folder / "torch" / f"{info.name}.npy", array[0]),
             "name": info.name,
             "format": "torch",
+            "program": "clip",
             "runner": f"torch {torch.__version__}",
         }
         for info, array in zip(spec.outputs, answers.answers["torch"], strict=True)
@@ -73,7 +78,7 @@ def write_reference(export: Path, *, network: Network, spec: FileSpec, clips: Cl
         answers.save(Path(scratch))
         for row in manifest["files"]:
             if row["status"] == "exported":
-                outputs += _answers_of(export, row, spec=spec, samples=Path(scratch))
+                outputs += _answers_of(export, row, spec=spec, step=step, samples=Path(scratch))
     manifest["reference"] = {
         "video": {**_listed(export, folder / "clip.mp4"), "start_s": 0.0, "end_s": FRAMES / FPS},
         "caption": caption,
@@ -147,29 +152,39 @@ def _inputs(video: Path, clips: ClipSpec, *, caption: str | None) -> dict[str, n
 
 
 def _answers_of(
-    export: Path, row: Mapping[str, Any], *, spec: FileSpec, samples: Path
+    export: Path, row: Mapping[str, Any], *, spec: FileSpec, step: FileSpec | None, samples: Path
 ) -> list[dict[str, Any]]:
     """What one file of the export answers, each output saved; nothing where no program here runs it."""
     exporter = EXPORTERS[row["format"]]
+    order = {"clip_layout": exporter.clip_layout, "token_dtype": exporter.token_dtype}
+    common: dict[str, Any] = {"format": row["format"], "samples": samples, "log": samples / LOG_FILE}
     executed = execute(
         export / row["path"],
-        format=row["format"],
         network=spec,
-        file=spec.arranged(clip_layout=exporter.clip_layout, token_dtype=exporter.token_dtype),
-        samples=samples,
-        log=samples / LOG_FILE,
+        file=spec.arranged(**order),
         entry="serving_default" if row["format"] == "tflite" else None,
+        **common,
     )
-    if executed.outputs is None:
-        return []
+    programs = {"clip": executed}
+    if step is not None and row["step"] is not None:
+        programs["step"] = execute(
+            export / row["step"]["path"],
+            network=step,
+            file=step.arranged(**order),
+            entry=row["step"]["entry"],
+            clip=spec.inputs[0].name,
+            **common,
+        )
     return [
         {
-            **_saved(export, export / FOLDER / row["format"] / f"{info.name}.npy", array[0]),
+            **_saved(export, export / FOLDER / row["format"] / f"{_FILES[program]}{info.name}.npy", array[0]),
             "name": info.name,
             "format": row["format"],
-            "runner": executed.runner,
+            "program": program,
+            "runner": ran.runner,
         }
-        for info, array in zip(spec.outputs, executed.outputs, strict=True)
+        for program, ran in programs.items()
+        for info, array in zip(spec.outputs, ran.outputs or (), strict=ran.outputs is not None)
     ]
 
 

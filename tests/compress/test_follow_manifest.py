@@ -16,7 +16,9 @@ from export.capture import capture
 from export.description import describe
 from export.files import export_files
 from export.manifest import file_spec, sha256_of
+from export.stepping import stepper
 from models.audiovisual import audiovisual_tiny
+from models.mobilenet2plus1d_causal import mobilenet2plus1d_causal_tiny
 from models.mobilenet3d import MobileNet3dOptions, mobilenet3d_tiny
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 from tests.export.small_nets import SmallNet
@@ -103,6 +105,28 @@ def test_the_reference_clip_gives_its_tensors_and_the_answers_of_every_file(tmp_
             follow.run(tmp_path, row, made)["logits"], expected["torch"], atol=2e-2 * largest
         )
     assert is_whole(tmp_path, manifest)
+
+
+@pytest.mark.slow
+def test_a_network_that_streams_has_the_answers_of_both_programs(tmp_path):
+    spec = clip_spec()
+    torch.manual_seed(0)
+    network = mobilenet2plus1d_causal_tiny(spec, MobileNet3dOptions()).eval()
+    described = file_spec(spec, provenance={})
+    frames = stepper(network, spec.example()[0], described)
+    program = capture(network, spec.example())
+    export_files(program, described, formats=["onnx", "tflite"], scheme="fp32", out=tmp_path, step=frames)
+    write_reference(tmp_path, network=network, spec=described, clips=spec, step=frames.spec)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    answers = {
+        (one["format"], one["program"]): np.load(tmp_path / one["path"])
+        for one in manifest["reference"]["outputs"]
+    }
+    assert answers.keys() == {
+        ("torch", "clip"), ("onnx", "clip"), ("onnx", "step"), ("tflite", "clip"), ("tflite", "step")
+    }  # fmt: skip
+    for answer in answers.values():
+        np.testing.assert_allclose(answer, answers["torch", "clip"], rtol=1e-4, atol=1e-5)
 
 
 RULES = {
