@@ -29,7 +29,7 @@ if not only_reads_arguments(__name__):
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
     from compress.recipe.source import dump_yaml
-    from compress.report import Report, did_not_run, write_report
+    from compress.report import Report, did_not_run, gate_figures, write_report
     from compress.report.assemble import assemble
     from compress.report.samples import samples
     from compress.steps.benchmark import benchmark, check_settings
@@ -64,6 +64,9 @@ def run_recipe(
     report = assemble(run, teacher=teacher, stages=stages, files=files, figures=figures, robustness=corrupted)
     report["gates"] = evaluate_gates(recipe.gates, report)
     write_report(report, folder, samples=samples(data, teacher=teacher, student=final))
+    for warning in report["warnings"]:
+        console.print("[bold yellow]warning:[/] ", end="")
+        console.print(f"{warning['path']}, {warning['label']}: {warning['message']}", markup=False)
     return report
 
 
@@ -141,8 +144,7 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
     """Prints how the run ended and gives its exit code."""
     for gate in report["gates"]:
         colour = "green" if gate["verdict"] == "passed" else "yellow" if gate["allowed"] else "red"
-        value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}"
-        limit = f"{'at most' if gate['bound'] == 'max' else 'at least'} {gate['limit']:.4g}"
+        value, limit = gate_figures(gate)
         console.print(headed(gate["verdict"], f"{gate['metric']} is {value}, {limit}", style=colour))
     console.print(f"report: {folder / 'report.html'}")
     bad = [file for file in report["artifacts"] if file["status"] != "exported"]

@@ -25,8 +25,8 @@ _Schema = Mapping[str, Any]
 def check_words(recipe: Path, set_: Sequence[str] | None = None, **_: Any) -> None:
     """Raises ValueError for a file that is no recipe, and for keys, stages and networks that there are none of.
 
-    The arguments are options of a command, of which others are left aside. Without the schema beside this package it
-    looks at the file alone; `load_recipe` says the rest later.
+    The arguments are options of a command, of which others are left aside. Without the schema beside this package
+    it looks at the file alone; `load_recipe` says the rest later.
     """
     source = apply_overrides(read_source(recipe), set_ or ())
     if not SCHEMA.is_file():

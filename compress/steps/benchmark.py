@@ -11,6 +11,7 @@ from benchmarks.accuracy import FileAccuracy
 from benchmarks.latency import FileLatency
 from compress.command.terminal import headed
 from compress.console import bar
+from compress.report.chance import classes_answered
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import content_key, write_atomic
 from compress.training import per_label
@@ -107,6 +108,7 @@ def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: S
             "ci95": per_label([column.ci95 for column in columns], spec, data=data),
             "clips": accuracy.clips,
             "runtime": accuracy.runtime,
+            "classes_answered": classes_answered([accuracy.logits[name] for name in spec.outputs], spec),
         }
         pairs = [
             compare(reference.numpy(), accuracy.logits[name])
