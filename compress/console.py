@@ -10,11 +10,22 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from compress.command.terminal import PlainColumn
+
+
+class _DoneOfTotal(MofNCompleteColumn):
+    """`3/10`, and nothing as long as the number to do is not known."""
+
+    def render(self, task: Task) -> Text:
+        """The two numbers of a task."""
+        return Text() if task.total is None else super().render(task)
+
 
 Report = Callable[..., None]
 """Says how far a step is: `report(3, 10)`, or with the name of what goes on, `report("load", 1, 4)`."""
@@ -26,7 +37,7 @@ def bar(console: Console, description: str) -> Iterator[Report]:
     columns = (
         PlainColumn("  {task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _DoneOfTotal(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         PlainColumn("{task.fields[remark]}"),

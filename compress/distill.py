@@ -16,7 +16,7 @@ from torch import nn
 from compress.artifact import Artifact, Context
 from compress.stage import StageResult, training_job
 from compress.teacher import TaughtConfig, learn_from_teacher
-from compress.training import Objective, accuracy, fit, learn_from_labels, per_label, predict
+from compress.training import Objective, accuracy, batch_notes, fit, learn_from_labels, per_label, predict
 
 
 class DistillConfig(TaughtConfig):
@@ -61,4 +61,5 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         context.teacher, context.data.train, spec=artifact.spec, config=config, context=context
     )
     model, curve = trained(objective, "distill")
-    return StageResult(artifact=replace(artifact, model=model), curve=curve, figures=figures)
+    notes = batch_notes(config, context.data.train)
+    return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes, figures=figures)

@@ -17,7 +17,7 @@ from torch import nn
 from compress.artifact import Artifact, Context, size_of
 from compress.stage import StageResult, training_job
 from compress.teacher import TaughtConfig, best_objective
-from compress.training import MAX_EPOCHS, fit
+from compress.training import MAX_EPOCHS, batch_notes, fit
 from models.counts import count_parameters
 from models.spec import ClipSpec, as_tuple
 
@@ -52,7 +52,9 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
             validation=context.data.validation.seen_by(artifact.spec),
             job=training_job("prune: recovery", context),
         )
-    notes = () if config.epochs else ("no recovery after pruning: epochs is 0",)
+    notes: tuple[str, ...] = ("no recovery after pruning: epochs is 0",)
+    if config.epochs:
+        notes = batch_notes(config, context.data.train)
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes)
 
 

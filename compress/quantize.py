@@ -21,7 +21,7 @@ from compress.artifact import Artifact, Context, Form
 from compress.console import bar
 from compress.stage import StageResult, training_job
 from compress.teacher import TaughtConfig, best_objective
-from compress.training import MAX_EPOCHS, fit
+from compress.training import MAX_EPOCHS, batch_notes, fit
 from export.capture import capture
 from export.lower import lower
 from export.stepping import step_network
@@ -84,7 +84,11 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     if artifact.streams:
         network, example = step_network(model, artifact.spec.example()[0])
         step = step_reference(single, capture(network, example), qat=qat)
-    notes = (f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",)
+    notes: tuple[str, ...] = (
+        f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
+    )
+    if qat:
+        notes += batch_notes(config, clips)
     return StageResult(
         artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
     )
@@ -107,6 +111,7 @@ def _calibration_batches(
     order = torch.randperm(len(clips), generator=generator).tolist()
     steps = _steps(clips, config=config, batch=batch)
     with bar(context.console, "quantize: calibration") as report:
+        report(0, steps)
         for step in range(steps):
             yield clips.batch(order[step * batch : (step + 1) * batch])
             report(step + 1, steps)

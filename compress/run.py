@@ -28,7 +28,7 @@ if not only_reads_arguments(__name__):
     from compress.recipe import load_recipe
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
-    from compress.report import Report, did_not_run, write_report
+    from compress.report import Report, did_not_run, gate_figures, write_report
     from compress.report.assemble import assemble
     from compress.report.samples import samples
     from compress.run_folder import RunFolder, check_run_folder, opened
@@ -77,6 +77,9 @@ def run_recipe(
     write_report(report, run.folder, samples=samples(data, teacher=teacher, student=final))
     outcomes = [*([teacher] if teacher else []), *(stages or [final])]
     folder.finish({**{one.folder: one.key for one in outcomes}, "export": exported.key})
+    for warning in report["warnings"]:
+        console.print("[bold yellow]warning:[/] ", end="")
+        console.print(f"{warning['path']}, {warning['label']}: {warning['message']}", markup=False)
     return report
 
 
@@ -163,8 +166,7 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
     """Prints how the run ended and gives its exit code."""
     for gate in report["gates"]:
         colour = "green" if gate["verdict"] == "passed" else "yellow" if gate["allowed"] else "red"
-        value = "not measured" if gate["value"] is None else f"{gate['value']:.4g}"
-        limit = f"{'at most' if gate['bound'] == 'max' else 'at least'} {gate['limit']:.4g}"
+        value, limit = gate_figures(gate)
         console.print(headed(gate["verdict"], f"{gate['metric']} is {value}, {limit}", style=colour))
     console.print(f"report: {folder / 'report.html'}")
     bad = [file for file in report["artifacts"] if file["status"] != "exported"]

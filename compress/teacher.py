@@ -22,9 +22,9 @@ from compress.artifact import Artifact, Context
 from compress.console import bar
 from compress.losses import cross_entropy, soft_targets
 from compress.store import one_at_a_time, stored, write_atomic
+from compress.teacher_answers import ask, require_finite_answers
 from compress.training import Batch, Objective, TrainConfig, learn_from_labels, logits_of
-from export.child import in_a_sentence
-from models.spec import ClipSpec, as_tuple
+from models.spec import ClipSpec
 from models.teachers.checkpoints import load_public
 from models.teachers.modular import ModularTeacher
 
@@ -75,6 +75,7 @@ class Teacher:
                 columns = logits_of(
                     self.artifact.model, clips, batch=32, device=context.device, view=view, report=report
                 )[: len(spec.labels)]
+            require_finite_answers(columns, spec, names=[str(row.path) for row in clips.rows])
             content = save({str(k): column.contiguous() for k, column in enumerate(columns)})
             write_atomic(work / _ANSWERS, content)
 
@@ -201,17 +202,4 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
 def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
     """Runs the network on one example; raises `ValueError` when its logits are not what the data needs."""
-    example = spec.example()
-    try:
-        with torch.no_grad():
-            columns = as_tuple(model(*example))
-    except Exception as error:  # the user's own code
-        inputs = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(spec.inputs, example, strict=True))
-        raise ValueError(f"{what} does not take the inputs {inputs}: {in_a_sentence(error)}") from error
-    given = [tuple(column.shape) for column in (columns[:-1] if spec.retrieval else columns)]
-    wanted = [(1, len(column.classes)) for column in (*spec.labels, *spec.tags)]
-    if given != wanted:
-        names = ", ".join(f"{label.name} ({len(label.classes)} classes)" for label in spec.labels)
-        raise ValueError(
-            f"{what} gives logits of shape {given}; the data's label columns {names} need {wanted}"
-        )
+    ask(model, spec.example(), spec, what=what)

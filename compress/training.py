@@ -26,6 +26,8 @@ from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
 MAX_EPOCHS = 10_000
+LEAST_CLIPS = 2
+"""Of a training set: a BatchNorm needs two clips to know a variance."""
 
 
 class TrainConfig(BaseModel):
@@ -122,23 +124,29 @@ def fit(
     """Trains `model` in place and gives one row per epoch: `epoch`, `loss`, `learning_rate`, `validation_top1`.
 
     The order of the clips, the views and every random number depend on the seed and the epoch alone, so that a
-    resumed training ends with the weights of an uninterrupted one. Raises `ValueError` when there are fewer
-    clips than one batch holds, `FloatingPointError` when the loss is no longer finite.
+    resumed training ends with the weights of an uninterrupted one. A batch larger than the training set is the
+    whole set (`batch_notes` says so). Raises `ValueError` for fewer than 2 training clips, `FloatingPointError`
+    when the loss is no longer finite.
     """
-    steps = len(clips) // config.batch
-    if steps == 0:
+    if len(clips) < LEAST_CLIPS:
         raise ValueError(
-            f"{job.name}: {len(clips)} training clips do not fill one batch of {config.batch}; lower `batch`"
+            f"{job.name}: {len(clips)} training clip{'s' * (len(clips) != 1)}; training takes {LEAST_CLIPS} or "
+            f"more, and answers anything only from dozens of clips a class"
         )
+    batch_size = min(config.batch, len(clips))
+    steps = len(clips) // batch_size
     model.to(job.device)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
     curve = _resume(model, optimizer, job)
     with bar(job.console, job.name) as report, _sooner(model, job.device):
+        report(len(curve) * steps, config.epochs * steps)
         for epoch in range(len(curve), config.epochs):
             torch.manual_seed(_epoch_seed(job.seed, epoch))
             _set_training(model, True)
             total = 0.0
-            for step, batch in enumerate(_batches(clips, config=config, seed=job.seed, epoch=epoch)):
+            for step, batch in enumerate(
+                _batches(clips, size=batch_size, config=config, seed=job.seed, epoch=epoch)
+            ):
                 position = epoch * steps + step
                 rate = config.learning_rate * _schedule(position, warmup=steps, total=config.epochs * steps)
                 for group in optimizer.param_groups:
@@ -157,15 +165,20 @@ def fit(
                 total += loss.item()
                 report(position + 1, config.epochs * steps)
             _set_training(model, False)
-            top1 = accuracy(logits_of(model, validation, batch=config.batch, device=job.device), validation)[
-                0
-            ]
+            top1 = accuracy(logits_of(model, validation, batch=batch_size, device=job.device), validation)[0]
             curve += (
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
             _save(model, optimizer, curve, job)
     _set_training(model, False)
     return curve
+
+
+def batch_notes(config: TrainConfig, clips: ClipSet) -> tuple[str, ...]:
+    """What a report says of a batch that is larger than the training set."""
+    if config.batch <= len(clips):
+        return ()
+    return (f"batch {config.batch} was brought down to the {len(clips)} training clips that there are",)
 
 
 def predict(
@@ -195,6 +208,8 @@ def logits_of(
     if next(model.parameters(), torch.empty(0)).device != device:
         model.to(device)
     parts: list[tuple[Tensor, ...]] = []
+    if report:
+        report(0, len(clips))
     with torch.no_grad():
         for start in range(0, len(clips), batch):
             indices = list(range(start, min(start + batch, len(clips))))
@@ -222,12 +237,12 @@ def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[st
     return {label.name: value for label, value in zip(spec.labels, values, strict=True)}
 
 
-def _batches(clips: ClipSet, *, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
+def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     order = torch.randperm(len(clips), generator=generator).tolist()
     view = _view(config, seed=seed, epoch=epoch)
-    for start in range(0, len(clips) - config.batch + 1, config.batch):
-        indices = order[start : start + config.batch]
+    for start in range(0, len(clips) - size + 1, size):
+        indices = order[start : start + size]
         yield Batch(indices=indices, view=view, labels=clips.labels[indices])
 
 

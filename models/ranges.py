@@ -17,7 +17,7 @@ def within(default: float, least: float, most: float) -> Any:
 
 def size_factor(default: float = 1.0) -> Any:
     """A factor for the number of channels or blocks."""
-    return within(default, 0.01, 16.0)
+    return within(default, 0.01, 8.0)
 
 
 def dropout_share(default: float) -> Any:

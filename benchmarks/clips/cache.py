@@ -276,6 +276,7 @@ def open_clips(
             progress(finished * total + done, steps * total)
 
     values: dict[Modality, Decoded | np.ndarray] = {}
+    report(0, len(rows))
     if spec.video:
         rule = FrameRule.of(spec.video)
         values["clip"] = decoded(

@@ -13,6 +13,7 @@ from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.gates import GateConfig, metric_names
 from compress.recipe.faults import Fault, listed, nearest
+from compress.recipe.networks import check_networks
 from compress.recipe.sections import FactoryTeacher, StageEntry, TableTeacher, paths_in
 from compress.recipe.source import Place, path_text
 from compress.stages import STAGES
@@ -201,6 +202,23 @@ def _factory(parts: Parts) -> _Found:
         yield ("teacher", "factory"), f"{kind}{error}", {}
 
 
+def _networks(parts: Parts) -> _Found:
+    """Teacher and student can be built for the clips, and trained within the memory of a machine."""
+    teacher = parts.sections.get("teacher")
+    batches: dict[Place, int] = {}
+    if isinstance(teacher, TableTeacher):
+        batches["teacher", "train", "batch"] = teacher.train.batch
+    for index, entry in enumerate(parts.stages):
+        # Calibration keeps nothing for a way back.
+        trains = entry is not None and getattr(entry.config, "mode", "") != "ptq"
+        if entry is not None and trains and getattr(entry.config, "epochs", 0):
+            batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
+    data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
+    if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
+        return  # Said already, in better words.
+    yield from check_networks(data=data, clip=clip, teacher=teacher, student=student, batches=batches)
+
+
 def _metrics(parts: Parts) -> _Found:
     """Every gate names a figure that the report will have."""
     export, data, student = (parts.sections.get(key) for key in ("export", "data", "student"))
@@ -245,6 +263,7 @@ _CHECKS = (
     _tasks,
     _robustness,
     _files,
+    _networks,
     _factory,
     _metrics,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -11,7 +11,8 @@ from benchmarks import DEVICES
 from benchmarks.accuracy import wilson_interval
 from compress import __version__
 from compress.artifact import Form
-from compress.report.shape import SCHEMA_VERSION, Report, RobustnessReport
+from compress.report.chance import at_chance, classes_answered
+from compress.report.shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import FileFigures
 from compress.steps.run import Run, StageOutcome
 from compress.versions import installed
@@ -46,6 +47,7 @@ def assemble(
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
         "notes": [*run.data.notes, *_threads_differ([*([teacher] if teacher else []), *stages])],
     }
+    report["warnings"] = list(_warnings(run, teacher, stages, report))
     return cast(Report, report)
 
 
@@ -59,6 +61,31 @@ def _threads_differ(outcomes: Sequence[StageOutcome]) -> list[str]:
         f"Stages were made with different numbers of threads ({listed}): sums are rounded otherwise with another "
         "number, so a run that makes all of them at once ends with other weights."
     ]
+
+
+def _warnings(
+    run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcome], report: dict[str, Any]
+) -> Iterator[WarningReport]:
+    """Networks and files that have learned nothing, in the order in which they were made."""
+    for outcome in ([teacher] if teacher else []) + list(stages):
+        spec = outcome.artifact.spec
+        yield from at_chance(
+            "models.teacher" if outcome is teacher else outcome.path,
+            outcome.record.after["top1"],
+            spec=spec,
+            labels=run.data.test.seen_by(spec).labels,
+            answered=classes_answered(outcome.test_logits, spec),
+        )
+    spec = run.student_spec
+    truth = run.data.test.seen_by(spec).labels
+    alone = report["models"].get("student_labels_only")
+    if alone is not None:
+        yield from at_chance("models.student_labels_only", alone["top1"], spec=spec, labels=truth)
+    for artifact in report["artifacts"]:
+        accuracy = artifact["accuracy"]
+        answered = accuracy.get("classes_answered")
+        path = f"artifacts.{artifact['format']}"
+        yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, answered=answered)
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def page(report: Report) -> dict[str, Any]:
         "name": report["recipe"].get("name", "recipe"),
         "verdict": verdict,
         "tone": tone,
+        "warnings": _warnings(report),
         "tiles": list(_tiles(report)),
         "gates": [_gate(gate) for gate in report["gates"]],
         "files": [_file(artifact, report) for artifact in report["artifacts"]],
@@ -45,6 +46,16 @@ def page(report: Report) -> dict[str, Any]:
         "data": _data(report),
         "environment": [(_in_words(key), _plain(key, value)) for key, value in report["environment"].items()],
     }
+
+
+def _warnings(report: Report) -> list[dict[str, str]]:
+    """What is to be known before any figure; the label column is named where there are several."""
+    found = report.get("warnings", [])
+    several = len({one["label"] for one in found}) > 1 or len(report.get("data", {}).get("classes", ())) > 1
+    return [
+        {"path": one["path"], "label": one["label"] if several else "", "message": one["message"]}
+        for one in found
+    ]
 
 
 def headline(report: Report) -> tuple[str, str]:
@@ -171,13 +182,19 @@ def _tile(title: str, value: str, note: str) -> dict[str, str]:
     return {"title": title, "value": value, "note": note}
 
 
-def _gate(gate: GateReport) -> dict[str, Any]:
+def gate_figures(gate: GateReport) -> tuple[str, str]:
+    """The figure of a gate and its limit, as a sentence names them."""
     name = next((part for part in reversed(gate["metric"].split(".")) if _has_unit(part)), gate["metric"])
     sign = {"min": "at least ", "max": "at most "}.get(gate.get("bound", ""), "")
     value, limit = figures.against_limit(name, gate["value"], gate["limit"])
+    return value, sign + limit
+
+
+def _gate(gate: GateReport) -> dict[str, Any]:
+    value, limit = gate_figures(gate)
     return {
         "metric": gate["metric"],
-        "limit": sign + limit,
+        "limit": limit,
         "value": value,
         "verdict": gate["verdict"],
         "tone": "good" if gate["verdict"] == "passed" else "plain" if gate.get("allowed") else "bad",

@@ -96,6 +96,8 @@ class AccuracyReport(TypedDict):
     reason: NotRequired[str]
     failed: NotRequired[bool]
     """The file should have run here and did not."""
+    classes_answered: NotRequired[dict[str, list[Count]]]
+    """The different classes among its answers, by label column."""
 
 
 @_documented
@@ -194,6 +196,17 @@ class GateReport(TypedDict):
 
 
 @_documented
+class WarningReport(TypedDict):
+    """A network or a file that is no better than chance in a label column, or gives one answer to every clip."""
+
+    path: str
+    """`models.<model>`, `stages.<n>.<verb>` or `artifacts.<format>`."""
+    label: str
+    """The label column."""
+    message: str
+
+
+@_documented
 class SkippedReport(TypedDict):
     """A video that could not be read and was left out because the recipe says so."""
 
@@ -228,4 +241,6 @@ class Report(TypedDict):
     """`null` when the recipe does not ask for it."""
     gates: list[GateReport]
     skipped: NotRequired[list[SkippedReport]]
+    warnings: NotRequired[list[WarningReport]]
+    """What is to be known before any figure: networks and files that have learned nothing."""
     notes: NotRequired[list[str]]

@@ -13,6 +13,7 @@ from typing import Any, cast
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from compress.report.markdown import code, escaped, fenced
 from compress.report.page import page
 from compress.report.shape import Report
 from compress.store import write_atomic
@@ -39,16 +40,18 @@ def write_report(report: Report, folder: Path, *, samples: Sequence[Sample] = ()
         {"uri": "data:image/png;base64," + base64.b64encode(one.png).decode(), "caption": one.caption}
         for one in samples
     ]
-    # Markdown is not HTML: there, escaping `<` or `&` would show.
-    for name, escape in (("report.md", False), ("report.html", True)):
+    for name in ("report.md", "report.html"):
+        is_markdown = name == "report.md"
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent),
-            autoescape=escape,
+            autoescape=not is_markdown,
+            finalize=escaped if is_markdown else None,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        environment.filters.update(code=code, fenced=fenced)
         text = environment.get_template(f"{name}.j2").render(content, samples=pictures)
         write_atomic(folder / name, text)
 
@@ -65,7 +68,12 @@ def _finite_report(report: Report) -> Report:
         if isinstance(value, float) and not math.isfinite(value):
             replaced.append(f"{path} was {value}, which is no measurement; it is written as null.")
             return None
-        return value
+        # Paths may hold bytes that are no text.
+        return (
+            value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            if isinstance(value, str)
+            else value
+        )
 
     clean = walk(report, "")
     if replaced:

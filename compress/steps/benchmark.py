@@ -15,6 +15,7 @@ from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against, stored
+from compress.report.chance import classes_answered
 from compress.steps.answers import FOLDER, NAMES, TORCH, write_answers
 from compress.steps.export import Exported
 from compress.steps.kept import forget, keep, kept
@@ -154,6 +155,7 @@ def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: S
             "ci95": per_label([column.ci95 for column in columns], spec, data=data),
             "clips": accuracy.clips,
             "runtime": accuracy.runtime,
+            "classes_answered": classes_answered([accuracy.logits[name] for name in spec.outputs], spec),
         }
         pairs = [
             compare(reference.numpy(), accuracy.logits[name])

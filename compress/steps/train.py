@@ -41,7 +41,8 @@ from compress.teacher import (
     load_weights,
     source_of,
 )
-from compress.training import Job, accuracy, fit, per_label, predict
+from compress.teacher_answers import check_on_clips
+from compress.training import Job, accuracy, batch_notes, fit, per_label, predict
 from models import TEACHERS
 from models.spec import ClipSpec
 
@@ -73,6 +74,8 @@ def make_teacher(run: Run) -> StageOutcome:
         artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
             load_weights(model, config.weights)
+            clips = run.data.train.seen_by(spec)
+            check_on_clips(model, spec, clips, device=run.device, what="the teacher")
             return StageResult(artifact=artifact, notes=("trained by its owner",))
         assert isinstance(config, TableTeacher)
         return _trained_teacher(run, config, artifact, job=training_job("teacher", context))
@@ -123,6 +126,10 @@ def _trained_teacher(run: Run, config: TableTeacher, artifact: Artifact, *, job:
         validation=run.data.validation.seen_by(spec),
         job=job,
     )
+    check_on_clips(
+        artifact.model, spec, run.data.train.seen_by(spec), device=run.device, what="the trained teacher"
+    )
+    notes += batch_notes(config.train, run.data.train)
     figures = {}
     if weighted is not None:
         learned = (-weighted.log_variance).exp().tolist()

@@ -316,7 +316,7 @@ BROKEN = {
     ),
     "a depth that never ends": (
         "student: {network: mobilenet3d_tiny, options: {depth: 1e308}}",
-        ["student.options.depth (line N): out of range; given: 1e+308; allowed: at most 16"],
+        ["student.options.depth (line N): out of range; given: 1e+308; allowed: at most 8"],
     ),
     "a truth for a severity": (
         "robustness: {severities: [true]}",

@@ -13,6 +13,7 @@ from compress.teacher import (
     load_weights,
     source_of,
 )
+from compress.teacher_answers import check_on_clips, require_finite_answers
 from compress.training import Batch
 from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
 from models.teachers.encoder import choices
@@ -175,3 +176,91 @@ def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():
     spec = small_spec("clip", labels=("y",))
     with pytest.raises(ValueError, match="answers x, the student learns y: they share no label column"):
         learn_from_teacher(Other(), clips=None, spec=spec, config=TaughtConfig(epochs=1), context=None)
+
+
+class Answering(torch.nn.Module):
+    """A teacher of clips whose answers are made by `how` from the means of colours, `N 3`."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 8)
+        self.norm = torch.nn.BatchNorm1d(8)
+        self.how = how
+
+    def forward(self, clip):
+        return self.how(self, self.linear(clip.mean((2, 3, 4))))
+
+
+def _in_train_mode(network, x):
+    network.norm.train()
+    return network.norm(x)
+
+
+def _nan_bias(network, x):
+    with torch.no_grad():
+        network.linear.bias[2] = float("nan")
+    return network.linear(x[:, :3])
+
+
+WRONG_TEACHERS = {
+    "nan": (
+        lambda _, x: x / 0,
+        "the teacher answers NaN or infinity in the column label; its weights and inputs",
+    ),
+    "nan weights": (_nan_bias, "1 of its weights are NaN or infinite themselves, the first is linear.bias"),
+    "random": (
+        lambda _, x: x + torch.rand_like(x),
+        "the same clips differently when asked twice: .* label differ",
+    ),
+    "dropout": (
+        lambda _, x: torch.nn.functional.dropout(x),
+        "asked twice: .*a dropout .* not ask self.training",
+    ),
+    "order": (
+        lambda _, x: x + torch.arange(len(x)).unsqueeze(1),
+        "answers by the order of the clips in a batch",
+    ),
+    "batch": (lambda _, x: x - x.mean(0), "answers by what else is in a batch"),
+    "train mode": (_in_train_mode, "modules are in train mode, the first is norm: let the factory"),
+    "a dictionary": (lambda _, x: {"logits": x}, "gives a dict with the keys logits, not a tensor"),
+    "a row short": (lambda _, x: x[1:], r"gives logits of shape \[\(3, 8\)\]; .* need \[\(4, 8\)\]"),
+    "other classes": (
+        lambda _, x: x[:, :5],
+        r"gives logits of shape \[\(4, 5\)\]; .* label \(8 classes\) need",
+    ),
+    "whole numbers": (
+        lambda _, x: x.argmax(1, keepdim=True),
+        "gives torch.int64, not logits in floating point",
+    ),
+    "nothing": (lambda _, x: None, "gives a NoneType, not a tensor"),
+    "an exception": (lambda _, x: x.no_such(), "does not take the inputs clip .*no_such"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TEACHERS)
+def test_a_teacher_that_cannot_be_learned_from_is_refused_with_its_reason(tiny_data, case):
+    how, message = WRONG_TEACHERS[case]
+    spec = tiny_data.spec.only(("clip",))
+    with pytest.raises(ValueError, match=message):
+        check_on_clips(
+            Answering(how).eval(),
+            spec,
+            tiny_data.train.seen_by(spec),
+            device=torch.device("cpu"),
+            what="the teacher",
+        )
+
+
+def test_a_teacher_with_plain_answers_is_accepted(tiny_data):
+    spec = tiny_data.spec.only(("clip",))
+    network = Answering(lambda own, x: 1e4 * own.norm(x)).eval()
+    check_on_clips(
+        network, spec, tiny_data.train.seen_by(spec), device=torch.device("cpu"), what="the teacher"
+    )
+
+
+def test_answers_that_are_not_finite_name_their_clip():
+    spec, logits = small_spec("clip"), torch.zeros(3, 3)
+    logits[1, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"answers to 1 of 3 clips are NaN .* column x, the first to b\.mp4"):
+        require_finite_answers((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])

@@ -3,7 +3,16 @@ import torch
 from rich.console import Console
 
 from compress.artifact import weights_sha256
-from compress.training import Job, TrainConfig, accuracy, fit, learn_from_labels, logits_of, per_label
+from compress.training import (
+    Job,
+    TrainConfig,
+    accuracy,
+    batch_notes,
+    fit,
+    learn_from_labels,
+    logits_of,
+    per_label,
+)
 from models import STUDENTS
 from tests.specs import small_spec
 
@@ -80,9 +89,19 @@ def test_stopped_in_any_epoch_it_goes_on_to_the_same_weights(tiny_data, tmp_path
         assert resumed_curve == curve
 
 
-def test_a_batch_larger_than_the_data_is_refused(tiny_data, tmp_path):
-    with pytest.raises(ValueError, match="24 training clips do not fill one batch of 25; lower `batch`"):
-        _fit(tiny_data, tmp_path, batch=25)
+def test_a_batch_larger_than_the_data_is_all_of_the_data(tiny_data, tmp_path):
+    whole, _ = _fit(tiny_data, tmp_path / "whole", batch=24)
+    larger, _ = _fit(tiny_data, tmp_path / "larger", batch=4_096)
+    assert weights_sha256(whole) == weights_sha256(larger)
+    assert batch_notes(TrainConfig(epochs=1, batch=24), tiny_data.train) == ()
+    assert batch_notes(TrainConfig(epochs=1, batch=25), tiny_data.train) == (
+        "batch 25 was brought down to the 24 training clips that there are",
+    )
+
+
+def test_the_largest_seed_trains(tiny_data, tmp_path):
+    _, curve = _fit(tiny_data, tmp_path, seed=2**63 - 1, epochs=1)
+    assert len(curve) == 1
 
 
 def test_a_loss_that_is_not_finite_is_refused(tiny_data, tmp_path):

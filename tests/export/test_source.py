@@ -38,7 +38,10 @@ def test_a_factory_and_a_network_by_module_and_by_file():
             "tests.export.odd_nets:a_class",
             r"gives the class Clips; it must give an instance of it: Clips\(\)",
         ),
-        ("tests.export.odd_nets:gives_nothing", r"gives None; .*eval\(\) gives None where train\(\) returns nothing"),
+        (
+            "tests.export.odd_nets:gives_nothing",
+            r"gives None; .*eval\(\) gives None where train\(\) returns nothing",
+        ),
         (
             "tests.export.odd_nets:needs_more",
             "needs_more failed with TypeError: .*missing 1 required",

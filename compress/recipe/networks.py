@@ -1,0 +1,148 @@
+"""Step 4b: whether teacher and student fit the clips and the memory of this machine, found out without either.
+
+Networks are built on torch's meta device, which has shapes and no values: the largest takes no memory, and what
+does not fit is refused by the same lines of code that would refuse it after hours of work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.recipe.compose import Place
+from compress.recipe.sections import StudentConfig, TableTeacher
+from compress.tasks import with_tasks
+from models import STUDENTS, TEACHERS
+from models.counts import count_parameters
+from models.spec import MODALITIES, AudioSpec, ClipSpec, LabelSpec, TextSpec
+
+_Found = Iterator[tuple[Place, str, dict[str, str | None]]]
+
+_WORDS = 1_000
+"""Words of the vocabulary that stands for the one of the data, which is not known yet; or fewer."""
+_NUMBER_BYTES = 4
+_COPIES = 4
+"""Of every weight while a network is trained: itself, its gradient and the two moments of AdamW."""
+
+
+def check_networks(
+    *, data: Any, clip: Any, teacher: Any, student: StudentConfig | None, batches: dict[Place, int]
+) -> _Found:
+    """What is wrong with the networks for such clips. `batches` has the clips per step, by the place that says so;
+    places below `teacher` are of the teacher, others of the student."""
+    if data is None or clip is None:
+        return
+    spec = _provisional(data, clip)
+    chosen: list[tuple[str, StudentConfig | TableTeacher, Any]] = []
+    if isinstance(student, StudentConfig):
+        chosen.append(("student", student, STUDENTS))
+    if isinstance(teacher, TableTeacher) and not _is_foreign(teacher):
+        chosen.append(("teacher", teacher, TEACHERS))
+    # The code of a teacher with a factory is not run before the run itself.
+    for key, section, table in chosen:
+        try:
+            own = _inputs_of(section, spec)
+            with torch.device("meta"):
+                model = table[section.network].build(own, section.options).eval()
+        except ValueError as error:
+            yield (key, "network"), f"cannot be built for these clips: {error}", {"given": section.network}
+            continue
+        weights = count_parameters(model) * _NUMBER_BYTES * _COPIES
+        if weights > memory_bytes():
+            problem = f"its weights, gradients and moments take {_gb(weights)}"
+            yield (key, "network"), problem, _allowed(section.network)
+            continue
+        try:
+            each = _kept_bytes(model, own)
+        except NotImplementedError:  # an operator without shapes: found out when it runs
+            continue
+        except RuntimeError as error:
+            if "meta" not in str(error):
+                problem = f"cannot be computed on these clips: {str(error).splitlines()[0]}"
+                yield (key, "network"), problem, {"given": section.network}
+            continue
+        for place, batch in batches.items():
+            if (place[0] == "teacher") == (key == "teacher") and weights + each * batch > memory_bytes():
+                problem = (
+                    f"a step takes about {_gb(weights + each * batch)}; lower batch, or make clips smaller"
+                )
+                yield place, problem, _allowed(str(batch))
+
+
+def memory_bytes() -> int:
+    """Memory of this machine, or of its largest accelerator where that has more."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    if torch.cuda.is_available():
+        sizes += [torch.cuda.get_device_properties(k).total_memory for k in range(torch.cuda.device_count())]
+    return max(sizes)
+
+
+def _allowed(given: str) -> dict[str, str | None]:
+    return {"given": given, "allowed": f"at most the {_gb(memory_bytes())} of this machine"}
+
+
+def _is_foreign(teacher: TableTeacher) -> bool:
+    """Whether the teacher has a part of another package, which takes seconds to import."""
+    return getattr(getattr(teacher.options, "video", None), "name", None) == "huggingface"
+
+
+def _inputs_of(section: StudentConfig | TableTeacher, spec: ClipSpec) -> ClipSpec:
+    if isinstance(section, StudentConfig):
+        return spec.only(section.inputs, labels=section.labels)
+    inputs = section.inputs or spec.inputs
+    return with_tasks(spec, inputs, list(section.tasks)) if section.tasks else spec.only(inputs)
+
+
+def _provisional(data: Any, clip: Any) -> ClipSpec:
+    """The spec of the clips as far as the recipe says it: with two classes a column, and words without meaning."""
+    text = None
+    if clip.text is not None:
+        words = tuple(map(str, range(min(clip.text.max_words, _WORDS))))
+        text = TextSpec(length=clip.text.length, vocabulary=words)
+    return ClipSpec(
+        video=clip.video_spec(),
+        audio=AudioSpec(**clip.audio.model_dump()) if clip.audio else None,
+        text=text,
+        labels=tuple(LabelSpec(name=name, classes=("a", "b")) for name in data.labels),
+        tags=tuple(LabelSpec(name=name, classes=("a", "b")) for name in data.tags),
+    )
+
+
+def _kept_bytes(model: nn.Module, spec: ClipSpec) -> int:
+    """Least bytes that a training step keeps of one clip: what layers with weights give, for the way back."""
+    kept = 0
+
+    def add(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal kept
+        outputs = output if isinstance(output, tuple) else (output,)
+        kept += sum(one.numel() for one in outputs if isinstance(one, Tensor)) * _NUMBER_BYTES
+
+    hooks = [
+        module.register_forward_hook(add)
+        for module in model.modules()
+        if not list(module.children()) and list(module.parameters(recurse=False))
+    ]
+    try:
+        with torch.no_grad():
+            model(*_shapes(spec))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return kept
+
+
+def _shapes(spec: ClipSpec) -> tuple[Tensor, ...]:
+    """One clip without values."""
+    return tuple(
+        torch.empty(spec.shape(name), dtype=torch.int64 if name == "text" else torch.float32, device="meta")
+        for name in MODALITIES
+        if name in spec.inputs
+    )
+
+
+def _gb(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB"
