@@ -51,8 +51,8 @@ def export_files(
     description, for when it travels alone) and `convert.log`; others stay. A network that cannot be lowered for a
     format, a writer that fails, or crashes its process, costs its own format only: its outcome carries the reason.
     With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
-    `step` is the program for one frame of a network that streams, written beside the other in every format. Every outcome
-    begins its notes with `notes`.
+    `step` is the program for one frame of a network that streams, written beside the other in every format.
+    Every outcome begins its notes with `notes`.
 
     A program that cannot be saved fails in every format. Raises ValueError for an unknown format, a scheme that a
     format does not take, a graph that does not fit the scheme, and what `check_folders` raises.

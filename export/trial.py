@@ -95,7 +95,7 @@ def first_trial(model: nn.Module, samples: Samples) -> Trial:
     first = {name: array[:1] for name, array in samples.arrays.items()}
 
     def once() -> tuple[np.ndarray, ...]:
-        return tuple(_answers(model, first).values())
+        return tuple(_answers(model, first, {}).values())
 
     try:
         trial = ask({FLOAT: model}, samples.arrays, source=samples.source)

@@ -101,7 +101,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
                     network=_asked(final.artifact),
                     spec=spec,
                     clips=final.artifact.spec,
-                    step=step and step.spec,
+                    step=None if step is None else step.spec,
                 )
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"export: {error}") from error
