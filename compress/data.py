@@ -319,7 +319,7 @@ def _open_splits(
     console: Console,
 ) -> dict[str, ClipSet]:
     """The clips of all splits; raises `UnreadableClips` with those of all splits that cannot be read."""
-    own = isinstance(config, SyntheticData)
+    own = None if isinstance(config, SyntheticData) else config
     opened: dict[str, ClipSet] = {}
     unreadable: list[tuple[Path, str]] = []
     for name in SPLITS:
@@ -332,8 +332,8 @@ def _open_splits(
                     workers=workers,
                     unreadable="skip",
                     max_unreadable_share=1.0,
-                    missing_audio="refuse" if own else config.missing_audio,
-                    limits=USUAL if own else config.limits.limits(),
+                    missing_audio=own.missing_audio if own else "refuse",
+                    limits=own.limits.limits() if own else USUAL,
                     progress=report,
                     tell=lambda sentence: _say(console, sentence),
                 )
@@ -343,10 +343,10 @@ def _open_splits(
     clips = sum(map(len, split.values()))
     if not unreadable:
         return opened
-    if own or config.unreadable == "refuse" or len(opened) < len(SPLITS):
+    if own is None or own.unreadable == "refuse" or len(opened) < len(SPLITS):
         raise UnreadableClips(unreadable, clips=clips)
-    if len(unreadable) > config.max_unreadable_share * clips:
-        raise UnreadableClips(unreadable, clips=clips, allowed_share=config.max_unreadable_share)
+    if len(unreadable) > own.max_unreadable_share * clips:
+        raise UnreadableClips(unreadable, clips=clips, allowed_share=own.max_unreadable_share)
     return opened
 
 

@@ -143,6 +143,7 @@ def opened(path: Path, limits: Limits = USUAL) -> Iterator[InputContainer]:
         if kinds:
             raise UnreadableClip(path, refused_kind(kinds[0])) from None
         raise UnreadableClip(path, f"cannot be opened as video or sound: {said(error)}") from None
+    assert isinstance(container, InputContainer)
     with container:
         yield container
 

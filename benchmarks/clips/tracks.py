@@ -126,7 +126,7 @@ def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
         stamps, fault = _read_stamps(container, streams, path=path, limits=limits, alive=alive)
         firsts = [float(np.nanmin(each.times_s)) for each in stamps.values() if each.any_given]
         origin_s = min([*firsts, *([] if begins_s is None else [begins_s])], default=0.0)
-        timed = not container.format.flags & av.format.Flags.no_timestamps.value
+        timed = av.format.Flags.no_timestamps not in av.format.Flags(int(container.format.flags))
         tracks: dict[str, Track | None] = {}
         for stream in streams:
             rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)

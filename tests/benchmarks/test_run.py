@@ -73,6 +73,10 @@ def test_clips_left_out_are_named(export_dir, manifest):
     assert refused.exit_code == 2
     assert "1.mp4" in refused.output
     skipped = run(export_dir, "--data", manifest, "--rounds", 1, "--unreadable", "skip")
+    assert skipped.exit_code == 2
+    assert "1 of 4 clips cannot be read (25.0%), more than may be left out (5.0%)" in skipped.output
+    allowed = ("--unreadable", "skip", "--max-unreadable-share", 0.25)
+    skipped = run(export_dir, "--data", manifest, "--rounds", 1, *allowed)
     assert skipped.exit_code == 0
     assert "accuracy on 3 clips" in skipped.output
     assert f"left out: {manifest.parent / '1.mp4'}: " in skipped.output

@@ -50,7 +50,13 @@ def test_damaged_bytes(tmp_path_factory: pytest.TempPathFactory, extension: str)
         begin_s = time.monotonic()
         try:
             clips = open_clips(
-                rows, SPEC, cache=folder / "cache", workers=1, unreadable="skip", missing_audio="silence"
+                rows,
+                SPEC,
+                cache=folder / "cache",
+                workers=1,
+                unreadable="skip",
+                max_unreadable_share=1.0,
+                missing_audio="silence",
             )
         except UnreadableClips:
             return
