@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,15 +11,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 
-from benchmarks.clips.cache import MAX_UNREADABLE_SHARE, ClipSet, UnreadableClips, by_reason, open_clips
-from benchmarks.clips.limits import USUAL
+from benchmarks.clips.cache import MAX_UNREADABLE_SHARE, ClipSet, by_reason
 from benchmarks.clips.rows import SPLITS, ClipRow, listed, read_folder, read_manifest
 from benchmarks.clips.sound import mel_triangles
 from compress.budgets import LimitsConfig
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.console import bar
-from compress.leakage import Contents, contents, contradiction_message, contradictions, leak_message, leaks
+from compress.leakage import contents
 from compress.limits import Cell, FilePath, Word
+from compress.splits import checked_rows, hold_out, open_splits, say, share_of
 from compress.store import one_at_a_time, stored
 from compress.synthetic import (
     SYNTHETIC_FILES,
@@ -258,9 +256,9 @@ def open_data(
     notes: list[str] = []
     if not isinstance(config, SyntheticData):
         content = contents(row.path for row in rows)
-        notes = _checked_rows(config, rows, content, root=root)
+        notes = checked_rows(config, rows, content, root=root)
         if not split["validation"] and split["train"]:
-            split = _hold_out(
+            split = hold_out(
                 split, content, root=root, fraction=config.validation_fraction, seed=seed, console=console
             )
     absent = [name for name in SPLITS if not split[name]]
@@ -273,11 +271,11 @@ def open_data(
         labels=label_specs(split, root=root),
         tags=tag_specs(config.tags, split, separator=config.tag_separator, root=root),
     )
-    opened = _open_splits(config, split, spec, cache=cache, workers=workers, console=console)
+    opened = open_splits(config, split, spec, cache=cache, workers=workers, console=console)
     skipped = [entry for clips in opened.values() for entry in clips.skipped]
     if skipped:
         notes.append(
-            f"{_share_of(skipped, rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
+            f"{share_of(skipped, rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
         )
     _tell(opened, spec=spec, notes=notes, console=console)
     return Data(
@@ -289,69 +287,6 @@ def open_data(
         notes=tuple(notes),
         tag_separator=config.tag_separator,
     )
-
-
-def _checked_rows(
-    config: ManifestData | FolderData, rows: Sequence[ClipRow], content: Contents, *, root: Path
-) -> list[str]:
-    """Notes on rows that contradict each other; ValueError for clips in two splits, unless that is allowed."""
-    notes = []
-    if found := leaks(rows, content):
-        message = leak_message(found, root=root)
-        if config.leakage == "refuse":
-            raise ValueError(
-                f"{root}: {message}\nfigures on clips that were learned mean nothing: take them out of one of the "
-                "splits, or allow it with `leakage: allow` in the section data"
-            )
-        notes.append(message)
-    if found := contradictions(rows, content):
-        notes.append(contradiction_message(found, root=root))
-    return notes
-
-
-def _open_splits(
-    config: SyntheticData | ManifestData | FolderData,
-    split: dict[str, list[ClipRow]],
-    spec: ClipSpec,
-    *,
-    cache: Path,
-    workers: int,
-    console: Console,
-) -> dict[str, ClipSet]:
-    """The clips of all splits; raises `UnreadableClips` with those of all splits that cannot be read."""
-    own = None if isinstance(config, SyntheticData) else config
-    opened: dict[str, ClipSet] = {}
-    unreadable: list[tuple[Path, str]] = []
-    for name in SPLITS:
-        with bar(console, f"decoding {name} clips") as report:
-            try:
-                opened[name] = open_clips(
-                    split[name],
-                    spec,
-                    cache=cache / "decoded",
-                    workers=workers,
-                    unreadable="skip",
-                    max_unreadable_share=1.0,
-                    missing_audio=own.missing_audio if own else "refuse",
-                    limits=own.limits.limits() if own else USUAL,
-                    progress=report,
-                    tell=lambda sentence: _say(console, sentence),
-                )
-                unreadable += opened[name].skipped
-            except UnreadableClips as fault:  # none of the split can be read
-                unreadable += fault.found
-    clips = sum(map(len, split.values()))
-    if not unreadable:
-        return opened
-    if own is None or own.unreadable == "refuse" or len(opened) < len(SPLITS):
-        raise UnreadableClips(unreadable, clips=clips)
-    if len(unreadable) > own.max_unreadable_share * clips:
-        raise UnreadableClips(unreadable, clips=clips, allowed_share=own.max_unreadable_share)
-    return opened
-
-
-def _share_of(skipped: Sequence[tuple[Path, str]], rows: Sequence[ClipRow]) -> str:
-    return f"{len(skipped)} of {len(rows)} clips ({len(skipped) / len(rows):.1%})"
 
 
 def _rows(
@@ -382,7 +317,7 @@ def _rows(
 
     place = cache / f"synthetic-{key[:16]}"
     title = "synthetic clips"
-    with one_at_a_time(place, waiting=lambda who: _say(console, f"{title}: waiting for {who}")):
+    with one_at_a_time(place, waiting=lambda who: say(console, f"{title}: waiting for {who}")):
         folder = stored(
             place,
             key=key,
@@ -390,7 +325,7 @@ def _rows(
             load=lambda made: made,
             names=SYNTHETIC_FILES,
             title=title,
-            tell=lambda sentence: _say(console, sentence),
+            tell=lambda sentence: say(console, sentence),
         ).value
     return (
         read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags),
@@ -398,54 +333,9 @@ def _rows(
     )
 
 
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-
-
 def _joined(row: ClipRow, columns: Sequence[str], separator: str) -> str:
     """The texts of a row in these columns, one after another."""
     return separator.join(row.more[name] for name in columns if row.more[name])
-
-
-def _hold_out(
-    split: dict[str, list[ClipRow]],
-    content: Contents,
-    *,
-    root: Path,
-    fraction: float,
-    seed: int,
-    console: Console,
-) -> dict[str, list[ClipRow]]:
-    """Training rows of some files become validation rows: those whose path, hashed with the seed, comes first.
-
-    All clips of a file go together, and those of its copies; where the data set lies does not matter.
-    """
-
-    def order(path: Path) -> bytes:
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        return hashlib.sha256(f"{seed} {name.as_posix()}".encode("utf-8", "surrogateescape")).digest()
-
-    files = sorted({row.path for row in split["train"]}, key=order)
-    copies: dict[str, list[Path]] = {}
-    for path in files:
-        copies.setdefault(content[path], []).append(path)
-    wanted, held = math.ceil(fraction * len(files)), set[Path]()
-    for same in copies.values():
-        if len(held) < wanted:
-            held.update(same)
-    if len(held) == len(files):
-        raise ValueError(
-            f"{root}: {len(files)} training files are too few to hold some out; add split `validation`"
-        )
-    console.print(
-        f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it",
-        markup=False,
-    )
-    return {
-        "train": [row for row in split["train"] if row.path not in held],
-        "validation": [replace(row, split="validation") for row in split["train"] if row.path in held],
-        "test": split["test"],
-    }
 
 
 def _tell(opened: dict[str, ClipSet], *, spec: ClipSpec, notes: Sequence[str], console: Console) -> None:

@@ -7,8 +7,7 @@ timestamps begin with.
 from __future__ import annotations
 
 import math
-from array import array
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -20,6 +19,7 @@ from av.stream import Disposition, Stream
 from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, opened, over_limit, said
 from benchmarks.clips.display_order import display_times
 from benchmarks.clips.limits import USUAL, Limits
+from benchmarks.clips.stamps import Stamps, Track, track_of
 from benchmarks.clips.workers import Alive
 
 _PAUSE_S = 0.5
@@ -29,30 +29,6 @@ _END_TOLERANCE_S = 0.25
 """A span may end so much after the file: times rounded by hand, sound a little longer than the picture."""
 _BROADCAST = ("mpegts", "mpeg")
 """Containers that say when frames are shown, and in which packets are lost without a word."""
-_WITHOUT_STAMPS = 0.1
-"""Share of the packets without a timestamp from which on they are counted instead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Track:
-    """When the picture or the sound of a file begins and ends."""
-
-    index: int
-    """Number of the stream in the file."""
-    times_s: np.ndarray
-    """When its packets are presented, sorted."""
-    interval_s: float
-    """Usual time from one frame to the next."""
-    end_s: float
-    timed: bool
-    """False when the file has no timestamps and frames are taken to follow each other evenly."""
-    shown_s: np.ndarray | None = None
-    """When each frame that is decoded is shown, in order; None: as the frames say themselves."""
-
-    @property
-    def start_s(self) -> float:
-        """When the first packet is presented."""
-        return float(self.times_s[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +107,7 @@ def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
         for stream in streams:
             rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
             rate_hz = float(rate) if rate else None
-            track = _track(
+            track = track_of(
                 stream.index, stamps[stream.index], origin_s=origin_s, rate_hz=rate_hz, timed=timed
             )
             if track is None:
@@ -185,9 +161,9 @@ def _chosen(container: InputContainer, path: Path) -> tuple[list[Stream], list[s
 
 def _read_stamps(
     container: InputContainer, streams: list[Stream], *, path: Path, limits: Limits, alive: Alive
-) -> tuple[dict[int, _Stamps], str | None]:
+) -> tuple[dict[int, Stamps], str | None]:
     """Timestamps of all packets by the number of their stream, and why reading stopped early if it did."""
-    stamps = {stream.index: _Stamps() for stream in streams}
+    stamps = {stream.index: Stamps() for stream in streams}
     latest_s: dict[int, float] = {}
     try:
         for packet in container.demux(streams):
@@ -225,71 +201,7 @@ def _refuse_jump(path: Path, before_s: float, now_s: float) -> None:
         )
 
 
-@dataclass(kw_only=True)
-class _Stamps:
-    """Times and durations of a stream's packets, in 16 bytes a packet: an hour has hundreds of thousands."""
-
-    times_s: array[float] = field(default_factory=lambda: array("d"))
-    """NaN where a packet has none."""
-    durations_s: array[float] = field(default_factory=lambda: array("d"))
-    first_decoded_s: float = math.inf
-    """The earliest decoding time."""
-    last_decoded_s: float = -math.inf
-    """The latest decoding time."""
-
-    @property
-    def any_given(self) -> bool:
-        """Whether any packet has a timestamp."""
-        return not np.isnan(self.times_s).all()
-
-
-def _track(
-    index: int, stamps: _Stamps, *, origin_s: float, rate_hz: float | None, timed: bool
-) -> Track | None:
-    if not stamps.times_s:
-        return None
-    times_s, durations_s = np.array(stamps.times_s) - origin_s, np.array(stamps.durations_s)
-    missing = np.isnan(times_s)
-    if missing.any() and missing.mean() > _WITHOUT_STAMPS:
-        times_s = _filled(times_s, durations_s, rate_hz=rate_hz)
-        missing = np.isnan(times_s)
-    times_s, durations_s = times_s[~missing], durations_s[~missing]
-    order = np.lexsort((durations_s, times_s))
-    times_s, durations_s = times_s[order], durations_s[order]
-    steps = np.diff(times_s)
-    steps = steps[steps > 0]
-    if not timed and rate_hz:
-        interval_s = 1 / rate_hz
-    else:
-        interval_s = float(np.median(steps)) if len(steps) else 1 / rate_hz if rate_hz else 0.04
-    if len(times_s) and timed:
-        return Track(
-            index=index,
-            times_s=times_s,
-            interval_s=interval_s,
-            end_s=float(times_s[-1]) + (float(durations_s[-1]) or interval_s),
-            timed=True,
-        )
-    count = len(stamps.times_s)
-    return Track(
-        index=index,
-        times_s=np.arange(count) * interval_s,
-        interval_s=interval_s,
-        end_s=count * interval_s,
-        timed=False,
-    )
-
-
-def _filled(times_s: np.ndarray, durations_s: np.ndarray, *, rate_hz: float | None) -> np.ndarray:
-    """Times with those that are missing one interval after the one before, as program streams need it."""
-    lasting = durations_s[durations_s > 0]
-    interval_s = float(np.median(lasting)) if len(lasting) else 1 / rate_hz if rate_hz else 0.04
-    numbers = np.arange(len(times_s))
-    known = np.maximum.accumulate(np.where(np.isnan(times_s), -1, numbers))
-    return np.where(known < 0, np.nan, times_s[known] + (numbers - known) * interval_s)
-
-
-def _may_be_reordered(container: InputContainer, stamps: _Stamps) -> bool:
+def _may_be_reordered(container: InputContainer, stamps: Stamps) -> bool:
     """Whether frames may be shown in another order than their timestamps say."""
     if container.format.name in _BROADCAST:
         return False
@@ -304,7 +216,7 @@ def _may_be_reordered(container: InputContainer, stamps: _Stamps) -> bool:
 def _in_display_order(
     path: Path,
     video: Track,
-    stamps: _Stamps,
+    stamps: Stamps,
     *,
     origin_s: float,
     notes: list[str],

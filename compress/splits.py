@@ -1,0 +1,133 @@
+"""The splits of a data set: which clips are held out, which are in two of them, and all of them decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from benchmarks.clips.cache import ClipSet, UnreadableClips, open_clips
+from benchmarks.clips.limits import USUAL
+from benchmarks.clips.rows import SPLITS, ClipRow
+from compress.console import bar
+from compress.leakage import Contents, contradiction_message, contradictions, leak_message, leaks
+from compress.synthetic import SyntheticData
+from models.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from compress.data import FolderData, ManifestData
+
+
+def hold_out(
+    split: dict[str, list[ClipRow]],
+    content: Contents,
+    *,
+    root: Path,
+    fraction: float,
+    seed: int,
+    console: Console,
+) -> dict[str, list[ClipRow]]:
+    """Training rows of some files become validation rows: those whose path, hashed with the seed, comes first.
+
+    All clips of a file go together, and those of its copies; where the data set lies does not matter.
+    """
+
+    def order(path: Path) -> bytes:
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        return hashlib.sha256(f"{seed} {name.as_posix()}".encode("utf-8", "surrogateescape")).digest()
+
+    files = sorted({row.path for row in split["train"]}, key=order)
+    copies: dict[str, list[Path]] = {}
+    for path in files:
+        copies.setdefault(content[path], []).append(path)
+    wanted, held = math.ceil(fraction * len(files)), set[Path]()
+    for same in copies.values():
+        if len(held) < wanted:
+            held.update(same)
+    if len(held) == len(files):
+        raise ValueError(
+            f"{root}: {len(files)} training files are too few to hold some out; add split `validation`"
+        )
+    console.print(
+        f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it",
+        markup=False,
+    )
+    return {
+        "train": [row for row in split["train"] if row.path not in held],
+        "validation": [replace(row, split="validation") for row in split["train"] if row.path in held],
+        "test": split["test"],
+    }
+
+
+def checked_rows(
+    config: ManifestData | FolderData, rows: Sequence[ClipRow], content: Contents, *, root: Path
+) -> list[str]:
+    """Notes on rows that contradict each other; ValueError for clips in two splits, unless that is allowed."""
+    notes = []
+    if found := leaks(rows, content):
+        message = leak_message(found, root=root)
+        if config.leakage == "refuse":
+            raise ValueError(
+                f"{root}: {message}\nfigures on clips that were learned mean nothing: take them out of one of the "
+                "splits, or allow it with `leakage: allow` in the section data"
+            )
+        notes.append(message)
+    if found := contradictions(rows, content):
+        notes.append(contradiction_message(found, root=root))
+    return notes
+
+
+def open_splits(
+    config: SyntheticData | ManifestData | FolderData,
+    split: dict[str, list[ClipRow]],
+    spec: ClipSpec,
+    *,
+    cache: Path,
+    workers: int,
+    console: Console,
+) -> dict[str, ClipSet]:
+    """The clips of all splits; raises `UnreadableClips` with those of all splits that cannot be read."""
+    own = None if isinstance(config, SyntheticData) else config
+    opened: dict[str, ClipSet] = {}
+    unreadable: list[tuple[Path, str]] = []
+    for name in SPLITS:
+        with bar(console, f"decoding {name} clips") as report:
+            try:
+                opened[name] = open_clips(
+                    split[name],
+                    spec,
+                    cache=cache / "decoded",
+                    workers=workers,
+                    unreadable="skip",
+                    max_unreadable_share=1.0,
+                    missing_audio=own.missing_audio if own else "refuse",
+                    limits=own.limits.limits() if own else USUAL,
+                    progress=report,
+                    tell=lambda sentence: say(console, sentence),
+                )
+                unreadable += opened[name].skipped
+            except UnreadableClips as fault:  # none of the split can be read
+                unreadable += fault.found
+    clips = sum(map(len, split.values()))
+    if not unreadable:
+        return opened
+    if own is None or own.unreadable == "refuse" or len(opened) < len(SPLITS):
+        raise UnreadableClips(unreadable, clips=clips)
+    if len(unreadable) > own.max_unreadable_share * clips:
+        raise UnreadableClips(unreadable, clips=clips, allowed_share=own.max_unreadable_share)
+    return opened
+
+
+def share_of(skipped: Sequence[tuple[Path, str]], rows: Sequence[ClipRow]) -> str:
+    """How many clips are left out, and their share."""
+    return f"{len(skipped)} of {len(rows)} clips ({len(skipped) / len(rows):.1%})"
+
+
+def say(console: Console, sentence: str) -> None:
+    """Prints a sentence as it is, without markup."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
