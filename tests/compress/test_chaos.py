@@ -131,7 +131,7 @@ class Chaos:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        process = self.place.start(*(["--fresh"] if self.random.random() < 0.1 else []))
+        process = self.place.start(*(["--fresh"] if self.random.random() < 0.3 else []))
         self.wait(process)
         kill_all(process)
 
