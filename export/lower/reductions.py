@@ -131,7 +131,8 @@ def first_in_order(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> t
     x, writer, name = args["self"], lowering.writer, node.name
     axis = args["dim"] % len(shape_of(x))
     before, size, behind = _three(shape_of(x), axis)
-    y = writer.reshape(row_major(x), (before, size, behind), name=f"{name}_merged")
+    sizes = (before, size, behind) if behind > 1 else (before, size)
+    y = writer.reshape(row_major(x), sizes, name=f"{name}_merged")
     if behind > 1:
         y = writer.permute(y, (0, 2, 1), name=f"{name}_rows")
     both = writer.call(node.target, (y, args["k"], -1, args["largest"], args["sorted"]), name=name)

@@ -273,7 +273,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
         + x.clamp(max=torch.linspace(0, 1, 10))
     ),
     "products of many": of(
-        lambda x: (x + 0.5).prod(2) + (x + 0.5).mean((2, 3)).prod(1, keepdim=True)[..., None, None]
+        lambda x: (x + 0.5).prod(2) + (x + 0.5).mean((2, 4)).prod(1, keepdim=True)[..., None]
     ),
     "all numbers multiplied": of(lambda x: (x * 0.01 + 1).prod().view(1)),
     "any and all": of(
