@@ -78,7 +78,7 @@ def run_recipe(
     outcomes = [*([teacher] if teacher else []), *(stages or [final])]
     for warning in report["warnings"]:
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"
-        console.print(headed("warning:", message, style="bold yellow"))
+        console.print(headed("warning", message, style="bold yellow"))
     folder.finish({**{one.folder: one.key for one in outcomes}, "export": exported.key})
     for warning in report["warnings"]:
         console.print("[bold yellow]warning:[/] ", end="")
