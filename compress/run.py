@@ -76,6 +76,9 @@ def run_recipe(
     report["gates"] = evaluate_gates(recipe.gates, report)
     write_report(report, run.folder, samples=samples(data, teacher=teacher, student=final))
     outcomes = [*([teacher] if teacher else []), *(stages or [final])]
+    for warning in report["warnings"]:
+        message = f"{warning['path']}, {warning['label']}: {warning['message']}"
+        console.print(headed("warning", message, style="bold yellow"))
     folder.finish({**{one.folder: one.key for one in outcomes}, "export": exported.key})
     for warning in report["warnings"]:
         console.print("[bold yellow]warning:[/] ", end="")

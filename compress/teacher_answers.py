@@ -36,14 +36,7 @@ def check_on_clips(
         first = ask(model, inputs, spec, what=what)
         _require_finite(first, model, inputs, spec, what=what)
         again = ask(model, inputs, spec, what=what)
-        training = [name or type(m).__name__ for name, m in model.named_modules() if m.training]
-        mode = (
-            f" {len(training)} of its modules are in train mode, the first is {training[0]}: "
-            "let the factory return it after eval()"
-            if training
-            else " Look for a dropout or a random number that does not ask self.training, for a BatchNorm without "
-            "running statistics, and for state that is kept between calls"
-        )
+        mode = _in_train_mode(model) or _OTHERWISE
         _require_same(
             first, again, spec, what=f"{what} answers the same clips differently when asked twice", mode=mode
         )
@@ -65,8 +58,26 @@ def ask(model: nn.Module, inputs: tuple[Tensor, ...], spec: ClipSpec, *, what: s
             given = model(*inputs)
     except Exception as error:  # the user's own code
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in zip(spec.inputs, inputs, strict=True))
-        raise ValueError(f"{what} does not take the inputs {shapes}: {in_a_sentence(error)}") from error
+        reason = f"{in_a_sentence(error)}{_in_train_mode(model)}"
+        raise ValueError(f"{what} does not take the inputs {shapes}: {reason}") from error
     return answers_of(given, spec, clips=len(inputs[0]), what=what)
+
+
+_OTHERWISE = (
+    ". Look for a dropout or a random number that does not ask self.training, for a BatchNorm without running "
+    "statistics, and for state that is kept between calls"
+)
+
+
+def _in_train_mode(model: nn.Module) -> str:
+    """Advice on modules in train mode; empty when there are none."""
+    training = [name or type(module).__name__ for name, module in model.named_modules() if module.training]
+    if not training:
+        return ""
+    return (
+        f". {len(training)} of its modules {'is' if len(training) == 1 else 'are'} in train mode, the first is "
+        f"{training[0]}: let the factory return it after eval()"
+    )
 
 
 def answers_of(given: object, spec: ClipSpec, *, clips: int, what: str) -> tuple[Tensor, ...]:
@@ -140,5 +151,5 @@ def _require_same(
         apart = float((one - other).abs().max())
         if not apart <= _TOLERANCE * scale + 1e-6:
             raise ValueError(
-                f"{what}: logits of the column {task} differ by {apart:.3g}, the largest is {scale:.3g}.{mode}"
+                f"{what}: logits of the column {task} differ by {apart:.3g}, the largest is {scale:.3g}{mode}"
             )

@@ -643,3 +643,47 @@ def test_every_recipe_of_the_project_is_planned(path: Path, tmp_path: Path) -> N
     recipe = load_recipe(path, overrides=[f"data.manifest={manifest}"] if needs_data else [])
     assert isinstance(recipe, Recipe)
     assert plan(recipe).steps
+
+
+FITTING = {
+    "frames too small for a student": (
+        "clip: {frames: 8, size: 8}\nstudent: {network: mobilenet3d}",
+        [
+            "student.network (line N): cannot be built for these clips: frames of 8 x 8 are too small",
+            "at least 32",
+        ],
+    ),
+    "a width that is not published": (
+        "student: {network: shufflenet3d, options: {width: 0.7}}",
+        [
+            "student.network (line N): cannot be built for these clips: this ShuffleNet3D has no width 0.7: use"
+        ],
+    ),
+    "a kernel of even length": (
+        "student: {network: mobilenet3d_v3_tiny, options: {kernel_frames: 4}}",
+        ["student.network (line N): cannot be built for these clips: kernel_frames is 4: use an odd number"],
+    ),
+    "more weights than memory": (
+        "clip: {frames: 1024, size: 1024, audio: {}}\nstudent: {network: c3d}",
+        ["student.network (line N): its weights, gradients and moments take 2,199.7 GB; given: c3d; allowed"],
+    ),
+    "batches beyond memory": (
+        "clip: {frames: 1024, size: 1024, audio: {}}\nstudent: {network: mobilenet3d_tiny}",
+        [
+            "stages.0.distill.batch (line N): a step takes about",
+            "GB; lower batch, or make clips smaller; given: 32",
+        ],
+    ),
+    "a sound too small for a teacher": (
+        "clip: {audio: {mels: 1, bins: 1}}",
+        ["teacher.network (line N): cannot be built for these clips: a log-mel of 1 x 1 is too small"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FITTING)
+def test_networks_that_do_not_fit_are_refused_before_anything_is_done(case: str) -> None:
+    change, expected = FITTING[case]
+    message = re.sub(r"line \d+", "line N", faults(changed(GOOD, change)))
+    for part in expected:
+        assert part in message

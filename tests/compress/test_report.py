@@ -303,3 +303,56 @@ def test_a_far_tail_does_not_hide_the_medians() -> None:
 )
 def test_figures_carry_their_units(shown: str, text: str) -> None:
     assert shown == text
+
+
+def test_warnings_stand_before_every_figure(tmp_path: Path) -> None:
+    report = realistic_report()
+    message = "answers '<b>wave</b>' to all 18 test clips"
+    report["warnings"] = [{"path": "models.teacher", "label": "label", "message": message}]
+    write_report(report, tmp_path)
+    jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
+    markdown, html = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
+    assert r"- **Warning:** `models.teacher`: answers '\<b\>wave\</b\>' to all 18 test clips" in markdown
+    assert markdown.index("Warning") < markdown.index("- Teacher")
+    page = Page(html)
+    assert message in page.text
+    assert page.text.index(message) < page.text.index("parameters")
+    assert "b" in page.tags
+    assert "<b>wave" not in html
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a|b", "x`y", "[l](http://e.org)", "one\ntwo"])
+def test_text_of_users_is_no_markup_in_either_page(tmp_path: Path, text: str) -> None:
+    report = realistic_report()
+    report["skipped"] = [{"path": f"/clips/{text}.mp4", "reason": text}]
+    report["notes"] = [text]
+    report["recipe"]["data"] = {"labels": [text, "```"]}
+    report["data"] = {"source": "manifest", "train": 1, "validation": 1, "test": 1, "classes": {text: [text]}}
+    write_report(report, tmp_path)
+    markdown, html = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
+    prose = re.sub(r"(?ms)^````+yaml$.*?^````+$|`+[^`\n]*`+", "", markdown)
+    assert "<script>" not in prose + html
+    assert not re.search(r"(?<!\\)\]\(", prose)
+    assert "\ntwo" not in prose
+    for table in re.findall(r"(?m)(?:^\|.*\n)+", prose):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit", "expected"),
+    [
+        ("top1_drop_pp", 0.0, 0.0001, ("0.00 points", "0.0001 points")),
+        ("top1_drop_pp", 1.0000001, 1.0, ("1.0000001 points", "1.00 points")),
+        ("top1", 0.9499999, 0.95, ("94.99999 %", "95.0 %")),
+        ("top1", 0.29, 0.29, ("29.0 %", "29.0 %")),
+        ("size_bytes", 2_000_001, 2e6, ("2000001 B", "2.00 MB")),
+        ("max_abs_error", 2e-7, 1e-7, ("2e-07", "1e-07")),
+        ("macs", 61_234_567, 7e7, ("61.2 M", "70.0 M")),
+        ("seconds", 119.9999, 120, ("119.9999 s", "120 s")),
+        ("top1", None, 0.5, ("not measured", "50.0 %")),
+    ],
+)
+def test_a_figure_beyond_its_limit_never_looks_as_if_it_were_on_it(
+    name: str, value: float | None, limit: float, expected: tuple[str, str]
+) -> None:
+    assert figures.against_limit(name, value, limit) == expected

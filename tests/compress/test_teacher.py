@@ -221,7 +221,7 @@ WRONG_TEACHERS = {
         "answers by the order of the clips in a batch",
     ),
     "batch": (lambda _, x: x - x.mean(0), "answers by what else is in a batch"),
-    "train mode": (_in_train_mode, "modules are in train mode, the first is norm: let the factory"),
+    "train mode": (_in_train_mode, "1 of its modules is in train mode, the first is norm: let the factory"),
     "a dictionary": (lambda _, x: {"logits": x}, "gives a dict with the keys logits, not a tensor"),
     "a row short": (lambda _, x: x[1:], r"gives logits of shape \[\(3, 8\)\]; .* need \[\(4, 8\)\]"),
     "other classes": (
@@ -262,5 +262,7 @@ def test_a_teacher_with_plain_answers_is_accepted(tiny_data):
 def test_answers_that_are_not_finite_name_their_clip():
     spec, logits = small_spec("clip"), torch.zeros(3, 3)
     logits[1, 0] = float("nan")
-    with pytest.raises(ValueError, match=r"answers to 1 of 3 clips are NaN .* column x, the first to b\.mp4"):
+    with pytest.raises(
+        ValueError, match=r"answers to 1 of 3 clips are NaN .* column label, the first to b\.mp4"
+    ):
         require_finite_answers((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])
