@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from compress.command.user_code import user_code
 from export import EXPORTERS
 from export.capture import capture
 from export.check import Finding, check
@@ -63,6 +64,7 @@ class Exported:
         return all(outcome.status == "exported" for outcome in self.outcomes)
 
 
+@user_code("exporting the network", timed=False)
 def export_network(
     model: nn.Module,
     inputs: Sequence[str] | Mapping[str, Tensor],
@@ -116,7 +118,8 @@ def export_network(
     step: Stepper | None = None
     try:
         steps.begin("capture")
-        program = capture(model, tried.tensors(0))
+        with user_code("capturing the network"):
+            program = capture(model, tried.tensors(0))
         if stream:
             step = stepper(model, tried.tensors(0)[0], spec)
         if scheme == "w8a8":
@@ -138,6 +141,7 @@ def export_network(
     return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
 
 
+@user_code("checking the network", timed=False)
 def check_network(
     model: nn.Module,
     inputs: Sequence[str],
@@ -154,7 +158,8 @@ def check_network(
     model = _copied(model)
     first_trial(model, tried)
     try:
-        program = capture(model, tried.tensors(0))
+        with user_code("capturing the network"):
+            program = capture(model, tried.tensors(0))
     except Exception as error:  # torch raises what it likes about a user's network
         raise ValueError(f"the network cannot be captured: {in_a_sentence(error)}") from error
     return check(program, formats=formats, scheme=scheme)

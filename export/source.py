@@ -9,12 +9,10 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -71,7 +69,9 @@ def _import(where: str) -> ModuleType:
 
 def _made(factory: Any, reference: str) -> nn.Module:
     if isinstance(factory, type) and issubclass(factory, nn.Module) and not _takes_nothing(factory):
-        raise ValueError(f"{reference} is a class whose networks need arguments; write a function that gives one")
+        raise ValueError(
+            f"{reference} is a class whose networks need arguments; write a function that gives one"
+        )
     if not callable(factory):
         raise ValueError(
             f"{reference} is {type(factory).__name__}; it must be a network or a function that gives one"
@@ -119,7 +119,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what a broken file makes of the readers is of many types
         raise ValueError(
             f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
             f"torch.save(net.state_dict(), ...) ({_first_line(error)})"
@@ -140,7 +142,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     ]
     if faults:
         raise ValueError(f"--weights {path}: are not of this network: {'; '.join(faults)}")
-    network.load_state_dict(weights)
+    _own_code(lambda: network.load_state_dict(weights), f"load_state_dict of {type(network).__name__}")
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress.command.user_code import user_code
 from export.capture import named_outputs
 from export.child import in_a_sentence
 from export.samples import Samples
@@ -86,11 +87,17 @@ def first_trial(model: nn.Module, samples: Samples) -> Trial:
         ) from error
 
 
+def _run(network: Network, inputs: list[torch.Tensor]) -> Any:
+    """What a network answers, which may be a user's."""
+    with user_code(f"forward of {type(network).__name__}"):
+        return network(*inputs)
+
+
 def _answers(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     rows: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for k in range(len(next(iter(inputs.values())))):
-            given = network(*(torch.from_numpy(np.array(array[k])) for array in inputs.values()))
+            given = _run(network, [torch.from_numpy(np.array(array[k])) for array in inputs.values()])
             for name, output in named_outputs(given).items():
                 rows.setdefault(name, []).append(output.float().numpy())
     return {name: np.stack(row) for name, row in rows.items()}
