@@ -7,23 +7,24 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Context
+from compress.command.user_code import place, user_code
 from compress.console import bar
 from compress.losses import cross_entropy, soft_targets
 from compress.store import one_at_a_time, stored, write_atomic
 from compress.teacher_answers import ask, require_finite_answers
 from compress.training import Batch, Objective, TrainConfig, learn_from_labels, logits_of
+from export.child import in_a_sentence
 from models.spec import ClipSpec
 from models.teachers.checkpoints import load_public
 from models.teachers.modular import ModularTeacher
@@ -139,20 +140,58 @@ def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
     module_name, colon, attribute = reference.partition(":")
     if not colon or not module_name or not attribute:
         raise ValueError(f"a factory is written package.module:function, not {reference!r}")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise ValueError(f"cannot import {module_name!r} of factory {reference!r}: {error}") from error
-    except AttributeError as error:
-        raise ValueError(f"{module_name!r} has no {attribute!r} (factory {reference!r})") from error
+    with user_code(f"importing {module_name!r} of factory {reference!r}"):
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise ValueError(
+                f"cannot import {module_name!r} of factory {reference!r}: {in_a_sentence(error)}{place(error)}"
+            ) from error
+        if not hasattr(module, attribute):
+            close = get_close_matches(attribute, dir(module), n=1)
+            more = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{module_name!r} has no {attribute!r} (factory {reference!r}){more}")
+        factory = getattr(module, attribute)
     if not callable(factory):
         raise ValueError(f"factory {reference!r} is a {type(factory).__name__}, not a function")
+    try:
+        inspect.signature(factory).bind(None)
+    except TypeError as error:
+        raise ValueError(
+            f"factory {reference!r} is called with one argument, the `ClipSpec` of the data, which it does not "
+            f"take: {error}"
+        ) from error
+    except ValueError:  # its signature is not known
+        pass
     return factory
+
+
+def build_network(reference: str, spec: ClipSpec) -> nn.Module:
+    """The network that the factory `reference` gives for clips of `spec`, in eval mode.
+
+    Raises `ValueError` for a factory that fails or gives anything else.
+    """
+    factory = import_factory(reference)
+    with user_code(f"calling factory {reference!r}"):
+        try:
+            network = factory(spec)
+            if isinstance(network, nn.Module):
+                network.eval()
+        except Exception as error:
+            raise ValueError(f"factory {reference!r} failed: {in_a_sentence(error)}{place(error)}") from error
+    if not isinstance(network, nn.Module):
+        given = "None; does it return the network?" if network is None else type(network).__name__
+        raise ValueError(f"factory {reference!r} gives {given}; it must give a torch.nn.Module")
+    return network
 
 
 def source_of(reference: str) -> str:
     """Hex SHA-256 of the file that holds a factory; of what it imports in turn nothing is known."""
-    path = inspect.getsourcefile(inspect.unwrap(import_factory(reference)))
+    factory = inspect.unwrap(import_factory(reference))
+    try:
+        path = inspect.getsourcefile(factory)
+    except TypeError:  # an object that can be called
+        path = inspect.getsourcefile(type(factory)) if type(factory).__module__ != "builtins" else None
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 
 
@@ -162,9 +201,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises `ValueError` for a file of another kind, and when names or shapes do not agree with the network.
     """
     weights = _read_weights(path)
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} holds more than the weights of a network; save its state_dict() alone")
     try:
-        model.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
+        with user_code(f"loading the weights of {type(model).__name__}"):
+            model.load_state_dict(weights)
+    except Exception as error:
         raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
 
 
@@ -179,7 +221,8 @@ def load_pretrained(teacher: nn.Module, options: Any, path: Path) -> str:
         raise ValueError(f"{path}: pretrained weights are for the video encoder of the teacher `modular`")
     weights = _read_weights(path)
     for key in _WRAPPERS:
-        weights = weights.get(key, weights)
+        inner = weights.get(key, weights)
+        weights = inner if isinstance(inner, dict) else weights
     module = teacher.encoders["clip"]
     try:
         absent = load_public(getattr(module, "network", module), weights, encoder=encoder)
@@ -190,14 +233,22 @@ def load_pretrained(teacher: nn.Module, options: Any, path: Path) -> str:
 
 def _read_weights(path: Path) -> dict[str, Any]:
     """What a file of weights holds; `ValueError` for a file of another kind."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError) as error:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # what a broken file makes of the readers is of many types
         raise ValueError(
-            f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): {error}"
+            f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): "
+            f"{in_a_sentence(error)}"
         ) from error
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path} holds a {type(weights).__name__}, not a state dict; save net.state_dict()")
+    return weights
 
 
 def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:

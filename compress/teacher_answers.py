@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
+from compress.command.user_code import UserCodeFailed, user_code
 from export.child import in_a_sentence
 from models.spec import ClipSpec
 
@@ -54,8 +55,10 @@ def check_on_clips(
 def ask(model: nn.Module, inputs: tuple[Tensor, ...], spec: ClipSpec, *, what: str) -> tuple[Tensor, ...]:
     """A network's answers, one tensor a task; `ValueError` when it fails or answers what the data does not need."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), user_code(f"{what}, forward of {type(model).__name__}"):
             given = model(*inputs)
+    except UserCodeFailed:
+        raise
     except Exception as error:  # the user's own code
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in zip(spec.inputs, inputs, strict=True))
         reason = f"{in_a_sentence(error)}{_in_train_mode(model)}"

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from benchmarks.clips.cache import ClipSet, View
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Artifact, Form
+from compress.command.user_code import user_code
 from compress.console import bar
 from compress.folders.writing import Damaged, read_sealed, write_sealed
 from compress.losses import cross_entropy
 from compress.planar import planar
+from export.child import in_a_sentence
 from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
@@ -216,10 +218,31 @@ def logits_of(
             # Captured graphs take whole batches only: the last one is filled up with a clip that is cut off again.
             whole = indices + [start] * (batch - len(indices))
             inputs = _placed(clips.batch(whole, view=view), device)
-            parts.append(tuple(column[: len(indices)].cpu() for column in as_tuple(model(*inputs))))
+            columns = _columns(model, inputs, batch)
+            parts.append(tuple(column[: len(indices)].cpu() for column in columns))
             if report:
                 report(indices[-1] + 1, len(clips))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _columns(model: nn.Module, inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
+    """The logits of a batch; the network may be a user's. Raises ValueError where they are none."""
+    who = type(model).__name__
+    with user_code(f"forward of {who} on {batch} clips", timed=False):
+        try:
+            columns = as_tuple(model(*inputs))
+        except (RuntimeError, ValueError, MemoryError):
+            raise
+        except Exception as error:
+            raise ValueError(f"forward of {who} on {batch} clips failed: {in_a_sentence(error)}") from error
+    for column in columns:
+        if not isinstance(column, Tensor):
+            raise ValueError(f"{who} gives {type(column).__name__}; it has to give tensors of logits")
+        if column.ndim == 0 or len(column) != batch:
+            raise ValueError(
+                f"{who} gives logits of shape {list(column.shape)} for {batch} clips; it has to give a row for each"
+            )
+    return columns
 
 
 def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from compress.command.user_code import user_code
 from export import EXPORTERS
 from export.capture import capture
 from export.check import Finding, check
@@ -67,6 +68,7 @@ class Exported:
 
 
 @float32_by_default()
+@user_code("exporting the network", timed=False)
 def export_network(
     model: nn.Module,
     inputs: Sequence[str] | Mapping[str, Tensor],
@@ -121,7 +123,8 @@ def export_network(
     step: Stepper | None = None
     try:
         steps.begin("capture")
-        program = capture(model, tried.tensors(0))
+        with user_code("capturing the network"):
+            program = capture(model, tried.tensors(0))
         if stream:
             step = stepper(model, tried.tensors(0)[0], spec)
         if scheme == "w8a8":
@@ -145,6 +148,7 @@ def export_network(
 
 
 @float32_by_default()
+@user_code("checking the network", timed=False)
 def check_network(
     model: nn.Module,
     inputs: Sequence[str],
@@ -162,7 +166,8 @@ def check_network(
     with suppress(RandomAnswers):  # the operators that draw are found below, each with its line
         first_trial(model, tried)
     try:
-        program = capture(model, tried.tensors(0))
+        with user_code("capturing the network"):
+            program = capture(model, tried.tensors(0))
     except NotImplementedError as error:
         raise ValueError(str(error)) from error
     return check(program, formats=formats, scheme=scheme)

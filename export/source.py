@@ -9,12 +9,10 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -128,7 +126,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what a broken file makes of the readers is of many types
         raise ValueError(
             f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
             f"torch.save(net.state_dict(), ...) ({_first_line(error)})"
@@ -160,7 +160,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
     others = [
         name for name in expected if weights[name].dtype != expected[name].dtype or expected[name].is_meta
     ]
-    network.load_state_dict(weights, assign=bool(others))
+    _own_code(
+        lambda: network.load_state_dict(weights, assign=bool(others)),
+        f"load_state_dict of {type(network).__name__}",
+    )
 
 
 def _first_line(error: Exception) -> str:

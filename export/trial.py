@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compress.command.user_code import user_code
 from export.capture import named_outputs
 from export.child import in_a_sentence
 from export.lines import line_of
@@ -130,6 +131,12 @@ def _signature(model: nn.Module) -> str:
         return ""
 
 
+def _run(network: Network, inputs: list[torch.Tensor]) -> Any:
+    """What a network answers, which may be a user's."""
+    with user_code(f"forward of {type(network).__name__}"):
+        return network(*inputs)
+
+
 def _answers(
     network: Network, inputs: Mapping[str, np.ndarray], dtypes: dict[str, torch.dtype]
 ) -> dict[str, np.ndarray]:
@@ -137,7 +144,7 @@ def _answers(
     rows: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for k in range(len(next(iter(inputs.values())))):
-            given = network(*(torch.from_numpy(np.array(array[k])) for array in inputs.values()))
+            given = _run(network, [torch.from_numpy(np.array(array[k])) for array in inputs.values()])
             for name, output in named_outputs(given).items():
                 dtypes.setdefault(name, output.dtype)
                 rows.setdefault(name, []).append(output.float().numpy())

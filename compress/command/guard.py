@@ -89,6 +89,8 @@ def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """
     try:
         yield
+    except typer.Exit:  # which is a RuntimeError
+        raise
     except failed as error:
         print_error(error)
         raise typer.Exit(FAILED) from error
@@ -149,7 +151,7 @@ def _said(error: BaseException) -> int:
     if is_out_of_memory(error):
         print_error(f"there is not enough memory for this: {first_line(error)}")
         return FAILED
-    if isinstance(error, UserCodeFailed | _USERS) or (isinstance(error, OSError) and error.errno in _FULL):
+    if isinstance(error, (UserCodeFailed, *_USERS)) or (isinstance(error, OSError) and error.errno in _FULL):
         print_error(error)
         return FAILED
     print_error(f"unexpected {type(error).__name__}: {first_line(error)}; {_write_traceback(error)}")

@@ -50,13 +50,11 @@ def user_code(doing: str, *, timed: bool = True) -> Iterator[None]:
 
     Exceptions pass. Whatever else it raises, SystemExit, GeneratorExit, a KeyboardInterrupt without Ctrl-C, or
     another BaseException, becomes `UserCodeFailed` with the line that raised it. `timed` is false for what may take
-    as long as it takes, such as an epoch.
+    as much as it takes, such as an epoch.
     """
-    memory = limits.bytes or memory_limit_bytes()
-    with (
-        interrupts.watched(),
-        supervise.phase(doing, seconds=limits.seconds if timed else None, memory_bytes=memory),
-    ):
+    seconds = limits.seconds if timed else None
+    memory = (limits.bytes or memory_limit_bytes()) if timed and supervise.is_supervised() else None
+    with interrupts.watched(), supervise.phase(doing, seconds=seconds, memory_bytes=memory):
         try:
             yield
         except Exception:

@@ -35,8 +35,8 @@ from compress.store import stored
 from compress.tasks import TaskWeights, learn_tasks, measure, task_names, with_tasks
 from compress.teacher import (
     Teacher,
+    build_network,
     check_answers,
-    import_factory,
     load_pretrained,
     load_weights,
     source_of,
@@ -63,9 +63,7 @@ def make_teacher(run: Run) -> StageOutcome:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.recipe.seed)
             if isinstance(config, FactoryTeacher):
-                teacher: nn.Module = import_factory(config.factory)(spec)
-                teacher.eval()  # the `train` and `eval` of a user's module may return nothing
-                return teacher
+                return build_network(config.factory, spec)
             return TEACHERS[config.network].build(spec, config.options).eval()
 
     def work(context: Context) -> StageResult:
