@@ -71,7 +71,9 @@ def _import(where: str) -> ModuleType:
 
 def _made(factory: Any, reference: str) -> nn.Module:
     if isinstance(factory, type) and issubclass(factory, nn.Module) and not _takes_nothing(factory):
-        raise ValueError(f"{reference} is a class whose networks need arguments; write a function that gives one")
+        raise ValueError(
+            f"{reference} is a class whose networks need arguments; write a function that gives one"
+        )
     if not callable(factory):
         raise ValueError(
             f"{reference} is {type(factory).__name__}; it must be a network or a function that gives one"
