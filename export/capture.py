@@ -166,7 +166,7 @@ def _every_line_is_noted() -> Iterator[None]:
         ]
         return traceback.StackSummary.from_list(frames)
 
-    fx.proxy.TracerBase._filter_traceback_frames = noted  # type: ignore[method-assign]
+    fx.proxy.TracerBase._filter_traceback_frames = noted  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
