@@ -56,7 +56,8 @@ def _positions(node: Any, x: fx.Node, dim: int) -> Positions | None:
         return None if None in found else tuple(place for part in found if part for place in part)
     if node.target is aten.slice.Tensor:
         inner = _positions(node.args[0], x, dim)
-        axis, *bounds = (*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :])
+        given: list[Any] = list(node.args[1:])
+        axis, *bounds = given + [0, None, None, 1][len(given) :]
         if inner is None or axis % node.meta["val"].dim() != dim:
             return None
         return inner[slice(*bounds)]

@@ -88,7 +88,10 @@ def operator_name(node: fx.Node) -> str:
 def users_name(node: fx.Node) -> str:
     """Name of the function that the user called, such as `grid_sample`; the operator's own where it is unknown."""
     _, _, called = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")
-    return called if called.isidentifier() and not called.startswith("_") else operator_name(node)
+    overloads = getattr(node.target, "overloadpacket", None)
+    is_overload = overloads is not None and called in overloads.overloads()
+    is_name = called.isidentifier() and not called.startswith("_") and not is_overload
+    return called if is_name else operator_name(node)
 
 
 def place(node: fx.Node) -> str:

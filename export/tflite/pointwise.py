@@ -33,7 +33,7 @@ def _lift(e: Emitter, operand: Operand, rank: int) -> Operand:
 def _operand(e: Emitter, operand: Operand, order: Order, dtype: str) -> Tensor:
     if isinstance(operand, Value):
         return e.place(operand, order)
-    return e.constant(np.asarray([operand], dtype))
+    return e.constant(np.asarray([operand] if order else operand, dtype))
 
 
 def _scaled(e: Emitter, operand: Operand, alpha: float) -> Operand:

@@ -21,7 +21,7 @@ def _extreme(x: Tensor, axes: Sequence[int], keepdim: bool, *, largest: bool) ->
     if not axes:
         return _holds(x).to(wanted)
     numbers = _holds(x).to(torch.float32)
-    found = (numbers.amax if largest else numbers.amin)(axes, keepdim) > 0.5
+    found = (numbers.amax if largest else numbers.amin)(list(axes), keepdim) > 0.5
     return found.to(wanted)
 
 
