@@ -5,6 +5,7 @@ and a command answers a wrong argument before it loads anything large.
 """
 
 import os
+import signal
 
 OK = 0
 GATE_FAILED = 1
@@ -26,6 +27,9 @@ def only_reads_arguments(module: str) -> bool:
     """Whether this process is the one of a command that reads its arguments and leaves the work to another.
 
     The module of a command, whose `__name__` is given, imports what takes long only where this is false. Then
-    `--help` and a wrong argument are answered at once, and whoever watches the work holds little memory.
+    `--help` and a wrong argument are answered at once, and whoever watches the work holds little memory. From
+    here on, until the command has taken the signal over, Ctrl-C ends it without a word: libraries are being loaded.
     """
+    if module == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
     return module == "__main__" and SUPERVISED not in os.environ

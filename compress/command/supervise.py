@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -76,7 +77,12 @@ def supervise(*, resume: str | None) -> int:
     try:
         environment = {**os.environ, SUPERVISED: f"{writing},{os.getpid()}"}
         command = [sys.executable, *sys.orig_argv[1:]]
-        process = subprocess.Popen(command, env=environment, pass_fds=[writing])
+        # It starts deaf to Ctrl-C, which would be a traceback while it loads libraries; this process ends it then.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = subprocess.Popen(command, env=environment, pass_fds=[writing])
+        finally:
+            signal.signal(signal.SIGINT, before)
     except OSError as error:
         os.close(reading)
         print_error(f"a process for the work cannot be started: {error}")
@@ -142,8 +148,6 @@ class _Watch:
 
         Work that has nothing left to do, such as showing a camera, may say that it ended well.
         """
-        import signal
-
         ignore()
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
