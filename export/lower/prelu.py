@@ -94,6 +94,8 @@ def _match(node: fx.Node, stored: _Stored) -> _Found | None:
     negated: Any = source.args[0]
     if not isinstance(negated, fx.Node) or negated.target is not aten.neg.default or negated.args[0] is not x:
         return None
+    if not isinstance(x, fx.Node):
+        return None
     value, shape = stored[slope], x.meta["val"].shape
     if value is None or len(shape) < 2 or value.numel() not in (1, shape[1]):
         return None

@@ -150,7 +150,8 @@ def without_needless_remainders(graph: fx.Graph) -> None:
             or divisor.target is not aten.full.default
         ):
             continue
-        source, dim = place.args[0].meta["val"], bind(place, place.args, place.kwargs)["dim"]
+        bound = bind(place, place.args, place.kwargs)
+        source, dim = bound["self"].meta["val"], bound["dim"]
         entries = source.numel() if dim is None else source.shape[dim]
         if entries <= divisor.args[1] and node.args[0].meta["val"].dtype == node.meta["val"].dtype:
             node.replace_all_uses_with(node.args[0])
