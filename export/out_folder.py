@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from compress.folders.ledger import LEDGER, FolderRefused, Ledger, check_names, entries, matches, refuse_link
+from compress.folders.ledger import FolderRefused, Ledger, check_names, entries, matches, refuse_link
 from compress.folders.locks import held
 from export import EXPORTERS
 
@@ -37,12 +37,6 @@ def check_folders(out: Path, formats: Sequence[str] = ()) -> None:
     ledger = Ledger.read(out) if out.is_dir() else None
     if ledger is not None and ledger.kind != "export":
         raise FolderRefused(f"{out} is the folder of another kind of result: choose another folder")
-    for folder in (out / name for name in formats if ledger is None):
-        if folder.is_dir() and any(folder.iterdir()):
-            raise FolderRefused(
-                f"{folder} holds no export of ours ({out} has no {LEDGER}), and files would be written into it: "
-                "choose another folder, or move it away"
-            )
     check_names(out, export_names(formats), ledger=ledger)
 
 

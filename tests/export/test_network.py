@@ -272,12 +272,10 @@ def test_arguments_of_the_call_are_checked(tmp_path):
     with pytest.raises(ValueError, match="an input is called 'logits', as the output is"):
         export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])
     (tmp_path / "onnx").mkdir()
-    (tmp_path / "onnx" / "mine.txt").touch()
-    with pytest.raises(
-        ValueError, match=r"onnx holds no export of ours \(.* has no .pocketreel.json\), and files"
-    ):
+    (tmp_path / "onnx" / "model.onnx").write_text("mine")
+    with pytest.raises(ValueError, match=r"onnx/model.onnx is not ours, and a file of that name"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"])
-    assert (tmp_path / "onnx" / "mine.txt").exists()
+    assert (tmp_path / "onnx" / "model.onnx").read_text() == "mine"
 
 
 def test_the_help_says_that_the_users_code_is_run():
