@@ -86,6 +86,7 @@ def _load_onnx(file: ExportedFile, threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry(*_EXACT_ON_X86)
     session = onnxruntime.InferenceSession(file.path, options, providers=["CPUExecutionProvider"])
     _check_names(
         file,

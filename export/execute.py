@@ -184,6 +184,7 @@ def _onnx(execution: Execution) -> tuple[str, Run]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.add_session_config_entry(*EXACT_ON_X86)
     session = onnxruntime.InferenceSession(execution.path, options, providers=["CPUExecutionProvider"])
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

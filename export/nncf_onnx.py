@@ -111,6 +111,7 @@ def answers(file: Any) -> Answer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry(*EXACT_ON_X86)
     content = file if isinstance(file, Path) else file.SerializeToString()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda sample: session.run(None, dict(sample))
