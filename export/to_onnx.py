@@ -17,6 +17,7 @@ from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
 from export.onnx_passes import WEIGHT_PASSES, shrink_weights, tune_int8
 from export.onnx_passes.saturation import layers_that_can_saturate
+from export.onnx_session import EXACT
 from export.stepping import Stepper, beside
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
     if saturating:
         notes.append(
             f"on x86 processors without VNNI, {len(saturating)} of {len(layers)} layers can saturate in 16 bits "
-            'and give other answers: set the session option session.x64quantprecision to "1" there, which is exact '
-            f"and slower. VNNI and ARM are exact. These layers: {', '.join(saturating)}"
+            f'and give other answers: open the file with the session option {EXACT[0]} = "{EXACT[1]}", which is '
+            f"exact there and changes nothing on others. These layers: {', '.join(saturating)}"
         )
     return tuple(notes)
 

@@ -2,8 +2,7 @@
 
 There ONNX Runtime multiplies uint8 activations with int8 weights by `vpmaddubsw`, which adds two neighbouring
 products in 16 bits and saturates: 255 * (w1 + w2) does not fit for weights from 65 on. Depthwise kernels widen
-first and are exact, as are VNNI and ARM. The session option `session.x64quantprecision` = "1" has ONNX Runtime use
-exact, slower kernels on such processors, and changes nothing on others.
+first and are exact, as are VNNI and ARM. `export.onnx_session` has ONNX Runtime use exact, slower kernels there.
 
 Source: `onnxruntime/core/mlas/lib/qgemm_kernel_avx2.cpp`, `onnxruntime_session_options_config_keys.h`.
 """

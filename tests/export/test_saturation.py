@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from collections import Counter
 
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.network import export_network
 from export.onnx_passes.saturation import can_saturate, layers_that_can_saturate
+from export.onnx_session import EXACT, open_session
+from tests.export.user_nets import clips
 
 
 def vpmaddubsw(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -82,3 +91,56 @@ def test_layers_are_looked_at_in_the_order_of_their_kernels():
     matrix[0, 0] = 100
     assert layers_that_can_saturate(layer("MatMul", matrix)) == ("the_layer",)
     assert layers_that_can_saturate(layer("Gemm", matrix.T, transB=1)) == ("the_layer",)
+
+
+class Recurrent(nn.Module):
+    """A convolution, and a recurrent layer whose steps share their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame = nn.Conv3d(3, 16, (1, 3, 3), stride=(1, 4, 4))
+        self.steps = nn.LSTM(16, 8, batch_first=True)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        features = self.frame(clip).relu().mean((3, 4)).transpose(1, 2)
+        return self.steps(features)[0][:, -1]
+
+
+@pytest.mark.parametrize("network", [clips, Recurrent])
+def test_files_are_exact_on_every_processor(tmp_path, network):
+    """With the option, the answers are those of the graph without fusions, which computes the integers in float."""
+    torch.manual_seed(0)
+    shape = ["1x3x4x32x32"]
+    exported = export_network(
+        network(), shape, out=tmp_path, formats=["onnx"], scheme="w8a8", calibration="random"
+    )
+    assert exported.right, exported.outcomes[0].reason
+    path = str(tmp_path / "onnx" / "model.onnx")
+    plain = ort.SessionOptions()
+    plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    exact = open_session(path)
+    assert exact.get_session_options().get_session_config_entry(EXACT[0]) == EXACT[1]
+    clip = np.random.default_rng(0).random((1, 3, 4, 32, 32), np.float32)
+    (given,) = exact.run(None, {"clip": clip})
+    (wanted,) = ort.InferenceSession(path, plain).run(None, {"clip": clip})
+    # Kernels may round the last bit another way: steps of the output's own quantization.
+    assert np.abs(given - wanted).max() <= 0.02 * np.abs(wanted).max()
+
+
+def test_no_two_layers_share_what_onnx_runtime_replaces(tmp_path):
+    torch.manual_seed(0)
+    export_network(
+        Recurrent(), ["1x3x4x32x32"], out=tmp_path, formats=["onnx"], scheme="w8a8", calibration="random"
+    )
+    model = onnx.load(tmp_path / "onnx" / "model.onnx")
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    reads: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored and stored[node.input[0]].ndim > 1:
+            if stored[node.input[0]].dtype == np.int8:
+                readers = [one for one in model.graph.node if node.output[0] in one.input]
+                assert len(readers) == 1
+                reads.update((node.input[0], node.input[2]))
+            else:
+                assert stored[node.input[0]].dtype == np.uint8 and (stored[node.input[2]] == 128).all()
+    assert reads and set(reads.values()) == {1}
