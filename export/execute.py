@@ -16,6 +16,7 @@ import numpy as np
 
 from export import EXPORTERS
 from export.child import in_a_sentence, run_in_child
+from export.onnx_session import open_session
 
 if TYPE_CHECKING:
     from export.manifest import FileSpec
@@ -182,9 +183,7 @@ def _last_answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray
 def _onnx(execution: Execution) -> tuple[str, Run]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(execution.path, options, providers=["CPUExecutionProvider"])
+    session = open_session(execution.path)
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return session.run(list(execution.outputs), feeds)

@@ -34,6 +34,7 @@ if not only_reads_arguments(__name__):
     from export.inputs import describe_outputs, parse_inputs
     from export.lower import lower
     from export.manifest import FileSpec, TensorInfo
+    from export.onnx_session import open_session
     from export.out_folder import adding, check_folders
     from export.parity import compare
     from export.quiet import silence_libraries
@@ -106,13 +107,7 @@ def quantize_with_nncf(
 
 def answers(file: Any) -> Answer:
     """What an ONNX file (a path, or a loaded model) gives in ONNX Runtime on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    content = file if isinstance(file, Path) else file.SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = open_session(file if isinstance(file, Path) else file.SerializeToString())
     return lambda sample: session.run(None, dict(sample))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from compress.folders.ledger import Ledger
 from compress.folders.writing import write_atomic
 from export import EXPORTERS, Exporter
 from export.child import run_in_child
+from export.culprit import find_culprit
 from export.execute import execute
 from export.job import Job, StepJob, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
@@ -33,6 +34,11 @@ TIME_LIMIT_S = 3600.0
 
 LISTED_LAYERS = 20
 """How many layers the row of a wrong int8 file names."""
+
+NAMED_LAYERS = 3
+"""How many layers the note about what was lost names."""
+
+_NOT_RUN = "the file was written, and its runtime does not run it"
 
 NOT_THE_FILE = (
     "layers are ranked in the torch int8 reference, which this file does not follow: they explain what the "
@@ -105,9 +111,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         seconds=seconds,
         peak_rss_bytes=ended.peak_rss_bytes,
     )
-    if written is None:
-        _keep_only_log(partial)
-    else:
+    if written is not None:
         outcome = replace(
             outcome,
             path=Path(name, path.name),
@@ -121,6 +125,9 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         )
         if work.proof is not None:
             outcome = _proved(outcome, written, work, job)
+    if outcome.path is None:
+        _keep_only_log(partial)
+    else:
         row = outcome.to_dict() | {"path": path.name, "log": LOG_FILE}
         if outcome.step is not None:
             row["step"] |= {"path": outcome.step.path.name}
@@ -160,6 +167,8 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
         "log": job.path.parent / LOG_FILE,
     }
     executed = execute(written.path, network=work.spec, file=job.spec, entry=written.entry, **common)
+    if executed.available and executed.outputs is None:
+        return _refused(outcome, executed.reason, work, job)
     parity = judge(executed, trial, scheme=outcome.scheme, outputs=names)
     outcome = replace(outcome, parity=parity)
     if outcome.step is not None and written.step is not None:
@@ -172,12 +181,52 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
             clip=work.spec.inputs[0].name,
             **common,
         )
+        if stepped.available and stepped.outputs is None:
+            return _withdrawn(outcome, f"frame by frame, {_NOT_RUN}: {stepped.reason}")
         after = judge(stepped, trial, scheme=outcome.scheme, outputs=names)
         outcome = replace(outcome, step=replace(outcome.step, parity=after))
-    if parity.wrong is None or outcome.scheme != "w8a8" or proof.rank_layers is None:
+    ranks = outcome.scheme == "w8a8" and proof.rank_layers is not None
+    if parity.wrong is None and parity.lost is None:
         return outcome
-    notes = outcome.notes if parity.at_fault == "quantization" else (*outcome.notes, NOT_THE_FILE)
-    return replace(outcome, notes=notes, layers=proof.rank_layers()[:LISTED_LAYERS])
+    layers = proof.rank_layers() if ranks and proof.rank_layers is not None else ()
+    if parity.lost is not None and parity.wrong is None:
+        outcome = replace(outcome, notes=(*outcome.notes, _with_causes(parity.lost, layers)))
+    elif layers and parity.at_fault != "quantization":
+        outcome = replace(outcome, notes=(*outcome.notes, NOT_THE_FILE))
+    return replace(outcome, layers=layers[:LISTED_LAYERS])
+
+
+def _with_causes(lost: str, layers: Sequence[LayerError]) -> str:
+    """The sentence about what was lost, and the layers that add most noise by themselves."""
+    worst = sorted(layers, key=lambda layer: layer.own_sqnr_db)[:NAMED_LAYERS]
+    if not worst:
+        return lost
+    named = ", ".join(
+        f"{layer.module or layer.operator} ({layer.own_sqnr_db:.0f} dB, {layer.place})" for layer in worst
+    )
+    return f"{lost}; the layers that add most noise: {named}"
+
+
+def _refused(outcome: ExportOutcome, reason: str | None, work: Work, job: Job) -> ExportOutcome:
+    """The outcome of a file that its runtime refuses or crashes on: it is taken away, and the operator is named."""
+    culprit = find_culprit(job, format=outcome.format, network=work.spec, log=job.path.parent / LOG_FILE)
+    return _withdrawn(outcome, f"{_NOT_RUN}: {reason}; {culprit}")
+
+
+def _withdrawn(outcome: ExportOutcome, failure: str) -> ExportOutcome:
+    """The outcome without a file: nobody is to ship one that ends the application."""
+    return replace(
+        outcome,
+        path=None,
+        failure=failure,
+        size_bytes=None,
+        sha256=None,
+        inputs=(),
+        outputs=(),
+        coverage=None,
+        parity=None,
+        step=None,
+    )
 
 
 def _keep_only_log(folder: Path) -> None:

@@ -84,6 +84,9 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     # What several formats refuse for one reason is said once.
     lines += [f"{', '.join(formats)} {said}: {reason}" for (said, reason), formats in reasons.items()]
     for one in outcomes:
+        lost = one.parity.lost if one.parity is not None and one.reason is None else None
+        if lost is not None:
+            lines.append(next((f"{one.format}: {note}" for note in one.notes if note.startswith(lost)), lost))
         if one.parity is not None and one.parity.unknown is not None:
             lines.append(f"{one.format} was not run: {one.parity.unknown}")
         if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:

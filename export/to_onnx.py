@@ -16,6 +16,8 @@ from export.coverage.report import attempt
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
 from export.onnx_passes import WEIGHT_PASSES, shrink_weights, tune_int8
+from export.onnx_passes.saturation import layers_that_can_saturate
+from export.onnx_session import EXACT
 from export.stepping import Stepper, beside
 
 if TYPE_CHECKING:
@@ -99,6 +101,13 @@ def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
     ]
     if in_float:
         notes.append("in float: " + ", ".join(f"{node.op_type} {node.name}" for node in in_float))
+    saturating = layers_that_can_saturate(model)
+    if saturating:
+        notes.append(
+            f"on x86 processors without VNNI, {len(saturating)} of {len(layers)} layers can saturate in 16 bits "
+            f'and give other answers: open the file with the session option {EXACT[0]} = "{EXACT[1]}", which is '
+            f"exact there and changes nothing on others. These layers: {', '.join(saturating)}"
+        )
     return tuple(notes)
 
 

@@ -85,6 +85,10 @@ QUANTIZED = Tolerance(against=FLOAT, sqnr_db=5)
 """What int8 has to leave of the float network's answers: with more noise the quantization is at fault, not the
 file. Accuracy proper has to be measured on labelled clips."""
 
+LITTLE_LOST = Tolerance(against=FLOAT, sqnr_db=10, clear_top1_agreement=0.9)
+"""What rounding may take from the float network's answers without a word. A file that loses more is not wrong, but
+its user has to know: it is said with the layers that cost most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileParity:
@@ -102,6 +106,8 @@ class FileParity:
     """Why the file is wrong; `None` when it is right, or nothing is known."""
     at_fault: Literal["file", "quantization"] | None = None
     """Of a wrong file: whether it differs from what it is to compute, or that is too far from float itself."""
+    lost: str | None = None
+    """What rounding took from the float network's answers, where that is much (`LITTLE_LOST`)."""
     unknown: str | None = None
     """Why nothing is known: this machine has no program that runs the format."""
 
@@ -151,6 +157,9 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
     if missed is not None:
         what = f"the file differs from the {'float network' if tolerance.against == FLOAT else reference}"
         return replace(parity, wrong=f"{what}: {missed}", at_fault="file")
+    rounded = FLOAT in against and scheme != "fp32"
+    lost = _missed(LITTLE_LOST, parity, outputs) if rounded else None
+    parity = replace(parity, lost=lost and f"rounding lost much of the float network's answers: {lost}")
     missed = _missed(QUANTIZED, parity, outputs) if tolerance.against == REFERENCE else None
     if missed is not None:
         what = f"the file follows the {reference}, but rounding lost the float network's answers"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from export.onnx_passes.activations import absorb_clamps, pool_by_average, shift_to_uint8
 from export.onnx_passes.biases import quantize_biases, widen_scales_for_biases
 from export.onnx_passes.copies import move_frames_by_padding, normalise_in_float
+from export.onnx_passes.exactness import separate_weights
 from export.onnx_passes.moves import (
     cancel_round_trips,
     dequantize_after_moving,
@@ -48,11 +49,12 @@ WEIGHT_PASSES: dict[str, tuple[Callable[[ir.Model], int], ...]] = {
 
 
 def tune_int8(model: ir.Model) -> None:
-    """Runs `INT8_PASSES` in order; what nothing reads any more is dropped after each."""
+    """Runs `INT8_PASSES` in order, then `separate_weights`; what nothing reads any more is dropped after each."""
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
     _run(INT8_PASSES, model)
     CommonSubexpressionEliminationPass()(model)
+    _run((separate_weights,), model)
 
 
 def shrink_weights(model: ir.Model, *, scheme: str) -> None:

@@ -117,3 +117,14 @@ def test_what_does_not_run_is_wrong_and_what_cannot_run_here_is_unknown():
 def test_other_shapes_and_values_that_are_no_numbers_are_wrong():
     assert "gives outputs of shape [[1, 4]], the network [[1, 5]]" in verdict((LOGITS[..., :4],)).wrong
     assert "it gives values that are NaN or infinite" in verdict((LOGITS * np.nan,)).wrong
+
+
+def test_what_rounding_took_from_the_float_network_is_said_of_files_that_are_right():
+    reference = noisy(0.4)
+    parity = verdict((reference,), scheme="w8a8", reference=reference)
+    assert parity.wrong is None
+    assert re.match(
+        r"rounding lost much of the float network's answers: its SQNR is [5-9]\.\d dB, at least 10 dB",
+        parity.lost,
+    )
+    assert verdict((noisy(0.05),), scheme="w8a8", reference=noisy(0.05)).lost is None

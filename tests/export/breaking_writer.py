@@ -1,0 +1,23 @@
+"""A writer of `.onnx` files that the runtime refuses wherever the network holds an error function."""
+
+from pathlib import Path
+
+import torch
+from torch.export import ExportedProgram
+
+from export.manifest import FileSpec, WrittenFile
+from export.stepping import Stepper
+from export.to_onnx import load_backend
+from export.to_onnx import write as write_right
+
+__all__ = ["load_backend", "write"]
+
+
+def write(
+    program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
+) -> WrittenFile:
+    """The file as it should be, cut off in the middle where the program has an `erf`."""
+    written = write_right(program, path, spec=spec, scheme=scheme, step=step)
+    if any(node.target is torch.ops.aten.erf.default for node in program.graph.nodes):
+        path.write_bytes(path.read_bytes()[:100])
+    return written
