@@ -2,8 +2,8 @@
 
 There it multiplies uint8 activations by int8 weights with `vpmaddubsw`, which saturates in 16 bits. With the
 session option `session.x64quantprecision` = "1" it turns weights into uint8 while it loads the file; their kernels
-are exact. Where kernels are exact anyway the option changes nothing. ONNX Runtime 1.31 names what it makes after the
-constant that it replaces, and refuses a file in which two layers share one.
+are exact. Where kernels are exact anyway the option changes nothing. ONNX Runtime 1.31 names what it makes after
+the constant that it replaces, and refuses a file in which two layers share one.
 
 Source: `Avx2WeightS8ToU8Transformer` and `MlasPlatformU8S8Overflow` of ONNX Runtime.
 """

@@ -52,10 +52,12 @@ def _can_saturate(node: ir.Node) -> bool:
     weight = constant(read.inputs[0])
     if weight is None:
         return True  # a product of two activations
+    if weight.dtype == np.uint8:
+        return False  # multiplied by kernels that widen first
     if node.op_type == "Conv":
         is_depthwise = weight.shape[1] == 1 and node.attributes.get_int("group", 1) > 1
         # Windows are laid out position by position, with the channels of one beside each other.
         return not is_depthwise and can_saturate(np.moveaxis(weight, 1, -1).reshape(len(weight), -1))
-    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+    if node.op_type == "Gemm" and node.attributes.get_int("transB", False):
         return can_saturate(weight)
     return can_saturate(np.moveaxis(weight, -2, -1).reshape(-1, weight.shape[-2]))
