@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmarks.files import ExportedFile, FileTensor
@@ -56,9 +56,7 @@ def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Ex
             if file.missing is None:
                 _check_on_disk(file, row["sha256"], export_dir=export_dir)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{where}: a field is missing or of the wrong type ({error!r}): export again"
-        ) from error
+        raise _malformed(where, error) from error
     return Exported(spec=spec, files=files)
 
 
@@ -81,12 +79,15 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
             f"{model}: there is no manifest.json in the folders above it, which says how to feed the file; keep "
             "the file in its export"
         )
-    files = _read_json(export_dir).get("files", ())
-    rows = {row.get("path"): row["format"] for row in files}
-    rows |= {row["step"]["path"]: row["format"] for row in files if row.get("step")}
+    try:
+        files = _read_json(export_dir)["files"]
+        rows = {row["path"]: row["format"] for row in files if row.get("path")}
+        rows |= {row["step"]["path"]: row["format"] for row in files if row.get("step")}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed(export_dir / "manifest.json", error) from error
     relative = model.absolute().relative_to(export_dir).as_posix()
     if relative not in rows:
-        listed = ", ".join(path for path in rows if path) or "none"
+        listed = ", ".join(map(str, rows)) or "none"
         raise ValueError(f"{model}: manifest.json does not list this file; it lists {listed}")
     exported = read_export(export_dir, formats=[rows[relative]])
     (file,) = exported.files
@@ -115,11 +116,15 @@ def _read_json(export_dir: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(where.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: is not JSON ({error}): export again") from error
     if not isinstance(manifest, dict):
         raise ValueError(f"{where}: holds a {type(manifest).__name__}, not the manifest of an export")
     return manifest
+
+
+def _malformed(where: Path, error: Exception) -> ValueError:
+    return ValueError(f"{where}: a field is missing or of the wrong type ({error!r}): export again")
 
 
 def _check_formats(present: list[str], wanted: Sequence[str] | None, *, where: Path) -> None:
@@ -150,8 +155,8 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
     file = ExportedFile(
         format=row["format"],
         scheme=row["scheme"],
-        path=export_dir / row["path"],
-        size_bytes=row["size_bytes"],
+        path=_inside(export_dir, row["path"]),
+        size_bytes=_whole(row["size_bytes"]),
         inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
         outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
         macs=_macs(row),
@@ -176,8 +181,8 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
 def _step(export_dir: Path, row: dict[str, Any], *, of: ExportedFile) -> ExportedFile:
     step = replace(
         of,
-        path=export_dir / row["path"],
-        size_bytes=row["size_bytes"],
+        path=_inside(export_dir, row["path"]),
+        size_bytes=_whole(row["size_bytes"]),
         inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
         outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
         macs=_macs(row),
@@ -190,17 +195,37 @@ def _step(export_dir: Path, row: dict[str, Any], *, of: ExportedFile) -> Exporte
 
 def _macs(row: dict[str, Any]) -> int | None:
     coverage = row.get("coverage")
-    return None if coverage is None else coverage["macs"]
+    return None if coverage is None else _whole(coverage["macs"])
+
+
+def _inside(export_dir: Path, given: str) -> Path:
+    """The place of a file of the export; TypeError for a path that leads out of its folder."""
+    path = PurePosixPath(given)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in given:
+        raise TypeError(f"the path {given!r} does not lead into the export")
+    return export_dir / path
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise TypeError(f"{number!r} is no number of things")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _tensor(row: dict[str, Any]) -> FileTensor:
     bounds = row.get("value_range")
     return FileTensor(
-        name=row["name"],
-        shape=tuple(row["shape"]),
-        dtype=row["dtype"],
-        layout=row["layout"],
-        value_range=None if bounds is None else tuple(bounds),
+        name=_text(row["name"]),
+        shape=tuple(_whole(size) for size in row["shape"]),
+        dtype=_text(row["dtype"]),
+        layout=_text(row["layout"]),
+        value_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
     )
 
 

@@ -234,14 +234,15 @@ def load_pretrained(teacher: nn.Module, options: Any, path: Path) -> str:
 def _read_weights(path: Path) -> dict[str, Any]:
     """What a file of weights holds; `ValueError` for a file of another kind."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        why = "is no regular file" if path.exists() else "there is no such file"
+        raise FileNotFoundError(f"{path}: {why}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # what a broken file makes of the readers is of many types
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # it may not be read
         raise ValueError(
             f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): "
             f"{in_a_sentence(error)}"

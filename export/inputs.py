@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,12 @@ SYNTAX = (
 LAYOUTS = {0: "", 1: "N", 2: "NC", 3: "NCB", 4: "NCHW", 5: "NCTHW"}
 """Axis letters by rank: nothing else is known of an input. Rank 5 is read as Conv3d reads it."""
 
+MAX_ELEMENTS, MAX_TOKENS = 2**27, 2**31
+"""Of one input: half a gigabyte of float32 (16 frames in full HD are less), and ids that fit in 32 bits."""
+
+_DIGITS = 20
+"""Of one number; Python reads no more than some thousands."""
+
 _WRITTEN = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:x\d+)*)"
     r"(?::(?:(?P<integer>int64)<(?P<count>\d+)|(?P<low>-?[\d.]+)\.\.(?P<high>-?[\d.]+)))?"
@@ -34,7 +41,8 @@ def parse_inputs(texts: Sequence[str]) -> tuple[TensorInfo, ...]:
     other bounds; `text=1x16:int64<1000` holds whole numbers from 0 to 999. An input of rank 5 is a clip
     `N C T H W` in 0..1 unless it says otherwise.
 
-    Raises ValueError for another spelling, a size of 0, bounds the wrong way round, two inputs of one name.
+    Raises ValueError for another spelling, a size of 0, more than `MAX_ELEMENTS`, bounds the wrong way round, two
+    inputs of one name.
     """
     inputs = tuple(_parse(text) for text in texts)
     if not inputs:
@@ -52,11 +60,19 @@ def _parse(text: str) -> TensorInfo:
         integer = re.search(r":int(64|32)?$", text)
         why = "says not how many tokens there are" if integer else "cannot be read"
         raise ValueError(f"shape {text!r} {why}: {SYNTAX}")
+    if any(len(digits) > _DIGITS for digits in re.findall(r"[\d.]+", text)):
+        raise ValueError(f"shape {text[:100]!r}: a number has more than {_DIGITS} digits; {SYNTAX}")
     shape = tuple(int(size) for size in found["sizes"].split("x"))
     if 0 in shape or len(shape) > max(LAYOUTS):
         raise ValueError(f"shape {text!r}: sizes are 1 or more, and there are {max(LAYOUTS)} of them at most")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ValueError(
+            f"shape {text!r}: has {math.prod(shape):,} elements; an input has {MAX_ELEMENTS:,} at most"
+        )
     bounds: tuple[float, float] | None = (0, 1) if len(shape) == 5 else None
     if found["integer"]:
+        if int(found["count"]) > MAX_TOKENS:
+            raise ValueError(f"shape {text!r}: there are {MAX_TOKENS:,} different tokens at most")
         bounds = (0, int(found["count"]) - 1)
     elif found["low"]:
         bounds = (_number(found["low"], text), _number(found["high"], text))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -61,13 +60,9 @@ def read_samples(path: Path, inputs: Sequence[TensorInfo], *, what: str) -> Samp
     that is not so: another kind, shape or type, values that are not finite or lie outside the input's range.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{what} {path}: there is no such file")
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise ValueError(
-            f"{what} {path}: is not a .npy or .npz file of plain numbers; write one with numpy.save or numpy.savez"
-        ) from error
+        why = "is no regular file" if path.exists() else "there is no such file"
+        raise FileNotFoundError(f"{what} {path}: {why}")
+    stored = _read(path, where=f"{what} {path}")
     if isinstance(stored, np.ndarray):
         if len(inputs) > 1:
             names = ", ".join(info.name for info in inputs)
@@ -76,8 +71,31 @@ def read_samples(path: Path, inputs: Sequence[TensorInfo], *, what: str) -> Samp
             )
         arrays = {inputs[0].name: stored}
     else:
-        arrays = dict(stored)
+        arrays = stored
     return check_samples(arrays, inputs, source=path.name, where=f"{what} {path}")
+
+
+def _read(path: Path, *, where: str) -> np.ndarray | dict[str, np.ndarray]:
+    """What NumPy finds in a file: the array of a `.npy`, those of a `.npz` by their names."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        return stored if isinstance(stored, np.ndarray) else dict(stored)
+    except OSError as error:
+        if error.errno is not None:
+            raise  # it may not be read
+        raise _damaged(where, error) from error
+    except (
+        Exception
+    ) as error:  # what a damaged header makes of NumPy's and zipfile's readers is of many types
+        raise _damaged(where, error) from error
+
+
+def _damaged(where: str, error: Exception) -> ValueError:
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ValueError(
+        f"{where}: is not a .npy or .npz file of plain numbers, or is damaged; write one with numpy.save or "
+        f"numpy.savez ({said})"
+    )
 
 
 def check_samples(

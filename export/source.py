@@ -120,20 +120,23 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises FileNotFoundError, or ValueError for a file of another kind and for names or shapes that do not agree.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"--weights {path}: there is no such file")
+        why = "is no regular file" if path.exists() else "there is no such file"
+        raise FileNotFoundError(f"--weights {path}: {why}")
     try:
         if path.suffix == ".safetensors":
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # what a broken file makes of the readers is of many types
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # it may not be read
         raise ValueError(
             f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
             f"torch.save(net.state_dict(), ...) ({_first_line(error)})"
         ) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise ValueError(f"--weights {path}: holds more than a state dict; save net.state_dict() alone")
     expected = network.state_dict()
     missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())

@@ -166,8 +166,8 @@ def _parse(
     clip = (folder / cells["path"]).absolute()
     if not cells["path"]:
         fault("path is empty")
-    elif not clip.exists():
-        fault(f"no such file: {clip}")
+    else:
+        _check_file(clip, fault)
     if cells["split"] not in SPLITS:
         fault(_unknown("split", cells["split"], SPLITS))
     for name in labels:
@@ -186,6 +186,23 @@ def _parse(
         end_s=end_s,
         pad_s=pad_s,
     )
+
+
+def _check_file(clip: Path, fault: Callable[[str], None]) -> None:
+    """Reports a clip that is not there, or that cannot be: its name is too long, or holds a NUL."""
+    try:
+        if not clip.exists():
+            fault(f"no such file: {shortened(clip)}")
+        elif not clip.is_file():
+            fault(f"{shortened(clip)} is {'a folder' if clip.is_dir() else 'no regular file'}: give a video")
+    except OSError as error:
+        fault(f"no such file: {shortened(clip)} ({error.strerror})")
+
+
+def shortened(path: Path) -> str:
+    """A path as messages give it."""
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-80:]}"
 
 
 def _differences(row: ClipRow, earlier: ClipRow) -> str:
