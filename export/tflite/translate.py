@@ -53,7 +53,8 @@ def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
 
 def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place operators, and operators outside the table decomposed where torch knows how."""
-    known = default_decompositions() | SPARE
+    known = default_decompositions()
+    known.update(SPARE)  # torch's table is no plain dict: joined by `|` it is empty
     restore_prelu(program)
     without_dilated_maxima(program.graph)
     while True:
