@@ -180,7 +180,11 @@ def build_network(reference: str, spec: ClipSpec) -> nn.Module:
         except Exception as error:
             raise ValueError(f"factory {reference!r} failed: {in_a_sentence(error)}{place(error)}") from error
     if not isinstance(network, nn.Module):
-        given = "None; does it return the network?" if network is None else type(network).__name__
+        given = (
+            "None; does it return the network? (eval() gives None where train() returns nothing)"
+            if network is None
+            else type(network).__name__
+        )
         raise ValueError(f"factory {reference!r} gives {given}; it must give a torch.nn.Module")
     return network
 

@@ -29,7 +29,10 @@ def count_macs(model: nn.Module, spec: ClipSpec) -> int:
     and where it is; then the products within LSTMs are missing.
     """
     try:
-        return _counted(copy.deepcopy(model).to("meta").eval(), spec, device=torch.device("meta"))
+        shapes = copy.deepcopy(model)
+        shapes.to("meta")  # what a user's own `to` and `eval` return is their affair
+        shapes.eval()
+        return _counted(shapes, spec, device=torch.device("meta"))
     except (
         NotImplementedError,
         RuntimeError,

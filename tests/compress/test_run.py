@@ -266,11 +266,17 @@ def test_a_wrong_argument_gives_exit_code_2(option):
 
 
 def test_a_teacher_of_the_users_own_is_loaded_not_trained(tmp_path, finished, cache):
+    """The `train()` and `eval()` of this one return nothing."""
     (tmp_path / "their_networks.py").write_text(
         "from models import TEACHERS\n\n\n"
         "def build(spec):\n"
         "    row = TEACHERS['multimodal_tiny']\n"
-        "    return row.build(spec, row.options())\n"
+        "    network = row.build(spec, row.options())\n\n"
+        "    class Quiet(type(network)):\n"
+        "        def train(self, mode=True):\n"
+        "            super().train(mode)\n\n"
+        "    network.__class__ = Quiet\n"
+        "    return network\n"
     )
     weights = finished / "stages" / "00_teacher" / "weights.safetensors"
     done = run(

@@ -3,9 +3,10 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.clips.cache import View
-from compress.artifact import Artifact
+from compress.artifact import Artifact, size_of
 from compress.teacher import (
     TaughtConfig,
+    build_network,
     check_answers,
     import_factory,
     learn_from_teacher,
@@ -37,6 +38,47 @@ def test_a_wrong_factory_is_refused(reference, message):
 
 def test_a_factory_is_found():
     assert import_factory("models.teachers:multimodal_tiny") is multimodal_tiny
+
+
+QUIET = """
+from torch import nn
+
+
+class Quiet(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.norm = nn.BatchNorm3d(3)
+        self.classify = nn.Linear(3, len(spec.labels[0].classes))
+
+    def train(self, mode=True):
+        super().train(mode)
+
+    def forward(self, clip):
+        return self.classify(self.norm(clip).mean((2, 3, 4)))
+
+
+def build(spec):
+    return Quiet(spec)
+
+
+def build_in_eval_mode(spec):
+    return Quiet(spec).eval()
+"""
+
+
+def test_a_teacher_whose_train_returns_nothing_is_kept_counted_and_asked(tmp_path, monkeypatch, tiny_data):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "quiet_teacher.py").write_text(QUIET)
+    spec = tiny_data.spec.only(("clip",))
+    network = build_network("quiet_teacher:build", spec)
+    assert type(network).__name__ == "Quiet" and not network.training and not network.norm.training
+    assert size_of(network, spec).macs == 3 * len(spec.labels[0].classes)
+    clips = tiny_data.train.seen_by(spec)
+    check_on_clips(network, spec, clips, device=torch.device("cpu"), what="the teacher")
+    with pytest.raises(
+        ValueError, match=r"gives None; .*eval\(\) gives None where train\(\) returns nothing"
+    ):
+        build_network("quiet_teacher:build_in_eval_mode", spec)
 
 
 def _network(*inputs):
