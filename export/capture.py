@@ -13,9 +13,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
-from export.lower.source import is_library, name_module, operator_name, place
+from export.lower.source import (
+    OPEN_SIZE,
+    OPEN_SIZES,
+    OUTSIDE,
+    is_library,
+    name_module,
+    operator_name,
+    place,
+    refuse,
+)
 from export.uncaptured import why_not
 
 
@@ -132,8 +142,10 @@ def _drop_unread(program: ExportedProgram) -> None:
 
 
 def _refuse_values(program: ExportedProgram) -> None:
-    """Refuses numbers that were taken out of tensors, a graph has tensors alone, and BatchNorm that is training."""
+    """Refuses sizes that depend on values, numbers taken out of tensors, and BatchNorm that is training."""
     for node in program.graph.nodes:
+        if _has_open_size(node):
+            raise refuse(node, OPEN_SIZE, OPEN_SIZES.get(operator_name(node), OUTSIDE))
         if operator_name(node) == "batch_norm" and node.args[3] is not None and node.args[5]:
             raise NotImplementedError(
                 f"BatchNorm at {place(node)} is in training mode, although eval() was called: its answers "
@@ -145,6 +157,15 @@ def _refuse_values(program: ExportedProgram) -> None:
                 f"the network takes a number out of a tensor at {place(node)}, which a file cannot: keep it a "
                 "tensor of one value, without .item(), .tolist(), int() and float()"
             )
+
+
+def _has_open_size(node: fx.Node) -> bool:
+    """Whether values decide on the size of a result; those of a mask do, even where a later layer asks for one."""
+    indices: Any = node.args[1] if node.target is torch.ops.aten.index.Tensor else ()
+    if any(index is not None and index.meta["val"].dtype is torch.bool for index in indices):
+        return True
+    values = pytree.tree_leaves(node.meta.get("val"))
+    return any(free_unbacked_symbols(tuple(value.shape)) for value in values if isinstance(value, Tensor))
 
 
 def _copy_changed_inputs(program: ExportedProgram) -> None:

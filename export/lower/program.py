@@ -64,7 +64,6 @@ class Lowering:
 
     def __init__(self, program: ExportedProgram) -> None:
         _refuse_structures(program)
-        _refuse_masks(program)
         self._single_output = program.call_spec.out_spec.is_leaf()
         program = simplified(program, known=KNOWN)
         _refuse_state(program)
@@ -216,14 +215,6 @@ def _refuse_structures(program: ExportedProgram) -> None:
     positional, named = program.call_spec.in_spec.children()
     if named.num_children or not all(child.is_leaf() for child in positional.children()):
         raise ValueError("the network takes keyword, list or dict inputs; give it positional tensors only")
-
-
-def _refuse_masks(program: ExportedProgram) -> None:
-    """Refuses `x[:, mask]`: how much it gives is written nowhere in the graph."""
-    for node in program.graph.nodes:
-        indices: Any = node.args[1] if node.target is aten.index.Tensor else ()
-        if any(index is not None and index.meta["val"].dtype is torch.bool for index in indices):
-            raise refuse(node, "a mask chooses its positions", "choose them by number: mask.nonzero()[:, 0]")
 
 
 def _refuse_state(program: ExportedProgram) -> None:

@@ -16,12 +16,32 @@ _TORCH = Path(torch.__file__).parent
 NO_FORM = "phone runtimes have no operator for it, and none that give exactly the same"
 """Why an operator without a rule cannot be exported."""
 
+OPEN_SIZE = "the size of its result depends on values, and sizes in a file are fixed"
+"""Why what chooses positions by a mask cannot be exported."""
+
+_KEEP_ALL = (
+    "keep all positions and multiply by the mask, or use torch.where; a mean over those of a mask is "
+    "(x * mask).sum(dim) / mask.sum(dim)"
+)
+
+OPEN_SIZES = {
+    "index": (
+        "where the mask is always the same, keep its positions as numbers, "
+        "self.register_buffer('kept', mask.nonzero()[:, 0]) in __init__, and take x[:, self.kept]; where it is "
+        f"computed, {_KEEP_ALL}"
+    ),
+    "masked_select": _KEEP_ALL,
+    "nonzero": _KEEP_ALL,
+    "nonzero_numpy": _KEEP_ALL,
+    "where": _KEEP_ALL,
+}
+"""What to use in the place of operators whose results have no fixed size; `OUTSIDE` in that of others."""
+
+OUTSIDE = "compute it outside of the network"
+
 INSTEAD: dict[str, str] = {
     "grid_sampler_3d": "sample frame by frame: grid_sample of pictures N C H W is exported",
     "grid_sampler_2d": "use mode 'bilinear' or 'nearest'",
-    "nonzero": "its result has a size that depends on the values: multiply by a mask, or use torch.where",
-    "masked_select": "its result has a size that depends on the values: multiply by a mask, or use torch.where",
-    "unique": "its result has a size that depends on the values: compute it outside the network",
     "scatter": "write few positions, of an index as large as the value in all other axes",
     "scatter_add": "write few positions, of an index as large as the value in all other axes",
     "index_put": "assign to slices, to one list of positions, or one number where a mask holds (torch.where)",
