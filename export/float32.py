@@ -58,9 +58,12 @@ def cast_numbers(network: nn.Module) -> tuple[str, ...]:
     )
 
 
-def compute_in_float32(network: nn.Module, example: tuple[Tensor, ...]) -> tuple[str, ...]:
+def compute_in_float32(
+    network: nn.Module, example: tuple[Tensor, ...], *, unasked: nn.Module
+) -> tuple[str, ...]:
     """Lets `network` compute in float32 alone on inputs like `example`, and says what its `forward` asks for.
 
+    `unasked`, a copy of it, is treated alike, and not called.
     A network that does so by itself stays as it is. One that fails does so too: who asks it next will see. Raises
     ValueError for values of other types that cannot be cast, with the line.
     """
@@ -89,6 +92,7 @@ def compute_in_float32(network: nn.Module, example: tuple[Tensor, ...]) -> tuple
             ".float()"
         )
     _wrap(network)
+    _wrap(unasked)
     lines = list(mode.asked or watch.other)
     more = f" and {len(lines) - _SHOWN} more lines" if len(lines) > _SHOWN else ""
     return (

@@ -108,8 +108,9 @@ def export_network(
     steps = _Steps(progress, total=2 + (scheme == "w8a8") + len(formats))
     steps.begin("torch")
     given = ready(model, tried.tensors(0))
-    model = given.network
-    trial = first_trial(model, tried)
+    model, notes = given.network, given.notes
+    trial = first_trial(model, tried, unasked=given.unasked)
+    del given  # its second copy of the network
     provenance = {
         "project": "pocketreel",
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
@@ -141,7 +142,7 @@ def export_network(
             out=out,
             proof=proof,
             step=step,
-            notes=(*given.notes, *(cast_examples(inputs) if isinstance(inputs, Mapping) else ())),
+            notes=(*notes, *(cast_examples(inputs) if isinstance(inputs, Mapping) else ())),
             progress=lambda name, _, __: steps.begin(name),
         )
     return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
@@ -162,9 +163,11 @@ def check_network(
     be captured.
     """
     tried = random_samples(parse_inputs(inputs), count=2)
-    model = ready(model, tried.tensors(0)).network
+    given = ready(model, tried.tensors(0))
+    model = given.network
     with suppress(RandomAnswers):  # the operators that draw are found below, each with its line
-        first_trial(model, tried)
+        first_trial(model, tried, unasked=given.unasked)
+    del given  # its second copy of the network
     try:
         with user_code("capturing the network"):
             program = capture(model, tried.tensors(0))

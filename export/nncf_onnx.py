@@ -38,6 +38,7 @@ if not only_reads_arguments(__name__):
     from export.out_folder import adding, check_folders
     from export.parity import compare
     from export.quiet import silence_libraries
+    from export.ready import copied
     from export.samples import Samples, read_samples
     from export.source import load_network
     from export.trial import FLOAT, first_trial
@@ -217,7 +218,7 @@ def main(
             {name: np.array(array[index]) for name, array in samples.arrays.items()}
             for index in range(samples.count)
         ]
-        expected = first_trial(model, samples).answers[FLOAT][0]
+        expected = first_trial(model, samples, unasked=copied(model)).answers[FLOAT][0]
     console = problems()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("NNCF", total=None)

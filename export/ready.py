@@ -32,6 +32,8 @@ class Ready:
     """A network that is ready to be captured."""
 
     network: nn.Module
+    unasked: nn.Module
+    """The same network before its first call; `network` was tried on the example."""
     notes: tuple[str, ...]
     """What its files do otherwise than the network that was given, in sentences."""
 
@@ -47,7 +49,9 @@ def ready(model: nn.Module, example: tuple[Tensor, ...]) -> Ready:
     network = copied(network)
     _unwrap_parts(network)
     notes = cast_numbers(network)
-    return Ready(network=network, notes=(*notes, *compute_in_float32(network, example)))
+    unasked = copied(network)
+    notes = (*notes, *compute_in_float32(network, example, unasked=unasked))
+    return Ready(network=network, unasked=unasked, notes=notes)
 
 
 def in_eval_mode(network: nn.Module) -> nn.Module:

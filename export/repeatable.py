@@ -3,6 +3,9 @@
 The first answer to an input is held against a later one, with other inputs between them. Where they differ, answers
 that agree once the seeds are the same were random; others come from what the network keeps between calls, and the
 attributes that changed are named.
+
+What a network makes at its first call, and keeps, may depend on sizes alone. A copy that was asked nothing yet is
+therefore held against the network, too, on an input that the network met later.
 """
 
 from __future__ import annotations
@@ -85,6 +88,31 @@ def check_repeatable(network: nn.Module, ask: Ask, first: tuple[np.ndarray, ...]
         "calls: reset it in forward, or let step(frame, state) take and give the state and use --stream "
         "(docs/streaming.md)"
     )
+
+
+def check_first_call(network: nn.Module, unasked: nn.Module, ask: Ask, usual: tuple[np.ndarray, ...]) -> None:
+    """Raises ValueError when `unasked`, a copy of `network` from before its first call, answers otherwise.
+
+    `ask` asks the copy about one input, to which `network` answered `usual` after others. A copy that draws random
+    numbers at its first call differs in any case, and is not judged.
+    """
+    drawn, before_it = _Draws(), _generators()
+    with drawn:
+        first = ask()
+    if drawn.lines or _generators() != before_it:
+        return
+    if _same(usual, first):
+        return
+    changed = _changed(_all_of(network), _all_of(unasked))
+    raise ValueError(
+        "the network keeps what its first call made of the values of its input: a copy whose first input is "
+        f"another gives other answers ({_difference(usual, first):.2g} of the largest value); {_named(changed)}. "
+        "Make it in __init__, or anew in every forward; what is kept may depend on sizes alone"
+    )
+
+
+def _all_of(network: nn.Module) -> dict[str, Any]:
+    return {**state_of(network), **dict(network.named_parameters())}
 
 
 def _generators() -> tuple[Any, ...]:

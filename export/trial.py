@@ -17,7 +17,7 @@ from compress.command.user_code import user_code
 from export.capture import named_outputs
 from export.child import in_a_sentence
 from export.lines import line_of
-from export.repeatable import check_repeatable
+from export.repeatable import check_first_call, check_repeatable
 from export.samples import Samples
 
 Network = Callable[..., Any]
@@ -87,20 +87,27 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
     return Trial(inputs=inputs, source=source, answers=answers, output_names=names, output_dtypes=kinds)
 
 
-def first_trial(model: nn.Module, samples: Samples) -> Trial:
-    """What a user's network answers to `samples`.
+def first_trial(model: nn.Module, samples: Samples, *, unasked: nn.Module) -> Trial:
+    """What a user's network answers to `samples`; `unasked` is a copy of it from before its first call.
 
-    Raises ValueError when it does not take them, when it answers otherwise to the first of them a second time
-    (`export.repeatable`), and what `ask` raises.
+    Raises ValueError when it does not take them, when it answers otherwise to the first of them a second time, or
+    otherwise to the last of them than the copy (`export.repeatable`), and what `ask` raises.
     """
     first = {name: array[:1] for name, array in samples.arrays.items()}
+    last = {name: array[-1:] for name, array in samples.arrays.items()}
 
     def once() -> tuple[np.ndarray, ...]:
         return tuple(_answers(model, first, {}).values())
 
+    def copy_last() -> tuple[np.ndarray, ...]:
+        return tuple(_answers(unasked, last, {}).values())
+
     try:
         trial = ask({FLOAT: model}, samples.arrays, source=samples.source)
         check_repeatable(model, once, tuple(array[:1] for array in trial.answers[FLOAT]))
+        if samples.count > 1:
+            usual = tuple(array[-1:] for array in trial.answers[FLOAT])
+            check_first_call(model, unasked, copy_last, usual)
     except ValueError:
         raise
     except Exception as error:  # the user's own code

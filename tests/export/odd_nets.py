@@ -201,6 +201,88 @@ class Cached(Small):
         return found + self.ramp
 
 
+class Anchored(Small):
+    """Keeps the mean of the first clip that it sees, and takes it from all others."""
+
+    anchor: Tensor | None = None
+
+    def features(self, clip: Tensor) -> Tensor:
+        found = super().features(clip)
+        if self.anchor is None:
+            self.anchor = found.detach().mean((0, 2, 3, 4), keepdim=True)
+        return found - self.anchor
+
+
+class Initialised(Small):
+    """Sets its own weights from the first clip that it sees, as ActNorm does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, 4, 1, 1, 1))
+        self.register_buffer("is_set", torch.tensor(False))
+
+    def features(self, clip: Tensor) -> Tensor:
+        found = super().features(clip)
+        if not torch.compiler.is_compiling() and not self.is_set:
+            self.scale.data.copy_(1 / found.detach().std((0, 2, 3, 4), keepdim=True))
+            self.is_set.fill_(True)
+        return found * self.scale
+
+
+class DrawnOnce(Small):
+    """Draws its positions at the first call, whatever the clip is."""
+
+    position: Tensor | None = None
+
+    def features(self, clip: Tensor) -> Tensor:
+        found = super().features(clip)
+        if self.position is None:
+            self.position = torch.rand(found.shape[1:])
+        return found + self.position
+
+
+class Masked(Small):
+    """Takes the same two channels of every clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([True, False, True, False]))
+        self.register_buffer("kept", self.mask.nonzero()[:, 0])
+        self.classify = nn.Linear(2, 5)
+
+    def features(self, clip: Tensor) -> Tensor:
+        return super().features(clip)[:, self.mask]
+
+
+class Kept(Masked):
+    def features(self, clip: Tensor) -> Tensor:
+        return Small.features(self, clip)[:, self.kept]
+
+
+class MaskedMean(Small):
+    """The mean of the values above a limit."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        found = self.features(clip)
+        return found[found > 0.1].mean()
+
+
+class Selected(Small):
+    def forward(self, clip: Tensor) -> Tensor:
+        found = self.features(clip)
+        return torch.masked_select(found, found > 0.1).mean()
+
+
+class Found(Small):
+    def forward(self, clip: Tensor) -> Tensor:
+        return (self.features(clip).mean((0, 1, 3, 4)) > 0.1).nonzero().sum()
+
+
+class Unique(Small):
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.features(clip).round().unique().sum()
+
+
 class Dropping(Small):
     def features(self, clip: Tensor) -> Tensor:
         return F.dropout(super().features(clip))

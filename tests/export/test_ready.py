@@ -172,6 +172,54 @@ def test_a_network_that_remembers_is_refused_at_once_with_what_it_keeps(tmp_path
         check_network(make(), [SHAPE])
 
 
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [(odd_nets.Anchored, "what changed: anchor"), (odd_nets.Initialised, "what changed: scale")],
+)
+def test_a_network_that_keeps_values_of_its_first_input_is_refused_with_what_it_keeps(tmp_path, make, names):
+    message = rf"keeps what its first call made of the values of its input: .*{names}\. Make it in __init__"
+    with pytest.raises(ValueError, match=message):
+        export_network(make(), [SHAPE], out=tmp_path / "out")
+    with pytest.raises(ValueError, match=message):
+        check_network(make(), [SHAPE])
+
+
+@pytest.mark.parametrize("make", [odd_nets.Cached, odd_nets.Counting, odd_nets.DrawnOnce, odd_nets.Locked])
+def test_what_a_first_call_makes_of_sizes_or_draws_is_taken(make):
+    assert not [one for one in check_network(make(), [SHAPE]) if one.severity == "refused"]
+
+
+def test_a_network_that_was_asked_before_keeps_what_it_has():
+    network = odd_nets.Anchored()
+    with torch.no_grad():
+        network(CLIP)
+    assert not [one for one in check_network(network, [SHAPE]) if one.severity == "refused"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            odd_nets.Masked,
+            r"index at .*odd_nets.py:\d+ `return super.*self.mask\]` .*mask.nonzero\(\)\[:, 0\]\) in __init__",
+        ),
+        (odd_nets.MaskedMean, r"index at .*odd_nets.py:\d+ .*\(x \* mask\).sum\(dim\) / mask.sum\(dim\)"),
+        (odd_nets.Selected, r"masked_select at .*odd_nets.py:\d+ .*multiply by the mask, or use torch.where"),
+        (odd_nets.Found, r"nonzero at .*odd_nets.py:\d+ .*multiply by the mask, or use torch.where"),
+        (odd_nets.Unique, r"unique at .*odd_nets.py:\d+ .*compute it outside of the network"),
+    ],
+)
+def test_sizes_that_depend_on_values_are_refused_with_their_line(make, message):
+    with pytest.raises(NotImplementedError, match=message):
+        capture(readied(make).network, (CLIP,))
+
+
+@pytest.mark.slow
+def test_positions_of_a_fixed_mask_are_exported_as_advised(tmp_path):
+    for outcome in export_network(odd_nets.Kept(), [SHAPE], out=tmp_path).outcomes:
+        assert outcome.status == "exported", outcome.reason
+
+
 def test_random_answers_are_told_from_memory(tmp_path):
     message = (
         r"draws random numbers at tests/export/odd_nets.py:\d+ `return F.dropout.*training=self.training"
