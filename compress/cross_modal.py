@@ -22,7 +22,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from compress.command import only_reads_arguments
-from compress.command.guard import exit_codes, run_command
+from compress.command.guard import check_out_file, exit_codes, run_command
 from compress.command.terminal import output
 from compress.recipe.keys import check_words
 
@@ -34,6 +34,7 @@ if not only_reads_arguments(__name__):
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
     from compress.folders.locks import held
+    from compress.generated import check_page
     from compress.recipe import load_recipe
     from compress.recipe.sections import Recipe, TableTeacher
     from compress.steps.export import export
@@ -74,6 +75,9 @@ def main(
     """Trains teachers and students, and writes what cross-modal distillation gives and what int8 keeps of it."""
     silence_libraries()
     torch.set_num_threads(1)
+    with exit_codes():
+        check_page(page, "cross_modal")
+        check_out_file(results)
     with exit_codes(failed=(StepFailed,)), held(out):
         _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
 

@@ -25,7 +25,7 @@ if not only_reads_arguments(__name__):
 
     from compress.data import ClipConfig, Data, open_data
     from compress.folders.ledger import scratch_folder
-    from compress.generated import with_block
+    from compress.generated import check_page, with_block
     from compress.store import write_atomic
     from compress.synthetic import SyntheticData
     from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
@@ -82,6 +82,7 @@ def main(
     """Trains every small video encoder on every kind of task, on one core, and writes the table."""
     torch.set_num_threads(1)
     with exit_codes():
+        check_page(page, "encoders")
         _measure(cache, page, clips=clips)
 
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from compress.command.guard import check_out_file
 
 
 def block(text: str, name: str) -> str:
     """What the block of this name holds; nothing where the page has none."""
     found = _block(name).search(text)
     return found[2] if found else ""
+
+
+def check_page(page: Path, name: str) -> None:
+    """Finds out before the work whether a page can take a block of this name.
+
+    Raises an OSError for a page that cannot be read or written to, and ValueError for one without the block.
+    """
+    check_out_file(page)
+    if not _block(name).search(page.read_text(encoding="utf-8")):
+        raise ValueError(
+            f"{page}: has no place for the table: write a line <!-- generated: {name} --> and, below it, one "
+            "<!-- end -->"
+        )
 
 
 def with_block(text: str, name: str, content: str) -> str:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
-from compress.command.guard import exit_codes, run_command
+from compress.command.guard import exit_codes, keep_tracebacks_in, run_command
 from compress.command.terminal import headed, output, print_error
 from compress.command.user_code import TIME_LIMIT_S, set_limits
 from compress.recipe.keys import check_words
@@ -80,9 +80,6 @@ def run_recipe(
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"
         console.print(headed("warning", message, style="bold yellow"))
     folder.finish({**{one.folder: one.key for one in outcomes}, "export": exported.key})
-    for warning in report["warnings"]:
-        console.print("[bold yellow]warning:[/] ", end="")
-        console.print(f"{warning['path']}, {warning['label']}: {warning['message']}", markup=False)
     return report
 
 
@@ -153,6 +150,7 @@ def main(
     if plan_only:
         return
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
+        keep_tracebacks_in(folder)
         report = run_recipe(
             checked,
             folder=held,

@@ -45,7 +45,7 @@ def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Pat
             ("the recipe", recipe_path),
             *named,
             ("the checkout of Pocketreel", _CHECKOUT),
-            ("the home folder", Path.home()),
+            *_home(),
         ],
     )
     if contains(cache, out) and contains(out, cache):
@@ -62,6 +62,14 @@ def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Pat
         raise FolderRefused(f"--out {out} is the folder of another kind of result: choose another folder")
     if plan_only:  # a run does it once it holds the folder
         _check_places(out, recipe)
+
+
+def _home() -> list[tuple[str, Path]]:
+    """The home folder; an account without a name, as containers have them, may have none."""
+    try:
+        return [("the home folder", Path.home())]
+    except RuntimeError:
+        return []
 
 
 def _check_places(out: Path, recipe: Recipe) -> None:

@@ -34,7 +34,7 @@ if not only_reads_arguments(__name__):
     from compress.comparison.fitting import measure_statistics, train
     from compress.comparison.networks import NETWORKS
     from compress.folders.locks import held
-    from compress.generated import block, with_block
+    from compress.generated import block, check_page, with_block
     from compress.store import Stored, content_key, stored, write_atomic
     from export.network import export_network
     from export.outcome import ExportOutcome
@@ -78,6 +78,7 @@ def main(
     console = output()
     with exit_codes():
         names = _chosen(networks)
+        check_page(page, "exports")
     with exit_codes(), held(out):
         _fill_table(names, out=out, page=page, console=console)
 

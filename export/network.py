@@ -127,7 +127,8 @@ def export_network(
         with user_code("capturing the network"):
             program = capture(model, tried.tensors(0))
         if stream:
-            step = stepper(model, tried.tensors(0)[0], spec)
+            with user_code("capturing step() of the network"):
+                step = stepper(model, tried.tensors(0)[0], spec)
         if scheme == "w8a8":
             assert ranges is not None
             program, step, proof = _quantized(program, step, ranges, trial=trial, steps=steps)

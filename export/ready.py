@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from compress.command.user_code import user_code
 from export.child import in_a_sentence
 from export.float32 import cast_numbers, compute_in_float32
 
@@ -50,8 +51,9 @@ def ready(model: nn.Module, example: tuple[Tensor, ...]) -> Ready:
     _unwrap_parts(network)
     notes = cast_numbers(network)
     unasked = copied(network)
-    notes = (*notes, *compute_in_float32(network, example, unasked=unasked))
-    return Ready(network=network, unasked=unasked, notes=notes)
+    with user_code(f"forward of {type(network).__name__}"):
+        more = compute_in_float32(network, example, unasked=unasked)
+    return Ready(network=network, unasked=unasked, notes=(*notes, *more))
 
 
 def in_eval_mode(network: nn.Module) -> nn.Module:

@@ -41,7 +41,10 @@ _folder: Path | None = None
 
 
 def keep_tracebacks_in(folder: Path) -> None:
-    """Has the traceback of an unexpected error written into `folder`, which is the command's own."""
+    """Has the traceback of an unexpected error written into `folder`, which is the command's own.
+
+    There its name is one that lists of files (`compress.folders.ledger`) never take for a file of somebody else's.
+    """
     global _folder
     _folder = folder
 
@@ -66,7 +69,14 @@ def run_command(
     @wraps(main)
     def command(**options: Any) -> None:
         if works:
-            main(**options)
+            try:
+                main(**options)
+            except KeyboardInterrupt as error:
+                if interrupts.asked_to_stop():
+                    raise
+                raise RuntimeError(
+                    "KeyboardInterrupt without Ctrl-C"
+                ) from error  # typer would take it for one
             return
         if first is not None:
             with exit_codes():
@@ -174,14 +184,14 @@ def first_line(error: BaseException) -> str:
 
 def _write_traceback(error: BaseException | None) -> str:
     """Writes the traceback of an error into a file; the end of a sentence that names it."""
-    name = f"pocketreel-traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    name = f"pocketreel.traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     command = " ".join(map(repr, sys.orig_argv))
     text = f"{command}\nPython {sys.version}\n{platform.platform()}\n\n"
     if error is not None:
         text += "".join(traceback.format_exception(error))
     for folder in _places():
         with suppress(OSError):
-            path = folder / name
+            path = folder / (f".{name}" if folder == _folder else name)
             with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
             return f"please report it with the traceback in {path}"

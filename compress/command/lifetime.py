@@ -9,8 +9,12 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-_PR_SET_PDEATHSIG = 1
+if TYPE_CHECKING:
+    import psutil
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LOOK_S = 0.5
 
 
@@ -48,10 +52,32 @@ def kill_tree(pid: int) -> None:
     import psutil
 
     with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                one.kill()
+        kill_all([psutil.Process(pid), *started_by(pid)])
+
+
+def started_by(pid: int) -> list[psutil.Process]:
+    """What a process has started, and what that has started in turn, as far as it is there."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Ends these processes at once; one that is gone is no fault, and no later one of its number is hit."""
+    import psutil
+
+    for one in processes:
+        with suppress(psutil.Error):
+            one.kill()
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of what its children leave behind, on Linux: `started_by` then knows it."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def memory_bytes(pid: int) -> int:

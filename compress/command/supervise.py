@@ -21,15 +21,23 @@ from typing import Any
 
 from compress.command import FAILED, INTERRUPTED, OK, SUPERVISED
 from compress.command.interrupts import ignore
-from compress.command.lifetime import end_with_parent, how_it_ended, kill_tree, memory_bytes
+from compress.command.lifetime import (
+    adopt_orphans,
+    end_with_parent,
+    how_it_ended,
+    kill_all,
+    kill_tree,
+    memory_bytes,
+    started_by,
+)
 from compress.command.terminal import print_error, problems
 
 _LOOK_S = 0.2
 """How often memory and time are looked at."""
 _STOP_S = 1.2
 """How long the work may tidy up after Ctrl-C."""
-_EXIT_S = 20.0
-"""How long the work may take to end after it has said its exit code."""
+_EXIT_S = 10.0
+"""How long the work may take to end after it has said its exit code: a thread may hold it for ever."""
 
 _pipe: int | None = None
 """Where this process tells what it does; `None` in one that nobody watches."""
@@ -74,6 +82,7 @@ def supervise(*, resume: str | None) -> int:
     `resume` says, after an interruption or a crash, how one goes on.
     """
     reading, writing = os.pipe()
+    adopt_orphans()
     try:
         environment = {**os.environ, SUPERVISED: f"{writing},{os.getpid()}"}
         command = [sys.executable, *sys.orig_argv[1:]]
@@ -96,6 +105,7 @@ def supervise(*, resume: str | None) -> int:
         code = watch.stop()
     finally:
         os.close(reading)
+        kill_all(started_by(os.getpid()))
     if code == INTERRUPTED:
         with suppress(OSError):
             problems().print("stopped" + (f"; {resume}" if resume else ""))
@@ -136,7 +146,9 @@ class _Watch:
             self._enforce()
         self._read_all()
         if self._code is not None:
+            started = started_by(self._process.pid)
             self._end_for_good(_EXIT_S)
+            kill_all(started)
             return self._code
         if self.reason is None:
             who = self._phases[-1].doing if self.users_code else "the command"

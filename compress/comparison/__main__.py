@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
-from compress.command.guard import exit_codes, run_command
+from compress.command.guard import check_out_file, exit_codes, run_command
 from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
@@ -76,6 +76,8 @@ def main(
     console = output()
     with exit_codes():
         names = _chosen(networks)
+        check_out_file(page_path)
+        check_out_file(results)
         if peers:
             check_peers()
     effort = Effort(seed=seed, clips=clips, rounds=rounds, peers=peers)

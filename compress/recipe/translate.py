@@ -56,6 +56,15 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
         ):
             continue  # Pydantic does not count entries that have faults of their own.
         inside = _inside(detail["loc"], raw, missing=detail["type"] in _MISSING_KEY)
+        if detail["type"] == "missing" and isinstance(detail["input"], list):  # one detail per missing entry
+            faults[inside] = Fault(
+                path=path_text(place + inside),
+                problem="wrong number of entries",
+                given=shown(detail["input"]),
+                allowed=f"at least {detail['loc'][-1] + 1}",
+                line=source.line(place + inside),
+            )
+            continue
         fault = _fault(detail, model=model, place=place, inside=inside, source=source)
         earlier = faults.get(inside)
         if earlier and earlier.allowed and fault.allowed and fault.allowed not in earlier.allowed:
@@ -84,9 +93,11 @@ def _inside(loc: Sequence[Any], raw: Any, *, missing: bool) -> Place:
     """Pydantic's location without the names of union members that it puts between the keys."""
     place: Place = ()
     for position, part in enumerate(loc):
-        if (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int)):
+        if (isinstance(raw, dict) and part in raw) or (
+            isinstance(raw, list) and isinstance(part, int) and part < len(raw)
+        ):
             raw = raw[part]
-        elif not (missing and position == len(loc) - 1):
+        elif isinstance(raw, list) or not (missing and position == len(loc) - 1):
             continue
         place += (part,)
     return place
