@@ -322,6 +322,13 @@ BROKEN = {
         "robustness: {severities: [true]}",
         ["robustness.severities.0 (line N): wrong type; given: true; allowed: a whole number"],
     ),
+    "no colours": (
+        "clip: {mean: [], std: [1, 2]}",
+        [
+            "clip.mean (line N): wrong number of entries; given: []; allowed: at least 3",
+            "clip.std (line N): wrong number of entries; given: [1, 2]; allowed: at least 3",
+        ],
+    ),
     "a text of impossible length": (
         "clip: {text: {length: 1000000000000}}",
         ["clip.text.length (line N): out of range; given: 1000000000000; allowed: at most 4096"],
