@@ -15,6 +15,7 @@ from torch import Tensor, fx
 from export.check.facts import COREML_NAMES, NO_COREML_FORM
 from export.check.finding import Finding
 from export.check.subject import Subject, computing
+from export.coreml.decompose import is_written_otherwise
 from export.coreml.neural_engine import REFUSED
 from export.coverage.places import places_of
 from export.lower.source import operator_name
@@ -35,7 +36,7 @@ def check_coreml(subject: Subject) -> Iterator[Finding]:
     places = places_of(subject.program.graph)
     for node in computing(subject.program):
         name = operator_name(node)
-        if name in NO_COREML_FORM:
+        if name in NO_COREML_FORM and not is_written_otherwise(node):
             yield subject.finding("refused", node, "coremltools does not convert it", places=places)
         elif subject.scheme == "fp32":
             continue  # none of it is taken, as has been said

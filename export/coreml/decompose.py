@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 
@@ -18,8 +20,36 @@ from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place,
 aten = torch.ops.aten
 
 
+def _quotient(x: Tensor) -> Tensor:
+    one = torch.ones([1] * max(x.dim(), 1))  # coremltools fills no tensors without an axis
+    return (one / x).reshape(x.shape) if x.dim() == 0 else one / x
+
+
+def _either(a: Tensor, b: Tensor) -> Tensor:
+    return aten.logical_or(a, b) if a.dtype == b.dtype == torch.bool else NotImplemented
+
+
+def _one_of_two(a: Tensor, b: Tensor) -> Tensor:
+    return aten.logical_xor(a, b) if a.dtype == b.dtype == torch.bool else NotImplemented
+
+
+BITS: dict[Any, Callable[..., Any]] = {
+    aten.bitwise_or.Tensor: _either,
+    aten.bitwise_xor.Tensor: _one_of_two,
+}
+"""Operators on the bits of whole numbers, which coremltools does not convert, and on truth values, which it does
+under other names."""
+
+OWN: dict[Any, Callable[..., Any]] = {aten.reciprocal.default: _quotient, **BITS}
+"""What operators are for coremltools."""
+
+MISTAKEN = (aten.reciprocal.default, aten.asinh.default, aten.acosh.default)
+"""Operators that coremltools' table has and converts wrongly: 1 / x to `inverse`, which divides by x + 1e-4, and
+two to operators that MIL does not have."""
+
+
 def decompose(program: ExportedProgram) -> ExportedProgram:
-    """`program` with operators of coremltools' table alone; torch itself says what the others consist of.
+    """`program` with operators of coremltools' table alone; `OWN`, torch and `SPARE` say what others consist of.
 
     Recurrent layers thereby become linear layers and sums, one set for every step of the sequence: coremltools
     takes no captured LSTM, writes GRUs as loops, and the Neural Engine runs neither. Raises NotImplementedError for
@@ -32,7 +62,8 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     seen: list[fx.Node] = []
     while unknown := [node for node in program.graph.nodes if not _is_known(node)]:
         targets = {node.target for node in unknown}
-        table = get_decompositions(list(targets)) | {op: SPARE[op] for op in targets if op in SPARE}
+        own = SPARE | OWN
+        table = get_decompositions(list(targets)) | {op: own[op] for op in targets if op in own}
         if not table or targets == {node.target for node in seen}:
             faults = [
                 f"{users_name(node)} at {place(node)} cannot be written for Core ML: {NO_FORM}; "
@@ -42,6 +73,13 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
             raise NotImplementedError("; ".join(dict.fromkeys(faults)))
         program, seen = program.run_decompositions(table), unknown
     return program
+
+
+def is_written_otherwise(node: fx.Node) -> bool:
+    """Whether `decompose` has a form for an operator that coremltools does not convert."""
+    if node.target in BITS:
+        return node.meta["val"].dtype == torch.bool
+    return node.target in SPARE or node.target in OWN
 
 
 def _name_samplers(graph: fx.Graph) -> None:
@@ -57,4 +95,6 @@ def _is_known(node: fx.Node) -> bool:
 
     if node.op != "call_function" or node.target is operator.getitem:
         return True
+    if node.target in MISTAKEN:
+        return False
     return sanitize_op_kind(node.target.name()) in _TORCH_OPS_REGISTRY  # type: ignore[union-attr]

@@ -25,15 +25,19 @@ class _Found:
     """`result = relu(x) - slope * relu(-x)`."""
 
     result: fx.Node
-    x: fx.Node
     slope: fx.Node
+
+    @property
+    def x(self) -> fx.Node:
+        """As it is now, when a PReLU before this one has been put together."""
+        return self.result.args[0].args[0]  # type: ignore[union-attr, return-value]
 
 
 def restore_prelu(program: ExportedProgram) -> None:
     """Given `relu(x) - slope * relu(-x)` with one slope per channel, the result is `prelu(x, slope)`; in place."""
     stored = _Stored(program)
     found = [one for node in program.graph.nodes if (one := _match(node, stored)) is not None]
-    for slope in {one.slope for one in found}:
+    for slope in dict.fromkeys(one.slope for one in found):
         those = [one for one in found if one.slope is slope]
         if len(slope.users) != len(those):
             continue
@@ -101,7 +105,7 @@ def _match(node: fx.Node, stored: _Stored) -> _Found | None:
         return None
     if value.numel() > 1 and not _is_per_channel(below, value, len(shape)):
         return None
-    return _Found(result=node, x=x, slope=slope)
+    return _Found(result=node, slope=slope)
 
 
 def _scaled(node: Any, stored: _Stored) -> tuple[fx.Node, fx.Node] | None:

@@ -14,6 +14,7 @@ from export.lower.block import Block, row_major, shape_of
 from export.lower.composites import (
     broadcast_at_readers,
     converted_before_reductions,
+    logic_of_truth_values,
     one_number_type,
     simplified,
     without_needless_remainders,
@@ -70,6 +71,7 @@ class Lowering:
         self.module = program.module(check_guards=False)
         broadcast_at_readers(self.module.graph)
         without_needless_remainders(self.module.graph)
+        logic_of_truth_values(self.module.graph)
         one_number_type(self.module.graph)
         converted_before_reductions(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]

@@ -107,7 +107,9 @@ def operator_name(node: fx.Node) -> str:
 
 def users_name(node: fx.Node) -> str:
     """Name of the function that the user called, such as `grid_sample`; the operator's own where it is unknown."""
-    _, _, called = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")
+    parts = str((node.meta.get("torch_fn") or ("", ""))[1]).split(".")
+    # Such as `function.relu`, or `OpOverload.relu.default` in a graph that was lowered.
+    called = parts[1] if parts[0] == "OpOverload" and len(parts) > 1 else parts[-1]
     overloads = getattr(node.target, "overloadpacket", None)
     is_overload = overloads is not None and called in overloads.overloads()
     is_name = called.isidentifier() and not called.startswith("_") and not is_overload

@@ -70,10 +70,6 @@ class Emitter:
         """A constant named after the current node."""
         return constant(f"{self.node_name}/constant", data, quantization=quantization)
 
-    def number(self, value: float) -> Tensor:
-        """A constant that broadcasts against anything."""
-        return self.constant(np.asarray([value], np.float32))
-
     def place(self, value: Value, order: Order) -> Tensor:
         """`value` in `order`: its own tensor, a RESHAPE when only axes of length 1 move, or a TRANSPOSE."""
         if value.is_constant:
@@ -133,7 +129,8 @@ class Emitter:
         if fill == 0.0:
             return self.op("PAD", [tensor, amounts], shape, dtype=tensor.dtype)
         lowest = float(np.finfo(np.float32).min)
-        return self.op("PADV2", [tensor, amounts, self.number(max(fill, lowest))], shape, dtype=tensor.dtype)
+        value = self.constant(np.asarray([max(fill, lowest)], tensor.dtype))
+        return self.op("PADV2", [tensor, amounts, value], shape, dtype=tensor.dtype)
 
 
 def _reshaped_constant(value: Value, shape: Sequence[int]) -> Value | None:

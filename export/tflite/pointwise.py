@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from export.tflite import shapes
 from export.tflite.emit import Emitter, Value, elements
 from export.tflite.graph import Tensor
 from export.tflite.layout import Order, identity
@@ -84,9 +85,18 @@ def floor_mod(e: Emitter, a: Operand, b: Operand) -> Value:
     return binary(e, "FLOOR_MOD", a, b)
 
 
-def angle(e: Emitter, a: Operand, b: Operand) -> Value:
-    """The angle of the point (b, a)."""
-    return binary(e, "ATAN2", a, b)
+def angle(e: Emitter, a: Value, b: Value) -> Value:
+    """The angle of the point (b, a): ATAN2, which reads beyond the end of operands that would have to broadcast."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    return binary(e, "ATAN2", _in_full(e, a, shape), _in_full(e, b, shape))
+
+
+def _in_full(e: Emitter, x: Value, shape: tuple[int, ...]) -> Value:
+    if not x.is_constant:
+        return shapes.expand(e, x, shape)
+    data = e.place(x, identity(x.rank)).data
+    assert data is not None
+    return Value(e.constant(np.ascontiguousarray(np.broadcast_to(data, shape))), identity(len(shape)))
 
 
 def maximum(e: Emitter, a: Operand, b: Operand) -> Value:

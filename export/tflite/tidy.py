@@ -43,11 +43,16 @@ def share(graph: Graph) -> None:
     first: dict[tuple[object, ...], Op] = {}
     for op in [op for op in graph.ops if op.kind != "PAD" and len(op.outputs) == 1]:
         inputs = tuple(tensor if tensor.data is None else _content(tensor) for tensor in op.inputs)
-        key = (op.kind, inputs, repr(op.options), op.output.shape, op.output.quantization)
+        key = (op.kind, inputs, repr(op.options), *_kind_of(op.output))
         known = first.setdefault(key, op)
         if known is not op and op.output not in graph.outputs:
             graph.replace(op.output, known.output)
             graph.ops.remove(op)
+
+
+def _kind_of(tensor: Tensor) -> tuple[object, ...]:
+    """A CAST to whole numbers and one to float differ in this alone."""
+    return tensor.dtype, tensor.shape, tensor.quantization
 
 
 def _content(tensor: Tensor) -> tuple[object, ...]:

@@ -176,16 +176,15 @@ class Translation:
                 f"the network gives {len(outputs)} outputs, the file is to have {len(self.spec.outputs)}"
             )
         for node, info in zip(outputs, self.spec.outputs, strict=True):
-            value = self.values[node]
-            if not isinstance(value, Value):
-                raise ValueError(f"output {info.name!r} does not depend on any input")
+            value = _as_value(node, self.values[node])
             self.emitter.node_name = info.name
             tensor = self.emitter.place(value, _order(info))
             if tensor.shape != info.shape:
                 raise ValueError(
                     f"output {info.name!r}: the file is to give {info.shape}, the network gives {tensor.shape}"
                 )
-            if tensor in self.graph.inputs or tensor in self.graph.outputs:
+            is_own = tensor not in self.graph.inputs and tensor not in self.graph.outputs
+            if not is_own or tensor.data is not None:
                 tensor = self.emitter.reshape_memory(tensor, tensor.shape)
             tensor.name = info.name
             if node.name in self.graph.places:

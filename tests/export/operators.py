@@ -148,6 +148,14 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
         nn.MaxPool2d(2, return_indices=True),
     ),
     "maximum in two ways": of(lambda x: x.amax((2, 3, 4)) + x.flatten(2).max(2)[0] + x.max(2)[0].amin((2, 3))),
+    "windows that hang over": of(
+        lambda x: F.avg_pool2d(x[:, :, 0, :11], 2, 2, 1, ceil_mode=True, count_include_pad=False)[:, :, None]
+        + F.max_pool3d(x[..., :11, :], 2, 2, 1, ceil_mode=True)
+    ),
+    "dilated maxima": of(
+        lambda x: F.max_pool3d(x - 1, 3, 1, 1, dilation=(2, 1, 2))
+        + F.max_pool2d(x[:, :, 0] - 1, 3, 2, 1, 2, ceil_mode=True).mean()
+    ),
     "nearest": lambda: nn.Upsample(scale_factor=2),
     "nearest to a size": of(lambda x: F.interpolate(x, size=(5, 7, 20))),
     "nearest by factors": of(lambda x: F.interpolate(x, scale_factor=(1.5, 1.25, 0.7))),
@@ -206,6 +214,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "padded by repetition": lambda: nn.Conv3d(3, 4, (3, 1, 3), padding=(1, 0, 1), padding_mode="replicate"),
     "padded channels": of(lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 1, 2))),
     "padded by less than nothing": of(lambda x, f: f(F.pad(x, (-1, 1, 2, -2, -1, 0))), nn.Conv3d(3, 4, 3)),
+    "whole numbers padded": of(lambda x: F.pad((x > 0.5).long(), (1, 0, 2, 1), value=3).float()),
     "same padding": lambda: nn.Conv3d(3, 4, (3, 2, 5), padding="same"),
     "same and valid padding of frames": of(
         lambda x, *layers: nn.Sequential(*layers)(x[:, :, 0]),
@@ -249,12 +258,18 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "coordinates": of(
         lambda x: torch.cat([x, torch.linspace(-1, 1, 12).view(1, 1, 1, 12, 1).expand(len(x), 1, 8, 12, 10)], 1)
     ),
+    "functions of whole numbers": of(
+        lambda x: (x * 9).long().sqrt() + (x > 0.5).long().exp() + torch.sigmoid((x * 9).long())
+        + (x * 9).long() ** 0.5 + (x > 0.5).sin() + torch.atan2((x * 9).long(), (x > 0.5).long() + 1)
+    ),
+    "reciprocals": of(lambda x: 1 / (x + 0.1) + (x * 4 + 1).long().reciprocal()),
     "logarithms": of(
         lambda x: (x + 0.1).log2() + (x + 0.1).log10() + torch.logit(x, 0.1) + torch.logaddexp(x, 2 * x)
     ),
     "angles": of(
         lambda x: torch.atan2(x - 0.5, x.flip(2) - 0.5) + x.tan() + x.asin() + x.acos() + x.atan() + x.sinh()
-        + x.cosh() + x.asinh() + (x + 1.1).acosh() + (x * 0.9).atanh() + torch.hypot(x, x.flip(2)) + torch.sinc(x)
+        + torch.atan2(x - 0.5, x[:, :1, :, :1] - 0.5) + torch.atan2(x[..., :1], x) + x.cosh() + x.asinh()
+        + (x + 1.1).acosh() + (x * 0.9).atanh() + torch.hypot(x, x.flip(2)) + torch.sinc(x)
     ),
     "error functions": of(lambda x: torch.erf(x - 0.5) + torch.erfc(x) + torch.exp2(x)),
     "remainders": of(
@@ -285,6 +300,10 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
         + torch.logical_and(F.relu(x - 0.3), x).float() + (~(x > 0.5)).float() + torch.signbit(x - 0.5).float()
         + torch.bucketize(x, torch.tensor([0.2, 0.5])).float()
     ),
+    "sums of truth values": of(
+        lambda x: ((x > 0.2) * (x < 0.6)).float() + ((x > 0.8) + (x < 0.1)).float()
+        + torch.maximum(x > 0.8, x < 0.1).float() + torch.minimum(x > 0.2, x[:, :, :1] < 0.6).float()
+    ),
     "what is no number": of(
         lambda x: torch.nan_to_num((x - 0.5).sqrt(), 0.3) + (x - 0.5).sqrt().isnan().float()
         + (1 / F.relu(x - 0.5)).isinf().float() + (x - 0.5).log().isfinite().float()
@@ -309,7 +328,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "diagonal": of(lambda x: x.diagonal(1, 3, 4) + torch.einsum("nctii->nct", x[..., :9, :9])[..., None]),
     "converted before a softmax": of(
         lambda x: (x > 0.5).long().softmax(2, dtype=torch.float32)
-        + (x > 0.5).log_softmax(1, dtype=torch.float32)
+        + (x > 0.5).log_softmax(1, dtype=torch.float32) + (x > 0.5).float() * (x > 0.5).long().roll(1, 2)
     ),
     "norms": of(
         lambda x: torch.linalg.vector_norm(x, float("-inf"), dim=1)

@@ -19,7 +19,7 @@ from tests.export.styles import STYLES, inputs_of
 LIMIT = 1e-5
 """Largest difference from torch, as part of the largest number."""
 
-LAYOUTS = {1: "N", 2: "NK", 3: "NCT", 4: "NCTH", 5: "NCTHW"}
+LAYOUTS = {0: "", 1: "N", 2: "NK", 3: "NCT", 4: "NCTH", 5: "NCTHW"}
 
 
 def spec_of(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, whole: str = "int64") -> FileSpec:
@@ -91,7 +91,9 @@ def errors(model: nn.Module, inputs: tuple[Tensor, ...], folder: Path, runtime: 
     spec = spec_of(inputs, expected, whole=whole)
     given = run(write(program, folder / f"model{suffix}", spec=spec, scheme="fp32"), inputs)
     return {
-        output: float(np.abs(got - want.numpy()).max() / want.abs().max())
+        output: float(
+            np.abs(got.astype(np.float64) - want.double().numpy()).max() / want.double().abs().max()
+        )
         for output, got, want in zip(named, given, expected, strict=True)
     }
 
@@ -128,6 +130,8 @@ IN_ALL_RUNTIMES = (
     "products of many", "any and all", "logic", "what is no number", "running products and extremes", "in order",
     "chosen by the input", "written by number", "assigned to parts", "diagonal", "converted before a softmax",
     "norms", "prelu", "padded by reflection", "padded by less than nothing", "padded channels",
+    "whole numbers padded", "reciprocals", "sums of truth values", "functions of whole numbers",
+    "windows that hang over", "dilated maxima",
 )  # fmt: skip
 
 
@@ -150,6 +154,16 @@ def test_operators_that_runtimes_know_by_other_names(runtime: str, tmp_path: Pat
     torch.manual_seed(0)
     found = errors(Together(IN_ALL_RUNTIMES).eval(), (torch.rand(1, 3, 8, 12, 10),), tmp_path, runtime)
     assert not {name: error for name, error in found.items() if error > LIMIT}
+
+
+@pytest.mark.parametrize(
+    "name", ["angles", "converted before a softmax", "functions of whole numbers", "sums of truth values"]
+)
+def test_number_types_and_broadcasting_in_litert(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(RUNTIMES["tflite"])
+    torch.manual_seed(0)
+    model, clip = trained(OPERATORS[name]()), torch.rand(1, 3, 8, 12, 10)
+    assert max(errors(model, (clip,), tmp_path, "tflite").values()) < LIMIT
 
 
 class Sampling(nn.Module):

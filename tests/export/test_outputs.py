@@ -77,7 +77,9 @@ def dtypes_in(file: Path, name: str) -> dict[str, str]:
     if name == "executorch":
         from executorch.runtime import Runtime
 
-        method = Runtime.get().load_program(file.read_bytes()).load_method("forward")
+        content = file.read_bytes()  # the program reads it in place
+        program = Runtime.get().load_program(content)
+        method = program.load_method("forward")
         found = method.execute([torch.from_numpy(clip)])
         names = Every()(torch.from_numpy(clip))
         return {key: str(value.numpy().dtype) for key, value in zip(names, found, strict=True)}

@@ -8,6 +8,7 @@ the rules of the walk is decomposed as torch does; `rewriting` does it.
 from export.lower.composites.rewriting import (
     broadcast_at_readers,
     converted_before_reductions,
+    logic_of_truth_values,
     one_number_type,
     simplified,
     without_needless_remainders,
@@ -16,6 +17,7 @@ from export.lower.composites.rewriting import (
 __all__ = [
     "broadcast_at_readers",
     "converted_before_reductions",
+    "logic_of_truth_values",
     "one_number_type",
     "simplified",
     "without_needless_remainders",

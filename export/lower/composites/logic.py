@@ -63,7 +63,8 @@ def counted(x: Tensor, dim: Sequence[int]) -> Tensor:
 def one_of_two(a: Tensor, b: Tensor) -> Tensor:
     """Where one holds and the other does not; torch's own operator for the bits of whole numbers."""
     a, b = _holds(a), _holds(b)
-    return (a | b) & ~(a & b)
+    # Not by `&` and `|`, whose operators torch takes apart only while it traces a user's network.
+    return torch.logical_and(torch.logical_or(a, b), torch.logical_not(torch.logical_and(a, b)))
 
 
 def bits_of_one(a: Tensor, b: Tensor) -> Tensor:

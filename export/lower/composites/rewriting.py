@@ -106,10 +106,13 @@ def converted_before_reductions(graph: fx.Graph) -> None:
 
 
 def one_number_type(graph: fx.Graph) -> None:
-    """Given arithmetic on whole and broken numbers, the result has all operands in the type of the result."""
+    """Given arithmetic on whole and broken numbers, or a root or logarithm of whole numbers, the result has all
+    operands in the type of the result."""
     for node in list(graph.nodes):
         value = node.meta.get("val")
-        if node.target not in (*BROADCASTING, *COMPARISONS) or not isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor):
+            continue
+        if node.target not in (*BROADCASTING, *COMPARISONS) and not _gives_broken(node, value):
             continue
         wanted = value.dtype
         if node.target in COMPARISONS:
@@ -119,6 +122,34 @@ def one_number_type(graph: fx.Graph) -> None:
             has_type = operand.meta["val"].dtype == wanted
             if not has_type and not (node.target is aten.where.self and operand is node.args[0]):
                 _convert(graph, node, operand, wanted)
+
+
+LOGIC = {
+    aten.add.Tensor: aten.logical_or.default,
+    aten.maximum.default: aten.logical_or.default,
+    aten.mul.Tensor: aten.logical_and.default,
+    aten.minimum.default: aten.logical_and.default,
+}
+"""What arithmetic does to truth values: no runtime adds or multiplies them."""
+
+
+def logic_of_truth_values(graph: fx.Graph) -> None:
+    """Given a sum or product of truth values, the result is whether one or both of them hold."""
+    for node in graph.nodes:
+        if node.target not in LOGIC or len(node.all_input_nodes) != len(node.args):
+            continue
+        if all(one.meta["val"].dtype == torch.bool for one in (node, *node.all_input_nodes)):
+            node.target, node.kwargs = LOGIC[node.target], {}
+
+
+def _gives_broken(node: fx.Node, value: torch.Tensor) -> bool:
+    """Whether an operator computes float numbers of whole ones, number by number."""
+    is_pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+    if not is_pointwise or not value.is_floating_point() or node.target is aten._to_copy.default:
+        return False
+    return node.target is aten.pow.Tensor_Tensor or not any(
+        operand.meta["val"].is_floating_point() for operand in node.all_input_nodes
+    )
 
 
 def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dtype) -> None:

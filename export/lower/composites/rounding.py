@@ -45,7 +45,7 @@ def divided(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = Non
     if not isinstance(other, Tensor):
         other = _number(other, x)
     quotient = aten.div.Tensor_mode(x.abs(), other.abs(), rounding_mode="floor")
-    return torch.where((x < 0) ^ (other < 0), -quotient, quotient)
+    return torch.where(torch.logical_xor(x < 0, other < 0), -quotient, quotient)
 
 
 def floor_divided(x: Tensor, other: Tensor | float) -> Tensor:

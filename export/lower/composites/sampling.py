@@ -70,5 +70,5 @@ def _pixels(
     found = aten.index_select(pixels, 0, place.reshape(-1)).reshape([*place.shape, pixels.shape[1]])
     if padding != ZEROS:
         return found
-    inside = ((r == rows) & (c == columns)).to(found.dtype)
+    inside = torch.logical_and(r == rows, c == columns).to(found.dtype)
     return found * inside.unsqueeze(-1)

@@ -5,8 +5,11 @@ from torch import nn
 
 pytest.importorskip("coremltools")
 
+from export.capture import capture
 from export.coreml.decompose import decompose
 from export.coreml.saved import import_quietly
+from export.lower import lower
+from tests.export.networks import Function
 
 
 def decomposed(function, *inputs):
@@ -16,7 +19,8 @@ def decomposed(function, *inputs):
         def forward(self, *inputs):
             return function(*inputs)
 
-    program = decompose(torch.export.export(Net(), inputs))
+    network = function if isinstance(function, nn.Module) else Net()
+    program = decompose(torch.export.export(network, inputs))
     names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     return names, program.module()(*inputs)
 
@@ -48,3 +52,47 @@ def test_an_operator_that_nobody_knows_is_named_with_its_place():
         NotImplementedError, match=r"linalg_cholesky at .*test_decompose\.py:\d+ `return function"
     ):
         decomposed(lambda x: torch.linalg.cholesky(x), torch.eye(2))
+
+
+def test_what_coremltools_would_convert_wrongly_is_taken_apart():
+    def function(x):
+        either, one = torch.bitwise_or(x > 1.2, x > 1.6), torch.bitwise_xor(x > 1.2, x > 1.6)
+        return 1 / x + x.asinh() + x.acosh() + either + one
+
+    x = torch.rand(2, 3) + 1
+    names, given = decomposed(function, x)
+    wrong = ("reciprocal", "asinh", "acosh", "bitwise_or", "bitwise_xor")
+    assert not any(name in target for target in names for name in wrong)
+    torch.testing.assert_close(given, function(x))
+
+
+def test_the_bits_of_whole_numbers_are_refused_by_name():
+    with pytest.raises(NotImplementedError, match=r"bitwise_or at .*test_decompose\.py:\d+ "):
+        decomposed(lambda x: torch.bitwise_or(x, 5), torch.tensor([1, 2]))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ReflectionPad2d((2, 1, 3, 2)),
+        nn.Conv2d(3, 4, 7, padding=3, padding_mode="reflect"),
+        nn.ReflectionPad2d((7, 0, 0, 6)),
+        nn.Sequential(nn.ReflectionPad2d(1), nn.ReflectionPad2d((0, 3, 0, 0))),
+    ],
+    ids=["uneven", "of a convolution", "as far as it goes", "twice"],
+)
+def test_reflection_is_one_operator_for_each_axis(layer):
+    import_quietly()
+    x = torch.randn(1, 3, 7, 8)
+    lowered = lower(capture(layer.eval(), (x,)))
+    names, given = decomposed(lowered, x)
+    assert "aten.reflection_pad2d.default" in names and not names & {"aten.cat.default", "aten.slice.Tensor"}
+    torch.testing.assert_close(given, layer(x))
+
+
+@pytest.mark.parametrize("mode", ["replicate", "circular"])
+def test_other_padding_is_no_reflection(mode):
+    x = torch.randn(1, 3, 7, 8)
+    names, given = decomposed(lower(capture(Function(lambda x: F.pad(x, (1, 1, 1, 1), mode)), (x,))), x)
+    assert "aten.reflection_pad2d.default" not in names
+    torch.testing.assert_close(given, F.pad(x, (1, 1, 1, 1), mode))
