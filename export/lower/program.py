@@ -17,6 +17,7 @@ from export.lower.composites import (
     one_number_type,
     simplified,
     without_needless_remainders,
+    without_neutral,
 )
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
@@ -71,6 +72,7 @@ class Lowering:
         broadcast_at_readers(self.module.graph)
         without_needless_remainders(self.module.graph)
         one_number_type(self.module.graph)
+        without_neutral(self.module.graph)
         converted_before_reductions(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
