@@ -33,7 +33,7 @@ TIME_LIMIT_S = 3600.0
 """A writer that takes longer hangs: the largest networks take minutes."""
 
 LISTED_LAYERS = 20
-"""How many layers the row of a wrong int8 file names."""
+"""How many layers the row of an int8 file names that is wrong or lost much."""
 
 NAMED_LAYERS = 3
 """How many layers the note about what was lost names."""
@@ -52,7 +52,7 @@ class Proof:
 
     trial: Trial
     rank_layers: Callable[[], tuple[LayerError, ...]] | None = None
-    """Ranks the layers of the int8 reference, worst first: asked for when an int8 file is wrong."""
+    """Ranks the layers of the int8 reference, worst first: asked for when an int8 file is wrong or lost much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def _step_outcome(name: str, written: WrittenFile | None, job: Job) -> StepOutco
 
 
 def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) -> ExportOutcome:
-    """The outcome with what the file answered, and the worst layers of an int8 file that is wrong."""
+    """The outcome with what the file answered, and the worst layers of an int8 file that is wrong or lost much."""
     proof = work.proof
     assert proof is not None
     trial = proof.trial

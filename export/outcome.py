@@ -80,7 +80,8 @@ class ExportOutcome:
     parity: FileParity | None = None
     """What the file answered to inputs; `None` when there is no file, or no inputs were given."""
     layers: tuple[LayerError, ...] = ()
-    """For an int8 file that is wrong: the layers of the torch int8 reference, worst first."""
+    """For an int8 file that is wrong, or right and far from float: the layers of the torch int8 reference, worst
+    first."""
     step: StepOutcome | None = None
     """Of a network that streams."""
 

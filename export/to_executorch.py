@@ -22,6 +22,7 @@ from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
 from export.xnnpack_constants import round_constants_inside
+from export.xnnpack_forms import in_forms_of_xnnpack, partitioner
 from export.xnnpack_sharing import part_readers
 from export.xnnpack_weights import round_activations
 
@@ -51,7 +52,6 @@ def write(
     Raises ImportError without executorch.
     """
     require("executorch", "executorch.exir")
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
     program, form = stream(program, plane_costs=True)
@@ -60,6 +60,7 @@ def write(
         methods = {name: round_activations(method) for name, method in methods.items()}
     elif scheme == "w8a8":
         methods = {name: round_constants_inside(method) for name, method in methods.items()}
+    methods = {name: in_forms_of_xnnpack(method) for name, method in methods.items()}
     methods = {name: part_readers(method) for name, method in methods.items()}
     for method in methods.values():
         restore_prelu(method)
@@ -68,7 +69,7 @@ def write(
         edge = to_edge_transform_and_lower(
             methods,
             transform_passes=[_drop_copies],
-            partitioner={name: [XnnpackPartitioner()] for name in methods},
+            partitioner={name: [partitioner()] for name in methods},
             constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
         )
     # Before the program is written: that changes the edge programs themselves.

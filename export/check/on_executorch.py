@@ -6,6 +6,7 @@ The rules are those of XNNPACK's partitioner (ExecuTorch 1.4.1, `backends/xnnpac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from export.check.finding import Finding
 from export.check.subject import Subject, between_int8, computing, is_float, moves
 from export.coverage.places import places_of
 from export.lower.source import bind, operator_name
+from export.xnnpack_forms import in_forms_of_xnnpack
 
 _CLAMPS = ("relu", "hardtanh", "clamp")
 _FUSED = ("relu", "hardtanh")
@@ -26,8 +28,9 @@ _HALF = "a clamp with other bounds than ReLU6's follows it, so that its int8 wei
 
 def check_executorch(subject: Subject) -> Iterator[Finding]:
     """What XNNPACK leaves to portable kernels, what has none, and what computes in float in an int8 file."""
-    places = places_of(subject.core.graph)
-    for node in computing(subject.core):
+    core = replace(subject, program=in_forms_of_xnnpack(subject.program)).core
+    places = places_of(core.graph)
+    for node in computing(core):
         name = operator_name(node)
         why = _refusal(node, name)
         if why is None and name in _LAYERS and _is_half_int8(node):
@@ -82,7 +85,7 @@ def _average(given: dict[str, Any], node: fx.Node) -> str | None:
 
 
 def _joined(given: dict[str, Any], node: fx.Node) -> str | None:
-    return None if len(node.all_input_nodes) >= 2 else "XNNPACK joins two tensors or more"
+    return None if len(given["tensors"]) >= 2 else "XNNPACK joins two tensors or more"
 
 
 def _softmax(given: dict[str, Any], node: fx.Node) -> str | None:

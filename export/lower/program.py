@@ -18,6 +18,7 @@ from export.lower.composites import (
     one_number_type,
     simplified,
     without_needless_remainders,
+    without_neutral,
 )
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
@@ -73,6 +74,7 @@ class Lowering:
         without_needless_remainders(self.module.graph)
         logic_of_truth_values(self.module.graph)
         one_number_type(self.module.graph)
+        without_neutral(self.module.graph)
         converted_before_reductions(self.module.graph)
         inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)

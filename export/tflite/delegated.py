@@ -76,6 +76,53 @@ def clamp_by_product(graph: Graph) -> None:
             op.kind, op.options = "MUL", {"fusedActivationFunction": op.kind}
 
 
+def repeat_by_sum(graph: Graph) -> None:
+    """Given BROADCAST_TO, or RESIZE_NEAREST_NEIGHBOR by whole factors, the result is an ADD with zeros.
+
+    The zeros have the repeated axes alone. The numbers are exactly the same, in int8 too: all have one scale.
+    """
+    ops: list[Op] = []
+    for op in graph.ops:
+        x, result = op.inputs[0] if op.inputs else None, op.outputs[0]
+        if x is None or x.dtype not in ("float32", "int8") or op.kind not in _REPEATING:
+            ops.append(op)
+        elif op.kind == "BROADCAST_TO":
+            ops.append(_sum_with_zeros(x, result))
+        else:
+            ops += _enlarged(op, x, result)
+    graph.ops = ops
+
+
+_REPEATING = ("BROADCAST_TO", "RESIZE_NEAREST_NEIGHBOR")
+
+
+def _sum_with_zeros(x: Tensor, result: Tensor) -> Op:
+    shape = [new if old != new else 1 for old, new in zip(x.shape, result.shape, strict=True)]
+    zero = x.quantization.zero_point[0] if x.quantization else 0
+    numbers = np.full(shape, zero, np.int8 if x.dtype == "int8" else np.float32)
+    zeros = constant(f"{result.name}/zeros", numbers, quantization=x.quantization)
+    return Op("ADD", [x, zeros], [result], {"fusedActivationFunction": "NONE"})
+
+
+def _enlarged(op: Op, x: Tensor, result: Tensor) -> list[Op]:
+    """Every pixel in as many columns as the factor says, then every row so."""
+    (n, h, w, c), (_, rows, columns, _) = x.shape, result.shape
+    if rows % h or columns % w:
+        return [op]
+
+    def part(name: str, *shape: int) -> Tensor:
+        return Tensor(f"{result.name}/{name}", shape, x.dtype, quantization=x.quantization)
+
+    pixels, wider = part("pixels", n * h * w, 1, c), part("wider", n * h * w, columns // w, c)
+    lines, higher = part("lines", n * h, 1, columns * c), part("higher", n * h, rows // h, columns * c)
+    steps = [] if columns == w else [reshape(x, pixels), _sum_with_zeros(pixels, wider)]
+    last = wider if steps else x
+    if rows != h:
+        steps += [reshape(last, lines), _sum_with_zeros(lines, higher)]
+        last = higher
+    return [*steps, reshape(last, result)]
+
+
 def _average_as_convolution(op: Op) -> list[Op]:
     """AVERAGE_POOL_2D as a depthwise convolution with equal weights, which may also change the scale."""
     height, width = op.options["filterHeight"], op.options["filterWidth"]

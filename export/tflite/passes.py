@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.tflite.delegated import clamp_by_product
+from export.tflite.delegated import clamp_by_product, repeat_by_sum
 from export.tflite.graph import Graph
 from export.tflite.integers import use_integers
 from export.tflite.narrow import lengthen_rows
@@ -20,6 +20,7 @@ def run_passes(graph: Graph, *, scheme: str) -> None:
     pad_max_pools(graph)
     fuse_clamps(graph)
     clamp_by_product(graph)
+    repeat_by_sum(graph)
     merge_reshapes(graph)
     absorb_transpose(graph)
     if scheme == "fp16":

@@ -5,6 +5,7 @@ of weights stays trainable. `table` says which function stands for which operato
 the rules of the walk is decomposed as torch does; `rewriting` does it.
 """
 
+from export.lower.composites.neutral import without_neutral
 from export.lower.composites.rewriting import (
     broadcast_at_readers,
     converted_before_reductions,
@@ -21,4 +22,5 @@ __all__ = [
     "one_number_type",
     "simplified",
     "without_needless_remainders",
+    "without_neutral",
 ]

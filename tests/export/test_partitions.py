@@ -1,0 +1,119 @@
+"""Patterns of published networks that XNNPACK has no operator for: files stay one partition, and are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+pytest.importorskip("ai_edge_litert.interpreter")
+pytest.importorskip("executorch.exir")
+
+from tests.export.single_files import ANSWERS, graph_of, write
+
+PICTURE, CLIP = (1, 3, 8, 8), (1, 3, 4, 8, 8)
+
+
+class Between(nn.Module):
+    """A function between two layers."""
+
+    def __init__(self, first: nn.Module, function: Callable[[Tensor], Tensor], last: nn.Module) -> None:
+        super().__init__()
+        self.first, self.function, self.last = first, function, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.first(x).relu()))
+
+
+def on_pictures(function: Callable[[Tensor], Tensor]) -> tuple[nn.Module, Tensor]:
+    return Between(nn.Conv2d(3, 8, 3, padding=1), function, nn.LazyConv2d(4, 1)), torch.randn(PICTURE)
+
+
+def on_clips(function: Callable[[Tensor], Tensor]) -> tuple[nn.Module, Tensor]:
+    first = nn.Conv3d(3, 8, (1, 3, 3), padding=(0, 1, 1))
+    return Between(first, function, nn.LazyLinear(4)), torch.randn(CLIP)
+
+
+def pooled(z: Tensor) -> Tensor:
+    return z.mean((2, 3), keepdim=True)
+
+
+PICTURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "join of one": lambda z: torch.cat([z], 1),
+    "stack of one": lambda z: torch.stack([z])[0],
+    "join with itself": lambda z: torch.cat([z, z], 1),
+    "seven times itself": lambda z: torch.cat([z] * 7, 1),
+    "repeated pixel": lambda z: pooled(z).repeat(1, 1, 8, 8) + z,
+    "repeated channels": lambda z: z.repeat(1, 2, 1, 1),
+    "expanded and joined": lambda z: torch.cat([pooled(z).expand(-1, -1, 8, 8), z], 1),
+    "sum of a picture": lambda z: z.sum((2, 3), keepdim=True) * z,
+    "sum of rows": lambda z: z.sum(2, keepdim=True),
+    "whole numbers": lambda z: z * 2 + 0,
+    "divided by a whole number": lambda z: z / 4,
+    "plus one": lambda z: z + 1,
+    "one minus": lambda z: 1 - z,
+    "summand with a factor": lambda z: torch.add(z, pooled(z), alpha=2),
+    "channels last": lambda z: z.permute(0, 2, 3, 1).mean((1, 2))[..., None, None],
+    "twice as large": lambda z: F.interpolate(z, scale_factor=2),
+    "three times as high": lambda z: F.interpolate(z, size=(24, 16)),
+    "mean of everything": lambda z: z.mean((1, 2, 3), keepdim=True) * z,
+    "mean of columns": lambda z: z.mean(3, keepdim=True) * z,
+}
+
+CLIPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tokens": lambda z: z.flatten(2).transpose(1, 2).mean(1),
+    "clip, channels last": lambda z: z.permute(0, 2, 3, 4, 1).mean((1, 2, 3)),
+    "sum of every frame": lambda z: z.sum((3, 4)).mean(2),
+    "sum of a clip": lambda z: z.sum((2, 3, 4)),
+    "sum over time": lambda z: z.sum(2).mean((2, 3)),
+    "frames twice as large": lambda z: F.interpolate(z, scale_factor=(1, 2, 2)).mean((2, 3, 4)),
+    "clip twice as large": lambda z: F.interpolate(z, scale_factor=2).mean((2, 3, 4)),
+    "repeated frame": lambda z: (z.mean(2, keepdim=True).repeat(1, 1, 4, 1, 1) * z).mean((2, 3, 4)),
+    "whole numbers in clips": lambda z: (z * 2 + 0 - 1).mean((2, 3, 4)),
+    "one tensor of frames": lambda z: torch.cat([z], 2).mean((2, 3, 4)),
+    "pixels of clips joined": lambda z: torch.cat(
+        [z.mean((3, 4), keepdim=True).expand(-1, -1, -1, 8, 8), z], 1
+    ).mean((2, 3, 4)),
+}
+
+NETWORKS = {name: (on_pictures, function) for name, function in PICTURES.items()} | {
+    name: (on_clips, function) for name, function in CLIPS.items()
+}
+
+
+def network(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    build, function = NETWORKS[name]
+    return build(function)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
+@pytest.mark.parametrize("format", ["tflite", "executorch"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_file_is_one_partition_and_gives_what_torch_gives(tmp_path, name, format, scheme):
+    model, x = network(name)
+    graph = graph_of(model, x, scheme=scheme)
+    with torch.no_grad():
+        expected, wanted = graph(x), model(x)
+    file = write(graph, x, tmp_path, format=format, scheme=scheme)
+    given = ANSWERS[format](file.path, x)
+    assert given.shape == expected.shape
+    largest = expected.abs().max()
+    # In int8 a runtime may round a number to its other neighbour.
+    assert (given - expected).abs().max() <= (1e-5 if scheme == "fp32" else 0.03) * largest
+    assert (wanted - expected).abs().max() <= (1e-5 if scheme == "fp32" else 0.1) * largest
+    coverage = file.coverage
+    assert (coverage.partitions, coverage.share, coverage.left) == (1, 1.0, ())
+
+
+def test_what_gives_back_its_input_leaves_no_operator():
+    def kinds(name: str) -> list[str]:
+        graph = graph_of(*network(name), scheme="fp32").graph
+        return [str(node.target) for node in graph.nodes]
+
+    assert not any("cat" in kind for name in ("join of one", "stack of one") for kind in kinds(name))
+    assert not any("add" in kind for kind in kinds("whole numbers"))
