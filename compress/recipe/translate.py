@@ -61,7 +61,7 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
                 path=path_text(place + inside),
                 problem="wrong number of entries",
                 given=shown(detail["input"]),
-                allowed=f"at least {detail['loc'][-1] + 1}",
+                allowed=f"at least {int(detail['loc'][-1]) + 1}",
                 line=source.line(place + inside),
             )
             continue

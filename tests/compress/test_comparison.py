@@ -10,6 +10,7 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
+from compress.command import USAGE
 from compress.comparison import __main__ as command
 from compress.comparison import files, networks
 from compress.comparison.acceptance import geometric_mean, judge
@@ -219,7 +220,7 @@ def test_a_network_that_fails_does_not_stop_the_others(run, tmp_path):
 
 def test_unknown_networks_and_missing_peers_are_refused(run, monkeypatch):
     result, _ = run("--networks", "c4d")
-    assert result.exit_code == command.WRONG_ARGUMENT and "'c4d' is none of the table" in result.output
+    assert result.exit_code == USAGE and "'c4d' is none of the table" in result.output
     monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="--peers needs openvino and nncf, which cannot be imported: pip"):
         check_peers()

@@ -164,10 +164,13 @@ def test_an_unmeasured_gate_fails_unless_the_recipe_allows_it(copy, cache):
 
 
 def test_a_wrong_recipe_gives_exit_code_2_and_every_fault(tmp_path):
-    wrong = run(RECIPE, "--out", tmp_path / "out", "--set", "student.netwrok=x", "--set", "clip.frames=none")
+    wrong = run(RECIPE, "--out", tmp_path / "out", "--set", "clip.size=big", "--set", "clip.frames=none")
     assert wrong.returncode == 2
-    assert "student.netwrok" in wrong.stderr and "did you mean 'network'" in wrong.stderr
-    assert "clip.frames" in wrong.stderr
+    assert "clip.size" in wrong.stderr and "clip.frames" in wrong.stderr
+    unknown = run(RECIPE, "--out", tmp_path / "out", "--set", "student.netwrok=x", "--set", "clip.sise=8")
+    assert unknown.returncode == 2
+    assert "student.netwrok" in unknown.stderr and "did you mean 'network'" in unknown.stderr
+    assert "clip.sise" in unknown.stderr and "did you mean 'size'" in unknown.stderr
     assert not (tmp_path / "out").exists()
 
 

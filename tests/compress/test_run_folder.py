@@ -131,7 +131,7 @@ def test_neither_recipe_nor_data_nor_weights_may_lie_in_it(tmp_path):
     with pytest.raises(FolderRefused, match=r"is or contains the recipe's data\.root"):
         check(out, f"data={{source: folder, root: {tmp_path / 'link'}}}")
     (out / "deep" / "net.pt").touch()
-    teacher = f"teacher={{factory: 'os:getcwd', weights: {out / 'deep' / 'net.pt'}}}"
+    teacher = f"teacher={{factory: 'os.path:basename', weights: {out / 'deep' / 'net.pt'}}}"
     with pytest.raises(FolderRefused, match=r"is or contains the recipe's teacher\.weights"):
         check(out, teacher)
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,40 @@ def resized(height, width, corners=None):
     mode = "nearest" if corners is None else "bilinear"
     return lambda given: F.interpolate(given["x"], (height, width), mode=mode, align_corners=corners)
 
+
+def sampled(*, corners, border=False):
+    """Bilinear samples at coordinates -1..1, place by place, from the formula of MIL's documentation."""
+
+    def sample(given):
+        x, coordinates = given["x"], given["coordinates"]
+        batch, channels, height, width = x.shape
+        result = torch.zeros(batch, channels, *coordinates.shape[1:3])
+        for n in range(batch):
+            for i in range(coordinates.shape[1]):
+                for j in range(coordinates.shape[2]):
+                    across, down = (
+                        (float(at) + 1) / 2 * (size - 1) if corners else ((float(at) + 1) * size - 1) / 2
+                        for at, size in zip(coordinates[n, i, j], (width, height), strict=True)
+                    )
+                    if border:
+                        across, down = min(max(across, 0), width - 1), min(max(down, 0), height - 1)
+                    left, top = math.floor(across), math.floor(down)
+                    for column in (left, left + 1):
+                        for row in (top, top + 1):
+                            weight = (1 - abs(across - column)) * (1 - abs(down - row))
+                            if 0 <= column < width and 0 <= row < height:
+                                result[n, :, i, j] += weight * x[n, :, row, column]
+        return result
+
+    return sample
+
+
+PLACES = {
+    "x": X,
+    "coordinates": floats(2, 4, 3, 2, low=-1.4, high=1.4),
+    "sampling_mode": "bilinear",
+    "coordinates_mode": "normalized_minus_one_to_one",
+}
 
 SIZE = {"x": X, "target_size_height": 3, "target_size_width": 9}
 
@@ -40,6 +76,15 @@ CASES = [
         tensors(x=X, shape=[12], resized_dims=1, interpolation_mode="NEAREST_NEIGHBOR"),
         resized(5, 12),
     ),
+    *[
+        (
+            "resample",
+            tensors(**PLACES, padding_mode=padding, padding_value=0.0, align_corners=corners),
+            sampled(corners=corners, border=padding == "border"),
+        )
+        for padding in ("constant", "border")
+        for corners in (False, True)
+    ],
 ]
 
 
