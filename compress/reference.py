@@ -1,7 +1,8 @@
 """Writes what documents the recipe and the report from the code: `python -m compress.reference`.
 
-JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, and the key tables inside
-`docs/recipe.md` and `docs/report.md`, and the table of `docs/students.md`. A test keeps all of them current.
+JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, the key tables inside
+`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and the figures of the main job in
+`README.md` and `docs/results.md`. A test keeps all of them current.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from compress.generated import with_block
 from compress.published_sizes import published_sizes
 from compress.recipe import Recipe
 from compress.report import Report
+from compress.results_page import pages
 
 _Schema = dict[str, Any]
 _TYPES = {
@@ -45,7 +47,7 @@ def generated(root: Path) -> dict[Path, str]:
         page = root / "docs" / f"{name}.md"
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
-    return files
+    return {**files, **pages(root)}
 
 
 def recipe_schema() -> _Schema:
