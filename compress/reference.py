@@ -1,7 +1,8 @@
 """Writes what documents the recipe and the report from the code: `python -m compress.reference`.
 
-JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, and the key tables inside
-`docs/recipe.md` and `docs/report.md`, and the table of `docs/students.md`. A test keeps all of them current.
+JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, the key tables inside
+`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and the figures of the main job in
+`README.md` and `docs/results.md`. A test keeps all of them current.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if not only_reads_arguments(__name__):
     from compress.recipe import Recipe
     from compress.report import Report
     from compress.report.figures import exact
+    from compress.results_page import pages
 
 _Schema = dict[str, Any]
 _TYPES = {
@@ -53,7 +55,7 @@ def generated(root: Path) -> dict[Path, str]:
         page = root / "docs" / f"{name}.md"
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
-    return files
+    return {**files, **pages(root)}
 
 
 def recipe_schema() -> _Schema:

@@ -1,0 +1,51 @@
+"""The figures of the main job: stored from a report, shown in two pages, never typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compress.results_page import STORED, figures_of, pages
+from tests.reports import realistic_report
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project of two pages with a marked place each, and the figures of one report."""
+    (tmp_path / "docs").mkdir()
+    for page in (tmp_path / "README.md", tmp_path / "docs" / "results.md"):
+        page.write_text("before\n<!-- generated: main_job -->\nold\n<!-- end -->\nafter\n")
+    (tmp_path / STORED).parent.mkdir(parents=True)
+    (tmp_path / STORED).write_text((ROOT / STORED).read_text())
+    return tmp_path
+
+
+def test_a_figure_that_changes_in_the_run_changes_on_both_pages(folder: Path) -> None:
+    figures = json.loads((folder / STORED).read_text())
+    figures["models"]["teacher"]["top1"] = 0.4321
+    (folder / STORED).write_text(json.dumps(figures))
+    for content in pages(folder).values():
+        assert "43.2" in content and "old" not in content
+        assert content.startswith("before\n") and content.endswith("after\n")
+
+
+def test_the_pruned_share_is_computed_from_the_stage(folder: Path) -> None:
+    figures = json.loads((folder / STORED).read_text())
+    (prune,) = (stage for stage in figures["stages"] if stage["name"] == "prune")
+    prune["before"]["macs"], prune["after"]["macs"] = 100_000_000, 63_000_000
+    (folder / STORED).write_text(json.dumps(figures))
+    readme, results = pages(folder).values()
+    assert "37 % of its MACs pruned" in readme and "removed 37 % of the MACs" in results
+
+
+def test_figures_name_the_processor_but_not_the_system_of_the_machine() -> None:
+    report = dict(realistic_report())
+    device = {"cpu": "Xeon", "cores": 2, "int8_instructions": ["avx512_vnni"]}
+    report["environment"] = {"python": "3.11", "device": {**device, "system": "Linux-6.1-host"}}
+    figures = figures_of(report)
+    assert figures["environment"]["device"] == device
+    assert figures["stages"] and all("curve" not in stage for stage in figures["stages"])
