@@ -107,9 +107,10 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
     """
     _refuse_uncalibrated(prepared)
     reference = convert_pt2e(copy.deepcopy(prepared))
-    make_room_for_biases(reference)
     _drop_implied_clamps(reference)
     _repeat_scales(reference)
+    # Behind moves of int8 values, too, a layer now reads the scale that its bias is stored in.
+    make_room_for_biases(reference)
     return reference
 
 
