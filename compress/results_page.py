@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from compress.command.guard import exit_codes, run_command
+from compress.command.terminal import output
 from compress.generated import with_block
 
 Figures = dict[str, Any]
@@ -166,12 +168,13 @@ def main(
     ],
 ) -> None:
     """Stores the figures of one run and writes them into README.md and docs/results.md."""
-    figures = figures_of(json.loads(report.read_text(encoding="utf-8")))
-    (ROOT / STORED).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for path, content in pages(ROOT).items():
-        path.write_text(content, encoding="utf-8")
-        typer.echo(path)
+    with exit_codes():
+        figures = figures_of(json.loads(report.read_text(encoding="utf-8")))
+        (ROOT / STORED).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for path, content in pages(ROOT).items():
+            path.write_text(content, encoding="utf-8")
+            output().print(str(path), markup=False)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -17,7 +17,7 @@ from rich.console import Console
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
 from compress.command.guard import exit_codes, keep_tracebacks_in, run_command
 from compress.command.terminal import headed, output, print_error
-from compress.command.user_code import TIME_LIMIT_S, set_limits
+from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 from compress.recipe.keys import check_words
 
 if not only_reads_arguments(__name__):
@@ -123,15 +123,7 @@ def main(
             help="How long importing a teacher's factory, calling it and one run of the teacher may take, each.",
         ),
     ] = TIME_LIMIT_S,
-    user_code_memory: Annotated[
-        float | None,
-        typer.Option(
-            metavar="GB",
-            min=0.1,
-            help="Most memory that the process may hold while it runs the teacher's code.",
-            show_default="three quarters of the machine's",
-        ),
-    ] = None,
+    user_code_memory: MemoryOption = None,
 ) -> None:
     """Turns a teacher into small networks for devices: trains, exports, measures and reports by one recipe.
 

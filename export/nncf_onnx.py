@@ -21,7 +21,7 @@ from rich.progress import Progress
 from compress.command import FAILED, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output, print_error, problems
-from compress.command.user_code import TIME_LIMIT_S, set_limits
+from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 
 if not only_reads_arguments(__name__):
     import numpy as np
@@ -192,15 +192,7 @@ def main(
         float,
         typer.Option(metavar="SECONDS", min=1, help="How long one run of the network's code may take."),
     ] = TIME_LIMIT_S,
-    user_code_memory: Annotated[
-        float | None,
-        typer.Option(
-            metavar="GB",
-            min=0.1,
-            help="Most memory that the process may hold while it runs the network's code.",
-            show_default="three quarters of the machine's",
-        ),
-    ] = None,
+    user_code_memory: MemoryOption = None,
 ) -> None:
     """Writes a network as an int8 ONNX file whose ranges and biases are NNCF's, and compares it with torch.
 

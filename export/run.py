@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 from compress.command import FAILED, OK, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
-from compress.command.user_code import TIME_LIMIT_S, set_limits
+from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 from export import EXPORTERS
 
 if not only_reads_arguments(__name__):
@@ -123,15 +123,7 @@ def main(
             help="How long importing MODULE, calling FACTORY and one run of the network may take, each.",
         ),
     ] = TIME_LIMIT_S,
-    user_code_memory: Annotated[
-        float | None,
-        typer.Option(
-            metavar="GB",
-            min=0.1,
-            help="Most memory that the process may hold while it runs the network's code.",
-            show_default="three quarters of the machine's",
-        ),
-    ] = None,
+    user_code_memory: MemoryOption = None,
 ) -> None:
     """Writes any PyTorch network (3D video networks too) into files that phones run, and proves every file.
 

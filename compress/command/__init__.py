@@ -10,7 +10,7 @@ import signal
 OK = 0
 GATE_FAILED = 1
 """A gate of a recipe, or a line or figure of a table that has to hold, does not."""
-RECIPE_WRONG = USAGE = 2
+USAGE = 2
 """The recipe or an argument is wrong; what a user's own module raises while it is loaded counts as that."""
 FAILED = 3
 """A stage, a backend or the user's code failed, or the machine ran out of something."""

@@ -10,12 +10,27 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from compress.command import interrupts, supervise
 from compress.command.lifetime import memory_limit_bytes
 
 TIME_LIMIT_S = 600.0
 """How long a user's code may take to be imported, to build a network or to answer once."""
+
+
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="GB",
+        min=0.1,
+        help="Most memory that the process may hold while it runs your own code.",
+        show_default="three quarters of the machine's",
+    ),
+]
+"""`--user-code-memory` of the commands that run a user's code."""
 
 
 class UserCodeFailed(ValueError):

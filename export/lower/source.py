@@ -179,7 +179,7 @@ def user_line(stack_trace: str | None) -> str | None:
         return f"{line}, in {module}" if module else line
     foreign = _innermost([(head, code) for head, code in frames if f"{_TORCH}{os.sep}" not in head])
     if foreign is None:
-        return module and f"module {module}"
+        return f"module {named['path']!r} ({named['kind']})" if named else None
     return f"{foreign}, in {module}" if module else foreign
 
 

@@ -10,7 +10,6 @@ from export.tflite.graph import Tensor
 from export.tflite.layout import Order, identity
 
 Operand = Value | float
-_NEUTRAL = {"fusedActivationFunction": "NONE"}
 
 
 def binary(e: Emitter, kind: str, a: Operand, b: Operand, *, dtype: str | None = None) -> Value:

@@ -193,7 +193,7 @@ def test_layers_in_containers_have_the_users_line_and_their_own_path() -> None:
 def test_a_network_without_a_line_of_the_users_has_places_by_module() -> None:
     network = nn.Sequential(nn.Conv3d(3, 4, 1), nn.GELU(), nn.Flatten(), nn.Linear(4096, 3))
     (found,) = check_network(network, SHAPES, formats=["onnx"], scheme="w8a8")
-    assert (found.operator, found.place) == ("gelu", "module 1 (GELU)")
+    assert (found.operator, found.place) == ("gelu", "module '1' (GELU)")
 
 
 def test_a_norm_that_is_taken_apart_is_called_what_the_user_calls_it_with_advice_that_fits() -> None:

@@ -17,8 +17,6 @@ aten = torch.ops.aten
 FEW_WRITES = 64
 """Positions that are written at most: each is an operator over the whole value."""
 
-NON_NEGATIVE = (aten.argmax.default, aten.argmin.default, aten.arange.start_step, aten.arange.default)
-
 
 def entries(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     """`x[:, i, j]`: entries along the axes that are indexed by numbers, which count as one axis together.

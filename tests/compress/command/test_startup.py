@@ -13,7 +13,8 @@ from compress.recipe.keys import check_words
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = (
     *("compress.run", "compress.reference", "compress.comparison", "compress.student_table"),
-    *("compress.encoder_table", "compress.cross_modal", "export.run", "export.nncf_onnx"),
+    *("compress.encoder_table", "compress.cross_modal", "compress.results_page"),
+    *("export.run", "export.nncf_onnx"),
     *("benchmarks.run", "benchmarks.classify", "benchmarks.live", "benchmarks.streaming"),
 )
 LARGE = ("torch", "av", "safetensors", "jinja2", "scipy")
