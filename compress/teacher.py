@@ -20,6 +20,7 @@ from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Context
 from compress.command.user_code import place, user_code
 from compress.console import bar
+from compress.folders.writing import naming
 from compress.losses import cross_entropy, soft_targets
 from compress.store import one_at_a_time, stored, write_atomic
 from compress.teacher_answers import ask, require_finite_answers
@@ -241,9 +242,10 @@ def _read_weights(path: Path) -> dict[str, Any]:
         why = "is no regular file" if path.exists() else "there is no such file"
         raise FileNotFoundError(f"{path}: {why}")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        with naming(path):
+            if path.suffix == ".safetensors":
+                return load_file(path)
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a broken file makes of the readers is of many types
         if isinstance(error, OSError) and error.errno is not None:
             raise  # it may not be read

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from compress.folders.writing import naming
 from export.manifest import TensorInfo
 
 RANDOM: Final = "random"
@@ -78,8 +79,9 @@ def read_samples(path: Path, inputs: Sequence[TensorInfo], *, what: str) -> Samp
 def _read(path: Path, *, where: str) -> np.ndarray | dict[str, np.ndarray]:
     """What NumPy finds in a file: the array of a `.npy`, those of a `.npz` by their names."""
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        return stored if isinstance(stored, np.ndarray) else dict(stored)
+        with naming(path):
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+            return stored if isinstance(stored, np.ndarray) else dict(stored)
     except OSError as error:
         if error.errno is not None:
             raise  # it may not be read

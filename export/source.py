@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from compress.command.user_code import place, user_code
+from compress.folders.writing import naming
 
 
 def load_network(reference: str, *, weights: Path | None = None) -> nn.Module:
@@ -123,10 +124,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
         why = "is no regular file" if path.exists() else "there is no such file"
         raise FileNotFoundError(f"--weights {path}: {why}")
     try:
-        if path.suffix == ".safetensors":
-            weights = load_file(path)
-        else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+        with naming(path):
+            if path.suffix == ".safetensors":
+                weights = load_file(path)
+            else:
+                weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a broken file makes of the readers is of many types
         if isinstance(error, OSError) and error.errno is not None:
             raise  # it may not be read

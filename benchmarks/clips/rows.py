@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from compress.folders.writing import naming
+
 SPLITS = ("train", "validation", "test")
 FAULTS_SHOWN = 20
 """A message that lists faults stops after so many and gives the number of the others."""
@@ -134,7 +136,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such manifest; it is a CSV with columns path, split, <labels>")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with naming(path), path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             columns = next(reader, [])
             records = [(reader.line_num, cells) for cells in reader if cells]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,17 +34,29 @@ def fingerprint(path: Path) -> Fingerprint:
         return Fingerprint(os.fstat(file.fileno()).st_size, digest.hexdigest())
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has an OSError of what is done to a file name that file: errors of reads and writes name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Writes a whole file or nothing: into a temporary name, flushed to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".pocketreel.{os.getpid()}.{path.name}.tmp")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from compress.recipe.sections import (
     DATA_ROWS,
     MAX_GATES,
     MAX_STAGES,
+    NAME_PATTERN,
     STAGE_ROWS,
     STUDENT_ROWS,
     TEACHER_ROWS,
@@ -32,7 +35,9 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
     Raises `RecipeError` with all faults found. Computes nothing and opens no clip; a teacher that names a
     `factory` has that module imported, which runs its Python code.
     """
-    return _recipe(apply_overrides(read_source(path), overrides), name=path.stem)
+    # The bytes of a file name are UTF-8, whatever the locale takes them for.
+    name = os.fsencode(path.stem).decode("utf-8", errors="replace")
+    return _recipe(apply_overrides(read_source(path), overrides), name=name)
 
 
 def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -43,6 +48,10 @@ def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Reci
 def _recipe(source: Source, *, name: str) -> Recipe:
     raw = {"name": name, **source.data}
     reader = _Reader(source)
+    if "name" not in source.data and not re.fullmatch(NAME_PATTERN, name):
+        problem = "the recipe's file name cannot be the run's name; set one, such as --set name=first"
+        reader.fault(("name",), problem, given=shown(name), allowed=NAME_PATTERN)
+        raw["name"] = "unnamed"
     parts = reader.parts(raw)
     faults = reader.faults + check(parts, line=source.line)
     if faults:
@@ -66,7 +75,7 @@ class _Reader:
             if key not in known:
                 # With hundreds of unknown keys, nobody reads what each was meant to be.
                 close = nearest(key, known) if len(self.faults) < MAX_SHOWN else None
-                self._fault((key,), "unknown section", allowed=listed(known), nearest=close)
+                self.fault((key,), "unknown section", allowed=listed(known), nearest=close)
         sections: dict[str, Any] = {}
         for key, field in known.items():
             if key in ("stages", "gates"):
@@ -74,7 +83,7 @@ class _Reader:
             if key in raw:
                 sections.update(self._section(key, raw[key]))
             elif field.is_required():
-                self._fault((key,), f"required section is missing ({(field.description or '').rstrip('.')})")
+                self.fault((key,), f"required section is missing ({(field.description or '').rstrip('.')})")
             else:
                 sections[key] = field.get_default(call_default_factory=True)
         return Parts(
@@ -107,7 +116,7 @@ class _Reader:
             networks = {name: row for name, row in TEACHER_ROWS.items() if name != "factory"}
             return self._row("teacher", raw, by="network", rows=networks)
         if "network" in raw:
-            self._fault(
+            self.fault(
                 ("teacher",), "either a network of ours or a factory of yours; remove one of the two keys"
             )
             return None
@@ -117,12 +126,12 @@ class _Reader:
         """The row of a table that the value of the key `by` names."""
         if not isinstance(raw, dict):
             allowed = f"a mapping with the key {by} and its settings"
-            self._fault((key,), "wrong type", given=shown(raw), allowed=allowed)
+            self.fault((key,), "wrong type", given=shown(raw), allowed=allowed)
         elif by not in raw:
-            self._fault((key, by), "required key is missing", allowed=listed(rows))
+            self.fault((key, by), "required key is missing", allowed=listed(rows))
         elif raw[by] not in list(rows):
             given, close = shown(raw[by]), nearest(str(raw[by]), rows)
-            self._fault((key, by), f"unknown {by}", given=given, allowed=listed(rows), nearest=close)
+            self.fault((key, by), f"unknown {by}", given=given, allowed=listed(rows), nearest=close)
         else:
             return rows[raw[by]]
         return None
@@ -130,12 +139,12 @@ class _Reader:
     def _entries(self, raw: Mapping[str, Any], key: str) -> list[tuple[int, Any]]:
         entries = raw.get(key, [])
         if not isinstance(entries, list):
-            self._fault((key,), "wrong type", given=shown(entries), allowed="a list, such as [] for none")
+            self.fault((key,), "wrong type", given=shown(entries), allowed="a list, such as [] for none")
             return []
         most = {"stages": MAX_STAGES, "gates": MAX_GATES}[key]
         if len(entries) > most:
             given, allowed = f"{len(entries)} entries", f"at most {most}"
-            self._fault((key,), "wrong number of entries", given=given, allowed=allowed)
+            self.fault((key,), "wrong number of entries", given=given, allowed=allowed)
         return list(enumerate(entries[:most]))
 
     def _verbs(self, entries: Any) -> list[str | None]:
@@ -147,12 +156,12 @@ class _Reader:
         place: Place = ("stages", index)
         if not isinstance(raw, dict) or len(raw) != 1:
             allowed = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
-            self._fault(place, "not a stage", given=shown(raw), allowed=allowed)
+            self.fault(place, "not a stage", given=shown(raw), allowed=allowed)
             return None
         verb = next(iter(raw))
         if verb not in STAGE_ROWS:
             close = nearest(verb, STAGE_ROWS)
-            self._fault((*place, verb), "unknown stage", allowed=listed(STAGE_ROWS), nearest=close)
+            self.fault((*place, verb), "unknown stage", allowed=listed(STAGE_ROWS), nearest=close)
             return None
         entry: StageEntry | None = self._read(place, raw, STAGE_ROWS[verb])
         return entry
@@ -166,7 +175,7 @@ class _Reader:
             self.faults += faults_of(error, model=kind, place=place, raw=raw, source=self.source)
             return None
 
-    def _fault(self, place: Place, problem: str, **more: str | None) -> None:
+    def fault(self, place: Place, problem: str, **more: str | None) -> None:
         self.faults.append(
             Fault(path=path_text(place), problem=problem, line=self.source.line(place), **more)
         )

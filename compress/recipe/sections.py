@@ -202,10 +202,14 @@ else:
     AnyStage = reduce(or_, STAGE_ROWS.values())
 
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names that every file system and every shell takes as they are."""
+
+
 class Recipe(Section):
     """Everything that decides a run. Relative paths start from the current directory."""
 
-    name: str = Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(max_length=100, pattern=NAME_PATTERN)
     """Name of the run and of its folder in `out/`; by default the recipe's file name without `.yaml`."""
     seed: Seed = 0
     """Decides everything that is drawn at random."""

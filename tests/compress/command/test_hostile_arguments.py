@@ -248,7 +248,9 @@ def test_surroundings(place, tmp_path):
     odd.mkdir()
     shutil.copy(TINY, odd / "réc.yaml")
     plain = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    ends(place, f"compress.run {odd}/réc.yaml --plan", 0, "mobilenet3d_tiny", environment=plain)
+    unnamed = f"compress.run {odd}/réc.yaml --plan"
+    ends(place, unnamed, 2, "name: the recipe's file name cannot be the run's name", environment=plain)
+    ends(place, f"{unnamed} --set name=rec", 0, "mobilenet3d_tiny", environment=plain)
     ends(place, f"compress.run {odd}/nix.yaml --plan", 2, "no such file", environment=plain)
 
 
