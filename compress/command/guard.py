@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import typer
 
 from compress.command import FAILED, INTERRUPTED, OK, UNEXPECTED, USAGE, interrupts, supervise
+from compress.command.lines import first_line
 from compress.command.terminal import StandardOutputFailed, finish_output, prepare_streams, print_error
 from compress.command.user_code import UserCodeFailed
 
@@ -174,12 +175,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "no message"
 
 
 def _write_traceback(error: BaseException | None) -> str:
