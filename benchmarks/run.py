@@ -16,7 +16,7 @@ from benchmarks import DEVICES
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, only_reads_arguments
-from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
 from compress.folders.output import check_output_file, write_output_file
 
@@ -100,7 +100,6 @@ def run(
         cores = DEVICES[device].describe().cores
         if threads > cores:
             raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
-        check_out_file(out)
         check_output_file(out, is_ours=_is_ours)
         chosen = None if formats is None else [name.strip() for name in formats.split(",")]
         field_data = None

@@ -118,18 +118,6 @@ def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         raise typer.Exit(USAGE) from error
 
 
-def check_out_file(path: Path | None) -> None:
-    """Finds out before the work whether a file can be written at `path`; raises an OSError that says why not."""
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder to write it to does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise PermissionError(f"{path}: may not be written")
-
-
 def _exit_code(command: Callable[..., None]) -> int:
     """Runs the command; says what went wrong and gives its exit code."""
     try:
