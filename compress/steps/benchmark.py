@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
+from benchmarks.answers import FOLDER, TORCH, keep_answers
 from benchmarks.latency import FileLatency
 from compress.command.terminal import headed
 from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
-from compress.folders.results import reason_against, stored
+from compress.folders.results import reason_against
 from compress.report.chance import classes_answered
-from compress.steps.answers import FOLDER, NAMES, TORCH, write_answers
 from compress.steps.export import Exported
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
@@ -124,21 +123,9 @@ def _answers_are_whole(run: Run, key: Key) -> bool:
 def _keep_answers(run: Run, key: Key, measured: Sequence[FileAccuracy], *, final: StageOutcome) -> None:
     """Keeps what torch and every file said to each test clip."""
     spec = final.artifact.spec
-    clips = run.data.test.seen_by(spec)
-
-    def make(work: Path) -> None:
-        torch_logits = {
-            name: column.numpy() for name, column in zip(spec.outputs, final.test_logits, strict=True)
-        }
-        write_answers(work, TORCH, torch_logits, clips)
-        for file in measured:
-            if file.unavailable is None:
-                write_answers(work, file.format, file.logits, clips)
-
-    earlier = Ledger.read(run.folder / FOLDER)
-    if earlier is not None:
-        earlier.remove()
-    stored(run.folder / FOLDER, key=key, make=make, load=lambda made: made, names=NAMES, tell=run.tell)
+    in_torch = {name: column.numpy() for name, column in zip(spec.outputs, final.test_logits, strict=True)}
+    answers = {TORCH: in_torch} | {one.format: one.logits for one in measured if one.unavailable is None}
+    keep_answers(run.folder / FOLDER, answers, run.data.test.seen_by(spec), key=key, tell=run.tell)
 
 
 def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: StageOutcome) -> FileFigures:

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 
-from compress.steps.answers import write_answers
+from benchmarks.answers import write_answers
 
 
 def test_each_clip_has_its_line_and_its_logits(tiny_data, tmp_path):
