@@ -34,13 +34,13 @@ if not only_reads_arguments(__name__):
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
     from compress.folders.locks import held
+    from compress.folders.output import check_output_file, write_output_file
     from compress.generated import check_page
     from compress.recipe import load_recipe
     from compress.recipe.sections import Recipe, TableTeacher
     from compress.steps.export import export
     from compress.steps.run import Run, StageOutcome, StepFailed
     from compress.steps.train import make_teacher, run_stages
-    from compress.store import write_atomic
     from export.quiet import silence_libraries
     from models.spec import Modality
 
@@ -78,6 +78,7 @@ def main(
     with exit_codes():
         check_page(page, "cross_modal")
         check_out_file(results)
+        check_output_file(results, is_ours=_is_ours, option="--results")
     with exit_codes(failed=(StepFailed,)), held(out):
         _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
 
@@ -112,7 +113,7 @@ def _compare(
 
     def write() -> None:
         figures = _figures(checked, data, teachers, students, command=command)
-        write_atomic(results, json.dumps(figures, indent=1) + "\n")
+        write_output_file(results, json.dumps(figures, indent=1) + "\n")
         write_page(page, figures)
 
     for number in seeds:
@@ -161,6 +162,11 @@ def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
     if wrong:
         raise typer.BadParameter(f"{path} does not fit: {'; '.join(wrong)}")
     return checked
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds figures that this command wrote."""
+    return {"recipe", "teachers", "students", "gains"} <= set(content)
 
 
 def _teacher(recipe: Recipe, kind: str) -> TableTeacher:

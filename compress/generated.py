@@ -20,6 +20,8 @@ def check_page(page: Path, name: str) -> None:
     Raises an OSError for a page that cannot be read or written to, and ValueError for one without the block.
     """
     check_out_file(page)
+    if page.exists() and not page.is_file():
+        raise ValueError(f"{page}: is no regular file; give a page that has a place for the table")
     if not _block(name).search(page.read_text(encoding="utf-8")):
         raise ValueError(
             f"{page}: has no place for the table: write a line <!-- generated: {name} --> and, below it, one "

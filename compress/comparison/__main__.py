@@ -28,9 +28,9 @@ if not only_reads_arguments(__name__):
     from compress.comparison.files import check_peers
     from compress.comparison.measure import Effort, measure
     from compress.comparison.networks import NETWORKS
-    from compress.comparison.page import page
+    from compress.comparison.page import HEADING, page
+    from compress.folders.output import check_clear, check_output_file, check_output_page, write_output_file
     from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
-    from compress.store import write_atomic
     from compress.versions import installed
     from export.child import in_a_sentence
     from export.quiet import silence_libraries
@@ -77,7 +77,11 @@ def main(
     with exit_codes():
         names = _chosen(networks)
         check_out_file(page_path)
+        check_output_page(page_path, begin=HEADING, option="--page")
         check_out_file(results)
+        check_output_file(results, is_ours=_is_ours, option="--results")
+        check_clear(out, ())
+        out.mkdir(parents=True, exist_ok=True)
         if peers:
             check_peers()
     effort = Effort(seed=seed, clips=clips, rounds=rounds, peers=peers)
@@ -97,9 +101,9 @@ def main(
         "versions": ", ".join(f"{name} {number}" for name, number in installed(_DISTRIBUTIONS).items()),
         "command": command,
     }
-    write_atomic(page_path, page(figures, failed=failed, effort=effort, **told) + "\n")
+    write_output_file(page_path, page(figures, failed=failed, effort=effort, **told) + "\n")
     document = {**told, "effort": asdict(effort), "networks": figures, "failed": failed}
-    write_atomic(results, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_output_file(results, json.dumps(document, indent=1, allow_nan=False) + "\n")
     lines = judge(figures)
     for line in lines:
         verdict = {True: "holds", False: "does not hold", None: "not measured"}[line.holds]
@@ -150,6 +154,11 @@ def _chosen(given: str | None) -> list[str]:
     if unknown:
         raise ValueError(f"--networks: {unknown[0]!r} is none of the table; it has {', '.join(NETWORKS)}")
     return names
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds figures that this command wrote."""
+    return {"machine", "effort", "networks", "failed"} <= set(content)
 
 
 def _source() -> str:

@@ -45,9 +45,7 @@ def check_output_file(path: Path | None, *, is_ours: Callable[[Any], bool], opti
     if path is None or (path.exists() and not path.is_file()):
         return
     if path.is_symlink():
-        raise FolderRefused(
-            f"{option} {path} is a symbolic link (to {path.readlink()}): name the file that is to be written"
-        )
+        raise FolderRefused(_linked(path, option))
     if not path.exists():
         return
     try:
@@ -58,6 +56,24 @@ def check_output_file(path: Path | None, *, is_ours: Callable[[Any], bool], opti
         raise FolderRefused(
             f"{option} {path} is there, and is no file of this command: choose another name, or move it away"
         )
+
+
+def check_output_page(path: Path, *, begin: str, option: str) -> None:
+    """As `check_output_file`, for a text whose beginning says which command wrote it."""
+    if not path.is_file():
+        return
+    if path.is_symlink():
+        raise FolderRefused(_linked(path, option))
+    with path.open("rb") as file:
+        ours = file.read(len(begin.encode())) == begin.encode()
+    if not ours:
+        raise FolderRefused(
+            f"{option} {path} is there, and is no page of this command: choose another name, or move it away"
+        )
+
+
+def _linked(path: Path, option: str) -> str:
+    return f"{option} {path} is a symbolic link (to {path.readlink()}): name the file that is to be written"
 
 
 def write_output_file(path: Path, text: str) -> None:
