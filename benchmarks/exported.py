@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmarks.files import ExportedFile, FileTensor
+from benchmarks.frame_by_frame import FRAME
 from benchmarks.runtimes import RUNTIMES
+from benchmarks.spec_of_manifest import spec_of_manifest
 from models.spec import ClipSpec
 
 SCHEMA_VERSION = 1
@@ -48,7 +50,7 @@ def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Ex
             f"{SCHEMA_VERSION}: export again"
         )
     try:
-        spec = None if manifest["spec"] is None else ClipSpec.from_dict(manifest["spec"])
+        spec = None if manifest["spec"] is None else spec_of_manifest(manifest["spec"])
         rows = [row for row in manifest["files"] if formats is None or row["format"] in formats]
         _check_formats([row["format"] for row in manifest["files"]], formats, where=where)
         files = tuple(_file(export_dir, row, spec=spec) for row in rows)
@@ -145,7 +147,7 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
         why = "not exported" if row["status"] == "failed" else "exported, but wrong"
         return ExportedFile(
             format=row["format"],
-            scheme=row["scheme"],
+            scheme=_text(row["scheme"]),
             path=export_dir / row["format"],
             size_bytes=0,
             inputs=(),
@@ -154,7 +156,7 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
         )
     file = ExportedFile(
         format=row["format"],
-        scheme=row["scheme"],
+        scheme=_text(row["scheme"]),
         path=_inside(export_dir, row["path"]),
         size_bytes=_whole(row["size_bytes"]),
         inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
@@ -175,6 +177,13 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
                 f"{export_dir}: manifest.json gives {file.title} the {what} {', '.join(names)}, but its spec has "
                 f"{', '.join(expected)}: export again"
             )
+    for name, label in zip(spec.outputs, spec.labels, strict=True):
+        (logits,) = (tensor for tensor in file.outputs if tensor.name == name)
+        if logits.shape != (1, len(label.classes)):
+            raise ValueError(
+                f"{export_dir}: manifest.json gives {file.title} the output {name} of shape {list(logits.shape)}, "
+                f"but its spec has {len(label.classes)} classes: export again"
+            )
     return file
 
 
@@ -186,9 +195,13 @@ def _step(export_dir: Path, row: dict[str, Any], *, of: ExportedFile) -> Exporte
         inputs=tuple(_tensor(tensor) for tensor in row["inputs"]),
         outputs=tuple(_tensor(tensor) for tensor in row["outputs"]),
         macs=_macs(row),
-        entry=row["entry"],
-        states=row["states"],
+        entry=None if row["entry"] is None else _text(row["entry"]),
+        states={_text(name): _text(after) for name, after in row["states"].items()},
     )
+    taken, given = ({tensor.name for tensor in tensors} for tensors in (step.inputs, step.outputs))
+    wrong = [f"{name!r}: {after!r}" for name, after in step.states.items() if after not in given | taken]
+    if wrong or taken - step.states.keys() != {FRAME} or step.states.keys() - taken:
+        raise TypeError(f"the states of a step do not lead from its inputs to its outputs: {step.states!r}")
     _check_on_disk(step, row["sha256"], export_dir=export_dir)
     return step
 

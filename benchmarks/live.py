@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -34,8 +34,10 @@ if not only_reads_arguments(__name__):
     from benchmarks.clips.passing import Passing, Picture, passing_pictures
     from benchmarks.clips.pictures import Shown, square_of
     from benchmarks.exported import read_model
+    from benchmarks.files import ExportedFile
     from benchmarks.frame_by_frame import Stream, step_of
     from benchmarks.runtimes import RUNTIMES, Unavailable
+    from benchmarks.worker import WorkerFailed
     from models.spec import ClipSpec, VideoSpec
 
 _VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"))
@@ -65,13 +67,14 @@ def classify_frames(
 
     Each video begins anew, without memory of the one before; it is decoded in a process of its own, within
     `limits`. Raises ValueError and FileNotFoundError for a source or a model that cannot be read, `Unavailable`
-    where the model's runtime is missing.
+    where the model's runtime is missing, `WorkerFailed` where it does not take or run the file.
     """
     spec, file = read_model(model)
     step = step_of(file)
     assert spec.video is not None
     RUNTIMES[step.format].start()
-    stream = Stream(step, RUNTIMES[step.format].load(step, threads))
+    with _running(step):
+        stream = Stream(step, RUNTIMES[step.format].load(step, threads))
     first = (spec.video.resize - spec.video.size) // 2
     middle = slice(first, first + spec.video.size)
     for name, pictures in _sources(source, spec.video, every=every, limits=limits):
@@ -79,12 +82,22 @@ def classify_frames(
         for picture in pictures:
             frame = (picture.square[middle, middle].transpose(2, 0, 1)[None] / 255).astype(np.float32)
             begin_s = time.perf_counter()
-            logits = stream.answer(frame)[0][0]
+            with _running(step):
+                logits = stream.answer(frame)[0].reshape(len(spec.labels[0].classes))
             latency_ms = (time.perf_counter() - begin_s) * 1e3
             powers = np.exp(logits - logits.max())
             yield Answer(
                 source=name, time_s=picture.time_s, latency_ms=latency_ms, shares=powers / powers.sum()
             )
+
+
+@contextmanager
+def _running(file: ExportedFile) -> Iterator[None]:
+    """Raises `WorkerFailed` for whatever a runtime makes of a file that it does not take."""
+    try:
+        yield
+    except Exception as error:
+        raise WorkerFailed(f"{file.title} failed in its runtime: {type(error).__name__}: {error}") from error
 
 
 def _sources(
@@ -156,13 +169,13 @@ def main(
     Example: python -m benchmarks.live 0 --model out/live/export/onnx/model_step.onnx
 
     Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
-    read; 3 the file's runtime is missing.
+    read; 3 the file's runtime is missing, or does not take the file.
     """
     console = output()
     latest: deque[float] = deque(maxlen=_LATEST)
     answered, answer = 0, None
     with (
-        exit_codes(failed=(Unavailable,)),
+        exit_codes(failed=(Unavailable, WorkerFailed)),
         suppress(KeyboardInterrupt),
         Live(console=console, refresh_per_second=10) as display,
     ):

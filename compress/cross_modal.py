@@ -77,7 +77,7 @@ def main(
     torch.set_num_threads(1)
     with exit_codes():
         check_page(page, "cross_modal")
-        check_output_file(results, option="--results")
+        check_output_file(results, is_ours=_is_ours, option="--results")
     with exit_codes(failed=(StepFailed,)), held(out):
         _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
 
@@ -161,6 +161,11 @@ def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
     if wrong:
         raise typer.BadParameter(f"{path} does not fit: {'; '.join(wrong)}")
     return checked
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds figures that this command wrote."""
+    return {"recipe", "teachers", "students", "gains"} <= set(content)
 
 
 def _teacher(recipe: Recipe, kind: str) -> TableTeacher:

@@ -25,9 +25,10 @@ STORED = Path("benchmarks") / "results" / "main_job.json"
 _BLOCK = "main_job"
 
 
-def pages(root: Path) -> dict[Path, str]:
-    """README.md and docs/results.md, with the tables that the stored figures give."""
-    figures = json.loads((root / STORED).read_text(encoding="utf-8"))
+def pages(root: Path, figures: Figures | None = None) -> dict[Path, str]:
+    """README.md and docs/results.md, with the tables that these figures give, or the stored ones."""
+    if figures is None:
+        figures = json.loads((root / STORED).read_text(encoding="utf-8"))
     readme, results = root / "README.md", root / "docs" / "results.md"
     return {
         readme: _with_lines(readme, _summary(figures)),
@@ -168,15 +169,28 @@ def main(
         Path, typer.Argument(help="report.json of a finished `make run`.", exists=True, dir_okay=False)
     ],
 ) -> None:
-    """Stores the figures of one run and writes them into README.md and docs/results.md."""
+    """Stores the figures of one run and writes them into README.md and docs/results.md.
+
+    Exit codes: 0 they are written; 2 the report is none of a finished `make run`: nothing is written.
+    """
     with exit_codes():
-        if not report.is_file():
-            raise ValueError(f"{report} is no regular file; give report.json of a run")
-        figures = figures_of(json.loads(report.read_text(encoding="utf-8")))
-        write_output_file(ROOT / STORED, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-        for path, content in pages(ROOT).items():
+        for path, content in _files(report).items():
             write_output_file(path, content)
             output().print(str(path), markup=False)
+
+
+def _files(report: Path) -> dict[Path, str]:
+    """What all files become by a report, whose path is given; ValueError for a report that does not say it all."""
+    if not report.is_file():
+        raise ValueError(f"{report}: is no regular file; give the report.json of a finished `make run`")
+    try:
+        figures = figures_of(json.loads(report.read_text(encoding="utf-8")))
+        stored = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return {ROOT / STORED: stored, **pages(ROOT, figures)}
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(
+            f"{report}: is not the report of a finished `make run` ({type(error).__name__}: {error})"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import platform
 import sys
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -69,6 +70,7 @@ def run_command(
 
     @wraps(main)
     def command(**options: Any) -> None:
+        _check_numbers(options)
         if works:
             try:
                 main(**options)
@@ -89,6 +91,14 @@ def run_command(
     if works:
         supervise.tell_code(code)
     sys.exit(code)
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    """Ends the command for NaN: whoever compares it with anything, such as the range of an option, is told no."""
+    with exit_codes():
+        for name, value in options.items():
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(f"--{name.replace('_', '-')} is nan: give a number")
 
 
 @contextmanager

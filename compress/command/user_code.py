@@ -20,6 +20,8 @@ from compress.command.lines import at_line, first_line
 TIME_LIMIT_S = 600.0
 """How long a user's code may take to be imported, to build a network or to answer once."""
 
+_BEYOND_GB = 1e9
+"""More memory than any machine has, which is no limit."""
 
 MemoryOption = Annotated[
     float | None,
@@ -55,7 +57,7 @@ def set_limits(*, seconds: float | None, gigabytes: float | None) -> None:
     global limits
     limits = Limits(
         seconds=TIME_LIMIT_S if seconds is None else seconds,
-        bytes=None if gigabytes is None else int(gigabytes * 1e9),
+        bytes=None if gigabytes is None else int(min(gigabytes, _BEYOND_GB) * 1e9),
     )
 
 

@@ -29,9 +29,9 @@ if not only_reads_arguments(__name__):
     from compress.comparison.files import check_peers
     from compress.comparison.measure import Effort, measure
     from compress.comparison.networks import NETWORKS
-    from compress.comparison.page import page
+    from compress.comparison.page import HEADING, page
     from compress.folders.locks import held
-    from compress.folders.output import check_output_file, write_output_file
+    from compress.folders.output import check_clear, check_output_file, check_output_page, write_output_file
     from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
     from compress.versions import installed
     from export.child import in_a_sentence
@@ -78,8 +78,9 @@ def main(
     console = output()
     with exit_codes():
         names = _chosen(networks)
-        check_output_file(page_path, option="--page")
-        check_output_file(results, option="--results")
+        check_output_page(page_path, begin=HEADING, option="--page")
+        check_output_file(results, is_ours=_is_ours, option="--results")
+        check_clear(out, ())
         if peers:
             check_peers()
     effort = Effort(seed=seed, clips=clips, rounds=rounds, peers=peers)
@@ -156,6 +157,11 @@ def _chosen(given: str | None) -> list[str]:
     if unknown:
         raise ValueError(f"--networks: {unknown[0]!r} is none of the table; it has {', '.join(NETWORKS)}")
     return names
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds figures that this command wrote."""
+    return {"machine", "effort", "networks", "failed"} <= set(content)
 
 
 def _source() -> str:

@@ -32,6 +32,9 @@ _COVERAGE_TEXT = """Share of the multiply-adds in accelerated kernels, and numbe
 last column counts convolutions that compute in float in the int8 ONNX file.
 """
 
+HEADING = "# Comparison\n\nWritten by `python -m compress.comparison"
+"""How a page begins that this command wrote."""
+
 _RATIOS = {
     "naive / float, onnx": "naive / float ONNX",
     "float / int8, onnx": "float / int8 ONNX Runtime",

@@ -76,6 +76,19 @@ def check_output_file(
         )
 
 
+def check_output_page(path: Path, *, begin: str, option: str) -> None:
+    """As `check_output_file`, for a text whose beginning says which command wrote it."""
+    check_output_file(path, option=option)
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        ours = file.read(len(begin.encode())) == begin.encode()
+    if not ours:
+        raise FolderRefused(
+            f"{option} {path} is there, and is no page of this command: choose another name, or move it away"
+        )
+
+
 def write_output_file(path: Path, text: str, *, option: str = "--out") -> None:
     """Writes a whole file or nothing. Raises `FolderRefused` for what has become no file since it was checked."""
     _refuse_no_file(path, option)

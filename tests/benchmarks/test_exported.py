@@ -92,6 +92,23 @@ def test_a_manifest_that_is_none(export_dir, content, message):
         (lambda m: m["files"][0].update(format="gguf"), "format 'gguf' is unknown; known are onnx, tflite"),
         (lambda m: m["files"][0].update(sha256="0"), "onnx/model.onnx is not the file that manifest.json"),
         (lambda m: m["files"][0]["outputs"][0].update(name="y"), "the outputs y, but its spec has logits"),
+        (
+            lambda m: m["files"][0]["outputs"][0].update(shape=[1, 2]),
+            r"shape \[1, 2\], but its spec has 3 classes",
+        ),
+        (lambda m: m["files"][0].update(scheme={}), "{} is no text"),
+        (
+            lambda m: m["spec"]["video"].update(resize={}),
+            r"spec\.video\.resize: Input should be a valid integer",
+        ),
+        (lambda m: m["spec"]["video"].update(resize=5), r"spec\.video\.resize is 5, not in 6\.\.4096"),
+        (lambda m: m["spec"]["video"].update(stride=0), r"spec\.video\.stride is 0, not in 1\.\."),
+        (lambda m: m["spec"]["video"].update(frames=10**7), "input 'clip' has more than 134217728 elements"),
+        (lambda m: m["spec"]["video"].update(std=[0.0, 1.0, 1.0]), r"spec\.video\.std is 0\.0"),
+        (
+            lambda m: m["spec"]["labels"][0].update(classes=[]),
+            "label columns of different names with classes",
+        ),
     ],
 )
 def test_a_manifest_that_is_wrong(export_dir, change, message):

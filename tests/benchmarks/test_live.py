@@ -1,3 +1,5 @@
+import hashlib
+import json
 import re
 
 import pytest
@@ -56,4 +58,30 @@ def test_a_folder_without_videos_is_refused(tmp_path, model):
     with pytest.raises(
         ValueError, match=re.escape("there is no video in this folder; looked for .avi, .m4v")
     ):
+        list(classify_frames(str(tmp_path), model))
+
+
+def test_a_file_that_its_runtime_does_not_take_is_named(tmp_path, model):
+    """The manifest describes it truly; it is no ONNX file."""
+    content = model.read_bytes()[:40]
+    model.write_bytes(content)
+    path = tmp_path / "export" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["files"][0]["step"] |= {"size_bytes": len(content), "sha256": digest}
+    path.write_text(json.dumps(manifest))
+    app = typer.Typer()
+    app.command()(main)
+    video = film(tmp_path / "video.mp4", frames=3, quadrants=True)
+    result = CliRunner().invoke(app, [str(video), "--model", str(model)])
+    assert result.exit_code == 3
+    assert "onnx/model_step.onnx failed in its runtime: InvalidProtobuf" in result.output
+
+
+def test_states_that_lead_nowhere_are_refused(tmp_path, model):
+    path = tmp_path / "export" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][0]["step"]["states"] = {"state_sum": "no_such"}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="the states of a step do not lead from its inputs to its outputs"):
         list(classify_frames(str(tmp_path), model))

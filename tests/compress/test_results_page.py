@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from compress import results_page
 from compress.results_page import STORED, figures_of, pages
 from tests.reports import realistic_report
 
@@ -49,3 +53,36 @@ def test_figures_name_the_processor_but_not_the_system_of_the_machine() -> None:
     figures = figures_of(report)
     assert figures["environment"]["device"] == device
     assert figures["stages"] and all("curve" not in stage for stage in figures["stages"])
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda report: report.pop("models"), r"KeyError: 'models'"),
+        (lambda report: report["models"]["teacher"].update(top1="high"), "Unknown format code"),
+        (lambda report: report["recipe"].pop("clip"), r"KeyError: 'clip'"),
+        (lambda report: report["models"].update(more=float("nan")), "not JSON compliant"),
+        (lambda report: report.update(recipe="\ud800"), "TypeError"),
+    ],
+)
+def test_a_report_that_does_not_say_it_all_changes_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, said: str
+) -> None:
+    monkeypatch.setattr(results_page, "ROOT", folder)
+    report = json.loads((folder / STORED).read_text())
+    damage(report)
+    given = folder / "given.json"
+    given.write_text(json.dumps(report))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(typer.Exit) as ended:
+        results_page.main(given)
+    assert ended.value.exit_code == 2
+    with pytest.raises(ValueError, match=f"given.json: is not the report of a finished `make run` .*{said}"):
+        results_page._files(given)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: is no regular file"):
+        results_page._files(tmp_path / "pipe")

@@ -254,3 +254,13 @@ def test_how_processes_end():
 
 def test_the_memory_limit_is_a_share_of_the_machine():
     assert 0 < memory_limit_bytes() <= 0.75 * psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--gigabytes"])
+def test_what_is_not_a_number_is_refused_and_infinity_is_no_limit(command, option):
+    code, _, problems = ended(command("print(1)", option, "nan"))
+    assert (code, problems) == (2, f"error: {option} is nan: give a number\n")
+    code, out, _ = ended(command("print(1)", option, "inf"))
+    assert (code, out) == (0, "1\n")
+    code, out, _ = ended(command("with user_code('counting'): print(1)", option, "1" + "0" * 400))
+    assert (code, out) == (0, "1\n")

@@ -13,7 +13,8 @@ from benchmarks.classify import _is_ours as answers_are_ours
 from benchmarks.run import _is_ours as figures_are_ours
 from benchmarks.streaming import _is_ours as costs_are_ours
 from compress.folders.ledger import FolderRefused
-from compress.folders.output import check_output_file, contains, write_output_file
+from compress.folders.output import check_output_file, check_output_page, contains, write_output_file
+from compress.generated import check_page
 
 OURS = {
     figures_are_ours: {"schema_version": 1, "device": {}, "files": [], "data": None},
@@ -95,3 +96,27 @@ def test_a_folder_contains_what_another_spelling_leads_into(tmp_path):
     assert contains(tmp_path / "link", tmp_path / "a" / ".." / "a")
     assert not contains(tmp_path / "a" / "b", tmp_path / "a")
     assert not contains(tmp_path / "none", tmp_path / "a")
+
+
+def test_only_pages_of_the_same_command_are_replaced(tmp_path):
+    page, begin = tmp_path / "page.md", "# Comparison"
+    check_output_page(page, begin=begin, option="--page")
+    page.write_text("# Comparison\n\nmore")
+    check_output_page(page, begin=begin, option="--page")
+    (tmp_path / "link").symlink_to(page)
+    with pytest.raises(FolderRefused, match=r"--page .*link is a symbolic link"):
+        check_output_page(tmp_path / "link", begin=begin, option="--page")
+    for foreign in (b"", b"# Notes\n", b"\xff"):
+        page.write_bytes(foreign)
+        with pytest.raises(
+            FolderRefused, match=r"--page .*page\.md is there, and is no page of this command"
+        ):
+            check_output_page(page, begin=begin, option="--page")
+    with pytest.raises(FolderRefused, match="is a device; give the name of a regular file"):
+        check_output_page(Path("/dev/null"), begin=begin, option="--page")
+
+
+def test_a_page_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a pipe; give the name of a regular file"):
+        check_page(tmp_path / "pipe", "encoders")

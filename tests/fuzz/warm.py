@@ -1,0 +1,164 @@
+"""A process that has imported what commands import, and runs whole commands in processes forked off it.
+
+`python -m benchmarks.run ...` takes seconds to import torch; a fork of this process takes milliseconds. Everything
+else is as it is on the command line: a process that reads the arguments, one that works, and the pipe between them.
+Cases come as lines of JSON on standard input; what came of each goes back the same way.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import psutil
+
+from compress.command import supervise
+from compress.command.lifetime import adopt_orphans, kill_tree, memory_bytes
+
+LIMIT_S = 60.0
+LIMIT_BYTES = 2 * 10**9
+_WATCHED_BYTES = 4 * 10**9
+"""Of all processes of a command together: it is ended before the machine has no memory left."""
+
+
+class Forked:
+    """What `subprocess.Popen` is to `compress.command.supervise`, without starting Python anew."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: dict[str, str] | None = None, pass_fds: Sequence[int] = ()
+    ) -> None:
+        given = os.environ if env is None else env
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.environ.clear()
+            os.environ.update(given)
+            _become(sys.orig_argv[2], sys.orig_argv[3:])
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        until_s = time.monotonic() + (timeout or 1e9)
+        while self.poll() is None:
+            if time.monotonic() > until_s:
+                raise subprocess.TimeoutExpired("command", timeout or 0.0)
+            time.sleep(0.002)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _become(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Ends this process as `python -m module ...` does."""
+    code: Any = 1
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    sys.argv = [module, *arguments]
+    sys.orig_argv = [sys.executable, "-m", module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def _begin(case: dict[str, Any]) -> int:
+    """Forks the process that the user starts."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.chdir(case["folder"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    printed = os.open(case["printed"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, standard in ((nothing, 0), (printed, 1), (printed, 2)):
+        os.dup2(number, standard)
+    os.closerange(3, 256)
+    os.environ.update(case["environment"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stand_in = SimpleNamespace(Popen=Forked, TimeoutExpired=subprocess.TimeoutExpired)
+    supervise.subprocess = stand_in  # type: ignore[attr-defined]
+    warnings.filterwarnings("ignore", message=".*found in sys.modules.*", category=RuntimeWarning)
+    _become(case["module"], case["arguments"])
+
+
+def _run(case: dict[str, Any]) -> dict[str, Any]:
+    begin_s = time.monotonic()
+    pid, pause_s, fault = _begin(case), 0.005, None
+    while True:
+        done, status, used = os.wait4(pid, os.WNOHANG)
+        seconds = time.monotonic() - begin_s
+        if done:
+            break
+        if fault is None and seconds > LIMIT_S:
+            fault = f"it had not ended after {LIMIT_S:.0f} s"
+        elif fault is None and pause_s > 0.2 and (held := memory_bytes(pid)) > _WATCHED_BYTES:
+            fault = f"its processes held {held / 1e9:.1f} GB"
+        if fault is not None:
+            kill_tree(pid)
+        time.sleep(pause_s)
+        pause_s = min(0.25, pause_s * 1.3)
+    left = _left_behind()
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "seconds": seconds,
+        "peak_bytes": used.ru_maxrss * 1024,
+        "fault": fault or left,
+    }
+
+
+def _left_behind() -> str | None:
+    """What is still there five seconds after the end of a command, and is ended now."""
+    until_s = time.monotonic() + 5
+    while children := psutil.Process().children(recursive=True):
+        for one in children:
+            if one.status() == psutil.STATUS_ZOMBIE and one.ppid() == os.getpid():
+                os.waitpid(one.pid, 0)
+        if time.monotonic() > until_s:
+            told = f"processes are left: {[one.cmdline() for one in children]}"
+            for one in children:
+                one.kill()
+            return told
+        time.sleep(0.01)
+    return None
+
+
+def main(modules: Sequence[str]) -> None:
+    """Imports the modules, and runs cases until standard input ends."""
+    adopt_orphans()
+    for module in modules:
+        importlib.import_module(module)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    print(json.dumps({"ready": str(Path.cwd())}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_run(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
