@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from export.child import in_a_sentence
+from compress.command.sentence import in_a_sentence
 from export.lines import line_of
 from export.lower.source import is_library
 

@@ -24,6 +24,7 @@ from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
     from benchmarks.host import describe
+    from compress.command.sentence import in_a_sentence
     from compress.comparison.acceptance import judge
     from compress.comparison.files import check_peers
     from compress.comparison.measure import Effort, measure
@@ -32,7 +33,6 @@ if not only_reads_arguments(__name__):
     from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
     from compress.store import write_atomic
     from compress.versions import installed
-    from export.child import in_a_sentence
     from export.quiet import silence_libraries
 
 PAGE, RESULTS = Path("docs/comparison.md"), Path("benchmarks/results/comparison.json")
