@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.clip_set import ClipSet
 from compress.store import write_atomic
 
 FOLDER = "answers"

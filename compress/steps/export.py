@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
+from compress.folders.source import imports_of
 from compress.steps.reference import NAMES as REFERENCE_NAMES
 from compress.steps.reference import write_reference
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from compress.versions import FILES, installed
+from export import EXPORTERS
 from export.capture import capture
 from export.files import export_files
 from export.manifest import FileSpec, file_spec
@@ -57,8 +60,12 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
     them is as it was written, and none had failed.
     """
     folder = run.folder / "export"
+    provenance = _provenance(run, final)
     key = content_key(
+        code=_code(run.recipe.export.formats),
+        alone=[__name__],
         upstream=final.key,
+        provenance=provenance,
         formats=run.recipe.export.formats,
         scheme=run.recipe.scheme,
         files=installed(FILES),
@@ -81,7 +88,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
         before.clear()
     try:
         with bar(run.console, "export") as report:
-            spec = file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key))
+            spec = file_spec(final.artifact.spec, provenance=provenance)
             step = _stepper(run, final.artifact, spec) if final.artifact.streams else None
             export_files(
                 _program(final.artifact),
@@ -116,6 +123,14 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
             head = f"export.{row['format']} {what}"
             run.console.print(headed(head, row["reason"], style="bold red"))
     return Exported(folder=folder, rows=rows, key=key)
+
+
+def _code(formats: Sequence[str]) -> list[str]:
+    """The modules that write files of these formats."""
+    code = ["compress.steps.reference", *imports_of(__name__, package="export")]
+    for exporter in (EXPORTERS[name] for name in formats):
+        code += [exporter.module, exporter.lowering, *filter(None, [exporter.int8_lowering])]
+    return code
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -179,7 +194,8 @@ def _asked(artifact: Artifact) -> nn.Module:
     return for_evaluation(artifact.model)
 
 
-def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
+def _provenance(run: Run, final: StageOutcome) -> dict[str, Any]:
+    """What made the files: nothing of it depends on the machine, or on where anything lies."""
     return {
         "project": "pocketreel",
         "version": __version__,
@@ -187,5 +203,5 @@ def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "data": run.recipe.data.model_dump(mode="json", exclude={"manifest", "root"}),
         "stages": [record.name for record in final.artifact.history],
-        "key": key,
+        "key": run.origin,
     }
