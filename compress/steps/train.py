@@ -26,6 +26,7 @@ from compress.artifact import (
 )
 from compress.command.terminal import headed
 from compress.factory import build_network, import_factory, load_weights
+from compress.folders.keys import Key
 from compress.folders.source import is_ours
 from compress.folders.writing import Damaged, read_sealed, write_atomic, write_sealed
 from compress.predict import predict
@@ -81,7 +82,7 @@ def make_teacher(run: Run) -> StageOutcome:
         run,
         path="teacher",
         folder="00_teacher",
-        key=run.key(code=_teacher_code(config), teacher=run.settings_of(config), inputs=spec.inputs),
+        key=teacher_key(run),
         config=config.model_dump(mode="json"),
         work=work,
         build=build,
@@ -100,6 +101,14 @@ def _teacher_spec(run: Run) -> ClipSpec:
     return spec.only(inputs)
 
 
+def teacher_key(run: Run) -> Key:
+    """Hash of all that can change the recipe's teacher."""
+    config = run.recipe.teacher
+    assert config is not None
+    settings = run.settings_of(config)
+    return run.key(code=_teacher_code(config), teacher=settings, inputs=_teacher_spec(run).inputs)
+
+
 def _teacher_code(config: TableTeacher | FactoryTeacher) -> list[str]:
     """The modules that make a teacher."""
     if isinstance(config, FactoryTeacher):
@@ -114,25 +123,34 @@ def _code_of(network: Network) -> list[str]:
     return [network.build.__module__, network.options.__module__]
 
 
+def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
+    """Hashes of all that can change the stages of the recipe, each with that of the stage before it.
+
+    `teacher` is the key of the teacher.
+    """
+    network = _code_of(STUDENTS[run.recipe.student.network])
+    key = run.key(code=network, student=run.settings_of(run.recipe.student), teacher=teacher)
+    keys = []
+    for entry in run.recipe.stages:
+        stage = STAGES[entry.verb]
+        code = [*_OF_EVERY, stage.run.__module__, *network]
+        if stage.gives is Form.QUANTIZED:
+            code.append("compress.predict")
+        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config))
+        keys.append(key)
+    return keys
+
+
 def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
     """The stages of the recipe in order, starting from the untrained student."""
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
     artifact = Artifact(model=run.build_student(), spec=run.student_spec, streams=streams)
-    network = STUDENTS[run.recipe.student.network]
-    key = run.key(
-        code=_code_of(network),
-        student=run.settings_of(run.recipe.student),
-        teacher=teacher.key if teacher else None,
-    )
     figures = _size(artifact)
     outcomes: list[StageOutcome] = []
-    for index, entry in enumerate(run.recipe.stages):
+    keys = stage_keys(run, teacher=teacher.key if teacher else None)
+    for index, (entry, key) in enumerate(zip(run.recipe.stages, keys, strict=True)):
         stage, config = STAGES[entry.verb], entry.config
-        code = [*_OF_EVERY, stage.run.__module__, *_code_of(network)]
-        if stage.gives is Form.QUANTIZED:
-            code.append("compress.predict")
-        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(config))
 
         def work(
             context: Context, artifact: Artifact = artifact, stage: Any = stage, config: Any = config
