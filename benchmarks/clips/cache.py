@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clips.clip_set import ClipSet, Decoded, View
+from benchmarks.clips.clip_set import ClipSet, View
+from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.rows import ClipRow, listed

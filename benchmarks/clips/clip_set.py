@@ -14,26 +14,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.clips.corruptions import Condition, corrupt
+from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.views import Draw, View, draw, drawn_conditions, moved
 from models.spec import ClipSpec, Modality
 
 if TYPE_CHECKING:
     from benchmarks.clips.rows import ClipRow
 
-__all__ = ["ClipSet", "Decoded", "View"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """One modality of the rows of a clip set."""
-
-    sha256: str
-    """Over all values of all rows: the same clips decode to the same hash, wherever they lie."""
-    values: np.ndarray
-    """Memory-mapped, one entry per row: frames uint8 `N T R R 3`, or log-mel float32 `N M B`."""
-    refused: dict[int, str]
-    """Why a row has no values, by its number."""
-    notes: list[tuple[Path, str]]
+__all__ = ["ClipSet", "View"]
 
 
 class ClipSet:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.clips.clip_set import Decoded
 from benchmarks.clips.container import Clip, Cut, Note, Outcome, Refusal, UnreadableClip
+from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.rows import ClipRow
