@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.clip_set import ClipSet
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger, check_names
 from compress.folders.results import Tell, stored, tell_stderr

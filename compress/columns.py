@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.clips.rows import ClipRow, listed
 from benchmarks.clips.text import vocabulary
+from compress.tasks import tags_of
 from models.spec import LabelSpec, TextSpec
 
 
@@ -29,11 +30,6 @@ def label_specs(split: Mapping[str, Sequence[ClipRow]], *, root: Path) -> tuple[
     if faults:
         raise ValueError(f"{root}: classes do not fit\n{listed(faults)}")
     return tuple(specs)
-
-
-def tags_of(row: ClipRow, column: str, *, separator: str) -> list[str]:
-    """The tags in a cell, without spaces around them; none in an empty cell."""
-    return [tag.strip() for tag in row.more[column].split(separator) if tag.strip()]
 
 
 def tag_specs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,8 +33,11 @@ Report = Callable[..., None]
 
 
 @contextmanager
-def bar(console: Console, description: str) -> Iterator[Report]:
-    """A progress bar that is gone when the work is done; without a terminal, nothing is drawn."""
+def bar(console: Console, description: str, *, after_s: float = 0.0) -> Iterator[Report]:
+    """A progress bar that is gone when the work is done; without a terminal, nothing is drawn.
+
+    It appears with the first report after `after_s`: work that is done by then shows none.
+    """
     columns = (
         PlainColumn("  {task.description}"),
         BarColumn(),
@@ -42,11 +46,19 @@ def bar(console: Console, description: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         PlainColumn("{task.fields[remark]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=None, remark="")
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = progress.add_task(description, total=None, remark="")
+    begin_s = time.monotonic()
+    if not after_s:
+        progress.start()
 
-        def report(*args: str | int) -> None:
-            *remark, done, total = args
-            progress.update(task, completed=int(done), total=int(total), remark=" ".join(map(str, remark)))
+    def report(*args: str | int) -> None:
+        *remark, done, total = args
+        if not progress.live.is_started and time.monotonic() - begin_s > after_s:
+            progress.start()
+        progress.update(task, completed=int(done), total=int(total), remark=" ".join(map(str, remark)))
 
+    try:
         yield report
+    finally:
+        progress.stop()

@@ -17,7 +17,8 @@ from benchmarks.clips.sound import mel_triangles
 from compress.budgets import LimitsConfig
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.console import bar
-from compress.leakage import contents
+from compress.folders.contents import INDEX, contents_of
+from compress.leakage import told_apart
 from compress.limits import Cell, FilePath, Word
 from compress.splits import checked_rows, hold_out, open_splits, say, share_of
 from compress.store import one_at_a_time, stored
@@ -32,6 +33,11 @@ from compress.synthetic import (
 from models.spec import AudioSpec, ClipSpec, VideoSpec
 
 __all__ = ["ClipConfig", "Data", "DataConfig", "FolderData", "ManifestData", "SyntheticData", "open_data"]
+
+
+DECODED = "decoded"
+"""Folder in the cache that holds decoded clips, and the index of the files that were hashed."""
+_BAR_AFTER_S = 2.0
 
 
 class _Config(BaseModel):
@@ -244,6 +250,8 @@ class ListedData:
     split: dict[str, list[ClipRow]]
     spec: ClipSpec
     notes: list[str]
+    contents: dict[Path, str | None]
+    """SHA-256 of each file; None for one that cannot be read."""
 
     @property
     def rows(self) -> list[ClipRow]:
@@ -271,7 +279,15 @@ def open_data(
     listing = list_data(config, clip, cache=cache, workers=workers, seed=seed, console=console)
     spec, notes = listing.spec, listing.notes
     before_decoding(spec)
-    opened = open_splits(config, listing.split, spec, cache=cache, workers=workers, console=console)
+    opened = open_splits(
+        config,
+        listing.split,
+        spec,
+        contents=listing.contents,
+        cache=cache / DECODED,
+        workers=workers,
+        console=console,
+    )
     skipped = [entry for clips in opened.values() for entry in clips.skipped]
     if skipped:
         notes.append(
@@ -308,8 +324,11 @@ def list_data(
     rows, root = _rows(config, cache=cache, workers=workers, console=console)
     split = {name: [row for row in rows if row.split == name] for name in SPLITS}
     notes: list[str] = []
+    decoded = cache / DECODED
+    with bar(console, "hashing clips", after_s=_BAR_AFTER_S) as report:
+        contents = contents_of((row.path for row in rows), index=decoded / INDEX, report=report)
     if not isinstance(config, SyntheticData):
-        content = contents(row.path for row in rows)
+        content = told_apart(contents)
         notes = checked_rows(config, rows, content, root=root)
         if not split["validation"] and split["train"]:
             split = hold_out(
@@ -325,7 +344,7 @@ def list_data(
         labels=label_specs(split, root=root),
         tags=tag_specs(config.tags, split, separator=config.tag_separator, root=root),
     )
-    return ListedData(root=root, split=split, spec=spec, notes=notes)
+    return ListedData(root=root, split=split, spec=spec, notes=notes, contents=contents)
 
 
 def synthetic_spec(

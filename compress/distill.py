@@ -14,9 +14,19 @@ from pydantic import Field
 from torch import nn
 
 from compress.artifact import Artifact, Context
+from compress.console import bar
 from compress.stage import StageResult, training_job
 from compress.teacher import TaughtConfig, learn_from_teacher
-from compress.training import Objective, accuracy, batch_notes, fit, learn_from_labels, per_label, predict
+from compress.training import (
+    FLOAT_BATCH,
+    Objective,
+    accuracy,
+    batch_notes,
+    fit,
+    learn_from_labels,
+    logits_of,
+    per_label,
+)
 
 
 class DistillConfig(TaughtConfig):
@@ -49,13 +59,8 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
     if config.baseline:
         baseline, _ = trained(learn_from_labels(label_smoothing=config.label_smoothing), "labels alone")
         test = context.data.test.seen_by(artifact.spec)
-        logits = predict(
-            replace(artifact, model=baseline),
-            test,
-            device=context.device,
-            console=context.console,
-            title="testing the baseline",
-        )
+        with bar(context.console, "testing the baseline") as report:
+            logits = logits_of(baseline, test, batch=FLOAT_BATCH, device=context.device, report=report)
         figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec, data=context.data.spec)
     objective = learn_from_teacher(
         context.teacher, context.data.train, spec=artifact.spec, config=config, context=context

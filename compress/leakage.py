@@ -1,20 +1,17 @@
 """Clips that are in two splits at once, and clips that are labelled twice with different classes.
 
-The same file may go by several names: links, other spellings of its path, copies. What counts is its content: files
-of one size whose first and last 64 KiB agree are read whole and compared by SHA-256, all others are not.
+The same file may go by several names: links, other spellings of its path, copies. What counts is its content.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.clips.rows import SPLITS, ClipRow, listed
 
-_ENDS_BYTES = 65_536
 _SAME_TIME_S = 1e-3
 """Spans that overlap by less only touch."""
 
@@ -22,51 +19,9 @@ Contents = Mapping[Path, str]
 """What stands for a file's content, by its path: equal for equal files."""
 
 
-def contents(paths: Iterable[Path]) -> dict[Path, str]:
-    """What stands for the content of each file; a file that cannot be read stands for itself."""
-    found: dict[Path, str] = {}
-    of_size: dict[int, dict[tuple[int, int], list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path in dict.fromkeys(paths):
-        try:
-            facts = path.stat()
-        except OSError:
-            found[path] = f"path {path}"
-            continue
-        of_size[facts.st_size][facts.st_dev, facts.st_ino].append(path)
-    for files in of_size.values():
-        names = {place: f"file {place[0]} {place[1]}" for place in files}
-        for alike in _groups(files, _ends) if len(files) > 1 else ():
-            for same in _groups(alike, _whole):
-                names.update(dict.fromkeys(same, names[next(iter(same))]))
-        for place, spellings in files.items():
-            found.update(dict.fromkeys(spellings, names[place]))
-    return found
-
-
-_Files = Mapping[tuple[int, int], list[Path]]
-
-
-def _groups(files: _Files, digest: Callable[[Path], bytes]) -> list[_Files]:
-    """The files that have a digest in common, two or more in each group; those that cannot be read are in none."""
-    groups: dict[bytes, dict[tuple[int, int], list[Path]]] = defaultdict(dict)
-    for place, spellings in files.items():
-        try:
-            groups[digest(spellings[0])][place] = spellings
-        except OSError:
-            continue
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _ends(path: Path) -> bytes:
-    with path.open("rb") as file:
-        first = file.read(_ENDS_BYTES)
-        file.seek(max(0, path.stat().st_size - _ENDS_BYTES))
-        return hashlib.sha256(first + file.read(_ENDS_BYTES)).digest()
-
-
-def _whole(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def told_apart(contents: Mapping[Path, str | None]) -> Contents:
+    """What stands for the content of each file, of its SHA-256; a file that cannot be read stands for itself."""
+    return {path: sha256 or f"path {path}" for path, sha256 in contents.items()}
 
 
 def leaks(rows: Sequence[ClipRow], content: Contents) -> list[tuple[ClipRow, ClipRow]]:

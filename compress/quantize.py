@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Context, Form
 from compress.console import bar
 from compress.stage import StageResult, training_job

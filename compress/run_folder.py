@@ -17,6 +17,7 @@ from benchmarks.answers import FOLDER as ANSWERS
 from benchmarks.answers import NAMES as ANSWERS_NAMES
 from compress.artifact import STAGE_FILES
 from compress.data import Data, SyntheticData
+from compress.folders.keys import Key
 from compress.folders.ledger import OWN_NAMES, FolderRefused, Ledger, check_names
 from compress.folders.locks import held
 from compress.folders.output import check_clear, contains
@@ -25,7 +26,6 @@ from compress.folders.writing import fingerprint, write_atomic
 from compress.recipe.sections import Recipe, paths_in
 from compress.recipe.source import dump_yaml
 from compress.steps.reference import NAMES as REFERENCE_NAMES
-from compress.store import content_key
 from export.out_folder import check_folders
 
 ROOT_FILES = (
@@ -131,7 +131,7 @@ class RunFolder:
         if fresh:
             self._forget()
         about = self._ledger.about
-        identity = str(content_key(recipe=self._recipe.to_dict()))
+        identity = str(Key.of({"recipe": self._recipe.to_dict()}))
         run = {"identity": identity, "since": datetime.now().astimezone().isoformat(timespec="seconds")}
         if about["state"] == "new" or (
             about["state"] == "unfinished" and about["run"]["identity"] == identity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +34,13 @@ def hold_out(
 ) -> dict[str, list[ClipRow]]:
     """Training rows of some files become validation rows: those whose path, hashed with the seed, comes first.
 
-    All clips of a file go together, and those of its copies; where the data set lies does not matter.
+    All clips of a file go together, and those of its copies; where the data set lies does not matter. A file that
+    lies elsewhere goes by its content instead of its path.
     """
 
     def order(path: Path) -> bytes:
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        return hashlib.sha256(f"{seed} {name.as_posix()}".encode("utf-8", "surrogateescape")).digest()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else content[path]
+        return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
 
     files = sorted({row.path for row in split["train"]}, key=order)
     copies: dict[str, list[Path]] = {}
@@ -87,11 +88,15 @@ def open_splits(
     split: dict[str, list[ClipRow]],
     spec: ClipSpec,
     *,
+    contents: Mapping[Path, str | None],
     cache: Path,
     workers: int,
     console: Console,
 ) -> dict[str, ClipSet]:
-    """The clips of all splits; raises `UnreadableClips` with those of all splits that cannot be read."""
+    """The clips of all splits, decoded or found in the folder `cache` by the `contents` of their files.
+
+    Raises `UnreadableClips` with those of all splits that cannot be read.
+    """
     own = None if isinstance(config, SyntheticData) else config
     opened: dict[str, ClipSet] = {}
     unreadable: list[tuple[Path, str]] = []
@@ -101,7 +106,8 @@ def open_splits(
                 opened[name] = open_clips(
                     split[name],
                     spec,
-                    cache=cache / "decoded",
+                    contents=contents,
+                    cache=cache,
                     workers=workers,
                     unreadable="skip",
                     max_unreadable_share=1.0,

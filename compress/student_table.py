@@ -35,6 +35,7 @@ if not only_reads_arguments(__name__):
     from compress.comparison.networks import NETWORKS
     from compress.folders.locks import held
     from compress.folders.output import write_output_file
+    from compress.folders.source import imports_of
     from compress.generated import block, check_page, with_block
     from compress.store import Stored, content_key, stored, write_atomic
     from export.network import export_network
@@ -55,6 +56,8 @@ STEPS, LEARNING_RATE = 60, 3e-3
 
 FORMATS, SCHEMES = tuple(EXPORTERS), ("fp32", "w8a8")
 _ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
+_ALONE = ("compress.student_table", "compress.comparison.fitting", "compress.comparison.networks")
+"""Modules that make the files, and reach all networks by the tables that they import."""
 _FOOTNOTE = {"coreml": "¹"}
 """Of formats whose runtime does not run everywhere."""
 
@@ -90,7 +93,7 @@ def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) ->
         console.print(f"{name} ({done} of {len(names)})", markup=False)
         result: Stored[Row] = stored(
             out / name,
-            key=content_key(network=name),
+            key=content_key(code=_code(name), alone=_ALONE, network=name),
             make=partial(_export, name, console=console),
             load=lambda folder: json.loads((folder / "row.json").read_text(encoding="utf-8")),
             names=("row.json", "fp32/*", "w8a8/*"),
@@ -107,6 +110,24 @@ def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) ->
     if faults:
         console.print(f"{faults} files are not right")
         raise typer.Exit(GATE_FAILED)
+
+
+def _code(name: str) -> list[str]:
+    """The modules that make the files of a student."""
+    network = STUDENTS[name]
+    writers = [
+        module
+        for format_ in EXPORTERS.values()
+        for module in (format_.module, format_.lowering, format_.int8_lowering)
+        if module is not None
+    ]
+    own = [network.build.__module__, network.options.__module__, "models.statistics"]
+    return [
+        *own,
+        "compress.comparison.clips",
+        *imports_of("compress.student_table", package="export"),
+        *writers,
+    ]
 
 
 def published_students() -> list[str]:

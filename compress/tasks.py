@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.clip_set import ClipSet
 from benchmarks.clips.text import words
-from compress.columns import tags_of
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
 from compress.training import Batch, Objective
 from models.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from benchmarks.clips.rows import ClipRow
 
 RETRIEVAL = "retrieval"
 """Name of the task that has no column of its own."""
@@ -38,6 +40,11 @@ def with_tasks(spec: ClipSpec, inputs: tuple[str, ...], tasks: Sequence[str]) ->
 def task_names(spec: ClipSpec) -> list[str]:
     """The tasks of a network in the order of its answers."""
     return [column.name for column in (*spec.labels, *spec.tags)] + [RETRIEVAL] * spec.retrieval
+
+
+def tags_of(row: ClipRow, column: str, *, separator: str) -> list[str]:
+    """The tags in a cell, without spaces around them; none in an empty cell."""
+    return [tag.strip() for tag in row.more[column].split(separator) if tag.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)

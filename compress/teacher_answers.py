@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.clips.cache import ClipSet
+from benchmarks.clips.clip_set import ClipSet
+from compress.command.sentence import in_a_sentence
 from compress.command.user_code import UserCodeFailed, user_code
-from export.child import in_a_sentence
 from models.spec import ClipSpec
 
 ASKED = 4
@@ -88,6 +88,11 @@ def _in_train_mode(model: nn.Module) -> str:
         f". {len(training)} of its modules {'is' if len(training) == 1 else 'are'} in train mode, the first is "
         f"{training[0]}: let the factory return it after eval()"
     )
+
+
+def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
+    """Runs the network on one example; raises `ValueError` when its logits are not what the data needs."""
+    ask(model, spec.example(), spec, what=what)
 
 
 def answers_of(given: object, spec: ClipSpec, *, clips: int, what: str) -> tuple[Tensor, ...]:

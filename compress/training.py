@@ -15,19 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.clips.cache import ClipSet, View
+from benchmarks.clips.clip_set import ClipSet, View
 from benchmarks.clips.corruptions import CORRUPTIONS
-from compress.artifact import Artifact, Form
+from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
 from compress.console import bar
 from compress.folders.writing import Damaged, read_sealed, write_sealed
 from compress.losses import cross_entropy
 from compress.planar import planar
-from export.child import in_a_sentence
 from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
 MAX_EPOCHS = 10_000
+FLOAT_BATCH = 32
+"""Clips that a float network is asked about at once."""
 LEAST_CLIPS = 2
 """Of a training set: a BatchNorm needs two clips to know a variance."""
 
@@ -183,20 +184,6 @@ def batch_notes(config: TrainConfig, clips: ClipSet) -> tuple[str, ...]:
     return (f"batch {config.batch} was brought down to the {len(clips)} training clips that there are",)
 
 
-def predict(
-    artifact: Artifact, clips: ClipSet, *, device: torch.device, console: Console, title: str
-) -> tuple[Tensor, ...]:
-    """Logits `N K` per label column of every clip's centre crop; quantized graphs run one clip at a time."""
-    model, batch = artifact.model, 32
-    if artifact.form is Form.QUANTIZED:
-        from export.reference import for_evaluation
-
-        assert isinstance(model, torch.fx.GraphModule)
-        model, batch, device = for_evaluation(model), 1, torch.device("cpu")
-    with bar(console, title) as report:
-        return logits_of(model, clips, batch=batch, device=device, report=report)
-
-
 def logits_of(
     model: nn.Module,
     clips: ClipSet,
@@ -288,6 +275,13 @@ def _sooner(model: nn.Module, device: torch.device) -> AbstractContextManager[No
 
 def _on(batch: Batch, device: torch.device) -> Batch:
     return Batch(indices=batch.indices, view=batch.view, labels=batch.labels.to(device))
+
+
+def drawn(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+    """The network that `build` gives, its weights drawn from the seed: the same ones for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -22,14 +21,9 @@ from threading import Lock, Timer
 from typing import Any
 
 from compress.command.lifetime import how_it_ended, lasting_parent
-from compress.command.lines import first_line
+from compress.command.sentence import in_a_sentence as in_a_sentence
 
 TASK_FILE, ENDED_FILE = "task.pickle", "ended.pickle"
-
-_MESSAGE_LENGTH = 500
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""What torch's ONNX exporter colours words of its messages with, for a terminal that does not show them."""
 
 _PROJECT = Path(__file__).resolve().parent.parent
 
@@ -193,22 +187,6 @@ def _environment() -> dict[str, str]:
 _idle: dict[tuple[str | None, str], _Helper] = {}
 """A helper without work for each writer and search path."""
 _lock = Lock()
-
-
-def in_a_sentence(error: BaseException) -> str:
-    """The error in one line, with the one that caused it all where its own message leaves that out."""
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    sentence, first = _line(error), _line(root)
-    return sentence if str(root) in sentence or first in sentence else f"{sentence} (because of {first})"
-
-
-def _line(error: BaseException) -> str:
-    """The error's type and the first line of its message."""
-    message = _COLOURS.sub("", first_line(error))
-    shortened = message if len(message) <= _MESSAGE_LENGTH else message[: _MESSAGE_LENGTH - 3] + "..."
-    return f"{type(error).__name__}: {shortened}"
 
 
 def _no_value(reason: str) -> Ended:

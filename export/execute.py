@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.command.sentence import in_a_sentence
 from export import EXPORTERS
-from export.child import in_a_sentence, run_in_child
+from export.child import run_in_child
 from export.onnx_session import open_session
 
 if TYPE_CHECKING:

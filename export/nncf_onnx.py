@@ -28,9 +28,9 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
+    from compress.command.sentence import in_a_sentence
     from compress.folders.ledger import FolderRefused, check_names
     from export.capture import capture, named_outputs
-    from export.child import in_a_sentence
     from export.inputs import describe_outputs, parse_inputs
     from export.lower import lower
     from export.manifest import FileSpec, TensorInfo

@@ -19,9 +19,9 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from compress.command.sentence import in_a_sentence
 from export import require
 from export.apart import frames_apart
-from export.child import in_a_sentence
 from export.lower import NOTES
 from export.lower import lower as lower_together
 from export.lower.source import operator_name

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
-from export.child import in_a_sentence
 from export.float32 import cast_numbers, compute_in_float32
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)

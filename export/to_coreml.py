@@ -14,6 +14,7 @@ from export import EXPORTERS
 from export.coreml.coverage import cover
 from export.coreml.decompose import decompose
 from export.coreml.outputs import fit_outputs, with_an_axis
+from export.coreml.repeatable import make_repeatable
 from export.coreml.saved import import_quietly
 from export.coverage.places import places_of
 from export.coverage.report import attempt
@@ -88,6 +89,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
             model.output_description[info.name] += f"; classes in order: {', '.join(classes)}"
     model.user_defined_metadata.update({key: json.dumps(value) for key, value in spec.description.items()})
     model.save(str(path))
+    make_repeatable(path)
     coverage, unknown = attempt(lambda: cover(path, places=places_of(program.graph)))
     systems = "iOS 18 / macOS 15" if needs_ios18 else "iOS 17 / macOS 14"
     precision = "float32" if scheme == "fp32" else "float16"

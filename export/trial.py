@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from compress.command.lines import line_of
+from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
 from export.capture import named_outputs
-from export.child import in_a_sentence
 from export.repeatable import check_first_call, check_repeatable
 from export.samples import Samples
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from compress.command.lines import is_library, line_of
-from export.child import in_a_sentence
+from compress.command.sentence import in_a_sentence
 
 _WORDS = 180
 """Characters of torch's own message that are shown; the log has all of it."""

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from compress.command.lifetime import end_with_parent
-from export.child import ENDED_FILE, TASK_FILE, Ended, in_a_sentence
+from compress.command.sentence import in_a_sentence
+from export.child import ENDED_FILE, TASK_FILE, Ended
 
 FORKS = hasattr(os, "fork") and sys.platform != "darwin"
 """Whether processes are forked: Apple's frameworks do not work in a process that was."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,42 +13,36 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.clips.container import Clip, Cut, Note, Outcome, Refusal, UnreadableClip
+from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.rows import ClipRow
 from benchmarks.clips.sound import SoundRule, read_sound
 from benchmarks.clips.workers import Alive, Lost, run_jobs
+from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.locks import if_free, one_at_a_time
 from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.source import source_hashes
 from compress.folders.writing import write_atomic
 
 Rule = FrameRule | SoundRule
+Contents = Mapping[Path, str | None]
+"""SHA-256 of the files by path; None for those that cannot be read."""
 Report = Callable[[int, int], None]
 """Called with the number of clips done and of all clips."""
 
 _VALUES_FILE, _FOUND_FILE = "values.npy", "found.json"
 
-_FORMAT = 1
-"""Counted up when the same rule begins to give other values."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """One modality of the rows of a clip set."""
-
-    key: str
-    values: np.ndarray
-    """Memory-mapped, one entry per row: frames uint8 `N T R R 3`, or log-mel float32 `N M B`."""
-    refused: dict[int, str]
-    """Why a row has no values, by its number."""
-    notes: list[tuple[Path, str]]
+_FORMAT = 2
+"""Counted up when values are stored in another way."""
 
 
 def decoded(
     rows: Sequence[ClipRow],
     rule: Rule,
     *,
+    contents: Contents,
     cache: Path,
     workers: int,
     report: Report,
@@ -58,19 +51,31 @@ def decoded(
 ) -> Decoded:
     """The values of all rows by `rule`, decoded now or found in `cache`.
 
-    Each file is decoded once for all clips cut from it, by one run at a time: others wait, and `tell` is given for
-    whom. What is found is used only if it is as it was written; otherwise it is decoded again, which is said. What
-    was refused is tried again by every run, since the reason may have passed: memory, permissions, a disk that was
-    away.
+    Each file is decoded once for all clips cut from it and from its copies, by one run at a time: others wait, and
+    `tell` is given for whom. What is found is used only if it is as it was written; otherwise it is decoded again,
+    which is said. What was refused is tried again by every run, since the reason may have passed: memory,
+    permissions, a disk that was away.
     """
-    key = _key(rows, rule)
+    key = _key(rows, rule, contents)
     kind = "frames" if isinstance(rule, FrameRule) else "sound"
     folder = cache / f"{kind}-{key[:32]}"
+
+    def decode(wanted: Sequence[int], into: Path) -> None:
+        _decode(
+            rows,
+            rule,
+            wanted,
+            contents=contents,
+            folder=into,
+            workers=workers,
+            report=report,
+            limits=limits,
+        )
 
     def make(work: Path) -> None:
         for name in (_VALUES_FILE, _FOUND_FILE):  # of a run that was killed
             (work / name).unlink(missing_ok=True)
-        _decode(rows, rule, range(len(rows)), folder=work, workers=workers, report=report, limits=limits)
+        decode(range(len(rows)), work)
 
     def load(finished: Path) -> tuple[np.ndarray, _Found]:
         return np.load(finished / _VALUES_FILE, mmap_mode="r"), _found(finished)
@@ -86,18 +91,18 @@ def decoded(
             assert ledger is not None
             ledger.about["made"] = False  # until the hashes are those of the new values
             ledger.save()
-            _decode(
-                rows,
-                rule,
-                sorted(found.refused),
-                folder=folder,
-                workers=workers,
-                report=report,
-                limits=limits,
-            )
+            decode(sorted(found.refused), folder)
             ledger.finish(made=True)
             values, found = load(folder)
-    return Decoded(key=key, values=values, refused=found.refused, notes=found.notes)
+    ledger = Ledger.read(folder)
+    written = None if ledger is None else ledger.files[_VALUES_FILE]
+    assert written is not None
+    return Decoded(
+        sha256=written.sha256,
+        values=values,
+        refused=found.refused,
+        notes=[(rows[number].path, text) for number, text in found.notes],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,8 @@ class _Found:
     """What `found.json` says of an array."""
 
     refused: dict[int, str]
-    notes: list[tuple[Path, str]]
+    notes: list[tuple[int, str]]
+    """What is odd about a file, by the number of its first row."""
 
 
 def _found(folder: Path) -> _Found:
@@ -115,24 +121,27 @@ def _found(folder: Path) -> _Found:
     found = json.loads(path.read_text(encoding="utf-8"))
     return _Found(
         refused={int(number): reason for number, reason in found["refused"].items()},
-        notes=[(Path(name), text) for name, text in found["notes"]],
+        notes=[(number, text) for number, text in found["notes"]],
     )
 
 
-def file_facts(path: Path) -> tuple[str, int, int]:
-    """Path, size and modification time in ns: what stands for a file's content; zeros without a file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return str(path), 0, 0
-    return str(path), stat.st_size, stat.st_mtime_ns
+def _key(rows: Sequence[ClipRow], rule: Rule, contents: Contents) -> Key:
+    """Hash over the content of the files and the spans, not over where files lie and what they are called."""
+    facts = [[*_content(row, contents), row.start_s, row.end_s, row.pad_s] for row in rows]
+    return Key.of(
+        {
+            "format": _FORMAT,
+            "versions": {"av": version("av")},
+            "rule": asdict(rule),
+            "clips": facts,
+            "source": source_hashes(type(rule).__module__),
+        }
+    )
 
 
-def _key(rows: Sequence[ClipRow], rule: Rule) -> str:
-    files = {path: file_facts(path) for path in dict.fromkeys(row.path for row in rows)}
-    facts = [[*files[row.path], row.start_s, row.end_s, row.pad_s] for row in rows]
-    parts = [_FORMAT, version("av"), type(rule).__name__, asdict(rule), facts]
-    return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogateescape")).hexdigest()
+def _content(row: ClipRow, contents: Contents) -> tuple[str | None, str]:
+    """What stands for the content of a clip's file; the ending of its name says how it is read."""
+    return contents[row.path], row.path.suffix.lower()
 
 
 def _decode(
@@ -140,17 +149,21 @@ def _decode(
     rule: Rule,
     wanted: Sequence[int],
     *,
+    contents: Contents,
     folder: Path,
     workers: int,
     report: Report,
     limits: Limits,
 ) -> None:
     """Writes the wanted rows of `values.npy`, which is made where there is none, and `found.json`."""
-    of_file: dict[Path, list[int]] = {}
+    of_file: dict[object, list[int]] = {}
     for number in wanted:
-        of_file.setdefault(rows[number].path, []).append(number)
+        row = rows[number]
+        content = row.path if contents[row.path] is None else _content(row, contents)
+        of_file.setdefault(content, []).append(number)
     jobs = []
-    for path, numbers in of_file.items():
+    for numbers in of_file.values():
+        path = rows[numbers[0]].path
         cuts = [Cut(start_s=rows[n].start_s, end_s=rows[n].end_s, pad_s=rows[n].pad_s) for n in numbers]
         jobs.append(_Job(path=path, cuts=tuple(cuts), rule=rule, limits=limits))
     numbers_of_job = list(of_file.values())
@@ -158,7 +171,7 @@ def _decode(
     values = _array(folder, rows, rule)
     missing = set(wanted)
     refused: dict[int, str] = {}
-    notes = {(str(path), text): None for path, text in _found(folder).notes}
+    notes = {(number, text): None for number, text in _found(folder).notes}
     report(0, len(wanted))
     for job_number, result in run_jobs(read, jobs, workers=workers, memory_mib=limits.max_memory_mib):
         numbers = numbers_of_job[job_number]
@@ -170,7 +183,8 @@ def _decode(
                 refused[numbers[cut]] = reason
                 missing.discard(numbers[cut])
             case Note(text=text):
-                notes[str(jobs[job_number].path), text] = None
+                first = {rows[number].path: number for number in reversed(numbers)}
+                notes |= dict.fromkeys((number, text) for number in first.values())
             case Lost(reason=reason):
                 for number in missing.intersection(numbers):
                     refused[number] = f"its decoder was lost: {reason}"

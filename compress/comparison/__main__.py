@@ -25,6 +25,7 @@ from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
     from benchmarks.host import describe
+    from compress.command.sentence import in_a_sentence
     from compress.comparison.acceptance import judge
     from compress.comparison.files import check_peers
     from compress.comparison.measure import Effort, measure
@@ -34,7 +35,6 @@ if not only_reads_arguments(__name__):
     from compress.folders.output import check_clear, check_output_file, check_output_page, write_output_file
     from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
     from compress.versions import installed
-    from export.child import in_a_sentence
     from export.quiet import silence_libraries
 
 PAGE, RESULTS = Path("docs/comparison.md"), Path("benchmarks/results/comparison.json")

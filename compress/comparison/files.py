@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from benchmarks.files import ExportedFile, FileTensor
+from compress.command.sentence import in_a_sentence
 from compress.comparison.fitting import Fitted
-from export.child import in_a_sentence, run_in_child
+from export.child import run_in_child
 from export.network import export_network
 
 MEASURED = ("onnx", "tflite", "executorch")

@@ -10,6 +10,8 @@ from typing import Any
 _SHOWN = 40
 """Longest value that is kept in full; of longer ones the hash is."""
 _WORDS = {"source": "the source of Pocketreel", "upstream": "what it is made from"}
+_SOURCE = "source."
+"""Before the file of a module that counts."""
 _NAMED = 4
 """How many changed parts a message names."""
 
@@ -43,7 +45,7 @@ def difference(earlier: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _change(name: str, earlier: str | None, now: str | None) -> str:
-    name = _WORDS.get(name, name)
+    name = _WORDS.get(name, name).removeprefix(_SOURCE)
     if earlier is None:
         return f"{name} (new)"
     if now is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
+from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.networks import check_networks
@@ -19,7 +20,6 @@ from compress.recipe.source import Place, path_text
 from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
-from compress.teacher import import_factory
 from export import EXPORTERS
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES

@@ -15,6 +15,7 @@ from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
+from compress.folders.source import imports_of
 from compress.report.chance import classes_answered
 from compress.steps.export import Exported
 from compress.steps.kept import forget, keep, kept
@@ -63,6 +64,12 @@ def benchmark(run: Run, final: StageOutcome, exported: Exported) -> dict[str, Fi
     """
     settings = run.recipe.benchmark
     key = content_key(
+        code=[
+            *imports_of(__name__, package="benchmarks"),
+            DEVICES[settings.device].measure.__module__,
+            *("compress.report.chance", "compress.steps.answers", "export.parity"),
+        ],
+        alone=[__name__],
         files={row["format"]: row["sha256"] for row in exported.rows},
         clips=run.data.test.digest,
         settings=settings.model_dump(mode="json"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,13 @@ from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
+from compress.folders.source import imports_of
 from compress.steps.reference import NAMES as REFERENCE_NAMES
 from compress.steps.reference import write_reference
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from compress.versions import FILES, installed
+from export import EXPORTERS
 from export.capture import capture
 from export.files import export_files
 from export.lower import lower
@@ -64,8 +67,12 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
     them is as it was written, and none had failed.
     """
     folder = run.folder / "export"
+    provenance = _provenance(run, final)
     key = content_key(
+        code=_code(run.recipe.export.formats),
+        alone=[__name__],
         upstream=final.key,
+        provenance=provenance,
         formats=run.recipe.export.formats,
         scheme=run.recipe.scheme,
         files=installed(FILES),
@@ -88,7 +95,7 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
         before.clear()
     try:
         with bar(run.console, "export") as report:
-            spec = file_spec(final.artifact.spec, provenance=_provenance(run, final, key=key))
+            spec = file_spec(final.artifact.spec, provenance=provenance)
             step = _stepper(run, final.artifact, spec) if final.artifact.streams else None
             export_files(
                 _program(final.artifact),
@@ -130,6 +137,14 @@ def _losses(row: dict[str, Any]) -> list[str]:
     found = [note for note in row["notes"] if note.startswith(LOST)]
     step = [] if row["step"] is None else row["step"]["notes"]
     return found + [f"frame by frame: {note}" for note in step if note.startswith(LOST)]
+
+
+def _code(formats: Sequence[str]) -> list[str]:
+    """The modules that write files of these formats."""
+    code = ["compress.steps.reference", *imports_of(__name__, package="export")]
+    for exporter in (EXPORTERS[name] for name in formats):
+        code += [exporter.module, exporter.lowering, *filter(None, [exporter.int8_lowering])]
+    return code
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -216,7 +231,8 @@ def _asked(artifact: Artifact) -> nn.Module:
     return for_evaluation(artifact.model)
 
 
-def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
+def _provenance(run: Run, final: StageOutcome) -> dict[str, Any]:
+    """What made the files: nothing of it depends on the machine, or on where anything lies."""
     return {
         "project": "pocketreel",
         "version": __version__,
@@ -224,5 +240,5 @@ def _provenance(run: Run, final: StageOutcome, *, key: str) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "data": run.recipe.data.model_dump(mode="json", exclude={"manifest", "root"}),
         "stages": [record.name for record in final.artifact.history],
-        "key": key,
+        "key": run.origin,
     }

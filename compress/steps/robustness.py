@@ -16,12 +16,13 @@ from benchmarks.clips.corruptions import CORRUPTIONS, Condition
 from compress.artifact import Form
 from compress.command.terminal import headed
 from compress.console import bar
+from compress.folders.source import imports_of
+from compress.predict import predict
 from compress.report.shape import RobustnessReport, RobustnessRow
 from compress.steps.export import Exported
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
-from compress.training import predict
 from compress.versions import FILES, installed
 from models.spec import ClipSpec
 
@@ -44,6 +45,8 @@ def robustness(
     networks = {"teacher": teacher} if teacher else {}
     networks |= {"student_float": floats[-1]} if floats else {}
     key = content_key(
+        code=["compress.predict", *imports_of(__name__, package="benchmarks")],
+        alone=[__name__],
         networks={name: outcome.key for name, outcome in networks.items()},
         files={row["format"]: row["sha256"] for row in exported.rows},
         clips=run.data.test.digest,

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from rich.console import Console
 from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
 from compress.artifact import Artifact, Context, StageRecord
-from compress.data import Data
+from compress.data import DECODED, Data
+from compress.factory import source_of
+from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
-from compress.recipe.sections import Recipe
+from compress.recipe.sections import FactoryTeacher, Recipe, paths_in
 from compress.store import content_key
 from compress.tasks import Truth
 from compress.teacher import Teacher
+from compress.training import drawn
 from models import STUDENTS
 from models.spec import ClipSpec
 
@@ -55,10 +61,8 @@ class Run:
 
     def build_student(self) -> nn.Module:
         """The student before any stage: the same weights for the same seed."""
-        row = STUDENTS[self.recipe.student.network]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.seed)
-            return row.build(self.student_spec, self.recipe.student.options).eval()
+        row, options = STUDENTS[self.recipe.student.network], self.recipe.student.options
+        return drawn(lambda: row.build(self.student_spec, options).eval(), seed=self.recipe.seed)
 
     def context(self, folder: Path, teacher: Teacher | None) -> Context:
         """What a stage that works in `folder` may use."""
@@ -73,17 +77,48 @@ class Run:
             console=self.console,
         )
 
-    def key(self, **parts: Any) -> Key:
-        """Content hash of `parts` together with the data, the seed and the kind of device."""
-        splits = {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}
-        return content_key(
-            data={name: clips.digest for name, clips in splits.items()},
-            tags={name: [row.more for row in clips.rows] for name, clips in splits.items()},
-            spec=self.data.spec.to_dict(),
-            seed=self.recipe.seed,
-            device=self.device.type,
-            **parts,
+    def key(self, *, code: Iterable[str], **parts: Any) -> Key:
+        """Hash of `parts` together with the data, the seed, the kind of device, and the modules that make it."""
+        return content_key(code=code, **self._given, device=self.device.type, **parts)
+
+    @property
+    def origin(self) -> Key:
+        """Hash of what a user gives: the recipe without its paths, the content of the data, the seed.
+
+        The same on every machine and in every folder; it stands in the files.
+        """
+        recipe = self.recipe
+        return Key.of(
+            {
+                **self._given,
+                "teacher": None if recipe.teacher is None else self.settings_of(recipe.teacher),
+                "student": self.settings_of(recipe.student),
+                "stages": [{entry.verb: self.settings_of(entry.config)} for entry in recipe.stages],
+            }
         )
+
+    def settings_of(self, section: BaseModel) -> dict[str, Any]:
+        """A section of the recipe as plain data; files are told by their content, not by their paths."""
+        plain = section.model_dump(mode="json")
+        index = self.cache / DECODED / INDEX
+        for place, path in paths_in(section):
+            holder: Any = plain
+            for name in place[:-1]:
+                holder = holder[name]
+            holder[place[-1]] = {"sha256": contents_of([path], index=index)[path]}
+        if isinstance(section, FactoryTeacher):
+            plain["source"] = source_of(section.factory)
+        return plain
+
+    @cached_property
+    def _given(self) -> dict[str, Any]:
+        splits = {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}
+        return {
+            "data": {name: clips.digest for name, clips in splits.items()},
+            "tags": {name: [row.more for row in clips.rows] for name, clips in splits.items()},
+            "spec": self.data.spec.to_dict(),
+            "seed": self.recipe.seed,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

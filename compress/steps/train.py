@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from benchmarks.clips.store import file_facts
 from compress.artifact import (
     STAGE_FILES,
     Artifact,
@@ -26,27 +25,28 @@ from compress.artifact import (
     weights_sha256,
 )
 from compress.command.terminal import headed
+from compress.factory import build_network, import_factory, load_weights
+from compress.folders.keys import Key
+from compress.folders.source import is_ours
 from compress.folders.writing import Damaged, read_sealed, write_atomic, write_sealed
-from compress.recipe.sections import FactoryTeacher, TableTeacher, paths_in
+from compress.predict import predict
+from compress.pretrained import load_pretrained
+from compress.recipe.sections import FactoryTeacher, TableTeacher
 from compress.stage import StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
-from compress.tasks import TaskWeights, learn_tasks, measure, task_names, with_tasks
-from compress.teacher import (
-    Teacher,
-    build_network,
-    check_answers,
-    load_pretrained,
-    load_weights,
-    source_of,
-)
-from compress.teacher_answers import check_on_clips
-from compress.training import Job, accuracy, batch_notes, fit, per_label, predict
-from models import TEACHERS
+from compress.tasks import measure, with_tasks
+from compress.teacher import Teacher
+from compress.teacher_answers import check_answers, check_on_clips
+from compress.teacher_training import train_teacher
+from compress.training import accuracy, drawn, per_label
+from models import STUDENTS, TEACHERS, Network
 from models.spec import ClipSpec
 
 _THREADS_FILE = "threads"
+_OF_EVERY = ("compress.artifact", "compress.tasks", "compress.training")
+"""Modules that every network of a run goes through: trained, asked, measured and kept."""
 
 
 def make_teacher(run: Run) -> StageOutcome:
@@ -54,17 +54,13 @@ def make_teacher(run: Run) -> StageOutcome:
     config = run.recipe.teacher
     assert config is not None
     spec = _teacher_spec(run)
-    parts: dict[str, Any] = {"teacher": config.model_dump(mode="json"), "inputs": spec.inputs}
-    parts["files"] = {str(path): file_facts(path) for _, path in paths_in(config)}
-    if isinstance(config, FactoryTeacher):
-        parts["factory"] = source_of(config.factory)
 
     def build() -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.recipe.seed)
-            if isinstance(config, FactoryTeacher):
-                return build_network(config.factory, spec)
-            return TEACHERS[config.network].build(spec, config.options).eval()
+        if isinstance(config, FactoryTeacher):
+            return drawn(lambda: build_network(config.factory, spec), seed=run.recipe.seed)
+        return drawn(
+            lambda: TEACHERS[config.network].build(spec, config.options).eval(), seed=run.recipe.seed
+        )
 
     def work(context: Context) -> StageResult:
         model = build()
@@ -76,13 +72,17 @@ def make_teacher(run: Run) -> StageOutcome:
             check_on_clips(model, spec, clips, device=run.device, what="the teacher")
             return StageResult(artifact=artifact, notes=("trained by its owner",))
         assert isinstance(config, TableTeacher)
-        return _trained_teacher(run, config, artifact, job=training_job("teacher", context))
+        notes: tuple[str, ...] = ()
+        if config.pretrained is not None:
+            notes = (load_pretrained(model, config.options, config.pretrained),)
+        trained = train_teacher(artifact, config, data=run.data, job=training_job("teacher", context))
+        return replace(trained, notes=(*notes, *trained.notes))
 
     return _stage(
         run,
         path="teacher",
         folder="00_teacher",
-        key=run.key(**parts),
+        key=teacher_key(run),
         config=config.model_dump(mode="json"),
         work=work,
         build=build,
@@ -101,38 +101,44 @@ def _teacher_spec(run: Run) -> ClipSpec:
     return spec.only(inputs)
 
 
-def _trained_teacher(run: Run, config: TableTeacher, artifact: Artifact, *, job: Job) -> StageResult:
-    """The teacher after learning its tasks; `artifact` holds it as it was drawn, and is trained in place."""
-    spec = artifact.spec
-    notes: tuple[str, ...] = ()
-    if config.pretrained is not None:
-        notes = (load_pretrained(artifact.model, config.options, config.pretrained),)
-    tasks = task_names(spec)
-    weighted = TaskWeights(artifact.model, len(tasks)) if config.weighting == "uncertainty" else None
-    objective = learn_tasks(
-        spec,
-        run.truth(run.data.train, spec),
-        weights=config.tasks or dict.fromkeys(tasks, 1.0),
-        label_smoothing=config.train.label_smoothing,
-        log_variance=weighted.log_variance if weighted else None,
-    )
-    curve = fit(
-        weighted or artifact.model,
-        run.data.train.seen_by(spec),
-        objective=objective,
-        config=config.train,
-        validation=run.data.validation.seen_by(spec),
-        job=job,
-    )
-    check_on_clips(
-        artifact.model, spec, run.data.train.seen_by(spec), device=run.device, what="the trained teacher"
-    )
-    notes += batch_notes(config.train, run.data.train)
-    figures = {}
-    if weighted is not None:
-        learned = (-weighted.log_variance).exp().tolist()
-        figures["task_weights"] = dict(zip(tasks, learned, strict=True))
-    return StageResult(artifact=artifact, curve=curve, notes=notes, figures=figures)
+def teacher_key(run: Run) -> Key:
+    """Hash of all that can change the recipe's teacher."""
+    config = run.recipe.teacher
+    assert config is not None
+    settings = run.settings_of(config)
+    return run.key(code=_teacher_code(config), teacher=settings, inputs=_teacher_spec(run).inputs)
+
+
+def _teacher_code(config: TableTeacher | FactoryTeacher) -> list[str]:
+    """The modules that make a teacher."""
+    if isinstance(config, FactoryTeacher):
+        own = getattr(import_factory(config.factory), "__module__", "")
+        return [*_OF_EVERY, "compress.factory", "compress.teacher_answers", *([own] if is_ours(own) else [])]
+    code = [*_OF_EVERY, "compress.teacher_training", *_code_of(TEACHERS[config.network])]
+    return code if config.pretrained is None else [*code, "compress.pretrained"]
+
+
+def _code_of(network: Network) -> list[str]:
+    """The modules that a network is built by: its own, not the table of all of them."""
+    return [network.build.__module__, network.options.__module__]
+
+
+def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
+    """Hashes of all that can change the stages of the recipe, each with that of the stage before it.
+
+    `teacher` is the key of the teacher.
+    """
+    network = _code_of(STUDENTS[run.recipe.student.network])
+    key = run.key(code=network, student=run.settings_of(run.recipe.student), teacher=teacher)
+    keys = []
+    for entry in run.recipe.stages:
+        stage = STAGES[entry.verb]
+        code = [*_OF_EVERY, stage.run.__module__, *network]
+        if stage.gives is Form.QUANTIZED:
+            code.append("compress.predict")
+        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config))
+        keys.append(key)
+    return keys
 
 
 def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
@@ -140,14 +146,11 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
     artifact = Artifact(model=run.build_student(), spec=run.student_spec, streams=streams)
-    key = run.key(
-        student=run.recipe.student.model_dump(mode="json"), teacher=teacher.key if teacher else None
-    )
     figures = _size(artifact)
     outcomes: list[StageOutcome] = []
-    for index, entry in enumerate(run.recipe.stages):
+    keys = stage_keys(run, teacher=teacher.key if teacher else None)
+    for index, (entry, key) in enumerate(zip(run.recipe.stages, keys, strict=True)):
         stage, config = STAGES[entry.verb], entry.config
-        key = run.key(upstream=key, verb=entry.verb, config=config.model_dump(mode="json"))
 
         def work(
             context: Context, artifact: Artifact = artifact, stage: Any = stage, config: Any = config
@@ -187,11 +190,12 @@ def untrained(run: Run) -> StageOutcome:
         return StageResult(artifact=artifact, notes=("untrained: the recipe has no stages",))
 
     config = run.recipe.student.model_dump(mode="json")
+    network = STUDENTS[run.recipe.student.network]
     return _stage(
         run,
         path="student",
         folder="01_student",
-        key=run.key(student=config),
+        key=run.key(code=[*_OF_EVERY, *_code_of(network)], student=run.settings_of(run.recipe.student)),
         config=config,
         work=work,
         build=run.build_student,

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from compress.data import SyntheticData, list_data, synthetic_spec
+from compress.factory import build_network, load_weights
 from compress.recipe.sections import FactoryTeacher, Recipe
-from compress.teacher import build_network, load_weights
 from compress.teacher_answers import ASKED, check_on_inputs
 from models.spec import ClipSpec
 

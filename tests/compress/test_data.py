@@ -7,9 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from benchmarks.clips.cache import View
-from compress.columns import tags_of
 from compress.data import ClipConfig, DataConfig, FolderData, ManifestData, SyntheticData, open_data
-from compress.leakage import contents
+from compress.tasks import tags_of
 from models.teachers.modular import is_there
 from tests.benchmarks.clips.films import film
 
@@ -373,15 +372,6 @@ def test_contradicting_labels_are_said(tmp_path):
     data, said = opened(of(manifest(tmp_path, [*USUAL, "e.mp4,train,yes,oh"])), tmp_path)
     assert data.notes == ("1 clips are labelled in two ways\n  a.mp4 and e.mp4: label 'no' and 'yes'",)
     assert "warning: 1 clips are labelled in two ways" in said
-
-
-def test_content_is_compared_and_not_size(tmp_path):
-    big = bytes(200_000)
-    for name, data in {"a": big, "b": big, "c": big[:100_000] + b"x" + big[100_001:], "d": b""}.items():
-        (tmp_path / name).write_bytes(data)
-    found = contents([tmp_path / name for name in ("a", "b", "c", "d", "missing")])
-    same = [found[tmp_path / name] for name in ("a", "b", "c", "d", "missing")]
-    assert same[0] == same[1] and len(set(same)) == 4
 
 
 def test_unreadable_files_of_all_splits_are_listed_at_once(tmp_path):

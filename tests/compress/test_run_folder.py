@@ -50,7 +50,7 @@ def run(out, text, *, stop=None, recipe=None, fresh=False):
         for name in stage_names(recipe):
             if stop == name:
                 raise Stopped(name)
-            key = content_key(text=text if name != "00_teacher" else "shared")
+            key = content_key(code=(), text=text if name != "00_teacher" else "shared")
             stored(
                 folder.place / "stages" / name,
                 key=key,
@@ -357,13 +357,13 @@ class _Run:
 def test_figures_are_kept_with_their_hash(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
-    key = content_key(files={"onnx": "a"})
+    key = content_key(code=(), files={"onnx": "a"})
     old, new = _Run(tmp_path / "old"), _Run(tmp_path / "new", (tmp_path / "old",))
     assert kept(old, "benchmark.json", key=key, title="benchmark") is None and not old.said
     keep(old, "benchmark.json", {"onnx": 1.5}, key=key)
     assert kept(new, "benchmark.json", key=key, title="benchmark") == {"onnx": 1.5}
     assert (tmp_path / "new" / "benchmark.json").is_file(), "it is to be swapped in with the rest"
-    other = content_key(files={"onnx": "b"})
+    other = content_key(code=(), files={"onnx": "b"})
     assert kept(old, "benchmark.json", key=other, title="benchmark") is None
     path = tmp_path / "old" / "benchmark.json"
     path.write_text(path.read_text().replace("1.5", "2.5"))

@@ -6,17 +6,10 @@ from safetensors.torch import save_file
 
 from benchmarks.clips.cache import View
 from compress.artifact import Artifact, size_of
-from compress.teacher import (
-    TaughtConfig,
-    build_network,
-    check_answers,
-    import_factory,
-    learn_from_teacher,
-    load_pretrained,
-    load_weights,
-    source_of,
-)
-from compress.teacher_answers import check_on_clips, require_finite_answers
+from compress.factory import build_network, import_factory, load_weights, source_of
+from compress.pretrained import load_pretrained
+from compress.teacher import TaughtConfig, learn_from_teacher
+from compress.teacher_answers import check_answers, check_on_clips, require_finite_answers
 from compress.training import Batch
 from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
 from models.teachers.encoder import choices

@@ -35,6 +35,16 @@ def answers(file, inputs):
     return [given[info.name] for info in file.outputs]
 
 
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    spec = clip_spec()
+    found = []
+    for name in ("a", "b"):
+        file = written(tmp_path / name, spec, float_graph(spec), "fp16")
+        paths = sorted(path for path in file.path.rglob("*") if path.is_file())
+        found.append({str(path.relative_to(file.path)): path.read_bytes() for path in paths})
+    assert found[0] == found[1] and len(found[0]) > 2
+
+
 @pytest.mark.slow
 def test_the_package_holds_names_shapes_types_and_description(tmp_path):
     spec = clip_spec(audio=True, text=True, heads=2)

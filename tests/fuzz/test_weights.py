@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from compress.teacher import load_weights
+from compress.factory import load_weights
 from tests.fuzz.hostile import cases, damaged
 
 

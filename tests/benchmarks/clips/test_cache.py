@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import torch
 from benchmarks.clips import store
 from benchmarks.clips.cache import ClipSet, UnreadableClips, View, open_clips
 from benchmarks.clips.rows import ClipRow, read_manifest
-from benchmarks.clips.workers import Lost
+from benchmarks.clips.workers import Lost, run_jobs
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 from tests.benchmarks.clips.films import film, number
 
@@ -103,8 +104,40 @@ def test_digest_tells_apart_what_differs(rows, tmp_path):
         digest(spec=replace(SPEC, video=replace(VIDEO, frames=3))),
     }
     assert len(found) == 7
+    other = replace(rows[0], path=film(tmp_path / "other.mp4", tone_hz=900))
+    assert digest(rows=[other, *rows[1:]]) not in found
+
+
+def test_files_are_found_by_content_wherever_they_lie(rows, tmp_path, monkeypatch):
+    first = open_clips(rows, SPEC, cache=tmp_path / "a")
+    moved = [
+        replace(row, path=Path(shutil.copy(row.path, tmp_path / f"moved_{row.path.name}"))) for row in rows
+    ]
+    elsewhere = open_clips(moved, SPEC, cache=tmp_path / "b")
+    monkeypatch.setattr(store, "run_jobs", None)  # nothing is decoded again
+    assert open_clips(moved, SPEC, cache=tmp_path / "a").digest == first.digest == elsewhere.digest
     os.utime(rows[0].path)
-    assert digest() not in found
+    assert open_clips(rows, SPEC, cache=tmp_path / "a").digest == first.digest
+
+
+def test_copies_are_decoded_once_and_each_is_named(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.mp4", frames=1, tone_hz=500)
+    copy = shutil.copy(path, tmp_path / "b.mp4")
+    labels = {"word": "yes", "tone": "low"}
+    rows = [ClipRow(path=Path(each), split="test", labels=labels, text="oh") for each in (path, copy, path)]
+    decoded = []
+
+    def counted(work, jobs, **settings):
+        decoded.extend(job.path for job in jobs)
+        return run_jobs(work, jobs, **settings)
+
+    monkeypatch.setattr(store, "run_jobs", counted)
+    for _ in range(2):
+        clips = open_clips(rows, SPEC.only(("clip",)), cache=tmp_path)
+        assert decoded == [path]
+        assert clips.notes == [(each.path, "has a single frame, which is repeated") for each in rows[:2]]
+    one, other, _ = clips.batch([0, 1, 2])[0]
+    assert torch.equal(one, other)
 
 
 def test_views_are_the_same_for_everyone_and_differ_from_each_other(rows, tmp_path):

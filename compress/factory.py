@@ -1,0 +1,127 @@
+"""A network that the user brings: a factory that builds it, and a file of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from compress.command.lines import at_line
+from compress.command.sentence import in_a_sentence
+from compress.command.user_code import user_code
+from compress.folders.writing import naming
+from models.spec import ClipSpec
+
+
+def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
+    """The function that `package.module:function` names. Importing it runs that module's code.
+
+    Raises `ValueError` when the reference has another form or does not lead to a callable.
+    """
+    module_name, colon, attribute = reference.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ValueError(f"a factory is written package.module:function, not {reference!r}")
+    with user_code(f"importing {module_name!r} of factory {reference!r}"):
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise ValueError(
+                f"cannot import {module_name!r} of factory {reference!r}: {in_a_sentence(error)}{at_line(error)}"
+            ) from error
+        if not hasattr(module, attribute):
+            close = get_close_matches(attribute, dir(module), n=1)
+            more = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{module_name!r} has no {attribute!r} (factory {reference!r}){more}")
+        factory = getattr(module, attribute)
+    if not callable(factory):
+        raise ValueError(f"factory {reference!r} is a {type(factory).__name__}, not a function")
+    try:
+        inspect.signature(factory).bind(None)
+    except TypeError as error:
+        raise ValueError(
+            f"factory {reference!r} is called with one argument, the `ClipSpec` of the data, which it does not "
+            f"take: {error}"
+        ) from error
+    except ValueError:  # its signature is not known
+        pass
+    return factory
+
+
+def build_network(reference: str, spec: ClipSpec) -> nn.Module:
+    """The network that the factory `reference` gives for clips of `spec`, in eval mode.
+
+    Raises `ValueError` for a factory that fails or gives anything else.
+    """
+    factory = import_factory(reference)
+    with user_code(f"calling factory {reference!r}"):
+        try:
+            network = factory(spec)
+            if isinstance(network, nn.Module):
+                network.eval()
+        except Exception as error:
+            raise ValueError(
+                f"factory {reference!r} failed: {in_a_sentence(error)}{at_line(error)}"
+            ) from error
+    if not isinstance(network, nn.Module):
+        given = (
+            "None; does it return the network? (eval() gives None where train() returns nothing)"
+            if network is None
+            else type(network).__name__
+        )
+        raise ValueError(f"factory {reference!r} gives {given}; it must give a torch.nn.Module")
+    return network
+
+
+def source_of(reference: str) -> str:
+    """Hex SHA-256 of the file that holds a factory; of what it imports in turn nothing is known."""
+    factory = inspect.unwrap(import_factory(reference))
+    try:
+        path = inspect.getsourcefile(factory)
+    except TypeError:  # an object that can be called
+        path = inspect.getsourcefile(type(factory)) if type(factory).__module__ != "builtins" else None
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads a state dict from `.safetensors`, or from a torch file with `weights_only=True`.
+
+    Raises `ValueError` for a file of another kind, and when names or shapes do not agree with the network.
+    """
+    weights = read_weights(path)
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} holds more than the weights of a network; save its state_dict() alone")
+    try:
+        with user_code(f"loading the weights of {type(model).__name__}"):
+            model.load_state_dict(weights)
+    except Exception as error:
+        raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """What a file of weights holds; `ValueError` for a file of another kind."""
+    if not path.is_file():
+        why = "is no regular file" if path.exists() else "there is no such file"
+        raise FileNotFoundError(f"{path}: {why}")
+    try:
+        with naming(path):
+            if path.suffix == ".safetensors":
+                return load_file(path)
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a broken file makes of the readers is of many types
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # it may not be read
+        raise ValueError(
+            f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): "
+            f"{in_a_sentence(error)}"
+        ) from error
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path} holds a {type(weights).__name__}, not a state dict; save net.state_dict()")
+    return weights

@@ -1,0 +1,29 @@
+"""What an artifact answers to clips, be it float or quantized.
+
+A module of its own, since the numbers of a float network do not depend on how quantized ones are made.
+"""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from benchmarks.clips.clip_set import ClipSet
+from compress.artifact import Artifact, Form
+from compress.console import bar
+from compress.training import FLOAT_BATCH, logits_of
+
+
+def predict(
+    artifact: Artifact, clips: ClipSet, *, device: torch.device, console: Console, title: str
+) -> tuple[Tensor, ...]:
+    """Logits `N K` per label column of every clip's centre crop; quantized graphs run one clip at a time."""
+    model, batch = artifact.model, FLOAT_BATCH
+    if artifact.form is Form.QUANTIZED:
+        from export.reference import for_evaluation
+
+        assert isinstance(model, torch.fx.GraphModule)
+        model, batch, device = for_evaluation(model), 1, torch.device("cpu")
+    with bar(console, title) as report:
+        return logits_of(model, clips, batch=batch, device=device, report=report)
