@@ -22,11 +22,10 @@ from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.clips.rows import listed
+    from benchmarks.device import SessionFailed, Unavailable
     from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
     from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
     from benchmarks.long_video.windows import Dynamic, Sliding, Windows
-    from benchmarks.runtimes import Unavailable
-    from benchmarks.worker import WorkerFailed
 
 SCHEMA_VERSION = 1
 
@@ -97,7 +96,7 @@ def run(
     """
     console = output()
     answers: list[VideoAnswer] = []
-    with exit_codes(failed=(Unavailable, WorkerFailed)):
+    with exit_codes(failed=(SessionFailed, Unavailable)):
         check_out_file(out)
         limits = parse_limits(limit)
         check_output_file(out, is_ours=_is_ours)

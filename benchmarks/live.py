@@ -33,9 +33,10 @@ if not only_reads_arguments(__name__):
     from benchmarks.clips.container import said
     from benchmarks.clips.passing import Passing, Picture, passing_pictures
     from benchmarks.clips.pictures import Shown, square_of
+    from benchmarks.device import Unavailable
     from benchmarks.exported import read_model
     from benchmarks.frame_by_frame import Stream, step_of
-    from benchmarks.runtimes import RUNTIMES, Unavailable
+    from benchmarks.runtimes import RUNTIMES
     from models.spec import ClipSpec, VideoSpec
 
 _VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"))

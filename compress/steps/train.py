@@ -43,6 +43,7 @@ from compress.teacher import (
 )
 from compress.teacher_answers import check_on_clips
 from compress.training import Job, accuracy, batch_notes, fit, per_label, predict
+from export import INT8_SCHEMES
 from models import TEACHERS
 from models.spec import ClipSpec
 
@@ -176,6 +177,12 @@ def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
     if len(stages) < 2 or stages[-1].artifact.form is Form.FLOAT or stages[-1].record.config["mode"] != "ptq":
         return None
     return stages[-2]
+
+
+def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> dict[str, StageOutcome]:
+    """What the files of each scheme hold: the last float or the last quantized network of the run."""
+    last = {outcome.artifact.form: outcome for outcome in made}
+    return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
 
 
 def untrained(run: Run) -> StageOutcome:
