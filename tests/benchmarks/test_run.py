@@ -85,8 +85,8 @@ def test_clips_left_out_are_named(export_dir, manifest):
 def test_a_file_that_fails_is_said_and_gives_exit_code_3(tmp_path):
     done = run(onnx_with_broken_neighbours(tmp_path), "--rounds", 1)
     assert done.exit_code == 3
-    assert "tflite: tflite/model.tflite: LiteRT failed in 'load'" in done.output
-    assert "executorch: not exported: operator aten.fft has no kernel" in done.output
+    assert "tflite.fp32: tflite/fp32/model.tflite: LiteRT failed in 'load'" in done.output
+    assert "executorch.fp32: not exported: operator aten.fft has no kernel" in done.output
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="here Core ML is available")
@@ -94,7 +94,7 @@ def test_what_cannot_run_here_is_no_failure_beside_what_can(tmp_path):
     export_dir = onnx_with_broken_neighbours(tmp_path)
     done = run(export_dir, "--formats", "onnx, coreml", "--rounds", 1)
     assert done.exit_code == 0
-    assert "coreml: Core ML runs on Apple systems only; converted, not measured" in done.output
+    assert "coreml.fp32: Core ML runs on Apple systems only; converted, not measured" in done.output
     assert run(export_dir, "--formats", "coreml", "--rounds", 1).exit_code == 3
 
 
