@@ -35,7 +35,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def run(
     model: Annotated[
-        Path, typer.Option(help="A file of an export, such as out/x/export/onnx/model.onnx, of any format.")
+        Path, typer.Option(help="A file of an export, such as out/x/export/onnx/w8a8/model.onnx, of any format.")
     ],
     videos: Annotated[
         list[Path] | None, typer.Argument(metavar="VIDEO...", help="Video files, of any length.")
@@ -89,7 +89,7 @@ def run(
 
     A video is decoded once, in memory that does not grow with its length.
 
-    Example: python -m benchmarks.classify match.mp4 --model out/mobilenet3d_int8/export/onnx/model.onnx
+    Example: python -m benchmarks.classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
 
     Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
     its runtime.

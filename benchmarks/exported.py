@@ -73,7 +73,7 @@ def read_export(
 
 
 def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
-    """One file of an export, `<export>/<format>/model.<ext>`, and what clips and classes it knows.
+    """One file of an export, `<export>/<format>/<scheme>/model.<ext>`, and what clips and classes it knows.
 
     Raises FileNotFoundError (no such file, or no manifest.json in a folder above it), ValueError (a file that the
     manifest does not list or that could not be exported, an export that does not say what its inputs are), and

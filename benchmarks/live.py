@@ -145,7 +145,7 @@ def main(
     ],
     model: Annotated[
         Path,
-        typer.Option(help="A file of an export that streams, such as out/x/export/onnx/model_step.onnx."),
+        typer.Option(help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."),
     ],
     threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
     every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,
@@ -154,7 +154,7 @@ def main(
 ) -> None:
     """Classifies a camera or videos live with an exported file, and shows what each frame takes.
 
-    Example: python -m benchmarks.live 0 --model out/live/export/onnx/model_step.onnx
+    Example: python -m benchmarks.live 0 --model out/live/export/onnx/w8a8/model_step.onnx
 
     Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
     read; 3 the file's runtime is missing.
