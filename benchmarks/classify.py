@@ -35,7 +35,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def run(
     model: Annotated[
-        Path, typer.Option(help="A file of an export, such as out/x/export/onnx/w8a8/model.onnx, of any format.")
+        Path,
+        typer.Option(help="A file of an export, such as out/x/export/onnx/w8a8/model.onnx, of any format."),
     ],
     videos: Annotated[
         list[Path] | None, typer.Argument(metavar="VIDEO...", help="Video files, of any length.")

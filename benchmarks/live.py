@@ -145,7 +145,9 @@ def main(
     ],
     model: Annotated[
         Path,
-        typer.Option(help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."),
+        typer.Option(
+            help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."
+        ),
     ],
     threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
     every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,

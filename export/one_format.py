@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compress.folders.ledger import Ledger
 from compress.folders.writing import write_atomic
 from export import EXPORTERS, Exporter
-from export.child import run_in_child
+from export.child import in_a_sentence, run_in_child
 from export.culprit import find_culprit
 from export.execute import execute
 from export.job import Job, StepJob, write
@@ -186,26 +186,45 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
             return _withdrawn(outcome, f"frame by frame, {_NOT_RUN}: {stepped.reason}")
         after = judge(stepped, trial, scheme=outcome.scheme, outputs=names)
         outcome = replace(outcome, step=replace(outcome.step, parity=after))
-    ranks = outcome.scheme == "w8a8" and proof.rank_layers is not None
-    if parity.wrong is None and parity.lost is None:
+    return _explained(outcome, proof)
+
+
+def _explained(outcome: ExportOutcome, proof: Proof) -> ExportOutcome:
+    """The outcome with what rounding took from it, if that is much, and the layers that cost most."""
+    parity, step = outcome.parity, outcome.step
+    after = None if step is None else step.parity
+    judged = [one for one in (parity, after) if one is not None]
+    if not any(one.wrong or one.lost for one in judged):
         return outcome
-    layers = proof.rank_layers() if ranks and proof.rank_layers is not None else ()
-    if parity.lost is not None and parity.wrong is None:
-        outcome = replace(outcome, notes=(*outcome.notes, _with_causes(parity.lost, layers)))
-    elif layers and parity.at_fault != "quantization":
+    layers: tuple[LayerError, ...] = ()
+    unranked = ""
+    if outcome.scheme == "w8a8" and proof.rank_layers is not None:
+        try:
+            layers = proof.rank_layers()
+        except Exception as error:  # the file is written: what explains it is not to take it away
+            unranked = f"; its layers cannot be ranked: {in_a_sentence(error)}"
+    causes = _causes(layers) + unranked
+    if parity is not None and parity.lost is not None:
+        outcome = replace(outcome, notes=(*outcome.notes, parity.lost + causes))
+    elif layers and parity is not None and parity.at_fault == "file":
         outcome = replace(outcome, notes=(*outcome.notes, NOT_THE_FILE))
+    if step is not None and after is not None and after.lost is not None:
+        outcome = replace(outcome, step=replace(step, notes=(*step.notes, after.lost + causes)))
     return replace(outcome, layers=layers[:LISTED_LAYERS])
 
 
-def _with_causes(lost: str, layers: Sequence[LayerError]) -> str:
-    """The sentence about what was lost, and the layers that add most noise by themselves."""
-    worst = sorted(layers, key=lambda layer: layer.own_sqnr_db)[:NAMED_LAYERS]
+def _causes(layers: Sequence[LayerError]) -> str:
+    """What is said behind a loss: the layers that cost most, each once though lowering may have taken it apart."""
+    tried = [layer for layer in layers if layer.alone_sqnr_db is not None]
+    worst = {(layer.layer, layer.place): layer for layer in reversed(tried)}  # the first of each remains
     if not worst:
-        return lost
-    named = ", ".join(
-        f"{layer.module or layer.operator} ({layer.own_sqnr_db:.0f} dB, {layer.place})" for layer in worst
-    )
-    return f"{lost}; the layers that add most noise: {named}"
+        return ""
+    named = [
+        f"{layer.layer} ({layer.alone_sqnr_db:.0f} dB, {layer.place})"
+        for layer in sorted(worst.values(), key=lambda layer: layer.alone_sqnr_db or 0)[:NAMED_LAYERS]
+    ]
+    of = "" if len(tried) == len(layers) else f" of the {len(worst)} that there was time to try"
+    return f"; the layers that cost most{of}, with the SQNR when one alone is int8: {', '.join(named)}"
 
 
 def _refused(outcome: ExportOutcome, reason: str | None, work: Work, job: Job) -> ExportOutcome:

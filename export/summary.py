@@ -84,9 +84,7 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     # What several files are refused for is said once.
     lines += [f"{', '.join(files)} {said}: {reason}" for (said, reason), files in reasons.items()]
     for one in outcomes:
-        lost = one.parity.lost if one.parity is not None and one.reason is None else None
-        if lost is not None:
-            lines.append(next((f"{one.name}: {note}" for note in one.notes if note.startswith(lost)), lost))
+        lines += [f"{one.name}{text}" for text in said_of_losses(one)]
         if one.parity is not None and one.parity.unknown is not None:
             lines.append(f"{one.name} was not run: {one.parity.unknown}")
         if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:
@@ -94,15 +92,29 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     return lines
 
 
+def said_of_losses(outcome: ExportOutcome) -> list[str]:
+    """The notes about what rounding took from a file's answers, each behind the program that it is about."""
+    programs = [("", outcome.parity, outcome.notes)]
+    if outcome.step is not None:
+        programs.append((", frame by frame", outcome.step.parity, outcome.step.notes))
+    return [
+        f"{where}: {next((note for note in notes if note.startswith(parity.lost)), parity.lost)}"
+        for where, parity, notes in programs
+        if parity is not None and parity.lost is not None
+    ]
+
+
 def print_layers(layers: Sequence[LayerError], console: Console) -> None:
     """The worst layers of the int8 reference."""
     table = Table(
         box=None, pad_edge=False, title="what int8 costs each layer, worst first", title_justify="left"
     )
-    for column in ("SQNR dB", "own dB", "operator", "module", "place"):
+    for column in ("alone dB", "own dB", "SQNR dB", "operator", "layer", "place"):
         table.add_column(column, justify="right" if "dB" in column else "left")
     for layer in layers[:_SHOWN_LAYERS]:
-        row = (f"{layer.sqnr_db:.1f}", f"{layer.own_sqnr_db:.1f}", layer.operator, layer.module, layer.place)
+        alone = "-" if layer.alone_sqnr_db is None else f"{layer.alone_sqnr_db:.1f}"
+        noises = (alone, f"{layer.own_sqnr_db:.1f}", f"{layer.sqnr_db:.1f}")
+        row = (*noises, layer.operator, layer.layer, layer.place)
         table.add_row(*map(Text, row))
     console.print(table)
     if len(layers) > _SHOWN_LAYERS:

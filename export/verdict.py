@@ -90,6 +90,10 @@ LITTLE_LOST = Tolerance(against=FLOAT, sqnr_db=10, clear_top1_agreement=0.9)
 its user has to know: it is said with the layers that cost most."""
 
 
+LOST = "rounding lost much of the float network's answers"
+"""How the note about it begins."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileParity:
     """What one file answered, compared with torch."""
@@ -159,7 +163,7 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
         return replace(parity, wrong=f"{what}: {missed}", at_fault="file")
     rounded = FLOAT in against and scheme != "fp32"
     lost = _missed(LITTLE_LOST, parity, outputs) if rounded else None
-    parity = replace(parity, lost=lost and f"rounding lost much of the float network's answers: {lost}")
+    parity = replace(parity, lost=lost and f"{LOST}: {lost}")
     missed = _missed(QUANTIZED, parity, outputs) if tolerance.against == REFERENCE else None
     if missed is not None:
         what = f"the file follows the {reference}, but rounding lost the float network's answers"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -30,12 +31,18 @@ from compress.store import content_key
 from compress.versions import FILES, installed
 from export.capture import capture
 from export.files import Variant, export_files
+from export.lower import lower
 from export.manifest import FileSpec, file_spec
+from export.network import RANKED_INPUTS
 from export.one_format import Proof
 from export.out_folder import MANIFEST_FILE, adding
 from export.stepping import Stepper, step_network, step_spec, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask
+from export.verdict import LOST
 from models.spec import describe_state
+
+if TYPE_CHECKING:
+    from export.layers import LayerError
 
 PARITY_CLIPS = 8
 """Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
@@ -110,12 +117,21 @@ def export(
             what = "failed" if row["status"] == "failed" else "is wrong"
             head = f"export.{file_id(row)} {what}"
             run.console.print(headed(head, row["reason"], style="bold red"))
+        for note in _losses(row):
+            run.console.print(headed(f"export.{file_id(row)}", note, style="bold yellow"))
     return Exported(folder=folder, rows=rows, key=key)
 
 
 def file_id(row: Mapping[str, Any]) -> FileId:
     """Which file a row of the manifest is."""
     return FileId(row["format"], row["scheme"])
+
+
+def _losses(row: dict[str, Any]) -> list[str]:
+    """What rounding took from a file that may well be right, with the layers that cost most."""
+    found = [note for note in row["notes"] if note.startswith(LOST)]
+    step = [] if row["step"] is None else row["step"]["notes"]
+    return found + [f"frame by frame: {note}" for note in step if note.startswith(LOST)]
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -139,7 +155,7 @@ def _variant(
     return Variant(
         scheme=scheme,
         program=_program(artifact),
-        proof=Proof(trial=_trial(run, artifact, rounded=before)),
+        proof=_proof(run, artifact, rounded=before),
         step=_stepper(run, artifact, spec) if artifact.streams else None,
     )
 
@@ -161,6 +177,29 @@ def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
     assert artifact.step.example_inputs is not None
     states = dict(zip(network.names, artifact.step.example_inputs[0][1:], strict=True))
     return Stepper(program=artifact.step, spec=step_spec(spec, describe_state(states), network.handed_on))
+
+
+def _proof(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Proof:
+    """What the files are held against; where that is two networks, also what ranks the layers between them."""
+    trial = _trial(run, artifact, rounded=rounded)
+    if rounded is None:
+        return Proof(trial=trial)
+
+    @functools.cache
+    def ranked() -> tuple[LayerError, ...]:
+        from export.layers import rank_layers
+
+        assert rounded is not None and isinstance(artifact.model, GraphModule)
+        network = capture(copy.deepcopy(rounded.model).cpu(), artifact.spec.example())
+        return rank_layers(lower(network), artifact.model, _some(trial))
+
+    return Proof(trial=trial, rank_layers=ranked)
+
+
+def _some(trial: Trial) -> list[tuple[Tensor, ...]]:
+    """Inputs of the trial that rank layers."""
+    arrays = [torch.from_numpy(np.asarray(array[:RANKED_INPUTS])) for array in trial.inputs.values()]
+    return list(zip(*arrays, strict=True))
 
 
 def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:

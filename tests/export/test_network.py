@@ -148,7 +148,7 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
         "they explain what the quantization loses, not what is wrong with the file"
         in rows["onnx"]["notes"][-1]
     )
-    ranked = [layer["sqnr_db"] for layer in rows["onnx"]["layers"]]
+    ranked = [layer["alone_sqnr_db"] for layer in rows["onnx"]["layers"]]
     assert ranked == sorted(ranked)
     assert {"depthwise", "classifier"} <= {layer["module"] for layer in rows["onnx"]["layers"]}
     assert "what int8 costs each layer, worst first" in said and "depthwise" in said

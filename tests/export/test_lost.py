@@ -1,0 +1,129 @@
+"""Int8 files that follow their reference and are far from float: what is said of them, and the layers named."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import typer
+from torch import nn
+from typer.testing import CliRunner
+
+from export.network import export_network
+from export.parity import compare
+from export.run import main
+from tests.export import rough_nets
+
+pytestmark = pytest.mark.slow
+
+FORMATS = ["onnx", "tflite"]
+NAMED = re.compile(r"([\w.]+) \((-?\d+) dB, \S*rough_nets\.py:\d+ `[^`]+`\)")
+
+APP = typer.Typer()
+APP.command()(main)
+
+
+def exported(network, out):
+    (outcome,) = export_network(
+        network,
+        [rough_nets.SHAPE],
+        out=out,
+        formats=["tflite"],
+        schemes=["w8a8"],
+        calibration={"clip": rough_nets.clips()},
+    ).outcomes
+    assert outcome.status == "exported", outcome.reason
+    return outcome
+
+
+def rows_of(out):
+    return json.loads((out / "manifest.json").read_text())["files"]
+
+
+def losses(notes):
+    return [note for note in notes if note.startswith("rounding lost")]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What the command says of the rough network, and its manifest's rows."""
+    folder = tmp_path_factory.mktemp("rough")
+    np.save(folder / "clips.npy", rough_nets.clips())
+    arguments = ["tests.export.rough_nets:rough", "--shape", rough_nets.SHAPE, "--schemes", "w8a8"]
+    arguments += ["--formats", ",".join(FORMATS), "--calibration", str(folder / "clips.npy")]
+    ended = CliRunner().invoke(APP, [*arguments, "--out", str(folder / "out")])
+    assert ended.exit_code == 0, ended.stdout + ended.stderr
+    return ended.stdout, rows_of(folder / "out")
+
+
+def test_a_file_far_from_float_is_right_and_its_loss_is_said_with_three_layers(said):
+    printed, rows = said
+    assert [row["format"] for row in rows] == FORMATS
+    for row in rows:
+        (to_reference,), (to_float,) = row["parity"]["reference"], row["parity"]["float"]
+        assert row["status"] == "exported" and row["reason"] is None
+        assert to_reference["sqnr_db"] > to_float["sqnr_db"] and 3 < to_float["sqnr_db"] < 10
+        (note,) = losses(row["notes"])
+        assert f"float network's answers: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
+        assert f"{row['format'] + '.' + row['scheme']}: {note}" in printed.splitlines()
+        described = NAMED.findall(note)
+        assert len({name for name, _ in described}) == 3, note
+
+
+def test_the_layers_that_are_named_are_those_of_the_list_that_cost_most(said):
+    for row in said[1]:
+        listed = [layer["alone_sqnr_db"] for layer in row["layers"]]
+        assert listed == sorted(listed)
+        first = list(dict.fromkeys(layer["layer"] for layer in row["layers"]))[:3]
+        assert [name for name, _ in NAMED.findall(losses(row["notes"])[0])] == first
+
+
+def test_a_network_with_one_bad_layer_names_it_first_with_what_it_costs(tmp_path):
+    network = rough_nets.one_loud_layer()
+    outcome = exported(network, tmp_path)
+    (note,) = losses(outcome.notes)
+    (first, cost), (_, next_cost), _ = NAMED.findall(note)
+    # What reads the layer has the same noise on its input, which is not its fault.
+    assert first == "blocks.2.project" and int(next_cost) > int(cost) + 6, note
+    listed = {layer.layer: layer.alone_sqnr_db for layer in outcome.layers}
+    # Depthwise layers are rounded between their frames, too, which is not to be done by hand.
+    names = [
+        name for name, part in network.named_modules() if isinstance(part, nn.Conv3d) and part.groups == 1
+    ]
+    by_hand = {name: rounded_alone(network, name) for name in names}
+    assert min(by_hand, key=by_hand.get) == first
+    compared = listed.keys() & by_hand.keys()
+    assert len(compared) >= 3
+    for name in compared:
+        assert listed[name] == pytest.approx(by_hand[name], abs=6), name
+
+
+def rounded_alone(network, name):
+    """SQNR of the answers when one convolution has int8 weights and its clamped output 256 values."""
+    clips = torch.from_numpy(rough_nets.clips()).flatten(0, 1)
+    norm_name = "stem.1" if name == "stem.0" else f"{name}_norm"
+    conv, norm = network.get_submodule(name), network.get_submodule(norm_name)
+    clamped = not name.endswith("project")
+    with torch.no_grad():
+        right = network(clips)
+        kept = conv.weight.clone()
+        steps = kept.abs().amax((1, 2, 3, 4), keepdim=True) / 127
+        conv.weight.copy_((kept / steps).round() * steps)
+        hook = norm.register_forward_hook(lambda _, __, y: rounded(y.clamp(0, 6) if clamped else y))
+        answers = network(clips)
+        hook.remove()
+        conv.weight.copy_(kept)
+    return compare(right.numpy(), answers.numpy()).sqnr_db
+
+
+def rounded(value):
+    low, high = min(value.min().item(), 0), max(value.max().item(), 0)
+    step = (high - low) / 255
+    return (value / step).round() * step
+
+
+def test_nothing_is_said_of_a_network_that_int8_costs_little(tmp_path):
+    outcome = exported(rough_nets.smooth(), tmp_path)
+    assert outcome.parity.lost is None and not losses(outcome.notes) and not outcome.layers
+    assert outcome.parity.against["float"][0].sqnr_db > 20
