@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.long_video.aggregate import AGGREGATES
 from compress.command import OK, USAGE, only_reads_arguments
-from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
 from compress.folders.output import check_output_file, write_output_file
 
@@ -98,7 +98,6 @@ def run(
     console = output()
     answers: list[VideoAnswer] = []
     with exit_codes(failed=(SessionFailed, Unavailable)):
-        check_out_file(out)
         limits = parse_limits(limit)
         check_output_file(out, is_ours=_is_ours)
         sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -16,12 +17,13 @@ from benchmarks import DEVICES
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, names, only_reads_arguments
-from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
 from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.accuracy import FileAccuracy
+    from benchmarks.answers import check_answers, forget_answers, keep_answers
     from benchmarks.clips.cache import ClipSet
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
@@ -29,6 +31,8 @@ if not only_reads_arguments(__name__):
     from benchmarks.latency import Progress as Report
     from benchmarks.measure import Measurement, measure
     from benchmarks.summary import print_summary, to_dict
+    from compress.folders.keys import Key
+    from compress.folders.locks import one_at_a_time
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -74,7 +78,13 @@ def run(
         float, typer.Option(min=0, help="End the rounds early after so long.")
     ] = MAX_SECONDS,
     device: Annotated[str, typer.Option(help=f"Where to measure: {', '.join(DEVICES)}.")] = "host",
-    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the figures to this JSON file, and with --data what each file said to each clip into "
+            "the folder OUT.answers."
+        ),
+    ] = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -103,8 +113,10 @@ def run(
         cores = DEVICES[device].describe().cores
         if threads > cores:
             raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
-        check_out_file(out)
         check_output_file(out, is_ours=_is_ours)
+        answers = None if out is None else out.with_name(f"{out.name}.answers")
+        if answers is not None:
+            check_answers(answers)
         field_data = None
         if data is not None:
             field_data = FieldData(
@@ -140,10 +152,29 @@ def run(
             )
     print_summary(measurement, exported.files, console=console, threads=threads)
     console.print(_data_remark(data, split, clips))
-    if out is not None:
-        content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
-        write_output_file(out, json.dumps(content, indent=2) + "\n")
+    if out is not None and answers is not None:
+        with exit_codes():
+            kept = _keep_answers(answers, measurement, clips)
+            content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
+            write_output_file(out, json.dumps(content, indent=2) + "\n")
+        if kept:
+            console.print(f"answers to each clip: {answers}", markup=False, soft_wrap=True)
     raise typer.Exit(_exit_code(measurement))
+
+
+def _keep_answers(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
+    """Keeps what every file said to each clip, or removes the answers to other figures; whether there are any."""
+    answers = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
+    if (clips is None or not answers) and not folder.exists():
+        return False
+    with one_at_a_time(folder, waiting=lambda who: problems().print(f"answers: waiting for {who}")):
+        if clips is None or not answers:
+            forget_answers(folder)
+            return False
+        said = {name: [values.tobytes() for values in logits.values()] for name, logits in answers.items()}
+        facts = {name: hashlib.sha256(b"".join(given)).hexdigest() for name, given in said.items()}
+        keep_answers(folder, answers, clips, key=Key.of({"clips": clips.digest, "answers": facts}))
+        return True
 
 
 def _columns(options: list[str] | None, *, option: str) -> dict[str, list[str]]:

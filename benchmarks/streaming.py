@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, names, only_reads_arguments
-from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
 from compress.folders.output import check_output_file, write_output_file
 
@@ -136,7 +136,6 @@ def main(
     """
     console = output()
     with exit_codes():
-        check_out_file(out)
         check_output_file(out, is_ours=_is_ours)
         costs = measure_streaming(
             export_dir,

@@ -22,7 +22,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from compress.command import only_reads_arguments
-from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
 from compress.recipe.keys import check_words
 
@@ -35,13 +35,13 @@ if not only_reads_arguments(__name__):
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
     from compress.folders.locks import held
+    from compress.folders.output import check_output_file, write_output_file
     from compress.generated import check_page
     from compress.recipe import load_recipe
     from compress.recipe.sections import Recipe, TableTeacher
     from compress.steps.export import export, file_id
     from compress.steps.run import Run, StageOutcome, StepFailed
     from compress.steps.train import make_teacher, run_stages
-    from compress.store import write_atomic
     from export.quiet import silence_libraries
     from models.spec import Modality
 
@@ -78,7 +78,7 @@ def main(
     torch.set_num_threads(1)
     with exit_codes():
         check_page(page, "cross_modal")
-        check_out_file(results)
+        check_output_file(results, option="--results")
     with exit_codes(failed=(StepFailed,)), held(out):
         _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
 
@@ -113,7 +113,7 @@ def _compare(
 
     def write() -> None:
         figures = _figures(checked, data, teachers, students, command=command)
-        write_atomic(results, json.dumps(figures, indent=1) + "\n")
+        write_output_file(results, json.dumps(figures, indent=1) + "\n", option="--results")
         write_page(page, figures)
 
     for number in seeds:

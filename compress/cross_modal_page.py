@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.folders.output import write_output_file
 from compress.generated import with_block
-from compress.store import write_atomic
 
 
 def write_page(page: Path, figures: dict[str, Any]) -> None:
     """Puts the tables where the page has its generated block."""
     content = "\n".join(_lines(figures))
     text = page.read_text(encoding="utf-8")
-    write_atomic(page, with_block(text, "cross_modal", f"\n{content}\n\n"))
+    write_output_file(page, with_block(text, "cross_modal", f"\n{content}\n\n"), option="--page")
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -26,6 +26,7 @@ from compress.synthetic import (
     TAG_SEPARATOR,
     SyntheticData,
     synthetic_key,
+    synthetic_labels,
     write_synthetic,
 )
 from models.spec import AudioSpec, ClipSpec, VideoSpec
@@ -234,6 +235,22 @@ class Data:
     tag_separator: str = TAG_SEPARATOR
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListedData:
+    """Clips of all splits before any is decoded, and the spec that they will have."""
+
+    root: Path
+    """The folder that their files lie in."""
+    split: dict[str, list[ClipRow]]
+    spec: ClipSpec
+    notes: list[str]
+
+    @property
+    def rows(self) -> list[ClipRow]:
+        """Those of all splits."""
+        return [row for rows in self.split.values() for row in rows]
+
+
 def open_data(
     config: SyntheticData | ManifestData | FolderData,
     clip: ClipConfig,
@@ -242,14 +259,51 @@ def open_data(
     workers: int,
     seed: int,
     console: Console,
+    before_decoding: Callable[[ClipSpec], object] = lambda spec: None,
 ) -> Data:
     """All splits, decoded or from `cache`, with classes and vocabulary taken from the training clips.
 
-    `seed` chooses the files held out for validation when the data has no such split. `console` gets progress bars
-    and what a user should know: counts, held-out files, files left out, files that are odd.
+    `before_decoding` is called with the spec as soon as it is known; what it raises ends this. `console` gets
+    progress bars and what a user should know: counts, held-out files, files left out, files that are odd.
 
-    Raises ValueError for splits or classes that are missing, for clips that are in two splits at once and for clips
-    that cannot be read, those of all splits together, and what `read_manifest` and `read_folder` raise.
+    Raises ValueError for clips that cannot be read, those of all splits together, and what `list_data` raises.
+    """
+    listing = list_data(config, clip, cache=cache, workers=workers, seed=seed, console=console)
+    spec, notes = listing.spec, listing.notes
+    before_decoding(spec)
+    opened = open_splits(config, listing.split, spec, cache=cache, workers=workers, console=console)
+    skipped = [entry for clips in opened.values() for entry in clips.skipped]
+    if skipped:
+        notes.append(
+            f"{share_of(skipped, listing.rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
+        )
+    _tell(opened, spec=spec, notes=notes, console=console)
+    return Data(
+        spec=spec,
+        train=opened["train"],
+        validation=opened["validation"],
+        test=opened["test"],
+        skipped=skipped,
+        notes=tuple(notes),
+        tag_separator=config.tag_separator,
+    )
+
+
+def list_data(
+    config: SyntheticData | ManifestData | FolderData,
+    clip: ClipConfig,
+    *,
+    cache: Path,
+    workers: int,
+    seed: int,
+    console: Console,
+) -> ListedData:
+    """The clips of all splits, none of them decoded; synthetic ones are written if they are not in `cache`.
+
+    `seed` chooses the files held out for validation when the data has no such split.
+
+    Raises ValueError for splits or classes that are missing and for clips that are in two splits at once, and what
+    `read_manifest` and `read_folder` raise.
     """
     rows, root = _rows(config, cache=cache, workers=workers, console=console)
     split = {name: [row for row in rows if row.split == name] for name in SPLITS}
@@ -271,22 +325,24 @@ def open_data(
         labels=label_specs(split, root=root),
         tags=tag_specs(config.tags, split, separator=config.tag_separator, root=root),
     )
-    opened = open_splits(config, split, spec, cache=cache, workers=workers, console=console)
-    skipped = [entry for clips in opened.values() for entry in clips.skipped]
-    if skipped:
-        notes.append(
-            f"{share_of(skipped, rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
-        )
-    _tell(opened, spec=spec, notes=notes, console=console)
-    return Data(
-        spec=spec,
-        train=opened["train"],
-        validation=opened["validation"],
-        test=opened["test"],
-        skipped=skipped,
-        notes=tuple(notes),
-        tag_separator=config.tag_separator,
+    return ListedData(root=root, split=split, spec=spec, notes=notes)
+
+
+def synthetic_spec(
+    config: SyntheticData, clip: ClipConfig, *, inputs: Sequence[str] | None
+) -> ClipSpec | None:
+    """The spec of synthetic clips that need not be written yet, of these inputs alone; by default of all.
+
+    `None` where captions are among them: their words are drawn while clips are written.
+    """
+    if clip.text is not None and (inputs is None or "text" in inputs):
+        return None
+    spec = ClipSpec(
+        video=clip.video_spec(),
+        audio=AudioSpec(**clip.audio.model_dump()) if clip.audio else None,
+        labels=synthetic_labels(config),
     )
+    return spec if inputs is None else spec.only(tuple(inputs))
 
 
 def _rows(

@@ -25,8 +25,9 @@ if not only_reads_arguments(__name__):
 
     from compress.data import ClipConfig, Data, open_data
     from compress.folders.ledger import scratch_folder
+    from compress.folders.locks import held
+    from compress.folders.output import write_output_file
     from compress.generated import check_page, with_block
-    from compress.store import write_atomic
     from compress.synthetic import SyntheticData
     from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
     from compress.training import Job, TrainConfig, fit, logits_of
@@ -83,6 +84,7 @@ def main(
     torch.set_num_threads(1)
     with exit_codes():
         check_page(page, "encoders")
+    with exit_codes(), held(cache / "encoder_table"):
         _measure(cache, page, clips=clips)
 
 
@@ -107,7 +109,7 @@ def _measure(cache: Path, page: Path, *, clips: int) -> None:
     ]
     text = page.read_text(encoding="utf-8")
     content = "\n".join(table) + "\n"
-    write_atomic(page, with_block(text, "encoders", content))
+    write_output_file(page, with_block(text, "encoders", content), option="--page")
     if missed:
         console.print(f"{missed} figures do not reach their floor")
         raise typer.Exit(GATE_FAILED)

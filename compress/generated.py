@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from compress.command.guard import check_out_file
+from compress.folders.output import check_output_file
 
 
 def block(text: str, name: str) -> str:
@@ -17,9 +17,10 @@ def block(text: str, name: str) -> str:
 def check_page(page: Path, name: str) -> None:
     """Finds out before the work whether a page can take a block of this name.
 
-    Raises an OSError for a page that cannot be read or written to, and ValueError for one without the block.
+    Raises an OSError for a page that cannot be read or written to, and ValueError for one that is no file or has no
+    such block.
     """
-    check_out_file(page)
+    check_output_file(page, option="--page")
     if not _block(name).search(page.read_text(encoding="utf-8")):
         raise ValueError(
             f"{page}: has no place for the table: write a line <!-- generated: {name} --> and, below it, one "

@@ -17,6 +17,7 @@ import typer
 from compress.command import GATE_FAILED, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
+from compress.folders.output import write_output_file
 
 if not only_reads_arguments(__name__):
     from pydantic import TypeAdapter
@@ -227,7 +228,7 @@ def main(
         for path, content in generated(Path(__file__).resolve().parent.parent).items():
             current = path.is_file() and path.read_text(encoding="utf-8") == content
             if not check:
-                path.write_text(content, encoding="utf-8")
+                write_output_file(path, content)
             elif not current:
                 old += 1
             console.print(f"{path}: {'current' if current else 'not current' if check else 'written'}")

@@ -16,6 +16,7 @@ import typer
 
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
+from compress.folders.output import write_output_file
 from compress.generated import with_block
 from compress.report.figures import name_of
 from compress.report.read import read_report
@@ -181,10 +182,12 @@ def main(
 ) -> None:
     """Stores the figures of one run and writes them into README.md and docs/results.md."""
     with exit_codes():
+        if not report.is_file():
+            raise ValueError(f"{report} is no regular file; give report.json of a run")
         figures = figures_of(cast(Figures, read_report(report)))
-        (ROOT / STORED).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_output_file(ROOT / STORED, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
         for path, content in pages(ROOT).items():
-            path.write_text(content, encoding="utf-8")
+            write_output_file(path, content)
             output().print(str(path), markup=False)
 
 

@@ -37,6 +37,7 @@ if not only_reads_arguments(__name__):
     from compress.steps.robustness import robustness
     from compress.steps.run import Run, StepFailed
     from compress.steps.train import make_teacher, networks_by_scheme, rounded_from, run_stages, untrained
+    from compress.steps.trial import try_before_clips, try_for_plan, try_teacher
     from export.quiet import silence_libraries
 
 
@@ -53,10 +54,18 @@ def run_recipe(
     """Does what the recipe says, or finds it done; writes and returns the report.
 
     With `fresh`, earlier results are forgotten as soon as data and settings are known to be right.
-    Raises `ValueError` for clips that the recipe's data does not give, `StepFailed` for a step that failed.
+    Raises `ValueError` for clips that the recipe's data does not give and for a teacher of the user's that cannot
+    be learned from, `StepFailed` for a step that failed.
     """
+    tried = try_before_clips(recipe, device=device)
     data = open_data(
-        recipe.data, recipe.clip, cache=cache, workers=workers, seed=recipe.seed, console=console
+        recipe.data,
+        recipe.clip,
+        cache=cache,
+        workers=workers,
+        seed=recipe.seed,
+        console=console,
+        before_decoding=lambda spec: None if tried else try_teacher(recipe, spec, device=device),
     )
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
@@ -141,6 +150,8 @@ def main(
         check_run_folder(folder, checked, recipe_path=recipe, cache=cache, plan_only=plan_only)
     console.print(plan(checked))
     if plan_only:
+        with exit_codes():
+            try_for_plan(checked, cache=cache, device=trained_on, console=console)
         return
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         keep_tracebacks_in(folder)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.answers import FOLDER as ANSWERS
+from benchmarks.answers import NAMES as ANSWERS_NAMES
 from compress.artifact import STAGE_FILES
 from compress.data import Data, SyntheticData
 from compress.folders.ledger import OWN_NAMES, FolderRefused, Ledger, check_names
@@ -22,8 +24,6 @@ from compress.folders.results import publish
 from compress.folders.writing import fingerprint, write_atomic
 from compress.recipe.sections import Recipe, paths_in
 from compress.recipe.source import dump_yaml
-from compress.steps.answers import FOLDER as ANSWERS
-from compress.steps.answers import NAMES as ANSWERS_NAMES
 from compress.steps.reference import NAMES as REFERENCE_NAMES
 from compress.store import content_key
 from export.out_folder import check_folders

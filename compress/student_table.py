@@ -34,6 +34,7 @@ if not only_reads_arguments(__name__):
     from compress.comparison.fitting import measure_statistics, train
     from compress.comparison.networks import NETWORKS
     from compress.folders.locks import held
+    from compress.folders.output import write_output_file
     from compress.generated import block, check_page, with_block
     from compress.store import Stored, content_key, stored, write_atomic
     from export.network import export_network
@@ -224,7 +225,7 @@ def _write_row(page: Path, name: str, line: str) -> None:
         *(lines[key] for key in STUDENTS if key in lines),
     ]
     content = "\n".join(table) + "\n"
-    write_atomic(page, with_block(text, "exports", content))
+    write_output_file(page, with_block(text, "exports", content), option="--page")
 
 
 if __name__ == "__main__":

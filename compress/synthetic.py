@@ -36,6 +36,7 @@ from compress.motions import (
     draw_frames,
     draw_sound,
 )
+from models.spec import LabelSpec
 
 GENERATOR = 2
 """Counted up whenever the same settings begin to give other files."""
@@ -94,6 +95,27 @@ def synthetic_key(config: SyntheticData) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
+def synthetic_labels(config: SyntheticData) -> tuple[LabelSpec, ...]:
+    """The label columns of the clips, with their classes, before any clip is written."""
+    classes: dict[str, set[str]] = {"label": set(CLASSES), "thing": set()}
+    if "thing" in config.labels:
+        for number in range(config.clips.train):
+            classes["thing"].add(_thing(_random(config, 0, number)))
+            if len(classes["thing"]) == len(THINGS):
+                break
+    return tuple(LabelSpec(name=name, classes=tuple(sorted(classes[name]))) for name in config.labels)
+
+
+def _random(config: SyntheticData, split: int, number: int) -> np.random.Generator:
+    """Where everything about one clip is drawn from."""
+    return np.random.default_rng((config.seed, split, number))
+
+
+def _thing(random: np.random.Generator) -> str:
+    """The thing that moves: the first that is drawn."""
+    return THINGS[random.integers(len(THINGS))]
+
+
 def write_synthetic(
     config: SyntheticData, folder: Path, *, workers: int, report: Callable[[int, int], None]
 ) -> None:
@@ -143,8 +165,8 @@ def write_clip(job: _Job, alive: Alive) -> Iterator[dict[str, str]]:
     alive()
     hard = Hardness.of(job.config.difficulty)
     split = ("train", "validation", "test").index(job.split)
-    random = np.random.default_rng((job.config.seed, split, job.number))
-    thing = THINGS[random.integers(len(THINGS))]
+    random = _random(job.config, split, job.number)
+    thing = _thing(random)
     frames = draw_frames(job.motion, thing, hard, random, frames=round(job.config.fps * SECONDS))
     sound = draw_sound(job.motion, hard, random)
     text = draw_caption(job.motion, thing, hard, random)

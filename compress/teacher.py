@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet, View
 from compress.artifact import Artifact, Context
-from compress.command.user_code import place, user_code
+from compress.command.lines import at_line
+from compress.command.user_code import user_code
 from compress.console import bar
 from compress.folders.writing import naming
 from compress.losses import cross_entropy, soft_targets
@@ -146,7 +147,7 @@ def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
             module = importlib.import_module(module_name)
         except Exception as error:
             raise ValueError(
-                f"cannot import {module_name!r} of factory {reference!r}: {in_a_sentence(error)}{place(error)}"
+                f"cannot import {module_name!r} of factory {reference!r}: {in_a_sentence(error)}{at_line(error)}"
             ) from error
         if not hasattr(module, attribute):
             close = get_close_matches(attribute, dir(module), n=1)
@@ -179,7 +180,9 @@ def build_network(reference: str, spec: ClipSpec) -> nn.Module:
             if isinstance(network, nn.Module):
                 network.eval()
         except Exception as error:
-            raise ValueError(f"factory {reference!r} failed: {in_a_sentence(error)}{place(error)}") from error
+            raise ValueError(
+                f"factory {reference!r} failed: {in_a_sentence(error)}{at_line(error)}"
+            ) from error
     if not isinstance(network, nn.Module):
         given = (
             "None; does it return the network? (eval() gives None where train() returns nothing)"

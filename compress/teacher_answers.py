@@ -1,4 +1,5 @@
-"""Whether a teacher's answers can be learned from: asked once, on real clips, before any student is trained.
+"""Whether a teacher's answers can be learned from: asked once on random clips before any is decoded, if it is a
+user's, and once on real ones before any student is trained.
 
 What is wrong with a teacher otherwise shows hours later: as a loss that is not a number, as a student of noise.
 """
@@ -24,15 +25,21 @@ _TOLERANCE = 5e-3
 def check_on_clips(
     model: nn.Module, spec: ClipSpec, clips: ClipSet, *, device: torch.device, what: str
 ) -> None:
-    """Asks the network about a few clips in several ways.
+    """Asks the network about a few clips, which have the inputs of `spec`, as `check_on_inputs` does."""
+    places = torch.linspace(0, len(clips) - 1, min(ASKED, len(clips))).round().long().tolist()
+    check_on_inputs(model, spec, clips.batch(places), device=device, what=what)
 
-    `clips` has the inputs of `spec`; `model` is moved to `device` and has to be in eval mode. Raises `ValueError`
-    for answers that are no logits, are not finite, differ from one call to the next, or depend on which clips a
-    batch holds and on their order.
+
+def check_on_inputs(
+    model: nn.Module, spec: ClipSpec, inputs: tuple[Tensor, ...], *, device: torch.device, what: str
+) -> None:
+    """Asks the network about inputs of several clips in several ways.
+
+    `model` is moved to `device` and has to be in eval mode. Raises `ValueError` for answers that are no logits, are
+    not finite, differ from one call to the next, or depend on which clips a batch holds and on their order.
     """
     model.to(device)
-    places = torch.linspace(0, len(clips) - 1, min(ASKED, len(clips))).round().long().tolist()
-    inputs = tuple(x.to(device) for x in clips.batch(places))
+    inputs = tuple(x.to(device) for x in inputs)
     with torch.no_grad():
         first = ask(model, inputs, spec, what=what)
         _require_finite(first, model, inputs, spec, what=what)
@@ -41,7 +48,7 @@ def check_on_clips(
         _require_same(
             first, again, spec, what=f"{what} answers the same clips differently when asked twice", mode=mode
         )
-        order = list(range(len(places)))[::-1]
+        order = list(range(len(inputs[0])))[::-1]
         turned = ask(model, tuple(x[order] for x in inputs), spec, what=what)
         back = tuple(column[order] for column in turned)
         _require_same(

@@ -16,11 +16,11 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from compress.command.lines import is_library
 from export.lower.source import (
     OPEN_SIZE,
     OPEN_SIZES,
     OUTSIDE,
-    is_library,
     name_module,
     operator_name,
     place,

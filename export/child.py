@@ -22,6 +22,7 @@ from threading import Lock, Timer
 from typing import Any
 
 from compress.command.lifetime import how_it_ended, lasting_parent
+from compress.command.lines import first_line
 
 TASK_FILE, ENDED_FILE = "task.pickle", "ended.pickle"
 
@@ -205,8 +206,7 @@ def in_a_sentence(error: BaseException) -> str:
 
 def _line(error: BaseException) -> str:
     """The error's type and the first line of its message."""
-    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
-    message = lines[0] if lines else "no message"
+    message = _COLOURS.sub("", first_line(error))
     shortened = message if len(message) <= _MESSAGE_LENGTH else message[: _MESSAGE_LENGTH - 3] + "..."
     return f"{type(error).__name__}: {shortened}"
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from compress.command import FAILED, only_reads_arguments
+from compress.command import FAILED, USAGE, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output, print_error, problems
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
@@ -28,7 +28,7 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
-    from compress.folders.ledger import check_names
+    from compress.folders.ledger import FolderRefused, check_names
     from export.capture import capture, named_outputs
     from export.child import in_a_sentence
     from export.inputs import describe_outputs, parse_inputs
@@ -223,6 +223,9 @@ def main(
             with adding(out, _FILES):
                 floats = write_float(model, described, samples, out / "float.onnx")
                 written = quantize_with_nncf(floats, calls, out=out / "int8.onnx", accuracy=accuracy)
+        except FolderRefused as error:
+            print_error(error)
+            raise typer.Exit(USAGE) from None
         except (ValueError, ImportError, RuntimeError) as error:
             print_error(in_a_sentence(error))
             raise typer.Exit(FAILED) from None

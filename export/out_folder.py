@@ -73,15 +73,15 @@ def export_folder(out: Path, places: Sequence[str]) -> Iterator[Ledger]:
 def adding(out: Path, names: Sequence[str]) -> Iterator[None]:
     """For the time in which files of these names are written into an export, whose folder is made if need be.
 
-    Raises `FolderRefused` where one of them is there and not ours.
+    Raises `FolderRefused` where one of them is there and not ours, and while another command writes there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger.read(out) or Ledger(folder=out, kind="export")
-    check_names(out, names, ledger=ledger)
-    ledger.writing = tuple(dict.fromkeys([*ledger.writing, *names]))
-    ledger.save()
-    yield
-    ledger.finish()
+    with held(out):
+        ledger = Ledger.read(out) or Ledger(folder=out, kind="export")
+        check_names(out, names, ledger=ledger)
+        ledger.writing = tuple(dict.fromkeys([*ledger.writing, *names]))
+        ledger.save()
+        yield
+        ledger.finish()
 
 
 def _clear(partial: Path, ledger: Ledger) -> None:

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from compress.command.user_code import place, user_code
+from compress.command.lines import at_line, first_line
+from compress.command.user_code import user_code
 from compress.folders.writing import naming
 
 
@@ -111,7 +112,7 @@ def _own_code(call: Callable[[], Any], doing: str) -> Any:
         try:
             return call()
         except Exception as error:
-            message = f"{doing} failed with {type(error).__name__}: {_first_line(error)}{place(error)}"
+            message = f"{doing} failed with {type(error).__name__}: {first_line(error)}{at_line(error)}"
             raise ValueError(message) from error
 
 
@@ -134,7 +135,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
             raise  # it may not be read
         raise ValueError(
             f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
-            f"torch.save(net.state_dict(), ...) ({_first_line(error)})"
+            f"torch.save(net.state_dict(), ...) ({first_line(error)})"
         ) from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
@@ -169,7 +170,3 @@ def load_weights(network: nn.Module, path: Path) -> None:
         lambda: network.load_state_dict(weights, assign=bool(others)),
         f"load_state_dict of {type(network).__name__}",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

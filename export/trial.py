@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compress.command.lines import line_of
 from compress.command.user_code import user_code
 from export.capture import named_outputs
 from export.child import in_a_sentence
-from export.lines import line_of
 from export.repeatable import check_first_call, check_repeatable
 from export.samples import Samples
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from compress.command.lines import is_library, line_of
 from export.child import in_a_sentence
-from export.lines import line_of
-from export.lower.source import is_library
 
 _WORDS = 180
 """Characters of torch's own message that are shown; the log has all of it."""

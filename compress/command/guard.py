@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import typer
 
 from compress.command import FAILED, INTERRUPTED, OK, UNEXPECTED, USAGE, interrupts, supervise
+from compress.command.lines import first_line
 from compress.command.terminal import StandardOutputFailed, finish_output, prepare_streams, print_error
 from compress.command.user_code import UserCodeFailed
 
@@ -117,18 +118,6 @@ def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         raise typer.Exit(USAGE) from error
 
 
-def check_out_file(path: Path | None) -> None:
-    """Finds out before the work whether a file can be written at `path`; raises an OSError that says why not."""
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder to write it to does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise PermissionError(f"{path}: may not be written")
-
-
 def _exit_code(command: Callable[..., None]) -> int:
     """Runs the command; says what went wrong and gives its exit code."""
     try:
@@ -174,12 +163,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "no message"
 
 
 def _write_traceback(error: BaseException | None) -> str:

@@ -6,7 +6,6 @@ it crashes, does not end or takes too much memory, the command ends with a sente
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import typer
 
 from compress.command import interrupts, supervise
 from compress.command.lifetime import memory_limit_bytes
+from compress.command.lines import at_line, first_line
 
 TIME_LIMIT_S = 600.0
 """How long a user's code may take to be imported, to build a network or to answer once."""
@@ -77,18 +77,10 @@ def user_code(doing: str, *, timed: bool = True) -> Iterator[None]:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
                 raise
-            raise UserCodeFailed(f"{doing} raised {_raised(error)}{place(error)}") from error
-
-
-def place(error: BaseException) -> str:
-    """The line that raised an error, as the end of a sentence; nothing where it has none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if frame.filename != __file__]
-    return f" ({ours[-1].filename}:{ours[-1].lineno})" if ours else ""
+            raise UserCodeFailed(f"{doing} raised {_raised(error)}{at_line(error)}") from error
 
 
 def _raised(error: BaseException) -> str:
-    said = str(error).strip().splitlines()
     if isinstance(error, SystemExit):
         return f"SystemExit({error.code!r}), as sys.exit() does"
-    return type(error).__name__ + (f": {said[0]}" if said else "")
+    return type(error).__name__ + (f": {first_line(error)}" if str(error).strip() else "")

@@ -11,6 +11,7 @@ import json
 import platform
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ import typer
 from rich.console import Console
 
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
-from compress.command.guard import check_out_file, exit_codes, run_command
+from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
@@ -29,8 +30,9 @@ if not only_reads_arguments(__name__):
     from compress.comparison.measure import Effort, measure
     from compress.comparison.networks import NETWORKS
     from compress.comparison.page import page
+    from compress.folders.locks import held
+    from compress.folders.output import check_output_file, write_output_file
     from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
-    from compress.store import write_atomic
     from compress.versions import installed
     from export.child import in_a_sentence
     from export.quiet import silence_libraries
@@ -76,19 +78,22 @@ def main(
     console = output()
     with exit_codes():
         names = _chosen(networks)
-        check_out_file(page_path)
-        check_out_file(results)
+        check_output_file(page_path, option="--page")
+        check_output_file(results, option="--results")
         if peers:
             check_peers()
     effort = Effort(seed=seed, clips=clips, rounds=rounds, peers=peers)
     figures, failed = {}, {}
-    for done, name in enumerate(names, start=1):
-        console.print(f"{name} ({done} of {len(names)})", markup=False)
-        try:
-            figures[name] = compare(name, out, effort=effort, console=console, any_code=any_code)
-        except Exception as error:  # one network never stops the others
-            failed[name] = in_a_sentence(error)
-            console.print(f"  failed: {failed[name]}", markup=False)
+    with ExitStack() as stack:
+        with exit_codes():
+            stack.enter_context(held(out))
+        for done, name in enumerate(names, start=1):
+            console.print(f"{name} ({done} of {len(names)})", markup=False)
+            try:
+                figures[name] = compare(name, out, effort=effort, console=console, any_code=any_code)
+            except Exception as error:  # one network never stops the others
+                failed[name] = in_a_sentence(error)
+                console.print(f"  failed: {failed[name]}", markup=False)
     device = describe()
     system = f"{platform.system()} {platform.machine().replace('_', '-')}"
     command = shlex.join(["python", "-m", "compress.comparison", *sys.argv[1:]])
@@ -97,9 +102,10 @@ def main(
         "versions": ", ".join(f"{name} {number}" for name, number in installed(_DISTRIBUTIONS).items()),
         "command": command,
     }
-    write_atomic(page_path, page(figures, failed=failed, effort=effort, **told) + "\n")
+    write_output_file(page_path, page(figures, failed=failed, effort=effort, **told) + "\n", option="--page")
     document = {**told, "effort": asdict(effort), "networks": figures, "failed": failed}
-    write_atomic(results, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    document_text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    write_output_file(results, document_text, option="--results")
     lines = judge(figures)
     for line in lines:
         verdict = {True: "holds", False: "does not hold", None: "not measured"}[line.holds]

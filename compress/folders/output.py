@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -37,18 +39,32 @@ def contains(folder: Path, place: Path) -> bool:
     return any(one.exists() and one.samefile(whole) for one in (inner, *inner.parents))
 
 
-def check_output_file(path: Path | None, *, is_ours: Callable[[Any], bool], option: str = "--out") -> None:
-    """Raises `FolderRefused` for a link, and for a file that is there and was not written by the same command.
+def check_output_file(
+    path: Path | None, *, is_ours: Callable[[Any], bool] | None = None, option: str = "--out"
+) -> None:
+    """Finds out before the work whether a command may write the file that `path` names.
 
-    `is_ours` judges the content of a JSON file. Devices and pipes are no files of anybody.
+    `is_ours` judges the content of a JSON file that is there; without it, a file is replaced whatever it holds.
+
+    Raises an OSError where the file system does not let it, and `FolderRefused` for a link, for a pipe, a socket or
+    a device, which would take what is written or wait for ever, and for a file that was not written by the same
+    command.
     """
-    if path is None or (path.exists() and not path.is_file()):
+    if path is None:
         return
     if path.is_symlink():
         raise FolderRefused(
             f"{option} {path} is a symbolic link (to {path.readlink()}): name the file that is to be written"
         )
-    if not path.exists():
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{path}: the folder to write it to does not exist")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
+    _refuse_no_file(path, option)
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise PermissionError(f"{path}: may not be written")
+    if is_ours is None or not path.exists():
         return
     try:
         ours = is_ours(json.loads(path.read_text(encoding="utf-8")))
@@ -60,9 +76,14 @@ def check_output_file(path: Path | None, *, is_ours: Callable[[Any], bool], opti
         )
 
 
-def write_output_file(path: Path, text: str) -> None:
-    """Writes a whole file or nothing; into a device or a pipe, just the text."""
+def write_output_file(path: Path, text: str, *, option: str = "--out") -> None:
+    """Writes a whole file or nothing. Raises `FolderRefused` for what has become no file since it was checked."""
+    _refuse_no_file(path, option)
+    write_atomic(path, text.encode("utf-8", "surrogatepass"))
+
+
+def _refuse_no_file(path: Path, option: str) -> None:
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-    else:
-        write_atomic(path, text.encode("utf-8", "surrogatepass"))
+        mode = path.stat().st_mode
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise FolderRefused(f"{option} {path} is {kind}; give the name of a regular file")

@@ -4,8 +4,9 @@
 
 The steps, one file each: `source` reads the YAML and applies overrides, `sections` holds the models that
 give each section its meaning, `translate` words what those find, `checks` looks across sections, `load`
-joins them; `plan` says what a run will do. `keys` finds words that no recipe has before any network is imported:
-for that nothing here is imported before it is asked for.
+joins them; `plan` says what a run will do. `keys` finds words that no recipe has before any network is imported,
+and beside such a word the values (`values`) that the JSON Schema refuses, in the same `wording`: for that nothing
+here is imported before it is asked for.
 """
 
 from importlib import import_module

@@ -24,6 +24,7 @@ from compress.recipe.sections import (
     schemes_of,
 )
 from compress.recipe.source import Place, path_text
+from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
 from compress.teacher import import_factory
@@ -206,7 +207,7 @@ def _files(parts: Parts) -> _Found:
         section = parts.sections.get(key)
         for place, path in paths_in(section, (key,)) if section is not None else ():
             if not path.exists():
-                yield place, f"no such file or folder: {path.absolute()}", {"given": str(path)}
+                yield place, no_such_file(str(path.absolute())), {"given": str(path)}
 
 
 def _factory(parts: Parts) -> _Found:

@@ -1,6 +1,8 @@
-"""Keys and names that a recipe cannot have, found in the JSON Schema alone: before anything large is imported.
+"""Words that a recipe cannot have, and the values beside them that it cannot have either, found in the JSON Schema
+alone: before anything large is imported.
 
-Everything else about a recipe is checked by `compress.recipe.load`, which has to know the networks.
+Everything else about a recipe is checked by `compress.recipe.load`, which has to know the networks. What is told
+here is told there in the same words.
 """
 
 from __future__ import annotations
@@ -10,8 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.recipe.faults import Fault, RecipeError, listed, nearest
+from compress.recipe.faults import MAX_SHOWN, Fault, RecipeError, listed, nearest
 from compress.recipe.source import Place, Source, apply_overrides, path_text, read_source
+from compress.recipe.values import wrong_value
+from compress.recipe.wording import (
+    A_LIST,
+    CHOICE,
+    MAPPING,
+    NOT_A_STAGE,
+    ONE_VERB,
+    TWO_TEACHERS,
+    missing_key,
+    no_such_file,
+    shown,
+    wrong_type,
+)
 
 SCHEMA = Path(__file__).resolve().parents[2] / "recipes" / "recipe.schema.json"
 """Written by `compress.reference`; a checkout has it."""
@@ -19,75 +34,183 @@ SCHEMA = Path(__file__).resolve().parents[2] / "recipes" / "recipe.schema.json"
 _CHOSEN_BY = ("source", "network", "name")
 """Keys whose value says which other keys there may be."""
 
+_SECTIONS_BY: dict[Place, str] = {("data",): "source", ("student",): "network", ("teacher",): "network"}
+"""Sections whose form one of their keys chooses."""
+
+_LATER = "What depends on networks, on code or on several sections is checked when these are mended."
+
 _Schema = Mapping[str, Any]
 
 
 def check_words(recipe: Path, set_: Sequence[str] | None = None, **_: Any) -> None:
     """Raises ValueError for a file that is no recipe, and for keys, stages and networks that there are none of.
 
-    The arguments are options of a command, of which others are left aside. Without the schema beside this package
-    it looks at the file alone; `load_recipe` says the rest later.
+    With one of these, it names every value that the schema does not allow, too; a recipe whose words are all known
+    is left to the full check. The arguments are options of a command, of which others are left aside. Without the
+    schema beside this package it looks at the file alone; `load_recipe` says the rest later.
     """
     source = apply_overrides(read_source(recipe), set_ or ())
     if not SCHEMA.is_file():
         return
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    faults = list(_unknown(source.data, schema, (), schema=schema, source=source))
-    if faults:
+    words = _Words(json.loads(SCHEMA.read_text(encoding="utf-8")), source)
+    faults = list(words.faults())
+    if words.unknown:
         in_reading_order = sorted(faults, key=lambda fault: fault.line or 0)
-        error = RecipeError(in_reading_order, source=source.name)
-        raise ValueError(f"{error}\nValues are checked once all words are known.")
+        raise ValueError(f"{RecipeError(in_reading_order, source=source.name)}\n{_LATER}")
 
 
-def _unknown(value: Any, node: _Schema, place: Place, *, schema: _Schema, source: Source) -> Iterator[Fault]:
-    if isinstance(value, list) and "items" in node:
-        for index, entry in enumerate(value):
-            yield from _unknown(entry, node["items"], (*place, index), schema=schema, source=source)
-    choices = [one for one in _objects(node, schema) if one.get("additionalProperties") is False]
-    if not isinstance(value, dict) or not choices:
-        return
+class _Words:
+    """A recipe beside its schema."""
 
-    def fault(key: str, problem: str, names: list[str], given: str | None = None) -> Fault:
-        where = (*place, key)
-        close = nearest(key if given is None else given, names)
-        text = path_text(where)
+    def __init__(self, schema: _Schema, source: Source) -> None:
+        self._schema, self._source = schema, source
+        self.unknown = 0
+        """Words found so far that there are none of."""
+
+    def faults(self) -> Iterator[Fault]:
+        """Everything that the schema alone shows to be wrong."""
+        yield from self._of(self._source.data, self._schema, ())
+
+    def _of(self, value: Any, node: _Schema, place: Place) -> Iterator[Fault]:
+        node = self._resolved(node)
+        if value is None and _allows_null(node):
+            return
+        objects = [one for one in self._objects(node) if one.get("additionalProperties") is False]
+        if objects and isinstance(value, dict):
+            yield from self._of_mapping(value, objects, place)
+            return
+        plain = self._plain(node)
+        if not objects and plain is not None:
+            yield from self._of_plain(value, plain, place)
+        elif objects and plain is None:
+            if place[:1] == ("stages",) and len(place) == 2:
+                yield self._fault(place, NOT_A_STAGE, shown(value), ONE_VERB)
+            else:
+                by = _SECTIONS_BY.get(place)
+                wanted = MAPPING if by is None else f"a mapping with the key {by} and its settings"
+                yield self._fault(place, *wrong_type(value, wanted))
+
+    def _of_plain(self, value: Any, node: _Schema, place: Place) -> Iterator[Fault]:
+        if place in (("stages",), ("gates",)) and not isinstance(value, list):
+            yield self._fault(place, *wrong_type(value, A_LIST))
+            return
+        choices = node.get("enum", [node["const"]] if "const" in node else None)
+        if choices is not None:
+            if not any(type(value) is type(one) and value == one for one in choices):
+                names = [str(one) for one in choices]
+                close = nearest(str(value), names)
+                yield self._fault(place, CHOICE, shown(value), listed(names), close=close)
+            return
+        wrong = wrong_value(value, node)
+        if wrong is not None:
+            yield self._fault(place, *wrong)
+        elif node.get("format") == "path" and place[0] in ("data", "teacher"):
+            path = Path(value)
+            if not _exists(path):
+                yield self._fault(place, no_such_file(str(path.absolute())), str(path))
+        if isinstance(value, list):
+            items = node.get("prefixItems", [])
+            for index, entry in enumerate(value):
+                inner = items[index] if index < len(items) else node.get("items")
+                if isinstance(inner, Mapping):
+                    yield from self._of(entry, inner, (*place, index))
+        elif isinstance(value, dict) and isinstance(node.get("additionalProperties"), Mapping):
+            for key, inner in value.items():
+                yield from self._of(inner, node["additionalProperties"], (*place, key))
+
+    def _of_mapping(self, value: dict[str, Any], choices: list[_Schema], place: Place) -> Iterator[Fault]:
+        if place == ("teacher",) and {"network", "factory"} <= set(value):
+            yield self._fault(place, TWO_TEACHERS)
+            return
+        for key in _CHOSEN_BY:
+            named = {one["properties"][key]["const"]: one for one in choices if _is_fixed(one, key)}
+            if len(named) < 2:
+                continue
+            if key in value:
+                if not isinstance(value[key], str) or value[key] not in named:
+                    problem = CHOICE if key == "name" else f"unknown {key}"
+                    yield self._unknown((*place, key), problem, list(named), given=value[key])
+                    return
+                choices = [named[value[key]]]
+            elif len(named) == len(choices):
+                yield self._fault((*place, key), missing_key(""), None, listed(named))
+        is_stage = place[:1] == ("stages",) and len(place) == 2
+        if is_stage and len(value) != 1:
+            yield self._fault(place, NOT_A_STAGE, shown(value), ONE_VERB)
+        fitting = [one for one in choices if set(one.get("required", ())) <= set(value)]
+        choices = fitting if len(fitting) == 1 else choices
+        names = list(dict.fromkeys(key for one in choices for key in one["properties"]))
+        for key, inner in value.items():
+            if key not in names:
+                what = "section" if not place else "stage" if is_stage else "key"
+                yield self._unknown((*place, key), f"unknown {what}", names)
+            elif len(choices) == 1:
+                yield from self._of(inner, choices[0]["properties"][key], (*place, key))
+        if len(choices) == 1:
+            for key in choices[0].get("required", ()):
+                if key not in value:
+                    about = choices[0]["properties"][key].get("description", "")
+                    yield self._fault((*place, key), missing_key(about, section=not place))
+
+    def _unknown(self, place: Place, problem: str, names: list[str], *, given: Any = None) -> Fault:
+        self.unknown += 1
+        text = None if given is None else shown(given)
+        # With hundreds of unknown words, nobody reads what each was meant to be.
+        word = str(place[-1] if given is None else given)
+        close = nearest(word, names) if self.unknown <= MAX_SHOWN else None
+        return self._fault(place, problem, text, listed(names), close=close)
+
+    def _fault(
+        self,
+        place: Place,
+        problem: str,
+        given: str | None = None,
+        allowed: str | None = None,
+        *,
+        close: str | None = None,
+    ) -> Fault:
+        line = self._source.line(place)
         return Fault(
-            path=text,
-            problem=problem,
-            given=given,
-            allowed=listed(names),
-            nearest=close,
-            line=source.line(where),
+            path=path_text(place), problem=problem, given=given, allowed=allowed, nearest=close, line=line
         )
 
-    for key in _CHOSEN_BY:
-        named = {one["properties"][key]["const"]: one for one in choices if _is_fixed(one, key)}
-        if key in value and len(named) > 1:
-            if not isinstance(value[key], str) or value[key] not in named:
-                yield fault(key, f"unknown {key}", list(named), str(value[key]))
-                return
-            choices = [named[value[key]]]
-    fitting = [one for one in choices if set(one.get("required", ())) <= set(value)]
-    choices = fitting if len(fitting) == 1 else choices
-    names = list(dict.fromkeys(key for one in choices for key in one["properties"]))
-    for key, inner in value.items():
-        if key not in names:
-            what = "section" if not place else "stage" if place[0] == "stages" and len(place) == 2 else "key"
-            yield fault(key, f"unknown {what}", names)
-        elif len(choices) == 1:
-            child = choices[0]["properties"][key]
-            yield from _unknown(inner, child, (*place, key), schema=schema, source=source)
+    def _resolved(self, node: _Schema) -> _Schema:
+        if "$ref" not in node:
+            return node
+        found: _Schema = self._schema["$defs"][node["$ref"].rpartition("/")[2]]
+        return found
+
+    def _objects(self, node: _Schema) -> Iterator[_Schema]:
+        """Every mapping with keys of its own that may stand at a node."""
+        node = self._resolved(node)
+        if "properties" in node:
+            yield node
+        for inner in _alternatives(node):
+            yield from self._objects(inner)
+
+    def _plain(self, node: _Schema) -> _Schema | None:
+        """What may stand at a node beside null; `None` where that is one of several, which the full check tells."""
+        others = [self._resolved(one) for one in _alternatives(node)]
+        others = [one for one in others if one.get("type") != "null"]
+        if not others:
+            return node if "properties" not in node else None
+        return self._plain(others[0]) if len(others) == 1 else None
+
+
+def _alternatives(node: _Schema) -> list[_Schema]:
+    return [*node.get("anyOf", ()), *node.get("oneOf", ())]
+
+
+def _allows_null(node: _Schema) -> bool:
+    return any(one.get("type") == "null" for one in _alternatives(node))
 
 
 def _is_fixed(choice: _Schema, key: str) -> bool:
     return "const" in choice["properties"].get(key, {})
 
 
-def _objects(node: _Schema, schema: _Schema) -> Iterator[_Schema]:
-    """Every mapping with keys of its own that may stand at a node."""
-    if "$ref" in node:
-        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-    if "properties" in node:
-        yield node
-    for inner in (*node.get("anyOf", ()), *node.get("oneOf", ())):
-        yield from _objects(inner, schema)
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # what is wrong with it, the full check says
+        return True

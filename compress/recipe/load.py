@@ -27,7 +27,16 @@ from compress.recipe.sections import (
     schemes_of,
 )
 from compress.recipe.source import Place, Source, apply_overrides, parse_source, path_text, read_source
-from compress.recipe.translate import faults_of, shown
+from compress.recipe.translate import faults_of
+from compress.recipe.wording import (
+    A_LIST,
+    NOT_A_STAGE,
+    ONE_VERB,
+    TWO_TEACHERS,
+    missing_key,
+    shown,
+    wrong_type,
+)
 
 
 def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -86,7 +95,7 @@ class _Reader:
             if key in raw:
                 sections.update(self._section(key, raw[key]))
             elif field.is_required():
-                self.fault((key,), f"required section is missing ({(field.description or '').rstrip('.')})")
+                self.fault((key,), missing_key(field.description or "", section=True))
             else:
                 sections[key] = field.get_default(call_default_factory=True)
         return Parts(
@@ -119,9 +128,7 @@ class _Reader:
             networks = {name: row for name, row in TEACHER_ROWS.items() if name != "factory"}
             return self._row("teacher", raw, by="network", rows=networks)
         if "network" in raw:
-            self.fault(
-                ("teacher",), "either a network of ours or a factory of yours; remove one of the two keys"
-            )
+            self.fault(("teacher",), TWO_TEACHERS)
             return None
         return TEACHER_ROWS["factory"]
 
@@ -131,7 +138,7 @@ class _Reader:
             allowed = f"a mapping with the key {by} and its settings"
             self.fault((key,), "wrong type", given=shown(raw), allowed=allowed)
         elif by not in raw:
-            self.fault((key, by), "required key is missing", allowed=listed(rows))
+            self.fault((key, by), missing_key(""), allowed=listed(rows))
         elif raw[by] not in list(rows):
             given, close = shown(raw[by]), nearest(str(raw[by]), rows)
             self.fault((key, by), f"unknown {by}", given=given, allowed=listed(rows), nearest=close)
@@ -142,7 +149,7 @@ class _Reader:
     def _entries(self, raw: Mapping[str, Any], key: str) -> list[tuple[int, Any]]:
         entries = raw.get(key, [])
         if not isinstance(entries, list):
-            self.fault((key,), "wrong type", given=shown(entries), allowed="a list, such as [] for none")
+            self.fault((key,), **wrong_type(entries, A_LIST)._asdict())
             return []
         most = {"stages": MAX_STAGES, "gates": MAX_GATES}[key]
         if len(entries) > most:
@@ -158,8 +165,7 @@ class _Reader:
     def _stage(self, index: int, raw: Any) -> StageEntry | None:
         place: Place = ("stages", index)
         if not isinstance(raw, dict) or len(raw) != 1:
-            allowed = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
-            self.fault(place, "not a stage", given=shown(raw), allowed=allowed)
+            self.fault(place, NOT_A_STAGE, given=shown(raw), allowed=ONE_VERB)
             return None
         verb = next(iter(raw))
         if verb not in STAGE_ROWS:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.command.lines import first_line
 from compress.recipe.compose import Place
 from compress.recipe.sections import StudentConfig, TableTeacher
 from compress.tasks import with_tasks
@@ -62,7 +63,7 @@ def check_networks(
             continue
         except RuntimeError as error:
             if "meta" not in str(error):
-                problem = f"cannot be computed on these clips: {str(error).splitlines()[0]}"
+                problem = f"cannot be computed on these clips: {first_line(error)}"
                 yield (key, "network"), problem, {"given": section.network}
             continue
         for place, batch in batches.items():

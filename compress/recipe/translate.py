@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
@@ -13,6 +12,17 @@ from pydantic import BaseModel, ValidationError
 
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.source import Place, Source, path_text
+from compress.recipe.wording import (
+    CHOICE,
+    MAPPING,
+    missing_key,
+    not_well_formed,
+    out_of_range,
+    shown,
+    wrong_length,
+    wrong_number_of_entries,
+    wrong_type,
+)
 
 _WANTED = {
     "int_type": "a whole number",
@@ -23,11 +33,11 @@ _WANTED = {
     "list_type": "a list",
     "tuple_type": "a list",
     "bool_parsing": "true or false",
-    "dict_type": "a mapping of keys",
-    "mapping_type": "a mapping of keys",
-    "model_type": "a mapping of keys",
-    "model_attributes_type": "a mapping of keys",
-    "dataclass_type": "a mapping of keys",
+    "dict_type": MAPPING,
+    "mapping_type": MAPPING,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
+    "dataclass_type": MAPPING,
     "path_type": "a path",
     "none_required": "null",
     "finite_number": "a finite number",
@@ -59,9 +69,7 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
         if detail["type"] == "missing" and isinstance(detail["input"], list):  # one detail per missing entry
             faults[inside] = Fault(
                 path=path_text(place + inside),
-                problem="wrong number of entries",
-                given=shown(detail["input"]),
-                allowed=f"at least {int(detail['loc'][-1]) + 1}",
+                **wrong_number_of_entries(detail["input"], "least", int(detail["loc"][-1]) + 1)._asdict(),
                 line=source.line(place + inside),
             )
             continue
@@ -74,12 +82,6 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
         problem = f"{error.error_count() - _MOST} more faults in here"
         faults[(*place, "...")] = Fault(path=path_text(place), problem=problem, line=source.line(place))
     return list(faults.values())
-
-
-def shown(value: Any) -> str:
-    """A value as the recipe writes it, cut to a readable length."""
-    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def keys_of(model: type) -> list[str]:
@@ -116,14 +118,13 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
         return Fault(path=path, problem="unknown key", allowed=listed(allowed), nearest=close, line=line)
     if kind in _MISSING_KEY:
         about = next((_description(owner, str(inside[-1])) for owner in _models_at(model, inside[:-1])), "")
-        problem = "required key is missing" + (f" ({about})" if about else "")
-        return Fault(path=path, problem=problem, line=line)
+        return Fault(path=path, problem=missing_key(about), line=line)
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
         close = nearest(str(detail["input"]), words)
         return Fault(
             path=path,
-            problem="not one of the choices",
+            problem=CHOICE,
             given=given,
             allowed=listed(words),
             nearest=close,
@@ -132,26 +133,23 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_choice(detail["input"], context, owners=_models_at(model, inside), path=path, line=line)
     if kind in _WANTED:
-        wanted = _WANTED[kind]
-        if kind == "string_type" and isinstance(detail["input"], int | float):
-            wanted += " (put it in quotes)"
-        return Fault(path=path, problem="wrong type", given=given, allowed=wanted, line=line)
+        return Fault(path=path, line=line, **wrong_type(detail["input"], _WANTED[kind])._asdict())
     if kind in _LIMITS:
         key, words_before = _LIMITS[kind]
-        allowed_range = f"{words_before} {json.dumps(context[key])}"
-        return Fault(path=path, problem="out of range", given=given, allowed=allowed_range, line=line)
+        beyond = out_of_range(detail["input"], words_before, context[key])
+        return Fault(path=path, line=line, **beyond._asdict())
     if kind == "string_pattern_mismatch":
-        return Fault(path=path, problem="not well formed", given=given, allowed=context["pattern"], line=line)
+        odd = not_well_formed(detail["input"], context["pattern"])
+        return Fault(path=path, line=line, **odd._asdict())
     if kind in ("string_too_short", "string_too_long"):
         which = "least" if kind == "string_too_short" else "most"
         length = context["min_length" if which == "least" else "max_length"]
-        allowed_length = f"at {which} {length} character{'s' * (length != 1)}"
-        return Fault(path=path, problem="wrong length", given=given, allowed=allowed_length, line=line)
+        return Fault(path=path, line=line, **wrong_length(detail["input"], which, length)._asdict())
     if kind in ("too_short", "too_long"):
-        bound = (
-            f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
-        )
-        return Fault(path=path, problem="wrong number of entries", given=given, allowed=bound, line=line)
+        which = "least" if kind == "too_short" else "most"
+        number = context["min_length" if which == "least" else "max_length"]
+        entries = wrong_number_of_entries(detail["input"], which, number)
+        return Fault(path=path, line=line, **entries._asdict())
     problem = str(context["error"]) if kind == "value_error" else detail["msg"]
     return Fault(path=path, problem=problem, given=given, line=line)
 
@@ -162,10 +160,10 @@ def _wrong_choice(given: Any, context: Any, *, owners: Sequence[type], path: str
     choices = [owner.__name__ for owner in owners]
     path = f"{path}.{key}"
     if key not in given:
-        return Fault(path=path, problem="required key is missing", allowed=listed(choices), line=line)
+        return Fault(path=path, problem=missing_key(""), allowed=listed(choices), line=line)
     return Fault(
         path=path,
-        problem="not one of the choices",
+        problem=CHOICE,
         given=shown(given[key]),
         allowed=listed(choices),
         nearest=nearest(str(given[key]), choices),
@@ -203,4 +201,4 @@ def _has_keys(annotation: type) -> bool:
 def _description(owner: type, key: str) -> str:
     if not issubclass(owner, BaseModel):
         return ""
-    return (owner.model_fields[key].description or "").rstrip(".")
+    return owner.model_fields[key].description or ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
+from benchmarks.answers import FOLDER, TORCH, keep_answers
 from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
@@ -17,9 +17,8 @@ from compress.command.terminal import headed
 from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
-from compress.folders.results import reason_against, stored
+from compress.folders.results import reason_against
 from compress.report.chance import classes_answered
-from compress.steps.answers import FOLDER, NAMES, TORCH, write_answers
 from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
@@ -136,22 +135,14 @@ def _keep_answers(
 ) -> None:
     """Keeps what every file said to each test clip, and the networks in torch that they hold."""
     spec = run.student_spec
-    clips = run.data.test.seen_by(spec)
-
-    def make(work: Path) -> None:
-        for scheme, outcome in networks.items():
-            torch_logits = {
-                name: column.numpy() for name, column in zip(spec.outputs, outcome.test_logits, strict=True)
-            }
-            write_answers(work, f"{TORCH}.{scheme}", torch_logits, clips)
-        for file in measured:
-            if file.unavailable is None:
-                write_answers(work, str(file.id), file.logits, clips)
-
-    earlier = Ledger.read(run.folder / FOLDER)
-    if earlier is not None:
-        earlier.remove()
-    stored(run.folder / FOLDER, key=key, make=make, load=lambda made: made, names=NAMES, tell=run.tell)
+    answers = {
+        f"{TORCH}.{scheme}": {
+            name: column.numpy() for name, column in zip(spec.outputs, outcome.test_logits, strict=True)
+        }
+        for scheme, outcome in networks.items()
+    }
+    answers |= {str(one.id): one.logits for one in measured if one.unavailable is None}
+    keep_answers(run.folder / FOLDER, answers, run.data.test.seen_by(spec), key=key, tell=run.tell)
 
 
 def _figures(

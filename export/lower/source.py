@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+
+from compress.command.lines import is_library
 
 _TORCH = Path(torch.__file__).parent
 
@@ -55,19 +56,6 @@ REWRITE = (
     "compute it outside the network"
 )
 """Where nothing better is known."""
-
-_LIBRARIES = re.compile(
-    "|".join(
-        [
-            r"[\\/](site|dist)-packages[\\/]",
-            re.escape(f"{_TORCH}{os.sep}"),
-            re.escape(f"{Path(sysconfig.get_paths()['stdlib'])}{os.sep}"),
-            # What wraps a network for its export is none of the user's lines.
-            re.escape(f"{Path(__file__).resolve().parents[1]}{os.sep}"),
-        ]
-    )
-)
-"""What stands in the path of code that is not the user's own."""
 
 _MODULE = re.compile(r'^\s*Module "(?P<path>.*)" \((?P<kind>.*)\)$', re.MULTILINE)
 
@@ -130,11 +118,6 @@ def module_of(node: fx.Node) -> str | None:
     path, kind = modules[-1]
     name = str(kind).rpartition(".")[2]
     return f"module {path!r} ({name})" if path else f"the network itself ({name})"
-
-
-def is_library(file: str) -> bool:
-    """Whether code in `file` is torch's, another installed package's, Python's or this package's own."""
-    return _LIBRARIES.search(file) is not None
 
 
 def name_module(node: fx.Node) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -65,6 +66,31 @@ def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
     assert row["accuracy"]["top1"] in (0, 0.25, 0.5, 0.75, 1)
     assert row["latency"]["rounds"] == 6
     assert row["ratio_to_first"]["value"] == 1
+
+
+def test_the_answers_to_each_clip_are_kept_beside_the_figures(export_dir, manifest, tmp_path):
+    out = tmp_path / "figures.json"
+    folder = tmp_path / "figures.json.answers"
+    command = (export_dir, "--rounds", 1, "--out", out)
+    for split in ("test", "test"):  # the second time in place of the first
+        done = run(*command, "--data", manifest, "--split", split)
+        assert done.exit_code == 0 and f"answers to each clip: {folder}" in done.output, done.output
+    (row,) = json.loads(out.read_text())["files"]
+    with (folder / "onnx.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["path"] for line in lines] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
+    assert [line["move"] for line in lines] == ["left", "up", "left", "up"]
+    assert sum(line["move_right"] == "1" for line in lines) == 4 * row["accuracy"]["top1"]
+    logits = np.load(folder / "onnx.npz")["logits"]
+    classes = json.loads((export_dir / "manifest.json").read_text())["spec"]["labels"][0]["classes"]
+    assert [line["move_answer"] for line in lines] == [classes[k] for k in logits.argmax(1)]
+    (folder / "mine.txt").write_text("mine")
+    assert run(*command).exit_code == 0
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"], "figures without clips have no answers"
+    (folder / "onnx.csv").write_text("mine")
+    refused = run(*command, "--data", manifest)
+    assert refused.exit_code == 2 and "is not ours" in refused.output
+    assert (folder / "onnx.csv").read_text() == "mine"
 
 
 def test_clips_left_out_are_named(export_dir, manifest):

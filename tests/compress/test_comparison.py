@@ -20,6 +20,7 @@ from compress.comparison.fitting import fit
 from compress.comparison.measure import Effort, measure
 from compress.comparison.networks import NETWORKS, Row
 from compress.comparison.page import page
+from compress.folders.locks import held
 from models import STUDENTS
 from models.spec import AudioSpec, ClipSpec, LabelSpec, VideoSpec
 
@@ -216,6 +217,15 @@ def test_a_network_that_fails_does_not_stop_the_others(run, tmp_path):
     result, calls = run("--networks", "broken,tiny")
     assert result.exit_code == command.FAILED and len(calls) == 2
     assert "| broken | all | failed | RuntimeError: no such network |" in (tmp_path / "page.md").read_text()
+
+
+def test_a_folder_that_another_comparison_holds_is_refused(run, tmp_path):
+    with held(tmp_path / "out"):
+        result, calls = run("--networks", "tiny")
+    assert result.exit_code == USAGE and not calls and not (tmp_path / "page.md").exists()
+    assert "out is in use by process" in result.output
+    result, calls = run("--networks", "tiny")
+    assert result.exit_code == command.OK and len(calls) == 1
 
 
 def test_unknown_networks_and_missing_peers_are_refused(run, monkeypatch):

@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe
+from compress.recipe.keys import check_words
 from compress.recipe.plan import plan
 from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS
+from compress.recipe.source import parse_source
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = """
@@ -401,6 +403,65 @@ def faults(text: str, **more: list[str]) -> str:
 def test_a_broken_recipe_names_its_fault(case: str) -> None:
     change, expected = BROKEN[case]
     message = re.sub(r"line \d+", "line N", faults(changed(GOOD, change)))
+    for part in expected:
+        assert part in message
+
+
+def by_schema(text: str, folder: Path) -> list[str]:
+    """What the schema alone finds in a recipe, which is complete where one of its words is unknown."""
+    path = folder / "broken.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        check_words(path)
+    _, *lines = str(caught.value).splitlines()
+    assert lines[-1].startswith("What depends on networks, on code or on several sections is checked when")
+    return lines[:-1]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_the_schema_alone_finds_is_told_in_the_words_of_the_full_check(
+    case: str, tmp_path: Path
+) -> None:
+    """An unknown section is added, so that it tells all it finds; what it does not find, the full check does."""
+    text = changed(GOOD, BROKEN[case][0])
+    try:
+        parse_source(text, name="broken")
+    except RecipeError:
+        pytest.skip("is no YAML of ours")
+    text += "\nnonsense: 1\n"
+    quick = by_schema(text, tmp_path)
+    everything = faults(text).splitlines()
+    assert set(quick) <= set(everything), set(quick) - set(everything)
+
+
+FOUND_BY_SCHEMA = (
+    *("missing section", "missing key", "text for a whole number", "fraction for a whole number"),
+    *("text for a boolean", "boolean for a number", "value out of range", "scalar for a section"),
+    *(
+        "scalar for a chosen section",
+        "mapping for a list",
+        "no source",
+        "two verbs in one entry",
+        "bare verb",
+    ),
+    *("unknown scheme", "unknown format", "unknown input", "no input", "missing manifest", "missing folder"),
+    *("missing weights", "malformed factory", "a task without weight", "infinity", "no colours"),
+    *("a deviation of a colour close to zero", "a depth that never ends", "a truth for a severity"),
+    *(
+        "a text of impossible length",
+        "a name of 300 characters",
+        "a name that is no folder",
+        "a negative seed",
+    ),
+)
+
+
+@pytest.mark.parametrize("case", FOUND_BY_SCHEMA)
+def test_faults_of_values_are_found_beside_an_unknown_word(case: str, tmp_path: Path) -> None:
+    change, expected = BROKEN[case]
+    found = by_schema(changed(GOOD, change) + "\nnonsense: 1\n", tmp_path)
+    message = re.sub(r"line \d+", "line N", "\n".join(found))
+    assert "nonsense (line N): unknown section" in message
     for part in expected:
         assert part in message
 

@@ -10,6 +10,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from compress import encoder_table
+from compress.folders.locks import held
 from compress.recipe import load_recipe
 from models.teachers.checkpoints import LAYOUTS
 from models.teachers.fusion import FUSIONS
@@ -66,3 +67,13 @@ def test_the_command_trains_and_writes_the_table(tmp_path, monkeypatch):
     assert re.search(
         r"^\| `resnet_frames_tiny` \| \d+ k \|( \d+\.\d \|){4} 1 \| \d+ s \|$", text, re.MULTILINE
     )
+
+
+def test_a_folder_that_another_table_holds_is_refused(tmp_path):
+    page = tmp_path / "teachers.md"
+    page.write_text("<!-- generated: encoders -->\nold\n<!-- end -->\n")
+    app = Typer()
+    app.command()(encoder_table.main)
+    with held(tmp_path / "cache" / "encoder_table"):
+        done = CliRunner().invoke(app, ["--cache", str(tmp_path / "cache"), "--page", str(page)])
+    assert done.exit_code == 2 and "is in use by process" in done.output

@@ -66,7 +66,7 @@ def test_a_file_far_from_float_is_right_and_its_loss_is_said_with_three_layers(s
         assert to_reference["sqnr_db"] > to_float["sqnr_db"] and 3 < to_float["sqnr_db"] < 10
         (note,) = losses(row["notes"])
         assert f"float network's answers: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
-        assert f"{row['format'] + '.' + row['scheme']}: {note}" in printed.splitlines()
+        assert f"{row['format']}.{row['scheme']}: {note}" in printed.splitlines()
         described = NAMED.findall(note)
         assert len({name for name, _ in described}) == 3, note
 

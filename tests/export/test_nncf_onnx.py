@@ -9,6 +9,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from compress.folders.locks import held
 from export.inputs import parse_inputs
 from export.nncf_onnx import Accuracy, answers, main, quantize_with_nncf, write_float
 from export.samples import random_samples
@@ -115,3 +116,14 @@ def test_a_network_that_does_not_take_its_inputs_and_an_out_that_is_a_file(tmp_p
         *("--calibration", tmp_path / "clips.npy", "--out", tmp_path / out),
     )
     assert code == 2 and message in said.replace("\n", " "), said
+
+
+def test_a_folder_that_another_export_holds_is_refused(tmp_path, samples):
+    np.save(tmp_path / "clips.npy", np.stack([sample["clip"][0] for sample in samples]))
+    with held(tmp_path / "out"):
+        code, said = command(
+            *("tests/export/user_nets.py:clips", "--shape", SHAPE),
+            *("--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out"),
+        )
+    assert code == 2 and "is in use by process" in said.replace("\n", " "), said
+    assert not (tmp_path / "out" / "float.onnx").exists()

@@ -47,7 +47,10 @@ def test_a_factory_and_a_network_by_module_and_by_file():
             "needs_more failed with TypeError: .*missing 1 required",
         ),
         (f"{NETS}:torch", "is module; it must be a network"),
-        (f"{NETS}:broken", r"calling .*broken failed with KeyError: 'depth' \(.*user_nets.py:\d+\)"),
+        (
+            f"{NETS}:broken",
+            r"calling .*broken failed with KeyError: 'depth' \(tests/export/user_nets.py:\d+ `raise",
+        ),
         ("no.such.module:net", "importing 'no.such.module' failed with ModuleNotFoundError"),
     ],
 )

@@ -140,12 +140,20 @@ def test_teachers(command, tmp_path, where, end):
     what, code, said = ENDS[end]
     out = tmp_path / "out"
     found, printed = command("compress.run", *recipe(tmp_path, where, what), "--out", out, *limits_of(end))
-    assert found == (code if where == "import" else 3), (
-        printed
-    )  # the recipe is right, the teacher's stage fails
+    assert found == code, printed
     name = {"import": "importing 'hostile_net'", "factory": "calling factory 'hostile_net:teach'"}
     assert re.search(f"{re.escape(name.get(where, 'of Net'))}.* {said}", printed), printed
     assert not (out / "report.json").exists() and not (out / "export").exists()
+    assert not (tmp_path / "cache" / "decoded").exists(), "it is tried before clips are decoded"
+
+
+@pytest.mark.parametrize("where, end", [("factory", "own"), ("forward", "segfault"), ("forward", "forever")])
+def test_teachers_are_tried_by_a_plan(command, tmp_path, where, end):
+    what, code, said = ENDS[end]
+    arguments = (*recipe(tmp_path, where, what), "--out", tmp_path / "out", *limits_of(end))
+    found, printed = command("compress.run", *arguments, "--plan")
+    assert found == code and re.search(said, printed), printed
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "out").exists()
 
 
 def recipe(folder: Path, where: str, what: str) -> list[object]:

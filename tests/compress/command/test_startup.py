@@ -74,10 +74,10 @@ def test_a_wrong_key_is_refused_before_anything_large_is_imported(module):
     "setting, said",
     [
         ("sed=1", r"sed: unknown section; .*'seed'"),
-        ("data.source=synthetik", r"data\.source: unknown source; given: synthetik; .*'synthetic'"),
+        ("data.source=synthetik", r"data\.source: unknown source; given: 'synthetik'; .*'synthetic'"),
         (
             "student.network=mobilenet3",
-            r"student\.network: unknown network; given: mobilenet3; .*'mobilenet3d'",
+            r"student\.network: unknown network; given: 'mobilenet3'; .*'mobilenet3d'",
         ),
         ("student.options.widht=1", r"student\.options\.widht: unknown key; .*'width'"),
         ("clip.audio={melz: 4}", r"clip\.audio\.melz: unknown key; .*'mels'"),

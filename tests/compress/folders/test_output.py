@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -44,17 +46,46 @@ def test_only_files_of_the_same_command_are_replaced(tmp_path, is_ours):
             check_output_file(path, is_ours=is_ours)
 
 
-def test_links_are_refused_and_devices_are_written_to(tmp_path):
+def test_links_are_refused_and_new_files_written(tmp_path):
     (tmp_path / "mine").write_text("mine")
-    (tmp_path / "link").symlink_to(tmp_path / "mine")
-    with pytest.raises(FolderRefused, match="link is a symbolic link"):
-        check_output_file(tmp_path / "link", is_ours=lambda content: True)
-    null = Path("/dev/null")
-    check_output_file(null, is_ours=lambda content: False)
-    write_output_file(null, "text")
-    assert null.is_char_device()
+    for target in (tmp_path / "mine", tmp_path / "none", Path("/dev/null")):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(target)
+        with pytest.raises(FolderRefused, match="link is a symbolic link"):
+            check_output_file(tmp_path / "link")
+    check_output_file(tmp_path / "new")
     write_output_file(tmp_path / "new", "text")
     assert (tmp_path / "new").read_text() == "text"
+    check_output_file(tmp_path / "new")  # without `is_ours`, whatever it holds
+
+
+@pytest.mark.timeout(20)  # writing to a pipe that nobody reads would wait for ever
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_refused_before_the_work_and_after_it(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is 108 bytes at most
+    path = Path("out.json")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(path))
+    else:
+        path = Path("/dev/null")
+    said = f"--out {path} is a {kind}; give the name of a regular file"
+    with pytest.raises(FolderRefused, match=said):
+        check_output_file(path, is_ours=lambda content: True)
+    with pytest.raises(FolderRefused, match=said.replace("--out", "--page")):
+        check_output_file(path, option="--page")
+    with pytest.raises(FolderRefused, match=said):
+        write_output_file(path, "text")
+    assert path.exists() and not path.is_file(), "it is still what it was"
+
+
+def test_why_a_file_cannot_be_written_is_said_before_the_work(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the folder to write it to does not exist"):
+        check_output_file(tmp_path / "no" / "out.json")
+    with pytest.raises(IsADirectoryError, match="is a folder; give the name of a file"):
+        check_output_file(tmp_path)
 
 
 def test_a_folder_contains_what_another_spelling_leads_into(tmp_path):

@@ -1,8 +1,8 @@
-"""What every measured file, and torch, said to each test clip: `answers/` beside `benchmark.json`.
+"""What every measured file said to each clip, in a folder beside its figures.
 
 `<format>.<scheme>.csv` is for reading: one line a clip, with its label and the answer of each column.
-`<format>.<scheme>.npz` has the logits as they came, in the same order of clips. `torch.<scheme>` stands for the
-network that the files of a scheme hold.
+`<format>.<scheme>.npz` has the logits as they came, in the same order of clips. In the folder of a run,
+`torch.<scheme>` stands for the network that the files of a scheme hold.
 """
 
 from __future__ import annotations
@@ -17,19 +17,56 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clips.cache import ClipSet
-from compress.store import write_atomic
+from compress.folders.keys import Key
+from compress.folders.ledger import Ledger, check_names
+from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.writing import write_atomic
 
 FOLDER = "answers"
+"""Name of the folder in that of a run."""
 NAMES = ("*.csv", "*.npz")
 """Patterns of the files in it."""
 TORCH = "torch"
 
 
-def write_answers(folder: Path, name: str, logits: Mapping[str, np.ndarray], clips: ClipSet) -> None:
+Answers = Mapping[str, np.ndarray]
+"""Logits `N K` by output name, of clips in their order."""
+
+
+def keep_answers(
+    folder: Path, answers: Mapping[str, Answers], clips: ClipSet, *, key: Key, tell: Tell = tell_stderr
+) -> None:
+    """Writes the answers of everything that was asked, by its name, into `folder`, in place of those before.
+
+    Raises `FolderRefused` where files in there that are not ours have such names.
+    """
+
+    def make(work: Path) -> None:
+        for name, logits in answers.items():
+            write_answers(work, name, logits, clips)
+
+    forget_answers(folder)
+    stored(folder, key=key, make=make, load=lambda made: made, names=NAMES, tell=tell)
+
+
+def check_answers(folder: Path) -> None:
+    """Raises `FolderRefused` before the work where `keep_answers` would."""
+    for place in (folder, folder.with_name(f"{folder.name}.partial")):
+        check_names(place, NAMES)
+
+
+def forget_answers(folder: Path) -> None:
+    """Removes answers that were kept in `folder`, and nothing else."""
+    earlier = Ledger.read(folder)
+    if earlier is not None:
+        earlier.remove()
+
+
+def write_answers(folder: Path, name: str, logits: Answers, clips: ClipSet) -> None:
     """Writes `<name>.csv` and `<name>.npz` into `folder`.
 
-    `logits` has `N K` by output name, of the clips in their order. A clip whose logits are not all finite has an
-    empty answer, which is wrong. Paths are relative to the folder that all of the clips lie under.
+    A clip whose logits are not all finite has an empty answer, which is wrong. Paths are relative to the folder
+    that all of the clips lie under.
     """
     arrays = io.BytesIO()
     columns_of: dict[str, Any] = {output: np.asarray(values, np.float32) for output, values in logits.items()}

@@ -1,0 +1,65 @@
+"""A teacher of the user's, tried on random clips before any clip is decoded: faults show in seconds, not in hours.
+
+It is asked again about real clips when its stage comes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from compress.data import SyntheticData, list_data, synthetic_spec
+from compress.recipe.sections import FactoryTeacher, Recipe
+from compress.teacher import build_network, load_weights
+from compress.teacher_answers import ASKED, check_on_inputs
+from models.spec import ClipSpec
+
+_WHAT = "the teacher (asked about random clips)"
+
+
+def try_teacher(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> None:
+    """Builds the factory's network for clips of `spec`, loads its weights, and asks it about random clips.
+
+    Does nothing for a recipe without such a teacher. Raises `ValueError` for one that cannot be learned from.
+    """
+    config = recipe.teacher
+    if not isinstance(config, FactoryTeacher):
+        return
+    own = spec.only(config.inputs or spec.inputs)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            model = build_network(config.factory, own)
+        load_weights(model, config.weights)
+        inputs = own.example(batch=ASKED, seed=recipe.seed)
+        check_on_inputs(model, own, inputs, device=device, what=_WHAT)
+    except ValueError as error:
+        raise ValueError(f"teacher: {error}") from error
+
+
+def try_before_clips(recipe: Recipe, *, device: torch.device) -> bool:
+    """Tries the teacher where its clips need not be there for that; whether it has been."""
+    config = recipe.teacher
+    if not isinstance(config, FactoryTeacher) or not isinstance(recipe.data, SyntheticData):
+        return False
+    spec = synthetic_spec(recipe.data, recipe.clip, inputs=config.inputs)
+    if spec is not None:
+        try_teacher(recipe, spec, device=device)
+    return spec is not None
+
+
+def try_for_plan(recipe: Recipe, *, cache: Path, device: torch.device, console: Console) -> None:
+    """Tries the teacher and says so; clips are listed for that, not decoded, and nothing is written."""
+    if not isinstance(recipe.teacher, FactoryTeacher):
+        return
+    if not try_before_clips(recipe, device=device):
+        if isinstance(recipe.data, SyntheticData):
+            console.print("teacher: tried as soon as its captions are drawn, not before")
+            return
+        listing = list_data(
+            recipe.data, recipe.clip, cache=cache, workers=0, seed=recipe.seed, console=Console(quiet=True)
+        )
+        try_teacher(recipe, listing.spec, device=device)
+    console.print("teacher: answers random clips as it has to")
