@@ -194,12 +194,12 @@ BROKEN = {
         "gates: [{metric: artifacts.*.top1_drop_pp, max: 1}, {metric: artifacts.onnx.p50_ms, max: 1}]",
         [
             "gates.0.metric (line N): files are named by format and scheme, and time and memory by device, too",
-            "did you mean 'files.*.fp32.top1_drop_pp'?",
-            "did you mean 'files.onnx.fp32.host.p50_ms'?",
+            "did you mean 'files.*.w8a8.top1_drop_pp'?",
+            "did you mean 'files.onnx.w8a8.host.p50_ms'?",
         ],
     ),
     "int8 files without a quantized network": (
-        "export: {formats: [onnx], schemes: [fp32, w8a8, w8a8]}",
+        "stages: [{distill: {epochs: 1}}]\nexport: {formats: [onnx], schemes: [fp32, w8a8, w8a8]}",
         [
             "export.schemes.1 (line N): nothing gives a w8a8 network; add the stage quantize",
             "export.schemes.2 (line N): scheme given twice",

@@ -77,7 +77,7 @@ def test_the_json_is_the_report_and_follows_its_schema(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(written, report_schema())
     assert written == json.loads(json.dumps(report))
-    assert written["schema_version"] == 1
+    assert written["schema_version"] == 2
 
 
 def test_only_finished_files_are_left(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_number_that_json_lacks_becomes_null_and_is_named(tmp_path: Path, bad:
     text = (tmp_path / "report.json").read_text()
     assert not re.search(r"\b(NaN|Infinity)\b", text)
     written = json.loads(text)
-    assert written["artifacts"][0]["parity"]["sqnr_db"] is None
+    assert written["files"][0]["parity"]["sqnr_db"] is None
     (note,) = written["notes"]
     assert note.startswith(f"files.0.parity.sqnr_db was {bad}")
     assert note in (tmp_path / "report.md").read_text()
@@ -174,7 +174,7 @@ def test_a_file_that_could_not_be_written_is_said_plainly(tmp_path: Path) -> Non
     jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
     text = Page((tmp_path / "report.html").read_text()).text
     assert "1 of 4 files could not be written" in text
-    assert "The tflite file the converter died: SIGSEGV" in text
+    assert "The tflite.w8a8 file the converter died: SIGSEGV" in text
 
 
 def test_a_file_that_is_wrong_is_said_plainly_and_not_measured(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_file_that_is_wrong_is_said_plainly_and_not_measured(tmp_path: Path) -
     text = Page((tmp_path / "report.html").read_text()).text
     assert "1 of 4 files not computing what torch computes" in text
     assert "wrong answers" in text
-    assert "The tflite file the file differs from the float network" in text
+    assert "The tflite.w8a8 file the file differs from the float network" in text
     assert "| tflite | w8a8 | wrong answers |" in (tmp_path / "report.md").read_text()
 
 
@@ -230,9 +230,9 @@ def test_a_student_of_one_label_column_has_no_figure_under_another(tmp_path: Pat
 def test_a_file_that_should_have_run_and_did_not_is_said_at_the_top() -> None:
     report = gated()
     report["files"][0]["accuracy"] |= {"top1": None, "reason": "crashed", "failed": True}
-    assert did_not_run(report) == ["onnx"]
+    assert did_not_run(report) == ["onnx.w8a8"]
     sentence, tone = headline(report)
-    assert sentence.endswith("; did not run here: onnx") and tone == "bad"
+    assert sentence.endswith("; did not run here: onnx.w8a8") and tone == "bad"
 
 
 def test_the_smallest_report_makes_pages(tmp_path: Path) -> None:
