@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import binomtest
 
-from benchmarks.exported import read_export
-from benchmarks.files import ExportedFile
+from benchmarks import DEVICES
+from benchmarks.device import Session, SessionFailed, Unavailable
+from benchmarks.exported import Exported
+from benchmarks.files import ExportedFile, FileId
 from benchmarks.latency import Progress
-from benchmarks.runtimes import RUNTIMES, Unavailable
-from benchmarks.worker import Worker, WorkerFailed
+from benchmarks.runtimes import RUNTIMES
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ class LabelAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class FileAccuracy:
-    """Accuracy of one exported file over all clips, and its logits; or why there is none.
+    """Accuracy of one exported file on one device over all clips, and its logits; or why there is none.
 
     `top1` and `ci95` are those of the first label column; `per_label` has every column by name.
     """
 
     format: str
+    scheme: str
+    device: str
     top1: float | None = None
     ci95: tuple[float, float] | None = None
     per_label: dict[str, LabelAccuracy] = field(default_factory=dict)
@@ -54,32 +56,36 @@ class FileAccuracy:
     logits: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     """Logits `N K`, float32, by output name, in the order of the clips."""
 
+    @property
+    def id(self) -> FileId:
+        """The file that was measured."""
+        return FileId(self.format, self.scheme)
+
 
 def evaluate(
-    export_dir: Path,
+    exported: Exported,
     clips: ClipSet,
     *,
-    formats: Sequence[str] | None = None,
+    device: str = "host",
     threads: int = 1,
     progress: Progress | None = None,
 ) -> list[FileAccuracy]:
-    """Accuracy of every exported file (or of those in `formats`) on all of `clips`, in the manifest's order.
+    """Accuracy of every exported file on all of `clips`, in the files' order.
 
     Files run side by side, each in its own process, on the same chunks of clips. A file that cannot run says
-    why and does not stop the others. Raises what `read_export` raises, and ValueError when there are no clips
-    or they were prepared or labelled otherwise than the files expect.
+    why and does not stop the others. Raises ValueError when there are no clips or they were prepared or
+    labelled otherwise than the files expect.
     """
-    exported = read_export(export_dir, formats=formats)
     if len(clips) == 0:
         raise ValueError("there are no clips to evaluate on")
     spec = exported.clip_spec()
     if clips.spec.inputs != spec.inputs:
         clips = clips.only(spec.inputs)
     _check_same(clips.spec, spec)
-    runners = [_Runner(file, spec=spec) for file in exported.files]
-    with ExitStack() as workers:
+    runners = [_Runner(file, device=device, spec=spec) for file in exported.files]
+    with ExitStack() as sessions:
         for runner in runners:
-            runner.load(threads=threads, workers=workers)
+            runner.load(threads=threads, sessions=sessions)
         for done, inputs in _chunks(clips):
             for runner in runners:
                 runner.begin(inputs)
@@ -122,10 +128,14 @@ def _chunks(clips: ClipSet) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
 
 
 class _Runner:
-    """One file's worker and the logits that it has given so far."""
+    """One file's session and the logits that it has given so far."""
 
-    def __init__(self, file: ExportedFile, *, spec: ClipSpec) -> None:
-        self.accuracy = FileAccuracy(format=file.format, unavailable=file.missing)
+    _session: Session
+
+    def __init__(self, file: ExportedFile, *, device: str, spec: ClipSpec) -> None:
+        self.accuracy = FileAccuracy(
+            format=file.format, scheme=file.scheme, device=device, unavailable=file.missing
+        )
         self._file = file
         self._spec = spec
         self._chunks: list[list[np.ndarray]] = []
@@ -135,14 +145,14 @@ class _Runner:
         """Whether the file can still be evaluated."""
         return self.accuracy.unavailable is None
 
-    def load(self, *, threads: int, workers: ExitStack) -> None:
-        """Starts the worker and loads the file."""
+    def load(self, *, threads: int, sessions: ExitStack) -> None:
+        """Opens the file on the device and loads it."""
         if not self.runs:
             return
         try:
-            self._worker = workers.enter_context(Worker(self._file))
-            runtime = self._worker.load(threads=threads)
-        except (Unavailable, WorkerFailed) as error:
+            self._session = sessions.enter_context(DEVICES[self.accuracy.device].open(self._file))
+            runtime = self._session.load(threads=threads)
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
         self.accuracy = replace(self.accuracy, runtime=runtime, notes=RUNTIMES[self._file.format].notes)
@@ -152,8 +162,8 @@ class _Runner:
         if not self.runs:
             return
         try:
-            self._worker.begin_infer(inputs)
-        except WorkerFailed as error:
+            self._session.begin_infer(inputs)
+        except SessionFailed as error:
             self._give_up(error)
 
     def end(self) -> None:
@@ -161,8 +171,8 @@ class _Runner:
         if not self.runs:
             return
         try:
-            self._chunks.append(self._worker.end_infer())
-        except WorkerFailed as error:
+            self._chunks.append(self._session.end_infer())
+        except SessionFailed as error:
             self._give_up(error)
 
     def score(self, labels: np.ndarray) -> None:
@@ -191,5 +201,7 @@ class _Runner:
             logits=logits,
         )
 
-    def _give_up(self, error: Unavailable | WorkerFailed) -> None:
-        self.accuracy = replace(self.accuracy, unavailable=str(error), failed=isinstance(error, WorkerFailed))
+    def _give_up(self, error: Unavailable | SessionFailed) -> None:
+        self.accuracy = replace(
+            self.accuracy, unavailable=str(error), failed=isinstance(error, SessionFailed)
+        )

@@ -1,8 +1,8 @@
 """What every measured file said to each clip, in a folder beside its figures.
 
-`<format>.csv` is for reading: one line a clip, with its label and the answer of each column. `<format>.npz` has the
-logits as they came, in the same order of clips. In the folder of a run, `torch` stands for the network that the
-files hold.
+`<format>.<scheme>.csv` is for reading: one line a clip, with its label and the answer of each column.
+`<format>.<scheme>.npz` has the logits as they came, in the same order of clips. In the folder of a run,
+`torch.<scheme>` stands for the network that the files of a scheme hold.
 """
 
 from __future__ import annotations

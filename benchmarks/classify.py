@@ -22,11 +22,10 @@ from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.clips.rows import listed
+    from benchmarks.device import SessionFailed, Unavailable
     from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
     from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
     from benchmarks.long_video.windows import Dynamic, Sliding, Windows
-    from benchmarks.runtimes import Unavailable
-    from benchmarks.worker import WorkerFailed
 
 SCHEMA_VERSION = 1
 
@@ -36,7 +35,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def run(
     model: Annotated[
-        Path, typer.Option(help="A file of an export, such as out/x/export/onnx/model.onnx, of any format.")
+        Path,
+        typer.Option(help="A file of an export, such as out/x/export/onnx/w8a8/model.onnx, of any format."),
     ],
     videos: Annotated[
         list[Path] | None, typer.Argument(metavar="VIDEO...", help="Video files, of any length.")
@@ -90,14 +90,14 @@ def run(
 
     A video is decoded once, in memory that does not grow with its length.
 
-    Example: python -m benchmarks.classify match.mp4 --model out/mobilenet3d_int8/export/onnx/model.onnx
+    Example: python -m benchmarks.classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
 
     Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
     its runtime.
     """
     console = output()
     answers: list[VideoAnswer] = []
-    with exit_codes(failed=(Unavailable, WorkerFailed)):
+    with exit_codes(failed=(SessionFailed, Unavailable)):
         limits = parse_limits(limit)
         check_output_file(out, is_ours=_is_ours)
         sliding = {"segment_s": segment_s, "stride_s": stride_s, "overlap_s": overlap_s}

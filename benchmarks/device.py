@@ -1,22 +1,31 @@
-"""What a device is: something that says what it is and measures exported files on itself."""
+"""What a device is: it says what it is, and opens exported files for running.
+
+Everything else is shared by all devices: rounds, order and intervals (`latency.py`), accuracy (`accuracy.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from benchmarks.accuracy import FileAccuracy
-    from benchmarks.clips.cache import ClipSet
-    from benchmarks.latency import FileLatency, Progress
+    import numpy as np
 
+    from benchmarks.files import ExportedFile
 
 ROUNDS = 30
 """How often the files of a measurement take turns."""
 MAX_SECONDS = 300.0
 """After how long the rounds end early."""
+
+
+class Unavailable(RuntimeError):
+    """The device cannot run the format; says why and what to do. Nothing is wrong with the file."""
+
+
+class SessionFailed(RuntimeError):
+    """The runtime refused the file, died or took too long; says which file, when and how."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +48,49 @@ class Description:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Everything measured of one export on one device, files in the manifest's order."""
+class Memory:
+    """Memory of the process that runs a file.
 
-    device: Description
-    latency: list[FileLatency]
-    accuracy: list[FileAccuracy]
-    """Empty when no clips were given."""
+    `peak_rss_bytes` is the largest resident set since the process began (Linux: `VmHWM`; elsewhere
+    `ru_maxrss`): Python, NumPy, the runtime's library (for ExecuTorch's Python binding that includes torch),
+    the file's weights and its activations, pages shared with other processes included. `model_rss_bytes` is
+    the part by which the peak rose from just before the file was loaded.
+    """
+
+    peak_rss_bytes: int
+    model_rss_bytes: int
 
 
-class Measure(Protocol):
-    """Measures an export: latency always, accuracy when there are clips."""
+class Session(Protocol):
+    """One exported file, opened on a device. Used in a `with` block, which ends it.
 
-    def __call__(
-        self,
-        export_dir: Path,
-        *,
-        clips: ClipSet | None = None,
-        formats: Sequence[str] | None = None,
-        threads: int = 1,
-        rounds: int = ROUNDS,
-        max_seconds: float = MAX_SECONDS,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Measurement:
-        """Measures every file that can run; the others say why they cannot."""
+    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit passes; after
+    that the session is of no more use.
+    """
+
+    def __enter__(self) -> Self:
+        """Nothing is loaded yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends whatever runs the file."""
+
+    def load(self, *, threads: int) -> str:
+        """Loads the file; gives name and version of the runtime. Raises `Unavailable` too."""
+
+    def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Takes one clip's canonical inputs (`1 ...`) by name, for `time_runs` to run on."""
+
+    def time_runs(self, count: int) -> np.ndarray:
+        """Nanoseconds of each of `count` inferences on the held inputs, after one that is not timed."""
+
+    def memory(self) -> Memory:
+        """Memory of the process up to now."""
+
+    def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Takes canonical inputs of N clips by name without waiting, so that several sessions can run at once."""
+
+    def end_infer(self) -> list[np.ndarray]:
+        """Logits `N K`, float32, one array per output of the file, for what `begin_infer` took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,4 +98,4 @@ class Device:
     """One row of `DEVICES`."""
 
     describe: Callable[[], Description]
-    measure: Measure
+    open: Callable[[ExportedFile], Session]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from benchmarks.files import ExportedFile, FileTensor
+from benchmarks.files import ExportedFile, FileId, FileTensor
 from benchmarks.frame_by_frame import FRAME
 from benchmarks.runtimes import RUNTIMES
 from benchmarks.spec_of_manifest import spec_of_manifest
@@ -35,12 +35,19 @@ class Exported:
             )
         return self.spec
 
+    def only(self, ids: Collection[FileId]) -> Exported:
+        """The same without the files that are not named."""
+        return replace(self, files=tuple(file for file in self.files if file.id in ids))
 
-def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Exported:
-    """The files of `export_dir` in the manifest's order; `formats` keeps only those.
+
+def read_export(
+    export_dir: Path, *, formats: Sequence[str] | None = None, schemes: Sequence[str] | None = None
+) -> Exported:
+    """The files of `export_dir` in the manifest's order; `formats` and `schemes` keep only those.
 
     Raises FileNotFoundError (no manifest, or a file that it lists is gone) and ValueError (a manifest that
-    cannot be read, another schema version, a format that is unknown or not there, a file that has changed).
+    cannot be read, another schema version, a format or scheme that is unknown or not there, a file that has
+    changed).
     """
     manifest = _read_json(export_dir)
     where = export_dir / "manifest.json"
@@ -51,8 +58,13 @@ def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Ex
         )
     try:
         spec = None if manifest["spec"] is None else spec_of_manifest(manifest["spec"])
-        rows = [row for row in manifest["files"] if formats is None or row["format"] in formats]
-        _check_formats([row["format"] for row in manifest["files"]], formats, where=where)
+        present = [FileId(_text(row["format"]), _text(row["scheme"])) for row in manifest["files"]]
+        _check_ids(present, formats, schemes, where=where)
+        rows = [
+            row
+            for row, one in zip(manifest["files"], present, strict=True)
+            if (formats is None or one.format in formats) and (schemes is None or one.scheme in schemes)
+        ]
         files = tuple(_file(export_dir, row, spec=spec) for row in rows)
         for file, row in zip(files, rows, strict=True):
             if file.missing is None:
@@ -63,7 +75,7 @@ def read_export(export_dir: Path, *, formats: Sequence[str] | None = None) -> Ex
 
 
 def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
-    """One file of an export, `<export>/<format>/model.<ext>`, and what clips and classes it knows.
+    """One file of an export, `<export>/<format>/<scheme>/model.<ext>`, and what clips and classes it knows.
 
     Raises FileNotFoundError (no such file, or no manifest.json in a folder above it), ValueError (a file that the
     manifest does not list or that could not be exported, an export that does not say what its inputs are), and
@@ -71,10 +83,10 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
     """
     if not model.exists():
         raise FileNotFoundError(
-            f"{model}: no such file; give a file of an export, such as out/x/export/onnx/model.onnx"
+            f"{model}: no such file; give a file of an export, such as out/x/export/onnx/w8a8/model.onnx"
         )
     export_dir = next(
-        (above for above in model.absolute().parents[:2] if (above / "manifest.json").is_file()), None
+        (above for above in model.absolute().parents[:3] if (above / "manifest.json").is_file()), None
     )
     if export_dir is None:
         raise FileNotFoundError(
@@ -83,15 +95,16 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
         )
     try:
         files = _read_json(export_dir)["files"]
-        rows = {row["path"]: row["format"] for row in files if row.get("path")}
-        rows |= {row["step"]["path"]: row["format"] for row in files if row.get("step")}
+        rows = {row["path"]: row for row in files if row.get("path")}
+        rows |= {row["step"]["path"]: row for row in files if row.get("step")}
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(export_dir / "manifest.json", error) from error
     relative = model.absolute().relative_to(export_dir).as_posix()
     if relative not in rows:
         listed = ", ".join(map(str, rows)) or "none"
         raise ValueError(f"{model}: manifest.json does not list this file; it lists {listed}")
-    exported = read_export(export_dir, formats=[rows[relative]])
+    row = rows[relative]
+    exported = read_export(export_dir, formats=[row["format"]], schemes=[row["scheme"]])
     (file,) = exported.files
     if file.missing is not None:
         raise ValueError(f"{model}: {file.missing}")
@@ -129,17 +142,25 @@ def _malformed(where: Path, error: Exception) -> ValueError:
     return ValueError(f"{where}: a field is missing or of the wrong type ({error!r}): export again")
 
 
-def _check_formats(present: list[str], wanted: Sequence[str] | None, *, where: Path) -> None:
-    for name in present:
-        if name not in RUNTIMES:
-            raise ValueError(f"{where}: format {name!r} is unknown; known are {', '.join(RUNTIMES)}")
-    for name in wanted or ():
-        if name not in RUNTIMES:
-            raise ValueError(f"format {name!r} is unknown; known are {', '.join(RUNTIMES)}")
-        if name not in present:
-            raise ValueError(f"{where}: has no file in format {name!r}; it lists {', '.join(present)}")
+def _check_ids(
+    present: list[FileId], formats: Sequence[str] | None, schemes: Sequence[str] | None, *, where: Path
+) -> None:
     if not present:
         raise ValueError(f"{where}: lists no files")
+    for one in present:
+        if one.format not in RUNTIMES:
+            raise ValueError(f"{where}: format {one.format!r} is unknown; known are {', '.join(RUNTIMES)}")
+        if present.count(one) > 1:
+            raise ValueError(f"{where}: lists {one} twice")
+    listed = ", ".join(map(str, present))
+    for name in formats or ():
+        if name not in RUNTIMES:
+            raise ValueError(f"format {name!r} is unknown; known are {', '.join(RUNTIMES)}")
+        if not any(one.format == name for one in present):
+            raise ValueError(f"{where}: has no file in format {name!r}; it lists {listed}")
+    for name in schemes or ():
+        if not any(one.scheme == name and (formats is None or one.format in formats) for one in present):
+            raise ValueError(f"{where}: has no such file in scheme {name!r}; it lists {listed}")
 
 
 def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> ExportedFile:
@@ -147,8 +168,8 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
         why = "not exported" if row["status"] == "failed" else "exported, but wrong"
         return ExportedFile(
             format=row["format"],
-            scheme=_text(row["scheme"]),
-            path=export_dir / row["format"],
+            scheme=row["scheme"],
+            path=export_dir / row["format"] / row["scheme"],
             size_bytes=0,
             inputs=(),
             outputs=(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,16 @@ AXES = "NCTHWMBLK"
 its axes in another order."""
 
 _FED_DTYPES = ("float32", "float16", "int64", "int32")
+
+
+class FileId(NamedTuple):
+    """What tells the files of one export apart."""
+
+    format: str
+    scheme: str
+
+    def __str__(self) -> str:
+        return f"{self.format}.{self.scheme}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +89,11 @@ class ExportedFile:
     """The program for one frame of a network that streams, in the same file or in one beside it."""
 
     @property
+    def id(self) -> FileId:
+        """Its format and scheme."""
+        return FileId(self.format, self.scheme)
+
+    @property
     def title(self) -> str:
-        """Short name for messages, such as `onnx/model.onnx`."""
-        return f"{self.path.parent.name}/{self.path.name}"
+        """Short name for messages, such as `onnx/w8a8/model.onnx`."""
+        return "/".join(self.path.parts[-3:])

@@ -1,19 +1,17 @@
-"""This machine as a device: what it is, and the measurement of exported files on it."""
+"""This machine as a device: what it is, and exported files opened on it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.device import Description, Measurement
+from benchmarks.device import Description, Session
 
 if TYPE_CHECKING:
-    from benchmarks.clips.cache import ClipSet
-    from benchmarks.latency import Progress
+    from benchmarks.files import ExportedFile
 
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
@@ -34,39 +32,12 @@ def describe() -> Description:
     )
 
 
-def measure(
-    export_dir: Path,
-    *,
-    clips: ClipSet | None = None,
-    formats: Sequence[str] | None = None,
-    threads: int = 1,
-    rounds: int = 30,
-    max_seconds: float = 300.0,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Measurement:
-    """Latency of every exported file on this machine, and accuracy when there are `clips`.
+def open_session(file: ExportedFile) -> Session:
+    """A process of this machine that runs the file."""
+    # Imported here: `python -m benchmarks.worker` is to be the first that imports that module.
+    from benchmarks.worker import Worker
 
-    Raises what `measure_latency` and `evaluate` raise.
-    """
-    # Imported here: every worker process imports this package, and what it loads counts in its peak memory.
-    from benchmarks.accuracy import evaluate
-    from benchmarks.latency import measure_latency
-
-    device = describe()
-    latency = measure_latency(
-        export_dir,
-        formats=formats,
-        threads=threads,
-        rounds=rounds,
-        max_seconds=max_seconds,
-        seed=seed,
-        progress=progress,
-    )
-    accuracy = []
-    if clips is not None:
-        accuracy = evaluate(export_dir, clips, formats=formats, threads=threads, progress=progress)
-    return Measurement(device=device, latency=latency, accuracy=accuracy)
+    return Worker(file)
 
 
 def usable_cores() -> int:

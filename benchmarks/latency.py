@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.device import MAX_SECONDS, ROUNDS
-from benchmarks.exported import Exported, read_export
-from benchmarks.files import ExportedFile
-from benchmarks.host import usable_cores
-from benchmarks.runtimes import PEERS, RUNTIMES, Unavailable
-from benchmarks.worker import Worker, WorkerFailed
+from benchmarks import DEVICES
+from benchmarks.device import MAX_SECONDS, ROUNDS, Session, SessionFailed, Unavailable
+from benchmarks.exported import Exported
+from benchmarks.files import ExportedFile, FileId
+from benchmarks.runtimes import PEERS, RUNTIMES
 
 _WARM_UP_S = 0.3
 _TURN_S = 0.1
@@ -40,13 +38,14 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FileLatency:
-    """Latency of one exported file, batch 1; or why there is none.
+    """Latency of one exported file on one device, batch 1; or why there is none.
 
     Percentiles are over all `inferences` of all rounds. The interval of p50 is a bootstrap over rounds: the
     inferences of one round share its luck, so a round is drawn whole.
     """
 
     format: str
+    scheme: str
     device: str
     threads: int
     p50_ms: float | None = None
@@ -70,6 +69,11 @@ class FileLatency:
     positions: tuple[int, ...] = field(default=(), repr=False)
     """Whose turn it was in each round: 0 = first."""
 
+    @property
+    def id(self) -> FileId:
+        """The file that was measured."""
+        return FileId(self.format, self.scheme)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
@@ -80,26 +84,26 @@ class Ratio:
 
 
 def measure_latency(
-    export_dir: Path,
+    exported: Exported,
     *,
-    formats: Sequence[str] | None = None,
+    device: str = "host",
     threads: int = 1,
     rounds: int = ROUNDS,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[FileLatency]:
-    """Latency of every exported file (or of those in `formats`) on this machine, in the manifest's order.
+    """Latency of every exported file on a device, in their order.
 
     Inputs are random values in the range of real ones, made from the manifest and `seed`, which also
     orders the turns. Each round gives every file about a tenth of a second, at least one inference. Ends
     early at the end of the round in which `max_seconds` pass, and notes it. A file that cannot run says why
-    and does not stop the others. Raises what `read_export` raises, and ValueError for `threads` or `rounds`.
+    and does not stop the others. Raises ValueError for `threads` or `rounds`.
     """
-    exported = read_export(export_dir, formats=formats)
     return measure_files(
         exported.files,
         _random_inputs(exported, seed=seed),
+        device=device,
         threads=threads,
         rounds=rounds,
         max_seconds=max_seconds,
@@ -112,6 +116,7 @@ def measure_files(
     files: Sequence[ExportedFile],
     inputs: Mapping[str, np.ndarray],
     *,
+    device: str = "host",
     threads: int = 1,
     rounds: int = ROUNDS,
     max_seconds: float = MAX_SECONDS,
@@ -122,11 +127,11 @@ def measure_files(
 
     Raises ValueError for `threads` or `rounds`.
     """
-    _check(threads=threads, rounds=rounds)
-    runners = [_Runner(file, threads=threads) for file in files]
-    with ExitStack() as workers:
+    _check(device=device, threads=threads, rounds=rounds)
+    runners = [_Runner(file, device=device, threads=threads) for file in files]
+    with ExitStack() as sessions:
         for done, runner in enumerate(runners, start=1):
-            runner.prepare(inputs, workers=workers)
+            runner.prepare(inputs, sessions=sessions)
             _tell(progress, "load", done=done, total=len(runners))
         note = _take_turns(runners, rounds=rounds, max_seconds=max_seconds, seed=seed, progress=progress)
         for runner in runners:
@@ -164,11 +169,17 @@ def ratio(file: FileLatency, baseline: FileLatency) -> Ratio | None:
 
 
 class _Runner:
-    """One file's worker and what has been measured of it so far."""
+    """One file's session and what has been measured of it so far."""
 
-    def __init__(self, file: ExportedFile, *, threads: int) -> None:
+    _session: Session
+
+    def __init__(self, file: ExportedFile, *, device: str, threads: int) -> None:
         self.latency = FileLatency(
-            format=file.format, device="host", threads=threads, unavailable=file.missing
+            format=file.format,
+            scheme=file.scheme,
+            device=device,
+            threads=threads,
+            unavailable=file.missing,
         )
         self._file = file
         self._rounds_ns: list[np.ndarray] = []
@@ -179,18 +190,18 @@ class _Runner:
         """Whether the file can still be measured."""
         return self.latency.unavailable is None
 
-    def prepare(self, inputs: Mapping[str, np.ndarray], *, workers: ExitStack) -> None:
+    def prepare(self, inputs: Mapping[str, np.ndarray], *, sessions: ExitStack) -> None:
         """Loads the file, warms it up and finds how many inferences fill a turn."""
         if not self.runs:
             return
         try:
-            self._worker = workers.enter_context(Worker(self._file))
-            runtime = self._worker.load(threads=self.latency.threads)
-            self._worker.hold(inputs)
-            first_s = float(self._worker.time_runs(1)[0]) / 1e9
+            self._session = sessions.enter_context(DEVICES[self.latency.device].open(self._file))
+            runtime = self._session.load(threads=self.latency.threads)
+            self._session.hold(inputs)
+            first_s = float(self._session.time_runs(1)[0]) / 1e9
             warm_up = min(_MOST_INFERENCES, math.ceil(_WARM_UP_S / first_s))
-            one_s = float(np.median(self._worker.time_runs(warm_up))) / 1e9
-        except (Unavailable, WorkerFailed) as error:
+            one_s = float(np.median(self._session.time_runs(warm_up))) / 1e9
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
         self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / one_s))
@@ -203,16 +214,16 @@ class _Runner:
         if self.latency.threads > 1:
             time.sleep(_SETTLE_S)
         try:
-            self._rounds_ns.append(self._worker.time_runs(self._inferences))
+            self._rounds_ns.append(self._session.time_runs(self._inferences))
             self._positions.append(position)
-        except WorkerFailed as error:
+        except SessionFailed as error:
             self._give_up(error)
 
     def finish(self, note: str | None) -> None:
         """Turns what was measured into figures; asks for the peak memory, which by now has seen everything."""
         try:
-            memory = self._worker.memory()
-        except WorkerFailed as error:
+            memory = self._session.memory()
+        except SessionFailed as error:
             self._give_up(error)
             return
         rounds_ms = np.stack(self._rounds_ns) / 1e6
@@ -232,8 +243,8 @@ class _Runner:
             positions=tuple(self._positions),
         )
 
-    def _give_up(self, error: Unavailable | WorkerFailed) -> None:
-        self.latency = replace(self.latency, unavailable=str(error), failed=isinstance(error, WorkerFailed))
+    def _give_up(self, error: Unavailable | SessionFailed) -> None:
+        self.latency = replace(self.latency, unavailable=str(error), failed=isinstance(error, SessionFailed))
 
 
 def _take_turns(
@@ -267,9 +278,10 @@ def median_interval(rounds: np.ndarray, *, seed: int = 0) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _check(*, threads: int, rounds: int) -> None:
-    if not 1 <= threads <= usable_cores():
-        raise ValueError(f"threads is {threads}: this process may use 1 to {usable_cores()} cores")
+def _check(*, device: str, threads: int, rounds: int) -> None:
+    cores = DEVICES[device].describe().cores
+    if not 1 <= threads <= cores:
+        raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}: at least 1 is needed, and {_FEWEST_ROUNDS} for an interval")
 

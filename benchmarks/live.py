@@ -33,11 +33,11 @@ if not only_reads_arguments(__name__):
     from benchmarks.clips.container import said
     from benchmarks.clips.passing import Passing, Picture, passing_pictures
     from benchmarks.clips.pictures import Shown, square_of
+    from benchmarks.device import SessionFailed, Unavailable
     from benchmarks.exported import read_model
     from benchmarks.files import ExportedFile
     from benchmarks.frame_by_frame import Stream, step_of
-    from benchmarks.runtimes import RUNTIMES, Unavailable
-    from benchmarks.worker import WorkerFailed
+    from benchmarks.runtimes import RUNTIMES
     from models.spec import ClipSpec, VideoSpec
 
 _VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"))
@@ -67,7 +67,7 @@ def classify_frames(
 
     Each video begins anew, without memory of the one before; it is decoded in a process of its own, within
     `limits`. Raises ValueError and FileNotFoundError for a source or a model that cannot be read, `Unavailable`
-    where the model's runtime is missing, `WorkerFailed` where it does not take or run the file.
+    where the model's runtime is missing, `SessionFailed` where it does not take or run the file.
     """
     spec, file = read_model(model)
     step = step_of(file)
@@ -93,11 +93,11 @@ def classify_frames(
 
 @contextmanager
 def _running(file: ExportedFile) -> Iterator[None]:
-    """Raises `WorkerFailed` for whatever a runtime makes of a file that it does not take."""
+    """Raises `SessionFailed` for whatever a runtime makes of a file that it does not take."""
     try:
         yield
     except Exception as error:
-        raise WorkerFailed(f"{file.title} failed in its runtime: {type(error).__name__}: {error}") from error
+        raise SessionFailed(f"{file.title} failed in its runtime: {type(error).__name__}: {error}") from error
 
 
 def _sources(
@@ -157,7 +157,9 @@ def main(
     ],
     model: Annotated[
         Path,
-        typer.Option(help="A file of an export that streams, such as out/x/export/onnx/model_step.onnx."),
+        typer.Option(
+            help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."
+        ),
     ],
     threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
     every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,
@@ -166,7 +168,7 @@ def main(
 ) -> None:
     """Classifies a camera or videos live with an exported file, and shows what each frame takes.
 
-    Example: python -m benchmarks.live 0 --model out/live/export/onnx/model_step.onnx
+    Example: python -m benchmarks.live 0 --model out/live/export/onnx/w8a8/model_step.onnx
 
     Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
     read; 3 the file's runtime is missing, or does not take the file.
@@ -175,7 +177,7 @@ def main(
     latest: deque[float] = deque(maxlen=_LATEST)
     answered, answer = 0, None
     with (
-        exit_codes(failed=(Unavailable, WorkerFailed)),
+        exit_codes(failed=(Unavailable, SessionFailed)),
         suppress(KeyboardInterrupt),
         Live(console=console, refresh_per_second=10) as display,
     ):

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from benchmarks import DEVICES
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
-from compress.command import FAILED, OK, only_reads_arguments
+from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import PlainColumn, output, problems
 from compress.folders.output import check_output_file, write_output_file
@@ -25,11 +25,11 @@ if not only_reads_arguments(__name__):
     from benchmarks.accuracy import FileAccuracy
     from benchmarks.answers import check_answers, forget_answers, keep_answers
     from benchmarks.clips.cache import ClipSet
-    from benchmarks.device import Measurement
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
     from benchmarks.latency import Progress as Report
+    from benchmarks.measure import Measurement, measure
     from benchmarks.summary import print_summary, to_dict
     from compress.folders.keys import Key
     from compress.folders.locks import one_at_a_time
@@ -67,6 +67,9 @@ def run(
     ] = "refuse",
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
     formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
+    schemes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these schemes, such as fp32,w8a8.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
     rounds: Annotated[
         int, typer.Option(min=1, help="Rounds in which the files take turns; 6 or more give intervals.")
@@ -114,7 +117,6 @@ def run(
         answers = None if out is None else out.with_name(f"{out.name}.answers")
         if answers is not None:
             check_answers(answers)
-        chosen = None if formats is None else [name.strip() for name in formats.split(",")]
         field_data = None
         if data is not None:
             field_data = FieldData(
@@ -128,7 +130,7 @@ def run(
                 missing_audio=missing_audio,
                 limits=parse_limits(limit),
             )
-        exported = read_export(export_dir, formats=chosen)
+        exported = read_export(export_dir, formats=names(formats), schemes=names(schemes))
         with tempfile.TemporaryDirectory(prefix="pocketreel-clips-") as scratch, _bar() as progress:
             clips = None
             if field_data is not None:
@@ -139,10 +141,10 @@ def run(
                     workers=workers,
                     progress=progress,
                 )
-            measurement = DEVICES[device].measure(
-                export_dir,
+            measurement = measure(
+                exported,
+                device=device,
                 clips=clips,
-                formats=chosen,
                 threads=threads,
                 rounds=rounds,
                 max_seconds=max_seconds,
@@ -162,7 +164,7 @@ def run(
 
 def _keep_answers(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
     """Keeps what every file said to each clip, or removes the answers to other figures; whether there are any."""
-    answers = {one.format: one.logits for one in measurement.accuracy if one.unavailable is None}
+    answers = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
     if (clips is None or not answers) and not folder.exists():
         return False
     with one_at_a_time(folder, waiting=lambda who: problems().print(f"answers: waiting for {who}")):

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.device import Unavailable
 from benchmarks.files import ExportedFile
 
 _CLIP_SIGNATURE = "serving_default"
@@ -26,10 +27,6 @@ _CLIP_SIGNATURE = "serving_default"
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 """Gives a file's outputs for its inputs, both in the order, layout and dtype of `manifest.json`."""
-
-
-class Unavailable(RuntimeError):
-    """This machine cannot run the format; says why and what to do. Nothing is wrong with the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

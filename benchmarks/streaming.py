@@ -17,7 +17,7 @@ import typer
 from rich.table import Table
 
 from benchmarks.device import MAX_SECONDS, ROUNDS
-from compress.command import FAILED, OK, only_reads_arguments
+from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
 from compress.folders.output import check_output_file, write_output_file
@@ -55,17 +55,18 @@ def measure_streaming(
     export_dir: Path,
     *,
     formats: Sequence[str] | None = None,
+    schemes: Sequence[str] | None = None,
     threads: int = 1,
     rounds: int = ROUNDS,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[FrameCost, ...]:
-    """What a frame costs in every format of an export, clips and frames taking turns in random order.
+    """What a frame costs in every file of an export, clips and frames taking turns in random order.
 
     Raises what `read_export` raises, and ValueError for an export without programs for one frame.
     """
-    exported = read_export(export_dir, formats=formats)
+    exported = read_export(export_dir, formats=formats, schemes=schemes)
     clips = [file for file in exported.files if file.missing is None]
     steps = [step_of(file) for file in clips]
     inputs = {
@@ -117,6 +118,9 @@ def _cost(clip: ExportedFile, step: ExportedFile, whole: FileLatency, one: FileL
 def main(
     export_dir: Annotated[Path, typer.Argument(help="Folder with an export's manifest.json.")],
     formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
+    schemes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these schemes, such as fp32,w8a8.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which all programs take turns.")] = ROUNDS,
     max_seconds: Annotated[
@@ -135,7 +139,8 @@ def main(
         check_output_file(out, is_ours=_is_ours)
         costs = measure_streaming(
             export_dir,
-            formats=None if formats is None else [name.strip() for name in formats.split(",")],
+            formats=names(formats),
+            schemes=names(schemes),
             threads=threads,
             rounds=rounds,
             max_seconds=max_seconds,
@@ -143,7 +148,7 @@ def main(
     console.print(_table(costs, threads=threads))
     for cost in costs:
         if cost.unavailable is not None:
-            console.print(f"{cost.format}: {cost.unavailable}")
+            console.print(f"{cost.format}.{cost.scheme}: {cost.unavailable}")
     if out is not None:
         write_output_file(out, json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")
     raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)

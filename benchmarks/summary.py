@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import FileAccuracy
-from benchmarks.device import Measurement
 from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
+from benchmarks.measure import Measurement
 
 SCHEMA_VERSION = 1
 
@@ -145,5 +145,5 @@ def _remarks(measurement: Measurement, files: Sequence[ExportedFile]) -> list[st
                 parts += one.notes
         if accuracy is not None and accuracy.clips:
             parts.append(f"{accuracy.clips} clips")
-        remarks.append(f"{file.format}: {'; '.join(dict.fromkeys(parts))}")
+        remarks.append(f"{file.id}: {'; '.join(dict.fromkeys(parts))}")
     return remarks

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
-from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime, Unavailable
+from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
 from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
 
 _LOAD_LIMIT_S = 180.0
@@ -33,30 +33,8 @@ _QUIT_LIMIT_S = 5.0
 _LAST_WORDS_LINES = 3
 
 
-class WorkerFailed(RuntimeError):
-    """The runtime refused the file, died or took too long; says which file, when and how."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Memory of a worker process.
-
-    `peak_rss_bytes` is the largest resident set since the process began (Linux: `VmHWM`; elsewhere
-    `ru_maxrss`): Python, NumPy, the runtime's library (for ExecuTorch's Python binding that includes torch),
-    the file's weights and its activations, pages shared with other processes included. `model_rss_bytes` is
-    the part by which the peak rose from just before the file was loaded.
-    """
-
-    peak_rss_bytes: int
-    model_rss_bytes: int
-
-
 class Worker:
-    """A process that runs one file. Ends with its `with` block, or by itself when its parent dies.
-
-    Every method raises `WorkerFailed` when the runtime raises, the process dies or the time limit passes;
-    after that the worker is of no more use.
-    """
+    """The `Session` of this machine: a process. Ends with its `with` block, or by itself when its parent dies."""
 
     def __init__(self, file: ExportedFile) -> None:
         self._file = file
@@ -146,7 +124,7 @@ class Worker:
             raise self._failure(f"failed in {self._command!r}: {value}")
         return value
 
-    def _death(self) -> WorkerFailed:
+    def _death(self) -> SessionFailed:
         try:
             code = self._process.wait(_QUIT_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -159,8 +137,8 @@ class Worker:
             how += " (often: out of memory)"
         return self._failure(f"{how} in {self._command!r}{self._last_words()}")
 
-    def _failure(self, what: str) -> WorkerFailed:
-        return WorkerFailed(f"{self._file.title}: {_runtime(self._file).name} {what}")
+    def _failure(self, what: str) -> SessionFailed:
+        return SessionFailed(f"{self._file.title}: {_runtime(self._file).name} {what}")
 
     def _last_words(self) -> str:
         self._log.seek(0)
@@ -258,7 +236,7 @@ if __name__ == "__main__":
     if int(sys.argv[2]):
         end_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
-    # Answers are pickled by the name of their class, which must be the parent's, not `__main__.Memory`.
+    # Answers are pickled by the name of their class, which must be the parent's.
     from benchmarks import worker
 
     worker._serve(Connection(int(sys.argv[1])))

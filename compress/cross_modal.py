@@ -31,6 +31,7 @@ if not only_reads_arguments(__name__):
     import torch
 
     from benchmarks.accuracy import evaluate, wilson_interval
+    from benchmarks.exported import read_export
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
     from compress.folders.locks import held
@@ -38,7 +39,7 @@ if not only_reads_arguments(__name__):
     from compress.generated import check_page
     from compress.recipe import load_recipe
     from compress.recipe.sections import Recipe, TableTeacher
-    from compress.steps.export import export
+    from compress.steps.export import export, file_id
     from compress.steps.run import Run, StageOutcome, StepFailed
     from compress.steps.train import make_teacher, run_stages
     from export.quiet import silence_libraries
@@ -192,13 +193,13 @@ def _stages(recipe: Recipe, arm: str) -> tuple[Any, ...]:
 
 def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
     """Top-1 of every exported int8 file through its own runtime, or why there is none."""
-    exported = export(run, final)
+    exported = export(run, {"w8a8": final})
     found: dict[str, float | str] = {
         row["format"]: row["reason"] for row in exported.rows if row["status"] != "exported"
     }
-    whole = [name for name in run.recipe.export.formats if name not in found]
+    whole = [file_id(row) for row in exported.rows if row["format"] not in found]
     clips = run.data.test.seen_by(final.artifact.spec)
-    for file in evaluate(exported.folder, clips, formats=whole):
+    for file in evaluate(read_export(exported.folder).only(whole), clips):
         found[file.format] = str(file.unavailable) if file.top1 is None else file.top1
     return found
 

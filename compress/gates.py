@@ -1,6 +1,6 @@
 """Gates: limits in a recipe that decide whether a run has passed.
 
-A gate names a figure of the report by its path, such as `artifacts.onnx.top1_drop_pp`, and one limit. A figure
+A gate names a figure of the report by its path, such as `files.onnx.w8a8.top1_drop_pp`, and one limit. A figure
 that was not measured never passes silently: the gate fails unless it says `unmeasured: allow`.
 """
 
@@ -11,27 +11,26 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-from compress.report.figures import drop_pp, is_measured
+from compress.report.figures import drop_pp, is_measured, name_of
 from compress.report.shape import GateReport
 
-ARTIFACT_METRICS: dict[str, tuple[str, ...]] = {
+FILE_METRICS: dict[str, tuple[str, ...]] = {
     "top1": ("accuracy", "top1"),
     "top1_drop_pp": (),
     "size_bytes": ("size_bytes",),
-    "p50_ms": ("latency", "p50_ms"),
-    "p90_ms": ("latency", "p90_ms"),
-    "p99_ms": ("latency", "p99_ms"),
-    "peak_rss_bytes": ("latency", "peak_rss_bytes"),
     "top1_agreement": ("parity", "top1_agreement"),
     "sqnr_db": ("parity", "sqnr_db"),
     "max_abs_error": ("parity", "max_abs_error"),
 }
 """Figures of one exported file, and where its entry in the report holds them; the drop is computed."""
 
+DEVICE_METRICS = ("p50_ms", "p90_ms", "p99_ms", "ratio_to_fp32", "peak_rss_bytes")
+"""Figures of one exported file on one device, which its `latency` holds."""
+
 MODEL_METRICS = ("top1", "parameters", "macs")
 STAGE_METRICS = ("seconds", *(f"{when}.{what}" for when in ("before", "after") for what in MODEL_METRICS))
 PER_LABEL_METRICS = ("top1", "top1_drop_pp", "top1_agreement")
-"""Figures that may end in the name of one label column: `artifacts.onnx.top1.word`."""
+"""Figures that may end in the name of one label column: `files.onnx.w8a8.top1.word`."""
 
 
 Limit = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
@@ -43,8 +42,9 @@ class GateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     metric: Annotated[str, Field(min_length=1, max_length=400)]
-    """Path of the figure: `artifacts.<format>.<figure>` (`*` for every format), `models.<model>.<figure>` or
-    `stages.<n>.<figure>`. With several label columns each is judged, unless the path ends in one's name."""
+    """Path of the figure: `files.<format>.<scheme>.<figure>`, `files.<format>.<scheme>.<device>.<figure>` for time
+    and memory, `models.<model>.<figure>` or `stages.<n>.<figure>`. `*` stands for every format, scheme or device.
+    With several label columns each is judged, unless the path ends in one's name."""
     min: Limit | None = None
     """The figure must be at least this. Give either `min` or `max`."""
     max: Limit | None = None
@@ -78,20 +78,47 @@ class _Figure(NamedTuple):
 
 
 def metric_names(
-    *, formats: Sequence[str], models: Mapping[str, Sequence[str]], stages: int, labels: Sequence[str] = ()
+    *,
+    files: Sequence[tuple[str, str]],
+    devices: Sequence[str],
+    models: Mapping[str, Sequence[str]],
+    stages: int,
+    labels: Sequence[str] = (),
 ) -> list[str]:
-    """Every metric that a report with these formats, models and number of stages can hold.
+    """Every metric that a report with these files, devices, models and number of stages can hold.
 
-    `models` has the label columns that each answers, `labels` are those of the student.
+    `files` are formats with schemes; `models` has the label columns that each answers, `labels` are those of the
+    student.
     """
-    files = ("*", *formats) if formats else ()
-    of_student = [f"artifacts.{name}.{figure}" for name in files for figure in ARTIFACT_METRICS]
+    places = dict.fromkeys(
+        f"files.{shown_format}.{shown_scheme}"
+        for name, scheme in files
+        for shown_format in ("*", name)
+        for shown_scheme in ("*", scheme)
+    )
+    of_student = [f"{place}.{figure}" for place in places for figure in FILE_METRICS]
+    of_student += [
+        f"{place}.{device}.{figure}"
+        for place in places
+        for device in ("*", *devices)
+        for figure in DEVICE_METRICS
+    ]
     of_student += [f"stages.{index}.{figure}" for index in range(stages) for figure in STAGE_METRICS]
     columns = dict.fromkeys(of_student, labels)
     for model, answers in models.items():
         columns |= {f"models.{model}.{figure}": answers for figure in MODEL_METRICS}
     per_label = [name for name in columns if name.rpartition(".")[2] in PER_LABEL_METRICS]
     return [*columns, *(f"{name}.{label}" for name in per_label for label in columns[name])]
+
+
+def renamed(metric: str, *, scheme: str, device: str) -> str | None:
+    """The metric that one of schema 1, such as `artifacts.onnx.p50_ms`, is called now; None for any other."""
+    section, _, rest = metric.partition(".")
+    name, _, figure = rest.partition(".")
+    if section != "artifacts" or not figure:
+        return None
+    where = f"{device}." if figure in DEVICE_METRICS else ""
+    return f"files.{name}.{scheme}.{where}{figure}"
 
 
 def evaluate_gates(gates: Iterable[GateConfig], report: Mapping[str, Any]) -> list[GateReport]:
@@ -129,17 +156,11 @@ def _judge(gate: GateConfig, figure: _Figure) -> GateReport:
 
 
 def _figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
+    if metric.startswith("files."):
+        yield from _file_figures(metric, report)
+        return
     section, name, figure, label = _split(metric)
-    if section == "artifacts":
-        artifacts = [one for one in report["artifacts"] if name in ("*", one["format"])]
-        if not artifacts:
-            yield _Figure(metric, None, f"the run wrote no {'file' if name == '*' else name + ' file'}")
-        for artifact in artifacts:
-            path = f"artifacts.{artifact['format']}.{figure}"
-            yield from _per_label(
-                path, label, _artifact_value(artifact, figure, report), _why(artifact, figure)
-            )
-    elif section == "models":
+    if section == "models":
         model = report["models"].get(name)
         why = f"the run has no {name}" if model is None else f"{name} was not measured"
         yield from _per_label(f"models.{name}.{figure}", label, (model or {}).get(figure), why)
@@ -149,8 +170,41 @@ def _figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
         yield from _per_label(f"stages.{name}.{figure}", label, value, why)
 
 
+def _file_figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
+    """What a metric of files means: one figure per file, and where it is measured on devices per device."""
+    _, name, scheme, *rest = metric.split(".")
+    files = [
+        one for one in report["files"] if name in ("*", one["format"]) and scheme in ("*", one["scheme"])
+    ]
+    if not files:
+        kind = " ".join(part for part in (name, scheme) if part != "*")
+        yield _Figure(metric, None, f"the run wrote no {kind} file".replace("  ", " "))
+    for file in files:
+        place = f"files.{file['format']}.{file['scheme']}"
+        if rest[0] in FILE_METRICS:
+            figure, label = rest[0], ".".join(rest[1:]) or None
+            yield from _per_label(
+                f"{place}.{figure}", label, _file_value(file, figure, report), _why(file, figure)
+            )
+            continue
+        device, figure = rest
+        rows = [row for row in file["latency"] if device in ("*", row["device"])]
+        for row in rows:
+            why = row.get("reason") or file.get("reason") or _NOT_RELATED.get(figure, "it was not measured")
+            yield from _per_label(f"{place}.{row['device']}.{figure}", None, row.get(figure), why)
+        if not rows:
+            why = file.get("reason") or f"the {name_of(file)} file was not measured on {device}"
+            yield _Figure(f"{place}.{device}.{figure}", None, why)
+
+
+_NOT_RELATED = {
+    "ratio_to_fp32": "this is the fp32 file, or none was measured beside it",
+}
+"""Why a figure of a file that was measured is missing."""
+
+
 def _split(metric: str) -> tuple[str, str, str, str | None]:
-    """`artifacts.onnx.top1.word` as section, name, figure and label column."""
+    """`models.teacher.top1.word` as section, name, figure and label column."""
     section, name, *rest = metric.split(".")
     size = 2 if section == "stages" and rest[0] in ("before", "after") else 1
     return section, name, ".".join(rest[:size]), ".".join(rest[size:]) or None
@@ -162,10 +216,10 @@ def _recipe_stage(report: Mapping[str, Any], index: int) -> Mapping[str, Any] | 
     return next((stage for stage in report["stages"] if stage["path"].startswith(prefix)), None)
 
 
-def _artifact_value(artifact: Mapping[str, Any], figure: str, report: Mapping[str, Any]) -> Any:
+def _file_value(file: Mapping[str, Any], figure: str, report: Mapping[str, Any]) -> Any:
     if figure != "top1_drop_pp":
-        return _descend(artifact, ARTIFACT_METRICS[figure])
-    ours = _descend(artifact, ("accuracy", "top1"))
+        return _descend(file, FILE_METRICS[figure])
+    ours = _descend(file, ("accuracy", "top1"))
     floats = _descend(report, ("models", "student_float", "top1"))
     if isinstance(ours, Mapping) and isinstance(floats, Mapping):
         return {label: drop_pp(floats.get(label), top1) for label, top1 in ours.items()}
@@ -174,20 +228,16 @@ def _artifact_value(artifact: Mapping[str, Any], figure: str, report: Mapping[st
 
 def _descend(value: Any, keys: Sequence[str]) -> Any:
     for key in keys:
-        if isinstance(value, list):
-            value = value[0] if value else None
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _why(artifact: Mapping[str, Any], figure: str) -> str:
+def _why(file: Mapping[str, Any], figure: str) -> str:
     """Why a figure of this file is missing: the reason nearest to it."""
-    section = ARTIFACT_METRICS[figure][0] if ARTIFACT_METRICS[figure] else "accuracy"
-    near = artifact.get(section)
-    if isinstance(near, list):
-        near = near[0] if near else None
+    section = FILE_METRICS[figure][0] if FILE_METRICS[figure] else "accuracy"
+    near = file.get(section)
     reason = near.get("reason") if isinstance(near, Mapping) else None
-    return reason or artifact.get("reason") or f"{section} of the {artifact['format']} file was not measured"
+    return reason or file.get("reason") or f"{section} of the {name_of(file)} file was not measured"
 
 
 def _per_label(metric: str, label: str | None, value: Any, why: str) -> Iterator[_Figure]:

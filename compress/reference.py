@@ -22,7 +22,7 @@ from compress.folders.output import write_output_file
 if not only_reads_arguments(__name__):
     from pydantic import TypeAdapter
 
-    from compress.gates import ARTIFACT_METRICS, MODEL_METRICS, STAGE_METRICS
+    from compress.gates import DEVICE_METRICS, FILE_METRICS, MODEL_METRICS, STAGE_METRICS
     from compress.generated import with_block
     from compress.published_sizes import published_sizes
     from compress.recipe import Recipe
@@ -115,7 +115,8 @@ def _report_tables(schema: _Schema) -> Iterator[str]:
         yield from _table(node, defs, flat=True)
     yield "### Metrics of gates\n"
     for prefix, figures in (
-        ("artifacts.<format>", ARTIFACT_METRICS),
+        ("files.<format>.<scheme>", FILE_METRICS),
+        ("files.<format>.<scheme>.<device>", DEVICE_METRICS),
         ("models.<model>", MODEL_METRICS),
         ("stages.<n>", STAGE_METRICS),
     ):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,8 @@ from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
 from compress.folders.output import write_output_file
 from compress.generated import with_block
+from compress.report.figures import name_of
+from compress.report.read import read_report
 
 Figures = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +30,7 @@ _BLOCK = "main_job"
 def pages(root: Path, figures: Figures | None = None) -> dict[Path, str]:
     """README.md and docs/results.md, with the tables that these figures give, or the stored ones."""
     if figures is None:
-        figures = json.loads((root / STORED).read_text(encoding="utf-8"))
+        figures = cast(Figures, read_report(root / STORED))
     readme, results = root / "README.md", root / "docs" / "results.md"
     return {
         readme: _with_lines(readme, _summary(figures)),
@@ -39,7 +41,7 @@ def pages(root: Path, figures: Figures | None = None) -> dict[Path, str]:
 def figures_of(report: dict[str, Any]) -> Figures:
     """What a report says about a run, without the text that describes this one machine's system or the epochs."""
     device = {name: report["environment"]["device"][name] for name in ("cpu", "cores", "int8_instructions")}
-    kept = ("schema_version", "recipe", "data", "models", "artifacts", "gates")
+    kept = ("schema_version", "recipe", "data", "models", "files", "gates")
     return {
         **{name: report[name] for name in kept},
         "environment": {**report["environment"], "device": device},
@@ -62,23 +64,23 @@ def _summary(figures: Figures) -> Iterator[str]:
         "([all figures](docs/results.md)):"
     )
     yield ""
-    yield "| | top-1 | latency | size |"
-    yield "|---|---|---|---|"
+    yield "| | top-1 | latency | against fp32 | size |"
+    yield "|---|---|---|---|---|"
     teacher, student = models["teacher"], models["student_float"]
-    yield f"| teacher: picture, sound, caption | {_percent(teacher['top1'])} % | | |"
+    yield f"| teacher: picture, sound, caption | {_percent(teacher['top1'])} % | | | |"
     yield (
         f"| student: picture alone, distilled, {_pruned_percent(figures):.0f} % of its MACs pruned "
-        f"| {_percent(student['top1'])} % | | |"
+        f"| {_percent(student['top1'])} % | | | |"
     )
-    for file in figures["artifacts"]:
+    for file in figures["files"]:
         name, latency = _runtime(file), file["latency"][0] if file["latency"] else {}
         size = f"{file['size_bytes'] / 1e3:.0f} kB"
         if file["accuracy"]["top1"] is None:
-            yield f"| int8, {name} | measured on Apple systems only | | {size} |"
+            yield f"| {_numbers(file)}, {name} | measured on Apple systems only | | | {size} |"
         else:
             yield (
-                f"| int8, {name} | {_percent(file['accuracy']['top1'])} % "
-                f"| {latency['p50_ms']:.2f} ms | {size} |"
+                f"| {_numbers(file)}, {name} | {_percent(file['accuracy']['top1'])} % "
+                f"| {latency['p50_ms']:.2f} ms | {_speed(latency)} | {size} |"
             )
 
 
@@ -117,19 +119,19 @@ def _tables(figures: Figures) -> Iterator[str]:
         "accuracy can rise in the pruning stage."
     )
     yield ""
-    yield "| file (int8) | top-1 | agreement with torch int8 | SQNR | latency | size |"
-    yield "|---|---|---|---|---|---|"
-    for file in figures["artifacts"]:
+    yield "| file | top-1 | agreement with torch | SQNR | latency | against fp32 | size |"
+    yield "|---|---|---|---|---|---|---|"
+    for file in figures["files"]:
         accuracy, parity, size = file["accuracy"], file["parity"], f"{file['size_bytes'] / 1e3:.0f} kB"
         if accuracy["top1"] is None:
-            yield f"| {file['format']} | not measured: {accuracy['reason']} | | | | {size} |"
+            yield f"| {name_of(file)} | not measured: {accuracy['reason']} | | | | | {size} |"
             continue
         latency = file["latency"][0]
         low, high = latency["p50_ci95_ms"]
         yield (
-            f"| {file['format']} ({accuracy['runtime']}) | {_share(accuracy)} "
+            f"| {name_of(file)} ({accuracy['runtime']}) | {_share(accuracy)} "
             f"| {_percent(parity['top1_agreement'])} % | {parity['sqnr_db']:.1f} dB "
-            f"| {latency['p50_ms']:.2f} ms [{low:.2f}, {high:.2f}] | {size} |"
+            f"| {latency['p50_ms']:.2f} ms [{low:.2f}, {high:.2f}] | {_speed(latency)} | {size} |"
         )
 
 
@@ -137,6 +139,16 @@ def _runtime(file: Figures) -> str:
     """The runtime's name without its version; Core ML has none where it cannot run."""
     runtime = file["accuracy"]["runtime"]
     return str(runtime).rpartition(" ")[0] if runtime else "Core ML"
+
+
+def _numbers(file: Figures) -> str:
+    """What the numbers of a file are, for readers who know no schemes."""
+    return {"fp32": "float", "w8a8": "int8"}.get(file["scheme"], str(file["scheme"]))
+
+
+def _speed(latency: Figures) -> str:
+    times = latency.get("ratio_to_fp32")
+    return "" if times is None else f"{1 / times:.2f}x as fast"
 
 
 def _threads(figures: Figures) -> str:
@@ -184,7 +196,7 @@ def _files(report: Path) -> dict[Path, str]:
     if not report.is_file():
         raise ValueError(f"{report}: is no regular file; give the report.json of a finished `make run`")
     try:
-        figures = figures_of(json.loads(report.read_text(encoding="utf-8")))
+        figures = figures_of(cast(Figures, read_report(report)))
         stored = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         return {ROOT / STORED: stored, **pages(ROOT, figures)}
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:

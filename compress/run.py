@@ -28,7 +28,7 @@ if not only_reads_arguments(__name__):
     from compress.recipe import load_recipe
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
-    from compress.report import Report, did_not_run, gate_figures, write_report
+    from compress.report import Report, did_not_run, print_files, print_gates, write_report
     from compress.report.assemble import assemble
     from compress.report.samples import samples
     from compress.run_folder import RunFolder, check_run_folder, opened
@@ -36,7 +36,7 @@ if not only_reads_arguments(__name__):
     from compress.steps.export import export
     from compress.steps.robustness import robustness
     from compress.steps.run import Run, StepFailed
-    from compress.steps.train import make_teacher, rounded_from, run_stages, untrained
+    from compress.steps.train import make_teacher, networks_by_scheme, rounded_from, run_stages, untrained
     from compress.steps.trial import try_before_clips, try_for_plan, try_teacher
     from export.quiet import silence_libraries
 
@@ -75,16 +75,17 @@ def run_recipe(
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None
     stages = run_stages(run, teacher)
-    final = stages[-1] if stages else untrained(run)
-    exported = export(run, final, rounded=rounded_from(stages))
-    figures = benchmark(run, final, exported)
+    made = stages or [untrained(run)]
+    networks = networks_by_scheme(recipe.schemes, made)
+    exported = export(run, networks, rounded=rounded_from(stages))
+    figures = benchmark(run, networks, exported)
     corrupted = robustness(run, teacher=teacher, stages=stages, exported=exported)
     report = assemble(
         run, teacher=teacher, stages=stages, files=exported.rows, figures=figures, robustness=corrupted
     )
     report["gates"] = evaluate_gates(recipe.gates, report)
-    write_report(report, run.folder, samples=samples(data, teacher=teacher, student=final))
-    outcomes = [*([teacher] if teacher else []), *(stages or [final])]
+    write_report(report, run.folder, samples=samples(data, teacher=teacher, student=made[-1]))
+    outcomes = [*([teacher] if teacher else []), *made]
     for warning in report["warnings"]:
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"
         console.print(headed("warning", message, style="bold yellow"))
@@ -168,12 +169,10 @@ def main(
 
 def _verdict(report: Report, folder: Path, console: Console) -> int:
     """Prints how the run ended and gives its exit code."""
-    for gate in report["gates"]:
-        colour = "green" if gate["verdict"] == "passed" else "yellow" if gate["allowed"] else "red"
-        value, limit = gate_figures(gate)
-        console.print(headed(gate["verdict"], f"{gate['metric']} is {value}, {limit}", style=colour))
+    print_files(report, console)
+    print_gates(report, console)
     console.print(f"report: {folder / 'report.html'}")
-    bad = [file for file in report["artifacts"] if file["status"] != "exported"]
+    bad = [file for file in report["files"] if file["status"] != "exported"]
     if bad:
         return _complain(FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
     stopped = did_not_run(report)

@@ -26,7 +26,8 @@ from compress.folders.writing import fingerprint, write_atomic
 from compress.recipe.sections import Recipe, paths_in
 from compress.recipe.source import dump_yaml
 from compress.steps.reference import NAMES as REFERENCE_NAMES
-from export.out_folder import check_folders
+from export.files import pairs
+from export.out_folder import check_folders, place_of
 
 ROOT_FILES = (
     *("recipe.yaml", "report.json", "report.md", "report.html"),
@@ -74,13 +75,14 @@ def _home() -> list[tuple[str, Path]]:
 
 def _check_places(out: Path, recipe: Recipe) -> None:
     """Raises `FolderRefused` where a name that the run needs is taken by what is not ours."""
+    places = [place_of(*one) for one in pairs(recipe.export.formats, recipe.schemes)]
     for root in (out, out / UNFINISHED):
         check_names(root, ROOT_FILES)
         check_names(root / "stages", ())
         for name in stage_names(recipe):
             for folder in (root / "stages" / name, root / "stages" / f"{name}.partial"):
                 check_names(folder, STAGE_FILES)
-        check_folders(root / "export", recipe.export.formats)
+        check_folders(root / "export", places)
         check_names(root / "export", REFERENCE_NAMES)
         check_names(root / ANSWERS, ANSWERS_NAMES)
 

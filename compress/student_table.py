@@ -149,20 +149,18 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
     """Exports one student and leaves `row.json` in `folder`."""
     began_s = time.monotonic()
     model, known, unseen = _trained(name)
-    files = []
-    for scheme in SCHEMES:
-        exported = export_network(
-            model,
-            {key: torch.from_numpy(array[:1]) for key, array in known.items()},
-            out=folder / scheme,
-            formats=FORMATS,
-            scheme=scheme,
-            calibration=known if scheme == "w8a8" else None,
-            clips=unseen,
-            stream=STUDENTS[name].streams,
-            progress=partial(_tell, console, scheme),
-        )
-        files += [_file(outcome) for outcome in exported.outcomes]
+    exported = export_network(
+        model,
+        {key: torch.from_numpy(array[:1]) for key, array in known.items()},
+        out=folder / "export",
+        formats=FORMATS,
+        schemes=SCHEMES,
+        calibration=known,
+        clips=unseen,
+        stream=STUDENTS[name].streams,
+        progress=partial(_tell, console),
+    )
+    files = [_file(outcome) for outcome in exported.outcomes]
     row: Row = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(time.monotonic() - began_s, 1),
@@ -171,8 +169,8 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
     write_atomic(folder / "row.json", json.dumps(row, indent=1, allow_nan=False) + "\n")
 
 
-def _tell(console: Console, scheme: str, what: str, done: int, total: int) -> None:
-    console.print(f"  {scheme}: {what} ({done} of {total})", markup=False)
+def _tell(console: Console, what: str, done: int, total: int) -> None:
+    console.print(f"  {what} ({done} of {total})", markup=False)
 
 
 def _trained(name: str) -> tuple[nn.Module, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -95,6 +95,13 @@ EXPORTERS: dict[str, Exporter] = {
 """Every format by name, in the order in which files are written and reported."""
 
 
+SCHEMES = tuple(dict.fromkeys(scheme for row in EXPORTERS.values() for scheme in row.schemes))
+"""Every number format that one of the formats takes."""
+
+INT8_SCHEMES = ("w8a8",)
+"""Those that take an int8 reference instead of the float network."""
+
+
 def require(name: str, *modules: str) -> None:
     """Imports `modules`, the backend of the format `name`.
 

@@ -1,18 +1,19 @@
-"""Writes a network into files of several formats, each by a process of its own, and the manifest beside them."""
+"""Writes a network into files of several formats and schemes, each by a process of its own, and their manifest."""
 
 from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
-from export import EXPORTERS
+from compress.folders.ledger import Ledger
+from export import EXPORTERS, INT8_SCHEMES, SCHEMES
 from export.child import in_a_sentence
 from export.manifest import FileSpec
 from export.one_format import (
@@ -23,125 +24,177 @@ from export.one_format import (
     export_format,
     write_json,
 )
-from export.out_folder import LOG_FILE, MANIFEST_FILE, begin, check_folders, export_folder, put_in_place
+from export.out_folder import (
+    LOG_FILE,
+    MANIFEST_FILE,
+    begin,
+    check_folders,
+    export_folder,
+    place_of,
+    put_in_place,
+)
 from export.outcome import ExportOutcome
 from export.stepping import Stepper
 
 Progress = Callable[[str, int, int], None]
-"""`progress(what, done, total)`, called before each format is written."""
+"""`progress(what, done, total)`, called before each file is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The network in one scheme, as every format is given it."""
+
+    scheme: str
+    program: ExportedProgram | Exception
+    """For the float schemes the network as captured (`export.capture`), which every format lowers for its own
+    runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already. An
+    exception where it could not be made, which every file of the scheme then fails with."""
+    proof: Proof | None = None
+    """What its files are held against; None leaves them unproven."""
+    step: Stepper | None = None
+    """The program for one frame of a network that streams, written beside the other in every format."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of every file."""
 
 
 def export_files(
-    program: ExportedProgram,
+    variants: Sequence[Variant],
     spec: FileSpec,
     *,
     formats: Sequence[str],
-    scheme: str,
     out: Path,
-    proof: Proof | None = None,
-    step: Stepper | None = None,
-    notes: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
-    """Writes `out/<format>/model.<extension>` for every format, runs each file, and writes `out/manifest.json`.
+    """Writes every variant in every format that takes its scheme, runs each file, and writes `out/manifest.json`.
 
-    `program` is the network as captured (`export.capture`) for the float schemes, which every format lowers for its
-    own runtime; for `w8a8` it is the captured int8 reference (`quantized_decomposed` operators), which is lowered
-    already. `spec` says what it takes and gives. Our files in each folder are replaced: the file, `model.json` (its
-    description, for when it travels alone) and `convert.log`; others stay. A network that cannot be lowered for a
-    format, a writer that fails, or crashes its process, costs its own format only: its outcome carries the reason.
-    With a `proof`, so does the outcome of a file that runs otherwise than torch, or not at all.
-    `step` is the program for one frame of a network that streams, written beside the other in every format.
-    Every outcome begins its notes with `notes`.
+    Files are `out/<format>/<scheme>/model.<extension>`; `spec` says what the network takes and gives. Our files in
+    each folder are replaced: the file, `model.json` (its description, for when it travels alone) and `convert.log`;
+    others stay. A network that cannot be lowered for a format, a writer that fails, or crashes its process, costs
+    its own file only: its outcome carries the reason. With a `proof`, so does the outcome of a file that runs
+    otherwise than torch, or not at all.
 
-    A program that cannot be saved fails in every format. Raises ValueError for an unknown format, a scheme that a
-    format does not take, a graph that does not fit the scheme, and what `check_folders` raises.
+    A program that cannot be saved fails in every format. Raises what `check_formats` and `check_folders` raise, and
+    ValueError for a graph that does not fit its scheme.
     """
-    check_formats(formats, scheme=scheme)
-    _check_graph(program, scheme=scheme)
-    check_folders(out, formats)
-    with tempfile.TemporaryDirectory(prefix="pocketreel-export-") as folder:
-        scratch = Path(folder)
-        try:
-            torch.export.save(program, scratch / PROGRAM_FILE)
-            if step is not None:
-                torch.export.save(step.program, scratch / STEP_FILE)
-        except Exception as error:  # of many types, most of them torch's own
-            return refuse_files(error, spec.description, formats=formats, scheme=scheme, out=out)
-        if proof is not None:
-            proof.trial.save(scratch)
-        stepping = None if step is None else step.spec
-        with export_folder(out, formats) as ledger:
-            outcomes = []
-            work = Work(
-                spec=spec,
-                step=stepping,
-                scheme=scheme,
-                scratch=scratch,
-                ledger=ledger,
-                proof=proof,
-                notes=notes,
-            )
-            for done, name in enumerate(formats):
-                if progress is not None:
-                    progress(name, done, len(formats))
+    wanted = pairs(formats, [variant.scheme for variant in variants])
+    for variant in variants:
+        _check_graph(variant)
+    places = [place_of(*one) for one in wanted]
+    check_folders(out, places)
+    with (
+        tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch,
+        export_folder(out, places) as ledger,
+    ):
+        works = {one.scheme: _work(one, spec, Path(scratch, one.scheme), ledger) for one in variants}
+        outcomes = []
+        for done, (name, scheme) in enumerate(wanted):
+            if progress is not None:
+                progress(f"{name} {scheme}", done, len(wanted))
+            work = works[scheme]
+            if isinstance(work, Work):
                 outcomes.append(export_format(name, work))
-            _write_manifest(out, spec.description, outcomes)
+            else:
+                outcomes.append(_failed(name, scheme, work, ledger))
+        write_json(
+            out / MANIFEST_FILE, {**spec.description, "files": [outcome.to_dict() for outcome in outcomes]}
+        )
     return outcomes
 
 
-def refuse_files(
-    error: Exception, description: Mapping[str, Any], *, formats: Sequence[str], scheme: str, out: Path
-) -> list[ExportOutcome]:
-    """The outcomes and the manifest of a network that cannot be captured, quantized or saved: all formats fail."""
-    outcomes = []
-    with export_folder(out, formats) as ledger:
-        for name in formats:
-            partial = begin(name, ledger)
-            (partial / LOG_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            put_in_place(partial, name, ledger)
-            failed = ExportOutcome(
-                format=name,
-                scheme=scheme,
-                runtime=EXPORTERS[name].runtime,
-                path=None,
-                failure=in_a_sentence(error),
-                log=Path(name, LOG_FILE),
-                seconds=0.0,
-                peak_rss_bytes=None,
-            )
-            outcomes.append(failed)
-        _write_manifest(out, description, outcomes)
-    return outcomes
+def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Work | Exception:
+    """What the formats of a scheme share, its programs saved; or why there is none."""
+    if isinstance(variant.program, Exception):
+        return variant.program
+    scratch.mkdir()
+    try:
+        torch.export.save(variant.program, scratch / PROGRAM_FILE)
+        if variant.step is not None:
+            torch.export.save(variant.step.program, scratch / STEP_FILE)
+    except Exception as error:  # of many types, most of them torch's own
+        return error
+    if variant.proof is not None:
+        variant.proof.trial.save(scratch)
+    return Work(
+        spec=spec,
+        step=None if variant.step is None else variant.step.spec,
+        scheme=variant.scheme,
+        scratch=scratch,
+        ledger=ledger,
+        proof=variant.proof,
+        notes=variant.notes,
+    )
 
 
-def check_formats(formats: Sequence[str], *, scheme: str) -> None:
-    """Raises ValueError for an unknown format, one given twice, and a scheme that a format does not take."""
+def _failed(name: str, scheme: str, error: Exception, ledger: Ledger) -> ExportOutcome:
+    """The outcome of a file whose network cannot be captured, quantized or saved."""
+    place = place_of(name, scheme)
+    partial = begin(place, ledger)
+    (partial / LOG_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    put_in_place(partial, place, ledger)
+    return ExportOutcome(
+        format=name,
+        scheme=scheme,
+        runtime=EXPORTERS[name].runtime,
+        path=None,
+        failure=in_a_sentence(error),
+        log=Path(place, LOG_FILE),
+        seconds=0.0,
+        peak_rss_bytes=None,
+    )
+
+
+def pairs(formats: Sequence[str], schemes: Sequence[str]) -> list[tuple[str, str]]:
+    """The files to write, as format and scheme, format by format; raises what `check_formats` raises."""
+    check_formats(formats, schemes)
+    return [(name, scheme) for name in formats for scheme in schemes if scheme in EXPORTERS[name].schemes]
+
+
+def left_out(formats: Sequence[str], schemes: Sequence[str]) -> list[str]:
+    """A sentence for each format that does not take one of the schemes, and is not written in it."""
+    return [
+        f"{name} files cannot hold {scheme}: none is written"
+        for name in formats
+        for scheme in schemes
+        if scheme not in EXPORTERS[name].schemes
+    ]
+
+
+def check_formats(formats: Sequence[str], schemes: Sequence[str]) -> None:
+    """Raises ValueError for an unknown or repeated format or scheme, and for one that has no partner."""
     if not formats:
         raise ValueError(f"no format is given; known are {', '.join(EXPORTERS)}")
+    if not schemes:
+        raise ValueError(f"no scheme is given; known are {', '.join(SCHEMES)}")
+    for what, names, known in (("format", formats, tuple(EXPORTERS)), ("scheme", schemes, SCHEMES)):
+        for name in names:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"{what} {name!r} is unknown; known are {', '.join(known)}{hint}")
+            if list(names).count(name) > 1:
+                raise ValueError(f"{what} {name!r} is given twice")
     for name in formats:
-        if name not in EXPORTERS:
-            near = get_close_matches(name, EXPORTERS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"format {name!r} is unknown; known are {', '.join(EXPORTERS)}{hint}")
-        if formats.count(name) > 1:
-            raise ValueError(f"format {name!r} is given twice")
-        schemes = EXPORTERS[name].schemes
-        if scheme not in schemes:
-            able = [other for other, row in EXPORTERS.items() if scheme in row.schemes]
+        if not set(schemes) & set(EXPORTERS[name].schemes):
+            takes = ", ".join(EXPORTERS[name].schemes)
+            raise ValueError(f"format {name!r} does not take {_either('scheme', schemes)}; it takes {takes}")
+    for scheme in schemes:
+        able = [name for name, row in EXPORTERS.items() if scheme in row.schemes]
+        if not set(formats) & set(able):
             raise ValueError(
-                f"format {name!r} does not take scheme {scheme!r}; it takes {', '.join(schemes)}; "
-                f"{scheme!r} is for {', '.join(able) or 'no format'}"
+                f"{_either('format', formats)} does not take scheme {scheme!r}; {scheme!r} is for {', '.join(able)}"
             )
 
 
-def _check_graph(program: ExportedProgram, *, scheme: str) -> None:
-    quantized = any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
-    if quantized != (scheme == "w8a8"):
+def _either(what: str, names: Sequence[str]) -> str:
+    return f"{what} {' or '.join(map(repr, names))}"
+
+
+def _check_graph(variant: Variant) -> None:
+    if isinstance(variant.program, Exception):
+        return
+    quantized = any("quantized_decomposed" in str(node.target) for node in variant.program.graph.nodes)
+    if quantized != (variant.scheme in INT8_SCHEMES):
         graph, wanted = ("an int8", "w8a8") if quantized else ("a float", "fp32 or fp16")
-        raise ValueError(f"scheme {scheme!r} was given {graph} graph; such a graph is written as {wanted}")
-
-
-def _write_manifest(out: Path, description: Mapping[str, Any], outcomes: Sequence[ExportOutcome]) -> None:
-    """Writes `out/manifest.json`, the whole file or nothing."""
-    write_json(out / MANIFEST_FILE, {**description, "files": [outcome.to_dict() for outcome in outcomes]})
+        raise ValueError(
+            f"scheme {variant.scheme!r} was given {graph} graph; such a graph is written as {wanted}"
+        )

@@ -23,13 +23,13 @@ from export import EXPORTERS
 from export.capture import capture
 from export.check import Finding, check
 from export.description import describe_network
-from export.files import Progress, check_formats, export_files, refuse_files
+from export.files import Progress, Variant, export_files, left_out, pairs
 from export.float32 import float32_by_default
 from export.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
 from export.one_format import Proof
-from export.out_folder import check_folders
+from export.out_folder import check_folders, place_of
 from export.outcome import ExportOutcome
 from export.ready import ready
 from export.repeatable import RandomAnswers
@@ -56,14 +56,16 @@ class Exported:
     """What came of an export."""
 
     outcomes: tuple[ExportOutcome, ...]
-    """One per format, in the order in which they were asked for."""
+    """One per file, format by format, in the order in which they were asked for."""
+    left_out: tuple[str, ...]
+    """A sentence for each format that does not take one of the schemes, and is not written in it."""
     manifest: Path
     rank_layers: Callable[[], tuple[LayerError, ...]] | None
     """Ranks the layers of the int8 reference by their noise, worst first; `None` for a float export."""
 
     @property
     def right(self) -> bool:
-        """Whether every format was written and no file is known to be wrong."""
+        """Whether every file was written and none is known to be wrong."""
         return all(outcome.status == "exported" for outcome in self.outcomes)
 
 
@@ -75,13 +77,15 @@ def export_network(
     *,
     out: Path,
     formats: Sequence[str] = tuple(EXPORTERS),
-    scheme: str = "fp32",
+    schemes: Sequence[str] = ("fp32",),
     calibration: Source | None = None,
     clips: Source | None = None,
     stream: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Writes `out/<format>/model.<extension>` for every format and `out/manifest.json`, and proves every file.
+    """Writes `out/<format>/<scheme>/model.<extension>` for every format and scheme, and proves every file.
+
+    `out/manifest.json` describes them. A format that does not take one of the schemes is not written in that one.
 
     `inputs` are those of `model.forward`, in order: shapes as `export.inputs.parse_inputs` reads them, or an
     example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else on
@@ -89,14 +93,15 @@ def export_network(
 
     With `stream` every format gets a second program, for one frame: `export.stepping` says what the network needs.
 
-    A network that cannot be captured or quantized, or a format that cannot be written, is no exception but an
+    A network that cannot be captured or quantized, or a file that cannot be written, is no exception but an
     outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
     """
-    check_formats(formats, scheme=scheme)
-    check_folders(out, formats)
+    wanted = pairs(formats, schemes)
+    check_folders(out, [place_of(*one) for one in wanted])
     described = describe_examples(inputs) if isinstance(inputs, Mapping) else parse_inputs(inputs)
     ranges = None if calibration is None else _samples(calibration, described, what="calibration")
-    if scheme == "w8a8" and ranges is None:
+    int8 = "w8a8" in schemes
+    if int8 and ranges is None:
         raise ValueError(
             "scheme w8a8 needs inputs that set the ranges of its integers: give calibration clips (a .npy file), "
             "or 'random' to try it without (its accuracy then says nothing)"
@@ -105,7 +110,7 @@ def export_network(
     tried = tried or (
         ranges.some(PARITY_INPUTS) if ranges else random_samples(described, count=PARITY_INPUTS)
     )
-    steps = _Steps(progress, total=2 + (scheme == "w8a8") + len(formats))
+    steps = _Steps(progress, total=2 + int8 + len(wanted))
     steps.begin("torch")
     given = ready(model, tried.tensors(0))
     model, notes = given.network, given.notes
@@ -115,10 +120,9 @@ def export_network(
         "project": "pocketreel",
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
         "torch": str(torch.__version__),
-        "calibration": ranges.source if ranges and scheme == "w8a8" else None,
+        "calibration": ranges.source if ranges and int8 else None,
     }
     spec = _spec(described, trial, provenance=provenance)
-    proof = Proof(trial=trial)
     if stream:
         check_stream(model, spec)
     step: Stepper | None = None
@@ -129,24 +133,28 @@ def export_network(
         if stream:
             with user_code("capturing step() of the network"):
                 step = stepper(model, tried.tensors(0)[0], spec)
-        if scheme == "w8a8":
-            assert ranges is not None
-            program, step, proof = _quantized(program, step, ranges, trial=trial, steps=steps)
     except Exception as error:  # torch raises what it likes about a user's network
-        outcomes = refuse_files(error, spec.description, formats=formats, scheme=scheme, out=out)
+        variants = [Variant(scheme=scheme, program=error) for scheme in schemes]
     else:
-        outcomes = export_files(
-            program,
-            spec,
-            formats=formats,
-            scheme=scheme,
-            out=out,
-            proof=proof,
-            step=step,
-            notes=(*notes, *(cast_examples(inputs) if isinstance(inputs, Mapping) else ())),
-            progress=lambda name, _, __: steps.begin(name),
-        )
-    return Exported(outcomes=tuple(outcomes), manifest=out / "manifest.json", rank_layers=proof.rank_layers)
+        if isinstance(inputs, Mapping):
+            notes = (*notes, *cast_examples(inputs))
+        captured = Variant(scheme="", program=program, proof=Proof(trial=trial), step=step, notes=notes)
+        variants = [
+            _quantized(captured, program, ranges, trial=trial, steps=steps)
+            if scheme == "w8a8" and ranges is not None
+            else replace(captured, scheme=scheme)
+            for scheme in schemes
+        ]
+    outcomes = export_files(
+        variants, spec, formats=formats, out=out, progress=lambda name, _, __: steps.begin(name)
+    )
+    proofs = [variant.proof for variant in variants if variant.proof is not None]
+    return Exported(
+        outcomes=tuple(outcomes),
+        left_out=tuple(left_out(formats, schemes)),
+        manifest=out / "manifest.json",
+        rank_layers=next((proof.rank_layers for proof in proofs if proof.rank_layers is not None), None),
+    )
 
 
 @float32_by_default()
@@ -196,27 +204,32 @@ def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[s
 
 
 def _quantized(
-    program: ExportedProgram, step: Stepper | None, ranges: Samples, *, trial: Trial, steps: _Steps
-) -> tuple[ExportedProgram, Stepper | None, Proof]:
+    captured: Variant, program: ExportedProgram, ranges: Samples, *, trial: Trial, steps: _Steps
+) -> Variant:
     """The captured int8 references, for clips and for one frame, and the proof that holds their answers too."""
     from export.layers import rank_layers
     from export.reference import calibrate, convert, for_evaluation, prepare
     from export.step_reference import step_reference
 
-    lowered = lower(program)
-    prepared = prepare(lowered)
-    steps.begin("calibrate")
-    calibrate(prepared, _batches(ranges, steps))
-    reference = convert(prepared)
-    if step is not None:
-        step = replace(step, program=step_reference(prepared, step.program))
-    answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
+    try:
+        lowered = lower(program)
+        prepared = prepare(lowered)
+        steps.begin("calibrate")
+        calibrate(prepared, _batches(ranges, steps))
+        reference = convert(prepared)
+        step = captured.step
+        if step is not None:
+            step = replace(step, program=step_reference(prepared, step.program))
+        answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
+        exported = torch.export.export(reference, ranges.tensors(0))
+    except Exception as error:  # torch raises what it likes about a user's network
+        return replace(captured, scheme="w8a8", program=error)
     ranked = ranges.some(RANKED_INPUTS)
     proof = Proof(
         trial=trial.with_answers(answers),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
-    return torch.export.export(reference, ranges.tensors(0)), step, proof
+    return replace(captured, scheme="w8a8", program=exported, proof=proof, step=step)
 
 
 def _batches(samples: Samples, steps: _Steps | None = None) -> Iterator[tuple[Tensor, ...]]:

@@ -18,7 +18,7 @@ from export.culprit import find_culprit
 from export.execute import execute
 from export.job import Job, StepJob, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
-from export.out_folder import LOG_FILE, begin, put_in_place
+from export.out_folder import LOG_FILE, begin, place_of, put_in_place
 from export.outcome import ExportOutcome, StepOutcome
 from export.trial import REFERENCE, Trial
 from export.verdict import judge
@@ -57,7 +57,7 @@ class Proof:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What the formats of one export share."""
+    """What the formats of one scheme share."""
 
     spec: FileSpec
     step: FileSpec | None
@@ -74,7 +74,8 @@ class Work:
 def export_format(name: str, work: Work) -> ExportOutcome:
     """Writes one format into a folder of its own, runs the file, and puts the folder in place of the one before."""
     exporter, scheme, scratch = EXPORTERS[name], work.scheme, work.scratch
-    partial = begin(name, work.ledger)
+    place = place_of(name, scheme)
+    partial = begin(place, work.ledger)
     path = partial / f"model{exporter.extension}"
     order = {
         "clip_layout": exporter.clip_layout,
@@ -107,21 +108,21 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         runtime=exporter.runtime,
         path=None,
         failure=ended.reason,
-        log=Path(name, LOG_FILE),
+        log=Path(place, LOG_FILE),
         seconds=seconds,
         peak_rss_bytes=ended.peak_rss_bytes,
     )
     if written is not None:
         outcome = replace(
             outcome,
-            path=Path(name, path.name),
+            path=Path(place, path.name),
             size_bytes=size_bytes_of(path),
             sha256=sha256_of(path),
             inputs=written.inputs,
             outputs=written.outputs,
             notes=(*work.notes, *written.notes),
             coverage=written.coverage,
-            step=_step_outcome(name, written.step, job),
+            step=_step_outcome(place, written.step, job),
         )
         if work.proof is not None:
             outcome = _proved(outcome, written, work, job)
@@ -132,16 +133,16 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         if outcome.step is not None:
             row["step"] |= {"path": outcome.step.path.name}
         write_json(partial / "model.json", {**work.spec.description, "file": row})
-    put_in_place(partial, name, work.ledger)
+    put_in_place(partial, place, work.ledger)
     return outcome
 
 
-def _step_outcome(name: str, written: WrittenFile | None, job: Job) -> StepOutcome | None:
+def _step_outcome(place: str, written: WrittenFile | None, job: Job) -> StepOutcome | None:
     if written is None:
         return None
     assert job.step is not None
     return StepOutcome(
-        path=Path(name, written.path.name),
+        path=Path(place, written.path.name),
         entry=written.entry,
         size_bytes=size_bytes_of(written.path),
         sha256=sha256_of(written.path),

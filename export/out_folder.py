@@ -1,4 +1,4 @@
-"""The folder of an export: which files in it are ours, and how those of a format are replaced."""
+"""The folder of an export: which files in it are ours, and how those of a format and scheme are replaced."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from pathlib import Path
 
 from compress.folders.ledger import FolderRefused, Ledger, check_names, entries, matches, refuse_link
 from compress.folders.locks import held
-from export import EXPORTERS
 
 LOG_FILE, MANIFEST_FILE = "convert.log", "manifest.json"
 
 
-def export_names(formats: Sequence[str]) -> tuple[str, ...]:
-    """Patterns of the files that an export of these formats writes into its folder."""
-    places = [place for name in formats for place in (name, f".{name}.partial")]
-    return (MANIFEST_FILE, *(f"{place}/{file}" for place in places for file in ("model*", LOG_FILE)))
+def place_of(name: str, scheme: str) -> str:
+    """Where the file of a format in a scheme lies within an export."""
+    return f"{name}/{scheme}"
 
 
-def check_folders(out: Path, formats: Sequence[str] = ()) -> None:
+def export_names(places: Sequence[str]) -> tuple[str, ...]:
+    """Patterns of the files that an export of files at these places writes into its folder."""
+    folders = [folder for place in places for folder in (place, _partial_of(place))]
+    return (MANIFEST_FILE, *(f"{folder}/{file}" for folder in folders for file in ("model*", LOG_FILE)))
+
+
+def _partial_of(place: str) -> str:
+    """Name of the folder in which the file of a place is written."""
+    return f".{place.replace('/', '.')}.partial"
+
+
+def check_folders(out: Path, places: Sequence[str] = ()) -> None:
     """Raises ValueError where `out` cannot be written to, or where a name that an export needs is not ours."""
     nearest = next(path for path in (out, *out.absolute().parents) if os.access(path, os.F_OK))
     if not nearest.is_dir():
@@ -30,33 +39,33 @@ def check_folders(out: Path, formats: Sequence[str] = ()) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise FolderRefused(f"{nearest} is closed to writing: choose another folder than {out}")
     refuse_link(out)
-    for name in formats:
-        refuse_link(out / name)
-        if (out / name).exists() and not (out / name).is_dir():
-            raise FolderRefused(f"{out / name} is a file, and a folder of that name is needed: move it away")
+    for folder in dict.fromkeys(one for place in places for one in (out / Path(place).parts[0], out / place)):
+        refuse_link(folder)
+        if folder.exists() and not folder.is_dir():
+            raise FolderRefused(f"{folder} is a file, and a folder of that name is needed: move it away")
     ledger = Ledger.read(out) if out.is_dir() else None
     if ledger is not None and ledger.kind != "export":
         raise FolderRefused(f"{out} is the folder of another kind of result: choose another folder")
-    check_names(out, export_names(formats), ledger=ledger)
+    check_names(out, export_names(places), ledger=ledger)
 
 
 @contextmanager
-def export_folder(out: Path, formats: Sequence[str]) -> Iterator[Ledger]:
+def export_folder(out: Path, places: Sequence[str]) -> Iterator[Ledger]:
     """The ledger of `out`, made if need be, while no other export writes there; finished at the end.
 
     Until then there is no manifest: what it would say is no longer so.
     """
-    check_folders(out, formats)
+    check_folders(out, places)
     with held(out):
         ledger = Ledger.read(out) or Ledger(folder=out, kind="export")
-        check_names(out, export_names(formats), ledger=ledger)
-        ledger.writing = tuple(dict.fromkeys([*ledger.writing, *export_names(formats)]))
+        check_names(out, export_names(places), ledger=ledger)
+        ledger.writing = tuple(dict.fromkeys([*ledger.writing, *export_names(places)]))
         ledger.about = {}
         ledger.save()
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         yield ledger
-        for name in EXPORTERS:
-            clear_partial(name, ledger)
+        for partial in out.glob(".*.partial"):
+            _clear(partial, ledger)
         ledger.finish()
 
 
@@ -75,33 +84,32 @@ def adding(out: Path, names: Sequence[str]) -> Iterator[None]:
         ledger.finish()
 
 
-def clear_partial(name: str, ledger: Ledger) -> Path:
-    """The working folder of a format without what a killed export left in it."""
-    partial = ledger.folder / f".{name}.partial"
+def _clear(partial: Path, ledger: Ledger) -> None:
+    """Removes what a killed export of ours left in a working folder."""
     refuse_link(partial)
     if partial.is_dir():
         for entry in entries(partial):
             if ledger.lists(f"{partial.name}/{entry}"):
                 (partial / entry).unlink()
         _remove_empty_folders(partial)
-    return partial
 
 
-def begin(name: str, ledger: Ledger) -> Path:
-    """A folder in which one format is written; there is nothing of ours in it."""
-    partial = clear_partial(name, ledger)
+def begin(place: str, ledger: Ledger) -> Path:
+    """A folder in which one file is written; there is nothing of ours in it."""
+    partial = ledger.folder / _partial_of(place)
+    _clear(partial, ledger)
     partial.mkdir(exist_ok=True)
     return partial
 
 
-def put_in_place(partial: Path, name: str, ledger: Ledger) -> None:
-    """Replaces our files of a format by those in its working folder; other files stay as they are."""
-    patterns = export_names([name])
+def put_in_place(partial: Path, place: str, ledger: Ledger) -> None:
+    """Replaces our files of a place by those in its working folder; other files stay as they are."""
+    patterns = export_names([place])
     new = [one for one in entries(partial) if matches(f"{partial.name}/{one}", patterns)]
-    old = [one for one in ledger.ours() if one.startswith(f"{name}/")]
-    final = ledger.folder / name
+    old = [one for one in ledger.ours() if one.startswith(f"{place}/")]
+    final = ledger.folder / place
     for one in old:
-        if one.removeprefix(f"{name}/") not in new:
+        if one.removeprefix(f"{place}/") not in new:
             (ledger.folder / one).unlink()
     if final.is_dir():
         _remove_empty_folders(final)

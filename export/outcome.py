@@ -1,4 +1,4 @@
-"""What came of one format: exported and right, exported but wrong, or failed; one row of the manifest's `files`."""
+"""What came of one file: exported and right, exported but wrong, or failed; one row of the manifest's `files`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome:
-    """What came of one format; one row of the manifest's `files`."""
+    """What came of one format in one scheme; one row of the manifest's `files`."""
 
     format: str
     scheme: str
@@ -84,6 +84,11 @@ class ExportOutcome:
     first."""
     step: StepOutcome | None = None
     """Of a network that streams."""
+
+    @property
+    def name(self) -> str:
+        """Short name for messages, such as `onnx.w8a8`."""
+        return f"{self.format}.{self.scheme}"
 
     @property
     def status(self) -> Status:

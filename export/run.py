@@ -9,30 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from compress.command import FAILED, OK, only_reads_arguments
+from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
-from compress.command.terminal import PlainColumn, output, problems
+from compress.command.terminal import PlainColumn, headed, output, problems
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 from export import EXPORTERS
 
 if not only_reads_arguments(__name__):
     from torch import nn
 
-    from export.files import Progress
+    from export.files import Progress, pairs
     from export.network import Source, check_network, export_network
     from export.quiet import silence_libraries
     from export.samples import RANDOM
     from export.source import load_network
     from export.summary import print_layers, print_outcomes
-
-Scheme = Literal["fp32", "fp16", "w8a8", "w8", "w4"]
 
 
 def main(
@@ -59,15 +57,17 @@ def main(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for manifest.json and <format>/model.<extension>; needed unless --check.",
+            help="Folder for manifest.json and <format>/<scheme>/model.<extension>; needed unless --check.",
             show_default=False,
         ),
     ] = None,
     formats: Annotated[str, typer.Option(metavar="A,B", help="Formats to write.")] = ",".join(EXPORTERS),
-    scheme: Annotated[
-        Scheme,
+    schemes: Annotated[
+        str,
         typer.Option(
-            help="Numbers in the files: fp32, fp16; w8a8: int8 weights and activations; w8, w4: weights alone."
+            metavar="A,B",
+            help="Numbers in the files: fp32, fp16; w8a8: int8 weights and activations; w8, w4: weights alone. A "
+            "format is written in each that it takes.",
         ),
     ] = "fp32",
     weights: Annotated[
@@ -139,42 +139,53 @@ def main(
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
-    names = [name.strip() for name in formats.split(",")]
+    written, numbers = names(formats) or [], names(schemes) or []
     with exit_codes():
         if check:
-            refused = _check(load_network(network, weights=weights), shape, names, scheme, console)
+            refused = _check(load_network(network, weights=weights), shape, written, numbers, console)
             raise typer.Exit(FAILED if refused else OK)
         if out is None:
             raise ValueError("--out is missing: say in which folder the files are to be written")
-        if layers and scheme != "w8a8":
-            raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {scheme}, not w8a8")
+        if layers and "w8a8" not in numbers:
+            raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {schemes}, not w8a8")
         model = load_network(network, weights=weights)
         with _bar() as progress:
             exported = export_network(
                 model,
                 shape,
                 out=out,
-                formats=names,
-                scheme=scheme,
+                formats=written,
+                schemes=numbers,
                 calibration=_source(calibration),
                 clips=clips,
                 stream=stream,
                 progress=progress,
             )
     print_outcomes(exported.outcomes, console)
+    for sentence in exported.left_out:
+        console.print(sentence)
     if layers and exported.rank_layers is not None:
         print_layers(exported.rank_layers(), console)
     console.print(f"manifest: {exported.manifest}")
     raise typer.Exit(OK if exported.right else FAILED)
 
 
-def _check(model: nn.Module, shapes: list[str], formats: list[str], scheme: str, console: Console) -> bool:
-    """Prints what the runtimes would say, and whether one would refuse."""
+def _check(
+    model: nn.Module, shapes: list[str], formats: list[str], schemes: list[str], console: Console
+) -> bool:
+    """Prints what the runtimes would say, scheme by scheme, and whether one would refuse."""
     from export.check.table import print_findings
 
-    findings = check_network(model, shapes, formats=formats, scheme=scheme)
-    print_findings(findings, console, formats=formats)
-    return any(finding.severity == "refused" for finding in findings)
+    wanted = pairs(formats, schemes)
+    refused = False
+    for scheme in schemes:
+        if len(schemes) > 1:
+            console.print(headed(scheme, ""))
+        taking = [name for name, one in wanted if one == scheme]
+        findings = check_network(model, shapes, formats=taking, scheme=scheme)
+        print_findings(findings, console, formats=taking)
+        refused = refused or any(finding.severity == "refused" for finding in findings)
+    return refused
 
 
 def _source(given: str | None) -> Source | None:

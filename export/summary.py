@@ -1,4 +1,4 @@
-"""What an export gave, on the terminal: a row per format, and the reasons that a table has no room for."""
+"""What an export gave, on the terminal: a row per file, and the reasons that a table has no room for."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _SHOWN_LAYERS = 20
 
 
 def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
-    """A table of the formats; below it what the parity was measured with, and why something failed or is wrong."""
+    """A table of the files; below it what the parity was measured with, and why something failed or is wrong."""
     table = Table(box=None, pad_edge=False)
-    for column in ("format", "outcome", "size", "parity", "coverage", "seconds"):
+    for column in ("file", "outcome", "size", "parity", "coverage", "seconds"):
         table.add_column(column, justify="right" if column in ("size", "seconds") else "left")
     for one in outcomes:
         size = "-" if one.size_bytes is None else f"{one.size_bytes / 1e6:.2f} MB"
         colour = _COLOURS[one.status]
         parity, coverage = _parity(one.parity, one.scheme), _coverage(one.coverage)
         outcome = Text(one.status, style=colour)
-        table.add_row(one.format, outcome, size, parity, coverage, f"{one.seconds:.1f}")
+        table.add_row(one.name, outcome, size, parity, coverage, f"{one.seconds:.1f}")
         if one.step is not None:
             parity, coverage = _parity(one.step.parity, one.scheme), _coverage(one.step.coverage)
             table.add_row("  one frame", "", "", parity, coverage, "")
@@ -80,15 +80,15 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     for one in outcomes:
         if one.reason is not None:
             said = "is wrong" if one.status == "wrong" else "failed"
-            reasons.setdefault((said, one.reason), []).append(one.format)
-    # What several formats refuse for one reason is said once.
-    lines += [f"{', '.join(formats)} {said}: {reason}" for (said, reason), formats in reasons.items()]
+            reasons.setdefault((said, one.reason), []).append(one.name)
+    # What several files are refused for is said once.
+    lines += [f"{', '.join(files)} {said}: {reason}" for (said, reason), files in reasons.items()]
     for one in outcomes:
-        lines += [f"{one.format}{text}" for text in said_of_losses(one)]
+        lines += [f"{one.name}{text}" for text in said_of_losses(one)]
         if one.parity is not None and one.parity.unknown is not None:
-            lines.append(f"{one.format} was not run: {one.parity.unknown}")
+            lines.append(f"{one.name} was not run: {one.parity.unknown}")
         if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:
-            lines.append(f"coreml was run by: {one.parity.runner}")
+            lines.append(f"{one.name} was run by: {one.parity.runner}")
     return lines
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 
-from compress.report.shape import ArtifactReport, Report, StageReport
+from compress.report.shape import FileReport, Report, StageReport
 
 ON_A_MAC = "Core ML predicts on macOS only; run python -m benchmarks.run there on the same folder"
 
 
-def artifact(name: str, extension: str, *, top1: float | None, p50_ms: float | None) -> ArtifactReport:
+def artifact(name: str, extension: str, *, top1: float | None, p50_ms: float | None) -> FileReport:
     measured = top1 is not None and p50_ms is not None
     why = {} if measured else {"reason": ON_A_MAC}
     return {
         "format": name,
-        "path": f"export/{name}/model{extension}",
+        "path": f"export/{name}/w8a8/model{extension}",
         "scheme": "w8a8",
         "size_bytes": 412_000 if name == "onnx" else 389_000 + 40_000 * len(name),
         "status": "exported",
@@ -105,7 +105,7 @@ def _stages() -> list[StageReport]:
 
 def realistic_report() -> Report:
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "recipe": {"name": "mobilenet3d_int8", "seed": 0, "stages": [{"distill": {"epochs": 12}}]},
         "environment": {
             "pocketreel": "0.1.0",
@@ -152,7 +152,7 @@ def realistic_report() -> Report:
             },
         },
         "stages": _stages(),
-        "artifacts": [
+        "files": [
             artifact("onnx", ".onnx", top1=0.9292, p50_ms=1.84),
             artifact("tflite", ".tflite", top1=0.9271, p50_ms=2.31),
             artifact("executorch", ".pte", top1=0.9292, p50_ms=1.42),

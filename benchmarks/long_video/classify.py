@@ -11,18 +11,19 @@ from typing import Literal
 
 import numpy as np
 
+from benchmarks import DEVICES
 from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.text import tokens
 from benchmarks.clips.workers import Done, Lost, run_jobs
+from benchmarks.device import Session
 from benchmarks.exported import read_model
 from benchmarks.files import ExportedFile
 from benchmarks.long_video.aggregate import AGGREGATES, Aggregate, softmax
 from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
 from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows
-from benchmarks.worker import Worker
 from models.spec import ClipSpec
 
 _WAITING_SEGMENTS = 4
@@ -81,14 +82,14 @@ def classify(
 
     Raises what `read_model` raises, ValueError for an unknown `aggregate`, for a file that takes a caption when
     there is none (and the other way round), and for dynamic windows with a file that sees no picture;
-    `Unavailable` and `WorkerFailed` when the file cannot run here.
+    `Unavailable` and `SessionFailed` when the file cannot run here.
     """
     windows = windows or Sliding()
     spec, file = read_model(model)
     _check(spec, windows=windows, aggregate=aggregate, top=top, caption=caption)
-    with Worker(file) as worker:
-        worker.load(threads=1)
-        answering = _Answering(spec=spec, file=file, worker=worker, caption=caption, top=top)
+    with DEVICES["host"].open(file) as session:
+        session.load(threads=1)
+        answering = _Answering(spec=spec, file=file, session=session, caption=caption, top=top)
         for path in videos:
             job = Job(
                 path=path,
@@ -122,14 +123,14 @@ class _Answering:
 
     spec: ClipSpec
     file: ExportedFile
-    worker: Worker
+    session: Session
     caption: str | None
     top: int
 
     def probabilities(self, segment: Segment) -> dict[str, np.ndarray]:
         """Probabilities `K` of a window by label column; ValueError for logits that are not finite."""
-        self.worker.begin_infer(self._inputs(segment))
-        outputs = zip(self.file.outputs, self.worker.end_infer(), strict=True)
+        self.session.begin_infer(self._inputs(segment))
+        outputs = zip(self.file.outputs, self.session.end_infer(), strict=True)
         logits = {tensor.name: values[0].astype(np.float64) for tensor, values in outputs}
         found = {}
         for label, output in zip(self.spec.labels, self.spec.outputs, strict=True):

@@ -23,6 +23,11 @@ SUPERVISED = "POCKETREEL_SUPERVISED"
 """Environment variable by which the process that works (`compress.command.supervise`) knows that it is that."""
 
 
+def names(option: str | None) -> list[str] | None:
+    """What an option lists with commas, such as `fp32,w8a8`; None where it is not given."""
+    return None if option is None else [name.strip() for name in option.split(",")]
+
+
 def only_reads_arguments(module: str) -> bool:
     """Whether this process is the one of a command that reads its arguments and leaves the work to another.
 

@@ -62,7 +62,7 @@ def write_ours(fitted: Fitted, folder: Path, *, formats: Sequence[str]) -> list[
             {"clip": torch.from_numpy(fitted.known[:1])},
             out=folder / name,
             formats=wanted,
-            scheme="w8a8" if origin == "int8" else "fp32",
+            schemes=["w8a8" if origin == "int8" else "fp32"],
             calibration=calibration if origin == "int8" else None,
             clips={"clip": fitted.unseen[:clips]},
         )

@@ -12,15 +12,23 @@ from typing import Any
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.factory import import_factory
-from compress.gates import GateConfig, metric_names
+from compress.gates import GateConfig, metric_names, renamed
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.networks import check_networks
-from compress.recipe.sections import FactoryTeacher, StageEntry, TableTeacher, paths_in
+from compress.recipe.sections import (
+    BenchmarkConfig,
+    ExportConfig,
+    FactoryTeacher,
+    StageEntry,
+    TableTeacher,
+    paths_in,
+    schemes_of,
+)
 from compress.recipe.source import Place, path_text
 from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
-from export import EXPORTERS
+from export import EXPORTERS, INT8_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
 
@@ -71,18 +79,29 @@ def _stage_order(parts: Parts) -> _Found:
 
 
 def _formats(parts: Parts) -> _Found:
-    """No format twice, and each takes the number format that the stages end in."""
+    """Nothing is given twice; formats and schemes have partners; there is a network for each scheme."""
     export = parts.sections.get("export")
     if export is None:
         return
-    schemes = [(entry.verb, getattr(entry.config, "scheme", None)) for entry in parts.stages if entry]
-    scheme = next((scheme for _, scheme in reversed(schemes) if scheme), "fp32")
+    for key, values in (("formats", export.formats), ("schemes", export.schemes or ())):
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                yield ("export", key, index), f"{key.removesuffix('s')} given twice", {"given": value}
+    if None in parts.stages:
+        return
+    schemes = schemes_of(export, [entry.config for entry in parts.stages if entry])
     for index, name in enumerate(export.formats):
-        place: Place = ("export", "formats", index)
-        if name in export.formats[:index]:
-            yield place, "format given twice", {"given": name}
-        if scheme not in EXPORTERS[name].schemes and None not in parts.stages:
-            yield place, f"{name} files cannot hold {scheme}", {"allowed": listed(EXPORTERS[name].schemes)}
+        if not set(schemes) & set(EXPORTERS[name].schemes):
+            problem = f"{name} files cannot hold {' or '.join(schemes)}"
+            yield ("export", "formats", index), problem, {"allowed": listed(EXPORTERS[name].schemes)}
+    for index, scheme in enumerate(export.schemes or ()):
+        place: Place = ("export", "schemes", index)
+        able = [name for name, row in EXPORTERS.items() if scheme in row.schemes]
+        if not set(able) & set(export.formats):
+            yield place, f"no format of the recipe takes {scheme}", {"allowed": f"formats {listed(able)}"}
+        quantized = [getattr(entry.config, "scheme", None) for entry in parts.stages if entry]
+        if scheme in INT8_SCHEMES and scheme not in quantized:
+            yield place, f"nothing gives a {scheme} network; add the stage quantize", {"given": scheme}
 
 
 def _inputs(parts: Parts) -> _Found:
@@ -222,8 +241,9 @@ def _networks(parts: Parts) -> _Found:
 
 def _metrics(parts: Parts) -> _Found:
     """Every gate names a figure that the report will have."""
-    export, data, student = (parts.sections.get(key) for key in ("export", "data", "student"))
-    formats = tuple(EXPORTERS) if export is None else export.formats
+    data, student = (parts.sections.get(key) for key in ("data", "student"))
+    export = parts.sections.get("export") or ExportConfig()
+    measured = parts.sections.get("benchmark") or BenchmarkConfig()
     columns = tuple(getattr(data, "labels", ()))
     learned = tuple(getattr(student, "labels", None) or columns)
     models = {"student_float": learned}
@@ -235,12 +255,29 @@ def _metrics(parts: Parts) -> _Found:
         models["student_labels_only"] = learned
     if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
         models["student_quantized"] = learned
-    names = metric_names(formats=formats, models=models, stages=len(parts.verbs), labels=learned)
+    schemes = schemes_of(export, [entry.config for entry in parts.stages if entry])
+    names = metric_names(
+        files=[
+            (name, scheme)
+            for name in export.formats
+            for scheme in schemes
+            if scheme in EXPORTERS[name].schemes
+        ],
+        devices=[measured.device],
+        models=models,
+        stages=len(parts.verbs),
+        labels=learned,
+    )
     for index, gate in enumerate(parts.gates):
-        if gate is not None and gate.metric not in names:
-            close = nearest(gate.metric, names)
-            more = {"given": gate.metric, "allowed": _siblings(gate.metric, names), "nearest": close}
-            yield ("gates", index, "metric"), "the report will have no such figure", more
+        if gate is None or gate.metric in names:
+            continue
+        new = renamed(gate.metric, scheme=schemes[-1], device=measured.device)
+        close = nearest(gate.metric, names) if new is None else new
+        problem = "the report will have no such figure"
+        if new is not None:
+            problem = "files are named by format and scheme, and time and memory by device, too"
+        more = {"given": gate.metric, "allowed": _siblings(gate.metric, names), "nearest": close}
+        yield ("gates", index, "metric"), problem, more
 
 
 def _siblings(metric: str, names: list[str]) -> str:

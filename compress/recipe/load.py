@@ -24,6 +24,7 @@ from compress.recipe.sections import (
     TEACHER_ROWS,
     Recipe,
     StageEntry,
+    schemes_of,
 )
 from compress.recipe.source import Place, Source, apply_overrides, parse_source, path_text, read_source
 from compress.recipe.translate import faults_of
@@ -67,6 +68,8 @@ def _recipe(source: Source, *, name: str) -> Recipe:
         in_reading_order = sorted(faults, key=lambda fault: fault.line or 0)
         raise RecipeError(in_reading_order, source=source.name)
     stages = tuple(entry for entry in parts.stages if entry)
+    schemes = schemes_of(parts.sections["export"], [stage.config for stage in stages])
+    parts.sections["export"] = parts.sections["export"].model_copy(update={"schemes": schemes})
     return Recipe(**parts.sections, stages=stages, gates=tuple(gate for gate in parts.gates if gate))
 
 

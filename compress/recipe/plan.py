@@ -13,7 +13,7 @@ from rich.text import Text
 from compress.recipe.faults import listed
 from compress.recipe.sections import FactoryTeacher, Recipe
 from compress.report.figures import exact
-from export import EXPORTERS
+from export.files import left_out, pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,9 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
     for stage in recipe.stages:
         yield Step(name=stage.verb, description=_settings(stage.config) or "with its defaults")
     if recipe.export.formats:
-        files = listed(f"model{EXPORTERS[name].extension}" for name in recipe.export.formats)
-        yield Step(name="export", description=f"{files} in {recipe.scheme}")
+        written = [f"{name} in {scheme}" for name, scheme in pairs(recipe.export.formats, recipe.schemes)]
+        missing = left_out(recipe.export.formats, recipe.schemes)
+        yield Step(name="export", description="; ".join([listed(written), *missing]))
         measured = "top-1 on the test split, size, latency and memory of each file through its own runtime"
         yield Step(name="benchmark", description=f"{measured} on {_settings(recipe.benchmark, every=True)}")
     if recipe.robustness is not None:

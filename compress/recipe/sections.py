@@ -7,7 +7,7 @@ itself in the JSON Schema. Config objects stop at the door: code further in take
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
@@ -30,7 +30,7 @@ from compress.limits import FilePath, Seed, Word
 from compress.recipe.source import Place
 from compress.stages import STAGES
 from compress.training import TrainConfig
-from export import EXPORTERS
+from export import EXPORTERS, SCHEMES
 from models import STUDENTS, TEACHERS, Network
 from models.spec import Modality
 
@@ -115,6 +115,20 @@ class ExportConfig(Section):
         default=tuple(EXPORTERS), min_length=1, max_length=len(EXPORTERS)
     )
     """Formats, in the order in which they are written."""
+    schemes: tuple[Literal[SCHEMES], ...] | None = Field(  # type: ignore[valid-type]
+        default=None, min_length=1, max_length=len(SCHEMES)
+    )
+    """Numbers in the files: `fp32`, `fp16`, `w8` and `w4` (weights alone) of the float student, `w8a8` of the
+    quantized one. A format is written in each that it takes. By default `fp32`, and beside it that of the last
+    `quantize`."""
+
+
+def schemes_of(export: ExportConfig, stages: Iterable[object]) -> tuple[str, ...]:
+    """Schemes of the files of a recipe with these settings of its stages."""
+    if export.schemes is not None:
+        return export.schemes
+    quantized = [scheme for scheme in (getattr(config, "scheme", None) for config in stages) if scheme]
+    return ("fp32", *quantized[-1:])
 
 
 class BenchmarkConfig(Section):
@@ -233,10 +247,9 @@ class Recipe(Section):
     """Limits that decide whether the run has passed."""
 
     @property
-    def scheme(self) -> str:
-        """Number format of the exported files: that of the last `quantize`, else `fp32`."""
-        schemes = [getattr(stage.config, "scheme", None) for stage in self.stages]
-        return next((scheme for scheme in reversed(schemes) if scheme), "fp32")
+    def schemes(self) -> tuple[str, ...]:
+        """Schemes of the exported files."""
+        return schemes_of(self.export, [stage.config for stage in self.stages])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default filled in; as YAML, it loads as an equal recipe."""

@@ -1,7 +1,16 @@
 """The report of a run: `report.json` for tools, `report.md` and `report.html` for people."""
 
-from compress.report.page import did_not_run, gate_figures
+from compress.report.page import did_not_run
 from compress.report.shape import SCHEMA_VERSION, Report
+from compress.report.table import print_files, print_gates
 from compress.report.write import Sample, write_report
 
-__all__ = ["SCHEMA_VERSION", "Report", "Sample", "did_not_run", "gate_figures", "write_report"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Report",
+    "Sample",
+    "did_not_run",
+    "print_files",
+    "print_gates",
+    "write_report",
+]

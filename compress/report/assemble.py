@@ -9,13 +9,17 @@ from typing import Any, cast
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import wilson_interval
+from benchmarks.files import FileId
 from compress import __version__
 from compress.artifact import Form
 from compress.report.chance import at_chance, classes_answered
+from compress.report.figures import name_of
 from compress.report.shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import FileFigures
+from compress.steps.export import file_id
 from compress.steps.run import Run, StageOutcome
 from compress.versions import installed
+from export.files import left_out
 
 
 def assemble(
@@ -24,7 +28,7 @@ def assemble(
     teacher: StageOutcome | None,
     stages: Sequence[StageOutcome],
     files: Sequence[dict[str, Any]],
-    figures: dict[str, FileFigures],
+    figures: dict[FileId, FileFigures],
     robustness: RobustnessReport | None,
 ) -> Report:
     """Everything that `report.json` holds but the gates, which are judged on it."""
@@ -41,11 +45,15 @@ def assemble(
         },
         "models": _models(run, teacher, stages),
         "stages": [_stage(outcome) for outcome in ([teacher] if teacher else []) + list(stages)],
-        "artifacts": [_artifact(row, figures.get(row["format"])) for row in files],
+        "files": [_file(row, figures.get(file_id(row))) for row in files],
         "robustness": robustness,
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
-        "notes": [*run.data.notes, *_threads_differ([*([teacher] if teacher else []), *stages])],
+        "notes": [
+            *left_out(run.recipe.export.formats, run.recipe.schemes),
+            *run.data.notes,
+            *_threads_differ([*([teacher] if teacher else []), *stages]),
+        ],
     }
     report["warnings"] = list(_warnings(run, teacher, stages, report))
     return cast(Report, report)
@@ -81,10 +89,10 @@ def _warnings(
     alone = report["models"].get("student_labels_only")
     if alone is not None:
         yield from at_chance("models.student_labels_only", alone["top1"], spec=spec, labels=truth)
-    for artifact in report["artifacts"]:
-        accuracy = artifact["accuracy"]
+    for file in report["files"]:
+        accuracy = file["accuracy"]
         answered = accuracy.get("classes_answered")
-        path = f"artifacts.{artifact['format']}"
+        path = f"files.{name_of(file)}"
         yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, answered=answered)
 
 
@@ -160,7 +168,7 @@ def _stage(outcome: StageOutcome) -> dict[str, Any]:
     }
 
 
-def _artifact(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
+def _file(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
     reason = row["reason"]
     figures = figures or FileFigures(
         accuracy={"top1": None, "ci95": None, "clips": 0, "runtime": None, "reason": reason},

@@ -9,6 +9,11 @@ from typing import Any
 NOT_MEASURED = "not measured"
 
 
+def name_of(file: Mapping[str, Any]) -> str:
+    """Short name of a file of the report, such as `onnx.w8a8`."""
+    return f"{file['format']}.{file['scheme']}"
+
+
 def is_measured(value: Any) -> bool:
     """Whether the value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -8,7 +8,7 @@ from typing import Any
 from compress.report import figures
 from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
 from compress.report.robustness import robustness_table
-from compress.report.shape import ArtifactReport, GateReport, ModelReport, Report
+from compress.report.shape import FileReport, GateReport, LatencyReport, ModelReport, Report
 from compress.report.tasks import task_rows
 
 MODEL_TITLES = {
@@ -32,11 +32,11 @@ def page(report: Report) -> dict[str, Any]:
         "warnings": _warnings(report),
         "tiles": list(_tiles(report)),
         "gates": [_gate(gate) for gate in report["gates"]],
-        "files": [_file(artifact, report) for artifact in report["artifacts"]],
+        "files": [file_row(file, report) for file in report["files"]],
         "models": [_model(name, model) for name, model in _models(report)],
         "accuracy_plots": accuracy_plots(report, MODEL_TITLES),
-        "latency_plot": latency_plot(report["artifacts"]),
-        "size_plot": size_plot(report["artifacts"]),
+        "latency_plot": latency_plot(report["files"]),
+        "size_plot": size_plot(report["files"]),
         "tasks": list(task_rows(report, MODEL_TITLES)),
         "robustness": robustness_table(report, MODEL_TITLES),
         "unmeasured": unmeasured(report),
@@ -61,7 +61,7 @@ def _warnings(report: Report) -> list[dict[str, str]]:
 def headline(report: Report) -> tuple[str, str]:
     """The verdict in one sentence, and its tone: `good`, `bad` or `plain`."""
     gates = report["gates"]
-    states = [one.get("status") for one in report["artifacts"]]
+    states = [one.get("status") for one in report["files"]]
     held = [gate for gate in gates if gate.get("allowed", gate["verdict"] == "passed")]
     excused = sum(gate["verdict"] == "unmeasured" for gate in held)
     if len(held) < len(gates):
@@ -85,13 +85,13 @@ def headline(report: Report) -> tuple[str, str]:
 
 
 def did_not_run(report: Report) -> list[str]:
-    """Formats whose file should have run here and did not, while it was measured."""
+    """Files that should have run here and did not, while they were measured."""
     robustness = report.get("robustness")
     parts: list[tuple[str, Mapping[str, Any]]] = []
     if robustness is not None:
         parts += [(row["name"], row) for row in robustness["rows"]]
-    for artifact in report["artifacts"]:
-        parts += [(artifact["format"], part) for part in (artifact["accuracy"], *artifact["latency"])]
+    for file in report["files"]:
+        parts += [(figures.name_of(file), part) for part in (file["accuracy"], *file["latency"])]
     return list(dict.fromkeys(name for name, part in parts if part.get("failed", False)))
 
 
@@ -103,16 +103,16 @@ def unmeasured(report: Report) -> list[tuple[str, str]]:
             rows.append(
                 (f"Top-1 of the {MODEL_TITLES[name].lower()}", model.get("reason", "no reason given"))
             )
-    for artifact in report["artifacts"]:
-        format_name = artifact["format"]
-        if artifact.get("status") in _TAGS:
-            rows.append((f"The {format_name} file", artifact.get("reason") or "no reason given"))
+    for file in report["files"]:
+        format_name = figures.name_of(file)
+        if file.get("status") in _TAGS:
+            rows.append((f"The {format_name} file", file.get("reason") or "no reason given"))
             continue
         parts: list[tuple[str, Mapping[str, Any], str]] = [
-            ("Top-1", artifact["accuracy"], "top1"),
-            ("Agreement with torch", artifact["parity"], "top1_agreement"),
+            ("Top-1", file["accuracy"], "top1"),
+            ("Agreement with torch", file["parity"], "top1_agreement"),
         ]
-        parts += [(f"Latency on {one['device']}", one, "p50_ms") for one in artifact["latency"]]
+        parts += [(f"Latency on {one['device']}", one, "p50_ms") for one in file["latency"]]
         by_reason: dict[str, list[str]] = {}
         for what, part, key in parts:
             if part[key] is None:
@@ -142,7 +142,7 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
         if gain is not None:
             note = f"{gain:+.1f} points over labels alone"
         yield _tile("Student, float", _per_label(student["top1"]), note)
-    measured = [one for one in report["artifacts"] if isinstance(one["accuracy"]["top1"], float | int)]
+    measured = [one for one in report["files"] if isinstance(one["accuracy"]["top1"], float | int)]
     if measured:
         shares = sorted(float(one["accuracy"]["top1"]) for one in measured)  # type: ignore[arg-type]
         low, high = figures.percent(shares[0]), figures.percent(shares[-1])
@@ -154,13 +154,13 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
     if macs:
         yield macs
     sizes = [
-        (one["size_bytes"], one["format"]) for one in report["artifacts"] if one["size_bytes"] is not None
+        (one["size_bytes"], figures.name_of(one)) for one in report["files"] if one["size_bytes"] is not None
     ]
     if sizes:
         yield _tile("Smallest file", figures.size(min(sizes)[0]), min(sizes)[1])
     times = [
-        (row["p50_ms"], f"{one['format']}, {row['device']}, {_counted(row['threads'], 'thread')}")
-        for one in report["artifacts"]
+        (row["p50_ms"], f"{figures.name_of(one)}, {row['device']}, {_counted(row['threads'], 'thread')}")
+        for one in report["files"]
         for row in one["latency"]
         if row["p50_ms"] is not None
     ]
@@ -213,20 +213,21 @@ def _has_unit(part: str) -> bool:
     ) or part.endswith(("_pp", "_bytes", "_ms", "_db"))
 
 
-def _file(artifact: ArtifactReport, report: Report) -> dict[str, Any]:
-    accuracy, parity = artifact["accuracy"], artifact["parity"]
+def file_row(file: FileReport, report: Report) -> dict[str, Any]:
+    """What is shown of one file."""
+    accuracy, parity = file["accuracy"], file["parity"]
     student = report["models"]["student_float"]
     drop: Any = None
     if student is not None:
         drop = _by_label(figures.drop_pp, student["top1"], accuracy["top1"])
     return {
-        "format": artifact["format"],
-        "scheme": artifact["scheme"],
-        "path": artifact["path"] or "",
+        "format": file["format"],
+        "scheme": file["scheme"],
+        "path": file["path"] or "",
         "runtime": accuracy["runtime"] or "",
-        "tag": _TAGS.get(artifact.get("status", ""), ""),
-        "reason": artifact.get("reason") or "",
-        "size": figures.size(artifact["size_bytes"]),
+        "tag": _TAGS.get(file.get("status", ""), ""),
+        "reason": file.get("reason") or "",
+        "size": figures.size(file["size_bytes"]),
         "top1": _per_label(accuracy["top1"]),
         "interval": "" if isinstance(accuracy["ci95"], Mapping) else figures.interval(accuracy["ci95"]),
         "clips": accuracy["clips"],
@@ -239,11 +240,26 @@ def _file(artifact: ArtifactReport, report: Report) -> dict[str, Any]:
                 "p90": figures.milliseconds(row["p90_ms"]),
                 "p99": figures.milliseconds(row["p99_ms"]),
                 "memory": figures.size(row["peak_rss_bytes"]),
+                "speed": _speed(row),
+                "times": _times(row),
             }
-            for row in artifact["latency"]
+            for row in file["latency"]
         ],
-        "notes": artifact.get("notes", []),
+        "notes": file.get("notes", []),
     }
+
+
+def _times(row: LatencyReport) -> str:
+    """How many times as fast as the fp32 file of its format a file is: `1.42x`."""
+    slower = row.get("ratio_to_fp32")
+    return "" if slower is None else f"{1 / slower:.2f}x"
+
+
+def _speed(row: LatencyReport) -> str:
+    """The same in words, with its interval: `1.42x as fast as fp32 [1.40, 1.45]`."""
+    ends = row.get("ratio_to_fp32_ci95")
+    interval = "" if ends is None else f" [{1 / ends[1]:.2f}, {1 / ends[0]:.2f}]"
+    return f"{_times(row)} as fast as fp32{interval}" if _times(row) else ""
 
 
 def _model(name: str, model: ModelReport) -> dict[str, Any]:

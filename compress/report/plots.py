@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compress.report import figures
-from compress.report.shape import ArtifactReport, Report
+from compress.report.shape import FileReport, Report
 
 _SHORTEST_SPAN = 0.1
 """An accuracy axis covers at least ten points, so that noise does not look like a difference."""
@@ -17,18 +17,16 @@ def accuracy_plots(report: Report, titles: Mapping[str, str]) -> list[dict[str, 
     """One picture per label column: top-1 with its interval of every network and file, on one axis."""
     models: Mapping[str, Any] = report["models"]
     entries = [(title, models.get(key), key) for key, title in titles.items()]
-    entries += [(f"{one['format']}, {one['scheme']}", one["accuracy"], "file") for one in report["artifacts"]]
+    entries += [(f"{one['format']}, {one['scheme']}", one["accuracy"], "file") for one in report["files"]]
     measured = [(name, entry, kind) for name, entry, kind in entries if entry and entry["top1"] is not None]
     labels = dict.fromkeys(label for _, entry, _ in measured for label in _labels(entry["top1"]))
     plots = [_accuracy_plot(label, measured) for label in labels]
     return [plot for plot in plots if plot["rows"]]
 
 
-def latency_plot(artifacts: Sequence[ArtifactReport]) -> dict[str, Any] | None:
+def latency_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
     """From the median to the 99th percentile of every file, on every device; the axis begins at zero."""
-    found = [
-        (artifact, row) for artifact in artifacts for row in artifact["latency"] if row["p50_ms"] is not None
-    ]
+    found = [(file, row) for file in files for row in file["latency"] if row["p50_ms"] is not None]
     if not found:
         return None
     # The 99th percentile of a busy machine can be far out; an axis up to it would hide the medians.
@@ -36,12 +34,12 @@ def latency_plot(artifacts: Sequence[ArtifactReport]) -> dict[str, Any] | None:
     high, ticks = _axis_from_zero(far)
     devices = {(row["device"], row["threads"]) for _, row in found}
     rows = []
-    for artifact, row in found:
+    for file, row in found:
         p50, p90, p99 = (row[key] or 0.0 for key in ("p50_ms", "p90_ms", "p99_ms"))
         where = f" ({row['device']}, {row['threads']})" if len(devices) > 1 else ""
         rows.append(
             {
-                "name": f"{artifact['format']}, {artifact['scheme']}{where}",
+                "name": f"{file['format']}, {file['scheme']}{where}",
                 "dot": _percent(p50, 0, high),
                 "low": _percent(p50, 0, high),
                 "width": _percent(min(p99, high) - p50, 0, high),
@@ -53,9 +51,9 @@ def latency_plot(artifacts: Sequence[ArtifactReport]) -> dict[str, Any] | None:
     return {"rows": rows, "ticks": [(f"{tick:g}", _percent(tick, 0, high)) for tick in ticks]}
 
 
-def size_plot(artifacts: Sequence[ArtifactReport]) -> dict[str, Any] | None:
+def size_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
     """The size of every file; the axis begins at zero."""
-    sizes = [(one, one["size_bytes"]) for one in artifacts if one["size_bytes"]]
+    sizes = [(one, one["size_bytes"]) for one in files if one["size_bytes"]]
     if not sizes:
         return None
     high, _ = _axis_from_zero(max(size for _, size in sizes))

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, with_config
 # Pydantic takes TypedDict from typing_extensions only, before Python 3.12.
 from typing_extensions import TypedDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -123,6 +123,10 @@ class LatencyReport(TypedDict):
     p99_ms: Milliseconds | None
     p50_ci95_ms: NotRequired[tuple[Milliseconds, Milliseconds] | None]
     """95 % interval of `p50_ms`, by a bootstrap over the rounds; `null` also with fewer than 6 rounds."""
+    ratio_to_fp32: NotRequired[float | None]
+    """Times as long as the fp32 file of the same format takes, over rounds that both were in; below 1 is faster."""
+    ratio_to_fp32_ci95: NotRequired[tuple[float, float] | None]
+    """95 % interval of `ratio_to_fp32`, as that of `p50_ms`."""
     peak_rss_bytes: Count | None
     """Most memory that the runtime's process held."""
     rounds: NotRequired[Count]
@@ -132,7 +136,7 @@ class LatencyReport(TypedDict):
 
 
 @_documented
-class ArtifactReport(TypedDict):
+class FileReport(TypedDict):
     """One exported file."""
 
     format: str
@@ -157,7 +161,7 @@ class RobustnessRow(TypedDict):
     """Top-1 of one network or file in one label column, on clean and on corrupted clips."""
 
     name: str
-    """`teacher`, `student_float`, or the format of a file."""
+    """`teacher`, `student_float`, or a file as `<format>.<scheme>`."""
     label: str
     clean: Share | None
     corrupted: NotRequired[dict[str, list[Share]]]
@@ -200,7 +204,7 @@ class WarningReport(TypedDict):
     """A network or a file that is no better than chance in a label column, or gives one answer to every clip."""
 
     path: str
-    """`models.<model>`, `stages.<n>.<verb>` or `artifacts.<format>`."""
+    """`models.<model>`, `stages.<n>.<verb>` or `files.<format>.<scheme>`."""
     label: str
     """The label column."""
     message: str
@@ -229,14 +233,14 @@ class DataReport(TypedDict):
 class Report(TypedDict):
     """A whole run."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     recipe: dict[str, Any]
     """The recipe as resolved: defaults and overrides filled in."""
     environment: dict[str, Any]
     data: NotRequired[DataReport]
     models: ModelReports
     stages: list[StageReport]
-    artifacts: list[ArtifactReport]
+    files: list[FileReport]
     robustness: NotRequired[RobustnessReport | None]
     """`null` when the recipe does not ask for it."""
     gates: list[GateReport]

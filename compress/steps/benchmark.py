@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
 from benchmarks.answers import FOLDER, TORCH, keep_answers
-from benchmarks.latency import FileLatency
+from benchmarks.exported import read_export
+from benchmarks.files import FileId
+from benchmarks.latency import FileLatency, ratio
+from benchmarks.measure import measure
 from compress.command.terminal import headed
 from compress.console import bar
 from compress.folders.keys import Key
@@ -17,7 +20,7 @@ from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
 from compress.folders.source import imports_of
 from compress.report.chance import classes_answered
-from compress.steps.export import Exported
+from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import content_key
@@ -40,7 +43,7 @@ def check_settings(run: Run) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFigures:
-    """What was measured of one exported file, in the words of the report."""
+    """What was measured of one exported file on a device, in the words of the report."""
 
     accuracy: dict[str, Any]
     parity: dict[str, Any]
@@ -53,8 +56,12 @@ class FileFigures:
         return any(part.get("failed", False) for part in (self.accuracy, *self.latency))
 
 
-def benchmark(run: Run, final: StageOutcome, exported: Exported) -> dict[str, FileFigures]:
-    """Accuracy, parity and latency of every file that is right, through its own runtime, by format.
+def benchmark(
+    run: Run, networks: Mapping[str, StageOutcome], exported: Exported
+) -> dict[FileId, FileFigures]:
+    """Accuracy, parity and latency of every file that is right, through its own runtime.
+
+    `networks` has what the files of each scheme hold; parity is that with its logits on the test split.
 
     A file that is wrong is not measured: how fast it gives wrong answers says nothing.
 
@@ -66,11 +73,11 @@ def benchmark(run: Run, final: StageOutcome, exported: Exported) -> dict[str, Fi
     key = content_key(
         code=[
             *imports_of(__name__, package="benchmarks"),
-            DEVICES[settings.device].measure.__module__,
-            *("compress.report.chance", "compress.steps.answers", "export.parity"),
+            DEVICES[settings.device].open.__module__,
+            *("compress.report.chance", "export.parity"),
         ],
         alone=[__name__],
-        files={row["format"]: row["sha256"] for row in exported.rows},
+        files={str(file_id(row)): row["sha256"] for row in exported.rows},
         clips=run.data.test.digest,
         settings=settings.model_dump(mode="json"),
         runtimes=installed(FILES),
@@ -79,16 +86,16 @@ def benchmark(run: Run, final: StageOutcome, exported: Exported) -> dict[str, Fi
     if _answers_are_whole(run, key):
         earlier = kept(run, BENCHMARK, key=key, title="benchmark")
         if earlier is not None:
-            return {name: FileFigures(**figures) for name, figures in earlier.items()}
-    written = [row["format"] for row in exported.rows if row["status"] == "exported"]
-    figures: dict[str, FileFigures] = {}
+            return {FileId(*name.split(".")): FileFigures(**figures) for name, figures in earlier.items()}
+    written = [file_id(row) for row in exported.rows if row["status"] == "exported"]
+    figures: dict[FileId, FileFigures] = {}
     if written:
         try:
             with bar(run.console, "benchmark") as report:
-                measured = DEVICES[settings.device].measure(
-                    exported.folder,
-                    clips=run.data.test.seen_by(final.artifact.spec),
-                    formats=written,
+                measured = measure(
+                    read_export(exported.folder).only(written),
+                    device=settings.device,
+                    clips=run.data.test.seen_by(run.student_spec),
                     threads=settings.threads,
                     rounds=settings.rounds,
                     seed=run.recipe.seed,
@@ -96,17 +103,20 @@ def benchmark(run: Run, final: StageOutcome, exported: Exported) -> dict[str, Fi
                 )
         except (ValueError, RuntimeError, OSError) as error:
             raise StepFailed(f"benchmark: {error}") from error
+        floats = {one.format: one for one in measured.latency if one.scheme == "fp32"}
         figures = {
-            accuracy.format: _figures(run, accuracy, latency, final=final)
+            accuracy.id: _figures(
+                run, accuracy, latency, network=networks[accuracy.scheme], beside=floats.get(accuracy.format)
+            )
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
-        _keep_answers(run, key, measured.accuracy, final=final)
+        _keep_answers(run, key, measured.accuracy, networks)
     for name, one in figures.items():
         run.console.print(headed(f"benchmark.{name}", _summary(one)))
     if any(one.failed for one in figures.values()):
         forget(run, BENCHMARK)
     else:
-        keep(run, BENCHMARK, {name: asdict(one) for name, one in figures.items()}, key=key)
+        keep(run, BENCHMARK, {str(name): asdict(one) for name, one in figures.items()}, key=key)
     return figures
 
 
@@ -127,16 +137,31 @@ def _answers_are_whole(run: Run, key: Key) -> bool:
     return False
 
 
-def _keep_answers(run: Run, key: Key, measured: Sequence[FileAccuracy], *, final: StageOutcome) -> None:
-    """Keeps what torch and every file said to each test clip."""
-    spec = final.artifact.spec
-    in_torch = {name: column.numpy() for name, column in zip(spec.outputs, final.test_logits, strict=True)}
-    answers = {TORCH: in_torch} | {one.format: one.logits for one in measured if one.unavailable is None}
+def _keep_answers(
+    run: Run, key: Key, measured: Sequence[FileAccuracy], networks: Mapping[str, StageOutcome]
+) -> None:
+    """Keeps what every file said to each test clip, and the networks in torch that they hold."""
+    spec = run.student_spec
+    answers = {
+        f"{TORCH}.{scheme}": {
+            name: column.numpy() for name, column in zip(spec.outputs, outcome.test_logits, strict=True)
+        }
+        for scheme, outcome in networks.items()
+    }
+    answers |= {str(one.id): one.logits for one in measured if one.unavailable is None}
     keep_answers(run.folder / FOLDER, answers, run.data.test.seen_by(spec), key=key, tell=run.tell)
 
 
-def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: StageOutcome) -> FileFigures:
-    spec, data = final.artifact.spec, run.data.spec
+def _figures(
+    run: Run,
+    accuracy: FileAccuracy,
+    latency: FileLatency,
+    *,
+    network: StageOutcome,
+    beside: FileLatency | None,
+) -> FileFigures:
+    """`beside` is the float file of the same format, whose turns stand in the same rounds."""
+    spec, data = network.artifact.spec, run.data.spec
     top1: dict[str, Any] = {"top1": None, "ci95": None, "clips": 0, "runtime": None}
     parity: dict[str, Any] = {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None}
     if accuracy.unavailable is not None:
@@ -153,7 +178,7 @@ def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: S
         }
         pairs = [
             compare(reference.numpy(), accuracy.logits[name])
-            for name, reference in zip(spec.outputs, final.test_logits, strict=True)
+            for name, reference in zip(spec.outputs, network.test_logits, strict=True)
         ]
         parity = {
             "max_abs_error": per_label([pair.max_abs_error for pair in pairs], spec, data=data),
@@ -170,6 +195,10 @@ def _figures(run: Run, accuracy: FileAccuracy, latency: FileLatency, *, final: S
         "peak_rss_bytes": latency.peak_rss_bytes,
         "rounds": latency.rounds,
     }
+    if beside is not None and beside is not latency:
+        times = ratio(latency, beside)
+        time_row["ratio_to_fp32"] = None if times is None else times.value
+        time_row["ratio_to_fp32_ci95"] = None if times is None else times.ci95
     if latency.unavailable is not None:
         time_row["reason"] = latency.unavailable
         time_row["failed"] = latency.failed

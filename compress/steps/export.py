@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from benchmarks.files import FileId
 from compress import __version__
 from compress.artifact import Artifact, Form
 from compress.command.terminal import headed
@@ -31,7 +32,7 @@ from compress.store import content_key
 from compress.versions import FILES, installed
 from export import EXPORTERS
 from export.capture import capture
-from export.files import export_files
+from export.files import Variant, export_files
 from export.lower import lower
 from export.manifest import FileSpec, file_spec
 from export.network import RANKED_INPUTS
@@ -59,22 +60,23 @@ class Exported:
     key: str
 
 
-def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None) -> Exported:
-    """Writes the recipe's formats into `export/` and gives the rows of its manifest.
+def export(
+    run: Run, networks: Mapping[str, StageOutcome], *, rounded: StageOutcome | None = None
+) -> Exported:
+    """Writes the recipe's files into `export/` and gives the rows of its manifest.
 
-    `rounded` is the float network whose weights `final` holds in int8, where training has not changed them since:
-    files are compared with it, too. The files of an earlier run are kept when nothing has changed, every one of
-    them is as it was written, and none had failed.
+    `networks` has what the files of each scheme hold. `rounded` is the float network whose weights the int8 one
+    holds, where training has not changed them since: int8 files are compared with it, too. The files of an earlier
+    run are kept when nothing has changed, every one of them is as it was written, and none had failed.
     """
     folder = run.folder / "export"
-    provenance = _provenance(run, final)
+    provenance = _provenance(run, networks)
     key = content_key(
         code=_code(run.recipe.export.formats),
         alone=[__name__],
-        upstream=final.key,
+        upstream={scheme: outcome.key for scheme, outcome in networks.items()},
         provenance=provenance,
         formats=run.recipe.export.formats,
-        scheme=run.recipe.scheme,
         files=installed(FILES),
     )
     reasons = []
@@ -95,25 +97,19 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
         before.clear()
     try:
         with bar(run.console, "export") as report:
-            spec = file_spec(final.artifact.spec, provenance=provenance)
-            step = _stepper(run, final.artifact, spec) if final.artifact.streams else None
-            export_files(
-                _program(final.artifact),
-                spec,
-                formats=run.recipe.export.formats,
-                scheme=run.recipe.scheme,
-                out=folder,
-                proof=_proof(run, final.artifact, rounded=None if rounded is None else rounded.artifact),
-                step=step,
-                progress=report,
-            )
+            spec = file_spec(run.student_spec, provenance=provenance)
+            variants = [
+                _variant(run, scheme, outcome.artifact, spec, rounded=rounded)
+                for scheme, outcome in networks.items()
+            ]
+            export_files(variants, spec, formats=run.recipe.export.formats, out=folder, progress=report)
             with adding(folder, REFERENCE_NAMES):
                 write_reference(
                     folder,
-                    network=_asked(final.artifact),
+                    networks={scheme: _asked(outcome.artifact) for scheme, outcome in networks.items()},
                     spec=spec,
-                    clips=final.artifact.spec,
-                    step=None if step is None else step.spec,
+                    clips=run.student_spec,
+                    steps={one.scheme: one.step.spec for one in variants if one.step is not None},
                 )
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"export: {error}") from error
@@ -122,14 +118,19 @@ def export(run: Run, final: StageOutcome, *, rounded: StageOutcome | None = None
     for row in rows:
         if row["status"] == "exported":
             made = f"{row['size_bytes'] / 1e6:.2f} MB in {row['seconds']:.0f} s"
-            run.console.print(headed(f"export.{row['format']}", made))
+            run.console.print(headed(f"export.{file_id(row)}", made))
         else:
             what = "failed" if row["status"] == "failed" else "is wrong"
-            head = f"export.{row['format']} {what}"
+            head = f"export.{file_id(row)} {what}"
             run.console.print(headed(head, row["reason"], style="bold red"))
         for note in _losses(row):
-            run.console.print(headed(f"export.{row['format']}", note, style="bold yellow"))
+            run.console.print(headed(f"export.{file_id(row)}", note, style="bold yellow"))
     return Exported(folder=folder, rows=rows, key=key)
+
+
+def file_id(row: Mapping[str, Any]) -> FileId:
+    """Which file a row of the manifest is."""
+    return FileId(row["format"], row["scheme"])
 
 
 def _losses(row: dict[str, Any]) -> list[str]:
@@ -158,6 +159,19 @@ def _note_key(folder: Path, key: Key, *, whole: bool) -> None:
     if not whole:
         ledger.about["why"] = "a file of it had failed or was wrong"
     ledger.save()
+
+
+def _variant(
+    run: Run, scheme: str, artifact: Artifact, spec: FileSpec, *, rounded: StageOutcome | None
+) -> Variant:
+    """The network of a scheme, with what its files are held against."""
+    before = rounded.artifact if rounded is not None and artifact.form is Form.QUANTIZED else None
+    return Variant(
+        scheme=scheme,
+        program=_program(artifact),
+        proof=_proof(run, artifact, rounded=before),
+        step=_stepper(run, artifact, spec) if artifact.streams else None,
+    )
 
 
 def _program(artifact: Artifact) -> ExportedProgram:
@@ -231,14 +245,15 @@ def _asked(artifact: Artifact) -> nn.Module:
     return for_evaluation(artifact.model)
 
 
-def _provenance(run: Run, final: StageOutcome) -> dict[str, Any]:
+def _provenance(run: Run, networks: Mapping[str, StageOutcome]) -> dict[str, Any]:
     """What made the files: nothing of it depends on the machine, or on where anything lies."""
+    longest = max((outcome.artifact.history for outcome in networks.values()), key=len)
     return {
         "project": "pocketreel",
         "version": __version__,
         "recipe": run.recipe.name,
         "seed": run.recipe.seed,
         "data": run.recipe.data.model_dump(mode="json", exclude={"manifest", "root"}),
-        "stages": [record.name for record in final.artifact.history],
+        "stages": [record.name for record in longest],
         "key": run.origin,
     }

@@ -40,13 +40,19 @@ _WORDS = 3
 
 
 def write_reference(
-    export: Path, *, network: Network, spec: FileSpec, clips: ClipSpec, step: FileSpec | None = None
+    export: Path,
+    *,
+    networks: Mapping[str, Network],
+    spec: FileSpec,
+    clips: ClipSpec,
+    steps: Mapping[str, FileSpec] | None = None,
 ) -> None:
     """Writes `reference/` into an export and names its files in `manifest.json`, which is there already.
 
-    `network` is what the files hold, as torch runs it; its answers stand beside theirs. The same export gives the
-    same bytes each time. Files that are wrong, or that no program here runs, have no answers in it. `step` is the
-    program for one frame of a network that streams: what counts is its answer after the last frame.
+    `networks` has what the files of each scheme hold, as torch runs it; its answers stand beside theirs. The same
+    export gives the same bytes each time. Files that are wrong, or that no program here runs, have no answers in
+    it. `steps` has, by scheme, the program for one frame of a network that streams: what counts is its answer after
+    the last frame.
     """
     folder = export / FOLDER
     folder.mkdir(exist_ok=True)
@@ -63,21 +69,24 @@ def write_reference(
         for name, array in inputs.items()
     ]
     manifest = json.loads((export / "manifest.json").read_text(encoding="utf-8"))
-    answers = ask({"torch": network}, {name: array[None] for name, array in inputs.items()}, source="it")
+    answers = ask(networks, {name: array[None] for name, array in inputs.items()}, source="it")
     outputs = [
         {
-            **_saved(export, folder / "torch" / f"{info.name}.npy", array[0]),
+            **_saved(export, folder / "torch" / scheme / f"{info.name}.npy", array[0]),
             "name": info.name,
             "format": "torch",
+            "scheme": scheme,
             "program": "clip",
             "runner": f"torch {torch.__version__}",
         }
-        for info, array in zip(spec.outputs, answers.answers["torch"], strict=True)
+        for scheme, columns in answers.answers.items()
+        for info, array in zip(spec.outputs, columns, strict=True)
     ]
     with tempfile.TemporaryDirectory(prefix="pocketreel-reference-") as scratch:
         answers.save(Path(scratch))
         for row in manifest["files"]:
             if row["status"] == "exported":
+                step = (steps or {}).get(row["scheme"])
                 outputs += _answers_of(export, row, spec=spec, step=step, samples=Path(scratch))
     manifest["reference"] = {
         "video": {**_listed(export, folder / "clip.mp4"), "start_s": 0.0, "end_s": FRAMES / FPS},
@@ -175,11 +184,13 @@ def _answers_of(
             clip=spec.inputs[0].name,
             **common,
         )
+    folder = export / FOLDER / row["format"] / row["scheme"]
     return [
         {
-            **_saved(export, export / FOLDER / row["format"] / f"{_FILES[program]}{info.name}.npy", array[0]),
+            **_saved(export, folder / f"{_FILES[program]}{info.name}.npy", array[0]),
             "name": info.name,
             "format": row["format"],
+            "scheme": row["scheme"],
             "program": program,
             "runner": ran.runner,
         }

@@ -13,13 +13,14 @@ from torch import Tensor
 from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
+from benchmarks.exported import read_export
 from compress.artifact import Form
 from compress.command.terminal import headed
 from compress.console import bar
 from compress.folders.source import imports_of
 from compress.predict import predict
 from compress.report.shape import RobustnessReport, RobustnessRow
-from compress.steps.export import Exported
+from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed
 from compress.store import content_key
@@ -48,7 +49,7 @@ def robustness(
         code=["compress.predict", *imports_of(__name__, package="benchmarks")],
         alone=[__name__],
         networks={name: outcome.key for name, outcome in networks.items()},
-        files={row["format"]: row["sha256"] for row in exported.rows},
+        files={str(file_id(row)): row["sha256"] for row in exported.rows},
         clips=run.data.test.digest,
         seed=run.recipe.seed,
         settings=settings.model_dump(mode="json"),
@@ -160,26 +161,26 @@ def _answers_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> li
 
 
 def _file_rows(run: Run, suite: _Suite, exported: Exported) -> list[RobustnessRow]:
-    written = [row["format"] for row in exported.rows if row["status"] == "exported"]
+    written = [file_id(row) for row in exported.rows if row["status"] == "exported"]
     if not written:
         return []
     spec = run.student_spec
     with bar(run.console, "robustness of files") as report:
         measured = evaluate(
-            exported.folder,
+            read_export(exported.folder).only(written),
             suite.corrupted(spec),
-            formats=written,
+            device=run.recipe.benchmark.device,
             threads=run.recipe.benchmark.threads,
             progress=report,
         )
     found: list[RobustnessRow] = []
     for file in measured:
         if file.unavailable is None:
-            found += suite.rows(file.format, spec, [file.logits[name] for name in spec.outputs])
+            found += suite.rows(str(file.id), spec, [file.logits[name] for name in spec.outputs])
             continue
         found += [
             RobustnessRow(
-                name=file.format,
+                name=str(file.id),
                 label=label.name,
                 clean=None,
                 mean=None,

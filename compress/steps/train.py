@@ -41,6 +41,7 @@ from compress.teacher import Teacher
 from compress.teacher_answers import check_answers, check_on_clips
 from compress.teacher_training import train_teacher
 from compress.training import accuracy, drawn, per_label
+from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
 from models.spec import ClipSpec
 
@@ -179,6 +180,12 @@ def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
     if len(stages) < 2 or stages[-1].artifact.form is Form.FLOAT or stages[-1].record.config["mode"] != "ptq":
         return None
     return stages[-2]
+
+
+def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> dict[str, StageOutcome]:
+    """What the files of each scheme hold: the last float or the last quantized network of the run."""
+    last = {outcome.artifact.form: outcome for outcome in made}
+    return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
 
 
 def untrained(run: Run) -> StageOutcome:

@@ -214,8 +214,8 @@ def failed_row(format: str, *, reason: str) -> dict[str, Any]:
 
 def onnx_export(export_dir: Path, spec: ClipSpec = VIDEO_ONLY) -> Path:
     """An export with one ONNX file."""
-    inputs = write_onnx(export_dir / "onnx/model.onnx", spec)
-    row = file_row(export_dir, format="onnx", path="onnx/model.onnx", inputs=inputs, spec=spec)
+    inputs = write_onnx(export_dir / "onnx/fp32/model.onnx", spec)
+    row = file_row(export_dir, format="onnx", path="onnx/fp32/model.onnx", inputs=inputs, spec=spec)
     write_manifest(export_dir, spec=spec, files=[row])
     return export_dir
 
@@ -227,13 +227,13 @@ def onnx_with_broken_neighbours(export_dir: Path) -> Path:
         file_row(
             export_dir,
             format="onnx",
-            path="onnx/model.onnx",
-            inputs=write_onnx(export_dir / "onnx/model.onnx", spec),
+            path="onnx/fp32/model.onnx",
+            inputs=write_onnx(export_dir / "onnx/fp32/model.onnx", spec),
             spec=spec,
         )
     ]
-    for format, path in (("tflite", "tflite/model.tflite"), ("coreml", "coreml/model.mlpackage")):
-        (export_dir / path).parent.mkdir()
+    for format, path in (("tflite", "tflite/fp32/model.tflite"), ("coreml", "coreml/fp32/model.mlpackage")):
+        (export_dir / path).parent.mkdir(parents=True)
         (export_dir / path).write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100))
         rows.append(file_row(export_dir, format=format, path=path, inputs=input_rows(spec), spec=spec))
     rows.append(failed_row("executorch", reason="operator aten.fft has no kernel"))

@@ -12,7 +12,7 @@ from tests.benchmarks.small_exports import VIDEO_ONLY, file_row, onnx_export, wr
 def streaming_export(export_dir: Path) -> Path:
     """An ONNX file for clips, and one for single frames."""
     onnx_export(export_dir)
-    path = export_dir / "onnx/model_step.onnx"
+    path = export_dir / "onnx/fp32/model_step.onnx"
     size = VIDEO_ONLY.video.size
     _write(path, size=size)
     rows: dict[str, list[dict[str, Any]]] = {
@@ -22,12 +22,12 @@ def streaming_export(export_dir: Path) -> Path:
     clip = file_row(
         export_dir,
         format="onnx",
-        path="onnx/model.onnx",
+        path="onnx/fp32/model.onnx",
         inputs=[_tensor("clip", list(VIDEO_ONLY.shape("clip")), "NCTHW")],
         spec=VIDEO_ONLY,
     )
     step = {
-        "path": "onnx/model_step.onnx",
+        "path": "onnx/fp32/model_step.onnx",
         "entry": None,
         "size_bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -11,6 +11,7 @@ from benchmarks import accuracy as accuracy_module
 from benchmarks.accuracy import evaluate, wilson_interval
 from benchmarks.clips.cache import open_clips
 from benchmarks.clips.rows import read_manifest
+from benchmarks.exported import read_export
 from models.spec import LabelSpec
 from tests.benchmarks.small_exports import (
     VIDEO_ONLY,
@@ -52,7 +53,7 @@ def test_logits_and_shares_are_those_of_the_clips(export_dir, clips, monkeypatch
     monkeypatch.setattr(accuracy_module, "_CHUNK_BYTES", 3 * clips.batch([0])[0].nbytes)
     told = []
     (found,) = evaluate(
-        export_dir, clips, progress=lambda what, done, total: told.append((what, done, total))
+        read_export(export_dir), clips, progress=lambda what, done, total: told.append((what, done, total))
     )
     expected = expected_logits(TWO_COLUMNS, {"clip": clips.batch(range(len(clips)))[0].numpy()})
     assert list(found.logits) == ["logits_move", "logits_colour"]
@@ -75,7 +76,7 @@ def test_logits_and_shares_are_those_of_the_clips(export_dir, clips, monkeypatch
 def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path, clips):
     one_column = replace(clips.spec, labels=VIDEO_ONLY.labels)
     moves = open_clips(clips.rows, one_column, cache=tmp_path / "cache")
-    found = {one.format: one for one in evaluate(onnx_with_broken_neighbours(tmp_path), moves)}
+    found = {one.format: one for one in evaluate(read_export(onnx_with_broken_neighbours(tmp_path)), moves)}
     assert found["onnx"].clips == 10
     assert found["tflite"].failed
     assert "LiteRT failed in 'load'" in found["tflite"].unavailable
@@ -86,10 +87,10 @@ def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path, clips):
 def test_logits_that_are_no_numbers_count_as_wrong(tmp_path, clips):
     matrices = weights(TWO_COLUMNS)
     matrices["clip", "logits_colour"][:] = np.nan
-    inputs = write_onnx(tmp_path / "onnx/model.onnx", TWO_COLUMNS, matrices=matrices)
-    row = file_row(tmp_path, format="onnx", path="onnx/model.onnx", inputs=inputs, spec=TWO_COLUMNS)
+    inputs = write_onnx(tmp_path / "onnx/fp32/model.onnx", TWO_COLUMNS, matrices=matrices)
+    row = file_row(tmp_path, format="onnx", path="onnx/fp32/model.onnx", inputs=inputs, spec=TWO_COLUMNS)
     write_manifest(tmp_path, spec=TWO_COLUMNS, files=[row])
-    (found,) = evaluate(tmp_path, clips)
+    (found,) = evaluate(read_export(tmp_path), clips)
     assert found.per_label["colour"].top1 == 0
     assert found.notes == ("colour: 10 clips gave logits that are not finite: wrong",)
 
@@ -114,12 +115,12 @@ def test_clips_prepared_otherwise_are_refused(tmp_path, clips, change, name):
     with pytest.raises(
         ValueError, match=f"the clips differ from what the files expect in {name}: clips have"
     ):
-        evaluate(export_dir, clips)
+        evaluate(read_export(export_dir), clips)
 
 
 def test_normalisation_inside_the_file_is_not_the_clips_matter(tmp_path, clips):
     other = replace(TWO_COLUMNS, video=replace(TWO_COLUMNS.video, mean=(0.4, 0.4, 0.4)))
-    (found,) = evaluate(onnx_export(tmp_path, other), clips)
+    (found,) = evaluate(read_export(onnx_export(tmp_path, other)), clips)
     assert found.clips == 10
 
 

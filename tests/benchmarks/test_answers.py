@@ -12,9 +12,9 @@ def test_each_clip_has_its_line_and_its_logits(tiny_data, tmp_path):
     classes = clips.spec.labels[0].classes
     logits = np.random.default_rng(0).normal(size=(len(clips), len(classes))).astype(np.float32)
     logits[2, 1] = np.nan
-    write_answers(tmp_path / "answers", "onnx", {"logits": logits}, clips)
-    np.testing.assert_array_equal(np.load(tmp_path / "answers" / "onnx.npz")["logits"], logits)
-    with (tmp_path / "answers" / "onnx.csv").open(newline="") as file:
+    write_answers(tmp_path / "answers", "onnx.fp32", {"logits": logits}, clips)
+    np.testing.assert_array_equal(np.load(tmp_path / "answers" / "onnx.fp32.npz")["logits"], logits)
+    with (tmp_path / "answers" / "onnx.fp32.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["path"] for line in lines] == [row.path.name for row in clips.rows]
     assert [line["label"] for line in lines] == [row.labels["label"] for row in clips.rows]

@@ -26,7 +26,12 @@ def test_gives_spec_and_files(export_dir):
     exported = read_export(export_dir)
     assert exported.spec == VIDEO_ONLY
     (file,) = exported.files
-    assert (file.format, file.scheme, file.title, file.missing) == ("onnx", "fp32", "onnx/model.onnx", None)
+    assert (file.format, file.scheme, file.title, file.missing) == (
+        "onnx",
+        "fp32",
+        "onnx/fp32/model.onnx",
+        None,
+    )
     assert file.inputs[0].shape == (1, 3, 4, 6, 6)
     assert file.size_bytes == file.path.stat().st_size
 
@@ -50,7 +55,7 @@ def test_an_export_of_which_only_the_shapes_are_known_is_measured_but_not_for_ac
     assert exported.spec is None and exported.files[0].inputs[2].value_range == (0, 3)
     with pytest.raises(ValueError, match="does not say what its inputs and classes are, only their shapes"):
         exported.clip_spec()
-    (latency,) = measure_latency(export_dir, rounds=1)
+    (latency,) = measure_latency(read_export(export_dir), rounds=1)
     assert latency.p50_ms > 0
 
 
@@ -90,7 +95,10 @@ def test_a_manifest_that_is_none(export_dir, content, message):
         (lambda m: m.pop("spec"), r"a field is missing or of the wrong type \(KeyError\('spec'\)\)"),
         (lambda m: m.update(files=[]), "lists no files"),
         (lambda m: m["files"][0].update(format="gguf"), "format 'gguf' is unknown; known are onnx, tflite"),
-        (lambda m: m["files"][0].update(sha256="0"), "onnx/model.onnx is not the file that manifest.json"),
+        (
+            lambda m: m["files"][0].update(sha256="0"),
+            "onnx/fp32/model.onnx is not the file that manifest.json",
+        ),
         (lambda m: m["files"][0]["outputs"][0].update(name="y"), "the outputs y, but its spec has logits"),
         (
             lambda m: m["files"][0]["outputs"][0].update(shape=[1, 2]),
@@ -118,8 +126,8 @@ def test_a_manifest_that_is_wrong(export_dir, change, message):
 
 
 def test_a_file_that_is_gone(export_dir):
-    (export_dir / "onnx/model.onnx").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lists onnx/model.onnx, which is gone: export again"):
+    (export_dir / "onnx/fp32/model.onnx").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lists onnx/fp32/model.onnx, which is gone: export again"):
         read_export(export_dir)
 
 

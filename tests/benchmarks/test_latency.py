@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from benchmarks.exported import read_export
 from benchmarks.host import usable_cores
 from benchmarks.latency import FileLatency, measure_latency, median_interval, ratio
 from tests.benchmarks.small_exports import (
@@ -18,13 +19,14 @@ from tests.benchmarks.small_exports import (
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
-    """An export that holds the same file three times."""
+    """An export that holds the same file three times, under three names."""
     root = tmp_path_factory.mktemp("twins")
     rows = []
-    for name in ("a", "b", "c"):
-        path = f"{name}/model.onnx"
+    for scheme in ("fp32", "fp16", "w8"):
+        path = f"onnx/{scheme}/model.onnx"
         inputs = write_onnx(root / path, VIDEO_ONLY)
-        rows.append(file_row(root, format="onnx", path=path, inputs=inputs, spec=VIDEO_ONLY))
+        row = file_row(root, format="onnx", path=path, inputs=inputs, spec=VIDEO_ONLY)
+        rows.append({**row, "scheme": scheme})
     write_manifest(root, spec=VIDEO_ONLY, files=rows)
     return root
 
@@ -32,7 +34,9 @@ def twins(tmp_path_factory):
 def test_figures_are_complete_and_ordered(tmp_path):
     told = []
     (latency,) = measure_latency(
-        onnx_export(tmp_path), rounds=6, progress=lambda what, done, total: told.append((what, done, total))
+        read_export(onnx_export(tmp_path)),
+        rounds=6,
+        progress=lambda what, done, total: told.append((what, done, total)),
     )
     assert (latency.format, latency.device, latency.threads) == ("onnx", "host", 1)
     assert latency.runtime.startswith("ONNX Runtime 1.")
@@ -48,7 +52,7 @@ def test_figures_are_complete_and_ordered(tmp_path):
 
 def test_files_take_turns_in_an_order_that_the_seed_draws(twins):
     orders = [
-        np.array([latency.positions for latency in measure_latency(twins, rounds=8, seed=seed)])
+        np.array([latency.positions for latency in measure_latency(read_export(twins), rounds=8, seed=seed)])
         for seed in (0, 0, 1)
     ]
     assert (np.sort(orders[0], axis=0) == np.arange(3)[:, None]).all()
@@ -58,17 +62,20 @@ def test_files_take_turns_in_an_order_that_the_seed_draws(twins):
 
 
 def test_twins_are_as_fast_as_each_other(twins):
-    first, second, _ = measure_latency(twins, rounds=8)
+    first, second, _ = measure_latency(read_export(twins), rounds=8)
     compared = ratio(second, first)
     assert 0.5 < compared.value < 2
     assert compared.ci95[0] <= compared.value <= compared.ci95[1]
 
 
 def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path):
-    found = {one.format: one for one in measure_latency(onnx_with_broken_neighbours(tmp_path), rounds=6)}
+    found = {
+        one.format: one
+        for one in measure_latency(read_export(onnx_with_broken_neighbours(tmp_path)), rounds=6)
+    }
     assert found["onnx"].rounds == 6
     assert found["tflite"].failed
-    assert "tflite/model.tflite: LiteRT failed in 'load'" in found["tflite"].unavailable
+    assert "tflite/fp32/model.tflite: LiteRT failed in 'load'" in found["tflite"].unavailable
     assert found["executorch"].unavailable == "not exported: operator aten.fft has no kernel"
     assert not found["executorch"].failed
     assert found["tflite"].p50_ms is None
@@ -76,7 +83,7 @@ def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path):
 
 
 def test_rounds_end_when_time_is_up(tmp_path):
-    (latency,) = measure_latency(onnx_export(tmp_path), rounds=500, max_seconds=0.0)
+    (latency,) = measure_latency(read_export(onnx_export(tmp_path)), rounds=500, max_seconds=0.0)
     assert latency.rounds == 1
     assert latency.p50_ci95_ms is None
     assert latency.notes == ("stopped after 1 of 500 rounds: the limit of 0 s had passed",)
@@ -85,14 +92,14 @@ def test_rounds_end_when_time_is_up(tmp_path):
 @pytest.mark.parametrize(
     ("threads", "rounds", "message"),
     [
-        (0, 6, f"threads is 0: this process may use 1 to {usable_cores()} cores"),
-        (4096, 6, "threads is 4096: this process may use 1 to"),
+        (0, 6, f"threads is 0: device 'host' has {usable_cores()} cores"),
+        (4096, 6, "threads is 4096: device 'host' has"),
         (1, 0, "rounds is 0: at least 1 is needed, and 6 for an interval"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path, threads, rounds, message):
     with pytest.raises(ValueError, match=message):
-        measure_latency(onnx_export(tmp_path), threads=threads, rounds=rounds)
+        measure_latency(read_export(onnx_export(tmp_path)), threads=threads, rounds=rounds)
 
 
 def test_interval_agrees_with_scipy():
@@ -126,4 +133,6 @@ def test_ratio_is_paired_by_round():
 
 
 def _latency(round_p50_ms):
-    return FileLatency(format="onnx", device="host", threads=1, round_p50_ms=tuple(round_p50_ms))
+    return FileLatency(
+        format="onnx", scheme="fp32", device="host", threads=1, round_p50_ms=tuple(round_p50_ms)
+    )

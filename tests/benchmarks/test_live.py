@@ -13,7 +13,7 @@ from tests.benchmarks.small_streams import streaming_export
 
 @pytest.fixture
 def model(tmp_path):
-    return streaming_export(tmp_path / "export") / "onnx/model_step.onnx"
+    return streaming_export(tmp_path / "export") / "onnx/fp32/model_step.onnx"
 
 
 def test_every_frame_of_a_video_is_answered_once(tmp_path, model):

@@ -76,21 +76,21 @@ def test_the_answers_to_each_clip_are_kept_beside_the_figures(export_dir, manife
         done = run(*command, "--data", manifest, "--split", split)
         assert done.exit_code == 0 and f"answers to each clip: {folder}" in done.output, done.output
     (row,) = json.loads(out.read_text())["files"]
-    with (folder / "onnx.csv").open(newline="") as file:
+    with (folder / "onnx.fp32.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["path"] for line in lines] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     assert [line["move"] for line in lines] == ["left", "up", "left", "up"]
     assert sum(line["move_right"] == "1" for line in lines) == 4 * row["accuracy"]["top1"]
-    logits = np.load(folder / "onnx.npz")["logits"]
+    logits = np.load(folder / "onnx.fp32.npz")["logits"]
     classes = json.loads((export_dir / "manifest.json").read_text())["spec"]["labels"][0]["classes"]
     assert [line["move_answer"] for line in lines] == [classes[k] for k in logits.argmax(1)]
     (folder / "mine.txt").write_text("mine")
     assert run(*command).exit_code == 0
     assert [path.name for path in folder.iterdir()] == ["mine.txt"], "figures without clips have no answers"
-    (folder / "onnx.csv").write_text("mine")
+    (folder / "onnx.fp32.csv").write_text("mine")
     refused = run(*command, "--data", manifest)
     assert refused.exit_code == 2 and "is not ours" in refused.output
-    assert (folder / "onnx.csv").read_text() == "mine"
+    assert (folder / "onnx.fp32.csv").read_text() == "mine"
 
 
 def test_clips_left_out_are_named(export_dir, manifest):
@@ -111,8 +111,8 @@ def test_clips_left_out_are_named(export_dir, manifest):
 def test_a_file_that_fails_is_said_and_gives_exit_code_3(tmp_path):
     done = run(onnx_with_broken_neighbours(tmp_path), "--rounds", 1)
     assert done.exit_code == 3
-    assert "tflite: tflite/model.tflite: LiteRT failed in 'load'" in done.output
-    assert "executorch: not exported: operator aten.fft has no kernel" in done.output
+    assert "tflite.fp32: tflite/fp32/model.tflite: LiteRT failed in 'load'" in done.output
+    assert "executorch.fp32: not exported: operator aten.fft has no kernel" in done.output
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="here Core ML is available")
@@ -120,7 +120,7 @@ def test_what_cannot_run_here_is_no_failure_beside_what_can(tmp_path):
     export_dir = onnx_with_broken_neighbours(tmp_path)
     done = run(export_dir, "--formats", "onnx, coreml", "--rounds", 1)
     assert done.exit_code == 0
-    assert "coreml: Core ML runs on Apple systems only; converted, not measured" in done.output
+    assert "coreml.fp32: Core ML runs on Apple systems only; converted, not measured" in done.output
     assert run(export_dir, "--formats", "coreml", "--rounds", 1).exit_code == 3
 
 

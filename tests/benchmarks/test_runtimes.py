@@ -69,7 +69,7 @@ def test_executorch_starts_without_its_exporter():
 
 
 def test_all_are_timed_side_by_side(export_dir):
-    found = measure_latency(export_dir, rounds=6)
+    found = measure_latency(read_export(export_dir), rounds=6)
     assert [one.format for one in found] == list(WRITERS)
     assert [one.unavailable for one in found] == [None, None, None]
     assert [one.runtime.rsplit(" ", 1)[0] for one in found] == ["ONNX Runtime", "LiteRT", "ExecuTorch"]
@@ -85,17 +85,24 @@ def test_a_runtime_that_aborts_does_not_stop_the_others(export_dir, tmp_path):
             # The delegate quotes this marker in its complaint; bytes that are no text then end the process.
             assert data.count(b"XH00") == 1
             data = data.replace(b"XH00", b"\xff\xff\xff\x7f")
-        copy = tmp_path / format / file.path.name
-        copy.parent.mkdir()
+        copy = tmp_path / format / "fp32" / file.path.name
+        copy.parent.mkdir(parents=True)
         copy.write_bytes(data)
         inputs = write_onnx(tmp_path / "unused.onnx", ALL_INPUTS)
         rows.append(
             file_row(
-                tmp_path, format=format, path=f"{format}/{file.path.name}", inputs=inputs, spec=ALL_INPUTS
+                tmp_path,
+                format=format,
+                path=f"{format}/fp32/{file.path.name}",
+                inputs=inputs,
+                spec=ALL_INPUTS,
             )
         )
     write_manifest(tmp_path, spec=ALL_INPUTS, files=rows)
-    broken, good = measure_latency(tmp_path, rounds=6)
+    broken, good = measure_latency(read_export(tmp_path), rounds=6)
     assert broken.failed
-    assert "executorch/model.pte: ExecuTorch died of SIGABRT in 'load'; it last said: " in broken.unavailable
+    assert (
+        "executorch/fp32/model.pte: ExecuTorch died of SIGABRT in 'load'; it last said: "
+        in broken.unavailable
+    )
     assert good.rounds == 6

@@ -52,17 +52,18 @@ def test_frames_and_clips_are_measured_in_the_same_rounds(tmp_path):
 
 def test_an_export_without_steps_is_refused_with_what_to_do(tmp_path):
     message = (
-        r"onnx/model.onnx holds no program for one frame; export its network with `student: {stream: true}`"
+        r"onnx/fp32/model.onnx holds no program for one frame; export its network with "
+        "`student: {stream: true}`"
     )
     with pytest.raises(ValueError, match=message):
         measure_streaming(onnx_export(tmp_path))
 
 
 def test_a_step_that_has_changed_since_is_refused(tmp_path):
-    path = streaming_export(tmp_path) / "onnx/model_step.onnx"
+    path = streaming_export(tmp_path) / "onnx/fp32/model_step.onnx"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(
-        ValueError, match=re.escape("onnx/model_step.onnx is not the file that manifest.json")
+        ValueError, match=re.escape("onnx/fp32/model_step.onnx is not the file that manifest.json")
     ):
         read_export(tmp_path)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.device import SessionFailed, Unavailable
 from benchmarks.exported import read_export
 from benchmarks.files import ExportedFile, FileTensor
-from benchmarks.runtimes import Unavailable
-from benchmarks.worker import Worker, WorkerFailed
+from benchmarks.worker import Worker
 from tests.benchmarks.small_exports import (
     ALL_INPUTS,
     VIDEO_ONLY,
@@ -40,8 +40,8 @@ def infer(worker, inputs):
 
 def test_logits_are_right_whatever_the_axis_order(tmp_path):
     spec, layouts = ALL_INPUTS, {"clip": "NTWCH", "audio": "NBCM", "text": "LN"}
-    inputs = write_onnx(tmp_path / "onnx/model.onnx", spec, layouts=layouts, text_dtype="int32")
-    row = file_row(tmp_path, format="onnx", path="onnx/model.onnx", inputs=inputs, spec=spec)
+    inputs = write_onnx(tmp_path / "onnx/fp32/model.onnx", spec, layouts=layouts, text_dtype="int32")
+    row = file_row(tmp_path, format="onnx", path="onnx/fp32/model.onnx", inputs=inputs, spec=spec)
     write_manifest(tmp_path, spec=spec, files=[row])
     clips = example(spec, clips=3)
     with Worker(read_export(tmp_path).files[0]) as worker:
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_refused_with_the_runtimes_words(file):
     file.path.write_bytes(file.path.read_bytes()[:200])
     with (
         Worker(file) as worker,
-        pytest.raises(WorkerFailed, match=r"ONNX Runtime failed in 'load': .*[Pp]rotobuf"),
+        pytest.raises(SessionFailed, match=r"ONNX Runtime failed in 'load': .*[Pp]rotobuf"),
     ):
         worker.load(threads=1)
 
@@ -131,7 +131,7 @@ def test_a_file_that_is_not_as_described_is_refused(file):
     other = video_file(file.path, output="scores")
     with (
         Worker(other) as worker,
-        pytest.raises(WorkerFailed, match="the outputs scores, but the file has logits"),
+        pytest.raises(SessionFailed, match="the outputs scores, but the file has logits"),
     ):
         worker.load(threads=1)
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_not_as_described_is_refused(file):
 def test_logits_of_another_shape_are_refused(file):
     with Worker(video_file(file.path, classes=5)) as worker:
         worker.load(threads=1)
-        with pytest.raises(WorkerFailed, match=r"'logits' with shape \[1, 5\], but the file gave \[1, 3\]"):
+        with pytest.raises(SessionFailed, match=r"'logits' with shape \[1, 5\], but the file gave \[1, 3\]"):
             infer(worker, example(VIDEO_ONLY, clips=1))
 
 
@@ -148,7 +148,7 @@ def test_an_inference_that_never_ends_is_ended(tmp_path):
     with Worker(video_file(tmp_path / "model.onnx")) as worker:
         worker.load(threads=1)
         worker.hold(example(VIDEO_ONLY, clips=1))
-        with pytest.raises(WorkerFailed, match="gave no answer to 'time_runs' in 1 s and was ended"):
+        with pytest.raises(SessionFailed, match="gave no answer to 'time_runs' in 1 s and was ended"):
             worker.time_runs(1, limit_s=1.0)
 
 
@@ -158,7 +158,7 @@ def test_a_process_that_dies_is_reported_with_its_signal(tmp_path):
         worker.load(threads=1)
         worker.begin_infer(example(VIDEO_ONLY, clips=1))
         os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(WorkerFailed, match=r"died of SIGKILL \(often: out of memory\) in 'infer'"):
+        with pytest.raises(SessionFailed, match=r"died of SIGKILL \(often: out of memory\) in 'infer'"):
             worker.end_infer()
 
 

@@ -84,7 +84,7 @@ class Place:
         found = {stage["path"]: stage["weights_sha256"] for stage in report["stages"]}
         for path in sorted(self.out.glob("stages/*/test_logits.safetensors")):
             found[path.parent.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        network = onnx.load(self.out / "export" / "onnx" / "model.onnx")
+        network = onnx.load(self.out / "export" / "onnx" / "w8a8" / "model.onnx")
         del network.metadata_props[:]  # where the clips lie, which has a part in keys
         found["onnx"] = hashlib.sha256(network.SerializeToString(deterministic=True)).hexdigest()
         return found

@@ -14,7 +14,7 @@ from compress.steps.reference import write_reference, write_video
 from compress.synthetic import SyntheticData, write_synthetic
 from export.capture import capture
 from export.description import describe
-from export.files import export_files
+from export.files import Variant, export_files
 from export.manifest import file_spec, sha256_of
 from export.stepping import stepper
 from models.audiovisual import audiovisual_tiny
@@ -74,9 +74,12 @@ def exported(name, out):
     network = build(spec).eval()
     described = file_spec(spec, provenance={})
     export_files(
-        capture(network, spec.example()), described, formats=["onnx", "tflite"], scheme="fp32", out=out
+        [Variant(scheme="fp32", program=capture(network, spec.example()))],
+        described,
+        formats=["onnx", "tflite"],
+        out=out,
     )
-    write_reference(out, network=network, spec=described, clips=spec)
+    write_reference(out, networks={"fp32": network}, spec=described, clips=spec)
     return json.loads((out / "manifest.json").read_text())
 
 
@@ -116,8 +119,15 @@ def test_a_network_that_streams_has_the_answers_of_both_programs(tmp_path):
     described = file_spec(spec, provenance={})
     frames = stepper(network, spec.example()[0], described)
     program = capture(network, spec.example())
-    export_files(program, described, formats=["onnx", "tflite"], scheme="fp32", out=tmp_path, step=frames)
-    write_reference(tmp_path, network=network, spec=described, clips=spec, step=frames.spec)
+    export_files(
+        [Variant(scheme="fp32", program=program, step=frames)],
+        described,
+        formats=["onnx", "tflite"],
+        out=tmp_path,
+    )
+    write_reference(
+        tmp_path, networks={"fp32": network}, spec=described, clips=spec, steps={"fp32": frames.spec}
+    )
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     answers = {
         (one["format"], one["program"]): np.load(tmp_path / one["path"])

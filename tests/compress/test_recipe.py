@@ -28,7 +28,7 @@ stages:
   - quantize: {}
 export: {formats: [onnx, coreml]}
 gates:
-  - {metric: artifacts.onnx.top1_drop_pp, max: 1}
+  - {metric: files.onnx.fp32.top1_drop_pp, max: 1}
 """
 
 BROKEN = {
@@ -179,16 +179,38 @@ BROKEN = {
         ["teacher (line N): either a network of ours or a factory of yours"],
     ),
     "gate on an unknown figure": (
-        "gates: [{metric: artifacts.onnx.top1_dorp_pp, max: 1}]",
+        "gates: [{metric: files.onnx.fp32.top1_dorp_pp, max: 1}]",
         [
             "gates.0.metric (line N): the report will have no such figure",
-            "allowed: artifacts.onnx.{top1, top1_drop_pp",
-            "did you mean 'artifacts.onnx.top1_drop_pp'?",
+            "allowed: files.onnx.fp32.{top1, top1_drop_pp",
+            "did you mean 'files.onnx.fp32.top1_drop_pp'?",
         ],
     ),
     "gate on a format that is not exported": (
-        "gates: [{metric: artifacts.tflite.top1, min: 0.9}]",
-        ["gates.0.metric (line N): the report will have no such figure", "artifacts.{*, onnx, coreml}"],
+        "gates: [{metric: files.tflite.fp32.top1, min: 0.9}]",
+        ["gates.0.metric (line N): the report will have no such figure", "files.{*, onnx, coreml}"],
+    ),
+    "gate by the names of schema 1": (
+        "gates: [{metric: artifacts.*.top1_drop_pp, max: 1}, {metric: artifacts.onnx.p50_ms, max: 1}]",
+        [
+            "gates.0.metric (line N): files are named by format and scheme, and time and memory by device, too",
+            "did you mean 'files.*.w8a8.top1_drop_pp'?",
+            "did you mean 'files.onnx.w8a8.host.p50_ms'?",
+        ],
+    ),
+    "int8 files without a quantized network": (
+        "stages: [{distill: {epochs: 1}}]\nexport: {formats: [onnx], schemes: [fp32, w8a8, w8a8]}",
+        [
+            "export.schemes.1 (line N): nothing gives a w8a8 network; add the stage quantize",
+            "export.schemes.2 (line N): scheme given twice",
+        ],
+    ),
+    "a scheme that no format takes": (
+        "export: {formats: [executorch], schemes: [fp16]}",
+        [
+            "export.formats.0 (line N): executorch files cannot hold fp16",
+            "export.schemes.0 (line N): no format of the recipe takes fp16",
+        ],
     ),
     "gate on a model that is not made": (
         "stages: [{distill: {epochs: 1}}]\ngates: [{metric: models.student_quantized.top1, min: 0.9}]",
@@ -247,8 +269,8 @@ BROKEN = {
     ),
     "gate on a column that the student does not learn": (
         "data: {source: synthetic, labels: [label, thing]}\nstudent: {network: mobilenet3d_tiny, labels: [thing]}\n"
-        "gates: [{metric: artifacts.onnx.top1.label, min: 0.5}, {metric: models.teacher.top1.label, min: 0.5}]",
-        ["gates.0.metric (line N): the report will have no such figure; given: artifacts.onnx.top1.label"],
+        "gates: [{metric: files.onnx.fp32.top1.label, min: 0.5}, {metric: models.teacher.top1.label, min: 0.5}]",
+        ["gates.0.metric (line N): the report will have no such figure; given: files.onnx.fp32.top1.label"],
     ),
     "configuration of an encoder that is not there": (
         "teacher: {network: modular, train: {epochs: 1}, "
@@ -264,11 +286,11 @@ BROKEN = {
         ["teacher.pretrained (line N): multimodal has no video encoder with public weights; use"],
     ),
     "gate with two limits": (
-        "gates: [{metric: artifacts.onnx.top1, min: 0.5, max: 1}]",
+        "gates: [{metric: files.onnx.fp32.top1, min: 0.5, max: 1}]",
         ["gates.0 (line N): a gate has exactly one limit: min or max"],
     ),
     "gate without limit": (
-        "gates: [{metric: artifacts.onnx.top1}]",
+        "gates: [{metric: files.onnx.fp32.top1}]",
         ["gates.0 (line N): a gate has exactly one limit: min or max"],
     ),
     "key twice": ("seed: 2\nseed: 3", ["seed (line N): key given twice, first in line"]),
@@ -455,7 +477,7 @@ stages:
   - distill: {epochs: 1}
 export: {formats: [onnx, onnx]}
 gates:
-  - {metric: artifacts.onnx.speed, max: 1}
+  - {metric: files.onnx.fp32.speed, max: 1}
 """
     with pytest.raises(RecipeError, match="broken: 11 faults") as caught:
         parse_recipe(text, name="broken")
@@ -529,7 +551,7 @@ TOO_MUCH = {
         "clip.*: 8960 more faults in here",
     ),
     "many gates": (
-        "gates: [" + ", ".join(["{metric: artifacts.onnx.tpo1, max: 1}"] * 3_000) + "]",
+        "gates: [" + ", ".join(["{metric: files.onnx.fp32.tpo1, max: 1}"] * 3_000) + "]",
         "gates .*: wrong number of entries; given: 3000 entries; allowed: at most 256",
     ),
     "many columns": (

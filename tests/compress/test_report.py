@@ -33,8 +33,8 @@ def with_gates(report: Report, *gates: GateConfig) -> Report:
 def gated() -> Report:
     return with_gates(
         realistic_report(),
-        GateConfig(metric="artifacts.*.top1_drop_pp", max=1, unmeasured="allow"),
-        GateConfig(metric="artifacts.onnx.size_bytes", max=500_000),
+        GateConfig(metric="files.*.w8a8.top1_drop_pp", max=1, unmeasured="allow"),
+        GateConfig(metric="files.onnx.w8a8.size_bytes", max=500_000),
     )
 
 
@@ -77,7 +77,7 @@ def test_the_json_is_the_report_and_follows_its_schema(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(written, report_schema())
     assert written == json.loads(json.dumps(report))
-    assert written["schema_version"] == 1
+    assert written["schema_version"] == 2
 
 
 def test_only_finished_files_are_left(tmp_path: Path) -> None:
@@ -88,14 +88,14 @@ def test_only_finished_files_are_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_number_that_json_lacks_becomes_null_and_is_named(tmp_path: Path, bad: float) -> None:
     report = gated()
-    report["artifacts"][0]["parity"]["sqnr_db"] = bad
+    report["files"][0]["parity"]["sqnr_db"] = bad
     write_report(report, tmp_path)
     text = (tmp_path / "report.json").read_text()
     assert not re.search(r"\b(NaN|Infinity)\b", text)
     written = json.loads(text)
-    assert written["artifacts"][0]["parity"]["sqnr_db"] is None
+    assert written["files"][0]["parity"]["sqnr_db"] is None
     (note,) = written["notes"]
-    assert note.startswith(f"artifacts.0.parity.sqnr_db was {bad}")
+    assert note.startswith(f"files.0.parity.sqnr_db was {bad}")
     assert note in (tmp_path / "report.md").read_text()
 
 
@@ -156,7 +156,7 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
 
 def test_text_of_others_cannot_become_html(tmp_path: Path) -> None:
     report = gated()
-    report["artifacts"][3]["accuracy"]["reason"] = "<script>alert(1)</script> & more"
+    report["files"][3]["accuracy"]["reason"] = "<script>alert(1)</script> & more"
     write_report(report, tmp_path)
     html = (tmp_path / "report.html").read_text()
     assert "<script" not in html
@@ -169,25 +169,25 @@ def test_a_file_that_could_not_be_written_is_said_plainly(tmp_path: Path) -> Non
     failed.update(
         status="failed", reason="the converter died: SIGSEGV", path=None, size_bytes=None, latency=[]
     )
-    report["artifacts"][1] = failed
+    report["files"][1] = failed
     write_report(report, tmp_path)
     jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
     text = Page((tmp_path / "report.html").read_text()).text
     assert "1 of 4 files could not be written" in text
-    assert "The tflite file the converter died: SIGSEGV" in text
+    assert "The tflite.w8a8 file the converter died: SIGSEGV" in text
 
 
 def test_a_file_that_is_wrong_is_said_plainly_and_not_measured(tmp_path: Path) -> None:
     report = gated()
     wrong = artifact("tflite", ".tflite", top1=None, p50_ms=None)
     wrong.update(status="wrong", reason="the file differs from the float network", latency=[])
-    report["artifacts"][1] = wrong
+    report["files"][1] = wrong
     write_report(report, tmp_path)
     jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
     text = Page((tmp_path / "report.html").read_text()).text
     assert "1 of 4 files not computing what torch computes" in text
     assert "wrong answers" in text
-    assert "The tflite file the file differs from the float network" in text
+    assert "The tflite.w8a8 file the file differs from the float network" in text
     assert "| tflite | w8a8 | wrong answers |" in (tmp_path / "report.md").read_text()
 
 
@@ -197,7 +197,7 @@ def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
     for model in ("teacher", "student_float", "student_quantized", "student_labels_only"):
         report["models"][model]["top1"] = {"word": 0.9, "slot": 0.8}  # type: ignore[literal-required]
         report["models"][model]["ci95"] = {"word": (0.88, 0.92), "slot": (0.77, 0.83)}  # type: ignore[literal-required]
-    for one in report["artifacts"][:3]:
+    for one in report["files"][:3]:
         one["accuracy"]["top1"] = {"word": 0.88, "slot": 0.8}
         one["accuracy"]["ci95"] = {"word": (0.85, 0.9), "slot": (0.77, 0.83)}
         one["parity"]["top1_agreement"] = {"word": 0.99, "slot": 1.0}
@@ -219,7 +219,7 @@ def test_a_student_of_one_label_column_has_no_figure_under_another(tmp_path: Pat
         report["models"][model]["ci95"] = dict.fromkeys(columns, (0.88, 0.92))  # type: ignore[literal-required]
     for model in ("student_quantized", "student_labels_only"):
         report["models"][model]["top1"] = report["models"][model]["ci95"] = None  # type: ignore[literal-required]
-    for one in report["artifacts"]:
+    for one in report["files"]:
         one["accuracy"]["top1"] = one["accuracy"]["ci95"] = None
     plots = {
         plot["label"]: [row["kind"] for row in plot["rows"]] for plot in accuracy_plots(report, MODEL_TITLES)
@@ -229,10 +229,10 @@ def test_a_student_of_one_label_column_has_no_figure_under_another(tmp_path: Pat
 
 def test_a_file_that_should_have_run_and_did_not_is_said_at_the_top() -> None:
     report = gated()
-    report["artifacts"][0]["accuracy"] |= {"top1": None, "reason": "crashed", "failed": True}
-    assert did_not_run(report) == ["onnx"]
+    report["files"][0]["accuracy"] |= {"top1": None, "reason": "crashed", "failed": True}
+    assert did_not_run(report) == ["onnx.w8a8"]
     sentence, tone = headline(report)
-    assert sentence.endswith("; did not run here: onnx") and tone == "bad"
+    assert sentence.endswith("; did not run here: onnx.w8a8") and tone == "bad"
 
 
 def test_the_smallest_report_makes_pages(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_the_smallest_report_makes_pages(tmp_path: Path) -> None:
         "environment": {},
         "models": {"teacher": None, "student_float": None, "student_quantized": None},
         "stages": [],
-        "artifacts": [],
+        "files": [],
         "gates": [],
     }
     write_report(report, tmp_path)
@@ -253,9 +253,9 @@ def test_the_smallest_report_makes_pages(tmp_path: Path) -> None:
     ("gates", "sentence", "tone"),
     [
         ([], "Finished; the recipe sets no gates", "plain"),
-        ([("artifacts.onnx.top1", 0.5, "fail")], "Passed: 1 of 1 gate", "good"),
-        ([("artifacts.onnx.top1", 0.99, "fail")], "Failed: 1 of 1 gate", "bad"),
-        ([("artifacts.*.top1", 0.5, "fail")], "Failed: 1 of 4 gates", "bad"),
+        ([("files.onnx.w8a8.top1", 0.5, "fail")], "Passed: 1 of 1 gate", "good"),
+        ([("files.onnx.w8a8.top1", 0.99, "fail")], "Failed: 1 of 1 gate", "bad"),
+        ([("files.*.w8a8.top1", 0.5, "fail")], "Failed: 1 of 4 gates", "bad"),
     ],
 )
 def test_the_verdict_stands_at_the_top(gates: list[tuple[str, float, str]], sentence: str, tone: str) -> None:

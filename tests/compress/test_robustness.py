@@ -57,7 +57,7 @@ def outcome(run, *inputs):
 def test_every_network_and_file_is_measured_on_the_same_clips(run):
     onnx_export(run.folder / "export", run.student_spec)
     rows = [
-        {"format": "onnx", "status": "exported", "sha256": "0"},
+        {"format": "onnx", "scheme": "fp32", "status": "exported", "sha256": "0"},
         {**failed_row("tflite", reason="no"), "sha256": None},
     ]
     exported = Exported(folder=run.folder / "export", rows=rows, key="files")
@@ -68,7 +68,7 @@ def test_every_network_and_file_is_measured_on_the_same_clips(run):
         ["noise", "missing_sound"],
         [1, 3],
     )
-    assert [row["name"] for row in found["rows"]] == ["teacher", "student_float", "onnx"]
+    assert [row["name"] for row in found["rows"]] == ["teacher", "student_float", "onnx.fp32"]
     for row, unaffected in zip(found["rows"], ([], ["missing_sound"], ["missing_sound"]), strict=True):
         assert row["unaffected"] == unaffected
         shares = [share for shares in row["corrupted"].values() for share in shares]

@@ -75,10 +75,10 @@ def test_the_output_folder_has_what_other_tools_rely_on(finished):
         "stages/02_prune",
         "stages/03_quantize",
         "export/manifest.json",
-        "export/onnx/model.onnx",
-        "export/tflite/model.tflite",
-        "export/executorch/model.pte",
-        "export/coreml/model.mlpackage",
+        "export/onnx/w8a8/model.onnx",
+        "export/tflite/w8a8/model.tflite",
+        "export/executorch/w8a8/model.pte",
+        "export/coreml/w8a8/model.mlpackage",
     ):
         assert (finished / path).exists(), path
     assert not list(finished.rglob("*.partial"))
@@ -87,16 +87,24 @@ def test_the_output_folder_has_what_other_tools_rely_on(finished):
 def test_the_report_keeps_its_schema_and_measures_every_file_that_can_run_here(finished):
     report = report_of(finished)
     jsonschema.validate(report, json.loads((ROOT / "docs" / "report.schema.json").read_text()))
-    for artifact in report["artifacts"]:
-        measured = artifact["format"] != "coreml" or sys.platform == "darwin"
-        assert (artifact["accuracy"]["top1"] is not None) == measured
-        assert artifact["scheme"] == "w8a8" and artifact["size_bytes"] > 0
+    formats = ("onnx", "tflite", "executorch", "coreml")
+    ids = [(file["format"], file["scheme"]) for file in report["files"]]
+    assert ids == [(name, scheme) for name in formats for scheme in ("fp32", "w8a8")]
+    for file in report["files"]:
+        assert file["size_bytes"] > 0 and file["path"].startswith(
+            f"export/{file['format']}/{file['scheme']}/"
+        )
+        measured = file["format"] != "coreml" or sys.platform == "darwin"
+        assert (file["accuracy"]["top1"] is not None) == measured
+        (latency,) = file["latency"]
         if measured:
-            assert artifact["accuracy"]["clips"] == 16
-            assert 0 < artifact["latency"][0]["p50_ms"] <= artifact["latency"][0]["p99_ms"]
-            assert artifact["parity"]["top1_agreement"] >= 0.9
+            assert file["accuracy"]["clips"] == 16
+            assert 0 < latency["p50_ms"] <= latency["p99_ms"]
+            assert file["parity"]["top1_agreement"] >= 0.9
+            assert ("ratio_to_fp32" in latency) == (file["scheme"] == "w8a8")
+            assert latency.get("ratio_to_fp32", 1) > 0
         else:
-            assert "Apple" in artifact["accuracy"]["reason"]
+            assert "Apple" in file["accuracy"]["reason"]
     assert [stage["name"] for stage in report["stages"]] == ["teacher", "distill", "prune", "quantize"]
     assert report["models"]["student_labels_only"]["top1"] is not None
     assert report["stages"][2]["after"]["macs"] <= 0.7 * report["stages"][2]["before"]["macs"]
@@ -105,6 +113,7 @@ def test_the_report_keeps_its_schema_and_measures_every_file_that_can_run_here(f
 def test_the_export_manifest_says_how_to_feed_every_file(finished):
     manifest = json.loads((finished / "export" / "manifest.json").read_text())
     assert manifest["clip"]["frames"] == 4 and manifest["clip"]["sampling"] == "uniform"
+    assert len(manifest["files"]) == 8
     layouts = {file["format"]: file["inputs"][0]["layout"] for file in manifest["files"]}
     assert layouts == {"onnx": "NCTHW", "tflite": "NTHWC", "executorch": "NCTHW", "coreml": "NCTHW"}
     assert all(file["inputs"][0]["mean"] == [0.5, 0.5, 0.5] for file in manifest["files"])
@@ -137,7 +146,7 @@ def test_a_second_run_does_nothing_again(finished, cache):
     assert again.returncode == 0, again.stderr
     after = report_of(finished)
     assert all(stage["cached"] for stage in after["stages"])
-    assert after["artifacts"] == before["artifacts"]
+    assert after["files"] == before["files"]
     assert after["models"] == before["models"]
 
 
@@ -151,15 +160,15 @@ def test_a_changed_setting_repeats_that_stage_and_those_after_it(copy, cache):
 
 
 def test_a_failed_gate_gives_exit_code_1_and_says_which(copy, cache):
-    gate = "gates=[{metric: artifacts.onnx.top1, min: 1.0}, {metric: models.teacher.macs, min: 1}]"
+    gate = "gates=[{metric: files.onnx.w8a8.top1, min: 1.0}, {metric: models.teacher.macs, min: 1}]"
     failed = run(RECIPE, "--out", copy, "--cache", cache, "--set", gate)
     assert failed.returncode == 1
-    assert "failed: artifacts.onnx.top1" in failed.stdout
-    assert "passed: models.teacher.macs" in failed.stdout
+    assert "failed: files.onnx.w8a8.top1" in failed.stdout
+    assert "gates: 1 of 2 passed" in failed.stdout
 
 
 def test_an_unmeasured_gate_fails_unless_the_recipe_allows_it(copy, cache):
-    gate = "gates=[{metric: artifacts.coreml.top1, min: 0.1}]"
+    gate = "gates=[{metric: files.coreml.w8a8.top1, min: 0.1}]"
     assert run(RECIPE, "--out", copy, "--cache", cache, "--set", gate).returncode == 1
 
 
@@ -189,11 +198,12 @@ def test_a_missing_backend_costs_its_own_format_only(copy, cache, tmp_path):
     (hidden / "__init__.py").write_text("raise ImportError('not installed')")
     without = run(
         RECIPE, "--out", copy, "--cache", cache, "--set", "export.formats=[coreml, onnx]",
+        "--set", "export.schemes=[w8a8]",
         PYTHONPATH=str(hidden.parent),
     )  # fmt: skip
     assert without.returncode == 3
-    assert "export.coreml failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
-    coreml, onnx = report_of(copy)["artifacts"]
+    assert "export.coreml.w8a8 failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
+    coreml, onnx = report_of(copy)["files"]
     assert coreml["status"] == "failed" and coreml["path"] is None and "Pocketreel" in coreml["reason"]
     assert onnx["accuracy"]["top1"] is not None
 
@@ -201,7 +211,9 @@ def test_a_missing_backend_costs_its_own_format_only(copy, cache, tmp_path):
 def test_plan_computes_nothing(tmp_path):
     planned = run(RECIPE, "--plan", "--out", tmp_path / "out", "--cache", tmp_path / "cache")
     assert planned.returncode == 0
-    assert "distill" in planned.stdout and "model.pte" in planned.stdout
+    assert "distill" in planned.stdout and "executorch in fp32, executorch in w8a8" in " ".join(
+        planned.stdout.split()
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,13 +239,13 @@ def test_fresh_removes_nothing_before_recipe_and_data_are_right(copy, cache):
 
 def test_every_flipped_byte_is_noticed_and_what_it_damaged_is_made_again(copy, finished, cache, tmp_path):
     own = shutil.copytree(cache, tmp_path / "cache")
-    only_onnx = ("--set", "export.formats=[onnx]", "--out", copy, "--cache", own)
+    only_onnx = ("--set", "export={formats: [onnx], schemes: [w8a8]}", "--out", copy, "--cache", own)
     assert run(RECIPE, *only_onnx).returncode == 0
     stored = (
         "stages/00_teacher/weights.safetensors",
         "stages/01_distill/test_logits.safetensors",
         "stages/03_quantize/program.pt2",
-        "export/onnx/model.onnx",
+        "export/onnx/w8a8/model.onnx",
         "benchmark.json",
     )
     damaged = [copy / name for name in stored]
@@ -291,8 +303,8 @@ def test_a_teacher_of_the_users_own_is_loaded_not_trained(tmp_path, finished, ca
     ours, theirs = report_of(finished), report_of(tmp_path / "out")
     assert theirs["models"]["teacher"]["top1"] == ours["models"]["teacher"]["top1"]
     assert theirs["stages"][0]["weights_sha256"] == ours["stages"][0]["weights_sha256"]
-    assert theirs["artifacts"][0]["scheme"] == "fp32"
-    assert theirs["artifacts"][0]["parity"]["max_abs_error"] < 1e-4
+    assert theirs["files"][0]["scheme"] == "fp32"
+    assert theirs["files"][0]["parity"]["max_abs_error"] < 1e-4
 
 
 def test_several_label_columns_give_a_head_and_a_figure_each(tmp_path, finished, cache):
@@ -309,7 +321,7 @@ def test_several_label_columns_give_a_head_and_a_figure_each(tmp_path, finished,
         "--set", "teacher.options={video: {name: r2plus1d_tiny}, audio: {name: gru, features: 8}}",
         "--set", "stages=[{distill: {epochs: 1, batch: 8}}, {quantize: {calibration_clips: 8, batch: 8}}]",
         "--set", "export.formats=[onnx, tflite]",
-        "--set", "gates=[{metric: artifacts.onnx.top1.true_label, min: 0}]",
+        "--set", "gates=[{metric: files.onnx.w8a8.top1.true_label, min: 0}]",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path)
@@ -321,7 +333,7 @@ def test_several_label_columns_give_a_head_and_a_figure_each(tmp_path, finished,
     assert set(report["stages"][0]["after"]["task_weights"]) == {"label", "tags", "retrieval"}
     page = (tmp_path / "report.md").read_text()
     assert "| Teacher | tags | mAP " in page and "| Teacher | retrieval | caption recall@1 " in page
-    for artifact in report["artifacts"]:
+    for artifact in report["files"]:
         assert set(artifact["accuracy"]["top1"]) == {"label", "true_label"}
         assert min(artifact["parity"]["top1_agreement"].values()) >= 0.9
 
@@ -337,7 +349,7 @@ MOMENTS = (
 
 
 def test_killed_at_any_moment_a_run_resumes_and_ends_with_the_same_weights(finished, cache, tmp_path):
-    only_onnx = ("--set", "export.formats=[onnx]")
+    only_onnx = ("--set", "export={formats: [onnx], schemes: [w8a8]}")
     for moment in MOMENTS:
         process = subprocess.Popen(
             _command(RECIPE, "--out", tmp_path, "--cache", cache, *only_onnx),

@@ -156,7 +156,12 @@ def test_links_and_files_are_refused_with_a_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["robustness.json", "stages/01_distill/program.pt2", "stages/04_more/mine", "export/onnx/model.onnx"],
+    [
+        "robustness.json",
+        "stages/01_distill/program.pt2",
+        "stages/04_more/mine",
+        "export/onnx/w8a8/model.onnx",
+    ],
 )
 def test_names_of_ours_that_others_took_are_refused(tmp_path, name):
     run(tmp_path / "o", "1")

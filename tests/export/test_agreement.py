@@ -62,7 +62,7 @@ def compare(name: str, scheme: str, tmp_path, formats: tuple[str, ...] = FORMATS
     assert not [one for one in found if one.severity == "refused"]
     calibration = "random" if scheme == "w8a8" else None
     exported = export_network(
-        network, [shape], formats=formats, scheme=scheme, calibration=calibration, out=tmp_path
+        network, [shape], formats=formats, schemes=[scheme], calibration=calibration, out=tmp_path
     )
     wrong = {}
     for outcome in exported.outcomes:

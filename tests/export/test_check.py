@@ -146,7 +146,7 @@ def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
     formats = ["onnx", "tflite", "executorch"]
     found = check_network(Mixed(), SHAPES, formats=formats, scheme="w8a8")
     exported = export_network(
-        Mixed(), SHAPES, formats=formats, scheme="w8a8", calibration="random", out=tmp_path
+        Mixed(), SHAPES, formats=formats, schemes=["w8a8"], calibration="random", out=tmp_path
     )
     assert all(outcome.path is not None for outcome in exported.outcomes)
     left = {

@@ -35,7 +35,7 @@ def test_a_file_that_its_runtime_refuses_is_a_failure_with_the_operators_line(tm
     assert outcome.status == "failed" and not exported.right
     assert "the file was written, and its runtime does not run it: " in outcome.reason
     assert "the operator is erf at " in outcome.reason and "bent = torch.erf(x)" in outcome.reason
-    assert not list((tmp_path / "onnx").glob("model*")), "nobody can ship it"
+    assert not list((tmp_path / "onnx" / "fp32").glob("model*")), "nobody can ship it"
     (row,) = json.loads((tmp_path / "manifest.json").read_text())["files"]
     assert (row["status"], row["path"], row["sha256"]) == ("failed", None, None)
 

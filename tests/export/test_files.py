@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compress.folders.ledger import FolderRefused, Ledger
 from export import EXPORTERS, Exporter
-from export.files import export_files
+from export.files import Variant, export_files
 from export.manifest import file_spec, sha256_of
 from models.spec import ClipSpec
 from tests.export.networks import Function
@@ -45,20 +45,19 @@ def broken_formats(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     spec, out = clip_spec(), tmp_path / "export"
-    (out / "raising").mkdir(parents=True)
-    (out / "raising" / "model.bin").write_text("from the time before")
-    (out / "raising" / "notes.md").write_text("mine")
-    Ledger(folder=out, kind="export", files={"raising/model.bin": None}).save()
+    (out / "raising" / "fp32").mkdir(parents=True)
+    (out / "raising" / "fp32" / "model.bin").write_text("from the time before")
+    (out / "raising" / "fp32" / "notes.md").write_text("mine")
+    Ledger(folder=out, kind="export", files={"raising/fp32/model.bin": None}).save()
     told = []
     outcomes = export_files(
-        captured(spec),
+        [Variant(scheme="fp32", program=captured(spec))],
         file_spec(spec, provenance={"recipe": "small"}),
         formats=[*broken_formats, "onnx"],
-        scheme="fp32",
         out=out,
         progress=lambda name, done, total: told.append((name, done, total)),
     )
-    assert told == [(name, done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
+    assert told == [(f"{name} fp32", done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
     reasons = {outcome.format: outcome.reason for outcome in outcomes}
     assert reasons == {
         "crashing": "the converter crashed its process with SIGSEGV",
@@ -69,10 +68,12 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
         "pip install '.[onnx]'",
         "onnx": None,
     }
-    assert "about to crash" in (out / "crashing" / "convert.log").read_text()
-    assert "and a long explanation" in (out / "raising" / "convert.log").read_text()
-    assert not (out / "raising" / "model.bin").exists(), "neither half a file nor one of an earlier export"
-    assert (out / "raising" / "notes.md").read_text() == "mine"
+    assert "about to crash" in (out / "crashing" / "fp32" / "convert.log").read_text()
+    assert "and a long explanation" in (out / "raising" / "fp32" / "convert.log").read_text()
+    assert not (out / "raising" / "fp32" / "model.bin").exists(), (
+        "neither half a file nor one of an earlier export"
+    )
+    assert (out / "raising" / "fp32" / "notes.md").read_text() == "mine"
     assert not list(out.glob(".*.partial")) and Ledger.read(out).fault() is None
 
     manifest = json.loads((out / "manifest.json").read_text())
@@ -84,7 +85,7 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     assert row["inputs"][0]["layout"] == "NCTHW"
     assert ClipSpec.from_dict(manifest["spec"]) == spec
 
-    alone = json.loads((out / "onnx" / "model.json").read_text())
+    alone = json.loads((out / "onnx" / "fp32" / "model.json").read_text())
     assert alone["file"] == {**row, "path": "model.onnx", "log": "convert.log"}
     assert alone["labels"] == manifest["labels"] and alone["provenance"] == {"recipe": "small"}
 
@@ -95,10 +96,9 @@ def test_an_int8_network_with_three_inputs_and_two_label_columns_reaches_its_wri
 
     spec = clip_spec(audio=True, text=True, heads=2)
     (outcome,) = export_files(
-        program_of(int8_graph(spec), spec),
+        [Variant(scheme="w8a8", program=program_of(int8_graph(spec), spec))],
         file_spec(spec, provenance={}),
         formats=["onnx"],
-        scheme="w8a8",
         out=tmp_path,
     )
     assert outcome.reason is None
@@ -114,14 +114,16 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
     program, described = captured(spec), file_spec(spec, provenance={})
 
     def export(formats, scheme):
-        export_files(program, described, formats=formats, scheme=scheme, out=tmp_path / "out")
+        export_files(
+            [Variant(scheme=scheme, program=program)], described, formats=formats, out=tmp_path / "out"
+        )
 
     with pytest.raises(
         ValueError, match="format 'onxx' is unknown; known are onnx, tflite, executorch, coreml"
     ):
         export(["onnx", "onxx"], "fp32")
     with pytest.raises(
-        ValueError, match=r"format 'onnx' does not take scheme 'w3'; it takes fp32.*'w3' is for no format"
+        ValueError, match=r"scheme 'w3' is unknown; known are fp32, fp16, w8a8, w8, w4; did you mean 'w8'?"
     ):
         export(["onnx"], "w3")
     with pytest.raises(ValueError, match="scheme 'w8a8' was given a float graph"):
@@ -139,10 +141,9 @@ def test_a_network_that_cannot_be_lowered_costs_no_other_format(tmp_path, monkey
     monkeypatch.setitem(EXPORTERS, "tflite", replace(EXPORTERS["tflite"], lowering="own_lowering"))
     spec = clip_spec()
     refused, written = export_files(
-        captured(spec),
+        [Variant(scheme="fp32", program=captured(spec))],
         file_spec(spec, provenance={}),
         formats=["tflite", "onnx"],
-        scheme="fp32",
         out=tmp_path / "export",
     )
     assert refused.reason == "NotImplementedError: fold at net.py:3 cannot be lowered"
@@ -155,10 +156,9 @@ def test_an_int8_graph_is_not_written_as_float(tmp_path):
         ValueError, match="scheme 'fp32' was given an int8 graph; such a graph is written as w8a8"
     ):
         export_files(
-            program_of(int8_graph(spec), spec),
+            [Variant(scheme="fp32", program=program_of(int8_graph(spec), spec))],
             file_spec(spec, provenance={}),
             formats=["onnx"],
-            scheme="fp32",
             out=tmp_path,
         )
 
@@ -176,7 +176,10 @@ def test_a_program_that_cannot_be_saved_fails_in_every_format_with_the_reason(tm
     Ledger(folder=tmp_path, kind="export", files={"manifest.json": None}).save()
     program = torch.export.export(Function(lambda clip: Pair(clip.mean((2, 3, 4)), clip)), spec.example())
     outcomes = export_files(
-        program, file_spec(spec, provenance={}), formats=["onnx", "tflite"], scheme="fp32", out=tmp_path
+        [Variant(scheme="fp32", program=program)],
+        file_spec(spec, provenance={}),
+        formats=["onnx", "tflite"],
+        out=tmp_path,
     )
     assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
     assert "NotImplementedError: Can't serialize" in outcomes[0].reason
@@ -185,17 +188,20 @@ def test_a_program_that_cannot_be_saved_fails_in_every_format_with_the_reason(tm
 
 
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "onnx/model.onnx", "onnx/convert.log", ".onnx.partial/model"]
+    "name", ["manifest.json", "onnx/fp32/model.onnx", "onnx/fp32/convert.log", ".onnx.fp32.partial/model"]
 )
 def test_files_of_others_are_never_replaced(tmp_path, name):
     spec, mine = clip_spec(), tmp_path / name
-    mine.parent.mkdir(exist_ok=True)
+    mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("mine")
     if not name.startswith("manifest"):
         Ledger(folder=tmp_path, kind="export").save()
     with pytest.raises(FolderRefused, match=f"{re.escape(name)} is not ours, and a file of that name would"):
         export_files(
-            captured(spec), file_spec(spec, provenance={}), formats=["onnx"], scheme="fp32", out=tmp_path
+            [Variant(scheme="fp32", program=captured(spec))],
+            file_spec(spec, provenance={}),
+            formats=["onnx"],
+            out=tmp_path,
         )
     assert mine.read_text() == "mine"
 
@@ -206,27 +212,30 @@ def test_an_export_replaces_its_own_files_alone_and_lists_them(tmp_path):
 
     def export():
         (outcome,) = export_files(
-            captured(spec), file_spec(spec, provenance={}), formats=["onnx"], scheme="fp32", out=tmp_path
+            [Variant(scheme="fp32", program=captured(spec))],
+            file_spec(spec, provenance={}),
+            formats=["onnx"],
+            out=tmp_path,
         )
         assert outcome.reason is None
 
     export()
-    for name in ("mine.txt", "onnx/mine.txt"):
+    for name in ("mine.txt", "onnx/fp32/mine.txt"):
         (tmp_path / name).write_text("mine")
-    (tmp_path / ".onnx.partial").mkdir()
-    (tmp_path / ".onnx.partial" / "mine.txt").write_text("mine")
-    (tmp_path / ".onnx.partial" / "model.json").touch()  # what a killed export left
+    (tmp_path / ".onnx.fp32.partial").mkdir()
+    (tmp_path / ".onnx.fp32.partial" / "mine.txt").write_text("mine")
+    (tmp_path / ".onnx.fp32.partial" / "model.json").touch()  # what a killed export left
     ledger = Ledger.read(tmp_path)
-    ledger.writing = (".onnx.partial/model*",)
+    ledger.writing = (".onnx.fp32.partial/model*",)
     ledger.save()
     export()
     assert len(list(tmp_path.rglob("mine.txt"))) == 3
-    assert not (tmp_path / ".onnx.partial" / "model.json").exists()
+    assert not (tmp_path / ".onnx.fp32.partial" / "model.json").exists()
     ledger = Ledger.read(tmp_path)
     assert ledger.fault() is None
     assert sorted(ledger.files) == [
         "manifest.json",
-        *(f"onnx/{n}" for n in ("convert.log", "model.json", "model.onnx")),
+        *(f"onnx/fp32/{n}" for n in ("convert.log", "model.json", "model.onnx")),
     ]
 
 

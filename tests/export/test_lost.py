@@ -30,7 +30,7 @@ def exported(network, out):
         [rough_nets.SHAPE],
         out=out,
         formats=["tflite"],
-        scheme="w8a8",
+        schemes=["w8a8"],
         calibration={"clip": rough_nets.clips()},
     ).outcomes
     assert outcome.status == "exported", outcome.reason
@@ -50,7 +50,7 @@ def said(tmp_path_factory):
     """What the command says of the rough network, and its manifest's rows."""
     folder = tmp_path_factory.mktemp("rough")
     np.save(folder / "clips.npy", rough_nets.clips())
-    arguments = ["tests.export.rough_nets:rough", "--shape", rough_nets.SHAPE, "--scheme", "w8a8"]
+    arguments = ["tests.export.rough_nets:rough", "--shape", rough_nets.SHAPE, "--schemes", "w8a8"]
     arguments += ["--formats", ",".join(FORMATS), "--calibration", str(folder / "clips.npy")]
     ended = CliRunner().invoke(APP, [*arguments, "--out", str(folder / "out")])
     assert ended.exit_code == 0, ended.stdout + ended.stderr
@@ -66,7 +66,7 @@ def test_a_file_far_from_float_is_right_and_its_loss_is_said_with_three_layers(s
         assert to_reference["sqnr_db"] > to_float["sqnr_db"] and 3 < to_float["sqnr_db"] < 10
         (note,) = losses(row["notes"])
         assert f"float network's answers: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
-        assert f"{row['format']}: {note}" in printed.splitlines()
+        assert f"{row['format']}.{row['scheme']}: {note}" in printed.splitlines()
         described = NAMED.findall(note)
         assert len({name for name, _ in described}) == 3, note
 

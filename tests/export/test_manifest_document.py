@@ -10,7 +10,7 @@ import torch
 
 from compress.steps.reference import write_reference
 from export.description import describe
-from export.files import export_files
+from export.files import Variant, export_files
 from export.manifest import file_spec
 from export.one_format import Proof
 from export.trial import FLOAT, ask
@@ -29,9 +29,11 @@ def exported(tmp_path_factory):
     program = captured(spec)
     clips = {"clip": torch.stack([spec.example(seed=seed)[0] for seed in range(2)]).numpy()}
     proof = Proof(trial=ask({FLOAT: program.module()}, clips, source="2 random clips"))
-    outcomes = export_files(program, described, formats=formats, scheme="fp32", out=out, proof=proof)
+    outcomes = export_files(
+        [Variant(scheme="fp32", program=program, proof=proof)], described, formats=formats, out=out
+    )
     assert [outcome.reason for outcome in outcomes] == [None] * 3
-    write_reference(out, network=program.module(), spec=described, clips=spec)
+    write_reference(out, networks={"fp32": program.module()}, spec=described, clips=spec)
     return out
 
 
@@ -49,7 +51,7 @@ def keys(value):
 def test_every_field_of_a_real_manifest_is_documented(exported):
     named = set(re.findall(r"`(\w+)`", PAGE.read_text()))
     manifest = json.loads((exported / "manifest.json").read_text())
-    alone = json.loads((exported / "onnx" / "model.json").read_text())
+    alone = json.loads((exported / "onnx" / "fp32" / "model.json").read_text())
     assert not keys(manifest) - named
     assert not keys(alone) - named
 

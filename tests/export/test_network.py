@@ -90,18 +90,18 @@ def test_the_command_writes_files_that_are_right(tmp_path):
     own = {LEDGER, COPY, LOCK}  # what says which files are ours, and that one export at a time writes there
     assert written - own == {"coreml", "manifest.json", "onnx"} and LEDGER in written
     row = rows_of(tmp_path / "out")["onnx"]
-    assert row["status"] == "exported" and row["path"] == "onnx/model.onnx"
+    assert row["status"] == "exported" and row["path"] == "onnx/fp32/model.onnx"
     (parity,) = row["parity"]["float"]
     assert parity["output"] == "logits" and parity["relative_error"] < 1e-5 and parity["top1_agreement"] == 1
     assert row["parity"]["count"] == 8 and row["parity"]["source"] == "8 random inputs (smooth, seed 0)"
     assert (row["inputs"][0]["name"], row["inputs"][0]["layout"]) == ("clip", "NCTHW")
     heading, values = done.stdout.splitlines()[:2]
-    assert heading.split() == ["format", "outcome", "size", "parity", "coverage", "seconds"]
-    assert values.split()[:2] == ["onnx", "exported"]
+    assert heading.split() == ["file", "outcome", "size", "parity", "coverage", "seconds"]
+    assert values.split()[:2] == ["onnx.fp32", "exported"]
     package = rows_of(tmp_path / "out")["coreml"]
     assert package["status"] == "exported" and package["parity"]["float"][0]["relative_error"] < 1e-5
     if sys.platform == "linux":
-        assert "coreml was run by: reference, not Apple's runtime" in done.stdout
+        assert "coreml.fp32 was run by: reference, not Apple's runtime" in done.stdout
 
 
 @pytest.mark.slow
@@ -116,9 +116,10 @@ def test_three_outcomes_are_told_apart_and_none_stops_the_others(tmp_path, bad_w
         "tflite": "exported",
     }
     assert rows["crashing"]["reason"] == "the converter crashed its process with SIGABRT"
-    assert "crashing failed: the converter crashed its process with SIGABRT" in said
-    assert "onnx is wrong: the file differs from the float network: its largest error is" in said
-    assert rows["onnx"]["path"] == "onnx/model.onnx" and (tmp_path / "out" / "onnx" / "model.onnx").is_file()
+    assert "crashing.fp32 failed: the converter crashed its process with SIGABRT" in said
+    assert "onnx.fp32 is wrong: the file differs from the float network: its largest error is" in said
+    assert rows["onnx"]["path"] == "onnx/fp32/model.onnx"
+    assert (tmp_path / "out" / "onnx" / "fp32" / "model.onnx").is_file()
     assert rows["tflite"]["inputs"][0]["layout"] == "NTHWC"
 
 
@@ -131,7 +132,7 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
         SHAPE,
         "--formats",
         "onnx,tflite",
-        "--scheme",
+        "--schemes",
         "w8a8",
         "--layers",
     ]
@@ -175,7 +176,7 @@ def test_several_inputs_and_outputs_of_any_shape_by_one_call(tmp_path):
 def test_clips_that_come_out_are_compared_in_the_axis_order_of_torch(tmp_path, scheme):
     calibration = "random" if scheme == "w8a8" else None
     exported = export_network(
-        Scenery(), [SHAPE], out=tmp_path, formats=["tflite"], scheme=scheme, calibration=calibration
+        Scenery(), [SHAPE], out=tmp_path, formats=["tflite"], schemes=[scheme], calibration=calibration
     )
     assert exported.right, exported.outcomes
     (info,) = exported.outcomes[0].outputs
@@ -213,7 +214,7 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
         (["--formats", "onxx"], "format 'onxx' is unknown; known are .*; did you mean 'onnx'?"),
         (["--formats", "onnx,onnx"], "format 'onnx' is given twice"),
         (["--shape", "3,4,5"], "shape '3,4,5' cannot be read: give"),
-        (["--scheme", "w8a8"], "scheme w8a8 needs inputs that set the ranges.*or 'random'"),
+        (["--schemes", "w8a8"], "scheme w8a8 needs inputs that set the ranges.*or 'random'"),
         (["--layers"], "--layers ranks the layers of int8 networks; the scheme is fp32"),
         (["--calibration", "none.npy"], "calibration none.npy: there is no such file"),
         (["--weights", "none.pt"], "--weights none.pt: there is no such file"),
@@ -274,11 +275,11 @@ def test_arguments_of_the_call_are_checked(tmp_path):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=[])
     with pytest.raises(ValueError, match="an input is called 'logits', as the output is"):
         export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])
-    (tmp_path / "onnx").mkdir()
-    (tmp_path / "onnx" / "model.onnx").write_text("mine")
-    with pytest.raises(ValueError, match=r"onnx/model.onnx is not ours, and a file of that name"):
+    (tmp_path / "onnx" / "fp32").mkdir(parents=True)
+    (tmp_path / "onnx" / "fp32" / "model.onnx").write_text("mine")
+    with pytest.raises(ValueError, match=r"onnx/fp32/model.onnx is not ours, and a file of that name"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"])
-    assert (tmp_path / "onnx" / "model.onnx").read_text() == "mine"
+    assert (tmp_path / "onnx" / "fp32" / "model.onnx").read_text() == "mine"
 
 
 def test_the_help_says_that_the_users_code_is_run():

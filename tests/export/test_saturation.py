@@ -112,10 +112,10 @@ def test_files_are_exact_on_every_processor(tmp_path, network):
     torch.manual_seed(0)
     shape = ["1x3x4x32x32"]
     exported = export_network(
-        network(), shape, out=tmp_path, formats=["onnx"], scheme="w8a8", calibration="random"
+        network(), shape, out=tmp_path, formats=["onnx"], schemes=["w8a8"], calibration="random"
     )
     assert exported.right, exported.outcomes[0].reason
-    path = str(tmp_path / "onnx" / "model.onnx")
+    path = str(tmp_path / "onnx" / "w8a8" / "model.onnx")
     plain = ort.SessionOptions()
     plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     exact = open_session(path)
@@ -130,9 +130,9 @@ def test_files_are_exact_on_every_processor(tmp_path, network):
 def test_no_two_layers_share_what_onnx_runtime_replaces(tmp_path):
     torch.manual_seed(0)
     export_network(
-        Recurrent(), ["1x3x4x32x32"], out=tmp_path, formats=["onnx"], scheme="w8a8", calibration="random"
+        Recurrent(), ["1x3x4x32x32"], out=tmp_path, formats=["onnx"], schemes=["w8a8"], calibration="random"
     )
-    model = onnx.load(tmp_path / "onnx" / "model.onnx")
+    model = onnx.load(tmp_path / "onnx" / "w8a8" / "model.onnx")
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     reads: Counter[str] = Counter()
     for node in model.graph.node:

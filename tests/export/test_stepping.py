@@ -23,10 +23,10 @@ from tests.specs import clip_spec
 
 FRAMES = 4
 PLACES = {
-    "onnx": ("onnx/model_step.onnx", None),
-    "coreml": ("coreml/model_step.mlpackage", None),
-    "tflite": ("tflite/model.tflite", "step"),
-    "executorch": ("executorch/model.pte", "step"),
+    "onnx": ("model_step.onnx", None),
+    "coreml": ("model_step.mlpackage", None),
+    "tflite": ("model.tflite", "step"),
+    "executorch": ("model.pte", "step"),
 }
 """File and entry of the program for one frame."""
 
@@ -205,14 +205,15 @@ def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, 
         ["1x3x4x16x16"],
         out=tmp_path,
         formats=formats,
-        scheme=scheme,
+        schemes=[scheme],
         calibration={"clip": clips},
         stream=True,
     )
     assert exported.right, [outcome.reason for outcome in exported.outcomes]
     for row in json.loads(exported.manifest.read_text())["files"]:
         step = row["step"]
-        assert (step["path"], step["entry"]) == PLACES[row["format"]]
+        name, entry = PLACES[row["format"]]
+        assert (step["path"], step["entry"]) == (f"{row['format']}/{scheme}/{name}", entry)
         against = step["parity"]["float" if scheme == "fp32" else "reference"][0]
         assert against["top1_agreement"] == 1.0
         if scheme == "fp32":

@@ -198,7 +198,7 @@ def test_other_schemes_are_refused(graph):
     with pytest.raises(
         ValueError, match="'executorch' does not take scheme 'fp16'; it takes fp32, w8a8, w8, w4"
     ):
-        check_formats(["executorch"], scheme="fp16")
+        check_formats(["executorch"], ["fp16"])
 
 
 @pytest.mark.parametrize("scheme", MOST)

@@ -26,7 +26,7 @@ from tests.benchmarks.small_exports import (
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return onnx_export(tmp_path_factory.mktemp("export")) / "onnx/model.onnx"
+    return onnx_export(tmp_path_factory.mktemp("export")) / "onnx/fp32/model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def command(*arguments):
 
 
 def test_every_input_reaches_the_file_as_the_clip_readers_make_it(tmp_path, video):
-    model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/model.onnx"
+    model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/fp32/model.onnx"
     (answer,) = classify([video], model, windows=Sliding(segment_s=2, stride_s=2), caption="a b", top=3)
     rows = [
         ClipRow(
@@ -122,14 +122,14 @@ def test_wrong_options_are_explained(model, video, options, message):
 
 
 def test_a_caption_is_asked_for(tmp_path, video):
-    model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/model.onnx"
+    model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/fp32/model.onnx"
     with pytest.raises(ValueError, match=r"the file takes a caption .* give one with --text"):
         list(classify([video], model, windows=Dynamic()))
 
 
 def test_a_file_that_its_runtime_refuses_ends_with_3(tmp_path, video):
     export_dir = onnx_with_broken_neighbours(tmp_path / "export")
-    done = command(video, "--model", export_dir / "tflite/model.tflite")
+    done = command(video, "--model", export_dir / "tflite/fp32/model.tflite")
     assert done.exit_code == 3
     assert "LiteRT" in done.output
 
@@ -143,14 +143,14 @@ def test_a_model_has_to_be_a_file_of_an_export(tmp_path, model):
         read_model(tmp_path / "model.onnx")
     stranger = model.parent / "other.onnx"
     stranger.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"does not list this file; it lists onnx/model\.onnx"):
+    with pytest.raises(ValueError, match=r"does not list this file; it lists onnx/fp32/model\.onnx"):
         read_model(stranger)
-    manifest = model.parents[1] / "manifest.json"
+    manifest = model.parents[2] / "manifest.json"
     content = json.loads(manifest.read_text())
-    copied = tmp_path / "shapes/onnx"
+    copied = tmp_path / "shapes/onnx/fp32"
     copied.mkdir(parents=True)
     (copied / "model.onnx").write_bytes(model.read_bytes())
-    (copied.parent / "manifest.json").write_text(json.dumps({**content, "spec": None}))
+    (copied.parents[1] / "manifest.json").write_text(json.dumps({**content, "spec": None}))
     with pytest.raises(ValueError, match="does not say what its inputs and classes are"):
         read_model(copied / "model.onnx")
 

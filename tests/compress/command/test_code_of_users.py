@@ -186,4 +186,4 @@ def test_what_a_network_leaves_running_ends_with_the_command(command, tmp_path, 
     code, printed = command("export.run", f"{net}:make", *shape, "--out", tmp_path / "out")
     assert code == 0, printed
     assert time.monotonic() - began < 120
-    assert (tmp_path / "out" / "onnx" / "model.onnx").is_file()
+    assert (tmp_path / "out" / "onnx" / "fp32" / "model.onnx").is_file()

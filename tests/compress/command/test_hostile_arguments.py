@@ -95,7 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = json.loads((export / "manifest.json").read_text())
     changes = {
         "root": lambda row: row.update(path="/"),
-        "above": lambda row: row.update(path="../export/onnx/model.onnx"),
+        "above": lambda row: row.update(path="../export/onnx/fp32/model.onnx"),
         "number": lambda row: row.update(path=7),
         "shape": lambda row: row["inputs"][0].update(shape=["a"]),
         "format": lambda row: row.update(format=[[]]),
@@ -140,7 +140,7 @@ def ends(place: Path, line: str, code: int, said: str, **settings: object) -> No
 
 
 EXPORT = "export.run {p}/net.py:Net --shape 1x3x2x8x8 --formats onnx --out {p}/out"
-CALIBRATED = f"{EXPORT} --scheme w8a8 --calibration"
+CALIBRATED = f"{EXPORT} --schemes w8a8 --calibration"
 DAMAGED = "is not a .npy or .npz file of plain numbers, or is damaged"
 
 
@@ -203,7 +203,7 @@ def test_networks(place, line, code, said):
     assert not (place / "out").exists()
 
 
-CLASSIFY = "benchmarks.classify --model {p}/export/onnx/model.onnx"
+CLASSIFY = "benchmarks.classify --model {p}/export/onnx/fp32/model.onnx"
 MEASURE = "benchmarks.run {p}/export --rounds 1"
 
 
@@ -215,7 +215,7 @@ MEASURE = "benchmarks.run {p}/export --rounds 1"
         ("benchmarks.run {p}/export_above", 2, "does not lead into the export"),
         *[(f"benchmarks.run {{p}}/export_{name}", 2, "a field is missing or of the wrong type")
           for name in ("number", "shape", "format", "rows")],
-        ("benchmarks.classify {p}/fifo.mp4 --model {p}/export_rows/onnx/model.onnx", 2, "of the wrong type"),
+        ("benchmarks.classify {p}/fifo.mp4 --model {p}/export_rows/onnx/fp32/model.onnx", 2, "of the wrong type"),
         (f"{MEASURE} --out {{p}}/folder", 2, "is a folder; give the name of a file"),
         *[(f"{line} {{p}}/fifo", 2, "/fifo is a pipe; give the name of a regular file") for line in (
             f"{MEASURE} --out", "benchmarks.streaming {p}/export --out", f"{CLASSIFY} {{p}}/text --out",
@@ -236,7 +236,7 @@ MEASURE = "benchmarks.run {p}/export --rounds 1"
         (f"{CLASSIFY} {{p}}/text --out {{p}}/folder", 2, "is a folder; give the name of a file"),
         (f"{CLASSIFY} {{p}}/text --limit [/x]=3", 2, r"\[/x\]"),
         ("benchmarks.classify {p}/text --model {p}/fifo.onnx", 2, "fifo.onnx"),
-        ("benchmarks.live {p}/fifo.mp4 --model {p}/export/onnx/model.onnx", 2, ""),
+        ("benchmarks.live {p}/fifo.mp4 --model {p}/export/onnx/fp32/model.onnx", 2, ""),
     ],
 )  # fmt: skip
 def test_measuring(place, line, code, said):

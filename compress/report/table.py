@@ -1,0 +1,47 @@
+"""The files of a finished run, and the gates that did not pass, on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from compress.command.terminal import headed
+from compress.report.figures import name_of
+from compress.report.page import file_row, gate_figures
+from compress.report.shape import Report
+
+
+def print_files(report: Report, console: Console) -> None:
+    """A row per file: size, accuracy, and on each device its latency and its speed against the fp32 file."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", no_wrap=True)
+    for heading in ("size", "top-1", "change", "median", "vs fp32"):
+        table.add_column(heading, justify="right")
+    for file in report["files"]:
+        row = file_row(file, report)
+        if row["tag"]:
+            table.add_row(name_of(file), row["tag"])
+            continue
+        latency = row["latency"]
+        table.add_row(
+            name_of(file),
+            row["size"],
+            row["top1"],
+            row["drop"],
+            "\n".join(one["p50"] for one in latency),
+            "\n".join(one["times"] for one in latency),
+        )
+    console.print(table)
+
+
+def print_gates(report: Report, console: Console) -> None:
+    """How many gates passed, and every one that did not."""
+    passed = sum(gate["verdict"] == "passed" for gate in report["gates"])
+    for gate in report["gates"]:
+        if gate["verdict"] != "passed":
+            value, limit = gate_figures(gate)
+            why = f" ({gate['reason']})" if gate.get("reason") else ""
+            style = "yellow" if gate.get("allowed") else "red"
+            console.print(headed(gate["verdict"], f"{gate['metric']} is {value}, {limit}{why}", style=style))
+    if report["gates"]:
+        console.print(headed("gates", f"{passed} of {len(report['gates'])} passed"))
