@@ -76,7 +76,7 @@ def test_the_tutorial_leads_from_a_teacher_and_videos_to_files(tmp_path):
     }
     overrides = [part for key, value in smaller.items() for part in ("--set", f"{key}={value}")]
     _run(*_command("python -m compress.run my_recipe"), *overrides, cwd=tmp_path)
-    assert (tmp_path / "out/my_recipe/export/tflite/model.tflite").is_file()
+    assert (tmp_path / "out/my_recipe/export/tflite/w8a8/model.tflite").is_file()
     report = json.loads((tmp_path / "out/my_recipe/report.json").read_text())
     assert [row["name"] for row in report["robustness"]["rows"]] == ["teacher", "student_float", "tflite"]
     jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
@@ -98,7 +98,7 @@ def test_every_option_in_the_readme_exists(module):
 def test_the_network_in_the_readme_is_exported(tmp_path):
     (tmp_path / "my_net.py").write_text(_file("python", "my_net.py"))
     _run(*_command("python -m export.run my_net"), "--formats", "onnx", cwd=tmp_path)
-    assert (tmp_path / "out/my_net/onnx/model.onnx").is_file()
+    assert (tmp_path / "out/my_net/onnx/fp32/model.onnx").is_file()
 
 
 def test_every_file_that_the_readme_links_exists():

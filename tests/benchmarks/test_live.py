@@ -75,7 +75,7 @@ def test_a_file_that_its_runtime_does_not_take_is_named(tmp_path, model):
     video = film(tmp_path / "video.mp4", frames=3, quadrants=True)
     result = CliRunner().invoke(app, [str(video), "--model", str(model)])
     assert result.exit_code == 3
-    assert "onnx/model_step.onnx failed in its runtime: InvalidProtobuf" in result.output
+    assert "onnx/fp32/model_step.onnx failed in its runtime: InvalidProtobuf" in result.output
 
 
 def test_states_that_lead_nowhere_are_refused(tmp_path, model):

@@ -106,7 +106,7 @@ ODD = st.sampled_from(
         *(
             "export/manifest.json",
             "export/onnx",
-            "export/onnx/model.onnx",
+            "export/onnx/fp32/model.onnx",
             "page.md",
             "\x1b[31mred",
             "a b",
@@ -325,13 +325,13 @@ def test_networks(place: Surroundings, data: st.DataObject) -> None:
         [
             *[("--check",)] * 4,
             *(("--formats", "onnx,nix"), ("--formats", ""), ("--out", "notes.txt"), ("--out", "loop/x")),
-            *(("--calibration", "words.npy", "--scheme", "w8a8"), ("--clips", "words.npy"), ("--out=link",)),
+            *(("--calibration", "words.npy", "--schemes", "w8a8"), ("--clips", "words.npy"), ("--out=link",)),
             *(("--layers",), ("--stream",)),
         ]
     )
     words = (*data.draw(network()), *data.draw(more), *data.draw(wrong), *data.draw(WORDS))
     if not {"--check", "--layers", "--stream"} & set(words):
-        words += ("--scheme", "fp32", "--formats", data.draw(LISTS) + ",nix")
+        words += ("--schemes", "fp32", "--formats", data.draw(LISTS) + ",nix")
     elif "--check" not in words:
         words += ("--out", data.draw(st.sampled_from(["notes.txt", "link", "loop/x", "/proc/nothing"])))
     ends(place, "export.run", words, codes=(0, 2, 3))
@@ -489,7 +489,9 @@ def test_classifying(place: Surroundings, data: st.DataObject) -> None:
         limit=LIMITS | TEXTS,
         out=ODD,
     )
-    models = st.sampled_from(["export/onnx/model.onnx"] * 9 + ["stream/onnx/model_step.onnx", *_MODELS])
+    models = st.sampled_from(
+        ["export/onnx/fp32/model.onnx"] * 9 + ["stream/onnx/fp32/model_step.onnx", *_MODELS]
+    )
     words = (
         *data.draw(st.lists(VIDEOS, max_size=2)),
         *("--model", data.draw(models)),
@@ -507,7 +509,9 @@ def test_live(place: Surroundings, data: st.DataObject) -> None:
     damaged_export(place, data, "stream")
     damage(place, data, "clip.mp4")
     more = options(threads=NUMBER, every=NUMBER, top=NUMBER, limit=LIMITS | TEXTS)
-    models = st.sampled_from(["stream/onnx/model_step.onnx"] * 9 + ["export/onnx/model.onnx", *_MODELS])
+    models = st.sampled_from(
+        ["stream/onnx/fp32/model_step.onnx"] * 9 + ["export/onnx/fp32/model.onnx", *_MODELS]
+    )
     words = (
         data.draw(VIDEOS | NUMBER),
         *("--model", data.draw(models)),
