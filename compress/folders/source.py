@@ -51,7 +51,7 @@ def source_hashes(*modules: str, alone: Iterable[str] = (), root: Path | None = 
     for package in {parent for name in seen for parent in _parents(name)} - seen:
         effects = _effects(package, root)
         if effects:
-            found[_place(package, root).relative_to(root).as_posix()] = effects
+            found[_place(package, root)] = effects
     return dict(sorted(found.items()))
 
 
@@ -83,16 +83,26 @@ def _parents(module: str) -> list[str]:
 
 
 @cache
-def _file(module: str, root: Path) -> Path | None:
-    parts = module.split(".")
-    if parts[0] not in PACKAGES or not all(part.isidentifier() for part in parts):
-        return None
-    place = root.joinpath(*parts)
-    paths = (place / "__init__.py", place.with_name(f"{place.name}.py"))
-    return next((path for path in paths if path.is_file()), None)
+def _files(root: Path) -> dict[str, bytes]:
+    """All files of our packages by path, as they are when they are first asked for.
+
+    An edit during a run, which has imported its modules by then, changes no key of that run.
+    """
+    paths = (path for package in PACKAGES for path in (root / package).rglob("*") if path.is_file())
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in paths
+        if "__pycache__" not in path.parts
+    }
 
 
-def _place(module: str, root: Path) -> Path:
+@cache
+def _file(module: str, root: Path) -> str | None:
+    place = module.replace(".", "/")
+    return next((path for path in (f"{place}/__init__.py", f"{place}.py") if path in _files(root)), None)
+
+
+def _place(module: str, root: Path) -> str:
     path = _file(module, root)
     assert path is not None
     return path
@@ -102,7 +112,7 @@ def _place(module: str, root: Path) -> Path:
 def _tree(module: str, root: Path) -> ast.Module:
     """A module as it is parsed, without what has no effect."""
     path = _place(module, root)
-    tree = _Stripped().visit(ast.parse(path.read_bytes(), filename=str(path)))
+    tree = _Stripped().visit(ast.parse(_files(root)[path], filename=path))
     assert isinstance(tree, ast.Module)
     return tree
 
@@ -126,18 +136,19 @@ class _Stripped(ast.NodeTransformer):
 def _own_files(module: str, root: Path) -> dict[str, str]:
     """Hash by path of a module and of the files beside it that it names."""
     path, tree = _place(module, root), _tree(module, root)
-    found = {path.relative_to(root).as_posix(): _sha256(tree)}
-    beside = {entry.name: entry for entry in _data_files(path.parent)}
+    found = {path: _sha256(tree)}
+    beside = _data_files(path.rpartition("/")[0], root)
     for text in _strings(tree) if beside else ():
         if text in beside:
-            content = beside[text].read_bytes()
-            found[beside[text].relative_to(root).as_posix()] = hashlib.sha256(content).hexdigest()
+            found[beside[text]] = hashlib.sha256(_files(root)[beside[text]]).hexdigest()
     return found
 
 
 @cache
-def _data_files(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in folder.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc"))
+def _data_files(folder: str, root: Path) -> dict[str, str]:
+    """Paths by name of the files in a folder that are no modules."""
+    paths = [path for path in _files(root) if path.rpartition("/")[0] == folder and not path.endswith(".py")]
+    return {path.rpartition("/")[2]: path for path in paths}
 
 
 @cache
@@ -161,7 +172,7 @@ def _defines(node: ast.stmt) -> bool:
 def _imports(module: str, root: Path) -> tuple[str, ...]:
     """The modules of ours that a module imports, or names by a string."""
     path, tree = _place(module, root), _tree(module, root)
-    is_package = path.name == "__init__.py"
+    is_package = path.endswith("/__init__.py")
     package = module if is_package else module.rpartition(".")[0]
     found: list[str] = []
     for node in ast.walk(tree):

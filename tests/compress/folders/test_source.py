@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from compress.folders import source
@@ -142,3 +144,11 @@ def test_no_constant_is_taken_for_none(tmp_path):
         (tmp_path / name / "models" / "it.py").write_text(text)
         found.append(source_hashes("models.it", root=tmp_path / name)["models/it.py"])
     assert len(set(found)) == 4
+
+
+def test_an_edit_during_a_run_does_not_count(tree):
+    """Its modules are imported by then, also those whose key is asked for later."""
+    copy = shutil.copytree(tree, tree / "copy")
+    source_hashes("models.spec", root=tree)
+    (tree / "models/other.py").write_text("OTHER = 2\n")
+    assert source_hashes("models.other", root=tree) == source_hashes("models.other", root=copy)
