@@ -1,52 +1,5 @@
-"""Progress on the terminal: one bar for anything that takes longer than a moment."""
+"""Progress on the terminal, under the name by which the pipeline knows it: see `compress.command.progress`."""
 
-from __future__ import annotations
+from compress.command.progress import Report, bar
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
-from compress.command.terminal import PlainColumn
-
-
-class _DoneOfTotal(MofNCompleteColumn):
-    """`3/10`, and nothing as long as the number to do is not known."""
-
-    def render(self, task: Task) -> Text:
-        """The two numbers of a task."""
-        return Text() if task.total is None else super().render(task)
-
-
-Report = Callable[..., None]
-"""Says how far a step is: `report(3, 10)`, or with the name of what goes on, `report("load", 1, 4)`."""
-
-
-@contextmanager
-def bar(console: Console, description: str) -> Iterator[Report]:
-    """A progress bar that is gone when the work is done; without a terminal, nothing is drawn."""
-    columns = (
-        PlainColumn("  {task.description}"),
-        BarColumn(),
-        _DoneOfTotal(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        PlainColumn("{task.fields[remark]}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=None, remark="")
-
-        def report(*args: str | int) -> None:
-            *remark, done, total = args
-            progress.update(task, completed=int(done), total=int(total), remark=" ".join(map(str, remark)))
-
-        yield report
+__all__ = ["Report", "bar"]

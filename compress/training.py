@@ -172,6 +172,10 @@ def fit(
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
             _save(model, optimizer, curve, job)
+            report.milestone(
+                f"epoch {epoch + 1} of {config.epochs}, loss {total / steps:.3f}, "
+                f"validation top-1 {100 * top1:.1f} %"
+            )
     _set_training(model, False)
     return curve
 
