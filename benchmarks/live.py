@@ -1,4 +1,4 @@
-"""`python -m benchmarks.live VIDEO|FOLDER|CAMERA --model FILE`: what an exported file says, frame by frame.
+"""`pocketreel live VIDEO|FOLDER|CAMERA --model FILE`: what an exported file says, frame by frame.
 
 The file is one of a network that streams (`docs/streaming.md`). Each frame is decoded, prepared as `manifest.json`
 says, and given to the file once, together with the state that it gave back for the frame before.
@@ -149,14 +149,14 @@ def main(
             help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."
         ),
     ],
-    threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
-    every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,
-    top: Annotated[int, typer.Option(min=1, help="So many classes are shown.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that the runtime may use.")] = 1,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Take every Nth frame.")] = 1,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="So many classes are shown.")] = 5,
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
 ) -> None:
     """Classifies a camera or videos live with an exported file, and shows what each frame takes.
 
-    Example: python -m benchmarks.live 0 --model out/live/export/onnx/w8a8/model_step.onnx
+    Example: pocketreel live 0 --model out/live/export/onnx/w8a8/model_step.onnx
 
     Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
     read; 3 the file's runtime is missing.
