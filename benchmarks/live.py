@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.clips.limits import LIMITS_HELP, USUAL, Limits, parse_limits
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
+from compress.command.progress import Report, bar
 from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
@@ -168,6 +169,7 @@ def main(
         exit_codes(failed=(Unavailable,)),
         suppress(KeyboardInterrupt),
         Live(console=console, refresh_per_second=10) as display,
+        nullcontext() if console.is_interactive else bar(console, "live") as lines,
     ):
         spec, _ = read_model(model)
         for answer in classify_frames(
@@ -176,10 +178,20 @@ def main(
             latest.append(answer.latency_ms)
             answered += 1
             display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
+            if lines is not None:
+                _tell(answer, spec, lines, answered=answered)
     if answer is not None:
         console.print(
             f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
         )
+
+
+def _tell(answer: Answer, spec: ClipSpec, lines: Report, *, answered: int) -> None:
+    likeliest = int(answer.shares.argmax())
+    lines.remark = (
+        f"{answer.source} at {answer.time_s:.1f} s, frame {answered}, "
+        f"{spec.labels[0].classes[likeliest]} {100 * answer.shares[likeliest]:.1f} %"
+    )
 
 
 def _picture_of(answer: Answer, spec: ClipSpec, latest: deque[float], *, answered: int, top: int) -> Table:

@@ -140,7 +140,7 @@ def fit(
     model.to(job.device)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
     curve = _resume(model, optimizer, job)
-    with bar(job.console, job.name) as report, _sooner(model, job.device):
+    with bar(job.console, job.name, unit=" steps") as report, _sooner(model, job.device):
         report(len(curve) * steps, config.epochs * steps)
         for epoch in range(len(curve), config.epochs):
             torch.manual_seed(_epoch_seed(job.seed, epoch))
