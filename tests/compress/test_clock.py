@@ -42,3 +42,23 @@ def test_processor_time_of_this_process_and_of_children_that_have_ended():
     taken = clock.taken(threads=1)
     assert 0.4 < taken.cpu_seconds < 2
     assert taken.seconds >= 0.3 + 0.4 and taken.busy is None
+
+
+def test_the_report_shows_processor_time_and_a_busy_machine():
+    from compress.report.page import _stage
+
+    stage = {
+        **{
+            "name": "distill",
+            "path": "stages.0.distill",
+            "cached": False,
+            "threads": 2,
+            "before": {},
+            "after": {},
+        },
+        **{"seconds": 120.0, "cpu_seconds": 95.0, "busy": "the machine was busy: ...", "notes": ["a note"]},
+    }
+    shown = _stage(stage)
+    assert shown["time"] == "2 min 00 s (1 min 35 s of processors) on 2 threads"
+    assert shown["notes"] == ["a note", "the machine was busy: ..."]
+    assert _stage({**stage, "cpu_seconds": None, "busy": None})["time"] == "2 min 00 s on 2 threads"

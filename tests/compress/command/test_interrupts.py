@@ -25,7 +25,7 @@ SETTINGS = (
 MOMENTS = {
     "decoding": "cache/decoded/*",
     "training": "out/stages/01_distill*",
-    "converting": "out/export/.onnx.partial",
+    "converting": "out/export/.onnx.*.partial",
     "measuring": "out/export/manifest.json",
 }
 """What lies in the folder once a part of a run has begun."""
