@@ -1,30 +1,29 @@
-"""`python -m benchmarks.classify VIDEO...`: what an exported file says to whole videos of any length."""
+"""`pocketreel classify VIDEO...`: what an exported file says to whole videos of any length."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.long_video.aggregate import AGGREGATES
 from compress.command import OK, USAGE, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
-from compress.command.terminal import PlainColumn, output, problems
+from compress.command.json_output import JsonOption, json_alone
+from compress.command.progress import bar
+from compress.command.terminal import output, problems
 from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.clips.rows import listed
     from benchmarks.device import SessionFailed, Unavailable
     from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
-    from benchmarks.long_video.classify import Progress, Ranking, VideoAnswer, classify
+    from benchmarks.long_video.classify import Ranking, VideoAnswer, classify
     from benchmarks.long_video.windows import Dynamic, Sliding, Windows
 
 SCHEMA_VERSION = 1
@@ -75,7 +74,7 @@ def run(
     aggregate: Annotated[
         str, typer.Option(help=f"How windows become one answer: {', '.join(AGGREGATES)}.")
     ] = "mean",
-    top: Annotated[int, typer.Option(min=1, help="So many classes of each answer.")] = 5,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="So many classes of each answer.")] = 5,
     text: Annotated[str | None, typer.Option(help="Caption, for a file that reads one.")] = None,
     missing_audio: Annotated[
         Literal["refuse", "silence"],
@@ -85,16 +84,20 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Write all answers, window by window, to this JSON file.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Classifies whole videos with an exported file, window by window, and joins the answers.
 
     A video is decoded once, in memory that does not grow with its length.
 
-    Example: python -m benchmarks.classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
+    With --json, the document is what --out writes.
+
+    Example: pocketreel classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
 
     Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
     its runtime.
     """
+    write_answer = json_alone(as_json)
     console = output()
     answers: list[VideoAnswer] = []
     with exit_codes(failed=(SessionFailed, Unavailable)):
@@ -106,7 +109,7 @@ def run(
         if bool(videos) == bool(data):
             raise ValueError("give either videos or labelled ones (--data)")
         rows = labelled_videos(data, model, split=split) if data else []
-        with _bar() as progress:
+        with bar(problems(), "classify", unit=" s of video") as report:
             for answer in classify(
                 videos or [row.path for row in rows],
                 model,
@@ -116,7 +119,7 @@ def run(
                 caption=text,
                 missing_audio=missing_audio,
                 limits=limits,
-                progress=progress,
+                progress=lambda video, done_s, total_s: report(video.name, done_s, total_s),
             ):
                 answers.append(answer)
                 console.print("\n".join(_lines(answer)))
@@ -125,16 +128,17 @@ def run(
     for name, one in accuracy.items():
         ends = " to ".join(f"{100 * end:.1f}" for end in one.ci95)
         console.print(f"{name}: top-1 {100 * one.top1:.1f} % of {readable} videos (95 %: {ends})")
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "model": str(model),
+        "windows": {"kind": windows, **asdict(rule)},
+        "aggregate": aggregate,
+        "accuracy": {name: asdict(one) for name, one in accuracy.items()} if rows else None,
+        "videos": [_to_dict(answer) for answer in answers],
+    }
     if out is not None:
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            "model": str(model),
-            "windows": {"kind": windows, **asdict(rule)},
-            "aggregate": aggregate,
-            "accuracy": {name: asdict(one) for name, one in accuracy.items()} if rows else None,
-            "videos": [_to_dict(answer) for answer in answers],
-        }
         write_output_file(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_answer(content)
     raise typer.Exit(USAGE if any(answer.unreadable for answer in answers) else OK)
 
 
@@ -204,24 +208,6 @@ def _rankings(top: dict[str, Ranking], *, score: str) -> dict[str, list[dict[str
         name: [{"class": label, score: round(value, 6)} for label, value in ranking]
         for name, ranking in top.items()
     }
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A progress bar in seconds of video on the error stream, gone when the work is done."""
-    columns = (
-        PlainColumn("{task.description}"),
-        BarColumn(),
-        PlainColumn("{task.completed:.0f}/{task.total:.0f} s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = problems()
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("load", total=1)
-        yield lambda video, done_s, total_s: bar.update(
-            task, description=video.name, completed=done_s, total=total_s
-        )
 
 
 def _is_ours(content: Any) -> bool:

@@ -23,7 +23,7 @@ class Exported:
     """Exported files and the spec of the network that all of them hold."""
 
     spec: ClipSpec | None
-    """`None` for a network of which only the shapes are known, as `python -m export.run` writes it."""
+    """`None` for a network of which only the shapes are known, as `pocketreel export` writes it."""
     files: tuple[ExportedFile, ...]
 
     def clip_spec(self) -> ClipSpec:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.live VIDEO|FOLDER|CAMERA --model FILE`: what an exported file says, frame by frame.
+"""`pocketreel live VIDEO|FOLDER|CAMERA --model FILE`: what an exported file says, frame by frame.
 
 The file is one of a network that streams (`docs/streaming.md`). Each frame is decoded, prepared as `manifest.json`
 says, and given to the file once, together with the state that it gave back for the frame before.
@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.clips.limits import LIMITS_HELP, USUAL, Limits, parse_limits
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
+from compress.command.progress import Report, bar
 from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
@@ -161,14 +162,14 @@ def main(
             help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."
         ),
     ],
-    threads: Annotated[int, typer.Option(min=1, help="Threads that the runtime may use.")] = 1,
-    every: Annotated[int, typer.Option(min=1, help="Take every so manieth frame.")] = 1,
-    top: Annotated[int, typer.Option(min=1, help="So many classes are shown.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that the runtime may use.")] = 1,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Take every Nth frame.")] = 1,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="So many classes are shown.")] = 5,
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
 ) -> None:
     """Classifies a camera or videos live with an exported file, and shows what each frame takes.
 
-    Example: python -m benchmarks.live 0 --model out/live/export/onnx/w8a8/model_step.onnx
+    Example: pocketreel live 0 --model out/live/export/onnx/w8a8/model_step.onnx
 
     Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
     read; 3 the file's runtime is missing, or does not take the file.
@@ -180,6 +181,7 @@ def main(
         exit_codes(failed=(Unavailable, SessionFailed)),
         suppress(KeyboardInterrupt),
         Live(console=console, refresh_per_second=10) as display,
+        nullcontext() if console.is_interactive else bar(console, "live") as lines,
     ):
         spec, _ = read_model(model)
         for answer in classify_frames(
@@ -188,10 +190,20 @@ def main(
             latest.append(answer.latency_ms)
             answered += 1
             display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
+            if lines is not None:
+                _tell(answer, spec, lines, answered=answered)
     if answer is not None:
         console.print(
             f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
         )
+
+
+def _tell(answer: Answer, spec: ClipSpec, lines: Report, *, answered: int) -> None:
+    likeliest = int(answer.shares.argmax())
+    lines.remark = (
+        f"{answer.source} at {answer.time_s:.1f} s, frame {answered}, "
+        f"{spec.labels[0].classes[likeliest]} {100 * answer.shares[likeliest]:.1f} %"
+    )
 
 
 def _picture_of(answer: Answer, spec: ClipSpec, latest: deque[float], *, answered: int, top: int) -> Table:

@@ -1,24 +1,23 @@
-"""`python -m benchmarks.run EXPORT_DIR`: measures files exported earlier, also on clips of the user's own."""
+"""`pocketreel bench EXPORT_DIR`: measures files exported earlier, also on clips of the user's own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from benchmarks import DEVICES
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
-from compress.command.terminal import PlainColumn, output, problems
+from compress.command.json_output import JsonOption, json_alone
+from compress.command.progress import bar
+from compress.command.terminal import output, problems
 from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
@@ -28,7 +27,6 @@ if not only_reads_arguments(__name__):
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
-    from benchmarks.latency import Progress as Report
     from benchmarks.measure import Measurement, measure
     from benchmarks.summary import print_summary, to_dict
     from compress.folders.keys import Key
@@ -39,7 +37,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def run(
-    export_dir: Annotated[Path, typer.Argument(help="Folder with an export's manifest.json.")],
+    export_dir: Annotated[
+        Path, typer.Argument(metavar="EXPORT_DIR", help="Folder with an export's manifest.json.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(help="Labelled clips: a manifest (CSV) or a folder root/split/class/clip.mp4."),
@@ -52,14 +52,17 @@ def run(
         list[str] | None, typer.Option(metavar="COLUMN=A,B", help="Leave out such rows of the manifest.")
     ] = None,
     pad_s: Annotated[
-        float, typer.Option(min=0, help="Seconds by which cut times are widened on both sides.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Seconds by which cut times are widened on both sides."),
     ] = 0.0,
     unreadable: Annotated[
         Literal["refuse", "skip"], typer.Option(help="What to do with files that cannot be read.")
     ] = "refuse",
     max_unreadable_share: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of the clips that --unreadable skip may leave out."),
+        typer.Option(
+            min=0, max=1, metavar="SHARE", help="Share of the clips that --unreadable skip may leave out."
+        ),
     ] = 0.05,
     missing_audio: Annotated[
         Literal["refuse", "silence"],
@@ -70,12 +73,15 @@ def run(
     schemes: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these schemes, such as fp32,w8a8.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that each runtime may use.")] = 1,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds in which the files take turns; 6 or more give intervals.")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Rounds in which the files take turns; 6 or more give intervals."
+        ),
     ] = ROUNDS,
     max_seconds: Annotated[
-        float, typer.Option(min=0, help="End the rounds early after so long.")
+        float, typer.Option(min=0, metavar="SECONDS", help="End the rounds early after so long.")
     ] = MAX_SECONDS,
     device: Annotated[str, typer.Option(help=f"Where to measure: {', '.join(DEVICES)}.")] = "host",
     out: Annotated[
@@ -88,12 +94,15 @@ def run(
     workers: Annotated[
         int,
         typer.Option(
-            min=0, help="Processes that decode clips; 0 decodes in this one, whose memory nothing bounds."
+            min=0,
+            metavar="N",
+            help="Processes that decode clips; 0 decodes in this one, whose memory nothing bounds.",
         ),
     ] = 1,
     cache: Annotated[
         Path | None, typer.Option(help="Keep decoded clips in this folder; otherwise they are thrown away.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measures exported files: accuracy on labelled clips (--data), latency, size, memory.
 
@@ -101,11 +110,14 @@ def run(
 
     Without --data only latency is measured, on random inputs of the right shapes.
 
-    Example: python -m benchmarks.run out/mobilenet3d_int8/export --data field.csv
+    With --json, the document is what --out writes.
+
+    Example: pocketreel bench out/mobilenet3d_int8/export --data field.csv
 
     Exit codes: 0 measured; 2 an argument, the export or the data is wrong; 3 a file that should run here failed,
     or none could run.
     """
+    answer = json_alone(as_json)
     console = output()
     with exit_codes():
         if device not in DEVICES:
@@ -131,7 +143,10 @@ def run(
                 limits=parse_limits(limit),
             )
         exported = read_export(export_dir, formats=names(formats), schemes=names(schemes))
-        with tempfile.TemporaryDirectory(prefix="pocketreel-clips-") as scratch, _bar() as progress:
+        with (
+            tempfile.TemporaryDirectory(prefix="pocketreel-clips-") as scratch,
+            bar(problems(), "bench") as progress,
+        ):
             clips = None
             if field_data is not None:
                 clips = open_field_data(
@@ -152,13 +167,14 @@ def run(
             )
     print_summary(measurement, exported.files, console=console, threads=threads)
     console.print(_data_remark(data, split, clips))
+    content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
     if out is not None and answers is not None:
         with exit_codes():
             kept = _keep_answers(answers, measurement, clips)
-            content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
             write_output_file(out, json.dumps(content, indent=2) + "\n")
         if kept:
             console.print(f"answers to each clip: {answers}", markup=False, soft_wrap=True)
+    answer(content)
     raise typer.Exit(_exit_code(measurement))
 
 
@@ -185,16 +201,6 @@ def _columns(options: list[str] | None, *, option: str) -> dict[str, list[str]]:
             raise ValueError(f"{option} {given!r}: give COLUMN=VALUE or COLUMN=VALUE,VALUE")
         columns.setdefault(column, []).extend(values.split(","))
     return columns
-
-
-@contextmanager
-def _bar() -> Iterator[Report]:
-    """A progress bar on the error stream, gone when the work is done."""
-    columns = (PlainColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = problems()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("load", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 
 def _data_remark(data: Path | None, split: str, clips: ClipSet | None) -> str:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.streaming EXPORT_DIR`: what one more frame costs, against running the whole clip again.
+"""`pocketreel stream EXPORT_DIR`: what one more frame costs, against running the whole clip again.
 
 A camera gives one frame at a time. A network of clips has to see the last T frames again at each of them; the
 program for one frame of the same network sees the new one alone. Both are measured in the same rounds, so that
@@ -19,7 +19,9 @@ from rich.table import Table
 from benchmarks.device import MAX_SECONDS, ROUNDS
 from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
-from compress.command.terminal import output
+from compress.command.json_output import JsonOption, json_alone
+from compress.command.progress import bar
+from compress.command.terminal import output, problems
 from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
@@ -116,26 +118,34 @@ def _cost(clip: ExportedFile, step: ExportedFile, whole: FileLatency, one: FileL
 
 
 def main(
-    export_dir: Annotated[Path, typer.Argument(help="Folder with an export's manifest.json.")],
+    export_dir: Annotated[
+        Path, typer.Argument(metavar="EXPORT_DIR", help="Folder with an export's manifest.json.")
+    ],
     formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
     schemes: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these schemes, such as fp32,w8a8.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that each runtime may use.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which all programs take turns.")] = ROUNDS,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that each runtime may use.")] = 1,
+    rounds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rounds in which all programs take turns.")
+    ] = ROUNDS,
     max_seconds: Annotated[
-        float, typer.Option(min=0, help="End the rounds early after so long.")
+        float, typer.Option(min=0, metavar="SECONDS", help="End the rounds early after so long.")
     ] = MAX_SECONDS,
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measures what a new frame of a stream costs: by the program for one frame, and by the whole clip again.
 
-    Example: python -m benchmarks.streaming out/live/export
+    With --json, the document is what --out writes.
+
+    Example: pocketreel stream out/live/export
 
     Exit codes: 0 measured; 2 an argument or the export is wrong; 3 nothing could be measured.
     """
+    answer = json_alone(as_json)
     console = output()
-    with exit_codes():
+    with exit_codes(), bar(problems(), "stream") as progress:
         check_output_file(out, is_ours=_is_ours)
         costs = measure_streaming(
             export_dir,
@@ -144,13 +154,16 @@ def main(
             threads=threads,
             rounds=rounds,
             max_seconds=max_seconds,
+            progress=progress,
         )
     console.print(_table(costs, threads=threads))
     for cost in costs:
         if cost.unavailable is not None:
             console.print(f"{cost.format}.{cost.scheme}: {cost.unavailable}")
+    content = [asdict(cost) for cost in costs]
     if out is not None:
-        write_output_file(out, json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")
+        write_output_file(out, json.dumps(content, indent=2) + "\n")
+    answer(content)
     raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)
 
 

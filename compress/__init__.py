@@ -6,8 +6,8 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 
-def _refuse_strangers() -> None:
-    """The package names are common words: stop if another project's package answers to one of them."""
+def refuse_strangers() -> None:
+    """Raises ImportError if another project's package answers to one of our names, which are common words."""
     home = Path(__file__).resolve().parent.parent
     for name in ("models", "export", "benchmarks"):
         spec = find_spec(name)
@@ -19,4 +19,4 @@ def _refuse_strangers() -> None:
             )
 
 
-_refuse_strangers()
+refuse_strangers()

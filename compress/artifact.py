@@ -66,6 +66,10 @@ class StageRecord:
     notes: tuple[str, ...] = ()
     curve: tuple[dict[str, float], ...] = ()
     """One row per epoch of a training stage."""
+    cpu_seconds: float | None = None
+    """Processor time within `seconds`, of all threads and children; `None` in records of earlier versions."""
+    busy: str | None = None
+    """A sentence if the machine was busy with something else meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)

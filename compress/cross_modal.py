@@ -23,6 +23,7 @@ from rich.text import Text
 
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
+from compress.command.supervise import Resume
 from compress.command.terminal import output
 from compress.recipe.keys import check_words
 
@@ -59,7 +60,10 @@ _SEEDS = [0, 1, 2]
 
 
 def main(
-    recipe: Annotated[Path, typer.Argument(help="Recipe whose teacher sees and hears.", show_default=False)],
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="Recipe whose teacher sees and hears.", show_default=False),
+    ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe.")
     ] = None,
@@ -307,4 +311,4 @@ def _gain(
 
 
 if __name__ == "__main__":
-    run_command(main, first=check_words, resume="the same command goes on where it was")
+    run_command(main, first=check_words, resume=Resume())

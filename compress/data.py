@@ -37,7 +37,6 @@ __all__ = ["ClipConfig", "Data", "DataConfig", "FolderData", "ManifestData", "Sy
 
 DECODED = "decoded"
 """Folder in the cache that holds decoded clips, and the index of the files that were hashed."""
-_BAR_AFTER_S = 2.0
 
 
 class _Config(BaseModel):
@@ -325,7 +324,7 @@ def list_data(
     split = {name: [row for row in rows if row.split == name] for name in SPLITS}
     notes: list[str] = []
     decoded = cache / DECODED
-    with bar(console, "hashing clips", after_s=_BAR_AFTER_S) as report:
+    with bar(console, "hashing clips", unit=" files") as report:
         contents = contents_of((row.path for row in rows), index=decoded / INDEX, report=report)
     if not isinstance(config, SyntheticData):
         content = told_apart(contents)

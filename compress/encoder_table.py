@@ -78,7 +78,7 @@ ENCODERS: dict[str, Training] = {
 def main(
     cache: Annotated[Path, typer.Option(help="Where the clips are kept.")] = Path("out/cache"),
     page: Annotated[Path, typer.Option(help="Where the table is written.")] = PAGE,
-    clips: Annotated[int, typer.Option(min=16, help="Clips to train on.")] = 1_600,
+    clips: Annotated[int, typer.Option(min=16, metavar="N", help="Clips to train on.")] = 1_600,
 ) -> None:
     """Trains every small video encoder on every kind of task, on one core, and writes the table."""
     torch.set_num_threads(1)

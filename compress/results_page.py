@@ -14,12 +14,15 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
 from compress.folders.output import write_output_file
 from compress.generated import with_block
-from compress.report.figures import name_of
-from compress.report.read import read_report
+
+if not only_reads_arguments(__name__):
+    from compress.report.figures import name_of
+    from compress.report.read import read_report
 
 Figures = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,7 +181,10 @@ def _percent(share: float) -> str:
 
 def main(
     report: Annotated[
-        Path, typer.Argument(help="report.json of a finished `make run`.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(
+            metavar="REPORT", help="report.json of a finished `make run`.", exists=True, dir_okay=False
+        ),
     ],
 ) -> None:
     """Stores the figures of one run and writes them into README.md and docs/results.md.

@@ -1,4 +1,4 @@
-"""One recipe, from teacher to measured files: `python -m compress.run recipes/mobilenet3d_int8.yaml`.
+"""One recipe, from teacher to measured files: `pocketreel run recipes/mobilenet3d_int8.yaml`.
 
 Read the recipe, plan, make the networks, export them, measure the files, judge, report, exit.
 Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or a
@@ -7,7 +7,8 @@ backend failed, 70 an unexpected error, 130 stopped.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from rich.console import Console
 
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
 from compress.command.guard import exit_codes, keep_tracebacks_in, run_command
+from compress.command.json_output import JsonOption, json_alone
+from compress.command.supervise import Resume
 from compress.command.terminal import headed, output, print_error
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 from compress.recipe.keys import check_words
@@ -94,7 +97,7 @@ def run_recipe(
 
 
 def main(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe (YAML).", show_default=False)],
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,9 +123,9 @@ def main(
         ),
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that decode clips; 0 decodes in this one.")
+        int, typer.Option(min=0, metavar="N", help="Processes that decode clips; 0 decodes in this one.")
     ] = 2,
-    device: Annotated[
+    train_device: Annotated[
         str, typer.Option(help="Where networks are trained: auto, cpu, cuda.", metavar="DEVICE")
     ] = "auto",
     user_code_timeout: Annotated[
@@ -134,24 +137,30 @@ def main(
         ),
     ] = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Turns a teacher into small networks for devices: trains, exports, measures and reports by one recipe.
 
     Work is kept: a run that was stopped goes on where it was, and what has not changed is not done again.
+    With --json, the document is report.json; with --plan, the steps.
+
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
     """
+    answer = json_alone(as_json)
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
     with exit_codes():
         checked = load_recipe(recipe, overrides=set_ or [])
-        trained_on = _device(device)
+        trained_on = _device(train_device)
         folder = out or Path("out") / checked.name
         check_run_folder(folder, checked, recipe_path=recipe, cache=cache, plan_only=plan_only)
-    console.print(plan(checked))
+    planned = plan(checked)
+    console.print(planned)
     if plan_only:
         with exit_codes():
             try_for_plan(checked, cache=cache, device=trained_on, console=console)
+        answer({"name": planned.name, "steps": [asdict(step) for step in planned.steps]})
         return
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         keep_tracebacks_in(folder)
@@ -164,7 +173,9 @@ def main(
             console=console,
             fresh=fresh,
         )
-    raise typer.Exit(_verdict(report, folder, console))
+    code = _verdict(report, folder, console)
+    answer((folder / "report.json").read_text(encoding="utf-8"))
+    raise typer.Exit(code)
 
 
 def _verdict(report: Report, folder: Path, console: Console) -> int:
@@ -190,11 +201,16 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):
-        raise ValueError(f"--device is {name!r}; allowed: auto, cpu, cuda")
+        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device is cuda, but torch finds no CUDA device here; use cpu or auto")
+        raise ValueError("--train-device is cuda, but torch finds no CUDA device here; use cpu or auto")
     return torch.device(name)
 
 
 if __name__ == "__main__":
-    run_command(main, first=check_words, resume="the same command goes on where it was")
+    run_command(
+        main,
+        first=check_words,
+        resume=None if "--plan" in sys.argv else Resume(without=("--fresh",)),
+        renamed={"--device": "--train-device"},
+    )

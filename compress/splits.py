@@ -101,7 +101,7 @@ def open_splits(
     opened: dict[str, ClipSet] = {}
     unreadable: list[tuple[Path, str]] = []
     for name in SPLITS:
-        with bar(console, f"decoding {name} clips") as report:
+        with bar(console, f"decoding {name} clips", unit=" clips") as report:
             try:
                 opened[name] = open_clips(
                     split[name],

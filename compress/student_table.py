@@ -22,6 +22,7 @@ from rich.console import Console
 
 from compress.command import GATE_FAILED, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
+from compress.command.supervise import Resume
 from compress.command.terminal import output
 from export import EXPORTERS
 
@@ -250,4 +251,4 @@ def _write_row(page: Path, name: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, resume="networks that were finished are kept")
+    run_command(main, resume=Resume(says="networks that were finished are kept; go on with"))

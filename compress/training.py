@@ -141,7 +141,7 @@ def fit(
     model.to(job.device)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
     curve = _resume(model, optimizer, job)
-    with bar(job.console, job.name) as report, _sooner(model, job.device):
+    with bar(job.console, job.name, unit=" steps") as report, _sooner(model, job.device):
         report(len(curve) * steps, config.epochs * steps)
         for epoch in range(len(curve), config.epochs):
             torch.manual_seed(_epoch_seed(job.seed, epoch))
@@ -173,6 +173,10 @@ def fit(
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
             _save(model, optimizer, curve, job)
+            report.milestone(
+                f"epoch {epoch + 1} of {config.epochs}, loss {total / steps:.3f}, "
+                f"validation top-1 {100 * top1:.1f} %"
+            )
     _set_training(model, False)
     return curve
 

@@ -1,7 +1,7 @@
 """Any user's network into files for phones, in one call: `export_network(model, ["1x3x16x112x112"], out=...)`.
 
 Capture, quantize where the scheme asks for it, let torch answer to some inputs, write every format, run every file.
-`python -m export.run` is this function on the command line.
+`pocketreel export` is this function on the command line.
 """
 
 from __future__ import annotations

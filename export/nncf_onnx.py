@@ -183,6 +183,7 @@ def main(
         typer.Option(
             min=0.0,
             max=1.0,
+            metavar="SHARE",
             help="Take layers back to float until at most this share of the calibration inputs has another top-1 "
             "than in float.",
             show_default="no layer is taken back",

@@ -1,4 +1,4 @@
-"""`python -m export.run MODULE:FACTORY --shape 1x3x16x112x112 --out DIR`: any network into files for phones.
+"""`pocketreel export MODULE:FACTORY --shape 1x3x16x112x112 --out DIR`: any network into files for phones.
 
 Exit codes: 0 every format is written and right, 2 an argument is wrong, 3 a format failed or its file is wrong;
 with `--check`: 3 something would be refused.
@@ -6,26 +6,25 @@ with `--check`: 3 something would be refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
-from compress.command.terminal import PlainColumn, headed, output, problems
+from compress.command.json_output import JsonOption, json_alone
+from compress.command.progress import bar
+from compress.command.terminal import headed, output, problems
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 from export import EXPORTERS
 
 if not only_reads_arguments(__name__):
     from torch import nn
 
-    from export.files import Progress, pairs
+    from export.files import pairs
     from export.network import Source, check_network, export_network
     from export.quiet import silence_libraries
     from export.samples import RANDOM
@@ -124,6 +123,7 @@ def main(
         ),
     ] = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Writes any PyTorch network (3D video networks too) into files that phones run, and proves every file.
 
@@ -131,25 +131,30 @@ def main(
     format ends as exported (and right), wrong (written, but its answers are not torch's) or failed (with the
     reason); one never stops the others.
 
-    Example: python -m export.run my_nets:make_net --shape 1x3x16x112x112 --weights net.pt --out out/my_net
+    With --json, the document has the rows of manifest.json; with --check, the findings.
+
+    Example: pocketreel export my_nets:make_net --shape 1x3x16x112x112 --weights net.pt --out out/my_net
 
     Exit codes: 0 every file is right; 2 an argument is wrong; 3 a format failed or its file is wrong (with --check:
     something would be refused).
     """
+    answer = json_alone(as_json)
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
     written, numbers = names(formats) or [], names(schemes) or []
     with exit_codes():
         if check:
-            refused = _check(load_network(network, weights=weights), shape, written, numbers, console)
+            findings = _check(load_network(network, weights=weights), shape, written, numbers, console)
+            refused = any(finding["severity"] == "refused" for finding in findings)
+            answer({"refused": refused, "findings": findings})
             raise typer.Exit(FAILED if refused else OK)
         if out is None:
             raise ValueError("--out is missing: say in which folder the files are to be written")
         if layers and "w8a8" not in numbers:
             raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {schemes}, not w8a8")
         model = load_network(network, weights=weights)
-        with _bar() as progress:
+        with bar(problems(), "export") as progress:
             exported = export_network(
                 model,
                 shape,
@@ -164,44 +169,44 @@ def main(
     print_outcomes(exported.outcomes, console)
     for sentence in exported.left_out:
         console.print(sentence)
-    if layers and exported.rank_layers is not None:
-        print_layers(exported.rank_layers(), console)
+    ranked = exported.rank_layers() if layers and exported.rank_layers is not None else ()
+    if ranked:
+        print_layers(ranked, console)
     console.print(f"manifest: {exported.manifest}")
+    answer(
+        {
+            "manifest": str(exported.manifest),
+            "right": exported.right,
+            "files": [outcome.to_dict() for outcome in exported.outcomes],
+            "left_out": list(exported.left_out),
+            "layers": [layer.to_dict() for layer in ranked],
+        }
+    )
     raise typer.Exit(OK if exported.right else FAILED)
 
 
 def _check(
     model: nn.Module, shapes: list[str], formats: list[str], schemes: list[str], console: Console
-) -> bool:
-    """Prints what the runtimes would say, scheme by scheme, and whether one would refuse."""
+) -> list[dict[str, Any]]:
+    """Prints what the runtimes would say, scheme by scheme; gives the findings as plain data."""
     from export.check.table import print_findings
 
     wanted = pairs(formats, schemes)
-    refused = False
+    found: list[dict[str, Any]] = []
     for scheme in schemes:
         if len(schemes) > 1:
             console.print(headed(scheme, ""))
         taking = [name for name, one in wanted if one == scheme]
         findings = check_network(model, shapes, formats=taking, scheme=scheme)
         print_findings(findings, console, formats=taking)
-        refused = refused or any(finding.severity == "refused" for finding in findings)
-    return refused
+        found += [{"scheme": scheme, **asdict(finding)} for finding in findings]
+    return found
 
 
 def _source(given: str | None) -> Source | None:
     if given is None:
         return None
     return RANDOM if given == RANDOM else Path(given)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A progress bar on the error stream, gone when the work is done."""
-    columns = (PlainColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = problems()
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("load", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 
 if __name__ == "__main__":

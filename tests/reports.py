@@ -6,7 +6,7 @@ import math
 
 from compress.report.shape import FileReport, Report, StageReport
 
-ON_A_MAC = "Core ML predicts on macOS only; run python -m benchmarks.run there on the same folder"
+ON_A_MAC = "Core ML predicts on macOS only; run pocketreel bench there on the same folder"
 
 
 def artifact(name: str, extension: str, *, top1: float | None, p50_ms: float | None) -> FileReport:

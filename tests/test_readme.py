@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 import torch
 
+from compress.cli import SUB_COMMANDS
 from compress.recipe import load_recipe
 from tests.benchmarks.long_video.scenes import scenes
 
@@ -35,9 +36,10 @@ def _file(language: str, name: str) -> str:
 
 
 def _command(start: str) -> list[str]:
-    """The arguments of the first command that begins so."""
+    """What Python is given to do what the first command does that begins so."""
     lines = (line for block in _blocks("sh") for line in block.splitlines())
-    return next(line for line in lines if line.startswith(start)).partition("#")[0].split()[1:]
+    words = next(line for line in lines if line.startswith(start)).partition("#")[0].split()[1:]
+    return ["-m", "compress.cli", *words]
 
 
 def test_the_recipe_in_the_readme_is_valid(tmp_path, monkeypatch):
@@ -75,29 +77,29 @@ def test_the_tutorial_leads_from_a_teacher_and_videos_to_files(tmp_path):
         "export.formats": "[tflite]",
     }
     overrides = [part for key, value in smaller.items() for part in ("--set", f"{key}={value}")]
-    _run(*_command("python -m compress.run my_recipe"), *overrides, cwd=tmp_path)
+    _run(*_command("pocketreel run my_recipe"), *overrides, cwd=tmp_path)
     assert (tmp_path / "out/my_recipe/export/tflite/w8a8/model.tflite").is_file()
     report = json.loads((tmp_path / "out/my_recipe/report.json").read_text())
-    assert [row["name"] for row in report["robustness"]["rows"]] == ["teacher", "student_float", "tflite"]
+    assert [row["name"] for row in report["robustness"]["rows"]] == ["teacher", "student_float", "tflite.fp32", "tflite.w8a8"]
     jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
-    shown = _run(*_command("python -m benchmarks.classify"), cwd=tmp_path)
+    shown = _run(*_command("pocketreel classify"), cwd=tmp_path)
     assert "match.mp4: 2 windows in 3.5 s" in shown and "class: " in shown
 
 
-@pytest.mark.parametrize("module", ["compress.run", "benchmarks.run", "benchmarks.classify", "export.run"])
-def test_every_option_in_the_readme_exists(module):
-    lines = [line for block in _blocks("sh") for line in block.splitlines() if f"python -m {module} " in line]
+@pytest.mark.parametrize("command", SUB_COMMANDS)
+def test_every_option_in_the_readme_exists(command):
+    lines = [
+        line for block in _blocks("sh") for line in block.splitlines() if f"pocketreel {command} " in line
+    ]
     assert lines
-    shown = subprocess.run(
-        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    shown = _run("-m", "compress.cli", command, "--help", cwd=ROOT)
     for option in re.findall(r"--[a-z-]+", " ".join(line.partition("#")[0] for line in lines)):
         assert option in shown, option
 
 
 def test_the_network_in_the_readme_is_exported(tmp_path):
     (tmp_path / "my_net.py").write_text(_file("python", "my_net.py"))
-    _run(*_command("python -m export.run my_net"), "--formats", "onnx", cwd=tmp_path)
+    _run(*_command("pocketreel export my_net"), "--formats", "onnx", cwd=tmp_path)
     assert (tmp_path / "out/my_net/onnx/fp32/model.onnx").is_file()
 
 

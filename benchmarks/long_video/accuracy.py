@@ -22,7 +22,7 @@ def labelled_videos(data: Path, model: Path, *, split: str) -> list[ClipRow]:
     if cut:
         raise ValueError(
             f"{data}: {len(cut)} rows cut clips out of their videos (start_s, end_s), but whole videos are "
-            f"classified; take those columns out, or measure clips: python -m benchmarks.run\n{listed(cut)}"
+            f"classified; take those columns out, or measure clips: pocketreel bench\n{listed(cut)}"
         )
     return rows
 

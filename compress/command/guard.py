@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
+from compress import __version__
 from compress.command import FAILED, INTERRUPTED, OK, UNEXPECTED, USAGE, interrupts, supervise
+from compress.command.invocation import invocation
 from compress.command.lines import first_line
 from compress.command.terminal import StandardOutputFailed, finish_output, prepare_streams, print_error
 from compress.command.user_code import UserCodeFailed
@@ -52,13 +55,18 @@ def keep_tracebacks_in(folder: Path) -> None:
 
 
 def run_command(
-    main: Callable[..., None], *, resume: str | None = None, first: Callable[..., None] | None = None
+    main: Callable[..., None],
+    *,
+    resume: supervise.Resume | None = None,
+    first: Callable[..., None] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> NoReturn:
     """Runs `main`, whose parameters are the command's options as typer reads them, and exits with its code.
 
     `main` does its work in a process of its own (`compress.command.supervise`), for which this program is started a
     second time. Before that, this process calls `first` with the same options: for what can be refused without
-    loading anything large; it raises ValueError. `resume` says how one goes on after an interruption.
+    loading anything large; it raises ValueError. `resume` says how one goes on after an interruption. `renamed` has
+    options of earlier versions, and what they are called now.
     """
     interrupts.stop_once()
     prepare_streams()
@@ -86,7 +94,7 @@ def run_command(
                 first(**options)
         raise typer.Exit(supervise.supervise(resume=resume))
 
-    code = _exit_code(command)
+    code = _exit_code(command, renamed or {})
     interrupts.ignore()
     if works:
         supervise.tell_code(code)
@@ -128,28 +136,87 @@ def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         raise typer.Exit(USAGE) from error
 
 
-def _exit_code(command: Callable[..., None]) -> int:
+def _exit_code(command: Callable[..., None], renamed: Mapping[str, str]) -> int:
     """Runs the command; says what went wrong and gives its exit code."""
     try:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        app.command()(command)
-        code = typer.main.get_command(app).main(standalone_mode=False)
+        code = _command(command).main(prog_name=_program(), standalone_mode=False)
         finish_output()
         return code or OK
     except BaseException as error:
         with suppress(OSError):
             finish_output()
-        return _said(error)
+        return _said(error, renamed)
 
 
-def _said(error: BaseException) -> int:
+class _Command(TyperCommand):
+    """A command whose help shows an option without a value as one, and no option that its name stands for."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments."""
+        started = invocation()
+        implied = started.implied if started else ()
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""  # instead of the type, <bool>
+                param.hidden = not set(implied).isdisjoint(param.opts)  # type: ignore[attr-defined]
+        return params
+
+
+def _command(function: Callable[..., None]) -> Any:
+    """The command that calls a function with the options that its parameters describe, and has `--version`."""
+    started = invocation()
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(cls=_Command, help=started.help if started else None)(function)
+    command = typer.main.get_command(app)
+    command.params += _versioned_options()
+    return command
+
+
+def _versioned_options() -> list[Any]:
+    """The option `--version`, as typer makes it."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def _(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version",
+                is_eager=True,
+                expose_value=False,
+                callback=_say_version,
+                help="Show the version and exit.",
+            ),
+        ] = False,
+    ) -> None: ...
+
+    return typer.main.get_command(app).params
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pocketreel {__version__}")
+        raise typer.Exit(OK)
+
+
+def _program() -> str | None:
+    """The command in usage lines and errors; `None` for what typer calls a module that Python runs."""
+    started = invocation()
+    return started.program if started else None
+
+
+def _said(error: BaseException, renamed: Mapping[str, str]) -> int:
     """Says what went wrong on standard error; the exit code."""
     if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
         return INTERRUPTED
     if hasattr(error, "format_message"):  # typer's, of its own and of click's classes
         context = getattr(error, "ctx", None)
         more = f"; see {context.command_path} --help" if context else ""
-        print_error(error.format_message().rstrip(".") + more)
+        old = getattr(error, "option_name", None)
+        new = renamed.get(old or "") if hasattr(error, "possibilities") else None
+        message = error.format_message().rstrip(".")
+        print_error((f"No such option: {old}; it is called {new} now" if new else message) + more)
         return USAGE
     # typer turns these into others.
     error = error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error

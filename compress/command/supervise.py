@@ -21,6 +21,7 @@ from typing import Any
 
 from compress.command import FAILED, INTERRUPTED, OK, SUPERVISED
 from compress.command.interrupts import ignore
+from compress.command.invocation import typed_again
 from compress.command.lifetime import (
     adopt_orphans,
     end_with_parent,
@@ -76,7 +77,20 @@ def _tell(message: dict[str, Any]) -> None:
             os.write(_pipe, json.dumps(message).encode() + b"\n")
 
 
-def supervise(*, resume: str | None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """How one goes on with work that was stopped or has crashed."""
+
+    says: str = "this command goes on where it was"
+    without: tuple[str, ...] = ()
+    """Options that would have the work begin anew."""
+
+    def sentence(self) -> str:
+        """What to do, with the command to type."""
+        return f"{self.says}: {typed_again(without=self.without)}"
+
+
+def supervise(*, resume: Resume | None) -> int:
     """Starts this very command again as the work, and gives the exit code that it ends with.
 
     `resume` says, after an interruption or a crash, how one goes on.
@@ -108,9 +122,9 @@ def supervise(*, resume: str | None) -> int:
         kill_all(started_by(os.getpid()))
     if code == INTERRUPTED:
         with suppress(OSError):
-            problems().print("stopped" + (f"; {resume}" if resume else ""))
+            problems().print("stopped" + (f"; {resume.sentence()}" if resume else ""))
     elif watch.reason is not None:
-        print_error(watch.reason + (f"; {resume}" if resume and not watch.users_code else ""))
+        print_error(watch.reason + (f"; {resume.sentence()}" if resume and not watch.users_code else ""))
     return code
 
 

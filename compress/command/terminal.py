@@ -23,6 +23,8 @@ class Terminal(Console):
     """
 
     def __init__(self, **settings: Any) -> None:
+        if "file" not in settings and not _is_terminal(sys.stderr if settings.get("stderr") else sys.stdout):
+            settings.setdefault("force_interactive", False)  # FORCE_COLOR is about colours, not about bars
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **settings: Any) -> None:
@@ -96,6 +98,12 @@ def finish_output() -> None:
         raise
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    with suppress(AttributeError, OSError, ValueError):  # None, replaced by another kind of stream, or closed
+        return stream.isatty()  # type: ignore[union-attr]
+    return False
+
+
 class _Stream:
     """A text stream that passes everything on."""
 
@@ -111,13 +119,13 @@ class _Output(_Stream):
         try:
             return self._stream.write(text)
         except OSError as error:
-            raise _failed(error) from error
+            raise output_failed(error) from error
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            raise _failed(error) from error
+            raise output_failed(error) from error
 
 
 class _Problems(_Stream):
@@ -131,5 +139,6 @@ class _Problems(_Stream):
             self._stream.flush()
 
 
-def _failed(error: OSError) -> StandardOutputFailed:
+def output_failed(error: OSError) -> StandardOutputFailed:
+    """What to raise where standard output took no more."""
     return StandardOutputFailed(f"standard output cannot be written to: {error.strerror or error}")

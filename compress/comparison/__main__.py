@@ -21,6 +21,7 @@ from rich.console import Console
 
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
+from compress.command.supervise import Resume
 from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
@@ -51,9 +52,13 @@ def main(
     networks: Annotated[
         str | None, typer.Option(metavar="A,B", help="Networks to measure.", show_default="all")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=6, help="Interleaved rounds of each latency.")] = 30,
-    clips: Annotated[int, typer.Option(min=8, help="Unseen clips that int8 has to answer as float.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Draws weights, clips and the order of turns.")] = 0,
+    rounds: Annotated[int, typer.Option(min=6, metavar="N", help="Interleaved rounds of each latency.")] = 30,
+    clips: Annotated[
+        int, typer.Option(min=8, metavar="N", help="Unseen clips that int8 has to answer as float.")
+    ] = 200,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Draws weights, clips and the order of turns.")
+    ] = 0,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure OpenVINO too (needs openvino and nncf).")
     ] = False,
@@ -177,4 +182,4 @@ def _source() -> str:
 
 
 if __name__ == "__main__":
-    run_command(main, resume="networks that were finished are kept")
+    run_command(main, resume=Resume(says="networks that were finished are kept; go on with"))

@@ -157,6 +157,8 @@ def _stage(outcome: StageOutcome) -> dict[str, Any]:
         "name": record.name,
         "path": outcome.path,
         "seconds": record.seconds,
+        "cpu_seconds": record.cpu_seconds,
+        "busy": record.busy,
         "cached": outcome.cached,
         "threads": record.threads,
         "before": record.before,

@@ -286,12 +286,17 @@ def _stage(stage: Any) -> dict[str, Any]:
     return {
         "name": stage["name"],
         "path": stage["path"],
-        "time": figures.seconds(stage["seconds"]) + _threads(stage.get("threads")),
+        "time": figures.seconds(stage["seconds"]) + _processor(stage) + _threads(stage.get("threads")),
         "cached": stage["cached"],
         "changes": changes,
-        "notes": stage.get("notes", []),
+        "notes": [*stage.get("notes", []), *([stage["busy"]] if stage.get("busy") else [])],
         "curves": curves(stage.get("curve", [])),
     }
+
+
+def _processor(stage: Any) -> str:
+    cpu_s = stage.get("cpu_seconds")
+    return "" if cpu_s is None else f" ({figures.seconds(cpu_s)} of processors)"
 
 
 def _in_words(key: str) -> str:

@@ -68,6 +68,10 @@ class StageReport(TypedDict):
     """Place in the recipe: `stages.0.distill`, or `teacher`."""
     seconds: float
     """Time that the work took, in the run that did it."""
+    cpu_seconds: NotRequired[float | None]
+    """Processor time within `seconds`, of all threads and of child processes."""
+    busy: NotRequired[str | None]
+    """A sentence if other programs kept the machine busy meanwhile, so that `seconds` says less; else null."""
     cached: bool
     """Whether this run took the result from an earlier one."""
     threads: NotRequired[Count]

@@ -96,7 +96,7 @@ def export(
     if before is not None:
         before.clear()
     try:
-        with bar(run.console, "export") as report:
+        with bar(run.console, "export", unit=" files") as report:
             spec = file_spec(run.student_spec, provenance=provenance)
             variants = [
                 _variant(run, scheme, outcome.artifact, spec, rounded=rounded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +33,7 @@ from compress.pretrained import load_pretrained
 from compress.recipe.sections import FactoryTeacher, TableTeacher
 from compress.stage import StageResult, training_job
 from compress.stages import STAGES
+from compress.steps.clock import Clock
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
 from compress.tasks import measure, with_tasks
@@ -230,7 +230,7 @@ def _stage(
             make_with_threads(unfinished)
 
     def make_with_threads(unfinished: Path) -> None:
-        begin_s = time.monotonic()
+        clock = Clock()
         result = work(run.context(unfinished, teacher))
         artifact = result.artifact
         test = run.data.test.seen_by(artifact.spec)
@@ -239,10 +239,14 @@ def _stage(
         size = (
             _size(artifact) if artifact.form is Form.FLOAT else {k: before[k] for k in ("parameters", "macs")}
         )
+        threads = torch.get_num_threads()
+        taken = clock.taken(threads=threads, on_cpu=run.device.type == "cpu")
         record = StageRecord(
             name=name,
             config=config,
-            seconds=time.monotonic() - begin_s,
+            seconds=taken.seconds,
+            cpu_seconds=taken.cpu_seconds,
+            busy=taken.busy,
             before=before,
             after={
                 "top1": per_label(accuracy(logits, test), artifact.spec, data=run.data.spec),
@@ -250,7 +254,7 @@ def _stage(
                 **size,
                 **result.figures,
             },
-            threads=torch.get_num_threads(),
+            threads=threads,
             weights_sha256=weights_sha256(artifact.model),
             notes=result.notes,
             curve=result.curve,
@@ -317,9 +321,11 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
 def _tell(run: Run, outcome: StageOutcome) -> None:
     record = outcome.record
     took = "already done" if outcome.cached else f"{record.seconds:.0f} s"
+    if not outcome.cached and record.cpu_seconds is not None:
+        took += f", processor {record.cpu_seconds:.0f} s"
     said = f"top-1 {shares(record.after['top1'])}, {record.after['macs'] / 1e6:.1f} M MACs ({took})"
     run.console.print(headed(outcome.path, said))
-    for note in record.notes:
+    for note in (*record.notes, *([record.busy] if record.busy and not outcome.cached else [])):
         run.console.print(f"  {note}", markup=False)
 
 

@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks.run`: table, JSON, exit codes."""
+"""The command `pocketreel bench`: table, JSON, exit codes."""
 
 import csv
 import json
@@ -160,7 +160,7 @@ def test_help_names_the_exit_codes():
 
 def test_the_documented_commands_exist():
     text = (ROOT / "docs/measuring.md").read_text()
-    commands = re.findall(r"^python -m benchmarks.run .*$", text, flags=re.MULTILINE)
+    commands = re.findall(r"^pocketreel bench .*$", text, flags=re.MULTILINE)
     options = set(re.findall(r"--[a-z][a-z-]*", text))
     helped = run("--help").output
     assert len(commands) == 2

@@ -273,7 +273,7 @@ def test_the_resolved_recipe_is_the_same_recipe(finished):
     assert resolved == load_recipe(RECIPE)
 
 
-@pytest.mark.parametrize("option", ["--devcie", "--device=tpu"])
+@pytest.mark.parametrize("option", ["--devcie", "--train-device=tpu", "--device=cpu"])
 def test_a_wrong_argument_gives_exit_code_2(option):
     assert run(RECIPE, option).returncode == 2
 

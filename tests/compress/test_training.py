@@ -1,3 +1,6 @@
+import io
+import re
+
 import pytest
 import torch
 from rich.console import Console
@@ -25,7 +28,7 @@ def _student(data):
     return row.build(data.spec.only(("clip",)), row.options())
 
 
-def _fit(data, folder, *, seed=0, objective=None, **settings):
+def _fit(data, folder, *, seed=0, objective=None, console=None, **settings):
     model = _student(data)
     config = TrainConfig.model_validate({"epochs": 3, "batch": 8, **settings})
     curve = fit(
@@ -34,7 +37,7 @@ def _fit(data, folder, *, seed=0, objective=None, **settings):
         objective=objective or learn_from_labels(),
         config=config,
         validation=data.validation.only(("clip",)),
-        job=Job(name="test", device=CPU, seed=seed, folder=folder, console=Console(quiet=True)),
+        job=Job(name="test", device=CPU, seed=seed, folder=folder, console=console or Console(quiet=True)),
     )
     return model, curve
 
@@ -44,6 +47,18 @@ def test_the_loss_falls_and_every_epoch_has_a_row(tiny_data, tmp_path):
     assert [row["epoch"] for row in curve] == list(range(1, 9))
     assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]
     assert curve[-1]["learning_rate"] < 1e-3 < curve[1]["learning_rate"]
+
+
+def test_every_epoch_prints_loss_validation_and_time_left(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("compress.command.progress.LEAST_S", 0.0)
+    monkeypatch.setattr("compress.command.progress._LEAST_KNOWN_S", 0.0)
+    written = io.StringIO()
+    _fit(tiny_data, tmp_path, console=Console(file=written))
+    lines = [line for line in written.getvalue().splitlines() if "loss" in line]
+    assert len(lines) == 3
+    figures = r"loss \d+\.\d{3}, validation top-1 \d+\.\d %"
+    for number, line in enumerate(lines, start=1):
+        assert re.match(rf"  test: epoch {number} of 3, {figures}, (\d+ s left|took \d+ s)$", line), line
 
 
 def test_the_same_seed_gives_the_same_weights_another_seed_others(tiny_data, tmp_path):

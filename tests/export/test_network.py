@@ -1,4 +1,4 @@
-"""Any network into files, by `python -m export.run` and by the call behind it."""
+"""Any network into files, by `pocketreel export` and by the call behind it."""
 
 import json
 import os

@@ -22,6 +22,8 @@ import os, signal, subprocess, sys, threading, time
 from pathlib import Path
 import typer
 from compress.command.guard import exit_codes, run_command
+from compress.command.json_output import json_alone
+from compress.command.supervise import Resume
 from compress.command.terminal import headed, output
 from compress.command.user_code import set_limits, user_code
 
@@ -31,7 +33,7 @@ def main(what: str, seconds: float = 60.0, gigabytes: float = 8.0):
         exec(what)
 
 if __name__ == "__main__":
-    run_command(main, resume="the same command goes on")
+    run_command(main, resume=Resume(says="the same command goes on", without=("--fresh",)))
 """
 
 
@@ -161,6 +163,16 @@ def test_a_reader_that_went_away_is_a_failure_and_no_gate(command, what):
     assert (code, "standard output cannot be written to: Broken pipe" in problems) == (3, True)
 
 
+def test_json_stands_alone_on_standard_output(command):
+    what = (
+        "write = json_alone(True)\nprint('by the command')\nos.write(1, b'by a library\\n')\n"
+        "subprocess.run(['echo', 'by a child'])\nwrite({'path': 'caf\\udce9'})"
+    )
+    code, out, problems = ended(command(what))
+    assert (code, out) == (0, '{\n  "path": "caf\\udce9"\n}\n'), problems
+    assert sorted(problems.splitlines()) == ["by a child", "by a library", "by the command"]
+
+
 def test_every_character_can_be_printed(command):
     plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     code, out, problems = ended(command(r"output().print('\udc80 \u00e9 ok')", environment=plain))
@@ -186,7 +198,8 @@ def test_a_command_ends_within_two_seconds_of_being_asked_to(command, what, numb
     asked = time.monotonic()
     process.send_signal(number)
     code, _, problems = ended_soon(process)
-    assert (code, problems) == (130, "stopped; the same command goes on\n")
+    assert code == 130
+    assert problems.startswith(f"stopped; the same command goes on: {sys.executable} ")
     assert time.monotonic() - asked < 4  # 2 s where nothing else runs
     assert not left_of(family)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from compress import __version__
 from compress.recipe.keys import check_words
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,8 +52,15 @@ def test_these_are_all_commands():
 def test_help_imports_nothing_large(module):
     code, said, large = ask(module, "--help")
     assert code == 0, said
-    assert "--help" in said
     assert large == "[]"
+    assert {"--help", "--version"} <= set(re.findall(r"^│ [* ]*(--[a-z-]+)", said, flags=re.MULTILINE))
+    assert "<bool>" not in said and " range>" not in said
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_command_says_its_version(module):
+    code, said, large = ask(module, "--version")
+    assert (code, said.strip(), large) == (0, f"pocketreel {__version__}", "[]")
 
 
 @pytest.mark.parametrize("module", COMMANDS)
