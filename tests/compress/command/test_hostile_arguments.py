@@ -224,7 +224,7 @@ MEASURE = "benchmarks.run {p}/export --rounds 1"
         )],
         (f"{MEASURE} --out /dev/null", 2, "/dev/null is a device; give the name of a regular file"),
         (f"{MEASURE} --out /dev/stdout", 2, "/dev/stdout is a symbolic link"),
-        ("compress.results_page {p}/fifo", 2, "/fifo is no regular file; give report.json of a run"),
+        ("compress.results_page {p}/fifo", 2, "/fifo: is no regular file; give the report.json"),
         (f"{MEASURE} --data {{p}}/fifo.csv", 2, "fifo.csv"),
         (f"{MEASURE} --data {{p}}/long.csv", 2, r"line 2: no such file: .*File name too long"),
         (f"{MEASURE} --data {{p}}/nul.csv", 2, "line|CSV"),
