@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-from compress.report.figures import drop_pp, is_measured, name_of
-from compress.report.shape import GateReport
+from compress.figures import drop_pp, is_measured, name_of
+from compress.report_shape import GateReport
 
 FILE_METRICS: dict[str, tuple[str, ...]] = {
     "top1": ("accuracy", "top1"),

@@ -22,12 +22,12 @@ from compress.folders.output import write_output_file
 if not only_reads_arguments(__name__):
     from pydantic import TypeAdapter
 
+    from compress.figures import exact
     from compress.gates import DEVICE_METRICS, FILE_METRICS, MODEL_METRICS, STAGE_METRICS
     from compress.generated import with_block
     from compress.published_sizes import published_sizes
     from compress.recipe import Recipe
     from compress.report import Report
-    from compress.report.figures import exact
     from compress.results_page import pages
 
 _Schema = dict[str, Any]

@@ -17,11 +17,11 @@ import typer
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
+from compress.figures import name_of
 from compress.folders.output import write_output_file
 from compress.generated import with_block
 
 if not only_reads_arguments(__name__):
-    from compress.report.figures import name_of
     from compress.report.read import read_report
 
 Figures = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from compress.report.shape import FileReport, Report, StageReport
+from compress.report_shape import FileReport, Report, StageReport
 
 ON_A_MAC = "Core ML predicts on macOS only; run pocketreel bench there on the same folder"
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.circles import circles, imports_of, modules, of_packages
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "export", "benchmarks", "compress")
 GROUND_FLOOR = ("compress.command", "compress.folders")
@@ -19,6 +21,11 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "models.spec", *GROUND_FLOOR},
     "compress": {"compress", "export", "benchmarks", "models"},
 }
+MENDED_ELSEWHERE = {
+    *("compress.artifact", "compress.teacher", "compress.training"),
+    *("compress.data", "compress.splits"),
+}
+"""For the time being, circles among these alone pass: they are being taken apart. Empty this set when they are."""
 STAGE_FILES = ("distill", "prune", "quantize")
 BACKENDS = (
     *("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "torchao"),
@@ -54,6 +61,51 @@ def test_the_ground_floor_imports_little(package):
             # `compress` alone is the package that these lie in, for its `__version__`.
             ours = name in (package, "compress") or name.startswith(f"{package}.")
             assert ours or name.partition(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_no_module_imports_itself_round_a_circle():
+    """Imports inside functions and for type checkers count: neither is a way out of a circle."""
+    found = circles(imports_of(modules(ROOT, PACKAGES)))
+    assert not _shown(circle for circle in found if not set(circle) <= MENDED_ELSEWHERE)
+
+
+def test_no_package_imports_itself_round_a_circle():
+    files = modules(ROOT, PACKAGES)
+    assert not _shown(circles(of_packages(imports_of(files), files)))
+
+
+def _shown(found):
+    return "".join(
+        f"\na circle of imports: {' -> '.join((*circle, circle[0]))}; move what they share to a module of its own"
+        for circle in found
+    )
+
+
+def test_circles_are_found(tmp_path):
+    """At the top, in a function, for type checkers, through a package; not where an `__init__` only hands on."""
+    sources = {
+        "p/__init__.py": "from p.handed import on",
+        "p/handed.py": "on = 1",
+        "p/a.py": "from p.b import x",
+        "p/b.py": "def f():\n    import p.c",
+        "p/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p import a",
+        "p/q/__init__.py": "from p.q.part import y",
+        "p/q/part.py": "from p.q import z",
+        "p/r/__init__.py": "",
+        "p/r/one.py": "import p.s.one",
+        "p/s/__init__.py": "",
+        "p/s/one.py": "from p.handed import on",
+        "p/s/two.py": "from p.r import two",
+        "p/r/two.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    files = modules(tmp_path, ["p"])
+    graph = imports_of(files)
+    assert circles(graph) == [("p.a", "p.b", "p.c"), ("p.q", "p.q.part")]
+    assert circles(of_packages(graph, files)) == [("p.r", "p.s")]
+    assert "p.a -> p.b -> p.c -> p.a" in _shown(circles(graph))
 
 
 @pytest.mark.parametrize("stage", STAGE_FILES)

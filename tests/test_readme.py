@@ -80,7 +80,12 @@ def test_the_tutorial_leads_from_a_teacher_and_videos_to_files(tmp_path):
     _run(*_command("pocketreel run my_recipe"), *overrides, cwd=tmp_path)
     assert (tmp_path / "out/my_recipe/export/tflite/w8a8/model.tflite").is_file()
     report = json.loads((tmp_path / "out/my_recipe/report.json").read_text())
-    assert [row["name"] for row in report["robustness"]["rows"]] == ["teacher", "student_float", "tflite.fp32", "tflite.w8a8"]
+    assert [row["name"] for row in report["robustness"]["rows"]] == [
+        "teacher",
+        "student_float",
+        "tflite.fp32",
+        "tflite.w8a8",
+    ]
     jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
     shown = _run(*_command("pocketreel classify"), cwd=tmp_path)
     assert "match.mp4: 2 windows in 3.5 s" in shown and "class: " in shown

@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from compress.figures import exact
 from compress.recipe.faults import listed
 from compress.recipe.sections import FactoryTeacher, Recipe
-from compress.report.figures import exact
 from export.files import left_out, pairs
 
 

@@ -12,9 +12,9 @@ from benchmarks.accuracy import wilson_interval
 from benchmarks.files import FileId
 from compress import __version__
 from compress.artifact import Form
-from compress.report.chance import at_chance, classes_answered
-from compress.report.figures import name_of
-from compress.report.shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
+from compress.chance import at_chance, classes_answered
+from compress.figures import name_of
+from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import FileFigures
 from compress.steps.export import file_id
 from compress.steps.run import Run, StageOutcome

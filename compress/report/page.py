@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compress.report import figures
+from compress import figures
 from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
 from compress.report.robustness import robustness_table
-from compress.report.shape import FileReport, GateReport, LatencyReport, ModelReport, Report
 from compress.report.tasks import task_rows
+from compress.report_shape import FileReport, GateReport, LatencyReport, ModelReport, Report
 
 MODEL_TITLES = {
     "teacher": "Teacher",

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from compress.report import figures
-from compress.report.shape import FileReport, Report
+from compress import figures
+from compress.report_shape import FileReport, Report
 
 _SHORTEST_SPAN = 0.1
 """An accuracy axis covers at least ten points, so that noise does not look like a difference."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from compress.gates import renamed
-from compress.report.shape import SCHEMA_VERSION, Report
+from compress.report_shape import SCHEMA_VERSION, Report
 
 
 def read_report(path: Path) -> Report:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compress.report import figures
-from compress.report.shape import Report
+from compress import figures
+from compress.report_shape import Report
 
 
 def robustness_table(report: Report, titles: Mapping[str, str]) -> dict[str, Any] | None:

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.command.terminal import headed
-from compress.report.figures import name_of
+from compress.figures import name_of
 from compress.report.page import file_row, gate_figures
-from compress.report.shape import Report
+from compress.report_shape import Report
 
 
 def print_files(report: Report, console: Console) -> None:

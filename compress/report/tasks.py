@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compress.report import figures
-from compress.report.shape import Report
+from compress import figures
+from compress.report_shape import Report
 
 _NAMES = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "map": "mAP"}
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from compress.report.markdown import code, escaped, fenced
 from compress.report.page import page
-from compress.report.shape import Report
+from compress.report_shape import Report
 from compress.store import write_atomic
 
 

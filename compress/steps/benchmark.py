@@ -13,13 +13,13 @@ from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
 from benchmarks.measure import measure
+from compress.chance import classes_answered
 from compress.command.terminal import headed
 from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
 from compress.folders.source import imports_of
-from compress.report.chance import classes_answered
 from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
@@ -74,7 +74,7 @@ def benchmark(
         code=[
             *imports_of(__name__, package="benchmarks"),
             DEVICES[settings.device].open.__module__,
-            *("compress.report.chance", "export.parity"),
+            *("compress.chance", "export.parity"),
         ],
         alone=[__name__],
         files={str(file_id(row)): row["sha256"] for row in exported.rows},

@@ -19,7 +19,7 @@ from compress.command.terminal import headed
 from compress.console import bar
 from compress.folders.source import imports_of
 from compress.predict import predict
-from compress.report.shape import RobustnessReport, RobustnessRow
+from compress.report_shape import RobustnessReport, RobustnessRow
 from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
 from compress.steps.run import Run, StageOutcome, StepFailed

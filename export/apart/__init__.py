@@ -7,8 +7,8 @@ with frames in the batch axis every move in time leaves that layout. The price i
 per layer; weights are stored once (dense kernels of three taps as four, see `winograd`).
 
 `walk` goes through the lowered graph, `frames` holds a value apart, `rules` and `mixing` say how each operator is
-written, `blocked` and `aligned` keep the result in the blocked layout; `style` is what differs for other runtimes
-(`export.streamed` is XNNPACK's), `onnxruntime` is the style described here.
+written, `blocked` and `aligned` keep the result in the blocked layout; a `Style` is what differs between runtimes
+(`export.streamed` has XNNPACK's), `onnxruntime` has the one described here.
 """
 
 from export.apart.onnxruntime import frames_apart

@@ -8,15 +8,13 @@ copies, or scales, with a clamp or a sigmoid fused into it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
+from export.apart.walk import Walk
 from export.lower.source import shape
-
-if TYPE_CHECKING:
-    from export.apart.walk import Walk
 
 aten = torch.ops.aten
 

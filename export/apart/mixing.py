@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from export.apart.blocked import BLOCK
 from export.apart.frames import Frame, Frames, Joined
+from export.apart.walk import Walk
 from export.apart.winograd import pays, two_frames
-
-if TYPE_CHECKING:
-    from export.apart.walk import Walk
 
 aten = torch.ops.aten
 

@@ -8,8 +8,7 @@ from export.apart.aligned import align_channels
 from export.apart.blocked import activated, spread
 from export.apart.frames import put_together, take_apart
 from export.apart.rules import RULES
-from export.apart.style import Style
-from export.apart.walk import Walk
+from export.apart.walk import Style, Walk
 
 BLOCKED = Style(
     rules=RULES,

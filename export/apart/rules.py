@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from export.apart.frames import Frame, Frames, Joined, written
 from export.apart.mixing import spatial, temporal
+from export.apart.walk import BINARY, Walk
 from export.lower.source import bind, shape
-
-if TYPE_CHECKING:
-    from export.apart.walk import Walk
 
 aten = torch.ops.aten
 
-Rule = Callable[["Walk", fx.Node], Frames | Joined | fx.Node | None]
+Rule = Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None]
 """Writes one operator; None leaves it to be copied as a whole."""
 
 
@@ -233,17 +231,7 @@ RULES: dict[Any, Rule] = {
     aten.mean.dim: mean,
     aten.cat.default: concatenate,
     aten.slice.Tensor: take,
-    **dict.fromkeys(
-        (
-            aten.add.Tensor,
-            aten.sub.Tensor,
-            aten.mul.Tensor,
-            aten.div.Tensor,
-            aten.maximum.default,
-            aten.minimum.default,
-        ),
-        binary,
-    ),
+    **dict.fromkeys(BINARY, binary),
     **dict.fromkeys(
         (
             aten.relu.default,

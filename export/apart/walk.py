@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from export.apart.frames import Frames, Joined, join
-from export.apart.rules import RULES, binary, concatenate
-from export.apart.style import Style
 from export.lower.source import shape
 from export.lower.volume import HELD, HELD_FROM, Form, shape_in
 from export.lower.writer import Writer
+
+aten = torch.ops.aten
+
+BINARY = (
+    aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.mul.Tensor,
+    aten.div.Tensor,
+    aten.maximum.default,
+    aten.minimum.default,
+)
+"""Operators of two values that are written frame by frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What differs between runtimes when frames are written apart."""
+
+    rules: Mapping[Any, Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None]]
+    """Operator -> what writes it; one that gives None leaves the operator to be copied as a whole."""
+    take_apart: Callable[..., Frames]
+    """`take_apart(writer, whole, form, shape)`: the frames of a whole value, see `frames.take_apart`."""
+    put_together: Callable[..., fx.Node]
+    """`put_together(writer, value, form, *, name)`: the way back, see `frames.put_together`."""
+    activated: Callable[[Walk, fx.Node, fx.Node], fx.Node]
+    """`activated(walk, node, x)`: the function of one operand `node` applied to the frame `x`."""
+    spread: Callable[[Walk, Any, tuple[int, ...]], Any]
+    """`spread(walk, value, picture)`: an operand as it is to meet frames of shape `picture`."""
+    finish: Callable[[fx.GraphModule], None]
+    """Changes the finished graph in place."""
 
 
 class Walk:
@@ -115,7 +145,7 @@ class Walk:
 def _inherit(node: fx.Node) -> None:
     """A node in the middle of a layer holds a value of the form of its operands."""
     operands = [operand.meta[HELD] for operand in node.all_input_nodes if HELD in operand.meta]
-    if HELD in node.meta or not operands or RULES.get(node.target) not in (binary, concatenate):
+    if HELD in node.meta or not operands or node.target not in (*BINARY, aten.cat.default):
         return
     form, (n, _, t, h, w) = operands[0]
     value = (n, shape(node)[1], t, h, w)

@@ -14,16 +14,14 @@ Algorithms for Convolutional Neural Networks", section 4.1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from export.apart.blocked import per_channel
 from export.apart.frames import Frame
-
-if TYPE_CHECKING:
-    from export.apart.walk import Walk
+from export.apart.walk import Walk
 
 aten = torch.ops.aten
 

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from export.coverage.macs import macs
-from export.lower.program import Lowering
+from export.lower.program import Walk
 from export.lower.source import Refusal
 
 
@@ -37,7 +37,7 @@ class Surveyed:
         )
 
 
-class _Survey(Lowering):
+class _Survey(Walk):
     """The walk that does not stop at a refusal."""
 
     def __init__(self, program: ExportedProgram) -> None:

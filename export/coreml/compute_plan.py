@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from export.coreml.coverage import Step
 from export.coreml.macs import macs
 from export.coreml.saved import import_quietly, read_program
+from export.coreml.step import Step
 
 DEVICES = {
     "MLNeuralEngineComputeDevice": "the Neural Engine",

@@ -8,25 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from export.coreml.macs import macs
 from export.coreml.neural_engine import SOURCE, refusal
 from export.coreml.saved import read_program
+from export.coreml.step import Step
 from export.coverage.report import Coverage, LeftBehind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One operator of a program, in the order of execution."""
-
-    node: str
-    operator: str
-    macs: int
-    refusal: str | None
-    """Why it is not done by the Neural Engine; `None` where it is."""
 
 
 def cover(path: Path, *, places: Mapping[str, str]) -> Coverage:

@@ -13,18 +13,16 @@ padding gives the zeros, and integer arithmetic reproduces it without error when
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from export.lower.axis import Axis, triple
+from export.lower.lowering import Lowering
 from export.lower.source import bind, refuse
 from export.lower.volume import Form, Padded, Volume
 from export.lower.writer import Writer
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from export.lower.block import Block, Value, held, row_major, shape_of
+from export.lower.lowering import Lowering
 from export.lower.merging import RANK, merged, runs
 from export.lower.reshaping import expanded
 from export.lower.source import parameters, shape
 from export.lower.volume import Form, Volume
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from export.lower.elementwise import per_channel
+from export.lower.lowering import Lowering
 from export.lower.source import bind
 from export.lower.volume import Volume
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

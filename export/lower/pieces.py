@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from export.lower.block import Value, held, row_major, shape_of
+from export.lower.lowering import Lowering
 from export.lower.merging import around
 from export.lower.reshaping import reshaped
 from export.lower.source import shape
 from export.lower.volume import Form, Padded, Volume, shape_in
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

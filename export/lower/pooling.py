@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from export.lower.axis import pair, triple
+from export.lower.lowering import Lowering
 from export.lower.source import refuse, shape
 from export.lower.volume import Volume
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from export.lower.block import Value, held, row_major, shape_of
+from export.lower.lowering import Lowering
 from export.lower.reshaping import expanded, reshaped, rows_of
 from export.lower.source import parameters, shape
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

@@ -58,11 +58,11 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
     Raises NotImplementedError for an operator that cannot be lowered and ValueError for inputs or outputs that
     are not plain tensors; both name the operator or value, its place in the user's source, and what to do instead.
     """
-    return Lowering(program).run()
+    return Walk(program).run()
 
 
-class Lowering:
-    """State of one walk; rules see the new graph (`writer`) and the values of the captured one."""
+class Walk:
+    """State of one walk: the values of the captured graph, and what rules see of it, a `Lowering`."""
 
     def __init__(self, program: ExportedProgram) -> None:
         _refuse_structures(program)
@@ -80,7 +80,6 @@ class Lowering:
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self.values: dict[fx.Node, Any] = {}
         self.scaled: dict[Volume, tuple[Volume, Tensor, Tensor]] = {}
-        """Values that are another value times a scale plus a shift per channel."""
 
     def run(self) -> fx.GraphModule:
         """Walks the captured graph once and gives the lowered network."""

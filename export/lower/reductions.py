@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from export.lower.block import Value, held, row_major, shape_of
+from export.lower.lowering import Lowering
 from export.lower.merging import RANK, around, merged, runs
 from export.lower.reshaping import reshaped
 from export.lower.source import bind, shape
 from export.lower.volume import Form, Volume
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

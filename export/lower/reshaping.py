@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from export.lower.block import Value, held, row_major, shape_of
+from export.lower.lowering import Lowering
 from export.lower.merging import RANK, exchanges, merged, runs
 from export.lower.source import shape
 from export.lower.volume import Form, Volume, shape_in
-
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
 
 aten = torch.ops.aten
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
+from export.lower.lowering import Lowering
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
 from export.lower.pieces import concatenate, constant_pad, pick, take
 from export.lower.pooling import average_pictures, maxima_alone, maximum_of_pictures, pool
@@ -17,12 +18,9 @@ from export.lower.products import embedding, layer_norm, linear, matmul
 from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
 
-if TYPE_CHECKING:
-    from export.lower.program import Lowering
-
 aten = torch.ops.aten
 
-Rule = Callable[["Lowering", fx.Node, dict[str, Any]], Any]
+Rule = Callable[[Lowering, fx.Node, dict[str, Any]], Any]
 
 ONLY_WIDE: dict[Any, Rule] = {
     aten.conv3d.default: convolution,

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from export.apart.frames import Frame, Frames, Joined, join, written
 from export.apart.rules import RULES
-from export.apart.style import Style
+from export.apart.walk import Style, Walk
 from export.lower.source import bind, shape
 from export.lower.volume import HELD, Form
 from export.lower.writer import Writer
 from export.streamed.rounding import DEQUANTIZE, QUANTIZE, is_dequantized, is_stored, moves
-
-if TYPE_CHECKING:
-    from export.apart.walk import Walk
 
 aten = torch.ops.aten
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compress.report.chance import at_chance, classes_answered, guessed
+from compress.chance import at_chance, classes_answered, guessed
 from tests.specs import small_spec
 
 SPEC = small_spec("clip")

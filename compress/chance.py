@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.report.shape import WarningReport
+from compress.report_shape import WarningReport
 from models.spec import ClipSpec
 
 LEVEL = 0.05
