@@ -43,7 +43,9 @@ lock:  ## Installs what pyproject.toml asks for beside the pins, and pins all of
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off -q --no-build-isolation -e '.[dev]'
 	$(BIN)/pip check --disable-pip-version-check
-	( head -1 requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' ) > lock.tmp
+	( head -1 requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' \
+	  | sed 's/^coremltools==.*/& ; sys_platform == "darwin" or platform_machine == "x86_64"/' \
+	  | sed 's/^tensorflow[_-]cpu==.*/& ; sys_platform == "linux" and platform_machine == "x86_64"/' ) > lock.tmp
 	mv lock.tmp requirements.lock
 	touch $(VENV)/.installed
 
