@@ -52,7 +52,8 @@ def compare(reference: np.ndarray, candidate: np.ndarray) -> Parity:
     noise = signal - candidate.astype(np.float64)
     finite = bool(np.isfinite(noise).all())
     error, largest = float(np.abs(noise).max()), float(np.abs(signal).max())
-    top1, clear = _agreements(signal, candidate)
+    top1 = agreement_beyond(-1.0, signal, candidate)  # the largest value leads by 0 or more
+    clear = agreement_beyond(CLEAR_LEAD * largest, signal, candidate)
     return Parity(
         max_abs_error=error if finite else None,
         relative_error=error / largest if finite and largest else None,
@@ -62,16 +63,20 @@ def compare(reference: np.ndarray, candidate: np.ndarray) -> Parity:
     )
 
 
-def _agreements(reference: np.ndarray, candidate: np.ndarray) -> tuple[float | None, float | None]:
-    """Share of rows with the same largest value, among all of them and among the clear ones."""
+def agreement_beyond(lead: float, reference: np.ndarray, candidate: np.ndarray) -> float | None:
+    """Share of rows with the same largest value, among those whose largest value leads the next one by more.
+
+    `reference` and `candidate` are outputs of one shape, as `compare` takes them; `None` where no row leads by more
+    than `lead`, or outputs have no largest class.
+    """
     classes = reference.shape[-1]
     if not 2 <= reference.ndim <= 4 or classes < 2:
-        return None, None
+        return None
     rows, others = reference.reshape(-1, classes), candidate.reshape(-1, classes)
     agreed = np.isfinite(others).all(1) & (rows.argmax(1) == others.argmax(1))
     second, first = np.partition(rows, -2, axis=1)[:, -2:].T
-    clear = first - second > CLEAR_LEAD * np.abs(rows).max()
-    return float(agreed.mean()), float(agreed[clear].mean()) if clear.any() else None
+    beyond = first - second > lead
+    return float(agreed[beyond].mean()) if beyond.any() else None
 
 
 def _sqnr_db(signal: np.ndarray, noise: np.ndarray) -> float:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import f as f_distribution
 
 from export.execute import Executed
-from export.parity import Parity, compare
+from export.parity import CLEAR_LEAD, Parity, agreement_beyond, compare
 from export.trial import FLOAT, REFERENCE, Trial
 
 
@@ -59,8 +59,8 @@ TOLERANCES: dict[str, Tolerance] = {
     # Weights have 15 or 16 values: a file that is right may well have lost accuracy, which has to be measured.
     "w4": Tolerance(against=FLOAT, sqnr_db=5),
     # The integers are those of the reference; a runtime may round each to its neighbour. Deep networks may multiply
-    # such steps, as they multiply the noise of int8 itself: where that leaves less, `_least_agreement_db` says
-    # what is asked for.
+    # such steps, as they multiply the noise of int8 itself: where that leaves less, `_room` says what is
+    # asked for.
     "w8a8": Tolerance(against=REFERENCE, sqnr_db=20, clear_top1_agreement=0.98),
 }
 """What a file of each scheme has to hold."""
@@ -80,6 +80,9 @@ equally far from float and their errors have nothing in common."""
 
 _CONFIDENCE = 0.99
 """Share of right files that few inputs must not make wrong by chance."""
+
+_DEVIATIONS = 3.0
+"""A largest value is clear of errors when it leads the next one by so many standard deviations of their lead."""
 
 QUANTIZED = Tolerance(against=FLOAT, sqnr_db=5)
 """What int8 has to leave of the float network's answers: with more noise the quantization is at fault, not the
@@ -152,12 +155,12 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
     parity = replace(unjudged, against=against)
     tolerance = STORED[scheme] if scheme in STORED and REFERENCE in against else TOLERANCES[scheme]
     reference = "torch int8 reference" if scheme == "w8a8" else "network with the weights that it stores"
-    kept = (
-        list(map(_least_agreement_db, trial.answers[FLOAT], trial.answers[REFERENCE]))
+    rooms = (
+        list(map(_room, trial.answers[FLOAT], trial.answers[REFERENCE], executed.outputs))
         if scheme == "w8a8" and trial.answers.keys() >= {FLOAT, REFERENCE}
         else None
     )
-    missed = _missed(tolerance, parity, outputs, kept)
+    missed = _missed(tolerance, parity, outputs, rooms)
     if missed is not None:
         what = f"the file differs from the {'float network' if tolerance.against == FLOAT else reference}"
         return replace(parity, wrong=f"{what}: {missed}", at_fault="file")
@@ -171,27 +174,43 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
     return parity
 
 
-def _least_agreement_db(answers: np.ndarray, reference: np.ndarray) -> float:
-    """The SQNR to the reference that a file has at least whose errors are as large as the reference's own.
+class _Room(NamedTuple):
+    """What an output of an int8 file has to hold where the int8 reference itself is far from float."""
+
+    sqnr_db: float
+    """The SQNR to the reference that a file has at least whose errors are as large as the reference's own."""
+    clear_top1_agreement: float | None
+    """How many answers agree among those that such errors do not turn around."""
+
+
+def _room(answers: np.ndarray, reference: np.ndarray, given: np.ndarray) -> _Room:
+    """What an output has to hold, by the errors of the reference and those of a file with errors of its own.
 
     The power of errors is an estimate from these inputs: the quotient of two such estimates, of independent normal
     errors, has Fisher's F distribution.
     """
     spread = float(f_distribution.ppf(_CONFIDENCE, answers.size, answers.size))
-    return compare(answers, reference).sqnr_db - 10 * math.log10(_INDEPENDENT * spread)
+    least_db = compare(answers, reference).sqnr_db - 10 * math.log10(_INDEPENDENT * spread)
+    error = float(np.sqrt(np.mean(np.square(answers.astype(np.float64) - reference))))
+    # The lead of one logit over another has the errors of both, in the reference and in the file.
+    lead = max(CLEAR_LEAD * float(np.abs(reference).max()), _DEVIATIONS * math.sqrt(2 * _INDEPENDENT) * error)
+    return _Room(least_db, agreement_beyond(lead, reference.astype(np.float64), given))
 
 
 def _missed(
-    tolerance: Tolerance, parity: FileParity, outputs: Sequence[str], kept: Sequence[float] | None = None
+    tolerance: Tolerance, parity: FileParity, outputs: Sequence[str], rooms: Sequence[_Room] | None = None
 ) -> str | None:
     """The first limit that an output misses; `None` also where the network to compare with was not asked.
 
-    No more SQNR is asked for than `kept` says for each output.
+    Where `rooms` leave an output less SQNR than the tolerance asks for, they say what it has to hold.
     """
     for position, one in enumerate(parity.against.get(tolerance.against, ())):
         limits = tolerance
-        if kept is not None and tolerance.sqnr_db is not None:
-            limits = replace(tolerance, sqnr_db=min(tolerance.sqnr_db, round(kept[position], 1)))
+        if rooms is not None and tolerance.sqnr_db is not None:
+            room = rooms[position]
+            if room.sqnr_db < tolerance.sqnr_db:
+                limits = replace(tolerance, sqnr_db=round(room.sqnr_db, 1))
+                one = replace(one, clear_top1_agreement=room.clear_top1_agreement)
         missed = limits.missed(one)
         if missed is not None:
             return f"output {outputs[position]!r}, {missed}" if len(outputs) > 1 else missed
