@@ -205,7 +205,7 @@ def _shared_memory(node: fx.Node) -> Iterator[tuple[Any, bool]]:
     """The arguments whose memory the result of an operator may share, and whether it writes there."""
     if node.target is operator.getitem:
         yield node.args[0], False
-    schema = schema_of(node)
+    schema = schema_of(node.target)
     for argument, value in zip(schema.arguments if schema else (), node.args, strict=False):
         if isinstance(value, fx.Node) and argument.alias_info is not None:
             yield value, argument.alias_info.is_write

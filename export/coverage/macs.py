@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 def macs(node: fx.Node) -> int:
     """Multiply-adds of one call, 0 for other nodes and for operators that do none worth counting."""
-    schema = schema_of(node)
+    schema = schema_of(node.target)
     if node.op != "call_function" or schema is None or schema.name not in _COUNTS:
         return 0
     return _COUNTS[schema.name](bind(node, node.args, node.kwargs), _shape(node))

@@ -72,7 +72,7 @@ def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
 
 def parameters(node: fx.Node) -> Any:
     """What the schema of an ATen call says about its arguments, in order."""
-    schema = schema_of(node)
+    schema = schema_of(node.target)
     assert schema is not None, f"{node.target} has no schema"
     return schema.arguments
 

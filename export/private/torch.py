@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
-from torch import fx
 
 from compress.command.insides import Insides
 from compress.command.lines import is_library
@@ -29,11 +28,11 @@ SequenceKey: Any = _inside("torch.utils._pytree:SequenceKey")
 """Nested tuples, lists and dicts as `torch.export` sees them, dataclasses that it was told of included."""
 
 
-def schema_of(node: fx.Node) -> Any | None:
-    """The schema of the operator that `node` calls; `None` for what is no operator of torch's."""
-    if isinstance(node.target, type(torch.ops.aten.add.Tensor)):
-        return _inside.of(node.target, "_schema")
-    return getattr(node.target, "_schema", None)  # ExecuTorch's operators are of a class of their own
+def schema_of(target: Any) -> Any | None:
+    """The schema of an operator, the `target` of a node; `None` for what is no operator of torch's."""
+    if isinstance(target, type(torch.ops.aten.add.Tensor)):
+        return _inside.of(target, "_schema")
+    return getattr(target, "_schema", None)  # ExecuTorch's operators are of a class of their own
 
 
 def decompositions(operators: Collection[Any]) -> dict[Any, Callable[..., Any]]:

@@ -17,7 +17,7 @@ def test_this_torch_is_the_one_that_it_was_written_for():
 
 def test_schemas_of_operators_alone():
     program = torch.export.export(nn.Linear(2, 3), (torch.zeros(1, 2),))
-    found = {node.op: insides.schema_of(node) for node in program.graph.nodes}
+    found = {node.op: insides.schema_of(node.target) for node in program.graph.nodes}
     assert [argument.name for argument in found["call_function"].arguments] == ["input", "weight", "bias"]
     assert found["placeholder"] is None and found["output"] is None
 
