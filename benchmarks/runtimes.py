@@ -7,20 +7,18 @@ worker has loaded counts in the peak memory that it reports.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import platform
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from benchmarks.device import Unavailable
 from benchmarks.files import ExportedFile
+from benchmarks.private import executorch, litert
 
 _CLIP_SIGNATURE = "serving_default"
 """Name of the program for clips in a LiteRT file of several programs."""
@@ -48,34 +46,19 @@ class Runtime:
     """What to say on other systems."""
     notes: tuple[str, ...] = ()
     """What has to be said beside every figure."""
-    passed_over: str | None = None
-    """A package of which `module` wants a trifle and whose own `__init__` would import far more."""
+    importing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Within it, `module` is imported."""
 
     def start(self) -> str:
         """Imports the runtime and gives its name and version; raises `Unavailable` with what to do."""
         if self.system is not None and platform.system() != self.system:
             raise Unavailable(self.elsewhere)
         try:
-            with _passed_over(self.passed_over):
+            with self.importing():
                 importlib.import_module(self.module)
         except ImportError as error:
             raise Unavailable(f"{self.name} cannot be imported ({error}): {self.install}") from error
         return f"{self.name} {version(self.distribution)}"
-
-
-@contextmanager
-def _passed_over(package: str | None) -> Iterator[None]:
-    """Within, modules of `package` are imported without running its `__init__`."""
-    spec = importlib.util.find_spec(package) if package and package not in sys.modules else None
-    if spec is None:
-        yield
-        return
-    empty = sys.modules[spec.name] = ModuleType(spec.name)
-    empty.__path__ = spec.submodule_search_locations or []
-    try:
-        yield
-    finally:
-        del sys.modules[spec.name]
 
 
 def _onnx_session(onnxruntime: Any, file: ExportedFile, options: Any) -> Any:
@@ -131,28 +114,14 @@ def _load_tflite(file: ExportedFile, threads: int) -> Run:
     input_indices = [inputs[tensor.name]["index"] for tensor in file.inputs]
     output_indices = [outputs[tensor.name]["index"] for tensor in file.outputs]
 
-    # Not the signature runner's own call: it allocates all tensors anew in every inference. The interpreter's own
-    # methods know the first graph of a file alone, and so we call what both of them call.
-    library, graph = interpreter._interpreter, signature._subgraph_index
-    library.AllocateTensors(graph)
-
-    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        for index, array in zip(input_indices, arrays, strict=True):
-            library.SetTensor(index, array, graph)
-        library.Invoke(graph)
-        return [library.GetTensor(index, graph) for index in output_indices]
-
-    return run
+    return litert.runner(interpreter, signature, inputs=input_indices, outputs=output_indices)
 
 
 def _load_executorch(file: ExportedFile, threads: int) -> Run:
     import torch
-    from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime as ExecuTorch
 
-    # Unsafe only while a program runs; none is loaded yet.
-    portable_lib._unsafe_reset_threadpool(threads)
-    given_threads = portable_lib._threadpool_get_thread_count()
+    given_threads = executorch.use_threads(threads)
     if given_threads != threads:
         raise Unavailable(f"ExecuTorch was told to use {threads} threads and uses {given_threads}")
     method = ExecuTorch.get().load_program(file.path).load_method(file.entry or "forward")
@@ -244,8 +213,7 @@ RUNTIMES: dict[str, Runtime] = {
     "executorch": Runtime(
         name="ExecuTorch",
         module="executorch.runtime",
-        # All of the exporter, torch's compiler included: seconds and memory, for one decorator.
-        passed_over="executorch.exir",
+        importing=executorch.without_exporter,
         distribution="executorch",
         install=_EXTRA.format("executorch"),
         load=_load_executorch,

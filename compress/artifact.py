@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from compress.folders.writing import write_atomic
 from models.counts import count_macs, count_parameters
+from models.layers import BatchNorm
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
             module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = weight.shape
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+        elif isinstance(module, BatchNorm):
             module.num_features = weight.shape[0]
         else:
             raise ValueError(

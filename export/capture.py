@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import re
-import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
-from torch.utils import _pytree as pytree
+from torch.overrides import TorchFunctionMode
 
-from compress.command.lines import is_library
 from export.lower.source import (
     OPEN_SIZE,
     OPEN_SIZES,
@@ -26,7 +22,19 @@ from export.lower.source import (
     place,
     refuse,
 )
+from export.private.torch import (
+    SequenceKey,
+    schema_of,
+    tree_flatten_with_path,
+    tree_leaves,
+    tree_map,
+    tree_structure,
+    user_lines_kept,
+)
 from export.uncaptured import why_not
+
+_READ_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
+"""What torch calls when `x.data` is read, as modes see it."""
 
 
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
@@ -44,7 +52,7 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     training = {module: module.training for module in model.modules()}
     model.eval()  # what it returns is the user's affair: the `train` of some modules returns nothing
     try:
-        with torch.no_grad(), _data_is_detached(), _own_lines_kept():
+        with torch.no_grad(), user_lines_kept(file=__file__, function=capture.__name__), _DetachedData():
             program = torch.export.export(model, example)
     except Exception as error:  # of many types, most of them torch's own
         raise NotImplementedError(why_not(error)) from error
@@ -67,7 +75,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
     joined by `_` where they are nested. None is left out, as `torch.export` leaves it out. Raises ValueError for
     anything else that is no tensor.
     """
-    leaves, _ = pytree.tree_flatten_with_path(_with_plain_dicts(result))
+    leaves, _ = tree_flatten_with_path(_with_plain_dicts(result))
     named = {_name(path): leaf for path, leaf in leaves if leaf is not None}
     for leaf in named.values():
         if not isinstance(leaf, Tensor):
@@ -82,7 +90,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
 
 def _with_plain_dicts(result: Any) -> Any:
     """`result` with dicts for mappings of all kinds: torch is not told the keys of a Hugging Face ModelOutput."""
-    return pytree.tree_map(
+    return tree_map(
         lambda part: (
             {key: _with_plain_dicts(value) for key, value in part.items()}
             if isinstance(part, Mapping)
@@ -97,7 +105,7 @@ def _name(path: tuple[Any, ...]) -> str:
     if not path:
         return "logits"
     parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
-    if isinstance(path[0], pytree.SequenceKey):
+    if isinstance(path[0], SequenceKey):
         parts.insert(0, "output")
     return re.sub(r"\W", "_", "_".join(parts))
 
@@ -107,7 +115,7 @@ def _flatten_outputs(program: ExportedProgram) -> None:
     signature = program.module_call_graph[0].signature
     assert signature is not None
     if not signature.out_spec.is_leaf():
-        signature.out_spec = pytree.tree_structure((0,) * signature.out_spec.num_leaves)
+        signature.out_spec = tree_structure((0,) * signature.out_spec.num_leaves)
 
 
 def _drop_unread(program: ExportedProgram) -> None:
@@ -164,7 +172,7 @@ def _has_open_size(node: fx.Node) -> bool:
     indices: Any = node.args[1] if node.target is torch.ops.aten.index.Tensor else ()
     if any(index is not None and index.meta["val"].dtype is torch.bool for index in indices):
         return True
-    values = pytree.tree_leaves(node.meta.get("val"))
+    values = tree_leaves(node.meta.get("val"))
     return any(free_unbacked_symbols(tuple(value.shape)) for value in values if isinstance(value, Tensor))
 
 
@@ -197,48 +205,16 @@ def _shared_memory(node: fx.Node) -> Iterator[tuple[Any, bool]]:
     """The arguments whose memory the result of an operator may share, and whether it writes there."""
     if node.target is operator.getitem:
         yield node.args[0], False
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node.target)
     for argument, value in zip(schema.arguments if schema else (), node.args, strict=False):
         if isinstance(value, fx.Node) and argument.alias_info is not None:
             yield value, argument.alias_info.is_write
 
 
-@contextlib.contextmanager
-def _own_lines_kept() -> Iterator[None]:
-    """While it lasts, stack traces of nodes have every line of the user's; torch keeps those of `forward` alone."""
-    from torch.fx.proxy import TracerBase
+class _DetachedData(TorchFunctionMode):
+    """While it is active, `x.data` of a captured value is `x.detach()`; torch would take it for a constant."""
 
-    own = TracerBase._filter_traceback_frames
-
-    def kept(tracer: Any, summary: traceback.StackSummary) -> traceback.StackSummary:
-        frames = list(summary)
-        inside = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
-        forward = own(tracer, summary)
-        return traceback.StackSummary.from_list(
-            [
-                frame
-                for frame in frames[inside + 1 :]
-                if frame in forward or not (frame.filename.startswith("<") or is_library(frame.filename))
-            ]
-        )
-
-    TracerBase._filter_traceback_frames = kept  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        TracerBase._filter_traceback_frames = own  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
-def _data_is_detached() -> Iterator[None]:
-    """While it lasts, `x.data` of a captured value is `x.detach()`; torch would take it for a constant."""
-    own: Any = torch._C.TensorBase.data  # type: ignore[attr-defined]
-
-    def read(tensor: Tensor) -> Tensor:
-        return tensor.detach() if isinstance(tensor, FakeTensor) else own.__get__(tensor)
-
-    torch.Tensor.data = property(read, own.__set__)  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        del torch.Tensor.data
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == _READ_DATA and type(args[0]) not in (Tensor, nn.Parameter):
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
+from torch.fx.graph import CodeGen
 
 from export import EXPORTERS
 from export.child import run_in_child
 from export.execute import execute
 from export.inputs import describe_outputs
-from export.job import Job, write
+from export.job import Job, load_program, write
 from export.lower.source import operator_name, place
 from export.manifest import FileSpec, WrittenFile
 
@@ -36,9 +37,7 @@ def find_culprit(job: Job, *, format: str, network: FileSpec, log: Path) -> str:
 
     `job` is that of the writer, with samples; `network` is the spec as torch has it.
     """
-    import torch.ao.quantization.fx._decomposed  # registers the operators of int8 graphs
-
-    program = torch.export.load(job.program)
+    program = load_program(job.program, scheme=job.scheme)
     candidates = [node for node in program.graph.nodes if _is_operator(node)]
     deadline = time.monotonic() + SEARCH_S
     with tempfile.TemporaryDirectory(prefix="pocketreel-culprit-") as name:
@@ -159,8 +158,9 @@ def _up_to(program: ExportedProgram, ends: list[fx.Node]) -> ExportedProgram:
     graph.graph.erase_node(graph.graph.output_node())
     graph.graph.output(tuple(_rounded(by_name[node.name]) for node in ends))
     graph.graph.eliminate_dead_code()
-    codegen = graph.graph._codegen
-    codegen.pytree_info = codegen.pytree_info._replace(out_spec=None)  # that of the new outputs, as they are
+    graph.graph.set_codegen(
+        CodeGen()
+    )  # inputs and outputs as they are, no longer those of the user's forward
     graph.recompile()
     assert program.example_inputs is not None
     return torch.export.export(graph, program.example_inputs[0])

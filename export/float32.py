@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from export.lines import running_line
+from export.private.torch import TorchDispatchMode, no_autocast, tree_leaves, tree_map, tree_map_only
 
 FLOAT32 = torch.float32
 
@@ -35,15 +34,20 @@ def is_other_float(dtype: torch.dtype | None) -> bool:
     return dtype is not None and dtype.is_floating_point and dtype is not FLOAT32
 
 
+def own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers of `module` itself by name, those of its parts left out."""
+    return [
+        *module.named_parameters(recurse=False, remove_duplicate=False),
+        *module.named_buffers(recurse=False, remove_duplicate=False),
+    ]
+
+
 def cast_numbers(network: nn.Module) -> tuple[str, ...]:
     """Casts parameters, buffers and other tensors of `network` to float32, in place, and says what was cast."""
     found: dict[torch.dtype, list[str]] = {}
-    tensors = 0
     for path, module in network.named_modules():
-        own = [*module._parameters.items(), *module._buffers.items()]
-        tensors += sum(value is not None for _, value in own)
-        for name, value in own:
-            if value is not None and is_other_float(value.dtype):
+        for name, value in own_tensors(module):
+            if is_other_float(value.dtype):
                 found.setdefault(value.dtype, []).append(f"{path}.{name}".lstrip("."))
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and is_other_float(value.dtype):
@@ -79,7 +83,7 @@ def compute_in_float32(
         return ()
     mode, again = InFloat32(), _Watch(example)
     try:
-        with torch.no_grad(), again, mode, _no_autocast(mode):
+        with torch.no_grad(), again, mode, no_autocast(mode.note):
             network(*again.given)
     except Exception:  # the user's own code
         return ()
@@ -127,8 +131,8 @@ class InFloat32(TorchFunctionMode):
         if func in _CASTS:
             self.note()
             return _CASTS[func](args[0])
-        args, kwargs = pytree.tree_map(self._wanted, (args, kwargs))
-        return pytree.tree_map_only(Tensor, self._cast, func(*args, **kwargs))
+        args, kwargs = tree_map(self._wanted, (args, kwargs))
+        return tree_map_only(Tensor, self._cast, func(*args, **kwargs))
 
     def _wanted(self, value: Any) -> Any:
         if isinstance(value, torch.dtype) and is_other_float(value):
@@ -160,9 +164,9 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        leaves = pytree.tree_leaves((args, kwargs))
+        leaves = tree_leaves((args, kwargs))
         if any(leaf in self._computed for leaf in leaves if isinstance(leaf, Tensor)):
-            for value in pytree.tree_leaves(result):
+            for value in tree_leaves(result):
                 if isinstance(value, Tensor):
                     self._computed[value] = True
                     self._look_at(value.dtype)
@@ -195,28 +199,10 @@ def _in_float32(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         mode = InFloat32()
-        with mode, _no_autocast(mode):
+        with mode, no_autocast(mode.note):
             return call(*args, **kwargs)
 
     return wrapped
-
-
-@contextlib.contextmanager
-def _no_autocast(mode: InFloat32) -> Iterator[None]:
-    """While it lasts, entering `torch.autocast` changes nothing."""
-    kind = torch.autocast
-    own = kind.__enter__, kind.__exit__
-
-    def enter(region: Any) -> Any:
-        if region._enabled:
-            mode.note()
-        return region
-
-    kind.__enter__, kind.__exit__ = enter, lambda *_: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        kind.__enter__, kind.__exit__ = own  # type: ignore[method-assign]
 
 
 def _counted(names: list[str]) -> str:

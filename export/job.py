@@ -53,11 +53,17 @@ def prepare(module: str) -> None:
     import_module(module).load_backend()
 
 
+def load_program(path: Path, *, scheme: str) -> ExportedProgram:
+    """The program that `torch.export.save` wrote to `path`, for a file of `scheme`."""
+    if scheme == "w8a8":
+        import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
+
+    return torch.export.load(path)
+
+
 def write(job: Job) -> WrittenFile:
     """Lowers the program and writes the file. Raises what lowering and the writer raise."""
-    import torch.ao.quantization.fx._decomposed  # registers the operators of int8 graphs, which loading needs
-
-    program, lowered = _lowered(torch.export.load(job.program), job)
+    program, lowered = _lowered(load_program(job.program, scheme=job.scheme), job)
     answers, notes = None, ()
     if lowered is not None:
         notes = lowered.meta.get(NOTES, ())
@@ -65,7 +71,8 @@ def write(job: Job) -> WrittenFile:
         answers = _answers(lowered, job) if changed and job.samples is not None else None
     step = None
     if job.step is not None:
-        step = Stepper(program=_lowered(torch.export.load(job.step.program), job)[0], spec=job.step.spec)
+        stepping = load_program(job.step.program, scheme=job.scheme)
+        step = Stepper(program=_lowered(stepping, job)[0], spec=job.step.spec)
     written: WrittenFile = import_module(job.module).write(
         program, job.path, spec=job.spec, scheme=job.scheme, step=step
     )

@@ -130,7 +130,6 @@ class EdgeQuantizer(Quantizer):
             node.meta[PASSES_ON] = node in self._origins
             if annotation is None:
                 continue
-            annotation._annotated = True
             node.meta[ANNOTATION] = annotation
             if annotation.output_qspec is not None:
                 self._origins[node] = node

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
-from export.float32 import cast_numbers, compute_in_float32
+from export.float32 import cast_numbers, compute_in_float32, own_tensors
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
@@ -84,7 +84,7 @@ def copied(network: nn.Module) -> nn.Module:
 def _own_copies(network: nn.Module) -> Iterator[tuple[int, Tensor]]:
     """Tensors that deepcopy refuses: what weight_norm computes has a history, and subclasses ask for more."""
     for module in network.modules():
-        for value in [*vars(module).values(), *module._parameters.values(), *module._buffers.values()]:
+        for value in [*vars(module).values(), *(value for _, value in own_tensors(module))]:
             if not isinstance(value, Tensor):
                 continue
             if type(value) not in _PLAIN and not is_lazy(value):
@@ -123,14 +123,15 @@ def _inside(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return module.module
     # torch.compile's, whose class is not imported for this.
-    return getattr(module, "_orig_mod", None) if type(module).__name__ == "OptimizedModule" else None
+    return next(module.children(), None) if type(module).__name__ == "OptimizedModule" else None
 
 
 def _unwrap_parts(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, part in module.named_children():
             while (inside := _inside(part)) is not None:
-                part = module._modules[name] = inside
+                part = inside
+                module.add_module(name, part)
 
 
 def _refuse(network: nn.Module) -> None:
@@ -143,9 +144,8 @@ def _refuse(network: nn.Module) -> None:
                 f"{where} is quantized already ({_kind(module)}); give the float network and ask for the scheme "
                 "w8a8, or w8 for weights alone"
             )
-        for name, value in [*module._parameters.items(), *module._buffers.items()]:
-            if value is not None:
-                _refuse_tensor(f"{path}.{name}" if path else name, value)
+        for name, value in own_tensors(module):
+            _refuse_tensor(f"{path}.{name}" if path else name, value)
 
 
 def _refuse_tensor(name: str, value: Tensor) -> None:

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.lines import running_line
+from export.private.torch import TorchDispatchMode, tree_leaves, tree_map_only
 
 TOLERANCE = 1e-5
 """Largest difference of two answers, as part of the largest value, that may be rounding."""
@@ -38,11 +37,12 @@ class RandomAnswers(ValueError):
 def state_of(network: nn.Module) -> dict[str, Any]:
     """What a network's modules hold beside their parameters: buffers and plain attributes, tensors as copies."""
     return {
-        f"{path}.{name}".lstrip("."): pytree.tree_map_only(
-            Tensor, lambda t: t.detach().clone(), _plain(value)
-        )
+        f"{path}.{name}".lstrip("."): tree_map_only(Tensor, lambda t: t.detach().clone(), _plain(value))
         for path, module in network.named_modules()
-        for name, value in [*module._buffers.items(), *vars(module).items()]
+        for name, value in [
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+            *vars(module).items(),
+        ]
         if not name.startswith(("_parameters", "_buffers", "_modules", "_forward", "_backward", "training"))
     }
 
@@ -153,7 +153,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    leaves, others = pytree.tree_leaves(one), pytree.tree_leaves(other)
+    leaves, others = tree_leaves(one), tree_leaves(other)
     if len(leaves) != len(others):
         return False
     for a, b in zip(leaves, others, strict=True):

@@ -13,11 +13,11 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from export import require
-from export.coverage.on_executorch import executorch_coverage, refusals
+from export.coverage.on_executorch import executorch_coverage
 from export.coverage.report import attempt
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
-from export.retraces import unchanged_graphs_kept
+from export.private.executorch import refusals, unchanged_graphs_kept
 from export.stepping import Stepper
 from export.streamed import stream
 from export.weights import WEIGHT_SCHEMES
@@ -34,6 +34,9 @@ CLIP_METHOD, STEP_METHOD = "forward", "step"
 
 DESCRIPTION_METHOD = "description"
 """Constant method of the file that gives its description as one JSON string."""
+
+_COPIES = ("aten.expand_copy.default", "dim_order_ops._to_dim_order_copy.default")
+"""Names of ExecuTorch's own operators that copy."""
 
 _BOOKKEEPING = ("getitem", "executorch_call_delegate")
 
@@ -91,16 +94,18 @@ def _forget_history(program: ExportedProgram) -> None:
 def _drop_copies(graph_module: GraphModule) -> PassResult:
     """Drops copies that change nothing, which ExecuTorch leaves where it takes matmul or hardsigmoid apart: XNNPACK
     has no rule for them, and each would split its partition."""
-    from executorch.exir.dialects._ops import ops
     from torch.fx.passes.infra.pass_base import PassResult
 
-    copies = (ops.edge.aten.expand_copy.default, ops.edge.dim_order_ops._to_dim_order_copy.default)
-    found = [node for node in graph_module.graph.nodes if node.target in copies and _changes_nothing(node)]
+    found = [node for node in graph_module.graph.nodes if _copies(node) and _changes_nothing(node)]
     for node in found:
         node.replace_all_uses_with(node.all_input_nodes[0])
         graph_module.graph.erase_node(node)
     graph_module.recompile()
     return PassResult(graph_module, modified=bool(found))
+
+
+def _copies(node: fx.Node) -> bool:
+    return getattr(node.target, "__name__", "") in _COPIES
 
 
 def _changes_nothing(copy: fx.Node) -> bool:

@@ -76,7 +76,8 @@ class _Place:
 
     def constant(self, value: Tensor) -> fx.Node:
         """A node that reads `value`."""
-        return stored(self.graph, f"{self.node.name}_constant_{len(self.graph._buffers)}", value)
+        count = len(list(self.graph.named_buffers(recurse=False, remove_duplicate=False)))
+        return stored(self.graph, f"{self.node.name}_constant_{count}", value)
 
 
 def _written(graph: fx.GraphModule, node: fx.Node) -> bool:

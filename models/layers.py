@@ -14,6 +14,9 @@ from models.spec import AudioSpec, ClipSpec, VideoSpec
 
 Triple = tuple[int, int, int]
 
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+"""Layers that normalise by statistics of a batch."""
+
 
 class Normalise(nn.Module):
     """`(x - mean) / std` per channel of a clip `N C T H W` whose values lie in 0..1."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.layers import BatchNorm
 from models.spec import ClipSpec
 
 _GAMMA = (0.5, 1.5)
@@ -37,7 +38,7 @@ def settle_statistics(model: nn.Module, spec: ClipSpec, *, seed: int = 0, clips:
     if clips < 2:
         raise ValueError(f"{clips} clip has no variance to measure: use at least 2 clips")
     generator = torch.Generator().manual_seed(seed)
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     model.eval()
     momenta = [norm.momentum for norm in norms]
     with torch.no_grad():

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from packaging.requirements import Requirement
 
 from tests.circles import circles, imports_of, modules, of_packages
+from tests.private_names import patches, private_accesses, private_operators
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "export", "benchmarks", "compress")
@@ -112,6 +115,114 @@ def test_circles_are_found(tmp_path):
 def test_stages_do_not_import_each_other(stage):
     others = {f"compress.{name}" for name in STAGE_FILES if name != stage}
     assert not _imports(ROOT / "compress" / f"{stage}.py") & others
+
+
+def _is_of_insides(path):
+    """Whether a file is where a package may use what lies inside other libraries."""
+    return path.parent.name == "private" and path.parent.parent.name in ("export", "benchmarks")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_insides_of_other_libraries_are_used_in_their_own_files_alone(package):
+    found = [
+        f"{path.relative_to(ROOT)}:{line} {what} {name}"
+        for path in (ROOT / package).rglob("*.py")
+        if not _is_of_insides(path)
+        for what, names in (("uses", private_accesses(path)), ("changes", patches(path)))
+        for line, name in names
+    ]
+    assert not found, (
+        f"insides of another library: {found}; use what is public, or else move it to `private/<library>.py`"
+    )
+    for path in (ROOT / package).rglob("*.py"):
+        asks = "compress.command.insides" in _imports(path)
+        assert not asks or _is_of_insides(path), f"{path.relative_to(ROOT)} asks for insides of a library"
+
+
+def test_every_file_of_insides_says_its_version_bounds_it_and_is_tested():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    required = [Requirement(line) for lines in (project["dependencies"], *extras) for line in lines]
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("private/*.py")):
+        if path.name == "__init__.py":
+            continue
+        lines = ast.parse(path.read_text()).body
+        (written_for,) = (
+            ast.literal_eval(line.value)
+            for line in lines
+            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "WRITTEN_FOR"
+        )
+        test = ROOT / "tests" / path.parent.relative_to(ROOT) / f"test_{path.name}"
+        assert "check(insides)" in test.read_text(), f"{test} does not check the version"
+        for name, written in written_for.items():
+            (bounds,) = (one.specifier for one in required if one.name == name)
+            assert written in bounds, f"pyproject.toml: {name}{bounds} leaves out {written}"
+            assert any(bound.operator == "<" for bound in bounds), (
+                f"pyproject.toml: {name} has no upper bound"
+            )
+
+
+def test_operators_with_an_underscore_are_operators():
+    found = {
+        name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for name in private_operators(path)
+    }
+    assert "_to_copy" in found
+    lost = sorted(name for name in found if not hasattr(torch.ops.aten, name))
+    assert not lost, f"torch {torch.__version__} has no operators {lost}"
+
+
+USES = """
+import torch, os, collections
+from torch.utils import _pytree
+from torch._decomp import get_decompositions
+from compress.run import _ours
+import xml.etree._inner
+class Own:
+    def _own(self): self._kept = 1
+def f(node, own):
+    own._own(); own._kept; os._exit(0); node._replace(a=1); torch.ops.aten._to_copy
+    node.target._schema
+    getattr(node, "_hidden", None)
+    node.__dict__
+"""
+CHANGES = """
+import sys, importlib.util, torch
+from torch import Tensor
+def f(spec, module, kind):
+    Tensor.data = 1
+    del Tensor.data
+    torch.fx.Graph.lint = None
+    kind.__enter__ = None
+    sys.modules["a"] = None
+    del sys.modules["a"]
+    sys.modules.update(a=None)
+    made = sys.modules["b"] = importlib.util.module_from_spec(spec)
+    sys.modules.get("c"), sys.modules["c"]
+    sys.stdout = None
+    module.weight = 1
+class Own:
+    def __init__(self): self.__own__ = 1
+"""
+
+
+def test_insides_are_found(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(USES)
+    assert {name for _, name in private_accesses(path)} == {
+        *("torch.utils._pytree", "torch._decomp.get_decompositions"),
+        *("node.target._schema", "getattr(node, '_hidden', None)"),
+    }
+    assert private_operators(path) == {"_to_copy"}
+    path.write_text(CHANGES)
+    assert sorted(patches(path)) == [
+        *((5, "Tensor.data"), (6, "Tensor.data"), (7, "torch.fx.Graph.lint"), (8, "kind.__enter__")),
+        *((9, "sys.modules['a']"), (10, "sys.modules['a']"), (11, "sys.modules.update")),
+    ]
 
 
 def test_importing_the_packages_loads_no_backend():

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 from compress.comparison.clips import CLASSES, scene_clips
 from compress.comparison.networks import Row, spec_of
 from models import STUDENTS
+from models.layers import BatchNorm
 from models.spec import ClipSpec
 from models.statistics import settle_statistics
 
@@ -108,7 +109,7 @@ def train(
 
 def measure_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Running means and variances of what has been trained, over all inputs: so few steps do not average them."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches

@@ -56,7 +56,7 @@ class _Survey(Walk):
 
     def _stand_in(self, name: str, value: Tensor) -> Any:
         given: Any = SimpleNamespace(name=f"{name}_unknown", meta={"val": value})
-        return self._input(given)
+        return self.input(given)
 
 
 def survey(program: ExportedProgram) -> Surveyed:

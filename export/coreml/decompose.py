@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 
 from export.coreml.reflection import restore_reflection
@@ -16,6 +15,7 @@ from export.lower.composites.pooling import without_dilated_maxima
 from export.lower.composites.sampling import BILINEAR, NEAREST
 from export.lower.composites.table import SPARE
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place, users_name
+from export.private.torch import decompositions
 
 aten = torch.ops.aten
 
@@ -63,7 +63,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     while unknown := [node for node in program.graph.nodes if not _is_known(node)]:
         targets = {node.target for node in unknown}
         own = SPARE | OWN
-        table = get_decompositions(list(targets)) | {op: own[op] for op in targets if op in own}
+        table = decompositions(targets) | {op: own[op] for op in targets if op in own}
         if not table or targets == {node.target for node in seen}:
             faults = [
                 f"{users_name(node)} at {place(node)} cannot be written for Core ML: {NO_FORM}; "
@@ -90,11 +90,10 @@ def _name_samplers(graph: fx.Graph) -> None:
 
 
 def _is_known(node: fx.Node) -> bool:
-    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
-    from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
+    from coremltools.converters.mil.frontend.torch import is_torch_fx_node_supported
 
     if node.op != "call_function" or node.target is operator.getitem:
         return True
     if node.target in MISTAKEN:
         return False
-    return sanitize_op_kind(node.target.name()) in _TORCH_OPS_REGISTRY  # type: ignore[union-attr]
+    return bool(is_torch_fx_node_supported(node))

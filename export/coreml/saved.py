@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export import require
+from export.private.coremltools import without_others
 
 if TYPE_CHECKING:
     from coremltools.converters.mil.mil import Function
@@ -16,23 +16,14 @@ _NOISE = ("has not been tested with coremltools", "is not supported", "Failed to
 """Parts of messages about the surroundings (versions, missing Apple frameworks), not about the network."""
 
 
-_OTHERS = ("tensorflow", "executorch")
-"""What coremltools would load for other sources of programs: seconds and memory."""
-
-
 def import_quietly() -> None:
     """Imports coremltools without libraries that it needs for other sources of programs only.
 
     Raises ImportError, with the pip line, when coremltools cannot be imported.
     """
     logging.getLogger("coremltools").addFilter(_is_about_the_network)
-    hidden = [name for name in _OTHERS if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
+    with without_others():
         require("coreml", "coremltools")
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def read_program(path: Path) -> Function:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from export.private.litert import operators_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
@@ -44,8 +46,7 @@ def read_file(path: Path) -> tuple[Operator, ...]:
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
-    # The runtime lists the file's own operators and, behind them, one DELEGATE for each part handed over.
-    listed = interpreter._get_ops_details()
+    listed = operators_of(interpreter)
     nodes = [node for node in listed if node["op_name"] != "DELEGATE"]
     delegates = [node for node in listed if node["op_name"] == "DELEGATE"]
     taken = _taken(nodes, delegates)

@@ -13,13 +13,14 @@ from typing import Any
 from torch import fx
 
 from export.lower.source import bind
+from export.private.torch import schema_of
 
 Shape = tuple[int, ...]
 
 
 def macs(node: fx.Node) -> int:
     """Multiply-adds of one call, 0 for other nodes and for operators that do none worth counting."""
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node.target)
     if node.op != "call_function" or schema is None or schema.name not in _COUNTS:
         return 0
     return _COUNTS[schema.name](bind(node, node.args, node.kwargs), _shape(node))

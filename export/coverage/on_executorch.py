@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import operator
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from torch import fx
@@ -15,39 +13,11 @@ from export.coverage.macs import macs
 from export.coverage.places import place_of
 from export.coverage.report import Coverage, LeftBehind
 
-_PARTITIONER_LOG = "executorch.backends.xnnpack.partition"
-
-
-@contextmanager
-def refusals() -> Iterator[dict[str, str]]:
-    """Node name -> reason for every node that XNNPACK's partitioner refuses while this context is open.
-
-    The partitioner tells its reasons nowhere but in debug messages, which hold the node and the reason apart.
-    """
-    found: dict[str, str] = {}
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            node, reason = getattr(record.msg, "node", None), getattr(record.msg, "reason", None)
-            if node is not None and reason:
-                found[node.name] = reason
-
-    logger, listener = logging.getLogger(_PARTITIONER_LOG), Listener()
-    before = logger.level, logger.propagate
-    logger.addHandler(listener)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    try:
-        yield found
-    finally:
-        logger.removeHandler(listener)
-        logger.level, logger.propagate = before
-
 
 def executorch_coverage(program: ExportedProgram, refused: Mapping[str, str]) -> Coverage:
     """Coverage of a lowered method: one partition per call of the delegate, everything else is left behind.
 
-    `refused` holds what `refusals` collected while the program was lowered.
+    `refused` holds what `export.private.executorch.refusals` collected while the program was lowered.
     """
     module = program.graph_module
     accelerated, left = [], []

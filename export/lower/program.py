@@ -86,7 +86,7 @@ class Walk:
         for node in self.module.graph.nodes:
             self.writer.source = node
             if node.op == "placeholder":
-                self.values[node] = self._input(node)
+                self.values[node] = self.input(node)
             elif node.op == "get_attr":
                 self.values[node] = operator.attrgetter(str(node.target))(self.module)
             elif node.op == "call_function":
@@ -113,7 +113,8 @@ class Walk:
                     queue.append(user)
         return None
 
-    def _input(self, node: fx.Node) -> fx.Node | Volume:
+    def input(self, node: fx.Node) -> fx.Node | Volume:
+        """An input of the new graph, in the form in which its value is held."""
         value = self.writer.input(node)
         shape = tuple(value.meta["val"].shape)
         if len(shape) <= 4:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import fx
 
+from export.lower.composites.table import COMPOSITES
 from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.lowering import Lowering
@@ -17,10 +18,66 @@ from export.lower.pooling import average_pictures, maxima_alone, maximum_of_pict
 from export.lower.products import embedding, layer_norm, linear, matmul
 from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
+from export.private.torch import schema_of
 
 aten = torch.ops.aten
 
 Rule = Callable[[Lowering, fx.Node, dict[str, Any]], Any]
+
+
+def _core_operators() -> Iterator[Any]:
+    """Core ATen operators that change nothing in place: those that torch decomposes all others into."""
+    for packet in (getattr(aten, name) for name in dir(aten)):
+        for overload in getattr(packet, "overloads", list)():
+            found = getattr(packet, overload)
+            if torch.Tag.core in found.tags and not _schema(found).is_mutable:
+                yield found
+
+
+def _schema(target: Any) -> Any:
+    schema = schema_of(target)
+    assert schema is not None, f"{target} has no schema"
+    return schema
+
+
+def _tensors(target: Any) -> int:
+    """How many tensors an operator reads."""
+    return sum(str(argument.type) == "Tensor" for argument in _schema(target).arguments)
+
+
+NOT_WRITTEN = (
+    aten.bitwise_and.Scalar,
+    aten.bitwise_or.Scalar,
+    aten.bitwise_xor.Scalar,
+)
+"""Pointwise operators that no writer takes: bits of whole numbers by a number."""
+
+PARTLY_COMPOSITE = (
+    aten.div.Tensor_mode,
+    aten.logical_and.default,
+    aten.logical_not.default,
+    aten.logical_or.default,
+)
+"""Operators that `COMPOSITES` writes with others for some types of numbers, and leaves for others."""
+
+POINTWISE = frozenset(
+    operator
+    for operator in _core_operators()
+    if torch.Tag.pointwise in operator.tags
+    and (operator not in COMPOSITES or operator in PARTLY_COMPOSITE)
+    and operator not in (*NOT_WRITTEN, aten.clone.default)
+)
+"""Operators that compute each number from those at the same place, as torch marks them."""
+
+KEPT_WHOLE = (
+    aten.clamp_max.default,
+    aten.clamp_min.default,
+    aten.hardsigmoid.default,
+    aten.hardswish.default,
+    aten.relu6.default,
+    aten.silu.default,
+)
+"""Pointwise operators that torch would decompose, and runtimes take as they are."""
 
 ONLY_WIDE: dict[Any, Rule] = {
     aten.conv3d.default: convolution,
@@ -33,64 +90,8 @@ ONLY_WIDE: dict[Any, Rule] = {
 RULES: dict[Any, Rule] = {
     **ONLY_WIDE,
     BATCH_NORM: batch_norm,
-    **dict.fromkeys(
-        (
-            aten.relu.default,
-            aten.relu6.default,
-            aten.hardtanh.default,
-            aten.clamp.default,
-            aten.clamp_min.default,
-            aten.clamp_max.default,
-            aten.hardswish.default,
-            aten.hardsigmoid.default,
-            aten.silu.default,
-            aten.sigmoid.default,
-            aten.tanh.default,
-            aten.gelu.default,
-            aten.elu.default,
-            aten.leaky_relu.default,
-            aten.exp.default,
-            aten.expm1.default,
-            aten.log.default,
-            aten.log1p.default,
-            aten.neg.default,
-            aten.abs.default,
-            aten.sign.default,
-            aten.sqrt.default,
-            aten.rsqrt.default,
-            aten.reciprocal.default,
-            aten.sin.default,
-            aten.cos.default,
-            aten.erf.default,
-            aten.log2.default,
-            aten.log10.default,
-            aten.tan.default,
-            aten.atan.default,
-            aten.asin.default,
-            aten.acos.default,
-            aten.sinh.default,
-            aten.cosh.default,
-            aten.asinh.default,
-            aten.acosh.default,
-            aten.atanh.default,
-            aten.trunc.default,
-            aten.isnan.default,
-            aten.isinf.default,
-            aten.bitwise_not.default,
-            aten.floor.default,
-            aten.ceil.default,
-            aten.round.default,
-            aten.pow.Tensor_Scalar,
-            aten.gt.Scalar,
-            aten.ge.Scalar,
-            aten.lt.Scalar,
-            aten.le.Scalar,
-            aten.eq.Scalar,
-            aten.ne.Scalar,
-            aten.logical_not.default,
-        ),
-        unary,
-    ),
+    **{operator: unary if _tensors(operator) == 1 else elementwise for operator in POINTWISE},
+    **dict.fromkeys(KEPT_WHOLE, unary),
     aten._to_copy.default: converted,
     **dict.fromkeys(
         (
@@ -106,29 +107,6 @@ RULES: dict[Any, Rule] = {
             aten.rsub.Tensor,
         ),
         arithmetic,
-    ),
-    **dict.fromkeys(
-        (
-            aten.maximum.default,
-            aten.minimum.default,
-            aten.pow.Tensor_Tensor,
-            aten.atan2.default,
-            aten.remainder.Tensor,
-            aten.fmod.Tensor,
-            aten.div.Tensor_mode,
-            aten.where.self,
-            aten.gt.Tensor,
-            aten.ge.Tensor,
-            aten.lt.Tensor,
-            aten.le.Tensor,
-            aten.eq.Tensor,
-            aten.ne.Tensor,
-            aten.logical_and.default,
-            aten.logical_or.default,
-            aten.bitwise_and.Tensor,
-            aten.bitwise_or.Tensor,
-        ),
-        elementwise,
     ),
     aten.clone.default: identity,
     aten.contiguous.default: identity,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.command.lines import is_library
+from export.private.torch import schema_of
 
 _TORCH = Path(torch.__file__).parent
 
@@ -71,8 +72,9 @@ def bind(node: fx.Node, args: Any, kwargs: Any) -> dict[str, Any]:
 
 def parameters(node: fx.Node) -> Any:
     """What the schema of an ATen call says about its arguments, in order."""
-    target: Any = node.target
-    return target._schema.arguments
+    schema = schema_of(node.target)
+    assert schema is not None, f"{node.target} has no schema"
+    return schema.arguments
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -71,17 +72,18 @@ class Writer:
             self.root.register_parameter(name, nn.Parameter(value))
         else:
             self.root.register_buffer(name, value)
-        with self.graph.inserting_before(self._first_call()):
+        first_call = self._first_call()
+        with nullcontext() if first_call is None else self.graph.inserting_before(first_call):
             node = self.graph.create_node("get_attr", name, name=name)
         node.meta["val"] = self._fake_mode.from_tensor(getattr(self.root, name), static_shapes=True)
         self._stored[(id(tensor), trainable)] = (tensor, node)  # keeps the tensor, and so its id, alive
         return node
 
-    def _first_call(self) -> fx.Node:
+    def _first_call(self) -> fx.Node | None:
         for node in self.graph.nodes:
             if node.op not in ("placeholder", "get_attr"):
                 return node
-        return self.graph._root
+        return None
 
     def reshape(self, node: fx.Node, shape: Sequence[int], *, name: str) -> fx.Node:
         """`node` with another shape; reshapes of reshapes collapse, a reshape to the same shape is no node."""

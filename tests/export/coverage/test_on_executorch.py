@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 pytest.importorskip("executorch.exir")
 
 from export.capture import capture
-from export.coverage.on_executorch import refusals
 from export.to_executorch import write
 from tests.export.networks import Function
 from tests.export.tflite.litert import file_spec_of
@@ -60,11 +58,3 @@ def test_every_part_that_is_handed_over_counts(tmp_path):
     found = coverage_of(model, torch.randn(2, 6, 4).transpose(1, 2).contiguous(), tmp_path)
     assert found.partitions == 2
     assert found.macs == found.accelerated_macs == 2 * 4 * 6 * 5 + 2 * 5 * 3
-
-
-def test_listening_to_the_partitioner_leaves_its_log_as_it_was():
-    logger = logging.getLogger("executorch.backends.xnnpack.partition")
-    before = logger.level, logger.propagate, list(logger.handlers)
-    with refusals():
-        assert logger.level == logging.DEBUG
-    assert (logger.level, logger.propagate, list(logger.handlers)) == before

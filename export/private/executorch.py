@@ -1,7 +1,8 @@
-"""Spares ExecuTorch work that it does twice: its passes trace the whole graph anew, also where nothing changed."""
+"""Insides of ExecuTorch: how its passes trace, and what its partitioner says of the nodes that it refuses."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,46 @@ from weakref import WeakKeyDictionary
 
 from torch.fx import GraphModule
 
+from compress.command.insides import Insides
+
 if TYPE_CHECKING:
     from torch.fx.passes.infra.pass_base import PassResult
+
+WRITTEN_FOR = {"executorch": "1.4.1"}
+
+PARTITIONER_LOG = "executorch.backends.xnnpack.partition"
+"""Name of the log in which XNNPACK's partitioner gives its reasons."""
+
+_inside = Insides(WRITTEN_FOR, __name__)
+
+
+@contextmanager
+def refusals() -> Iterator[dict[str, str]]:
+    """Node name -> reason for every node that XNNPACK's partitioner refuses while this context is open.
+
+    The partitioner tells its reasons nowhere but in debug messages, which hold the node and the reason apart.
+    """
+    message = _inside("executorch.exir.backend.utils:WhyNoPartition")
+    found: dict[str, str] = {}
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(record.msg, message):
+                node, reason = _inside.of(record.msg, "node"), _inside.of(record.msg, "reason")
+                if reason:
+                    found[node.name] = reason
+
+    logger, listener = logging.getLogger(PARTITIONER_LOG), Listener()
+    before = logger.level, logger.propagate
+    logger.addHandler(listener)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
+        logger.level, logger.propagate = before
+
 
 _WITHOUT_EFFECT = ("call", "requires", "ensures")
 """Methods of a pass that tracing does not use: what `call` changed is seen in the graph."""
@@ -20,26 +59,28 @@ _WITHOUT_EFFECT = ("call", "requires", "ensures")
 def unchanged_graphs_kept() -> Iterator[list[str]]:
     """While this is open, ExecuTorch's passes keep a graph that is still as the last trace left it.
 
+    Its passes trace the whole graph anew, also where nothing changed.
+
     A pass of ExecuTorch changes the graph, or lets a method of its own replace operators while the graph is traced,
     or both. Where it has no such method, and the graph is node by node what the trace before it gave, tracing gives
     the same graph again: about half of the traces of an int8 network, a quarter of the time that ExecuTorch's
     conversion takes. The list gets the names of the passes that did not trace.
     """
-    from executorch.exir.pass_base import ExportPass
     from torch.fx.passes.infra.pass_base import PassResult
 
+    export_pass = _inside("executorch.exir.pass_base:ExportPass")
     methods = [
         name
-        for kind in ExportPass.__mro__[:-1]
+        for kind in export_pass.__mro__[:-1]
         for name, method in vars(kind).items()
         if callable(method) and not name.startswith("__") and name not in _WITHOUT_EFFECT
     ]
-    trace = ExportPass.call
+    trace = _inside("executorch.exir.pass_base:ExportPass.call")
     traced: WeakKeyDictionary[GraphModule, list[tuple[Any, ...]]] = WeakKeyDictionary()
     kept: list[str] = []
 
-    def call(self: ExportPass, graph_module: GraphModule) -> PassResult:
-        only_traces = all(getattr(type(self), name) is getattr(ExportPass, name) for name in methods)
+    def call(self: Any, graph_module: GraphModule) -> PassResult:
+        only_traces = all(getattr(type(self), name) is getattr(export_pass, name) for name in methods)
         if only_traces and _is_still(graph_module, traced.get(graph_module)):
             kept.append(type(self).__name__)
             return PassResult(graph_module, modified=True)
@@ -47,11 +88,11 @@ def unchanged_graphs_kept() -> Iterator[list[str]]:
         traced[result.graph_module] = _contents(result.graph_module)
         return result
 
-    ExportPass.call = call
+    export_pass.call = call
     try:
         yield kept
     finally:
-        ExportPass.call = trace
+        export_pass.call = trace
 
 
 def _contents(graph_module: GraphModule) -> list[tuple[Any, ...]]:

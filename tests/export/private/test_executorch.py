@@ -1,7 +1,8 @@
-"""ExecuTorch's passes that would trace an unchanged graph anew."""
+"""Insides of ExecuTorch: passes that would trace an unchanged graph anew, and what the partitioner refuses."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 
 import pytest
@@ -15,8 +16,34 @@ from executorch.exir.pass_base import ExportPass
 
 from export import to_executorch
 from export.manifest import file_spec
-from export.retraces import unchanged_graphs_kept
+from export.private import executorch as insides
+from export.private.executorch import PARTITIONER_LOG, refusals, unchanged_graphs_kept
 from tests.export.small_nets import clip_spec, int8_graph, program_of
+from tests.insides import check
+
+
+def test_this_executorch_is_the_one_that_it_was_written_for():
+    check(insides)
+
+
+def test_what_the_partitioner_says_is_heard_with_its_reason():
+    """Said as the partitioner says it, and by the partitioner itself in `tests/export/coverage`."""
+    from executorch.exir.backend.utils import WhyNoPartition
+
+    say = WhyNoPartition(logger=logging.getLogger(f"{PARTITIONER_LOG}.config.node_configs"))
+    graph = torch.fx.symbolic_trace(nn.ReLU()).graph
+    with refusals() as found:
+        say(next(iter(graph.nodes)), "for a reason")
+        logging.getLogger(PARTITIONER_LOG).debug("something else")
+    assert found == {"input_1": "for a reason"}
+
+
+def test_listening_to_the_partitioner_leaves_its_log_as_it_was():
+    logger = logging.getLogger(PARTITIONER_LOG)
+    before = logger.level, logger.propagate, list(logger.handlers)
+    with refusals():
+        assert logger.level == logging.DEBUG
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
 
 
 class Gated(nn.Module):

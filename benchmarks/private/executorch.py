@@ -1,0 +1,40 @@
+"""Insides of ExecuTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from compress.command.insides import Insides
+
+WRITTEN_FOR = {"executorch": "1.4.1"}
+
+_inside = Insides(WRITTEN_FOR, __name__)
+
+PASSED_OVER = "executorch.exir"
+"""All of the exporter, torch's compiler included: seconds and memory, of which the runtime wants one decorator."""
+
+
+@contextmanager
+def without_exporter() -> Iterator[None]:
+    """While it lasts, `import executorch.runtime` finds modules of the exporter without running its `__init__`."""
+    spec = importlib.util.find_spec(PASSED_OVER) if PASSED_OVER not in sys.modules else None
+    if spec is None:
+        yield
+        return
+    empty = sys.modules[spec.name] = ModuleType(spec.name)
+    empty.__path__ = spec.submodule_search_locations or []
+    try:
+        yield
+    finally:
+        del sys.modules[spec.name]
+
+
+def use_threads(threads: int) -> int:
+    """Gives the runtime so many threads, and says how many it then has. No program may be running."""
+    _inside("executorch.extension.pybindings.portable_lib:_unsafe_reset_threadpool")(threads)
+    given: int = _inside("executorch.extension.pybindings.portable_lib:_threadpool_get_thread_count")()
+    return given

@@ -1,0 +1,14 @@
+"""Insides of LiteRT: they are there. What they give is held against files in `tests/export/coverage`."""
+
+from __future__ import annotations
+
+import pytest
+
+from export.private import litert as insides
+from tests.insides import check
+
+pytest.importorskip("ai_edge_litert.interpreter")
+
+
+def test_this_litert_is_the_one_that_it_was_written_for():
+    check(insides)

@@ -1,0 +1,88 @@
+"""Pointwise operators are told by torch's tag: which these are, and what lists of some of them leave out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from export.apart import rules as apart
+from export.apart.aligned import ALONG
+from export.apart.walk import BINARY
+from export.lower.composites.rewriting import BROADCASTING, COMPARISONS
+from export.lower.elementwise import arithmetic, elementwise, unary
+from export.lower.rules import KEPT_WHOLE, NOT_WRITTEN, POINTWISE, RULES
+
+aten = torch.ops.aten
+
+
+def operators(names):
+    return {getattr(getattr(aten, name.partition(".")[0]), name.partition(".")[2]) for name in names.split()}
+
+
+UNARY = operators("""
+    relu.default relu6.default hardtanh.default clamp.default clamp_min.default clamp_max.default
+    hardswish.default hardsigmoid.default silu.default sigmoid.default tanh.default gelu.default
+    elu.default leaky_relu.default exp.default expm1.default log.default log1p.default neg.default
+    abs.default sign.default sqrt.default rsqrt.default reciprocal.default sin.default cos.default
+    erf.default log2.default log10.default tan.default atan.default asin.default acos.default
+    sinh.default cosh.default asinh.default acosh.default atanh.default trunc.default isnan.default
+    isinf.default bitwise_not.default floor.default ceil.default round.default pow.Tensor_Scalar
+    gt.Scalar ge.Scalar lt.Scalar le.Scalar eq.Scalar ne.Scalar logical_not.default
+""")
+"""The list by hand that the tag took the place of, of operators on one tensor."""
+
+SEVERAL = operators("""
+    maximum.default minimum.default pow.Tensor_Tensor atan2.default remainder.Tensor fmod.Tensor
+    div.Tensor_mode where.self gt.Tensor ge.Tensor lt.Tensor le.Tensor eq.Tensor ne.Tensor
+    logical_and.default logical_or.default bitwise_and.Tensor bitwise_or.Tensor
+""")
+"""That of operators on several."""
+
+
+@pytest.mark.parametrize(("rule", "by_hand"), [(unary, UNARY), (elementwise, SEVERAL)])
+def test_the_tag_finds_what_the_list_by_hand_had(rule, by_hand):
+    """On another version of torch, whose core has other operators: see whether every writer takes a new one."""
+    found = {operator for operator, its in RULES.items() if its is rule}
+    assert found == by_hand, (
+        f"new: {sorted(map(str, found - by_hand))}, lost: {sorted(map(str, by_hand - found))}"
+    )
+
+
+def test_arithmetic_is_pointwise_but_for_what_torch_forgot():
+    """`rsub` of two tensors is the difference of `sub` the other way round, and has no tag."""
+    found = {operator for operator, rule in RULES.items() if rule is arithmetic}
+    assert {one for one in found if torch.Tag.pointwise not in one.tags} == {aten.rsub.Tensor}
+
+
+def test_what_is_kept_whole_is_no_core_operator():
+    """`hardswish` has no tag either, though it computes number by number."""
+    assert not any(torch.Tag.core in one.tags for one in KEPT_WHOLE)
+    assert {one for one in KEPT_WHOLE if torch.Tag.pointwise not in one.tags} == {aten.hardswish.default}
+    assert all(torch.Tag.pointwise in one.tags and one not in RULES for one in NOT_WRITTEN)
+
+
+def test_what_lists_of_some_pointwise_operators_leave_out():
+    """They choose among pointwise operators, and so stay lists: each says here what it leaves out, and why."""
+    several = {one for one in POINTWISE if RULES[one] is not unary} - {aten.rsub.Scalar}
+    scalars = {one for one in several if "Scalar" in str(one)}
+    logic = {
+        aten.logical_and.default,
+        aten.logical_or.default,
+        aten.bitwise_and.Tensor,
+        aten.bitwise_or.Tensor,
+    }
+    # Of two tensors: comparisons have a result of another type, logic and bits no numbers, and of a power the type
+    # of the exponent decides on the algorithm.
+    left_out = {*COMPARISONS, *logic, aten.pow.Tensor_Tensor}
+    assert set(BROADCASTING) == several - scalars - left_out
+    # Frame by frame are written functions that stand between layers, where moving frames would cost; others are
+    # copied whole, as what they read is put together for them.
+    frame_by_frame = {one for one, rule in apart.RULES.items() if rule is apart.unary}
+    assert frame_by_frame < UNARY and set(BINARY) < set(BROADCASTING)
+    # Widened are channels of zeros: functions that are not finite there, and quotients, are left out.
+    along = set(ALONG) & {*POINTWISE, *KEPT_WHOLE}
+    assert {one for one in ALONG if one not in along} == {
+        *(aten.mean.dim, aten.max_pool2d.default, aten.avg_pool2d.default),
+        *(aten.adaptive_avg_pool2d.default, aten.upsample_nearest2d.default),
+    }
+    assert not along & {aten.div.Tensor, aten.log.default, aten.rsqrt.default, aten.reciprocal.default}
