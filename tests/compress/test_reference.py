@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_generated_files_are_current() -> None:
     for path, content in generated(ROOT).items():
         assert path.read_text() == content, f"{path.name}: run python -m compress.reference"
+
+
+def test_keys_that_tables_share_are_printed_once() -> None:
+    lines = (ROOT / "docs" / "recipe.md").read_text().splitlines()
+    runs = Counter(zip(lines, lines[1:], lines[2:], strict=False))
+    repeated = [
+        run for run, times in runs.items() if times > 1 and all(line.startswith("| `") for line in run)
+    ]
+    assert repeated == []
 
 
 @pytest.mark.parametrize("schema", [recipe_schema(), report_schema()], ids=["recipe", "report"])
