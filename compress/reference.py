@@ -61,7 +61,14 @@ def generated(root: Path) -> dict[Path, str]:
         page = root / "docs" / f"{name}.md"
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
-    return {**files, **pages(root)}
+    files |= pages(root)
+    files[root / "README.md"] = with_block(files[root / "README.md"], "picture", _picture(root))
+    return files
+
+
+def _picture(root: Path) -> str:
+    """The line of the README that shows a report, where its picture exists."""
+    return "![Report of the main job](docs/report.png)\n" if (root / "docs" / "report.png").is_file() else ""
 
 
 def recipe_schema() -> _Schema:
