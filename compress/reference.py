@@ -1,8 +1,9 @@
 """Writes what documents the recipe and the report from the code: `python -m compress.reference`.
 
 JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, the key tables inside
-`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and the figures of the main job in
-`README.md` and `docs/results.md`. A test keeps all of them current.
+`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and from committed figures the page
+`docs/comparison.md` and the tables of the main job in `README.md` and `docs/results.md`. A test keeps all of them
+current.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from compress.folders.output import write_output_file
 if not only_reads_arguments(__name__):
     from pydantic import TypeAdapter
 
+    from compress.comparison.measure import Effort
+    from compress.comparison.page import page as comparison_page
     from compress.figures import exact
     from compress.gates import DEVICE_METRICS, FILE_METRICS, MODEL_METRICS, STAGE_METRICS
     from compress.generated import with_block
@@ -62,8 +65,16 @@ def generated(root: Path) -> dict[Path, str]:
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
     files |= pages(root)
+    files[root / "docs" / "comparison.md"] = _comparison(root)
     files[root / "README.md"] = with_block(files[root / "README.md"], "picture", _picture(root))
     return files
+
+
+def _comparison(root: Path) -> str:
+    """The page of the comparison, from its stored figures."""
+    stored = json.loads((root / "benchmarks" / "results" / "comparison.json").read_text(encoding="utf-8"))
+    effort, networks = stored.pop("effort"), stored.pop("networks")
+    return comparison_page(networks, effort=Effort(**effort), **stored) + "\n"
 
 
 def _picture(root: Path) -> str:

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from compress.cross_modal_page import write_page
 from compress.reference import generated, recipe_schema, report_schema
 from models.published import PUBLISHED
 
@@ -22,6 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_generated_files_are_current() -> None:
     for path, content in generated(ROOT).items():
         assert path.read_text() == content, f"{path.name}: run python -m compress.reference"
+
+
+def test_the_tables_of_the_cross_modal_page_are_those_of_its_stored_figures(tmp_path: Path) -> None:
+    page = tmp_path / "cross_modal.md"
+    page.write_text((ROOT / "docs" / "cross_modal.md").read_text())
+    write_page(page, json.loads((ROOT / "benchmarks" / "results" / "cross_modal.json").read_text()))
+    assert page.read_text() == (ROOT / "docs" / "cross_modal.md").read_text()
 
 
 def test_keys_that_tables_share_are_printed_once() -> None:
