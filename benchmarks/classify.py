@@ -35,7 +35,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def run(
     model: Annotated[
         Path,
-        typer.Option(help="A file of an export, such as out/x/export/onnx/w8a8/model.onnx, of any format."),
+        typer.Option(help="Exported file of any format, such as out/x/export/onnx/w8a8/model.onnx."),
     ],
     videos: Annotated[
         list[Path] | None, typer.Argument(metavar="VIDEO...", help="Video files, of any length.")
@@ -43,50 +43,52 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled videos instead: a manifest (CSV) or a folder root/split/class/video.mp4; gives top-1."
+            help="Labelled videos instead: a manifest (CSV) or a folder root/split/class/video.mp4; reports top-1."
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of the data to take.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
     windows: Annotated[
         Literal["sliding", "dynamic"],
-        typer.Option(help="Windows slide evenly, or end where the picture changes."),
+        typer.Option(help="Evenly spaced windows, or windows that end at a change of the image."),
     ] = "sliding",
     segment_s: Annotated[
-        float | None, typer.Option(help="Length of sliding windows.", show_default="2")
+        float | None, typer.Option(help="Length of sliding windows in seconds.", show_default="2")
     ] = None,
     stride_s: Annotated[
         float | None,
-        typer.Option(help="From one sliding window to the next.", show_default="half the length"),
+        typer.Option(help="Stride of sliding windows in seconds.", show_default="half the length"),
     ] = None,
     overlap_s: Annotated[
-        float | None, typer.Option(help="Overlap of sliding windows, instead of --stride-s.")
+        float | None, typer.Option(help="Overlap of sliding windows in seconds, instead of --stride-s.")
     ] = None,
     min_s: Annotated[
-        float | None, typer.Option(help="Least length of dynamic windows.", show_default="1")
+        float | None, typer.Option(help="Minimum length of dynamic windows in seconds.", show_default="1")
     ] = None,
     max_s: Annotated[
-        float | None, typer.Option(help="Greatest length of dynamic windows.", show_default="8")
+        float | None, typer.Option(help="Maximum length of dynamic windows in seconds.", show_default="8")
     ] = None,
     change: Annotated[
         float | None,
-        typer.Option(help="Share of the colours that has to differ to end a window.", show_default="0.25"),
+        typer.Option(
+            help="Threshold of the colour difference that ends a dynamic window.", show_default="0.25"
+        ),
     ] = None,
     aggregate: Annotated[
-        str, typer.Option(help=f"How windows become one answer: {', '.join(AGGREGATES)}.")
+        str, typer.Option(help=f"How to aggregate the windows of a video: {', '.join(AGGREGATES)}.")
     ] = "mean",
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="So many classes of each answer.")] = 5,
-    text: Annotated[str | None, typer.Option(help="Caption, for a file that reads one.")] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of classes to report.")] = 5,
+    text: Annotated[str | None, typer.Option(help="Caption, for a network that takes text.")] = None,
     missing_audio: Annotated[
         Literal["refuse", "silence"],
-        typer.Option(help="What to do with videos without sound, if the file listens."),
+        typer.Option(help="How to treat videos without audio when the network takes audio."),
     ] = "refuse",
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write all answers, window by window, to this JSON file.")
+        Path | None, typer.Option(help="Write the predictions of every window to this JSON file.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classifies whole videos with an exported file, window by window, and joins the answers.
+    """Classifies whole videos with an exported file: predicts every window and aggregates the predictions.
 
     A video is decoded once, in memory that does not grow with its length.
 

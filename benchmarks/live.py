@@ -154,20 +154,22 @@ def _squares(frames: Iterator[Shown], video: VideoSpec, *, every: int, limits: L
 def main(
     source: Annotated[
         str,
-        typer.Argument(metavar="VIDEO|FOLDER|CAMERA", help="A video, a folder of videos, or a camera: 0."),
+        typer.Argument(
+            metavar="VIDEO|FOLDER|CAMERA", help="Video file, folder of videos, or camera number (0, 1, ...)."
+        ),
     ],
     model: Annotated[
         Path,
         typer.Option(
-            help="A file of an export that streams, such as out/x/export/onnx/w8a8/model_step.onnx."
+            help="Exported file of a streaming network, such as out/x/export/onnx/w8a8/model_step.onnx."
         ),
     ],
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that the runtime may use.")] = 1,
-    every: Annotated[int, typer.Option(min=1, metavar="N", help="Take every Nth frame.")] = 1,
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="So many classes are shown.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads of the runtime.")] = 1,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Use every Nth frame.")] = 1,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of classes to show.")] = 5,
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
 ) -> None:
-    """Classifies a camera or videos live with an exported file, and shows what each frame takes.
+    """Classifies a camera or videos live with an exported file and shows the latency per frame.
 
     Example: pocketreel live 0 --model out/live/export/onnx/w8a8/model_step.onnx
 

@@ -46,49 +46,51 @@ def run(
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the data to evaluate on.")] = "test",
     where: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=A,B", help="Keep only such rows of the manifest.")
+        list[str] | None,
+        typer.Option(metavar="COLUMN=A,B", help="Keep only the rows of the manifest with these values."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=A,B", help="Leave out such rows of the manifest.")
+        list[str] | None,
+        typer.Option(metavar="COLUMN=A,B", help="Exclude the rows of the manifest with these values."),
     ] = None,
     pad_s: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="Seconds by which cut times are widened on both sides."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="Extend start and end of each clip by this many seconds."
+        ),
     ] = 0.0,
     unreadable: Annotated[
-        Literal["refuse", "skip"], typer.Option(help="What to do with files that cannot be read.")
+        Literal["refuse", "skip"], typer.Option(help="How to treat unreadable files.")
     ] = "refuse",
     max_unreadable_share: Annotated[
         float,
         typer.Option(
-            min=0, max=1, metavar="SHARE", help="Share of the clips that --unreadable skip may leave out."
+            min=0, max=1, metavar="SHARE", help="Largest share of clips that --unreadable skip may exclude."
         ),
     ] = 0.05,
     missing_audio: Annotated[
         Literal["refuse", "silence"],
-        typer.Option(help="What to do with files without sound, when the network listens."),
+        typer.Option(help="How to treat files without audio when the network takes audio."),
     ] = "refuse",
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help=LIMITS_HELP)] = None,
     formats: Annotated[str | None, typer.Option(metavar="A,B", help="Only these formats.")] = None,
     schemes: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these schemes, such as fp32,w8a8.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that each runtime may use.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads per runtime.")] = 1,
     rounds: Annotated[
         int,
-        typer.Option(
-            min=1, metavar="N", help="Rounds in which the files take turns; 6 or more give intervals."
-        ),
+        typer.Option(min=1, metavar="N", help="Number of interleaved rounds; intervals need at least 6."),
     ] = ROUNDS,
     max_seconds: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="End the rounds early after so long.")
+        float, typer.Option(min=0, metavar="SECONDS", help="Stop after this many seconds.")
     ] = MAX_SECONDS,
-    device: Annotated[str, typer.Option(help=f"Where to measure: {', '.join(DEVICES)}.")] = "host",
+    device: Annotated[str, typer.Option(help=f"Measurement device: {', '.join(DEVICES)}.")] = "host",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Also write the figures to this JSON file, and with --data what each file said to each clip into "
-            "the folder OUT.answers."
+            help="Also write the figures to this JSON file, and with --data the predictions and logits "
+            "for each clip to the folder OUT.answers."
         ),
     ] = None,
     workers: Annotated[
@@ -96,15 +98,15 @@ def run(
         typer.Option(
             min=0,
             metavar="N",
-            help="Processes that decode clips; 0 decodes in this one, whose memory nothing bounds.",
+            help="Number of decoding processes; 0 decodes in the main process, without a memory limit.",
         ),
     ] = 1,
     cache: Annotated[
-        Path | None, typer.Option(help="Keep decoded clips in this folder; otherwise they are thrown away.")
+        Path | None, typer.Option(help="Cache folder for decoded clips; by default they are not kept.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measures exported files: accuracy on labelled clips (--data), latency, size, memory.
+    """Measures exported files: accuracy on labelled clips (--data), latency, size and memory.
 
     Every file runs in its own runtime, in a process of its own; files take turns.
 

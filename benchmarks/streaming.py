@@ -125,17 +125,15 @@ def main(
     schemes: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these schemes, such as fp32,w8a8.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that each runtime may use.")] = 1,
-    rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Rounds in which all programs take turns.")
-    ] = ROUNDS,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads per runtime.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Number of interleaved rounds.")] = ROUNDS,
     max_seconds: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="End the rounds early after so long.")
+        float, typer.Option(min=0, metavar="SECONDS", help="Stop after this many seconds.")
     ] = MAX_SECONDS,
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measures what a new frame of a stream costs: by the program for one frame, and by the whole clip again.
+    """Measures the latency of a new frame of a stream: with the step program and with the whole clip again.
 
     With --json, the document is what --out writes.
 

@@ -1,16 +1,17 @@
 """Writes what documents the recipe and the report from the code: `python -m compress.reference`.
 
 JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, the key tables inside
-`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and the figures of the main job in
-`README.md` and `docs/results.md`. A test keeps all of them current.
+`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and from committed figures the page
+`docs/comparison.md` and the tables of the main job in `README.md` and `docs/results.md`. A test keeps all of them
+current.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -22,6 +23,8 @@ from compress.folders.output import write_output_file
 if not only_reads_arguments(__name__):
     from pydantic import TypeAdapter
 
+    from compress.comparison.measure import Effort
+    from compress.comparison.page import page as comparison_page
     from compress.figures import exact
     from compress.gates import DEVICE_METRICS, FILE_METRICS, MODEL_METRICS, STAGE_METRICS
     from compress.generated import with_block
@@ -31,6 +34,11 @@ if not only_reads_arguments(__name__):
     from compress.results_page import pages
 
 _Schema = dict[str, Any]
+_Row = tuple[str, str, str, str]
+"""Key, value, default and meaning."""
+_LEAST_SHARED = 3
+"""Fewer common keys than this are repeated: a table of their own would be harder to read."""
+_MOST_NAMES = 4
 _TYPES = {
     "string": "text",
     "integer": "whole number",
@@ -56,7 +64,22 @@ def generated(root: Path) -> dict[Path, str]:
         page = root / "docs" / f"{name}.md"
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
-    return {**files, **pages(root)}
+    files |= pages(root)
+    files[root / "docs" / "comparison.md"] = _comparison(root)
+    files[root / "README.md"] = with_block(files[root / "README.md"], "picture", _picture(root))
+    return files
+
+
+def _comparison(root: Path) -> str:
+    """The page of the comparison, from its stored figures."""
+    stored = json.loads((root / "benchmarks" / "results" / "comparison.json").read_text(encoding="utf-8"))
+    effort, networks = stored.pop("effort"), stored.pop("networks")
+    return comparison_page(networks, effort=Effort(**effort), **stored) + "\n"
+
+
+def _picture(root: Path) -> str:
+    """The line of the README that shows a report, where its picture exists."""
+    return "![Report of the main job](docs/report.png)\n" if (root / "docs" / "report.png").is_file() else ""
 
 
 def recipe_schema() -> _Schema:
@@ -73,28 +96,78 @@ def report_schema() -> _Schema:
 
 
 def _recipe_tables(schema: _Schema) -> Iterator[str]:
-    """A table per section, and one per choice where a section has several."""
+    """A table per section. Where a section has choices: the keys that several share once, then each one's own."""
     defs = schema["$defs"]
     scalars = {key: node for key, node in schema["properties"].items() if not list(_objects(node, defs))}
     yield "### Top level\n"
-    yield from _table({"properties": scalars, "required": []}, defs)
+    yield from _table(_rows({"properties": scalars, "required": []}, defs))
     for key, node in schema["properties"].items():
-        choices = list(_objects(node, defs))
-        # Rows of a table that share their options share a table here.
-        alike: dict[tuple[Any, ...], list[_Schema]] = {}
-        for choice in choices:
-            rows = tuple(row for row in _rows(choice, defs, prefix="", flat=False) if row[0] != "network")
-            alike.setdefault(rows, []).append(choice)
-        for same in alike.values():
-            settings = _with_all_names(same)
-            title = f"`{key}:`"
-            if key == "stages":
-                (verb, settings), *_ = settings["properties"].items()
-                settings, title = _resolved(settings, defs), f"`stages: - {verb}:`"
-            elif len(choices) > 1:
-                title += " with " + " or ".join(f"`{_discriminator(choice)}`" for choice in same)
-            yield f"### {title}\n\n{settings.get('description', '').splitlines()[0]}\n"
-            yield from _table(settings, defs)
+        choices = [_choice(key, same, defs) for same in _alike(list(_objects(node, defs)), defs)]
+        if len(choices) == 1:
+            (only,) = choices
+            yield f"### `{key}:`\n\n{only.summary}\n"
+            yield from _table(only.rows)
+            continue
+        shared = _shared([choice.rows for choice in choices])
+        for positions, rows in shared.items():
+            names = (
+                "all" if len(positions) == len(choices) else _names([choices[at].name for at in positions])
+            )
+            yield f"### `{key}:` common keys of {names}\n"
+            yield from _table(rows)
+        common = {row: positions for positions, rows in shared.items() for row in rows}
+        for at, choice in enumerate(choices):
+            own = [row for row in choice.rows if at not in common.get(row, ())]
+            yield f"### {choice.title}\n\n{choice.summary}\n"
+            yield from _table(own)
+
+
+class _Choice(NamedTuple):
+    """One of the kinds of a section: what it is called, what it is, and its keys."""
+
+    title: str
+    name: str
+    summary: str
+    rows: Sequence[_Row]
+
+
+def _alike(choices: list[_Schema], defs: _Schema) -> Iterable[list[_Schema]]:
+    """Choices that differ in their `network` alone stand together."""
+    alike: dict[tuple[_Row, ...], list[_Schema]] = {}
+    for choice in choices:
+        alike.setdefault(tuple(row for row in _rows(choice, defs) if row[0] != "network"), []).append(choice)
+    return alike.values()
+
+
+def _choice(key: str, same: list[_Schema], defs: _Schema) -> _Choice:
+    settings = _with_all_names(same)
+    if key == "stages":
+        ((verb, settings),) = settings["properties"].items()
+        settings = _resolved(settings, defs)
+        name, title = f"`{verb}`", f"`stages: - {verb}:`"
+    else:
+        name = f"`{_discriminator(same[0])}`"
+        title = f"`{key}:` with {_names([f'`{_discriminator(choice)}`' for choice in same])}"
+    summary = (settings.get("description") or "").partition("\n")[0]
+    return _Choice(title=title, name=name, summary=summary, rows=list(_rows(settings, defs)))
+
+
+def _shared(tables: Sequence[Sequence[_Row]]) -> dict[tuple[int, ...], list[_Row]]:
+    """The rows that several tables share, by the positions of these tables, where there are enough of them."""
+    places: dict[_Row, list[int]] = {}
+    for at, rows in enumerate(tables):
+        for row in rows:
+            places.setdefault(row, []).append(at)
+    shared: dict[tuple[int, ...], list[_Row]] = {}
+    for row, positions in places.items():
+        if len(positions) > 1:
+            shared.setdefault(tuple(positions), []).append(row)
+    return {positions: rows for positions, rows in shared.items() if len(rows) >= _LEAST_SHARED}
+
+
+def _names(names: list[str]) -> str:
+    """A heading's list of names, which stays short: the first ones of a long list."""
+    return " or ".join(names) if len(names) <= _MOST_NAMES else f"{names[0]} and {len(names) - 1} others"
 
 
 def _with_all_names(same: list[_Schema]) -> _Schema:
@@ -109,10 +182,10 @@ def _report_tables(schema: _Schema) -> Iterator[str]:
     """A table per kind of object, then the metrics that gates may name."""
     defs = schema["$defs"]
     yield "### `Report`\n"
-    yield from _table(schema, defs, flat=True)
+    yield from _table(_rows(schema, defs, flat=True))
     for name, node in defs.items():
         yield f"### `{name}`\n\n{node.get('description', '').splitlines()[0]}\n"
-        yield from _table(node, defs, flat=True)
+        yield from _table(_rows(node, defs, flat=True))
     yield "### Metrics of gates\n"
     for prefix, figures in (
         ("files.<format>.<scheme>", FILE_METRICS),
@@ -124,15 +197,15 @@ def _report_tables(schema: _Schema) -> Iterator[str]:
     yield ""
 
 
-def _table(node: _Schema, defs: _Schema, *, flat: bool = False) -> Iterator[str]:
+def _table(rows: Iterable[_Row]) -> Iterator[str]:
     yield "| key | value | default | meaning |\n|---|---|---|---|"
-    for key, value, default, meaning in _rows(node, defs, prefix="", flat=flat):
+    for key, value, default, meaning in rows:
         cells = (f"`{key}`", value, default, meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
     yield ""
 
 
-def _rows(node: _Schema, defs: _Schema, *, prefix: str, flat: bool) -> Iterator[tuple[str, str, str, str]]:
+def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False) -> Iterator[_Row]:
     """One row per key; keys of objects inside follow as `audio.mels`, unless `flat`."""
     required = node.get("required", [])
     for name, child in node.get("properties", {}).items():
@@ -143,22 +216,22 @@ def _rows(node: _Schema, defs: _Schema, *, prefix: str, flat: bool) -> Iterator[
             yield from _choice_rows(f"{prefix}{name}", child, defs)
         elif not flat:
             for inner in _objects(child, defs):
-                yield from _rows(inner, defs, prefix=f"{prefix}{name}.", flat=False)
+                yield from _rows(inner, defs, prefix=f"{prefix}{name}.")
 
 
-def _choice_rows(key: str, node: _Schema, defs: _Schema) -> Iterator[tuple[str, str, str, str]]:
+def _choice_rows(key: str, node: _Schema, defs: _Schema) -> Iterator[_Row]:
     """One row per set of keys that parts chosen by name share."""
     chosen_by = node["discriminator"]["propertyName"]
     alike: dict[str, list[str]] = {}
     for choice in _objects(node, defs):
-        keys = [
+        others = [
             f"`{name}` {'required' if name in choice['required'] else _default(child)}"
             for name, child in choice["properties"].items()
             if name != chosen_by
         ]
-        alike.setdefault(", ".join(keys), []).append(choice["properties"][chosen_by]["const"])
-    for beside, names in alike.items():
-        meaning = f"beside it: {beside}" if beside else "nothing beside it"
+        alike.setdefault(", ".join(others), []).append(choice["properties"][chosen_by]["const"])
+    for keys, names in alike.items():
+        meaning = f"other keys: {keys}" if keys else "no other keys"
         yield f"{key}.{chosen_by}", " or ".join(f"`{name}`" for name in names), "", meaning
 
 

@@ -107,44 +107,43 @@ def main(
         ),
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Check the recipe, print what it would do, and stop.")
+        bool, typer.Option("--plan", help="Check the recipe, print its steps and exit.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the results.", show_default="out/<recipe name>")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="out/<recipe name>")] = None,
     cache: Annotated[
-        Path, typer.Option(help="Decoded clips and teacher answers, shared by all runs.")
+        Path, typer.Option(help="Cache folder for decoded clips and teacher logits, shared by all runs.")
     ] = Path("out/cache"),
     fresh: Annotated[
         bool,
         typer.Option(
             "--fresh",
-            help="Remove the results of earlier runs from the output folder (and nothing else) and start over.",
+            help="Remove the results of earlier runs (and nothing else) from the output folder and start again.",
         ),
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes that decode clips; 0 decodes in this one.")
+        int,
+        typer.Option(min=0, metavar="N", help="Number of decoding processes; 0 decodes in the main process."),
     ] = 2,
     train_device: Annotated[
-        str, typer.Option(help="Where networks are trained: auto, cpu, cuda.", metavar="DEVICE")
+        str, typer.Option(help="Training device: auto, cpu or cuda.", metavar="DEVICE")
     ] = "auto",
     user_code_timeout: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
             min=1,
-            help="How long importing a teacher's factory, calling it and one run of the teacher may take, each.",
+            help="Time limit for each of: importing a teacher's factory, calling it, one forward pass.",
         ),
     ] = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turns a teacher into small networks for devices: trains, exports, measures and reports by one recipe.
+    """Trains, compresses, exports and measures the networks of one recipe, and writes the report.
 
-    Work is kept: a run that was stopped goes on where it was, and what has not changed is not done again.
+    Results are cached: a stopped run resumes, and a stage whose inputs have not changed is not repeated.
     With --json, the document is report.json; with --plan, the steps.
 
-    Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or backend failed.
+    Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is invalid, 3 a stage or backend failed.
     """
     answer = json_alone(as_json)
     silence_libraries()

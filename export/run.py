@@ -37,8 +37,8 @@ def main(
         str,
         typer.Argument(
             metavar="MODULE:FACTORY",
-            help="The network, or a function without arguments that gives it: package.module:name, found from the "
-            "working directory, or path/to/file.py:name. This imports the module, which runs its Python code.",
+            help="A network, or a function without arguments that returns one: package.module:name, resolved from "
+            "the working directory, or path/to/file.py:name. Importing the module runs its Python code.",
             show_default=False,
         ),
     ],
@@ -46,9 +46,9 @@ def main(
         list[str],
         typer.Option(
             metavar="[NAME=]SHAPE[:RANGE]",
-            help="One input, batch size 1 included; repeat it for each argument of forward, in order. "
-            "1x3x16x112x112 is an input called clip with values in 0..1; audio=1x1x40x64 has any values; "
-            "clip=1x3x8x64x64:-2..2 has values in -2..2; text=1x16:int64<1000 holds whole numbers from 0 to 999.",
+            help="Shape of one input, including batch size 1; repeat for each argument of forward, in order. "
+            "1x3x16x112x112 is an input named clip with values in 0..1; audio=1x1x40x64 is unbounded; "
+            "clip=1x3x8x64x64:-2..2 has values in -2..2; text=1x16:int64<1000 holds integers from 0 to 999.",
             show_default=False,
         ),
     ],
@@ -56,7 +56,7 @@ def main(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for manifest.json and <format>/<scheme>/model.<extension>; needed unless --check.",
+            help="Output folder: manifest.json, <format>/<scheme>/model.<extension>; required unless --check.",
             show_default=False,
         ),
     ] = None,
@@ -65,15 +65,15 @@ def main(
         str,
         typer.Option(
             metavar="A,B",
-            help="Numbers in the files: fp32, fp16; w8a8: int8 weights and activations; w8, w4: weights alone. A "
-            "format is written in each that it takes.",
+            help="Number formats: fp32, fp16; w8a8: int8 weights and activations; w8, w4: weights only. Each "
+            "format is written in every scheme that it supports.",
         ),
     ] = "fp32",
     weights: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="State dict of the network (.safetensors, or saved by torch.save).",
+            help="State dict of the network (.safetensors, or written by torch.save).",
             show_default=False,
         ),
     ] = None,
@@ -81,9 +81,9 @@ def main(
         str | None,
         typer.Option(
             metavar="FILE|random",
-            help="Inputs that set the integer ranges of w8a8: .npy, float32 N x 3 x T x H x W in 0..1; for several "
-            "inputs .npz with an array for each name. 'random' makes inputs up: the files run, their accuracy says "
-            "nothing.",
+            help="Calibration inputs of w8a8: .npy, float32 N x 3 x T x H x W in 0..1; for several inputs .npz "
+            "with one array per name. 'random' generates inputs: the files run and can be timed, their accuracy is "
+            "meaningless.",
             show_default=False,
         ),
     ] = None,
@@ -91,18 +91,18 @@ def main(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Inputs on which every file is compared with torch, written like calibration.",
-            show_default="8 of the calibration, or made up",
+            help="Inputs for the parity check against torch, in the format of --calibration.",
+            show_default="8 calibration inputs, or random ones",
         ),
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Rank the layers of a w8a8 network by what int8 costs them.")
+        bool, typer.Option("--layers", help="Rank the layers of a w8a8 network by their quantization cost.")
     ] = False,
     stream: Annotated[
         bool,
         typer.Option(
             "--stream",
-            help="Also write a program that takes one frame and a state; the network has to have "
+            help="Also write a program that takes one frame and a state; the network must define "
             "step(frame, state) and initial_state(frame).",
         ),
     ] = False,
@@ -110,8 +110,8 @@ def main(
         bool,
         typer.Option(
             "--check",
-            help="Write nothing: say from the graph alone, before any training, which operators each runtime would "
-            "refuse, run slowly or run in float, and what to use instead.",
+            help="Write nothing: report from the graph alone, before any training, which operators each runtime "
+            "would refuse, run slowly or run in float, and what to use instead.",
         ),
     ] = False,
     user_code_timeout: Annotated[
@@ -119,13 +119,13 @@ def main(
         typer.Option(
             metavar="SECONDS",
             min=1,
-            help="How long importing MODULE, calling FACTORY and one run of the network may take, each.",
+            help="Time limit for each of: importing MODULE, calling FACTORY, one forward pass.",
         ),
     ] = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Writes any PyTorch network (3D video networks too) into files that phones run, and proves every file.
+    """Exports any PyTorch network, 3D video networks included, to files for mobile runtimes and checks every file.
 
     Each format is written by a process of its own, then run by its own runtime on the same inputs as torch. A
     format ends as exported (and right), wrong (written, but its answers are not torch's) or failed (with the

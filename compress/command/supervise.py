@@ -81,7 +81,7 @@ def _tell(message: dict[str, Any]) -> None:
 class Resume:
     """How one goes on with work that was stopped or has crashed."""
 
-    says: str = "this command goes on where it was"
+    says: str = "resume with"
     without: tuple[str, ...] = ()
     """Options that would have the work begin anew."""
 

@@ -147,7 +147,7 @@ def test_a_strangers_package_in_the_working_directory_is_refused(pocketreel, tmp
     assert problems.startswith("error: Pocketreel needs its own package 'models'")
 
 
-def test_ctrl_c_gives_the_command_that_goes_on(pocketreel):
+def test_ctrl_c_gives_the_command_that_resumes(pocketreel):
     process = pocketreel("run", TINY, "--fresh", "--out", "my run")
     for line in process.stdout:
         if "Plan of tiny" in line:
@@ -155,4 +155,4 @@ def test_ctrl_c_gives_the_command_that_goes_on(pocketreel):
     process.send_signal(signal.SIGINT)
     code, _, problems = ended(process)
     again = shlex.join([NAME, "run", str(TINY), "--out", "my run"])
-    assert (code, problems) == (130, f"stopped; this command goes on where it was: {again}\n")
+    assert (code, problems) == (130, f"stopped; resume with: {again}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from compress.cross_modal_page import write_page
 from compress.reference import generated, recipe_schema, report_schema
 from models.published import PUBLISHED
 
@@ -21,6 +23,22 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_generated_files_are_current() -> None:
     for path, content in generated(ROOT).items():
         assert path.read_text() == content, f"{path.name}: run python -m compress.reference"
+
+
+def test_the_tables_of_the_cross_modal_page_are_those_of_its_stored_figures(tmp_path: Path) -> None:
+    page = tmp_path / "cross_modal.md"
+    page.write_text((ROOT / "docs" / "cross_modal.md").read_text())
+    write_page(page, json.loads((ROOT / "benchmarks" / "results" / "cross_modal.json").read_text()))
+    assert page.read_text() == (ROOT / "docs" / "cross_modal.md").read_text()
+
+
+def test_keys_that_tables_share_are_printed_once() -> None:
+    lines = (ROOT / "docs" / "recipe.md").read_text().splitlines()
+    runs = Counter(zip(lines, lines[1:], lines[2:], strict=False))
+    repeated = [
+        run for run, times in runs.items() if times > 1 and all(line.startswith("| `") for line in run)
+    ]
+    assert repeated == []
 
 
 @pytest.mark.parametrize("schema", [recipe_schema(), report_schema()], ids=["recipe", "report"])

@@ -75,7 +75,7 @@ def test_a_run_that_is_interrupted_anywhere_ends_at_once_and_goes_on_later(tmp_p
         out, problems = process.communicate()
         assert process.returncode == 130, (name, out, problems)
         again = shlex.join(process.args)
-        assert problems == f"stopped; this command goes on where it was: {again}\n", name
+        assert problems == f"stopped; resume with: {again}\n", name
         assert took_s < 4, name  # 2 s where nothing else runs
         assert not left(str(tmp_path)), name
         assert not (tmp_path / "out" / "report.json").exists(), name
