@@ -1,4 +1,4 @@
-"""The one thing that flows through the pipeline, what every stage is given beside it, and how it is kept."""
+"""The one thing that flows through the pipeline, and how it is kept."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.export import ExportedProgram
@@ -20,11 +19,6 @@ from torch.export import ExportedProgram
 from compress.folders.writing import write_atomic
 from models.counts import count_macs, count_parameters
 from models.spec import ClipSpec
-
-if TYPE_CHECKING:
-    from compress.data import Data
-    from compress.teacher import Teacher
-
 
 STAGE_FILES = (
     *("artifact.json", "weights.safetensors", "program.pt2", "step.pt2", "test_logits.safetensors"),
@@ -81,23 +75,6 @@ class Artifact:
     step: ExportedProgram | None = None
     """Of a quantized artifact that streams: the int8 reference for one frame."""
     history: tuple[StageRecord, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What stages use beside the artifact. Nothing in here changes during a run."""
-
-    device: torch.device
-    seed: int
-    data: Data
-    teacher: Teacher | None
-    build_student: Callable[[], nn.Module]
-    """A freshly initialised student, the same one on every call."""
-    folder: Path
-    """Where a stage keeps unfinished work; it survives a kill and is gone once the stage is finished."""
-    cache: Path
-    """Where work shared by several stages is kept, under content hashes."""
-    console: Console = field(default_factory=Console)
 
 
 def size_of(model: nn.Module, spec: ClipSpec) -> Size:

@@ -29,7 +29,7 @@ if not only_reads_arguments(__name__):
     from compress.folders.output import write_output_file
     from compress.generated import check_page, with_block
     from compress.synthetic import SyntheticData
-    from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
+    from compress.tasks import TaskCriterion, Truth, measure, task_names, with_tasks
     from compress.training import Job, TrainConfig, fit, logits_of
     from models.spec import ClipSpec
     from models.teachers import ModularOptions, modular
@@ -126,7 +126,7 @@ def train(
         fit(
             model,
             data.train.seen_by(spec),
-            objective=learn_tasks(
+            criterion=TaskCriterion(
                 spec,
                 Truth.of(data.train.seen_by(spec), spec, tag_separator=data.tag_separator),
                 weights=dict.fromkeys(task_names(spec), 1.0),

@@ -229,9 +229,7 @@ def _networks(parts: Parts) -> _Found:
     if isinstance(teacher, TableTeacher):
         batches["teacher", "train", "batch"] = teacher.train.batch
     for index, entry in enumerate(parts.stages):
-        # Calibration keeps nothing for a way back.
-        trains = entry is not None and getattr(entry.config, "mode", "") != "ptq"
-        if entry is not None and trains and getattr(entry.config, "epochs", 0):
+        if entry is not None and entry.trains:  # calibration keeps nothing for a way back
             batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
     data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
     if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):

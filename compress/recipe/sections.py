@@ -25,6 +25,7 @@ from pydantic import (
 from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.data import ClipConfig, DataConfig
+from compress.distillation.config import DistillationConfig
 from compress.gates import GateConfig
 from compress.limits import FilePath, Seed, Word
 from compress.recipe.source import Place
@@ -106,6 +107,11 @@ class StageEntry(Section):
         """Settings of the stage, an instance of its row's `config`."""
         settings: BaseModel = getattr(self, self.verb)
         return settings
+
+    @property
+    def trains(self) -> bool:
+        """Whether the stage, as it is set, trains a network."""
+        return bool(getattr(self.config, "trains", False))
 
 
 class ExportConfig(Section):
@@ -235,6 +241,8 @@ class Recipe(Section):
     """The network that teaches: a row of `models.TEACHERS`, or a factory of yours."""
     student: AnyStudent
     """The network that is compressed."""
+    distillation: DistillationConfig = Field(default_factory=DistillationConfig)
+    """What the student learns from its teacher, in every stage that trains it."""
     stages: tuple[AnyStage, ...] = Field(default=(), max_length=MAX_STAGES)
     """What happens to the student, in this order; each entry is one verb with its settings."""
     export: ExportConfig = Field(default_factory=ExportConfig)

@@ -14,12 +14,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
-from compress.artifact import Artifact, Context, StageRecord
+from compress.artifact import Artifact, StageRecord
 from compress.data import DECODED, Data
 from compress.factory import source_of
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
 from compress.recipe.sections import FactoryTeacher, Recipe, paths_in
+from compress.stage import Context
 from compress.store import content_key
 from compress.tasks import Truth
 from compress.teacher import Teacher
@@ -71,6 +72,7 @@ class Run:
             seed=self.recipe.seed,
             data=self.data,
             teacher=teacher,
+            distillation=self.recipe.distillation,
             build_student=self.build_student,
             folder=folder,
             cache=self.cache,
@@ -93,6 +95,7 @@ class Run:
                 **self._given,
                 "teacher": None if recipe.teacher is None else self.settings_of(recipe.teacher),
                 "student": self.settings_of(recipe.student),
+                "distillation": self.settings_of(recipe.distillation),
                 "stages": [{entry.verb: self.settings_of(entry.config)} for entry in recipe.stages],
             }
         )

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from compress.artifact import (
     STAGE_FILES,
     Artifact,
-    Context,
     Form,
     StageRecord,
     load_artifact,
@@ -25,6 +24,7 @@ from compress.artifact import (
     weights_sha256,
 )
 from compress.command.terminal import headed
+from compress.distillation import LOSSES
 from compress.factory import build_network, import_factory, load_weights
 from compress.folders.keys import Key
 from compress.folders.source import is_ours
@@ -32,7 +32,7 @@ from compress.folders.writing import Damaged, read_sealed, write_atomic, write_s
 from compress.predict import predict
 from compress.pretrained import load_pretrained
 from compress.recipe.sections import FactoryTeacher, TableTeacher
-from compress.stage import StageResult, training_job
+from compress.stage import Context, StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
@@ -135,9 +135,15 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
     for entry in run.recipe.stages:
         stage = STAGES[entry.verb]
         code = [*_OF_EVERY, stage.run.__module__, *network]
+        code += [method.__module__ for method in stage.methods(entry.config)]
         if stage.gives is Form.QUANTIZED:
             code.append("compress.predict")
-        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config))
+        more: dict[str, Any] = {}
+        if entry.trains:
+            code.append("compress.teacher")
+            code += [LOSSES[name].__module__ for name in run.recipe.distillation.losses]
+            more["distillation"] = run.settings_of(run.recipe.distillation)
+        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
         keys.append(key)
     return keys
 
