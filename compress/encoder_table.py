@@ -23,12 +23,13 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
-    from compress.data import ClipConfig, Data, open_data
+    from compress.clip import ClipConfig
+    from compress.data import Data, open_data
     from compress.folders.ledger import scratch_folder
     from compress.folders.locks import held
     from compress.folders.output import write_output_file
     from compress.generated import check_page, with_block
-    from compress.synthetic import SyntheticData
+    from compress.sources.synthetic import SyntheticData
     from compress.tasks import TaskCriterion, Truth, measure, task_names, with_tasks
     from compress.training import Job, TrainConfig, fit, logits_of
     from models.spec import ClipSpec

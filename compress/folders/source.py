@@ -19,7 +19,7 @@ AROUND = ("compress.command", "compress.folders", "compress.console", "compress.
 """Modules and packages that no result depends on: what they do is to show progress, to guard processes and to find
 and keep results. They stand in no key."""
 
-TABLES = ("compress.distillation", "compress.pruning", "compress.quantization")
+TABLES = ("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources")
 """Packages whose `__init__` is a table of methods and nothing else. Whoever makes a result names the rows that it
 goes by (`Stage.methods`), so that a line more in a table changes no key."""
 

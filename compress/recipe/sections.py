@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,11 +24,13 @@ from pydantic import (
 
 from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
-from compress.data import ClipConfig, DataConfig
+from compress.clip import ClipConfig
+from compress.data import DataConfig
 from compress.distillation.config import DistillationConfig
 from compress.gates import GateConfig
 from compress.limits import FilePath, Seed, Word
 from compress.recipe.source import Place
+from compress.sources import SOURCES
 from compress.stages import STAGES
 from compress.training import TrainConfig
 from export import EXPORTERS, SCHEMES
@@ -185,9 +187,7 @@ def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str
     }
 
 
-DATA_ROWS: dict[str, type] = {
-    get_args(row.model_fields["source"].annotation)[0]: row for row in get_args(get_args(DataConfig)[0])
-}
+DATA_ROWS: dict[str, type] = {name: row.config for name, row in SOURCES.items()}
 STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
 
 

@@ -22,10 +22,10 @@ from compress.folders import source
 from compress.folders.keys import difference
 from compress.folders.source import AROUND, TABLES, source_hashes
 from compress.recipe import load_recipe
+from compress.sources.synthetic import SyntheticData, write_synthetic
 from compress.stages import STAGES
 from compress.steps.run import Run
 from compress.steps.train import stage_keys, teacher_key
-from compress.synthetic import SyntheticData, write_synthetic
 from models import STUDENTS, TEACHERS
 
 ROOT = Path(__file__).resolve().parents[2]

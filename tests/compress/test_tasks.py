@@ -5,10 +5,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from compress.clip import ClipConfig
 from compress.criterion import Answers, Batch
-from compress.data import ClipConfig, open_data
+from compress.data import open_data
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
-from compress.synthetic import SyntheticData
+from compress.sources.synthetic import SyntheticData
 from compress.tasks import TaskCriterion, Truth, measure, task_names, with_tasks
 from compress.training import Job, TrainConfig, fit, logits_of
 from models.spec import LabelSpec
