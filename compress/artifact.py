@@ -6,10 +6,9 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -17,6 +16,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from compress.folders.writing import write_atomic
+from compress.record import StageRecord
 from models.counts import count_macs, count_parameters
 from models.spec import ClipSpec
 
@@ -42,24 +42,6 @@ class Size:
 
     parameters: int
     macs: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """What one stage did: its settings, its figures and the remarks that belong into the report."""
-
-    name: str
-    config: dict[str, Any]
-    seconds: float
-    before: dict[str, Any]
-    after: dict[str, Any]
-    threads: int
-    """Of torch, while it worked; another number rounds sums otherwise, and gives other weights."""
-    weights_sha256: str
-    """Over all weights that the stage gave; equal hashes are equal networks."""
-    notes: tuple[str, ...] = ()
-    curve: tuple[dict[str, float], ...] = ()
-    """One row per epoch of a training stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +89,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         "form": artifact.form,
         "streams": artifact.streams,
         "spec": artifact.spec.to_dict(),
-        "history": [asdict(record) for record in artifact.history],
+        "history": list(artifact.history),
     }
     write_atomic(folder / "artifact.json", json.dumps(description, indent=2))
 
@@ -140,10 +122,7 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
         form=form,
         streams=description["streams"],
         step=step,
-        history=tuple(
-            StageRecord(**{**row, "notes": tuple(row["notes"]), "curve": tuple(row["curve"])})
-            for row in description["history"]
-        ),
+        history=tuple(description["history"]),
     )
 
 

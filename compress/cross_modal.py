@@ -30,8 +30,9 @@ if not only_reads_arguments(__name__):
     import numpy as np
     import torch
 
-    from benchmarks.accuracy import evaluate, wilson_interval
+    from benchmarks.accuracy import evaluate
     from benchmarks.exported import read_export
+    from benchmarks.top1 import accuracy_of, right_answers
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
     from compress.distillation.config import DistillationConfig
@@ -205,7 +206,7 @@ def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
     whole = [file_id(row) for row in exported.rows if row["format"] not in found]
     clips = run.data.test.seen_by(final.artifact.spec)
     for file in evaluate(read_export(exported.folder).only(whole), clips):
-        found[file.format] = str(file.unavailable) if file.top1 is None else file.top1
+        found[file.format] = str(file.unavailable) if file.first is None else file.first.top1
     return found
 
 
@@ -214,19 +215,19 @@ def _student(arm: str, seed: int, outcomes: Sequence[StageOutcome], *, data: Dat
     return {
         "learned_from": arm,
         "seed": seed,
-        "top1": learned.record.after["top1"],
-        "top1_int8": int8.record.after["top1"],
-        "validation_top1": [epoch["validation_top1"] for epoch in learned.record.curve],
-        "parameters": learned.record.after["parameters"],
-        "macs": learned.record.after["macs"],
-        "seconds": round(learned.record.seconds + int8.record.seconds),
+        "top1": learned.record["after"]["top1"],
+        "top1_int8": int8.record["after"]["top1"],
+        "validation_top1": [epoch["validation_top1"] for epoch in learned.record["curve"]],
+        "parameters": learned.record["after"]["parameters"],
+        "macs": learned.record["after"]["macs"],
+        "seconds": round(learned.record["seconds"] + int8.record["seconds"]),
         "right": _right(learned, data).astype(int).tolist(),
         "right_int8": _right(int8, data).astype(int).tolist(),
     }
 
 
 def _right(outcome: StageOutcome, data: Data) -> np.ndarray:
-    return (outcome.test_logits[0].argmax(1) == data.test.labels[:, 0]).numpy()
+    return right_answers(outcome.test_logits[0], data.test.labels[:, 0])
 
 
 def _figures(
@@ -257,14 +258,14 @@ def _figures(
         },
         "teachers": {
             kind: {
-                "top1": outcome.record.after["top1"],
-                "ci95": wilson_interval(round(outcome.record.after["top1"] * clips), clips),
-                "parameters": outcome.record.after["parameters"],
-                "epochs": len(outcome.record.curve),
+                "top1": outcome.record["after"]["top1"],
+                "ci95": accuracy_of(outcome.test_logits[0], data.test.labels[:, 0]).interval,
+                "parameters": outcome.record["after"]["parameters"],
+                "epochs": len(outcome.record["curve"]),
                 "softened_top_probability": _top_probability(
                     outcome, temperature=recipe.distillation.temperature
                 ),
-                "seconds": round(outcome.record.seconds),
+                "seconds": round(outcome.record["seconds"]),
             }
             for kind, outcome in teachers.items()
         },

@@ -15,7 +15,16 @@ from compress.console import bar
 from compress.criterion import Criterion, LabelCriterion
 from compress.distillation.criterion import learn_from_teacher
 from compress.stage import Context, StageResult, training_job
-from compress.training import FLOAT_BATCH, TrainConfig, accuracy, batch_notes, fit, logits_of, per_label
+from compress.training import (
+    FLOAT_BATCH,
+    TrainConfig,
+    accuracy,
+    batch_notes,
+    by_column,
+    fit,
+    logits_of,
+    per_label,
+)
 
 
 class DistillConfig(TrainConfig):
@@ -53,7 +62,9 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         test = context.data.test.seen_by(artifact.spec)
         with bar(context.console, "testing the baseline") as report:
             logits = logits_of(baseline, test, batch=FLOAT_BATCH, device=context.device, report=report)
-        figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec, data=context.data.spec)
+        found, data = accuracy(logits, test), context.data.spec
+        figures["labels_only_top1"] = per_label([one.top1 for one in found], artifact.spec, data=data)
+        figures["labels_only_correct"] = by_column(found, artifact.spec)
     model, curve = trained(
         "distill", lambda model: learn_from_teacher(model, artifact.spec, config=config, context=context)
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet, View
 from benchmarks.clips.corruptions import CORRUPTIONS
+from benchmarks.top1 import Accuracy, accuracy_of
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
 from compress.console import bar
@@ -157,7 +158,8 @@ def fit(
                 total += loss.item()
                 report(position + 1, config.epochs * steps)
             _set_training(model, False)
-            top1 = accuracy(logits_of(model, validation, batch=batch_size, device=job.device), validation)[0]
+            answers = logits_of(model, validation, batch=batch_size, device=job.device)
+            top1 = accuracy(answers, validation)[0].top1
             curve += (
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
@@ -221,12 +223,9 @@ def _columns(model: nn.Module, inputs: tuple[Tensor, ...], batch: int) -> tuple[
     return columns
 
 
-def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
-    """Top-1 accuracy (0..1) of each label column; answers to further tasks follow theirs and do not count."""
-    return [
-        (column.argmax(1) == labels).double().mean().item()
-        for column, labels in zip(logits, clips.labels.T, strict=False)
-    ]
+def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[Accuracy]:
+    """How often each label column is right; answers to further tasks follow theirs and do not count."""
+    return [accuracy_of(column, labels) for column, labels in zip(logits, clips.labels.T, strict=False)]
 
 
 def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[str, T]:
@@ -234,6 +233,11 @@ def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[st
     if len(data.labels) == 1:
         return values[0]
     return {label.name: value for label, value in zip(spec.labels, values, strict=True)}
+
+
+def by_column(found: list[Accuracy], spec: ClipSpec) -> dict[str, int]:
+    """How many clips are right, by label column."""
+    return {label.name: one.correct for label, one in zip(spec.labels, found, strict=False)}
 
 
 def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:

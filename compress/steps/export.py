@@ -256,6 +256,6 @@ def _provenance(run: Run, networks: Mapping[str, StageOutcome]) -> dict[str, Any
         "recipe": run.recipe.name,
         "seed": run.recipe.seed,
         "data": run.recipe.data.model_dump(mode="json", exclude=paths),
-        "stages": [record.name for record in longest],
+        "stages": [record["name"] for record in longest],
         "key": run.origin,
     }

@@ -17,7 +17,6 @@ from compress.artifact import (
     STAGE_FILES,
     Artifact,
     Form,
-    StageRecord,
     load_artifact,
     save_artifact,
     size_of,
@@ -32,6 +31,7 @@ from compress.folders.writing import Damaged, read_sealed, write_atomic, write_s
 from compress.predict import predict
 from compress.pretrained import load_pretrained
 from compress.recipe.sections import FactoryTeacher, TableTeacher
+from compress.record import StageRecord
 from compress.stage import Context, StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
@@ -40,7 +40,7 @@ from compress.tasks import measure, with_tasks
 from compress.teacher import Teacher
 from compress.teacher_answers import check_answers, check_on_clips
 from compress.teacher_training import train_teacher
-from compress.training import accuracy, drawn, per_label
+from compress.training import accuracy, by_column, drawn, per_label
 from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
 from models.spec import ClipSpec
@@ -177,13 +177,17 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
         )
         outcomes.append(outcome)
         artifact = outcome.artifact
-        figures = {name: outcome.record.after[name] for name in ("top1", "parameters", "macs")}
+        figures = {name: outcome.record["after"][name] for name in ("top1", "parameters", "macs")}
     return outcomes
 
 
 def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
     """The float network that the last stage rounded without training it further; `None` where there is none."""
-    if len(stages) < 2 or stages[-1].artifact.form is Form.FLOAT or stages[-1].record.config["mode"] != "ptq":
+    if (
+        len(stages) < 2
+        or stages[-1].artifact.form is Form.FLOAT
+        or stages[-1].record["config"]["mode"] != "ptq"
+    ):
         return None
     return stages[-2]
 
@@ -245,21 +249,24 @@ def _stage(
         size = (
             _size(artifact) if artifact.form is Form.FLOAT else {k: before[k] for k in ("parameters", "macs")}
         )
+        found = accuracy(logits, test)
         record = StageRecord(
             name=name,
+            path=path,
             config=config,
             seconds=time.monotonic() - begin_s,
             before=before,
             after={
-                "top1": per_label(accuracy(logits, test), artifact.spec, data=run.data.spec),
+                "top1": per_label([one.top1 for one in found], artifact.spec, data=run.data.spec),
+                "correct": by_column(found, artifact.spec),
                 "tasks": measure(logits, run.truth(run.data.test, artifact.spec), artifact.spec),
                 **size,
                 **result.figures,
             },
             threads=torch.get_num_threads(),
             weights_sha256=weights_sha256(artifact.model),
-            notes=result.notes,
-            curve=result.curve,
+            notes=list(result.notes),
+            curve=[dict(row) for row in result.curve],
         )
         save_artifact(replace(artifact, history=(*artifact.history, record)), unfinished)
         columns = {str(k): column.contiguous() for k, column in enumerate(logits)}
@@ -322,10 +329,11 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
 
 def _tell(run: Run, outcome: StageOutcome) -> None:
     record = outcome.record
-    took = "already done" if outcome.cached else f"{record.seconds:.0f} s"
-    said = f"top-1 {shares(record.after['top1'])}, {record.after['macs'] / 1e6:.1f} M MACs ({took})"
+    took = "already done" if outcome.cached else f"{record['seconds']:.0f} s"
+    after = record["after"]
+    said = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
     run.console.print(headed(outcome.path, said))
-    for note in record.notes:
+    for note in record["notes"]:
         run.console.print(f"  {note}", markup=False)
 
 

@@ -3,6 +3,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.clips.cache import View
+from benchmarks.top1 import Accuracy
 from compress.artifact import weights_sha256
 from compress.criterion import Criterion, LabelCriterion
 from compress.training import (
@@ -191,8 +192,8 @@ def test_accuracy_counts_right_answers(tiny_data):
     right = torch.nn.functional.one_hot(clips.labels[:, 0], 8).float()
     wrong = right.roll(1, dims=1)
     wrong[:2] = right[:2]
-    assert accuracy((right,), clips) == [1.0]
-    assert accuracy((wrong,), clips) == [2 / len(clips)]
+    assert accuracy((right,), clips) == [Accuracy(correct=len(clips), total=len(clips))]
+    assert accuracy((wrong,), clips) == [Accuracy(correct=2, total=len(clips))]
 
 
 def test_figures_have_the_names_of_label_columns_where_the_data_has_several():
