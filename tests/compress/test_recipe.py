@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from compress.distillation import LOSSES
 from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe
 from compress.recipe.keys import check_words
 from compress.recipe.plan import plan
@@ -543,6 +544,15 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
             check(path)
         assert "macs_ratio (line" not in str(caught.value), "a key under its old name is not missing, too"
         assert "did you mean" not in str(caught.value)
+
+
+def test_a_loss_of_features_is_refused_beside_quantization_aware_training(monkeypatch) -> None:
+    monkeypatch.setattr(LOSSES["soft_targets"], "student_features", ("embedding",))
+    stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: %s, batch: 8}}]"
+    expected = r"distillation\.losses\.soft_targets.*: looks at features .*stages\.1\.quantize trains a graph"
+    with pytest.raises(RecipeError, match=expected):
+        parse_recipe(changed(GOOD, stages % "qat"), name="good")
+    assert parse_recipe(changed(GOOD, stages % "ptq"), name="good")
 
 
 def test_every_renamed_key_leads_to_one_that_recipes_have() -> None:
