@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from benchmarks import DEVICES
 from benchmarks.device import Session, SessionFailed, Unavailable
@@ -16,6 +15,7 @@ from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
 from benchmarks.latency import Progress
 from benchmarks.runtimes import RUNTIMES
+from benchmarks.top1 import Accuracy, right_answers
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -25,26 +25,16 @@ _CHUNK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelAccuracy:
-    """Share of clips whose largest logit is the labelled class, with its 95 % Wilson interval."""
-
-    top1: float
-    ci95: tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
 class FileAccuracy:
     """Accuracy of one exported file on one device over all clips, and its logits; or why there is none.
 
-    `top1` and `ci95` are those of the first label column; `per_label` has every column by name.
+    `per_label` has every label column by name.
     """
 
     format: str
     scheme: str
     device: str
-    top1: float | None = None
-    ci95: tuple[float, float] | None = None
-    per_label: dict[str, LabelAccuracy] = field(default_factory=dict)
+    per_label: dict[str, Accuracy] = field(default_factory=dict)
     clips: int = 0
     runtime: str | None = None
     """Name and version."""
@@ -60,6 +50,22 @@ class FileAccuracy:
     def id(self) -> FileId:
         """The file that was measured."""
         return FileId(self.format, self.scheme)
+
+    @property
+    def first(self) -> Accuracy | None:
+        """Accuracy in the first label column; None where there are no figures."""
+        return next(iter(self.per_label.values()), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data without the logits; `top1` and `ci95` are those of the first label column."""
+        first = self.first
+        names = ("format", "scheme", "device", "clips", "runtime", "unavailable", "failed", "notes")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "top1": None if first is None else first.top1,
+            "ci95": None if first is None else first.interval,
+            "per_label": {name: one.to_dict() for name, one in self.per_label.items()},
+        }
 
 
 def evaluate(
@@ -97,12 +103,6 @@ def evaluate(
         if runner.runs:
             runner.score(clips.labels.numpy())
     return [runner.accuracy for runner in runners]
-
-
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share of `right` out of `total` (Wilson, 1927, JASA 22:209-212)."""
-    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def _check_same(given: ClipSpec, wanted: ClipSpec) -> None:
@@ -180,21 +180,16 @@ class _Runner:
         columns = [np.concatenate(chunks) for chunks in zip(*self._chunks, strict=True)]
         by_name = {tensor.name: logits for tensor, logits in zip(self._file.outputs, columns, strict=True)}
         logits = {name: by_name[name] for name in self._spec.outputs}
-        per_label: dict[str, LabelAccuracy] = {}
+        per_label: dict[str, Accuracy] = {}
         notes = self.accuracy.notes
         for label, values, classes in zip(self._spec.labels, logits.values(), labels.T, strict=True):
+            right = right_answers(values, classes)
+            per_label[label.name] = Accuracy(correct=int(right.sum()), total=len(right))
             finite = np.isfinite(values).all(axis=1)
-            right = int(((values.argmax(axis=1) == classes) & finite).sum())
-            per_label[label.name] = LabelAccuracy(
-                top1=right / len(classes), ci95=wilson_interval(right, len(classes))
-            )
             if not finite.all():
                 notes += (f"{label.name}: {(~finite).sum()} clips gave logits that are not finite: wrong",)
-        first = per_label[self._spec.labels[0].name]
         self.accuracy = replace(
             self.accuracy,
-            top1=first.top1,
-            ci95=first.ci95,
             per_label=per_label,
             clips=len(labels),
             notes=notes,

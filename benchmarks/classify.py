@@ -128,14 +128,14 @@ def run(
     accuracy = video_accuracy(answers, rows) if rows else {}
     readable = sum(answer.unreadable is None for answer in answers)
     for name, one in accuracy.items():
-        ends = " to ".join(f"{100 * end:.1f}" for end in one.ci95)
+        ends = " to ".join(f"{100 * end:.1f}" for end in one.interval)
         console.print(f"{name}: top-1 {100 * one.top1:.1f} % of {readable} videos (95 %: {ends})")
     content = {
         "schema_version": SCHEMA_VERSION,
         "model": str(model),
         "windows": {"kind": windows, **asdict(rule)},
         "aggregate": aggregate,
-        "accuracy": {name: asdict(one) for name, one in accuracy.items()} if rows else None,
+        "accuracy": {name: one.to_dict() for name, one in accuracy.items()} if rows else None,
         "videos": [_to_dict(answer) for answer in answers],
     }
     if out is not None:

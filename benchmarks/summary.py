@@ -52,7 +52,7 @@ def to_dict(measurement: Measurement, files: Sequence[ExportedFile]) -> dict[str
             "accuracy": None,
         }
         if accuracy is not None:
-            row["accuracy"] = {key: value for key, value in asdict(accuracy).items() if key != "logits"}
+            row["accuracy"] = accuracy.to_dict()
         rows.append(row)
     return {"schema_version": SCHEMA_VERSION, "device": asdict(measurement.device), "files": rows}
 
@@ -122,7 +122,8 @@ def _share(accuracy: FileAccuracy, label: str) -> str:
     if accuracy.unavailable is not None:
         return "-"
     one = accuracy.per_label[label] if label else next(iter(accuracy.per_label.values()))
-    return f"{one.top1 * 100:.1f} [{one.ci95[0] * 100:.1f}, {one.ci95[1] * 100:.1f}]"
+    low, high = one.interval
+    return f"{one.top1 * 100:.1f} [{low * 100:.1f}, {high * 100:.1f}]"
 
 
 def _ms(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The one thing that flows through the pipeline, what every stage is given beside it, and how it is kept."""
+"""The one thing that flows through the pipeline, and how it is kept."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.export import ExportedProgram
 
 from compress.folders.writing import write_atomic
+from compress.record import StageRecord
 from models.counts import count_macs, count_parameters
 from models.layers import BatchNorm
 from models.spec import ClipSpec
-
-if TYPE_CHECKING:
-    from compress.data import Data
-    from compress.teacher import Teacher
-
 
 STAGE_FILES = (
     *("artifact.json", "weights.safetensors", "program.pt2", "step.pt2", "test_logits.safetensors"),
@@ -52,28 +46,6 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """What one stage did: its settings, its figures and the remarks that belong into the report."""
-
-    name: str
-    config: dict[str, Any]
-    seconds: float
-    before: dict[str, Any]
-    after: dict[str, Any]
-    threads: int
-    """Of torch, while it worked; another number rounds sums otherwise, and gives other weights."""
-    weights_sha256: str
-    """Over all weights that the stage gave; equal hashes are equal networks."""
-    notes: tuple[str, ...] = ()
-    curve: tuple[dict[str, float], ...] = ()
-    """One row per epoch of a training stage."""
-    cpu_seconds: float | None = None
-    """Processor time within `seconds`, of all threads and children; `None` in records of earlier versions."""
-    busy: str | None = None
-    """A sentence if the machine was busy with something else meanwhile."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A network with the description of its inputs and the record of what made it."""
 
@@ -86,23 +58,6 @@ class Artifact:
     step: ExportedProgram | None = None
     """Of a quantized artifact that streams: the int8 reference for one frame."""
     history: tuple[StageRecord, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What stages use beside the artifact. Nothing in here changes during a run."""
-
-    device: torch.device
-    seed: int
-    data: Data
-    teacher: Teacher | None
-    build_student: Callable[[], nn.Module]
-    """A freshly initialised student, the same one on every call."""
-    folder: Path
-    """Where a stage keeps unfinished work; it survives a kill and is gone once the stage is finished."""
-    cache: Path
-    """Where work shared by several stages is kept, under content hashes."""
-    console: Console = field(default_factory=Console)
 
 
 def size_of(model: nn.Module, spec: ClipSpec) -> Size:
@@ -135,7 +90,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         "form": artifact.form,
         "streams": artifact.streams,
         "spec": artifact.spec.to_dict(),
-        "history": [asdict(record) for record in artifact.history],
+        "history": list(artifact.history),
     }
     write_atomic(folder / "artifact.json", json.dumps(description, indent=2))
 
@@ -168,10 +123,7 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
         form=form,
         streams=description["streams"],
         step=step,
-        history=tuple(
-            StageRecord(**{**row, "notes": tuple(row["notes"]), "curve": tuple(row["curve"])})
-            for row in description["history"]
-        ),
+        history=tuple(description["history"]),
     )
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.clips.rows import ClipRow, listed
-from benchmarks.clips.text import vocabulary
-from compress.tasks import tags_of
+from benchmarks.clips.text import tags_in, vocabulary
 from models.spec import LabelSpec, TextSpec
 
 
@@ -42,7 +41,7 @@ def tag_specs(
     specs, faults = [], []
     for name in columns:
         found = {
-            each: {tag for row in rows for tag in tags_of(row, name, separator=separator)}
+            each: {tag for row in rows for tag in tags_in(row.more[name], separator=separator)}
             for each, rows in split.items()
         }
         faults += [

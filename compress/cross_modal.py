@@ -31,10 +31,12 @@ if not only_reads_arguments(__name__):
     import numpy as np
     import torch
 
-    from benchmarks.accuracy import evaluate, wilson_interval
+    from benchmarks.accuracy import evaluate
     from benchmarks.exported import read_export
+    from benchmarks.top1 import accuracy_of, right_answers
     from compress.cross_modal_page import write_page
     from compress.data import Data, open_data
+    from compress.distillation.config import DistillationConfig
     from compress.folders.locks import held
     from compress.folders.output import check_output_file, write_output_file
     from compress.generated import check_page
@@ -124,7 +126,12 @@ def _compare(
         for arm in (LABELS, *TEACHERS):
             teacher = taught_by("sound" if arm == LABELS else arm)
             console.print(Rule(f"student: {arm}, seed {number} ({len(students) + 1} of {4 * len(seeds)})"))
-            own = run(f"{arm} seed {number}", seed=number, stages=_stages(checked, arm))
+            own = run(
+                f"{arm} seed {number}",
+                seed=number,
+                stages=_stages(checked),
+                distillation=_distillation(checked, arm),
+            )
             outcomes = run_stages(own, teacher)
             students.append(_student(arm, number, outcomes, data=data))
             finals.setdefault(arm, (own, outcomes[-1]))
@@ -181,18 +188,17 @@ def _teacher(recipe: Recipe, kind: str) -> TableTeacher:
     return teacher.model_copy(update={"inputs": TEACHERS[kind], "train": train})
 
 
-def _stages(recipe: Recipe, arm: str) -> tuple[Any, ...]:
-    """The recipe's `distill` and `quantize`; the student without a teacher gives the labels all the weight.
+def _stages(recipe: Recipe) -> tuple[Any, ...]:
+    """The recipe's `distill` and `quantize`."""
+    return tuple(entry for entry in recipe.stages if entry.verb in ("distill", "quantize"))
 
-    The settings of its stages do not depend on how others are taught, so that it is trained once for all of them.
+
+def _distillation(recipe: Recipe, arm: str) -> DistillationConfig:
+    """How a student learns from its teacher; the one without a teacher gives the labels all the weight.
+
+    Its settings do not depend on how others are taught, so that it is trained once for all of them.
     """
-    stages = [entry for entry in recipe.stages if entry.verb in ("distill", "quantize")]
-    if arm == LABELS:
-        alone = {"label_weight": 1.0, "temperature": 1.0}
-        stages = [
-            entry.model_copy(update={entry.verb: entry.config.model_copy(update=alone)}) for entry in stages
-        ]
-    return tuple(stages)
+    return DistillationConfig(label_weight=1.0, temperature=1.0) if arm == LABELS else recipe.distillation
 
 
 def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
@@ -204,7 +210,7 @@ def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
     whole = [file_id(row) for row in exported.rows if row["format"] not in found]
     clips = run.data.test.seen_by(final.artifact.spec)
     for file in evaluate(read_export(exported.folder).only(whole), clips):
-        found[file.format] = str(file.unavailable) if file.top1 is None else file.top1
+        found[file.format] = str(file.unavailable) if file.first is None else file.first.top1
     return found
 
 
@@ -213,19 +219,19 @@ def _student(arm: str, seed: int, outcomes: Sequence[StageOutcome], *, data: Dat
     return {
         "learned_from": arm,
         "seed": seed,
-        "top1": learned.record.after["top1"],
-        "top1_int8": int8.record.after["top1"],
-        "validation_top1": [epoch["validation_top1"] for epoch in learned.record.curve],
-        "parameters": learned.record.after["parameters"],
-        "macs": learned.record.after["macs"],
-        "seconds": round(learned.record.seconds + int8.record.seconds),
+        "top1": learned.record["after"]["top1"],
+        "top1_int8": int8.record["after"]["top1"],
+        "validation_top1": [epoch["validation_top1"] for epoch in learned.record["curve"]],
+        "parameters": learned.record["after"]["parameters"],
+        "macs": learned.record["after"]["macs"],
+        "seconds": round(learned.record["seconds"] + int8.record["seconds"]),
         "right": _right(learned, data).astype(int).tolist(),
         "right_int8": _right(int8, data).astype(int).tolist(),
     }
 
 
 def _right(outcome: StageOutcome, data: Data) -> np.ndarray:
-    return (outcome.test_logits[0].argmax(1) == data.test.labels[:, 0]).numpy()
+    return right_answers(outcome.test_logits[0], data.test.labels[:, 0])
 
 
 def _figures(
@@ -239,7 +245,6 @@ def _figures(
     """All figures, as they are kept: shares are 0..1, gains and losses in points."""
     clips = len(data.test)
     files = [str(row.path) for row in data.test.rows]
-    distill = _stages(recipe, "sound")[0].config
     return {
         "command": command,
         "recipe": recipe.name,
@@ -252,16 +257,19 @@ def _figures(
             "clip": recipe.clip.model_dump(mode="json"),
             "teacher": recipe.teacher.model_dump(mode="json"),  # type: ignore[union-attr]
             "student": recipe.student.model_dump(mode="json"),
-            "stages": [{e.verb: e.config.model_dump(mode="json")} for e in _stages(recipe, "sound")],
+            "stages": [{e.verb: e.config.model_dump(mode="json")} for e in _stages(recipe)],
+            "distillation": recipe.distillation.model_dump(mode="json"),
         },
         "teachers": {
             kind: {
-                "top1": outcome.record.after["top1"],
-                "ci95": wilson_interval(round(outcome.record.after["top1"] * clips), clips),
-                "parameters": outcome.record.after["parameters"],
-                "epochs": len(outcome.record.curve),
-                "softened_top_probability": _top_probability(outcome, temperature=distill.temperature),
-                "seconds": round(outcome.record.seconds),
+                "top1": outcome.record["after"]["top1"],
+                "ci95": accuracy_of(outcome.test_logits[0], data.test.labels[:, 0]).interval,
+                "parameters": outcome.record["after"]["parameters"],
+                "epochs": len(outcome.record["curve"]),
+                "softened_top_probability": _top_probability(
+                    outcome, temperature=recipe.distillation.temperature
+                ),
+                "seconds": round(outcome.record["seconds"]),
             }
             for kind, outcome in teachers.items()
         },

@@ -1,35 +1,33 @@
-"""`distill`: the student learns the teacher's soft answers.
-
-Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; one consistent view for
-teacher and student after Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
-"""
+"""`distill`: the student learns from its teacher, by the losses of the recipe's section `distillation`."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 from torch import nn
 
-from compress.artifact import Artifact, Context
+from compress.artifact import Artifact
 from compress.console import bar
-from compress.stage import StageResult, training_job
-from compress.teacher import TaughtConfig, learn_from_teacher
+from compress.criterion import Criterion, LabelCriterion
+from compress.distillation.criterion import learn_from_teacher
+from compress.stage import Context, StageResult, training_job
 from compress.training import (
     FLOAT_BATCH,
-    Objective,
+    TrainConfig,
     accuracy,
     batch_notes,
+    by_column,
     fit,
-    learn_from_labels,
     logits_of,
     per_label,
 )
 
 
-class DistillConfig(TaughtConfig):
+class DistillConfig(TrainConfig):
     """Settings of one `distill` stage."""
 
     baseline: bool = Field(
@@ -43,12 +41,14 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
     if context.teacher is None:
         raise ValueError("distill needs a teacher; the recipe has none")
 
-    def trained(objective: Objective, name: str) -> tuple[nn.Module, tuple[dict[str, float], ...]]:
+    def trained(
+        name: str, criterion_for: Callable[[nn.Module], Criterion]
+    ) -> tuple[nn.Module, tuple[dict[str, float], ...]]:
         model = copy.deepcopy(artifact.model)
         curve = fit(
             model,
             context.data.train.seen_by(artifact.spec),
-            objective=objective,
+            criterion=criterion_for(model),
             config=config,
             validation=context.data.validation.seen_by(artifact.spec),
             job=training_job(name, context),
@@ -57,14 +57,16 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
 
     figures: dict[str, Any] = {}
     if config.baseline:
-        baseline, _ = trained(learn_from_labels(label_smoothing=config.label_smoothing), "labels alone")
+        alone = LabelCriterion(label_smoothing=config.label_smoothing)
+        baseline, _ = trained("labels alone", lambda model: alone)
         test = context.data.test.seen_by(artifact.spec)
         with bar(context.console, "testing the baseline") as report:
             logits = logits_of(baseline, test, batch=FLOAT_BATCH, device=context.device, report=report)
-        figures["labels_only_top1"] = per_label(accuracy(logits, test), artifact.spec, data=context.data.spec)
-    objective = learn_from_teacher(
-        context.teacher, context.data.train, spec=artifact.spec, config=config, context=context
+        found, data = accuracy(logits, test), context.data.spec
+        figures["labels_only_top1"] = per_label([one.top1 for one in found], artifact.spec, data=data)
+        figures["labels_only_correct"] = by_column(found, artifact.spec)
+    model, curve = trained(
+        "distill", lambda model: learn_from_teacher(model, artifact.spec, config=config, context=context)
     )
-    model, curve = trained(objective, "distill")
     notes = batch_notes(config, context.data.train)
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes, figures=figures)

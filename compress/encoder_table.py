@@ -23,13 +23,14 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
-    from compress.data import ClipConfig, Data, open_data
+    from compress.clip import ClipConfig
+    from compress.data import Data, open_data
     from compress.folders.ledger import scratch_folder
     from compress.folders.locks import held
     from compress.folders.output import write_output_file
     from compress.generated import check_page, with_block
-    from compress.synthetic import SyntheticData
-    from compress.tasks import Truth, learn_tasks, measure, task_names, with_tasks
+    from compress.sources.synthetic import SyntheticData
+    from compress.tasks import TaskCriterion, Truth, measure, task_names, with_tasks
     from compress.training import Job, TrainConfig, fit, logits_of
     from models.spec import ClipSpec
     from models.teachers import ModularOptions, modular
@@ -126,7 +127,7 @@ def train(
         fit(
             model,
             data.train.seen_by(spec),
-            objective=learn_tasks(
+            criterion=TaskCriterion(
                 spec,
                 Truth.of(data.train.seen_by(spec), spec, tag_separator=data.tag_separator),
                 weights=dict.fromkeys(task_names(spec), 1.0),

@@ -1,39 +1,50 @@
 """`prune`: whole channels leave the network until it costs a given share of its MACs, then it recovers.
 
 Which channels belong together is read from the network's dependency graph: Fang et al. 2023, "DepGraph: Towards
-Any Structural Pruning" (the torch-pruning library). Which ones leave first is decided by the norm of their
-weights over the whole group, compared across all layers.
+Any Structural Pruning" (the torch-pruning library). Which ones leave first is decided by a row of
+`PRUNING_CRITERIA`, compared across all layers.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
-from compress.artifact import Artifact, Context, size_of
-from compress.stage import StageResult, training_job
-from compress.teacher import TaughtConfig, best_objective
-from compress.training import MAX_EPOCHS, batch_notes, fit
+from compress.artifact import Artifact, size_of
+from compress.distillation.criterion import best_criterion
+from compress.pruning import PRUNING_CRITERIA
+from compress.pruning.criterion import LabelledClips
+from compress.stage import Context, StageResult, training_job
+from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, fit
 from models.counts import count_parameters
+from models.heads import classifiers_of
 from models.spec import ClipSpec, as_tuple
 
 _STEPS = 500
 """In how many equal steps torch-pruning would remove everything; we stop at the first that meets the target."""
 
 
-class PruneConfig(TaughtConfig):
+class PruneConfig(TrainConfig):
     """Settings of one `prune` stage; the training settings are those of the recovery."""
 
-    macs: float = Field(ge=0.001, lt=1, description="Share of the MACs that is kept, e.g. 0.55.")
+    macs_ratio: float = Field(
+        ge=0.001, lt=1, description="Share of the MACs that is kept, e.g. 0.55; not the share that goes."
+    )
+    criterion: Literal[tuple(PRUNING_CRITERIA)] = Field(  # type: ignore[valid-type]
+        default="magnitude", description="What decides which channels leave first."
+    )
     epochs: int = Field(
         default=4, ge=0, le=MAX_EPOCHS, description="Epochs of recovery; 0 leaves the network as cut."
     )
     round_to: int = Field(default=8, ge=1, le=1_024, description="Channel counts stay multiples of this.")
-    max_layer_ratio: float = Field(
+    max_pruning_ratio: float = Field(
         default=0.8, gt=0, lt=1, description="A layer that has lost this share of its channels loses no more."
     )
 
@@ -41,13 +52,13 @@ class PruneConfig(TaughtConfig):
 def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageResult:
     """The student with fewer channels, recovered; `ValueError` when the target is out of reach."""
     model = copy.deepcopy(artifact.model).cpu()
-    cut_channels(model, artifact.spec, config=config)
+    cut_channels(model, artifact.spec, config=config, clips=_labelled(artifact.spec, config, context))
     curve: tuple[dict[str, float], ...] = ()
     if config.epochs:
         curve = fit(
             model,
             context.data.train.seen_by(artifact.spec),
-            objective=best_objective(context, spec=artifact.spec, config=config),
+            criterion=best_criterion(model, artifact.spec, config=config, context=context),
             config=config,
             validation=context.data.validation.seen_by(artifact.spec),
             job=training_job("prune: recovery", context),
@@ -58,30 +69,38 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes)
 
 
-def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> None:
-    """Removes channels from `model` in place until its MACs are at most `config.macs` of what they were.
+def _labelled(spec: ClipSpec, config: PruneConfig, context: Context) -> Iterator[LabelledClips]:
+    """Training clips in an order that the seed decides, centre crops, a batch at a time."""
+    clips = context.data.train.seen_by(spec)
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(context.seed)).tolist()
+    for start in range(0, len(order), config.batch):
+        indices = order[start : start + config.batch]
+        yield LabelledClips(inputs=clips.batch(indices), labels=clips.labels[indices])
 
-    A network may have a method `layers_left_whole()` that gives layers none of whose channels may go.
+
+def cut_channels(
+    model: nn.Module, spec: ClipSpec, *, config: PruneConfig, clips: Iterable[LabelledClips] = ()
+) -> None:
+    """Removes channels from `model` in place until its MACs are at most `config.macs_ratio` of what they were.
+
+    `clips` are there for criteria that look at what the network makes of clips. A network may have a method
+    `layers_left_whole()` that gives layers none of whose channels may go; its classifiers keep theirs.
     """
     import torch_pruning as tp
 
-    classifiers = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, nn.Linear) and layer.out_features in {len(k.classes) for k in spec.labels}
-    ]
-    target = config.macs * size_of(model, spec).macs
+    importance = PRUNING_CRITERIA[config.criterion](model, clips)
+    target = config.macs_ratio * size_of(model, spec).macs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(
             model,
             spec.example(),
-            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            importance=importance,
             global_pruning=True,
             pruning_ratio=1.0,
-            max_pruning_ratio=config.max_layer_ratio,
+            max_pruning_ratio=config.max_pruning_ratio,
             iterative_steps=_STEPS,
-            ignored_layers=[*classifiers, *getattr(model, "layers_left_whole", list)()],
+            ignored_layers=[*classifiers_of(model), *getattr(model, "layers_left_whole", list)()],
             round_to=config.round_to,
             output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
         )
@@ -93,7 +112,7 @@ def cut_channels(model: nn.Module, spec: ClipSpec, *, config: PruneConfig) -> No
             if size_of(model, spec).macs <= target:
                 return
     raise ValueError(
-        f"prune: {size_of(model, spec).macs / target * config.macs:.0%} of the MACs is the least that "
-        f"round_to {config.round_to} and max_layer_ratio {config.max_layer_ratio} allow, the target is "
-        f"{config.macs:.0%}; raise `macs` or `max_layer_ratio`, or lower `round_to`"
+        f"prune: {size_of(model, spec).macs / target * config.macs_ratio:.0%} of the MACs is the least that "
+        f"round_to {config.round_to} and max_pruning_ratio {config.max_pruning_ratio} allow, the target is "
+        f"{config.macs_ratio:.0%}; raise `macs_ratio` or `max_pruning_ratio`, or lower `round_to`"
     )

@@ -1,4 +1,4 @@
-"""`quantize`: int8 weights and activations, by calibration alone (PTQ) or with training (QAT).
+"""`quantize`: int8 weights and activations; a row of `QUANTIZATION_METHODS` says how they come about.
 
 The result is the torch int8 reference: a graph that computes what every exported int8 file has to compute.
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
@@ -17,21 +17,21 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet
-from compress.artifact import Artifact, Context, Form
+from compress.artifact import Artifact, Form
 from compress.console import bar
-from compress.stage import StageResult, training_job
-from compress.teacher import TaughtConfig, best_objective
-from compress.training import MAX_EPOCHS, batch_notes, fit
+from compress.quantization import QUANTIZATION_METHODS
+from compress.stage import Context, StageResult
+from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
 from export.capture import capture
 from export.lower import lower
 from export.stepping import step_network
 
 
-class QuantizeConfig(TaughtConfig):
+class QuantizeConfig(TrainConfig):
     """Settings of one `quantize` stage; with `mode: ptq`, training settings other than `batch` are refused."""
 
     scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
-    mode: Literal["ptq", "qat"] = Field(
+    mode: Literal[tuple(QUANTIZATION_METHODS)] = Field(  # type: ignore[valid-type]
         default="ptq", description="ptq calibrates; qat calibrates, then trains with quantization simulated."
     )
     calibration_clips: int = Field(
@@ -42,17 +42,23 @@ class QuantizeConfig(TaughtConfig):
         default=2e-4, ge=1e-8, le=10, description="Peak learning rate of that training."
     )
 
+    @property
+    def trains(self) -> bool:
+        """Whether the method trains."""
+        return QUANTIZATION_METHODS[self.mode].trains
+
     @model_validator(mode="after")
     def _trains_or_not(self) -> Self:
-        if self.mode == "qat" and self.calibration_clips < self.batch:
+        if self.trains and self.calibration_clips < self.batch:
             raise ValueError(
                 f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
             )
-        if self.mode == "ptq":
+        if not self.trains:
             used = {"scheme", "mode", "calibration_clips", "batch"}
+            able = " or ".join(name for name, method in QUANTIZATION_METHODS.items() if method.trains)
             for name, field in type(self).model_fields.items():
                 if name not in used and getattr(self, name) != field.default:
-                    raise ValueError(f"{name} is for mode qat only; mode ptq does not train")
+                    raise ValueError(f"{name} is for mode {able} only; mode {self.mode} does not train")
         return self
 
 
@@ -63,31 +69,24 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
 
     model = copy.deepcopy(artifact.model).cpu().eval()
     clips = context.data.train.seen_by(artifact.spec)
-    qat = config.mode == "qat"
-    batch = min(config.batch, len(clips)) if qat else min(config.batch, config.calibration_clips, len(clips))
-    prepared = prepare(_lowered(model, artifact, batch=batch), qat=qat)
+    method = QUANTIZATION_METHODS[config.mode]
+    batch = min(config.batch, len(clips))
+    if not method.trains:
+        batch = min(batch, config.calibration_clips)
+    prepared = prepare(_lowered(model, artifact, batch=batch), qat=method.trains)
     calibrate(prepared, _calibration_batches(clips, config=config, batch=batch, context=context))
-    curve: tuple[dict[str, float], ...] = ()
-    if qat:
-        curve = fit(
-            prepared,
-            clips,
-            objective=best_objective(context, spec=artifact.spec, config=config),
-            config=config,
-            validation=context.data.validation.seen_by(artifact.spec),
-            job=training_job("quantize: training", context),
-        )
-    single = prepare(_lowered(model, artifact, batch=1), qat=qat)
+    curve = method.decide(prepared, artifact.spec, config, context)
+    single = prepare(_lowered(model, artifact, batch=1), qat=method.trains)
     transfer(prepared, single)
     reference = convert(single)
     step = None
     if artifact.streams:
         network, example = step_network(model, artifact.spec.example()[0])
-        step = step_reference(single, capture(network, example), qat=qat)
+        step = step_reference(single, capture(network, example), qat=method.trains)
     notes: tuple[str, ...] = (
         f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
     )
-    if qat:
+    if method.trains:
         notes += batch_notes(config, clips)
     return StageResult(
         artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes

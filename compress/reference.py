@@ -46,6 +46,8 @@ _TYPES = {
     "boolean": "true or false",
     "null": "null",
 }
+_NAMED = ("Report", "Reports", "Row", "StageRecord")
+"""How objects end that have a table of their own in `docs/report.md`."""
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -245,7 +247,7 @@ def _kind(node: _Schema, defs: _Schema) -> str:
     if alternatives:
         return " or ".join(dict.fromkeys(_kind(one, defs) for one in alternatives))
     if "$ref" in node:
-        return f"`{node['$ref'].rpartition('/')[2]}`" if "Report" in node["$ref"] else "mapping"
+        return f"`{node['$ref'].rpartition('/')[2]}`" if node["$ref"].endswith(_NAMED) else "mapping"
     if node.get("type") == "array":
         items = node.get("items") or node.get("prefixItems", [{}])[0]
         count = f"{node['minItems']} x " if node.get("minItems") == node.get("maxItems", 0) else ""

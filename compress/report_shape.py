@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field, with_config
 # Pydantic takes TypedDict from typing_extensions only, before Python 3.12.
 from typing_extensions import TypedDict
 
+from compress.record import StageRecord
+
 SCHEMA_VERSION = 2
 
 Count = Annotated[int, Field(ge=0)]
@@ -56,37 +58,6 @@ class ModelReports(TypedDict):
     """The student as it was before quantization."""
     student_quantized: ModelReport | None
     """The torch int8 reference."""
-
-
-@_documented
-class StageReport(TypedDict):
-    """What one stage did."""
-
-    name: str
-    """The verb, or `teacher`."""
-    path: str
-    """Place in the recipe: `stages.0.distill`, or `teacher`."""
-    seconds: float
-    """Time that the work took, in the run that did it."""
-    cpu_seconds: NotRequired[float | None]
-    """Processor time within `seconds`, of all threads and of child processes."""
-    busy: NotRequired[str | None]
-    """A sentence if other programs kept the machine busy meanwhile, so that `seconds` says less; else null."""
-    cached: bool
-    """Whether this run took the result from an earlier one."""
-    threads: NotRequired[Count]
-    """Of torch, while the stage was made. Weights depend on it."""
-    before: dict[str, Any]
-    after: dict[str, Any]
-    """`top1`, `parameters`, `macs` and `tasks`, each as in `models`; `labels_only_top1`, of a `distill` with
-    `baseline: true`, the top-1 of the same student trained on the labels alone; `task_weights`, of a teacher with
-    `weighting: uncertainty`, the learned weight of every task."""
-    config: NotRequired[dict[str, Any]]
-    weights_sha256: NotRequired[str]
-    """Over all weights that the stage gave."""
-    curve: NotRequired[list[dict[str, float | None]]]
-    """One row per epoch of a training stage."""
-    notes: NotRequired[list[str]]
 
 
 @_documented
@@ -243,7 +214,7 @@ class Report(TypedDict):
     environment: dict[str, Any]
     data: NotRequired[DataReport]
     models: ModelReports
-    stages: list[StageReport]
+    stages: list[StageRecord]
     files: list[FileReport]
     robustness: NotRequired[RobustnessReport | None]
     """`null` when the recipe does not ask for it."""

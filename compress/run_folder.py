@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmarks.answers import FOLDER as ANSWERS
 from benchmarks.answers import NAMES as ANSWERS_NAMES
 from compress.artifact import STAGE_FILES
-from compress.data import Data, SyntheticData
+from compress.data import Data
 from compress.folders.keys import Key
 from compress.folders.ledger import OWN_NAMES, FolderRefused, Ledger, check_names
 from compress.folders.locks import held
@@ -25,6 +25,7 @@ from compress.folders.results import publish
 from compress.folders.writing import fingerprint, write_atomic
 from compress.recipe.sections import Recipe, paths_in
 from compress.recipe.source import dump_yaml
+from compress.sources.source import FilesConfig
 from compress.steps.reference import NAMES as REFERENCE_NAMES
 from export.files import pairs
 from export.out_folder import check_folders, place_of
@@ -123,7 +124,7 @@ class RunFolder:
         """Raises `FolderRefused` when clips of the user's lie in the folder."""
         paths = [row.path for clips in (data.train, data.validation, data.test) for row in clips.rows]
         for parent in dict.fromkeys(path.parent for path in paths):
-            if not isinstance(self._recipe.data, SyntheticData) and contains(self.out, parent):
+            if isinstance(self._recipe.data, FilesConfig) and contains(self.out, parent):
                 raise FolderRefused(
                     f"--out {self.out} contains clips of the data ({parent}): choose another folder"
                 )

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -16,11 +15,8 @@ from benchmarks.clips.limits import USUAL
 from benchmarks.clips.rows import SPLITS, ClipRow
 from compress.console import bar
 from compress.leakage import Contents, contradiction_message, contradictions, leak_message, leaks
-from compress.synthetic import SyntheticData
+from compress.sources.source import FilesConfig, SourceConfig
 from models.spec import ClipSpec
-
-if TYPE_CHECKING:
-    from compress.data import FolderData, ManifestData
 
 
 def hold_out(
@@ -65,9 +61,7 @@ def hold_out(
     }
 
 
-def checked_rows(
-    config: ManifestData | FolderData, rows: Sequence[ClipRow], content: Contents, *, root: Path
-) -> list[str]:
+def checked_rows(config: FilesConfig, rows: Sequence[ClipRow], content: Contents, *, root: Path) -> list[str]:
     """Notes on rows that contradict each other; ValueError for clips in two splits, unless that is allowed."""
     notes = []
     if found := leaks(rows, content):
@@ -84,7 +78,7 @@ def checked_rows(
 
 
 def open_splits(
-    config: SyntheticData | ManifestData | FolderData,
+    config: SourceConfig,
     split: dict[str, list[ClipRow]],
     spec: ClipSpec,
     *,
@@ -97,7 +91,7 @@ def open_splits(
 
     Raises `UnreadableClips` with those of all splits that cannot be read.
     """
-    own = None if isinstance(config, SyntheticData) else config
+    own = config if isinstance(config, FilesConfig) else None
     opened: dict[str, ClipSet] = {}
     unreadable: list[tuple[Path, str]] = []
     for name in SPLITS:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet
-from benchmarks.clips.text import words
+from benchmarks.clips.text import tags_in, words
+from compress.criterion import Answers, Batch, Criterion
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
-from compress.training import Batch, Objective
 from models.spec import ClipSpec
-
-if TYPE_CHECKING:
-    from benchmarks.clips.rows import ClipRow
 
 RETRIEVAL = "retrieval"
 """Name of the task that has no column of its own."""
@@ -42,11 +39,6 @@ def task_names(spec: ClipSpec) -> list[str]:
     return [column.name for column in (*spec.labels, *spec.tags)] + [RETRIEVAL] * spec.retrieval
 
 
-def tags_of(row: ClipRow, column: str, *, separator: str) -> list[str]:
-    """The tags in a cell, without spaces around them; none in an empty cell."""
-    return [tag.strip() for tag in row.more[column].split(separator) if tag.strip()]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Truth:
     """The right answers to the tasks of all clips of a set."""
@@ -63,48 +55,53 @@ class Truth:
         """The truth of `clips`, which has the label columns of `spec`."""
         tags = []
         for column in spec.tags:
-            found = [set(tags_of(row, column.name, separator=tag_separator)) for row in clips.rows]
+            found = [set(tags_in(row.more[column.name], separator=tag_separator)) for row in clips.rows]
             tags.append(torch.tensor([[float(name in own) for name in column.classes] for own in found]))
         numbers = {"": -1}
         captions = [numbers.setdefault(" ".join(words(row.text)), len(numbers)) for row in clips.rows]
         return cls(labels=clips.labels, tags=tuple(tags), captions=torch.tensor(captions))
 
 
-class TaskWeights(nn.Module):
-    """A network beside the learned weights of its tasks, so that one optimizer trains both.
+class TaskCriterion(Criterion):
+    """The sum over the tasks of a spec of their losses, each times its weight.
 
-    Kendall, Gal, Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", section 3.2: every task has
-    a variance; its loss counts `1 / variance`, and half its logarithm is added, which keeps variances small.
+    With `learned`, the weights are multiplied by some that are learned from each task's uncertainty. Kendall, Gal,
+    Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", section 3.2: every task has a variance;
+    its loss counts `1 / variance`, and half its logarithm is added, which keeps variances small.
     """
 
-    def __init__(self, network: nn.Module, tasks: int) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        truth: Truth,
+        *,
+        weights: Mapping[str, float],
+        label_smoothing: float,
+        learned: bool = False,
+    ) -> None:
+        """`truth` is that of all clips, `weights` has the tasks by name."""
         super().__init__()
-        self.network = network
-        self.log_variance = nn.Parameter(torch.zeros(tasks))
+        self.spec, self.truth = spec, truth
+        self.weights = [weights[name] for name in task_names(spec)]
+        self.label_smoothing = label_smoothing
+        self.log_variance = nn.Parameter(torch.zeros(len(self.weights))) if learned else None
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The network's answers."""
-        return self.network(*inputs)
+    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+        """The loss of a batch: a scalar."""
+        weighted = torch.stack(self._losses(answers.logits, batch))
+        weighted = weighted * torch.tensor(self.weights, device=weighted.device)
+        if self.log_variance is None:
+            return weighted.sum()
+        return (weighted * (-self.log_variance).exp() + 0.5 * self.log_variance).sum()
 
-
-def learn_tasks(
-    spec: ClipSpec,
-    truth: Truth,
-    *,
-    weights: Mapping[str, float],
-    label_smoothing: float,
-    log_variance: Tensor | None = None,
-) -> Objective:
-    """The sum over the tasks of `spec` of their losses, each times its weight; `truth` is that of all clips.
-
-    With `log_variance`, one a task, the weights are uncertainties that are learned as well (see `TaskWeights`).
-    """
-    factors = [weights[name] for name in task_names(spec)]
-
-    def objective(answers: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        device, tagged = answers[0].device, len(spec.labels) + len(spec.tags)
+    def _losses(self, answers: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
+        """Those of the tasks, in the order of the answers."""
+        spec, truth, device = self.spec, self.truth, answers[0].device
+        tagged = len(spec.labels) + len(spec.tags)
         losses = [
-            cross_entropy(column, truth.labels[batch.indices, k].to(device), label_smoothing=label_smoothing)
+            cross_entropy(
+                column, truth.labels[batch.indices, k].to(device), label_smoothing=self.label_smoothing
+            )
             for k, column in enumerate(answers[: len(spec.labels)])
         ]
         losses += [
@@ -114,12 +111,13 @@ def learn_tasks(
         if spec.retrieval:
             clips, captions = answers[tagged].unbind(1)
             losses.append(contrastive(clips, captions, truth.captions[batch.indices].to(device)))
-        weighted = torch.stack(losses) * torch.tensor(factors, device=device)
-        if log_variance is None:
-            return weighted.sum()
-        return (weighted * (-log_variance).exp() + 0.5 * log_variance).sum()
+        return losses
 
-    return objective
+    def task_weights(self) -> dict[str, float] | None:
+        """What the losses count by what was learned; None where nothing is learned."""
+        if self.log_variance is None:
+            return None
+        return dict(zip(task_names(self.spec), (-self.log_variance).exp().tolist(), strict=True))
 
 
 def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:

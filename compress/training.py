@@ -17,15 +17,18 @@ from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet, View
 from benchmarks.clips.corruptions import CORRUPTIONS
+from benchmarks.top1 import Accuracy, accuracy_of
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
 from compress.console import bar
+from compress.criterion import Answers, Batch, Criterion
+from compress.features import watched
 from compress.folders.writing import Damaged, read_sealed, write_sealed
-from compress.losses import cross_entropy
 from compress.planar import planar
 from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 MAX_EPOCHS = 10_000
 FLOAT_BATCH = 32
 """Clips that a float network is asked about at once."""
@@ -68,39 +71,16 @@ class TrainConfig(BaseModel):
         description="Corruptions of which every second clip of a view gets one; a teacher answers to clean views.",
     )
 
+    @property
+    def trains(self) -> bool:
+        """Whether these settings train anything at all."""
+        return self.epochs > 0
+
     @model_validator(mode="after")
     def _corrupts_views(self) -> Self:
         if self.corruptions and not self.views:
             raise ValueError("corruptions are part of the views, and views is 0; give 1 or more")
         return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What an objective may use beside the logits."""
-
-    indices: list[int]
-    """Positions of the clips in their `ClipSet`."""
-    view: View | None
-    labels: Tensor
-    """Class indices, `N` x label columns."""
-
-
-Objective = Callable[[tuple[Tensor, ...], Batch], Tensor]
-"""Loss of the logits (one `N K` per label column) of a batch: a scalar."""
-
-
-def learn_from_labels(*, label_smoothing: float = 0.0) -> Objective:
-    """Cross-entropy with the labels, summed over the label columns."""
-
-    def objective(logits: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        losses = [
-            cross_entropy(column, batch.labels[:, k], label_smoothing=label_smoothing)
-            for k, column in enumerate(logits)
-        ]
-        return torch.stack(losses).sum()
-
-    return objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +99,19 @@ def fit(
     model: nn.Module,
     clips: ClipSet,
     *,
-    objective: Objective,
+    criterion: Criterion,
     config: TrainConfig,
     validation: ClipSet,
     job: Job,
 ) -> tuple[dict[str, float], ...]:
     """Trains `model` in place and gives one row per epoch: `epoch`, `loss`, `learning_rate`, `validation_top1`.
 
+    What `criterion` learns is trained and kept beside it, under the same settings.
+
     The order of the clips, the views and every random number depend on the seed and the epoch alone, so that a
     resumed training ends with the weights of an uninterrupted one. A batch larger than the training set is the
     whole set (`batch_notes` says so). Raises `ValueError` for fewer than 2 training clips, `FloatingPointError`
-    when the loss is no longer finite.
+    when the loss is no longer finite, and `ValueError` for features that the network does not have.
     """
     if len(clips) < LEAST_CLIPS:
         raise ValueError(
@@ -139,9 +121,16 @@ def fit(
     batch_size = min(config.batch, len(clips))
     steps = len(clips) // batch_size
     model.to(job.device)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
-    curve = _resume(model, optimizer, job)
-    with bar(job.console, job.name, unit=" steps") as report, _sooner(model, job.device):
+    criterion.to(job.device)
+    learning = [p for p in (*criterion.parameters(), *model.parameters()) if p.requires_grad]
+    optimizer = torch.optim.AdamW(_parameter_groups(learning, config), lr=config.learning_rate)
+    state = _State(model=model, criterion=criterion, optimizer=optimizer)
+    curve = state.resume(job)
+    with (
+        bar(job.console, job.name, unit=" steps") as report,
+        _sooner(model, job.device),
+        watched(model, criterion.features) as features,
+    ):
         report(len(curve) * steps, config.epochs * steps)
         for epoch in range(len(curve), config.epochs):
             torch.manual_seed(_epoch_seed(job.seed, epoch))
@@ -155,7 +144,8 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 inputs = clips.batch(batch.indices, view=batch.view)
-                loss = objective(as_tuple(model(*_placed(inputs, job.device))), _on(batch, job.device))
+                logits = as_tuple(model(*_placed(inputs, job.device)))
+                loss = criterion(Answers(logits=logits, features=dict(features)), _on(batch, job.device))
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"{job.name}: the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; "
@@ -163,16 +153,17 @@ def fit(
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
+                nn.utils.clip_grad_norm_(learning, max_norm=5.0)
                 optimizer.step()
                 total += loss.item()
                 report(position + 1, config.epochs * steps)
             _set_training(model, False)
-            top1 = accuracy(logits_of(model, validation, batch=batch_size, device=job.device), validation)[0]
+            answers = logits_of(model, validation, batch=batch_size, device=job.device)
+            top1 = accuracy(answers, validation)[0].top1
             curve += (
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
-            _save(model, optimizer, curve, job)
+            state.save(curve, job)
             report.milestone(
                 f"epoch {epoch + 1} of {config.epochs}, loss {total / steps:.3f}, "
                 f"validation top-1 {100 * top1:.1f} %"
@@ -236,12 +227,9 @@ def _columns(model: nn.Module, inputs: tuple[Tensor, ...], batch: int) -> tuple[
     return columns
 
 
-def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
-    """Top-1 accuracy (0..1) of each label column; answers to further tasks follow theirs and do not count."""
-    return [
-        (column.argmax(1) == labels).double().mean().item()
-        for column, labels in zip(logits, clips.labels.T, strict=False)
-    ]
+def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[Accuracy]:
+    """How often each label column is right; answers to further tasks follow theirs and do not count."""
+    return [accuracy_of(column, labels) for column, labels in zip(logits, clips.labels.T, strict=False)]
 
 
 def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[str, T]:
@@ -251,6 +239,11 @@ def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[st
     return {label.name: value for label, value in zip(spec.labels, values, strict=True)}
 
 
+def by_column(found: list[Accuracy], spec: ClipSpec) -> dict[str, int]:
+    """How many clips are right, by label column."""
+    return {label.name: one.correct for label, one in zip(spec.labels, found, strict=False)}
+
+
 def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     order = torch.randperm(len(clips), generator=generator).tolist()
@@ -258,6 +251,12 @@ def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch
     for start in range(0, len(clips) - size + 1, size):
         indices = order[start : start + size]
         yield Batch(indices=indices, view=view, labels=clips.labels[indices])
+
+
+def views_of(config: TrainConfig, *, seed: int) -> tuple[View | None, ...]:
+    """The clean views of the clips that a training with this seed will show, each once."""
+    views = (_view(config, seed=seed, epoch=epoch) for epoch in range(min(config.epochs, config.views or 1)))
+    return tuple(dict.fromkeys(view and view.clean for view in views))
 
 
 def _view(config: TrainConfig, *, seed: int, epoch: int) -> View | None:
@@ -281,7 +280,7 @@ def _on(batch: Batch, device: torch.device) -> Batch:
     return Batch(indices=batch.indices, view=batch.view, labels=batch.labels.to(device))
 
 
-def drawn(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+def drawn(build: Callable[[], M], *, seed: int) -> M:
     """The network that `build` gives, its weights drawn from the seed: the same ones for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -301,12 +300,11 @@ def _schedule(step: int, *, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * max(0.0, progress)))
 
 
-def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
+def _parameter_groups(learning: list[nn.Parameter], config: TrainConfig) -> list[dict[str, object]]:
     """Weight decay for kernels and matrices, none for biases and norms (He et al. 2019, "Bag of Tricks")."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
     return [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learning if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
     ]
 
 
@@ -320,26 +318,36 @@ def _set_training(model: nn.Module, training: bool) -> None:
         model.train(training)
 
 
-def _save(
-    model: nn.Module, optimizer: torch.optim.Optimizer, curve: tuple[dict[str, float], ...], job: Job
-) -> None:
-    buffer = io.BytesIO()
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": list(curve)}
-    torch.save(state, buffer)
-    write_sealed(job.folder / "checkpoint.pt", buffer.getvalue())
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """All that changes in a training."""
 
+    model: nn.Module
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job) -> tuple[dict[str, float], ...]:
-    path = job.folder / "checkpoint.pt"
-    if not path.is_file():
-        return ()
-    try:
-        data = read_sealed(path)
-    except Damaged as damage:
-        job.console.print(f"  {job.name}: begins anew, because {damage}", markup=False, soft_wrap=True)
-        return ()
-    state = torch.load(io.BytesIO(data), map_location=job.device, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    job.console.print(f"  {job.name}: resumed after epoch {len(state['curve'])}")
-    return tuple(state["curve"])
+    def save(self, curve: tuple[dict[str, float], ...], job: Job) -> None:
+        """Writes the checkpoint of the last epoch of the curve."""
+        buffer = io.BytesIO()
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        torch.save({**state, "curve": list(curve)}, buffer)
+        write_sealed(job.folder / "checkpoint.pt", buffer.getvalue())
+
+    def resume(self, job: Job) -> tuple[dict[str, float], ...]:
+        """Goes on from the checkpoint, if there is one; gives the rows of the epochs that are done."""
+        path = job.folder / "checkpoint.pt"
+        if not path.is_file():
+            return ()
+        try:
+            data = read_sealed(path)
+        except Damaged as damage:
+            job.console.print(f"  {job.name}: begins anew, because {damage}", markup=False, soft_wrap=True)
+            return ()
+        state = torch.load(io.BytesIO(data), map_location=job.device, weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        job.console.print(f"  {job.name}: resumed after epoch {len(state['curve'])}")
+        return tuple(state["curve"])
+
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {"model": self.model, "criterion": self.criterion, "optimizer": self.optimizer}

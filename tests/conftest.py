@@ -8,8 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from compress.data import ClipConfig, Data, open_data
-from compress.synthetic import SyntheticData
+from compress.clip import ClipConfig
+from compress.data import Data, open_data
+from compress.sources.synthetic import SyntheticData
 
 
 def pytest_configure() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from compress.report_shape import FileReport, Report, StageReport
+from compress.record import StageRecord
+from compress.report_shape import FileReport, Report
 
 ON_A_MAC = "Core ML predicts on macOS only; run pocketreel bench there on the same folder"
 
@@ -62,7 +63,7 @@ def _curve(epochs: int, *, start: float, end: float) -> list[dict[str, float | N
     return rows
 
 
-def _stages() -> list[StageReport]:
+def _stages() -> list[StageRecord]:
     return [
         {
             "name": "teacher",

@@ -23,6 +23,15 @@ def words(caption: str) -> list[str]:
     return _WORD.findall(caption.lower())
 
 
+def tags_in(cell: str, *, separator: str) -> list[str]:
+    """The tags in a cell, without spaces around them; none in an empty cell.
+
+    >>> tags_in("left; round;", separator=";")
+    ['left', 'round']
+    """
+    return [tag.strip() for tag in cell.split(separator) if tag.strip()]
+
+
 def vocabulary(captions: Iterable[str], *, max_words: int) -> tuple[str, ...]:
     """The most frequent words, at most `max_words`: the most frequent first, equally frequent ones by alphabet.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.accuracy import LabelAccuracy, wilson_interval
 from benchmarks.clips.rows import ClipRow, listed
 from benchmarks.exported import read_model
 from benchmarks.field_data import FieldData, field_rows
 from benchmarks.long_video.classify import VideoAnswer
+from benchmarks.top1 import Accuracy
 
 
 def labelled_videos(data: Path, model: Path, *, split: str) -> list[ClipRow]:
@@ -27,11 +27,11 @@ def labelled_videos(data: Path, model: Path, *, split: str) -> list[ClipRow]:
     return rows
 
 
-def video_accuracy(answers: Sequence[VideoAnswer], rows: Sequence[ClipRow]) -> dict[str, LabelAccuracy]:
+def video_accuracy(answers: Sequence[VideoAnswer], rows: Sequence[ClipRow]) -> dict[str, Accuracy]:
     """Top-1 of each label column over the videos that could be read; none where no video could."""
     pairs = [(answer, row) for answer, row in zip(answers, rows, strict=True) if answer.unreadable is None]
-    found: dict[str, LabelAccuracy] = {}
+    found: dict[str, Accuracy] = {}
     for name in rows[0].labels if pairs else ():
         right = sum(answer.top[name][0][0] == row.labels[name] for answer, row in pairs)
-        found[name] = LabelAccuracy(top1=right / len(pairs), ci95=wilson_interval(right, len(pairs)))
+        found[name] = Accuracy(correct=right, total=len(pairs))
     return found

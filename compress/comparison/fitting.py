@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 from compress.comparison.clips import CLASSES, scene_clips
 from compress.comparison.networks import Row, spec_of
 from models import STUDENTS
+from models.heads import classifiers_of
 from models.layers import BatchNorm
 from models.spec import ClipSpec
 from models.statistics import settle_statistics
@@ -68,7 +69,7 @@ def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
     else:
         settle_statistics(model, spec, seed=seed)
     if row.ridge:
-        classifier = _classifier(model, classes=CLASSES)
+        (classifier,) = classifiers_of(model)
         weight, bias = _ridge(_features(model, classifier, seen), labels)
         with torch.no_grad():
             classifier.weight.copy_(weight)
@@ -119,17 +120,6 @@ def measure_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             model(*batch)
     for norm in norms:
         norm.eval()
-
-
-def _classifier(model: nn.Module, *, classes: int) -> nn.Linear:
-    """The layer that gives the logits."""
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    if last.out_features != classes:
-        raise ValueError(
-            f"{type(model).__name__}: its last linear layer gives {last.out_features} values, not {classes} "
-            "logits; let the classifier be the last module"
-        )
-    return last
 
 
 def _features(model: nn.Module, classifier: nn.Module, clips: Tensor) -> Tensor:

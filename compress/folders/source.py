@@ -19,6 +19,10 @@ AROUND = ("compress.command", "compress.folders", "compress.console", "compress.
 """Modules and packages that no result depends on: what they do is to show progress, to guard processes and to find
 and keep results. They stand in no key."""
 
+TABLES = ("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources")
+"""Packages whose `__init__` is a table of methods and nothing else. Whoever makes a result names the rows that it
+goes by (`Stage.methods`), so that a line more in a table changes no key."""
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The folder that the packages lie in."""
 
@@ -43,7 +47,7 @@ def source_hashes(*modules: str, alone: Iterable[str] = (), root: Path | None = 
     waiting, seen = [_known(name, root) for name in modules], set[str]()
     while waiting:
         name = waiting.pop()
-        if name in seen or _is_around(name):
+        if name in seen or name in TABLES or _is_around(name):
             continue
         seen.add(name)
         found |= _own_files(name, root)

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
+from compress.distillation import LOSSES
 from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
 from compress.recipe.faults import Fault, listed, nearest
@@ -222,6 +223,27 @@ def _factory(parts: Parts) -> _Found:
         yield ("teacher", "factory"), f"{kind}{error}", {}
 
 
+def _losses(parts: Parts) -> _Found:
+    """A loss that looks at features of the student finds them in every stage that trains."""
+    section = parts.sections.get("distillation")
+    rounded = [
+        (index, entry.verb)
+        for index, entry in enumerate(parts.stages)
+        if entry is not None and entry.trains and STAGES[entry.verb].gives is Form.QUANTIZED
+    ]
+    if section is None or parts.sections.get("teacher") is None or not rounded:
+        return
+    index, verb = rounded[0]
+    for name in section.losses:
+        if LOSSES[name].student_features:
+            problem = (
+                f"looks at features of the student, and stages.{index}.{verb} trains a graph that has none; take "
+                "mode ptq, or losses of logits alone"
+            )
+            allowed = listed(other for other, row in LOSSES.items() if not row.student_features)
+            yield ("distillation", "losses", name), problem, {"allowed": allowed}
+
+
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips, and trained within the memory of a machine."""
     teacher = parts.sections.get("teacher")
@@ -229,9 +251,7 @@ def _networks(parts: Parts) -> _Found:
     if isinstance(teacher, TableTeacher):
         batches["teacher", "train", "batch"] = teacher.train.batch
     for index, entry in enumerate(parts.stages):
-        # Calibration keeps nothing for a way back.
-        trains = entry is not None and getattr(entry.config, "mode", "") != "ptq"
-        if entry is not None and trains and getattr(entry.config, "epochs", 0):
+        if entry is not None and entry.trains:  # calibration keeps nothing for a way back
             batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
     data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
     if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
@@ -301,6 +321,7 @@ _CHECKS = (
     _tasks,
     _robustness,
     _files,
+    _losses,
     _networks,
     _factory,
     _metrics,

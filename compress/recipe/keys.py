@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.recipe.faults import MAX_SHOWN, Fault, RecipeError, listed, nearest
+from compress.recipe.renamed import is_given_by_old_name, renamed_to
 from compress.recipe.source import Place, Source, apply_overrides, path_text, read_source
 from compress.recipe.values import wrong_value
 from compress.recipe.wording import (
@@ -148,12 +149,15 @@ class _Words:
                 yield from self._of(inner, choices[0]["properties"][key], (*place, key))
         if len(choices) == 1:
             for key in choices[0].get("required", ()):
-                if key not in value:
+                if key not in value and not is_given_by_old_name((*place, key), value):
                     about = choices[0]["properties"][key].get("description", "")
                     yield self._fault((*place, key), missing_key(about, section=not place))
 
     def _unknown(self, place: Place, problem: str, names: list[str], *, given: Any = None) -> Fault:
         self.unknown += 1
+        moved = renamed_to(place)
+        if moved is not None:
+            return self._fault(place, moved)
         text = None if given is None else shown(given)
         # With hundreds of unknown words, nobody reads what each was meant to be.
         word = str(place[-1] if given is None else given)

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from compress.gates import GateConfig
 from compress.recipe.checks import Parts, check
 from compress.recipe.faults import MAX_SHOWN, Fault, RecipeError, listed, nearest
+from compress.recipe.renamed import renamed_to
 from compress.recipe.sections import (
     DATA_ROWS,
     MAX_GATES,
@@ -84,7 +85,10 @@ class _Reader:
         """Every part that is valid; what a recipe leaves out has its default."""
         known = Recipe.model_fields
         for key in raw:
-            if key not in known:
+            moved = None if key in known else renamed_to((key,))
+            if moved is not None:
+                self.fault((key,), moved)
+            elif key not in known:
                 # With hundreds of unknown keys, nobody reads what each was meant to be.
                 close = nearest(key, known) if len(self.faults) < MAX_SHOWN else None
                 self.fault((key,), "unknown section", allowed=listed(known), nearest=close)

@@ -61,8 +61,10 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         f"{recipe.student.network} on {listed(recipe.student.inputs)}: {_options(recipe.student.options)}"
     ) + ("; also one frame at a time" if recipe.student.stream else "")
     yield Step(name="student", description=student)
+    taught = _settings(recipe.distillation) if recipe.teacher is not None else ""
     for stage in recipe.stages:
-        yield Step(name=stage.verb, description=_settings(stage.config) or "with its defaults")
+        own = _settings(stage.config) or "with its defaults"
+        yield Step(name=stage.verb, description=f"{own}; {taught}" if taught and stage.trains else own)
     if recipe.export.formats:
         written = [f"{name} in {scheme}" for name, scheme in pairs(recipe.export.formats, recipe.schemes)]
         missing = left_out(recipe.export.formats, recipe.schemes)

@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,10 +24,13 @@ from pydantic import (
 
 from benchmarks import DEVICES
 from benchmarks.clips.corruptions import CORRUPTIONS
-from compress.data import ClipConfig, DataConfig
+from compress.clip import ClipConfig
+from compress.data import DataConfig
+from compress.distillation.config import DistillationConfig
 from compress.gates import GateConfig
 from compress.limits import FilePath, Seed, Word
 from compress.recipe.source import Place
+from compress.sources import SOURCES
 from compress.stages import STAGES
 from compress.training import TrainConfig
 from export import EXPORTERS, SCHEMES
@@ -107,6 +110,11 @@ class StageEntry(Section):
         settings: BaseModel = getattr(self, self.verb)
         return settings
 
+    @property
+    def trains(self) -> bool:
+        """Whether the stage, as it is set, trains a network."""
+        return bool(getattr(self.config, "trains", False))
+
 
 class ExportConfig(Section):
     """Files to write."""
@@ -179,9 +187,7 @@ def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str
     }
 
 
-DATA_ROWS: dict[str, type] = {
-    get_args(row.model_fields["source"].annotation)[0]: row for row in get_args(get_args(DataConfig)[0])
-}
+DATA_ROWS: dict[str, type] = {name: row.config for name, row in SOURCES.items()}
 STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
 
 
@@ -235,6 +241,8 @@ class Recipe(Section):
     """The network that teaches: a row of `models.TEACHERS`, or a factory of yours."""
     student: AnyStudent
     """The network that is compressed."""
+    distillation: DistillationConfig = Field(default_factory=DistillationConfig)
+    """What the student learns from its teacher, in every stage that trains it."""
     stages: tuple[AnyStage, ...] = Field(default=(), max_length=MAX_STAGES)
     """What happens to the student, in this order; each entry is one verb with its settings."""
     export: ExportConfig = Field(default_factory=ExportConfig)

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import BaseModel, ValidationError
 
 from compress.recipe.faults import Fault, listed, nearest
+from compress.recipe.renamed import is_given_by_old_name, renamed_to
 from compress.recipe.source import Place, Source, path_text
 from compress.recipe.wording import (
     CHOICE,
@@ -66,6 +67,9 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
         ):
             continue  # Pydantic does not count entries that have faults of their own.
         inside = _inside(detail["loc"], raw, missing=detail["type"] in _MISSING_KEY)
+        beside = detail["input"] if isinstance(detail["input"], dict) else {}
+        if detail["type"] in _MISSING_KEY and is_given_by_old_name(place + inside, beside):
+            continue
         if detail["type"] == "missing" and isinstance(detail["input"], list):  # one detail per missing entry
             faults[inside] = Fault(
                 path=path_text(place + inside),
@@ -110,6 +114,9 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
     path, line = path_text(place + inside), source.line(place + inside)
     given: str | None = shown(detail["input"])
     if kind in _UNKNOWN_KEY:
+        moved = renamed_to(place + inside)
+        if moved is not None:
+            return Fault(path=path, problem=moved, line=line)
         owners = _models_at(model, inside[:-1])
         # Where a name chooses one of several, pydantic says which one it was.
         owners = [owner for owner in owners if owner.__name__ in detail["loc"]] or owners

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from benchmarks import DEVICES
-from benchmarks.accuracy import wilson_interval
 from benchmarks.files import FileId
+from benchmarks.top1 import Accuracy
 from compress import __version__
 from compress.artifact import Form
 from compress.chance import at_chance, classes_answered
@@ -18,6 +18,7 @@ from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, Warn
 from compress.steps.benchmark import FileFigures
 from compress.steps.export import file_id
 from compress.steps.run import Run, StageOutcome
+from compress.training import per_label
 from compress.versions import installed
 from export.files import left_out
 
@@ -44,7 +45,10 @@ def assemble(
             "classes": {label.name: list(label.classes) for label in run.data.spec.labels},
         },
         "models": _models(run, teacher, stages),
-        "stages": [_stage(outcome) for outcome in ([teacher] if teacher else []) + list(stages)],
+        "stages": [
+            {**outcome.record, "cached": outcome.cached}
+            for outcome in ([teacher] if teacher else []) + list(stages)
+        ],
         "files": [_file(row, figures.get(file_id(row))) for row in files],
         "robustness": robustness,
         "gates": [],
@@ -61,7 +65,7 @@ def assemble(
 
 def _threads_differ(outcomes: Sequence[StageOutcome]) -> list[str]:
     """A note when stages were made with several numbers of threads."""
-    threads = {outcome.path: outcome.record.threads for outcome in outcomes}
+    threads = {outcome.path: outcome.record["threads"] for outcome in outcomes}
     if len(set(threads.values())) < 2:
         return []
     listed = ", ".join(f"{path} with {number}" for path, number in threads.items())
@@ -79,7 +83,7 @@ def _warnings(
         spec = outcome.artifact.spec
         yield from at_chance(
             "models.teacher" if outcome is teacher else outcome.path,
-            outcome.record.after["top1"],
+            outcome.record["after"]["top1"],
             spec=spec,
             labels=run.data.test.seen_by(spec).labels,
             answered=classes_answered(outcome.test_logits, spec),
@@ -116,21 +120,21 @@ def _models(run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcom
         "student_float": _model(run, floats[-1], network=student) if floats else None,
         "student_quantized": _model(run, quantized[-1], network=student) if quantized else None,
     }
-    alone = next((o for o in stages if "labels_only_top1" in o.record.after), None)
-    if alone is not None:
+    alone = next((outcome for outcome in stages if outcome.labels_only is not None), None)
+    if alone is not None and alone.labels_only is not None:
         models["student_labels_only"] = {
             **_model(run, alone, network=student),
             "tasks": {},
-            **_shares(run, alone.record.after["labels_only_top1"]),
+            **_shares(run, alone, alone.labels_only),
             "notes": ["trained on the labels alone, for as many steps as the distilled student"],
         }
     return models
 
 
 def _model(run: Run, outcome: StageOutcome, *, network: str) -> dict[str, Any]:
-    after = outcome.record.after
+    after = outcome.record["after"]
     return {
-        **_shares(run, after["top1"]),
+        **_shares(run, outcome, outcome.accuracy),
         "tasks": after["tasks"],
         "parameters": after["parameters"],
         "macs": after["macs"],
@@ -139,34 +143,12 @@ def _model(run: Run, outcome: StageOutcome, *, network: str) -> dict[str, Any]:
     }
 
 
-def _shares(run: Run, top1: float | dict[str, float]) -> dict[str, Any]:
+def _shares(run: Run, outcome: StageOutcome, found: list[Accuracy]) -> dict[str, Any]:
     """Top-1 on the test split with its 95 % interval."""
-    clips = len(run.data.test)
-
-    def interval(share: float) -> tuple[float, float]:
-        return wilson_interval(round(share * clips), clips)
-
-    if isinstance(top1, dict):
-        return {"top1": top1, "ci95": {column: interval(share) for column, share in top1.items()}}
-    return {"top1": top1, "ci95": interval(top1)}
-
-
-def _stage(outcome: StageOutcome) -> dict[str, Any]:
-    record = outcome.record
+    spec, data = outcome.artifact.spec, run.data.spec
     return {
-        "name": record.name,
-        "path": outcome.path,
-        "seconds": record.seconds,
-        "cpu_seconds": record.cpu_seconds,
-        "busy": record.busy,
-        "cached": outcome.cached,
-        "threads": record.threads,
-        "before": record.before,
-        "after": record.after,
-        "config": record.config,
-        "weights_sha256": record.weights_sha256,
-        "curve": list(record.curve),
-        "notes": list(record.notes),
+        "top1": per_label([one.top1 for one in found], spec, data=data),
+        "ci95": per_label([one.interval for one in found], spec, data=data),
     }
 
 

@@ -171,7 +171,7 @@ def _figures(
         columns = [accuracy.per_label[label.name] for label in spec.labels]
         top1 = {
             "top1": per_label([column.top1 for column in columns], spec, data=data),
-            "ci95": per_label([column.ci95 for column in columns], spec, data=data),
+            "ci95": per_label([column.interval for column in columns], spec, data=data),
             "clips": accuracy.clips,
             "runtime": accuracy.runtime,
             "classes_answered": classes_answered([accuracy.logits[name] for name in spec.outputs], spec),

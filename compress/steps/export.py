@@ -25,6 +25,7 @@ from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
 from compress.folders.source import imports_of
+from compress.recipe.sections import paths_in
 from compress.steps.reference import NAMES as REFERENCE_NAMES
 from compress.steps.reference import write_reference
 from compress.steps.run import Run, StageOutcome, StepFailed
@@ -247,13 +248,14 @@ def _asked(artifact: Artifact) -> nn.Module:
 
 def _provenance(run: Run, networks: Mapping[str, StageOutcome]) -> dict[str, Any]:
     """What made the files: nothing of it depends on the machine, or on where anything lies."""
+    paths = {str(place[0]) for place, _ in paths_in(run.recipe.data)}
     longest = max((outcome.artifact.history for outcome in networks.values()), key=len)
     return {
         "project": "pocketreel",
         "version": __version__,
         "recipe": run.recipe.name,
         "seed": run.recipe.seed,
-        "data": run.recipe.data.model_dump(mode="json", exclude={"manifest", "root"}),
-        "stages": [record.name for record in longest],
+        "data": run.recipe.data.model_dump(mode="json", exclude=paths),
+        "stages": [record["name"] for record in longest],
         "key": run.origin,
     }

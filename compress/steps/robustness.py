@@ -14,6 +14,7 @@ from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
 from benchmarks.exported import read_export
+from benchmarks.top1 import right_answers
 from compress.artifact import Form
 from compress.command.terminal import headed
 from compress.console import bar
@@ -131,7 +132,7 @@ class _Suite:
         labels = self.clips.seen_by(spec).labels.numpy()
         for column, label in enumerate(spec.labels):
             logits = answers[column].reshape(-1, len(labels), len(label.classes))
-            right = (logits.argmax(axis=2) == labels[:, column]) & np.isfinite(logits).all(axis=2)
+            right = right_answers(logits, labels[:, column])
             clean, *others = (float(share) for share in right.mean(axis=1))
             of_severities = iter(np.reshape(others, (-1, len(self.severities))).tolist())
             affecting = self.affecting(spec)

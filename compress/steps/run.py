@@ -14,12 +14,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
-from compress.artifact import Artifact, Context, StageRecord
+from benchmarks.top1 import Accuracy
+from compress.artifact import Artifact
 from compress.data import DECODED, Data
 from compress.factory import source_of
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
 from compress.recipe.sections import FactoryTeacher, Recipe, paths_in
+from compress.record import StageRecord
+from compress.stage import Context
 from compress.store import content_key
 from compress.tasks import Truth
 from compress.teacher import Teacher
@@ -71,6 +74,7 @@ class Run:
             seed=self.recipe.seed,
             data=self.data,
             teacher=teacher,
+            distillation=self.recipe.distillation,
             build_student=self.build_student,
             folder=folder,
             cache=self.cache,
@@ -93,6 +97,7 @@ class Run:
                 **self._given,
                 "teacher": None if recipe.teacher is None else self.settings_of(recipe.teacher),
                 "student": self.settings_of(recipe.student),
+                "distillation": self.settings_of(recipe.distillation),
                 "stages": [{entry.verb: self.settings_of(entry.config)} for entry in recipe.stages],
             }
         )
@@ -138,6 +143,21 @@ class StageOutcome:
     def record(self) -> StageRecord:
         """What the stage did."""
         return self.artifact.history[-1]
+
+    @property
+    def accuracy(self) -> list[Accuracy]:
+        """How often the network is right on the test split, for each label column that it answers."""
+        return self._found(self.record["after"]["correct"])
+
+    @property
+    def labels_only(self) -> list[Accuracy] | None:
+        """The same of the same student trained on the labels alone; None where the stage trained none."""
+        correct = self.record["after"].get("labels_only_correct")
+        return None if correct is None else self._found(correct)
+
+    def _found(self, correct: dict[str, int]) -> list[Accuracy]:
+        clips = len(self.test_logits[0])
+        return [Accuracy(correct=correct[label.name], total=clips) for label in self.artifact.spec.labels]
 
 
 def shares(top1: float | dict[str, float]) -> str:

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from compress.artifact import (
     STAGE_FILES,
     Artifact,
-    Context,
     Form,
-    StageRecord,
     load_artifact,
     save_artifact,
     size_of,
     weights_sha256,
 )
 from compress.command.terminal import headed
+from compress.distillation import LOSSES
 from compress.factory import build_network, import_factory, load_weights
 from compress.folders.keys import Key
 from compress.folders.source import is_ours
@@ -31,7 +30,8 @@ from compress.folders.writing import Damaged, read_sealed, write_atomic, write_s
 from compress.predict import predict
 from compress.pretrained import load_pretrained
 from compress.recipe.sections import FactoryTeacher, TableTeacher
-from compress.stage import StageResult, training_job
+from compress.record import StageRecord
+from compress.stage import Context, StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.clock import Clock
 from compress.steps.run import Run, StageOutcome, StepFailed, shares
@@ -40,7 +40,7 @@ from compress.tasks import measure, with_tasks
 from compress.teacher import Teacher
 from compress.teacher_answers import check_answers, check_on_clips
 from compress.teacher_training import train_teacher
-from compress.training import accuracy, drawn, per_label
+from compress.training import accuracy, by_column, drawn, per_label
 from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
 from models.spec import ClipSpec
@@ -135,9 +135,15 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
     for entry in run.recipe.stages:
         stage = STAGES[entry.verb]
         code = [*_OF_EVERY, stage.run.__module__, *network]
+        code += [method.__module__ for method in stage.methods(entry.config)]
         if stage.gives is Form.QUANTIZED:
             code.append("compress.predict")
-        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config))
+        more: dict[str, Any] = {}
+        if entry.trains:
+            code.append("compress.teacher")
+            code += [LOSSES[name].__module__ for name in run.recipe.distillation.losses]
+            more["distillation"] = run.settings_of(run.recipe.distillation)
+        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
         keys.append(key)
     return keys
 
@@ -171,13 +177,17 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
         )
         outcomes.append(outcome)
         artifact = outcome.artifact
-        figures = {name: outcome.record.after[name] for name in ("top1", "parameters", "macs")}
+        figures = {name: outcome.record["after"][name] for name in ("top1", "parameters", "macs")}
     return outcomes
 
 
 def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
     """The float network that the last stage rounded without training it further; `None` where there is none."""
-    if len(stages) < 2 or stages[-1].artifact.form is Form.FLOAT or stages[-1].record.config["mode"] != "ptq":
+    if (
+        len(stages) < 2
+        or stages[-1].artifact.form is Form.FLOAT
+        or stages[-1].record["config"]["mode"] != "ptq"
+    ):
         return None
     return stages[-2]
 
@@ -241,23 +251,26 @@ def _stage(
         )
         threads = torch.get_num_threads()
         taken = clock.taken(threads=threads, on_cpu=run.device.type == "cpu")
+        found = accuracy(logits, test)
         record = StageRecord(
             name=name,
+            path=path,
             config=config,
             seconds=taken.seconds,
             cpu_seconds=taken.cpu_seconds,
             busy=taken.busy,
             before=before,
             after={
-                "top1": per_label(accuracy(logits, test), artifact.spec, data=run.data.spec),
+                "top1": per_label([one.top1 for one in found], artifact.spec, data=run.data.spec),
+                "correct": by_column(found, artifact.spec),
                 "tasks": measure(logits, run.truth(run.data.test, artifact.spec), artifact.spec),
                 **size,
                 **result.figures,
             },
             threads=threads,
             weights_sha256=weights_sha256(artifact.model),
-            notes=result.notes,
-            curve=result.curve,
+            notes=list(result.notes),
+            curve=[dict(row) for row in result.curve],
         )
         save_artifact(replace(artifact, history=(*artifact.history, record)), unfinished)
         columns = {str(k): column.contiguous() for k, column in enumerate(logits)}
@@ -320,12 +333,13 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
 
 def _tell(run: Run, outcome: StageOutcome) -> None:
     record = outcome.record
-    took = "already done" if outcome.cached else f"{record.seconds:.0f} s"
-    if not outcome.cached and record.cpu_seconds is not None:
-        took += f", processor {record.cpu_seconds:.0f} s"
-    said = f"top-1 {shares(record.after['top1'])}, {record.after['macs'] / 1e6:.1f} M MACs ({took})"
+    after, cpu_s, busy = record["after"], record.get("cpu_seconds"), record.get("busy")
+    took = "already done" if outcome.cached else f"{record['seconds']:.0f} s"
+    if not outcome.cached and cpu_s is not None:
+        took += f", processor {cpu_s:.0f} s"
+    said = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
     run.console.print(headed(outcome.path, said))
-    for note in (*record.notes, *([record.busy] if record.busy and not outcome.cached else [])):
+    for note in (*record["notes"], *([busy] if busy and not outcome.cached else [])):
         run.console.print(f"  {note}", markup=False)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from compress.data import SyntheticData, list_data, synthetic_spec
+from compress.data import list_data, spec_before_clips
 from compress.factory import build_network, load_weights
 from compress.recipe.sections import FactoryTeacher, Recipe
+from compress.sources.source import FilesConfig
 from compress.teacher_answers import ASKED, check_on_inputs
 from models.spec import ClipSpec
 
@@ -42,9 +43,9 @@ def try_teacher(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> None
 def try_before_clips(recipe: Recipe, *, device: torch.device) -> bool:
     """Tries the teacher where its clips need not be there for that; whether it has been."""
     config = recipe.teacher
-    if not isinstance(config, FactoryTeacher) or not isinstance(recipe.data, SyntheticData):
+    if not isinstance(config, FactoryTeacher):
         return False
-    spec = synthetic_spec(recipe.data, recipe.clip, inputs=config.inputs)
+    spec = spec_before_clips(recipe.data, recipe.clip, inputs=config.inputs)
     if spec is not None:
         try_teacher(recipe, spec, device=device)
     return spec is not None
@@ -55,7 +56,7 @@ def try_for_plan(recipe: Recipe, *, cache: Path, device: torch.device, console: 
     if not isinstance(recipe.teacher, FactoryTeacher):
         return
     if not try_before_clips(recipe, device=device):
-        if isinstance(recipe.data, SyntheticData):
+        if not isinstance(recipe.data, FilesConfig):
             console.print("teacher: tried as soon as its captions are drawn, not before")
             return
         listing = list_data(

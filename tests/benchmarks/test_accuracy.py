@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from benchmarks import accuracy as accuracy_module
-from benchmarks.accuracy import evaluate, wilson_interval
+from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import open_clips
 from benchmarks.clips.rows import read_manifest
 from benchmarks.exported import read_export
+from benchmarks.top1 import Accuracy
 from models.spec import LabelSpec
 from tests.benchmarks.small_exports import (
     VIDEO_ONLY,
@@ -66,8 +66,10 @@ def test_logits_and_shares_are_those_of_the_clips(export_dir, clips, monkeypatch
     assert {name: one.top1 for name, one in found.per_label.items()} == {
         name: count / 10 for name, count in right.items()
     }
-    assert found.top1 == found.per_label["move"].top1
-    assert found.ci95 == wilson_interval(right["move"], 10)
+    assert found.first == Accuracy(correct=right["move"], total=10)
+    plain = found.to_dict()
+    assert plain["top1"] == right["move"] / 10 and plain["ci95"] == found.first.interval
+    assert plain["per_label"]["colour"]["correct"] == right["colour"]
     assert (found.clips, found.unavailable, found.failed, found.notes) == (10, None, False, ())
     assert found.runtime.startswith("ONNX Runtime 1.")
     assert told == [("accuracy", done, 10) for done in (3, 6, 9, 10)]
@@ -80,7 +82,7 @@ def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path, clips):
     assert found["onnx"].clips == 10
     assert found["tflite"].failed
     assert "LiteRT failed in 'load'" in found["tflite"].unavailable
-    assert found["tflite"].top1 is None
+    assert found["tflite"].first is None and found["tflite"].to_dict()["top1"] is None
     assert "operator aten.fft has no kernel" in found["executorch"].unavailable
 
 
@@ -122,14 +124,3 @@ def test_normalisation_inside_the_file_is_not_the_clips_matter(tmp_path, clips):
     other = replace(TWO_COLUMNS, video=replace(TWO_COLUMNS.video, mean=(0.4, 0.4, 0.4)))
     (found,) = evaluate(read_export(onnx_export(tmp_path, other)), clips)
     assert found.clips == 10
-
-
-@pytest.mark.parametrize(("right", "total"), [(0, 10), (10, 10), (385, 400)])
-def test_interval_is_wilsons(right, total):
-    z, share = 1.959963984540054, right / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    assert wilson_interval(right, total) == pytest.approx((centre - half, centre + half), abs=1e-9)
-    assert wilson_interval(right, total) == pytest.approx(
-        tuple(binomtest(right, total).proportion_ci(method="wilson")), abs=1e-12
-    )

@@ -74,15 +74,6 @@ def test_fitted_networks_answer_clearly_and_the_same_for_the_same_seed(steps):
     assert (fitted.accuracy, fitted.margin) == (again.accuracy, again.margin)
 
 
-def test_a_network_whose_classifier_is_not_its_last_layer_is_refused():
-    from compress.comparison.fitting import _classifier
-
-    with pytest.raises(
-        ValueError, match="last linear layer gives 3 values, not 8 logits; let the classifier"
-    ):
-        _classifier(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3)), classes=8)
-
-
 @pytest.mark.slow
 def test_one_network_gives_every_file_and_figure(figures):
     found = {(file["origin"], file["format"]): file for file in figures["files"]}

@@ -7,8 +7,12 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from benchmarks.clips.cache import View
-from compress.data import ClipConfig, DataConfig, FolderData, ManifestData, SyntheticData, open_data
-from compress.tasks import tags_of
+from benchmarks.clips.text import tags_in
+from compress.clip import ClipConfig
+from compress.data import DataConfig, open_data
+from compress.sources.folder import FolderData
+from compress.sources.manifest import ManifestData
+from compress.sources.synthetic import SyntheticData
 from models.teachers.modular import is_there
 from tests.benchmarks.clips.films import film
 
@@ -218,7 +222,7 @@ def test_tags_are_taken_from_the_training_clips(tmp_path):
     path = manifest(tmp_path, TAGGED, columns=TAG_COLUMNS)
     data, said = opened(of(path, tags=["kind"]), tmp_path)
     assert [(column.name, column.classes) for column in data.spec.tags] == [("kind", ("one", "two"))]
-    assert [tags_of(row, "kind", separator=data.tag_separator) for row in data.train.rows] == [
+    assert [tags_in(row.more["kind"], separator=data.tag_separator) for row in data.train.rows] == [
         ["one", "two"],
         [],
     ]

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.clips.cache import open_clips
 from benchmarks.clips.rows import ClipRow
+from compress.sources.synthetic import SyntheticData, write_synthetic
 from compress.steps.reference import write_reference, write_video
-from compress.synthetic import SyntheticData, write_synthetic
 from export.capture import capture
 from export.description import describe
 from export.files import Variant, export_files

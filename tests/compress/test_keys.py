@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -19,12 +20,12 @@ from safetensors.torch import save_file
 from compress.data import open_data
 from compress.folders import source
 from compress.folders.keys import difference
-from compress.folders.source import AROUND, source_hashes
+from compress.folders.source import AROUND, TABLES, source_hashes
 from compress.recipe import load_recipe
+from compress.sources.synthetic import SyntheticData, write_synthetic
 from compress.stages import STAGES
 from compress.steps.run import Run
 from compress.steps.train import stage_keys, teacher_key
-from compress.synthetic import SyntheticData, write_synthetic
 from models import STUDENTS, TEACHERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +89,11 @@ ADDED = ("", "NEW = 1\n")
         ("benchmarks/clips/container.py", *ADDED),  # what it decodes is in the data's hash
         ("models/__init__.py", *ADDED),
         ("compress/stages.py", *ADDED),
+        ("compress/distillation/__init__.py", *ADDED),
+        ("compress/pruning/__init__.py", *ADDED),
+        ("compress/quantization/__init__.py", *ADDED),
+        ("compress/recipe/renamed.py", *ADDED),
+        ("compress/quantization/qat.py", *ADDED),  # the recipe calibrates
         ("models/x3d.py", *ADDED),
         ("compress/losses.py", "\ndef ", "\n# A remark.\ndef "),
         ("compress/losses.py", '"""', '"""Indeed: '),
@@ -106,6 +112,9 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
         ("compress/training.py", "max_norm=5.0", "max_norm=4.0", 0),
         ("compress/distill.py", *ADDED, 1),
         ("compress/teacher.py", *ADDED, 1),
+        ("compress/distillation/soft_targets.py", *ADDED, 1),
+        ("compress/pruning/magnitude.py", *ADDED, 2),
+        ("compress/quantization/ptq.py", *ADDED, 3),
         ("models/mobilenet3d.py", *ADDED, 0),  # an encoder of teachers, too
         ("compress/prune.py", "_STEPS = 500", "_STEPS = 400", 2),
         ("export/quantizer.py", *ADDED, 3),
@@ -130,15 +139,37 @@ def test_a_difference_names_four_modules_at_most():
 
 
 def test_a_float_stage_depends_on_little(run):
-    """A report of two dozen modules at most, none of which shows, guards, plans, exports or decodes."""
+    """A report of thirty modules at most, none of which shows, guards, plans, exports or decodes."""
     parts = keys_of(run)[1].parts
     files = {name.removeprefix("source.") for name in parts if name.startswith("source.")}
     assert {"compress/distill.py", "compress/losses.py", "models/mobilenet3d.py"} <= files
-    assert len(files) < 25
+    assert len(files) <= 30
     foreign = ("export/", "compress/report/", "compress/steps/", "compress/recipe/", "models/teachers/")
     around = tuple(f"{name.replace('.', '/')}" for name in AROUND)
     assert not [name for name in files if name.startswith((*foreign, *around))]
     assert "benchmarks/clips/container.py" not in files and "models/__init__.py" not in files
+
+
+def test_tables_of_methods_are_tables_and_nothing_else():
+    for name in TABLES:
+        tree = ast.parse((ROOT / name.replace(".", "/") / "__init__.py").read_text())
+        first, *rest = tree.body
+        assert isinstance(first, ast.Expr)
+        kinds = [type(node) for node in rest]
+        assert kinds[-1] is ast.AnnAssign and set(kinds[:-1]) == {ast.ImportFrom}, name
+
+
+def test_how_a_student_is_taught_changes_the_stages_that_train_alone(run):
+    before = keys_of(run)
+    recipe = load_recipe(RECIPE, overrides=["distillation.temperature=3"])
+    after = keys_of(of(recipe, run.data, cache=run.cache))
+    assert before[0] == after[0], "the teacher"
+    assert not {*before[1:]} & {*after[1:]}, "the stages after it, too"
+    assert "distillation.temperature" in difference(before[1].parts, after[1].parts)
+    parts = [{name.partition(".")[0] for name in key.parts} for key in after]
+    assert ["distillation" in one for one in parts] == [False, True, True, False], (
+        "calibration does not train"
+    )
 
 
 def test_every_row_of_the_tables_has_modules_of_ours():

@@ -5,6 +5,11 @@ from torchmetrics.functional import kl_divergence
 from compress.losses import cross_entropy, soft_targets
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def test_soft_targets_are_zero_for_equal_logits_and_positive_otherwise():
     logits = torch.randn(5, 7)
     assert soft_targets(logits, logits + 3, temperature=2).item() == pytest.approx(0, abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from compress.distillation import LOSSES
 from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe
 from compress.recipe.keys import check_words
 from compress.recipe.plan import plan
+from compress.recipe.renamed import RENAMED
 from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS
 from compress.recipe.source import parse_source
 
@@ -24,7 +27,7 @@ teacher: {network: multimodal_tiny, train: {epochs: 1}}
 student: {network: mobilenet3d_tiny, options: {width: 0.5}}
 stages:
   - distill: {epochs: 2, baseline: true}
-  - prune: {macs: 0.6}
+  - prune: {macs_ratio: 0.6}
   - quantize: {}
 export: {formats: [onnx, coreml]}
 gates:
@@ -52,7 +55,7 @@ BROKEN = {
     ),
     "missing key": (
         "stages: [{distill: {epochs: 1}}, {prune: {}}]",
-        ["stages.1.prune.macs (line N): required key is missing (Share of the MACs"],
+        ["stages.1.prune.macs_ratio (line N): required key is missing (Share of the MACs"],
     ),
     "text for a whole number": (
         "clip: {frames: '8', audio: {}}",
@@ -71,8 +74,16 @@ BROKEN = {
         ["student.options.width (line N): wrong type; given: true; allowed: a number"],
     ),
     "value out of range": (
-        "stages: [{distill: {epochs: 1, temperature: 0}}]",
-        ["stages.0.distill.temperature (line N): out of range; given: 0; allowed: at least 0.01"],
+        "distillation: {temperature: 0}",
+        ["distillation.temperature (line N): out of range; given: 0; allowed: at least 0.01"],
+    ),
+    "loss that there is not": (
+        "distillation: {losses: {soft_target: 1.0}}",
+        ["distillation.losses.soft_target (line N): not one of the choices", "did you mean 'soft_targets'?"],
+    ),
+    "no loss at all": (
+        "distillation: {losses: {}}",
+        ["distillation.losses (line N): wrong number of entries"],
     ),
     "scalar for a section": ("clip: 8", ["clip (line N): wrong type; given: 8; allowed: a mapping of keys"]),
     "scalar for a chosen section": ("data: clips.csv", ["data (line N): wrong type; given: 'clips.csv'"]),
@@ -96,19 +107,19 @@ BROKEN = {
         ],
     ),
     "two verbs in one entry": (
-        "stages: [{distill: {epochs: 1}, prune: {macs: 0.5}}]",
+        "stages: [{distill: {epochs: 1}, prune: {macs_ratio: 0.5}}]",
         ["stages.0 (line N): not a stage", "one verb with its settings"],
     ),
     "bare verb": ("stages: [quantize]", ["stages.0 (line N): not a stage; given: 'quantize'"]),
     "stage after quantize": (
-        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs: 0.5}}, {quantize: {}}]",
+        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs_ratio: 0.5}}, {quantize: {}}]",
         [
             "stages.2.prune (line N): takes a float network, but stages.1.quantize gives a quantized one",
             "stages.3.quantize (line N): takes a float network, but stages.1.quantize gives a quantized one",
         ],
     ),
     "prune before training": (
-        "stages: [{prune: {macs: 0.5}}]",
+        "stages: [{prune: {macs_ratio: 0.5}}]",
         ["stages.0.prune (line N): nothing has trained the student yet; put a distill stage before"],
     ),
     "distill without teacher": (
@@ -507,11 +518,64 @@ def test_a_fault_carries_its_parts() -> None:
     assert fault.nearest == "coreml"
 
 
+RENAMED_KEYS = {
+    "distill: {epochs: 1, temperature: 3.0}": (
+        "stages.0.distill.temperature (line 7): has moved to distillation.temperature, where it stands once for "
+        "all stages"
+    ),
+    "prune: {macs_ratio: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
+    "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.temp",
+    "prune: {macs: 0.5}": "stages.0.prune.macs (line 7): is called macs_ratio now, with the same meaning",
+    "prune: {macs_ratio: 0.5, max_layer_ratio: 0.5}": (
+        "stages.0.prune.max_layer_ratio (line 7): is called max_pruning_ratio now, with the same meaning"
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", RENAMED_KEYS)
+def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: str, tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(changed(GOOD, f"stages: [{{{stage}}}]").lstrip("\n"))
+    text = path.read_text()
+    line = next(k for k, row in enumerate(text.splitlines(), 1) if row.startswith("stages"))
+    expected = RENAMED_KEYS[stage].replace("line 7", f"line {line}")
+    for check in (check_words, load_recipe):
+        with pytest.raises(ValueError, match=re.escape(expected)) as caught:
+            check(path)
+        assert "macs_ratio (line" not in str(caught.value), "a key under its old name is not missing, too"
+        assert "did you mean" not in str(caught.value)
+
+
+def test_a_loss_of_features_is_refused_beside_quantization_aware_training(monkeypatch) -> None:
+    monkeypatch.setattr(LOSSES["soft_targets"], "student_features", ("embedding",))
+    stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: %s, batch: 8}}]"
+    expected = r"distillation\.losses\.soft_targets.*: looks at features .*stages\.1\.quantize trains a graph"
+    with pytest.raises(RecipeError, match=expected):
+        parse_recipe(changed(GOOD, stages % "qat"), name="good")
+    assert parse_recipe(changed(GOOD, stages % "ptq"), name="good")
+
+
+def test_every_renamed_key_leads_to_one_that_recipes_have() -> None:
+    schema = json.loads((ROOT / "recipes" / "recipe.schema.json").read_text())
+    for old, new in RENAMED.items():
+        for place, there in ((old, False), (new, True)):
+            section, *keys = [part for part in place.split(".") if part != "*"]
+            if section == "stages":
+                verb, *keys = keys
+                node = schema["$defs"][f"{verb.title()}Config"]
+            else:
+                node = schema["$defs"][f"{section.title()}Config"]
+            assert (keys[0] in node["properties"]) is there, place
+
+
 def test_a_whole_number_stands_for_a_number_and_1e_3_is_one() -> None:
     recipe = parse_recipe(
-        changed(GOOD, "stages: [{distill: {epochs: 1, temperature: 3, learning_rate: 1e-3}}]"), name="good"
+        changed(
+            GOOD, "distillation: {temperature: 3}\nstages: [{distill: {epochs: 1, learning_rate: 1e-3}}]"
+        ),
+        name="good",
     )
-    assert recipe.stages[0].config.temperature == 3.0  # type: ignore[attr-defined]
+    assert recipe.distillation.temperature == 3.0
     assert recipe.stages[0].config.learning_rate == 0.001  # type: ignore[attr-defined]
 
 
@@ -665,7 +729,7 @@ def test_overrides_set_values_and_make_mappings() -> None:
         ("seed=[1", "the value is not valid YAML"),
         ("stages.0.distill.epoch=1", "stages.0.distill.epoch: unknown key"),
         ("sed=1", "sed: unknown section"),
-        ("stages.0.prune.macs=0.5", "stages.0 (line 8): not a stage"),
+        ("stages.0.prune.macs_ratio=0.5", "stages.0 (line 8): not a stage"),
     ],
 )
 def test_an_override_that_leads_nowhere_is_refused(override: str, expected: str) -> None:
@@ -677,11 +741,11 @@ def test_all_bad_overrides_are_named_together() -> None:
 
 
 def test_the_resolved_recipe_loads_as_an_equal_one(tmp_path: Path) -> None:
-    recipe = parse_recipe(GOOD, name="good", overrides=["stages.1.prune.macs=0.7"])
+    recipe = parse_recipe(GOOD, name="good", overrides=["stages.1.prune.macs_ratio=0.7"])
     path = tmp_path / "recipe.yaml"
     path.write_text(dump_yaml(recipe.to_dict()))
     assert load_recipe(path) == recipe
-    assert "macs: 0.7" in path.read_text()
+    assert "macs_ratio: 0.7" in path.read_text()
     assert "round_to:" in path.read_text()
 
 
@@ -695,6 +759,13 @@ def test_repeated_values_may_be_aliased_and_are_overridden_one_by_one() -> None:
     text = changed(GOOD, "stages: [{distill: &settings {epochs: 2}}, {distill: *settings}]")
     recipe = parse_recipe(text, name="good", overrides=["stages.1.distill.epochs=3"])
     assert [stage.config.epochs for stage in recipe.stages] == [2, 3]  # type: ignore[attr-defined]
+
+
+def test_the_plan_says_how_a_stage_that_trains_is_taught() -> None:
+    text = changed(GOOD, "distillation: {temperature: 3, label_weight: 0.25}")
+    said = {step.name: step.description for step in plan(parse_recipe(text, name="good")).steps}
+    assert said["distill"] == "epochs 2, baseline yes; temperature 3, label weight 0.25"
+    assert said["quantize"] == "with its defaults", "ptq does not train"
 
 
 def test_the_plan_lists_every_step_in_order() -> None:

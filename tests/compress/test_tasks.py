@@ -5,11 +5,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from compress.data import ClipConfig, open_data
+from compress.clip import ClipConfig
+from compress.criterion import Answers, Batch
+from compress.data import open_data
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
-from compress.synthetic import SyntheticData
-from compress.tasks import TaskWeights, Truth, learn_tasks, measure, task_names, with_tasks
-from compress.training import Batch, Job, TrainConfig, fit, logits_of
+from compress.sources.synthetic import SyntheticData
+from compress.tasks import TaskCriterion, Truth, measure, task_names, with_tasks
+from compress.training import Job, TrainConfig, fit, logits_of
 from models.spec import LabelSpec
 from models.teachers import ModularOptions, modular
 from models.teachers.audio import AUDIO_ENCODERS
@@ -52,7 +54,7 @@ def test_a_teacher_learns_every_kind_of_task(data, tmp_path):
     fit(
         model,
         data.train.seen_by(spec),
-        objective=learn_tasks(
+        criterion=TaskCriterion(
             spec,
             truth_of(data, data.train, spec),
             weights=dict.fromkeys(task_names(spec), 1.0),
@@ -123,7 +125,8 @@ def test_the_loss_is_the_weighted_sum_of_those_of_the_tasks():
     weights = {"x": 1.0, "y": 2.0, "t": 0.5, "retrieval": 0.25}
     order = [2, 0]
     given = tuple(answer[order] for answer in answers)
-    found = learn_tasks(spec, truth, weights=weights, label_smoothing=0.1)(given, _batch(order))
+    criterion = TaskCriterion(spec, truth, weights=weights, label_smoothing=0.1)
+    found = criterion(Answers(logits=given), _batch(order))
     expected = (
         cross_entropy(given[0], truth.labels[order, 0], label_smoothing=0.1)
         + 2.0 * cross_entropy(given[1], truth.labels[order, 1], label_smoothing=0.1)
@@ -136,24 +139,24 @@ def test_the_loss_is_the_weighted_sum_of_those_of_the_tasks():
 def test_learned_weights_become_the_inverse_of_the_losses():
     """At the least of `loss * exp(-s) + s / 2` a task's variance, `exp(s)`, is twice its loss."""
     spec, truth, answers = _case()
-    weighted = TaskWeights(torch.nn.Identity(), 4)
     weights = dict.fromkeys(task_names(spec), 1.0)
-    objective = learn_tasks(
-        spec, truth, weights=weights, label_smoothing=0.1, log_variance=weighted.log_variance
-    )
-    optimizer = torch.optim.Adam(weighted.parameters(), lr=0.1)
+    criterion = TaskCriterion(spec, truth, weights=weights, label_smoothing=0.1, learned=True)
+    optimizer = torch.optim.Adam(criterion.parameters(), lr=0.1)
     for _ in range(150):
         optimizer.zero_grad()
-        objective(answers, _batch([0, 1, 2])).backward()
+        criterion(Answers(logits=answers), _batch([0, 1, 2])).backward()
         optimizer.step()
-    losses = [
-        learn_tasks(spec, truth, weights={**dict.fromkeys(weights, 0.0), name: 1.0}, label_smoothing=0.1)(
-            answers, _batch([0, 1, 2])
-        )
-        for name in ("x", "y", "t")
-    ]
-    torch.testing.assert_close(weighted.log_variance.exp()[:3], 2 * torch.stack(losses), rtol=0.02, atol=0.0)
-    assert weighted(torch.ones(1)).item() == 1.0
+    losses = []
+    for name in ("x", "y", "t"):
+        only = {**dict.fromkeys(weights, 0.0), name: 1.0}
+        alone = TaskCriterion(spec, truth, weights=only, label_smoothing=0.1)
+        assert alone.task_weights() is None
+        losses.append(alone(Answers(logits=answers), _batch([0, 1, 2])))
+    variances = criterion.log_variance.exp()
+    torch.testing.assert_close(variances[:3], 2 * torch.stack(losses), rtol=0.02, atol=0.0)
+    assert criterion.task_weights() == pytest.approx(
+        dict(zip(task_names(spec), (1 / variances).tolist(), strict=True))
+    )
 
 
 def test_every_task_has_its_figures():

@@ -4,13 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.clips.cache import View
-from compress.artifact import Artifact, size_of
+from compress.artifact import size_of
 from compress.factory import build_network, import_factory, load_weights, source_of
 from compress.pretrained import load_pretrained
-from compress.teacher import TaughtConfig, learn_from_teacher
 from compress.teacher_answers import check_answers, check_on_clips, require_finite_answers
-from compress.training import Batch
 from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
 from models.teachers.encoder import choices
 from models.teachers.video import VIDEO_ENCODERS
@@ -131,32 +128,6 @@ def test_the_source_of_a_factory_is_the_file_that_holds_it(tmp_path, monkeypatch
     assert first != other == again
 
 
-def test_a_teacher_answers_to_the_clean_view_of_corrupted_clips():
-    asked = []
-
-    class Recorder:
-        artifact = Artifact(model=_network("clip"), spec=small_spec("clip"))
-
-        def answers(self, clips, *, view, context):
-            asked.append(view)
-            return (torch.zeros(4, 3),)
-
-    objective = learn_from_teacher(
-        Recorder(),
-        clips=None,
-        spec=small_spec("clip"),
-        config=TaughtConfig(epochs=1, corruptions=("noise",)),
-        context=None,
-    )
-    for number in (0, 1, 0):
-        view = View(number=number, seed=0, corruptions=("noise",))
-        objective(
-            (torch.zeros(2, 3),),
-            Batch(indices=[0, 3], view=view, labels=torch.zeros(2, 1, dtype=torch.int64)),
-        )
-    assert asked == [View(number=0, seed=0), View(number=1, seed=0)]
-
-
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state"])
 def test_public_weights_start_the_video_encoder(tmp_path, wrapper):
     video = choices(VIDEO_ENCODERS)["resnet50_lstm"](name="resnet50_lstm", width=0.1)
@@ -182,37 +153,6 @@ def test_public_weights_are_for_teachers_with_a_video_encoder(tmp_path):
         ValueError, match="pretrained weights are for the video encoder of the teacher `modular`"
     ):
         load_pretrained(_network("clip"), MultimodalOptions(), tmp_path / "weights.pt")
-
-
-def test_a_student_learns_what_its_teacher_does_not_answer_from_the_labels():
-    """Column x comes from the teacher as well, column y from the labels alone."""
-
-    class Knows:
-        artifact = Artifact(model=_network("clip"), spec=small_spec("clip", labels=("x",)))
-
-        def answers(self, clips, *, view, context):
-            return (torch.tensor([[0.0, 0.0, 9.0]]),)
-
-    config = TaughtConfig(epochs=1, label_weight=0.0, temperature=1.0)
-
-    def loss(first, second):
-        spec = small_spec("clip", labels=("x", "y"))
-        objective = learn_from_teacher(Knows(), clips=None, spec=spec, config=config, context=None)
-        batch = Batch(indices=[0], view=None, labels=torch.tensor([[0, 1]]))
-        return objective((torch.tensor([first]), torch.tensor([second])), batch).item()
-
-    assert loss([0.0, 0.0, 9.0], [0.0, 9.0, 0.0]) < 0.01
-    assert loss([9.0, 0.0, 0.0], [0.0, 9.0, 0.0]) > 5, "x: the teacher is right, whatever the label says"
-    assert loss([0.0, 0.0, 9.0], [9.0, 0.0, 0.0]) > 5, "y: the label is right"
-
-
-def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():
-    class Other:
-        artifact = Artifact(model=_network("clip"), spec=small_spec("clip", labels=("x",)))
-
-    spec = small_spec("clip", labels=("y",))
-    with pytest.raises(ValueError, match="answers x, the student learns y: they share no label column"):
-        learn_from_teacher(Other(), clips=None, spec=spec, config=TaughtConfig(epochs=1), context=None)
 
 
 class Answering(torch.nn.Module):

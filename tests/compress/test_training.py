@@ -5,16 +5,19 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks.clips.cache import View
+from benchmarks.top1 import Accuracy
 from compress.artifact import weights_sha256
+from compress.criterion import Criterion, LabelCriterion
 from compress.training import (
     Job,
     TrainConfig,
     accuracy,
     batch_notes,
     fit,
-    learn_from_labels,
     logits_of,
     per_label,
+    views_of,
 )
 from models import STUDENTS
 from tests.specs import small_spec
@@ -28,18 +31,39 @@ def _student(data):
     return row.build(data.spec.only(("clip",)), row.options())
 
 
-def _fit(data, folder, *, seed=0, objective=None, console=None, **settings):
+def _fit(data, folder, *, seed=0, criterion=None, console=None, **settings):
     model = _student(data)
     config = TrainConfig.model_validate({"epochs": 3, "batch": 8, **settings})
     curve = fit(
         model,
         data.train.only(("clip",)),
-        objective=objective or learn_from_labels(),
+        criterion=criterion or LabelCriterion(),
         config=config,
         validation=data.validation.only(("clip",)),
         job=Job(name="test", device=CPU, seed=seed, folder=folder, console=console or Console(quiet=True)),
     )
     return model, curve
+
+
+class Stopping(Criterion):
+    """Another criterion that is interrupted after some steps."""
+
+    def __init__(self, inner, *, steps):
+        super().__init__()
+        self.inner, self.left, self.features = inner, steps, inner.features
+
+    def forward(self, answers, batch):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.inner(answers, batch)
+
+
+class NotANumber(Criterion):
+    """A loss that is none."""
+
+    def forward(self, answers, batch):
+        return answers.logits[0].sum() * float("nan")
 
 
 def test_the_loss_falls_and_every_epoch_has_a_row(tiny_data, tmp_path):
@@ -87,19 +111,10 @@ def test_corruptions_without_views_and_unknown_ones_are_refused():
 def test_stopped_in_any_epoch_it_goes_on_to_the_same_weights(tiny_data, tmp_path):
     whole, curve = _fit(tiny_data, tmp_path / "whole")
     for steps_done in (1, 4, 7):
-        calls = 0
-
-        def stops(logits, batch, limit=steps_done):
-            nonlocal calls
-            calls += 1
-            if calls > limit:
-                raise KeyboardInterrupt
-            return learn_from_labels()(logits, batch)
-
         folder = tmp_path / f"stopped-{steps_done}"
         with pytest.raises(KeyboardInterrupt):
-            _fit(tiny_data, folder, objective=stops)
-        resumed, resumed_curve = _fit(tiny_data, folder)
+            _fit(tiny_data, folder, criterion=Stopping(LabelCriterion(), steps=steps_done))
+        resumed, resumed_curve = _fit(tiny_data, folder, criterion=Stopping(LabelCriterion(), steps=99))
         assert weights_sha256(resumed) == weights_sha256(whole)
         assert resumed_curve == curve
 
@@ -123,7 +138,60 @@ def test_a_loss_that_is_not_finite_is_refused(tiny_data, tmp_path):
     with pytest.raises(
         FloatingPointError, match=r"the loss became nan in epoch 1, step 1; lower learning_rate"
     ):
-        _fit(tiny_data, tmp_path, objective=lambda logits, batch: logits[0].sum() * float("nan"))
+        _fit(tiny_data, tmp_path, criterion=NotANumber())
+
+
+class Projected(Criterion):
+    """Has the labels told from a feature by a layer of its own, which has to learn that."""
+
+    def __init__(self, feature, size):
+        super().__init__()
+        self.features = (feature,)
+        torch.manual_seed(5)
+        self.layer = torch.nn.Linear(size, 8)
+
+    def forward(self, answers, batch):
+        feature = answers.features[self.features[0]]
+        pooled = feature if feature.dim() == 2 else feature.mean((2, 3, 4))
+        return torch.nn.functional.cross_entropy(self.layer(pooled), batch.labels[:, 0])
+
+
+def test_a_criterion_learns_from_features_and_is_kept_with_the_network(tiny_data, tmp_path):
+    """Stopped and resumed, its own layer ends as it does in one go, and so does the network."""
+    size = _student(tiny_data).heads.features
+    whole = Projected("embedding", size)
+    before = weights_sha256(whole)
+    network, _ = _fit(tiny_data, tmp_path / "whole", criterion=whole)
+    assert weights_sha256(whole) != before
+    untouched = _student(tiny_data).heads.classifiers[0].bias
+    assert torch.equal(network.heads.classifiers[0].bias, untouched), "nothing looks at the logits"
+    with pytest.raises(KeyboardInterrupt):
+        stopping = Stopping(Projected("embedding", size), steps=4)
+        _fit(tiny_data, tmp_path / "stopped", criterion=stopping)
+    resumed = Stopping(Projected("embedding", size), steps=99)
+    again, _ = _fit(tiny_data, tmp_path / "stopped", criterion=resumed)
+    assert weights_sha256(resumed.inner) == weights_sha256(whole)
+    assert weights_sha256(again) == weights_sha256(network)
+
+
+def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tmp_path):
+    _fit(
+        tiny_data,
+        tmp_path,
+        epochs=1,
+        criterion=Projected("video.0", _student(tiny_data).video[0][0].out_channels),
+    )
+    with pytest.raises(
+        ValueError, match=r"has no feature 'video\.99'; its own modules are .*embedding is what"
+    ):
+        _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
+
+
+def test_every_view_that_a_training_shows_is_known_before():
+    config = TrainConfig(epochs=6, views=4, corruptions=("noise",))
+    assert views_of(config, seed=3) == tuple(View(number=k, seed=3) for k in range(4))
+    assert len(views_of(TrainConfig(epochs=2, views=4), seed=3)) == 2
+    assert views_of(TrainConfig(epochs=2, views=0), seed=3) == (None,)
 
 
 def test_logits_do_not_depend_on_the_batch_and_are_as_many_as_clips(tiny_data):
@@ -139,8 +207,8 @@ def test_accuracy_counts_right_answers(tiny_data):
     right = torch.nn.functional.one_hot(clips.labels[:, 0], 8).float()
     wrong = right.roll(1, dims=1)
     wrong[:2] = right[:2]
-    assert accuracy((right,), clips) == [1.0]
-    assert accuracy((wrong,), clips) == [2 / len(clips)]
+    assert accuracy((right,), clips) == [Accuracy(correct=len(clips), total=len(clips))]
+    assert accuracy((wrong,), clips) == [Accuracy(correct=2, total=len(clips))]
 
 
 def test_figures_have_the_names_of_label_columns_where_the_data_has_several():

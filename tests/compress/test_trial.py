@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 
 from compress import data as data_module
-from compress.data import open_data, synthetic_spec
+from compress.data import open_data, spec_before_clips
 from compress.recipe import Recipe, parse_recipe
+from compress.sources.synthetic import write_synthetic
 from compress.steps.trial import try_before_clips, try_for_plan, try_teacher
-from compress.synthetic import write_synthetic
 from tests.benchmarks.small_exports import write_videos
 from tests.specs import small_spec
 
@@ -152,7 +152,7 @@ def test_the_spec_of_synthetic_clips_is_known_before_they_are_written(tmp_path):
         "clip: {frames: 4, size: 32, audio: {}}\nstudent: {network: mobilenet3d_tiny}\n",
         name="both",
     )
-    known = synthetic_spec(recipe.data, recipe.clip, inputs=("clip",))
+    known = spec_before_clips(recipe.data, recipe.clip, inputs=("clip",))
     assert known is not None and known.inputs == ("clip",)
     write_synthetic(recipe.data, tmp_path, workers=0, report=lambda done, total: None)
     with (tmp_path / "manifest.csv").open(newline="") as file:

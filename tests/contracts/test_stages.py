@@ -10,15 +10,9 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
-from compress.artifact import (
-    Artifact,
-    Context,
-    Form,
-    load_artifact,
-    save_artifact,
-    size_of,
-    weights_sha256,
-)
+from compress.artifact import Artifact, Form, load_artifact, save_artifact, size_of, weights_sha256
+from compress.distillation.config import DistillationConfig
+from compress.stage import Context
 from compress.stages import STAGES
 from compress.teacher import Teacher
 from compress.training import logits_of
@@ -26,7 +20,7 @@ from models import STUDENTS, TEACHERS
 
 SETTINGS = {
     "distill": {"epochs": 1, "batch": 8},
-    "prune": {"macs": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
+    "prune": {"macs_ratio": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
     "quantize": {"mode": "qat", "epochs": 1, "batch": 8, "calibration_clips": 8},
 }
 """Settings that finish in seconds; for `quantize` those of the longer of its two ways."""
@@ -51,6 +45,7 @@ def context(tiny_data, tmp_path):
         seed=0,
         data=tiny_data,
         teacher=Teacher(artifact=teacher, key="teacher"),
+        distillation=DistillationConfig(),
         build_student=lambda: build(STUDENTS["mobilenet3d_tiny"], student_spec),
         folder=tmp_path / "stage",
         cache=tmp_path / "cache",
@@ -100,14 +95,14 @@ def test_an_unknown_key_is_refused(verb):
 
 
 def test_pruning_meets_its_target_and_refuses_one_out_of_reach(student, context):
-    config = STAGES["prune"].config(macs=0.5, epochs=0, round_to=2)
+    config = STAGES["prune"].config(macs_ratio=0.5, epochs=0, round_to=2)
     result = STAGES["prune"].run(student, config, context)
     whole, cut = size_of(student.model, student.spec), size_of(result.artifact.model, student.spec)
     assert cut.macs <= 0.5 * whole.macs and cut.parameters < whole.parameters
     assert result.notes == ("no recovery after pruning: epochs is 0",)
-    out_of_reach = STAGES["prune"].config(macs=0.01, epochs=0)
+    out_of_reach = STAGES["prune"].config(macs_ratio=0.01, epochs=0)
     with pytest.raises(
-        ValueError, match=r"of the MACs is the least that round_to 8 and max_layer_ratio 0\.8 allow"
+        ValueError, match=r"of the MACs is the least that round_to 8 and max_pruning_ratio 0\.8 allow"
     ):
         STAGES["prune"].run(student, out_of_reach, context)
 

@@ -22,7 +22,9 @@ import av
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.clips.rows import read_manifest
 from benchmarks.clips.workers import Alive, Lost, run_jobs
+from compress.console import bar
 from compress.limits import Seed
 from compress.motions import (
     CLASSES,
@@ -36,6 +38,8 @@ from compress.motions import (
     draw_frames,
     draw_sound,
 )
+from compress.sources.source import TAG_SEPARATOR, Listing, Reading, Source, SourceConfig
+from compress.store import one_at_a_time, stored
 from models.spec import LabelSpec
 
 GENERATOR = 2
@@ -44,9 +48,6 @@ GENERATOR = 2
 
 SYNTHETIC_FILES = ("manifest.csv", "train/*.mp4", "validation/*.mp4", "test/*.mp4")
 """Names of what `write_synthetic` writes."""
-
-TAG_SEPARATOR = ";"
-"""Between the tags of a clip in the manifest."""
 
 
 class SplitSizes(BaseModel):
@@ -59,10 +60,8 @@ class SplitSizes(BaseModel):
     test: int = Field(default=600, ge=8, le=1_000_000)
 
 
-class SyntheticData(BaseModel):
+class SyntheticData(SourceConfig):
     """Generated clips of eight motions; see the head of `compress/motions.py` for what makes them hard."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["synthetic"]
@@ -207,3 +206,29 @@ def _encode(path: Path, frames: np.ndarray, sound: np.ndarray, *, fps: int) -> N
         samples.sample_rate, samples.pts = SAMPLE_RATE_HZ, 0
         container.mux(audio.encode(samples))
         container.mux(audio.encode())
+
+
+def read(config: SyntheticData, reading: Reading) -> Listing:
+    """The clips, written if they are not in the cache."""
+    key, title = synthetic_key(config), "synthetic clips"
+
+    def make(folder: Path) -> None:
+        with bar(reading.console, "writing synthetic clips") as report:
+            write_synthetic(config, folder, workers=reading.workers, report=report)
+
+    place = reading.cache / f"synthetic-{key[:16]}"
+    with one_at_a_time(place, waiting=lambda who: reading.tell(f"{title}: waiting for {who}")):
+        folder = stored(
+            place,
+            key=key,
+            make=make,
+            load=lambda made: made,
+            names=SYNTHETIC_FILES,
+            title=title,
+            tell=reading.tell,
+        ).value
+    rows = read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags)
+    return Listing(rows=rows, root=folder.absolute())
+
+
+SYNTHETIC = Source(config=SyntheticData, read=read, labels=synthetic_labels)

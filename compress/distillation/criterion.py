@@ -1,0 +1,141 @@
+"""A student learns from its teacher and from the labels: the criterion that all stages that train share.
+
+Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; one consistent view for teacher
+and student after Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.clips.clip_set import View
+from compress.criterion import Answers, Batch, Criterion, LabelCriterion
+from compress.distillation import LOSSES
+from compress.distillation.config import DistillationConfig
+from compress.distillation.loss import DistillationLoss, Pair
+from compress.features import feature_sizes
+from compress.losses import cross_entropy
+from compress.stage import Context
+from compress.training import TrainConfig, drawn, views_of
+from models.spec import ClipSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """The label columns that student and teacher both answer: their numbers among those of each."""
+
+    student: tuple[int, ...]
+    teacher: tuple[int, ...]
+
+    @classmethod
+    def of(cls, student: ClipSpec, teacher: ClipSpec) -> Shared:
+        """Columns are the same where they have the same name. Raises `ValueError` when there is none."""
+        taught = {label.name: number for number, label in enumerate(teacher.labels)}
+        both = [k for k, label in enumerate(student.labels) if label.name in taught]
+        if not both:
+            raise ValueError(
+                f"the teacher answers {', '.join(taught)}, the student learns "
+                f"{', '.join(label.name for label in student.labels)}: they share no label column"
+            )
+        return cls(student=tuple(both), teacher=tuple(taught[student.labels[k].name] for k in both))
+
+
+class DistillationCriterion(Criterion):
+    """The losses between student and teacher, mixed with the labels, summed over the label columns.
+
+    A label column that the teacher does not answer is learned from the labels alone.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, DistillationLoss],
+        answers: Mapping[View | None, Answers],
+        *,
+        shared: Shared,
+        config: DistillationConfig,
+        label_smoothing: float,
+    ) -> None:
+        """`answers` are the teacher's to all training clips in each view that will be used."""
+        super().__init__()
+        self.losses = nn.ModuleDict(losses)
+        names = [name for loss in losses.values() for name in loss.student_features]
+        self.features = tuple(dict.fromkeys(names))
+        self._answers = {
+            view: Answers(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
+            for view, one in answers.items()
+        }
+        self._columns = shared.student
+        self._config = config
+        self._label_smoothing = label_smoothing
+
+    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+        """The loss of a batch: a scalar."""
+        of_labels = self._config.label_weight
+        parts = [
+            cross_entropy(column, batch.labels[:, k], label_smoothing=self._label_smoothing)
+            for k, column in enumerate(answers.logits)
+        ]
+        for k in self._columns:
+            parts[k] = of_labels * parts[k]
+        student = Answers(logits=tuple(answers.logits[k] for k in self._columns), features=answers.features)
+        taught = self._answers[batch.view and batch.view.clean]
+        teacher = taught.of(batch.indices, device=answers.logits[0].device)
+        for name, loss in self.losses.items():
+            weight = (1 - of_labels) * self._config.losses[name]
+            values = loss(student, teacher)
+            if values.dim() == 0:
+                parts.append(weight * values)
+                continue
+            for k, value in zip(self._columns, values, strict=True):
+                parts[k] = weight * value + parts[k]
+        return torch.stack(parts).sum()
+
+
+def learn_from_teacher(
+    model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context
+) -> DistillationCriterion:
+    """The criterion by which `model`, of `spec`, learns from the teacher, whose answers are all computed here.
+
+    They are found in the cache where an earlier training has asked for the same. Raises `ValueError` when there is
+    no teacher, when it answers no label column of the student's, and for features that a network does not have.
+    """
+    teacher = context.teacher
+    if teacher is None:
+        raise ValueError("there is no teacher to learn from; the recipe has none")
+    settings = context.distillation
+    shared = Shared.of(spec, teacher.artifact.spec)
+    rows = {name: LOSSES[name] for name in settings.losses}
+    asked = tuple(dict.fromkeys(name for row in rows.values() for name in row.teacher_features))
+    ours = tuple(dict.fromkeys(name for row in rows.values() for name in row.student_features))
+    pair = Pair(
+        temperature=settings.temperature,
+        classes=tuple(len(spec.labels[k].classes) for k in shared.student),
+        student=feature_sizes(model, spec, ours),
+        teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, asked),
+    )
+    losses = {name: drawn(lambda row=row: row(pair), seed=context.seed) for name, row in rows.items()}  # type: ignore[misc]
+    answers = {
+        view: teacher.answers(
+            context.data.train,
+            view=view,
+            features=asked,
+            device=context.device,
+            cache=context.cache,
+            console=context.console,
+        )
+        for view in views_of(config, seed=context.seed)
+    }
+    return DistillationCriterion(
+        losses, answers, shared=shared, config=settings, label_smoothing=config.label_smoothing
+    )
+
+
+def best_criterion(model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context) -> Criterion:
+    """The teacher's answers where the recipe has a teacher, the labels alone where it has none."""
+    if context.teacher is None:
+        return LabelCriterion(label_smoothing=config.label_smoothing)
+    return learn_from_teacher(model, spec, config=config, context=context)

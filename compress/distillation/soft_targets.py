@@ -1,0 +1,23 @@
+"""The teacher's classes, softened: what a student learns of how alike they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from compress.criterion import Answers
+from compress.distillation.loss import DistillationLoss
+from compress.losses import soft_targets
+
+
+class SoftTargets(DistillationLoss):
+    """Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2."""
+
+    def forward(self, student: Answers, teacher: Answers) -> Tensor:
+        """The divergence of each label column."""
+        return torch.stack(
+            [
+                soft_targets(ours, theirs, temperature=self.pair.temperature)
+                for ours, theirs in zip(student.logits, teacher.logits, strict=True)
+            ]
+        )

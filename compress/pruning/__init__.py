@@ -1,0 +1,10 @@
+"""The table of what decides which channels leave a network first. A new criterion is a file here, and one line."""
+
+from __future__ import annotations
+
+from compress.pruning.criterion import PruningCriterion
+from compress.pruning.magnitude import magnitude
+
+PRUNING_CRITERIA: dict[str, PruningCriterion] = {
+    "magnitude": magnitude,
+}

@@ -1,0 +1,12 @@
+"""The table of ways to int8. A new one is a file here, and one line."""
+
+from __future__ import annotations
+
+from compress.quantization.method import QuantizationMethod
+from compress.quantization.ptq import PTQ
+from compress.quantization.qat import QAT
+
+QUANTIZATION_METHODS: dict[str, QuantizationMethod] = {
+    "ptq": PTQ,
+    "qat": QAT,
+}

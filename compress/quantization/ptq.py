@@ -1,0 +1,20 @@
+"""Calibration alone: the ranges are those of the calibration clips, the weights stay as they are."""
+
+from __future__ import annotations
+
+import torch
+
+from compress.quantization.method import Curve, QuantizationMethod
+from compress.stage import Context
+from compress.training import TrainConfig
+from models.spec import ClipSpec
+
+
+def keep_as_calibrated(
+    prepared: torch.fx.GraphModule, spec: ClipSpec, config: TrainConfig, context: Context
+) -> Curve:
+    """Nothing more than calibration: no epochs."""
+    return ()
+
+
+PTQ = QuantizationMethod(trains=False, decide=keep_as_calibrated)

@@ -1,0 +1,32 @@
+"""Quantization-aware training: weights learn from the teacher while every tensor is rounded as in int8.
+
+Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from compress.distillation.criterion import best_criterion
+from compress.quantization.method import Curve, QuantizationMethod
+from compress.stage import Context, training_job
+from compress.training import TrainConfig, fit
+from models.spec import ClipSpec
+
+
+def train_rounded(
+    prepared: torch.fx.GraphModule, spec: ClipSpec, config: TrainConfig, context: Context
+) -> Curve:
+    """Trains the graph with its rounding and its ranges in place."""
+    return fit(
+        prepared,
+        context.data.train.seen_by(spec),
+        criterion=best_criterion(prepared, spec, config=config, context=context),
+        config=config,
+        validation=context.data.validation.seen_by(spec),
+        job=training_job("quantize: training", context),
+    )
+
+
+QAT = QuantizationMethod(trains=True, decide=train_rounded)

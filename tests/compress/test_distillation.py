@@ -1,0 +1,166 @@
+"""How a student learns from its teacher and from the labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from benchmarks.clips.cache import View
+from compress.artifact import Artifact
+from compress.criterion import Answers, Batch, LabelCriterion
+from compress.distillation import LOSSES
+from compress.distillation.config import DistillationConfig
+from compress.distillation.criterion import best_criterion, learn_from_teacher
+from compress.distillation.loss import DistillationLoss
+from compress.losses import cross_entropy, soft_targets
+from compress.stage import Context
+from compress.teacher import Teacher
+from compress.training import TrainConfig
+from models import STUDENTS
+from models.teachers import MultimodalOptions, multimodal_tiny
+from tests.specs import small_spec
+
+
+class Knows:
+    """A teacher of the label column x whose answers are given."""
+
+    artifact = Artifact(
+        model=multimodal_tiny(small_spec("clip"), MultimodalOptions()).eval(),
+        spec=small_spec("clip", labels=("x",)),
+    )
+
+    def __init__(self, *logits):
+        self.logits = torch.tensor(logits)
+        self.asked = []
+
+    def answers(self, clips, *, view, features, device, cache, console):
+        self.asked.append((view, features))
+        return Answers(logits=(self.logits,))
+
+
+def context(teacher, **settings):
+    class Clips:
+        train = None
+
+    return Context(
+        device=torch.device("cpu"),
+        seed=0,
+        data=Clips(),
+        teacher=teacher,
+        distillation=DistillationConfig(**settings),
+        build_student=None,
+        folder=Path("none"),
+        cache=Path("none"),
+        console=Console(quiet=True),
+    )
+
+
+def student(*labels):
+    torch.manual_seed(0)
+    spec, row = small_spec("clip", labels=labels), STUDENTS["mobilenet3d_tiny"]
+    return row.build(spec, row.options()).eval(), spec
+
+
+def criterion_of(teacher, *labels, config=None, **settings):
+    config = config or TrainConfig(epochs=1, views=0)
+    return learn_from_teacher(*student(*labels), config=config, context=context(teacher, **settings))
+
+
+def batch(*labels, view=None):
+    return Batch(indices=list(range(len(labels))), view=view, labels=torch.tensor(labels))
+
+
+def answers(*columns):
+    return Answers(logits=tuple(torch.tensor(column) for column in columns))
+
+
+def test_the_teacher_answers_all_clean_views_before_the_training_begins():
+    teacher = Knows([0.0, 0.0, 9.0])
+    config = TrainConfig(epochs=5, views=2, corruptions=("noise",))
+    criterion = criterion_of(teacher, "x", config=config)
+    clean = [View(number=0, seed=0), View(number=1, seed=0)]
+    assert teacher.asked == [(view, ()) for view in clean]
+    for number in (0, 1, 0):
+        noisy = View(number=number, seed=0, corruptions=("noise",))
+        criterion(answers([[0.0, 0.0, 9.0]]), batch([2], view=noisy))
+    assert len(teacher.asked) == 2
+
+
+@pytest.mark.parametrize("label_weight", [0.0, 0.3, 1.0])
+def test_the_loss_is_what_the_weights_say(label_weight):
+    """Column x comes from the teacher as well, column y from the labels alone, whatever their weight."""
+    torch.manual_seed(1)
+    theirs, x, y = (torch.randn(4, 3) for _ in range(3))
+    labels = torch.tensor([[0, 1], [2, 2], [1, 0], [1, 1]])
+    settings = {"label_weight": label_weight, "temperature": 3.0, "losses": {"soft_targets": 0.5}}
+    criterion = criterion_of(Knows(*theirs.tolist()), "x", "y", **settings)
+    found = criterion(Answers(logits=(x, y)), Batch(indices=[0, 1, 2, 3], view=None, labels=labels))
+    softened = soft_targets(x, theirs, temperature=3.0)
+    expected = (
+        (1 - label_weight) * 0.5 * softened
+        + label_weight * cross_entropy(x, labels[:, 0])
+        + cross_entropy(y, labels[:, 1])
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_batch_is_compared_with_the_answers_to_its_own_clips():
+    criterion = criterion_of(Knows([9.0, 0.0, 0.0], [0.0, 0.0, 9.0]), "x", label_weight=0.0)
+    last = Batch(indices=[1], view=None, labels=torch.tensor([[0]]))
+    assert criterion(answers([[0.0, 0.0, 9.0]]), last) < 0.01
+    assert criterion(answers([[9.0, 0.0, 0.0]]), last) > 5
+
+
+def test_a_loss_of_a_single_value_counts_once(monkeypatch):
+    class Size(DistillationLoss):
+        def forward(self, student, teacher):
+            assert self.pair.classes == (3,) and len(student.logits) == len(teacher.logits) == 1
+            return student.logits[0].square().mean()
+
+    monkeypatch.setitem(LOSSES, "size", Size)
+    # Made without validation, whose choices were read from the table when it was imported.
+    settings = DistillationConfig().model_copy(update={"label_weight": 0.25, "losses": {"size": 2.0}})
+    around = context(Knows([0.0, 0.0, 0.0]))
+    object.__setattr__(around, "distillation", settings)
+    criterion = learn_from_teacher(*student("x"), config=TrainConfig(epochs=1, views=0), context=around)
+    given = answers([[3.0, 0.0, 0.0]])
+    expected = 0.25 * cross_entropy(given.logits[0], torch.tensor([0])) + 0.75 * 2.0 * 3.0
+    torch.testing.assert_close(criterion(given, batch([0])), expected)
+
+
+def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():
+    with pytest.raises(ValueError, match="answers x, the student learns y: they share no label column"):
+        criterion_of(Knows([0.0, 0.0, 9.0]), "y")
+
+
+def test_without_a_teacher_the_labels_alone_teach():
+    config = TrainConfig(epochs=1, label_smoothing=0.1)
+    found = best_criterion(*student("x"), config=config, context=context(None))
+    assert isinstance(found, LabelCriterion) and found.label_smoothing == 0.1
+    with pytest.raises(ValueError, match="there is no teacher to learn from; the recipe has none"):
+        learn_from_teacher(*student("x"), config=config, context=context(None))
+
+
+def test_features_of_the_teacher_are_kept_with_its_answers(tiny_data, tmp_path):
+    torch.manual_seed(0)
+    spec = tiny_data.spec
+    model = multimodal_tiny(spec, MultimodalOptions()).eval()
+    teacher = Teacher(artifact=Artifact(model=model, spec=spec), key="key")
+    asked = []
+    model.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
+    where = {"device": torch.device("cpu"), "cache": tmp_path, "console": Console(quiet=True)}
+    plain = teacher.answers(tiny_data.test, view=None, **where)
+    assert plain.features == {}
+    found = teacher.answers(tiny_data.test, view=None, features=("embedding",), **where)
+    assert found.features["embedding"].shape == (len(tiny_data.test), model.heads.features)
+    torch.testing.assert_close(found.logits, plain.logits)
+    torch.testing.assert_close(model.heads(found.features["embedding"]), plain.logits[0])
+    passes = len(asked)
+    again = teacher.answers(tiny_data.test, view=None, features=("embedding",), **where)
+    assert again.features["embedding"].equal(found.features["embedding"]) and len(asked) == passes
+    some = found.of([2, 0], device=torch.device("cpu"))
+    assert some.logits[0].equal(found.logits[0][[2, 0]])
+    assert some.features["embedding"].equal(found.features["embedding"][[2, 0]])
