@@ -65,7 +65,7 @@ def run_command(
 
     `main` does its work in a process of its own (`compress.command.supervise`), for which this program is started a
     second time. Before that, this process calls `first` with the same options: for what can be refused without
-    loading anything large; it raises ValueError. `resume` says how one goes on after an interruption. `renamed` has
+    loading anything large; it raises ValueError. `resume` says how to resume after an interruption. `renamed` has
     options of earlier versions, and what they are called now.
     """
     interrupts.stop_once()

@@ -79,21 +79,21 @@ def _tell(message: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """How one goes on with work that was stopped or has crashed."""
+    """How to resume work that was stopped or has crashed."""
 
     says: str = "resume with"
     without: tuple[str, ...] = ()
-    """Options that would have the work begin anew."""
+    """Options that would restart the work from the beginning."""
 
     def sentence(self) -> str:
-        """What to do, with the command to type."""
+        """The command to type, as a sentence."""
         return f"{self.says}: {typed_again(without=self.without)}"
 
 
 def supervise(*, resume: Resume | None) -> int:
     """Starts this very command again as the work, and gives the exit code that it ends with.
 
-    `resume` says, after an interruption or a crash, how one goes on.
+    `resume` says, after an interruption or a crash, how to resume.
     """
     reading, writing = os.pipe()
     adopt_orphans()
