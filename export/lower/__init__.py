@@ -8,8 +8,8 @@ Inside the lowered graph an activation `N C T H W` exists in one or both of two 
 Pointwise and elementwise work is done in whichever form is at hand. A form is written only when somebody needs it.
 Zero padding, in time too, is always the implicit padding of a convolution: no Pad and no Slice is added.
 
-The files: `program` walks the captured graph and looks up `RULES`; `lowering` is what rules see of the walk; `writer`
-writes the new graph; `convolution`, `normalisation`, `pooling`, `elementwise`, `reshaping` hold the rules.
+The files: `program` walks the captured graph and looks up `RULES`; `lowering` is what rules see of the walk;
+`writer` writes the new graph; `convolution`, `normalisation`, `pooling`, `elementwise`, `reshaping` hold the rules.
 """
 
 from export.lower.program import lower
