@@ -15,6 +15,7 @@ from export.lower.composites.pooling import without_dilated_maxima
 from export.lower.composites.sampling import BILINEAR, NEAREST
 from export.lower.composites.table import SPARE
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place, users_name
+from export.private.coremltools import is_converted
 from export.private.torch import decompositions
 
 aten = torch.ops.aten
@@ -90,10 +91,8 @@ def _name_samplers(graph: fx.Graph) -> None:
 
 
 def _is_known(node: fx.Node) -> bool:
-    from coremltools.converters.mil.frontend.torch import is_torch_fx_node_supported
-
     if node.op != "call_function" or node.target is operator.getitem:
         return True
     if node.target in MISTAKEN:
         return False
-    return bool(is_torch_fx_node_supported(node))
+    return is_converted(node.target)

@@ -1,12 +1,17 @@
-"""Insides of coremltools: which libraries its import loads."""
+"""Insides of coremltools: which libraries its import loads, and which operators it converts."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from compress.command.insides import Insides
 
 WRITTEN_FOR = {"coremltools": "9.0"}
+
+_inside = Insides(WRITTEN_FOR, __name__)
 
 OTHERS = ("tensorflow", "executorch")
 """What it would import for other sources of programs: seconds and memory. It goes on without them."""
@@ -25,3 +30,14 @@ def without_others() -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def is_converted(target: Any) -> bool:
+    """Whether coremltools has a converter for an operator.
+
+    Its public `is_torch_fx_node_supported` leaves out the namespace of the name, and so knows no operator of int8
+    graphs.
+    """
+    table = _inside("coremltools.converters.mil.frontend.torch.torch_op_registry:_TORCH_OPS_REGISTRY")
+    name = _inside("coremltools.converters.mil.frontend.torch.utils:sanitize_op_kind")(target.name())
+    return name in table

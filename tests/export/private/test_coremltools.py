@@ -5,12 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
+import torch
+import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
+from torch import fx
 
+from export.coreml.saved import import_quietly
 from export.private import coremltools as insides
 from tests.insides import check
 
-pytest.importorskip("coremltools")
+import_quietly()
+
+aten, int8 = torch.ops.aten, torch.ops.quantized_decomposed
 
 
 def test_this_coremltools_is_the_one_that_it_was_written_for():
@@ -32,3 +37,21 @@ def test_what_is_loaded_already_stays(monkeypatch):
     with insides.without_others():
         assert sys.modules["tensorflow"] is sys
     assert sys.modules["tensorflow"] is sys
+
+
+def test_which_operators_it_converts():
+    converted = [aten.relu.default, aten.conv2d.default, int8.dequantize_per_channel.default]
+    assert [insides.is_converted(one) for one in converted] == [True] * 3
+    assert not insides.is_converted(aten.expm1.default)
+
+
+def test_the_public_way_knows_no_operator_of_int8_graphs():
+    """When it does, `is_converted` is to go."""
+    from coremltools.converters.mil.frontend.torch import is_torch_fx_node_supported
+
+    graph = fx.Graph()
+    nodes = [
+        graph.call_function(one)
+        for one in (aten.relu.default, aten.expm1.default, int8.dequantize_per_channel.default)
+    ]
+    assert [is_torch_fx_node_supported(node) for node in nodes] == [True, False, False]
