@@ -43,7 +43,7 @@ def test_a_damaged_note_of_the_threads_is_said(tmp_path, run):
 
 def test_the_report_says_the_threads_of_stages_and_where_they_differ():
     def outcome(path, threads):
-        return SimpleNamespace(path=path, record=SimpleNamespace(threads=threads))
+        return SimpleNamespace(path=path, record={"threads": threads})
 
     assert _threads_differ([outcome("teacher", 2), outcome("stages.0.distill", 2)]) == []
     (note,) = _threads_differ([outcome("teacher", 4), outcome("stages.0.distill", 2)])
