@@ -205,7 +205,7 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
         assert "cannot be captured as one graph at " in outcome.reason
         assert "user_nets.py" in outcome.reason and "`if clip.mean() > 0.5:`" in outcome.reason
         assert "Traceback" in (tmp_path / outcome.log).read_text()
-    assert told == [("torch", 0, 4), ("capture", 1, 4)]
+    assert told == [("torch", 0, 4), ("capture", 1, 4), ("onnx fp32", 2, 4), ("tflite fp32", 3, 4)]
 
 
 @pytest.mark.parametrize(
