@@ -180,7 +180,7 @@ def _file_figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
         kind = " ".join(part for part in (name, scheme) if part != "*")
         yield _Figure(metric, None, f"the run wrote no {kind} file".replace("  ", " "))
     for file in files:
-        place = f"files.{file['format']}.{file['scheme']}"
+        place = f"files.{name_of(file)}"
         if rest[0] in FILE_METRICS:
             figure, label = rest[0], ".".join(rest[1:]) or None
             yield from _per_label(
