@@ -1,6 +1,5 @@
 """Files that ask for more than they are: refused with the figure, in little memory and time."""
 
-import resource
 import socket
 import threading
 import time
@@ -19,21 +18,26 @@ from benchmarks.clips.store import _Job, read
 from benchmarks.clips.workers import Done, Lost, run_jobs
 from tests.benchmarks.clips.films import film
 from tests.benchmarks.clips.hostile import gif, numbered, png, shown, wav, wrapped
+from tests.memory import fresh_process
 
 FRAMES = FrameRule(frames=4, resize=24, sampling="uniform", stride=1)
 SOUND = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=16, bins=8)
 USUAL = Limits()
-TWO_GB_KIB = 2_000_000_000 // 1024
+TWO_GB = 2_000_000_000
 
 
 def outcomes(path, *cuts, rule=FRAMES, limits=USUAL):
     """What a decoder process says to a file, which it has to say soon."""
     begin_s = time.monotonic()
     job = _Job(path=path, cuts=cuts or (Cut(),), rule=rule, limits=limits)
-    found = list(run_jobs(read, [job], workers=1, memory_mib=limits.max_memory_mib))
+    found = fresh_process().call(_outcomes, job)
     assert time.monotonic() - begin_s < 60
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < TWO_GB_KIB
+    assert fresh_process().children_peak_bytes() < TWO_GB
     return [result for _, result in found if not isinstance(result, Done)]
+
+
+def _outcomes(job):
+    return list(run_jobs(read, [job], workers=1, memory_mib=job.limits.max_memory_mib))
 
 
 def refused(path, *cuts, rule=FRAMES, limits=USUAL):
