@@ -13,6 +13,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from tests.warm import COMMANDS, PLACE, ROOT, listen, request, shadows
+from tests.warm import ALL_WRITERS, COMMANDS, PLACE, ROOT, listen, request, shadows
 
 FORKS = sys.platform == "linux"
 _AT_START = (
@@ -67,7 +68,11 @@ def start_command_line(
     stderr_to_stdout: bool = False,
     start_new_session: bool = False,
 ) -> Started:
-    """Starts `python -m <arguments>`, without input."""
+    """Starts `python -m <arguments>`, without input.
+
+    In a session of its own it leads a group of processes, to which all that it starts belongs: its helpers are then
+    not forked off others that are warm.
+    """
     words = [os.fspath(one) if isinstance(one, os.PathLike) else str(one) for one in arguments]
     given = dict(os.environ if env is None else env)
     return Started(words, cwd, given, merged=stderr_to_stdout, session=start_new_session)
@@ -96,10 +101,11 @@ class Started:
                 return
             self._process = None
             case = {"module": words[0], "arguments": words[1:], "folder": str(cwd), "session": session}
-            place = _warm()
-            case["environment"] = {**env, PLACE: str(place)}
+            # As is a job that a shell has in the background.
+            case["deaf"] = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            case["environment"] = {**env, PLACE: ""} if session else env
             streams = [nothing.fileno(), self._out.fileno(), problems.fileno()]
-            self._connection = request(place / COMMANDS, case, streams)
+            self._connection = request(_warm(), case, streams)
         self._answers = self._connection.makefile("r")
         self.pid = json.loads(self._answers.readline())["pid"]
 
@@ -157,19 +163,34 @@ def _can_be_forked(cwd: Path, env: Mapping[str, str]) -> bool:
     return not shadows([str(cwd), *env.get("PYTHONPATH", "").split(os.pathsep)])
 
 
+def start_writers() -> None:
+    """Starts the process that stands for all writers, for this process and those that it starts."""
+    if FORKS:
+        os.environ[PLACE] = str(_serve(ALL_WRITERS))
+
+
 @cache
 def _warm() -> Path:
-    """The folder with the socket of the process that is warm, which is started now."""
+    """The socket of the process that runs commands, which is started now."""
+    return _serve(COMMANDS) / COMMANDS
+
+
+def _serve(name: str) -> Path:
+    """The folder with the socket of a process, which is started now and ends with this one."""
     folder = tempfile.TemporaryDirectory(prefix="pocketreel-warm-")
     place = Path(folder.name)
-    with listen(place / COMMANDS) as socket, (place / "log").open("wb") as log:
+    with listen(place / name) as listening, (place / "log").open("wb") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         environment.pop("COLUMNS", None)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm", str(place), COMMANDS, str(socket.fileno())],
+            [sys.executable, "-m", "tests.warm", str(place), name, str(listening.fileno())],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log,
-            pass_fds=[socket.fileno()],
+            pass_fds=[listening.fileno()],
         )  # fmt: skip
+    if name == ALL_WRITERS:
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.connect(str(place / name))
+            knocking.recv(1)  # which ends when it is there
 
     def end() -> None:
         assert process.stdin is not None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 from compress.cli import SUB_COMMANDS
 from compress.recipe import load_recipe
 from tests.benchmarks.long_video.scenes import scenes
+from tests.commands import run_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -80,7 +79,8 @@ def test_the_tutorial_leads_from_a_teacher_and_videos_to_files(tmp_path):
     _run(*_command("pocketreel run my_recipe"), *overrides, cwd=tmp_path)
     assert (tmp_path / "out/my_recipe/export/tflite/w8a8/model.tflite").is_file()
     report = json.loads((tmp_path / "out/my_recipe/report.json").read_text())
-    assert [row["name"] for row in report["robustness"]["rows"]] == ["teacher", "student_float", "tflite.fp32", "tflite.w8a8"]
+    names = [row["name"] for row in report["robustness"]["rows"]]
+    assert names == ["teacher", "student_float", "tflite.fp32", "tflite.w8a8"]
     jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
     shown = _run(*_command("pocketreel classify"), cwd=tmp_path)
     assert "match.mp4: 2 windows in 3.5 s" in shown and "class: " in shown
@@ -117,14 +117,7 @@ def test_every_make_target_in_the_readme_exists():
 def _run(*arguments: str, cwd: Path) -> str:
     """What a Python command prints, started in a folder of the user's."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    assert arguments[0] == "-m"
+    done = run_command_line(arguments[1:], cwd=cwd, env=environment, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -3,9 +3,8 @@
 Python takes seconds to import torch, and up to seven to import a converter; a fork takes milliseconds. All else is
 as on the command line: a process that reads the arguments, one that works, the pipe between them, their exit codes
 and signals. `python -m tests.warm FOLDER NAME LISTENING` answers at the socket `FOLDER/NAME`: `commands` runs
-commands of ours, the name of a writer's module stands for `python -m export.worker` with that writer. The one for
-commands starts the others when somebody first asks. All end when their standard input does. `tests.commands` is the
-other side.
+commands of ours, the name of a writer's module stands for `python -m export.worker` with that writer, and `writers`
+starts those when somebody first asks. All end when their standard input does. `tests.commands` is the other side.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ import psutil
 from compress.command import supervise
 from compress.command.lifetime import adopt_orphans
 
-COMMANDS = "commands"
+COMMANDS, ALL_WRITERS = "commands", "writers"
 WRITERS = ("export.to_onnx", "export.to_tflite", "export.to_executorch", "export.to_coreml")
 BACKENDS = ("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert")
 """What no command imports itself, and the process that stands for commands does not either."""
@@ -156,12 +155,19 @@ class AtWriter:
 
 
 PLACE = "POCKETREEL_TEST_WARM"
-"""Environment variable: the folder of the sockets."""
+"""Environment variable: the folder of the sockets of the writers."""
+
+
+def fork_helpers() -> None:
+    """Has `export.child` fork its helpers off processes that are warm, in this process and those forked off it."""
+    from export import child
+
+    child.subprocess = SimpleNamespace(Popen=_start_helper, PIPE=subprocess.PIPE)  # type: ignore[attr-defined]
 
 
 def _start_helper(command: Sequence[str], **settings: Any) -> Any:
     """A helper of `export.child`: forked, unless its search path has another library in store for it."""
-    warm = command[-2] in WRITERS and PLACE in os.environ
+    warm = command[-2] in WRITERS and os.environ.get(PLACE)
     if warm and not shadows(settings["env"]["PYTHONPATH"].split(os.pathsep)):
         return AtWriter(command, **settings)
     return subprocess.Popen(command, **settings)
@@ -196,9 +202,8 @@ class Server:
         self._listening = {name: socket.socket(fileno=listening)}
         self._helpers: dict[int, subprocess.Popen[bytes]] = {}
         self._active: dict[int, socket.socket] = {}
-        if name == COMMANDS:
-            for writer in WRITERS:
-                self._listening[writer] = listen(folder / writer)
+        if name == ALL_WRITERS:
+            self._listening |= {writer: listen(folder / writer) for writer in WRITERS}
 
     def serve(self) -> None:
         while True:
@@ -206,7 +211,9 @@ class Server:
             if 0 in ready:
                 return
             for name, one in list(self._listening.items()):
-                if one in ready and name == self._name:
+                if one in ready and name == ALL_WRITERS:
+                    one.accept()[0].close()  # who knocks here knows now that the others are there
+                elif one in ready and name == self._name:
                     self._begin(one.accept()[0])
                 elif one in ready:
                     self._start(name, self._listening.pop(name))
@@ -232,25 +239,26 @@ class Server:
         pid = os.fork()
         if pid == 0:
             try:
-                self._become(json.loads(text), streams)
+                self._become(json.loads(text), streams, connection)
             finally:
                 os._exit(1)
         for one in streams:
             os.close(one)
         self._active[pid] = connection
-        _tell(connection, {"pid": pid})
 
-    def _become(self, case: dict[str, Any], streams: Sequence[int]) -> None:
+    def _become(self, case: dict[str, Any], streams: Sequence[int], connection: socket.socket) -> None:
+        if case.get("session"):
+            os.setsid()
+        _tell(connection, {"pid": os.getpid()})
         for standard, given in enumerate(streams):
             os.dup2(given, standard)
         _close_all_but(())
-        if case.get("session"):
-            os.setsid()
         os.chdir(case["folder"])
         os.environ.clear()
         os.environ.update(case["environment"])
         tempfile.tempdir = None
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not case.get("deaf"):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         given = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
         sys.path[:] = [*([] if self._name in WRITERS else [case["folder"]]), *given, *_STANDARD]
         if self._name in WRITERS:
@@ -340,10 +348,8 @@ def main(folder: str, name: str, listening: str) -> None:
     if name == COMMANDS:
         adopt_orphans()
         import_what_commands_import()
-        from export import child
-
-        child.subprocess = SimpleNamespace(Popen=_start_helper, PIPE=subprocess.PIPE)  # type: ignore[attr-defined]
-    else:
+        fork_helpers()
+    elif name in WRITERS:
         from export.job import prepare
 
         with suppress(Exception):
