@@ -175,11 +175,15 @@ def _start_helper(command: Sequence[str], **settings: Any) -> Any:
 
 def shadows(folders: Sequence[str]) -> bool:
     """Whether one of these folders holds a module that a process which is warm has imported from elsewhere."""
-    known = {name for name in sys.modules if "." not in name} | {*BACKENDS}
+
+    def is_other(name: str, folder: str) -> bool:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        return name in BACKENDS or (file is not None and not Path(file).is_relative_to(folder))
+
     for folder in folders:
         if folder and Path(folder).resolve() != ROOT:
             with suppress(OSError):
-                if any(path.name.partition(".")[0] in known for path in Path(folder).iterdir()):
+                if any(is_other(path.name.partition(".")[0], folder) for path in Path(folder).iterdir()):
                     return True
     return False
 
