@@ -11,12 +11,33 @@ from rich.console import Console
 from compress.clip import ClipConfig
 from compress.data import Data, open_data
 from compress.sources.synthetic import SyntheticData
+from tests.commands import FORKS, start_writers
+from tests.warm import fork_helpers
 
 
-def pytest_configure() -> None:
-    """One thread for each test process and its children: several on one core wait for each other by spinning."""
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread for each test process and its children: several on one core wait for each other by spinning.
+
+    Helpers of `export.child` are forked off processes that all test processes share (`tests.warm`).
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+    if not hasattr(config, "workerinput"):
+        start_writers()
+    if FORKS:
+        fork_helpers()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has `--dist loadgroup` keep the tests of a file together, with those of other files that share its group.
+
+    Fixtures of a module are then made once; those of the session, such as a network that was trained, once for all
+    files of a group.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
 
 
 @pytest.fixture(scope="session")

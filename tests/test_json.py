@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from tests.benchmarks.long_video.scenes import scenes
 from tests.benchmarks.small_exports import onnx_export
 from tests.benchmarks.small_streams import streaming_export
+from tests.commands import run_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = """
@@ -36,15 +35,8 @@ class Gamma(nn.Module):
 
 def ask(module: str, *arguments: object, code: int = 0) -> tuple[Any, str]:
     """What the command printed on standard output as JSON, and its standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments), "--json"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        timeout=600,
-        check=False,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = run_command_line([module, *arguments, "--json"], env=environment, timeout=600)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout), done.stderr
 

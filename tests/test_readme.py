@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 from compress.cli import SUB_COMMANDS
 from compress.recipe import load_recipe
 from tests.benchmarks.long_video.scenes import scenes
+from tests.commands import run_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -148,14 +147,7 @@ def test_every_make_target_in_the_readme_exists():
 def _run(*arguments: str, cwd: Path) -> str:
     """What a Python command prints, started in a folder of the user's."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    assert arguments[0] == "-m"
+    done = run_command_line(arguments[1:], cwd=cwd, env=environment, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

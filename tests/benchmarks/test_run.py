@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.benchmarks.small_exports import (
     write_manifest,
     write_videos,
 )
+from tests.commands import run_command_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,8 +45,7 @@ def run(*arguments):
 
 
 def test_the_module_runs_as_a_command(export_dir):
-    command = [sys.executable, "-m", "benchmarks.run", str(export_dir), "--rounds", "6"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run_command_line(["benchmarks.run", export_dir, "--rounds", 6])
     assert done.returncode == 0, done.stderr
     assert "onnx fp32" in done.stdout
     assert "latency on random inputs; no accuracy: no clips were given (--data)" in done.stdout

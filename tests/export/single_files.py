@@ -1,4 +1,4 @@
-"""Files of networks with one input and one output, written in this process and run by their runtime."""
+"""Files of networks with one input, written in this process and run by their runtime."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from export.capture import capture
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo, WrittenFile
 from export.reference import calibrate, convert, prepare
+from models.spec import as_tuple
 
 
 def graph_of(model: nn.Module, x: Tensor, *, scheme: str) -> fx.GraphModule:
@@ -30,43 +31,68 @@ def graph_of(model: nn.Module, x: Tensor, *, scheme: str) -> fx.GraphModule:
 def write(graph: fx.GraphModule, x: Tensor, folder: Path, *, format: str, scheme: str) -> WrittenFile:
     """A file of `graph`."""
     exporter = EXPORTERS[format]
-    values = {"x": x, "y": graph(x)}
-    x_info, y_info = (
+    outputs = as_tuple(graph(x))
+    names = ["y"] if len(outputs) == 1 else [f"y{number}" for number in range(len(outputs))]
+    x_info, *y_infos = (
         TensorInfo(name=name, shape=tuple(t.shape), dtype="float32", layout="NCTHW"[: t.dim()])
-        for name, t in values.items()
+        for name, t in (("x", x), *zip(names, outputs, strict=True))
     )
-    spec = FileSpec(inputs=(x_info,), outputs=(y_info,), description={})
+    spec = FileSpec(inputs=(x_info,), outputs=tuple(y_infos), description={})
     program = torch.export.export(graph, (x,))
     return import_module(exporter.module).write(
         program, folder / f"model{exporter.extension}", spec=spec, scheme=scheme
     )
 
 
-def _of_tflite(path: Path, x: Tensor) -> Tensor:
+def _of_tflite(path: Path, x: Tensor) -> list[Tensor]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
+    signatures = interpreter.get_signature_list()
+    if signatures:  # whose outputs have names; the list of details has an order of its own
+        ((key, signature),) = signatures.items()
+        run = interpreter.get_signature_runner(key)
+        found = run(**{signature["inputs"][0]: x.numpy()})
+        return [torch.from_numpy(found[name]) for name in sorted(found, key=_number)]
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.numpy())
     interpreter.invoke()
-    return torch.from_numpy(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    details = interpreter.get_output_details()
+    return [torch.from_numpy(interpreter.get_tensor(one["index"])) for one in details]
 
 
-def _of_executorch(path: Path, x: Tensor) -> Tensor:
+def _number(name: str) -> tuple[int, str]:
+    return len(name), name
+
+
+def _of_executorch(path: Path, x: Tensor) -> list[Tensor]:
     from executorch.runtime import Runtime
 
-    return Runtime.get().load_program(path).load_method("forward").execute([x])[0].clone()
+    method = Runtime.get().load_program(path).load_method("forward")
+    return [one.clone() for one in method.execute([x])]
 
 
-def _of_onnx(path: Path, x: Tensor) -> Tensor:
+def _of_onnx(path: Path, x: Tensor) -> list[Tensor]:
     from export.onnx_session import open_session
 
-    return torch.from_numpy(open_session(str(path)).run(None, {"x": x.numpy()})[0])
+    return [torch.from_numpy(one) for one in open_session(str(path)).run(None, {"x": x.numpy()})]
 
 
-ANSWERS: dict[str, Callable[[Path, Tensor], Tensor]] = {
+ALL_ANSWERS: dict[str, Callable[[Path, Tensor], list[Tensor]]] = {
     "tflite": _of_tflite,
     "executorch": _of_executorch,
     "onnx": _of_onnx,
 }
-"""What a file of each format answers to an input."""
+"""What a file of each format answers to an input, by output."""
+
+
+def _only(format: str) -> Callable[[Path, Tensor], Tensor]:
+    def answer(path: Path, x: Tensor) -> Tensor:
+        (given,) = ALL_ANSWERS[format](path, x)
+        return given
+
+    return answer
+
+
+ANSWERS = {format: _only(format) for format in ALL_ANSWERS}
+"""The same of files with one output."""

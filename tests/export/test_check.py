@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.network import check_network, export_network
+from tests.commands import run_command_line
 from tests.export.user_nets import WeightNormed
 
 
@@ -94,23 +93,14 @@ def test_unknown_format() -> None:
 
 
 def test_the_command_exits_with_3_for_a_refusal_and_writes_nothing(tmp_path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "export.run",
-        "tests.export.test_check:Gamma",
-        "--shape",
-        SHAPES[0],
-        "--check",
-    ]
-    ended = subprocess.run([*command, "--formats", "onnx"], capture_output=True, text=True, timeout=300)
+    command = ["export.run", "tests.export.test_check:Gamma", "--shape", SHAPES[0], "--check"]
+    ended = run_command_line([*command, "--formats", "onnx"])
     assert ended.returncode == 3, ended.stderr
     assert "refused" in ended.stdout
 
 
 def test_out_is_needed_without_check() -> None:
-    command = [sys.executable, "-m", "export.run", "tests.export.test_check:Friendly", "--shape", SHAPES[0]]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    ended = run_command_line(["export.run", "tests.export.test_check:Friendly", "--shape", SHAPES[0]])
     assert ended.returncode == 2
     assert "--out is missing" in ended.stderr
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +17,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs a task of this file; helpers are those of one test."""
+    """Runs a task of this file; helpers are those of one test, which Python starts."""
     monkeypatch.setattr(child, "_idle", {})
+    monkeypatch.setattr(child, "subprocess", subprocess)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
     def run(function, argument=None, **options):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from compress.folders.ledger import COPY, LEDGER, LOCK
 from export import EXPORTERS, Exporter
 from export.network import export_network
 from export.run import main
+from tests.commands import run_command_line
 from tests.export.user_nets import (
     Changing,
     Clips,
@@ -77,14 +77,7 @@ def test_the_command_writes_files_that_are_right(tmp_path):
     save_file({name: 2 * value for name, value in network.state_dict().items()}, tmp_path / "net.safetensors")
     arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "onnx,coreml", "--out", tmp_path / "out"]
     arguments += ["--weights", tmp_path / "net.safetensors"]
-    done = subprocess.run(
-        [sys.executable, "-m", "export.run", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command_line(["export.run", *arguments], env={**os.environ, "COLUMNS": "120"})
     assert done.returncode == 0, done.stdout + done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
     own = {LEDGER, COPY, LOCK}  # what says which files are ours, and that one export at a time writes there

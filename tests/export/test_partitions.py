@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 pytest.importorskip("ai_edge_litert.interpreter")
 pytest.importorskip("executorch.exir")
 
-from tests.export.single_files import ANSWERS, graph_of, write
+from export.manifest import WrittenFile
+from tests.export.single_files import ALL_ANSWERS, graph_of, write
 
 PICTURE, CLIP = (1, 3, 8, 8), (1, 3, 4, 8, 8)
 
@@ -90,17 +93,66 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     return build(function)
 
 
+class Beside(nn.Module):
+    """Networks side by side: an output of each."""
+
+    def __init__(self, networks: list[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(network(x) for network in self.networks)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A file that several patterns share, and the answers of file, graph and network to one input, by pattern."""
+
+    file: WrittenFile
+    given: dict[str, Tensor]
+    expected: dict[str, Tensor]
+    wanted: dict[str, Tensor]
+
+
+@cache
+def graph_of_all(names: tuple[str, ...], scheme: str) -> tuple[nn.Module, fx.GraphModule, Tensor]:
+    """The networks of these patterns as one, and what its files have to compute."""
+    models, inputs = zip(*(network(name) for name in names), strict=True)
+    for model, own in zip(models, inputs, strict=True):
+        model(own)  # which gives lazy layers their shape
+    model = Beside(list(models)).eval()
+    return model, graph_of(model, inputs[0], scheme=scheme), inputs[0]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Callable[[str, str, str], Shared]:
+    """The file that holds a pattern: pictures share one for each format and scheme, and clips do.
+
+    A conversion costs seconds, whatever it converts. That the file is one partition says it of every pattern in it.
+    """
+
+    @cache
+    def written(names: tuple[str, ...], format: str, scheme: str) -> Shared:
+        model, graph, x = graph_of_all(names, scheme)
+        with torch.no_grad():
+            answers = graph(x), model(x)
+        file = write(graph, x, tmp_path_factory.mktemp("shared"), format=format, scheme=scheme)
+        given = ALL_ANSWERS[format](file.path, x)
+        return Shared(file, *(dict(zip(names, found, strict=True)) for found in (given, *answers)))
+
+    return lambda name, format, scheme: written(
+        tuple(PICTURES if name in PICTURES else CLIPS), format, scheme
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
 @pytest.mark.parametrize("format", ["tflite", "executorch"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_file_is_one_partition_and_gives_what_torch_gives(tmp_path, name, format, scheme):
-    model, x = network(name)
-    graph = graph_of(model, x, scheme=scheme)
-    with torch.no_grad():
-        expected, wanted = graph(x), model(x)
-    file = write(graph, x, tmp_path, format=format, scheme=scheme)
-    given = ANSWERS[format](file.path, x)
+def test_a_file_is_one_partition_and_gives_what_torch_gives(shared, name, format, scheme):
+    found = shared(name, format, scheme)
+    file, given = found.file, found.given[name]
+    expected, wanted = found.expected[name], found.wanted[name]
     assert given.shape == expected.shape
     largest = expected.abs().max()
     # In int8 a runtime may round a number to its other neighbour.

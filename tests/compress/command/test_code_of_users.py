@@ -1,4 +1,8 @@
-"""Networks and teachers whose code ends, crashes, hangs or eats memory, through the real commands."""
+"""Networks and teachers whose code ends, crashes, hangs or eats memory, through the real commands.
+
+Most are forked off a process that has imported torch (`tests.commands`); one that crashes, one that eats memory and
+one that leaves a process behind start as a user's do.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import run_command_line
 from tests.compress.command.processes import MARK, left
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -66,7 +71,7 @@ ENDS = {
     "_exit 0": ("os._exit(0)", 3, "ended its process with exit code 0 and no result"),
     "abort": ("os.abort()", 3, "crashed its process with SIGABRT"),
     "segfault": ("ctypes.string_at(0)", 3, "crashed its process with SIGSEGV"),
-    "forever": ("forever()", 3, "had not ended after 5 s; --user-code-timeout sets the limit"),
+    "forever": ("forever()", 3, "had not ended after 2 s; --user-code-timeout sets the limit"),
     "memory": (
         "eat()",
         3,
@@ -81,18 +86,22 @@ def command(tmp_path):
     """Runs a command of ours and gives exit code and what it printed; nothing that it started is left."""
     mark = f"{tmp_path}"
 
-    def run(module: str, *arguments: object, seconds: float = 300) -> tuple[int, str]:
+    def run(module: str, *arguments: object, anew: bool = False) -> tuple[int, str]:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}", "OMP_NUM_THREADS": "1", MARK: mark}
-        done = subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=ROOT,
-            env={**environment, "COLUMNS": "200"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        words, environment = [module, *map(str, arguments)], {**environment, "COLUMNS": "200"}
+        if anew:
+            done = subprocess.run(
+                [sys.executable, "-m", *words],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+        else:
+            done = run_command_line(words, env=environment, timeout=300, stderr_to_stdout=True)
         assert "Traceback" not in done.stdout
         assert not left(mark)
         return done.returncode, done.stdout
@@ -111,9 +120,10 @@ def network(folder: Path, where: str, what: str) -> Path:
 def test_exports(command, tmp_path, where, end):
     what, code, said = ENDS[end]
     net, out = network(tmp_path, where, what), tmp_path / "out"
-    limits = {"forever": ("--user-code-timeout", 5), "memory": ("--user-code-memory", 1.5)}.get(end, ())
+    limits = {"forever": ("--user-code-timeout", 2), "memory": ("--user-code-memory", 1.5)}.get(end, ())
     shape = ("--shape", "1x3x2x8x8", "--formats", "onnx", "--out", out)
-    found, printed = command("export.run", f"{net}:make", *shape, *limits)
+    anew = (where, end) in (("factory", "abort"), ("forward", "memory"))
+    found, printed = command("export.run", f"{net}:make", *shape, *limits, anew=anew)
     assert found == code, printed
     assert re.search(f"{re.escape(PLACES[where].format(net=net))} {said}", printed), printed
     assert not (out / "manifest.json").exists()
@@ -168,7 +178,7 @@ def recipe(folder: Path, where: str, what: str) -> list[object]:
 
 
 def limits_of(end: str) -> tuple[object, ...]:
-    return {"forever": ("--user-code-timeout", 5), "memory": ("--user-code-memory", 1.5)}.get(end, ())
+    return {"forever": ("--user-code-timeout", 2), "memory": ("--user-code-memory", 1.5)}.get(end, ())
 
 
 @pytest.mark.parametrize(
@@ -183,7 +193,8 @@ def test_what_a_network_leaves_running_ends_with_the_command(command, tmp_path, 
     net = network(tmp_path, "factory", what)
     began = time.monotonic()
     shape = ("--shape", "1x3x2x8x8", "--formats", "onnx")
-    code, printed = command("export.run", f"{net}:make", *shape, "--out", tmp_path / "out")
+    anew = "start_new_session" in what
+    code, printed = command("export.run", f"{net}:make", *shape, "--out", tmp_path / "out", anew=anew)
     assert code == 0, printed
     assert time.monotonic() - began < 120
     assert (tmp_path / "out" / "onnx" / "fp32" / "model.onnx").is_file()

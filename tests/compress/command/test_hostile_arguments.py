@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.benchmarks.small_exports import onnx_export, write_videos
+from tests.commands import run_command_line
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -114,16 +117,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(place: Path, line: str, **settings: object) -> tuple[int, str]:
+def run(
+    place: Path, line: str, *, environment: Mapping[str, str] | None = None, without: Sequence[str] = ()
+) -> tuple[int, str]:
     """Exit code and all that was printed by the command of this line, whose words may hold `{p}`, the folder."""
-    arguments = [word.replace("{p}", str(place)).replace("{_}", " ") for word in line.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    environment |= settings.pop("environment", {})
-    without = settings.pop("without", ())
+    done = run_command_line(
+        _words(place, line), env=_environment(environment, without), timeout=120, stderr_to_stdout=True
+    )
+    return done.returncode, done.stdout
+
+
+def run_anew(
+    place: Path, line: str, *, environment: Mapping[str, str] | None = None, **settings: Any
+) -> tuple[int, str]:
+    """The same, started by Python: for what is settled before there is a command."""
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": ROOT, **settings}
     done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        env={name: value for name, value in environment.items() if name not in without},
+        [sys.executable, "-m", *_words(place, line)],
+        env=_environment(environment, ()),
         text=True,
         errors="backslashreplace",
         timeout=120,
@@ -131,6 +142,15 @@ def run(place: Path, line: str, **settings: object) -> tuple[int, str]:
         **settings,
     )
     return done.returncode, done.stdout or ""
+
+
+def _words(place: Path, line: str) -> list[str]:
+    return [word.replace("{p}", str(place)).replace("{_}", " ") for word in line.split()]
+
+
+def _environment(more: Mapping[str, str] | None, without: Sequence[str]) -> dict[str, str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return {name: value for name, value in {**environment, **(more or {})}.items() if name not in without}
 
 
 def ends(place: Path, line: str, code: int, said: str, **settings: object) -> None:
@@ -250,7 +270,7 @@ def test_surroundings(place, tmp_path):
     nowhere = {"TMPDIR": "/proc/nothing", "HOME": "/proc/nothing"}
     ends(place, f"{plan} --set seed=abc", 2, "seed", environment=nowhere)
     ends(place, f"{EXPORT}_tmp", 0, "manifest: ", environment={"TMPDIR": "/proc/nothing"})
-    code, _ = run(place, plan, stdout=None, preexec_fn=lambda: os.close(1))
+    code, _ = run_anew(place, plan, stdout=None, preexec_fn=lambda: os.close(1))
     assert code == 0
     odd = tmp_path / "é🎬"
     odd.mkdir()
