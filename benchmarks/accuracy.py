@@ -86,7 +86,7 @@ def evaluate(
         raise ValueError("there are no clips to evaluate on")
     spec = exported.clip_spec()
     if clips.spec.inputs != spec.inputs:
-        clips = clips.only(spec.inputs)
+        clips = clips.select(spec.inputs)
     _check_same(clips.spec, spec)
     runners = [_Runner(file, device=device, spec=spec) for file in exported.files]
     with ExitStack() as sessions:

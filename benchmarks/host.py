@@ -34,8 +34,8 @@ def describe() -> Description:
 
 def open_session(file: ExportedFile) -> Session:
     """A process of this machine that runs the file."""
-    # Imported here: `python -m benchmarks.worker` is to be the first that imports that module.
-    from benchmarks.worker import Worker
+    # Imported here: `python -m benchmarks.host_process` is to be the first that imports that module.
+    from benchmarks.host_process import Worker
 
     return Worker(file)
 

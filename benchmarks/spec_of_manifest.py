@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from models.spec import ClipSpec
 
 _MOST = 2**27
-"""Elements of one input, as `export.inputs` takes them; no number of a spec is larger."""
+"""Elements of one input, as `export.capture.inputs` takes them; no number of a spec is larger."""
 _LARGEST_RESIZE = 4_096
 """Pixels of a frame's short side, as recipes take them."""
 

@@ -1,7 +1,7 @@
 """The console command `pocketreel`: each of its sub-commands runs a module, as `python -m` does.
 
 `pocketreel run RECIPE` is `python -m compress.run RECIPE`: the same function with the same options, supervision and
-exit codes. Tables that maintainers make stay `python -m compress.comparison` and the like.
+exit codes. Tables that maintainers make stay `python -m compress.studies.comparison` and the like.
 """
 
 from __future__ import annotations

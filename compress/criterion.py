@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from benchmarks.clips.clip_set import View
+from benchmarks.clips.clip_set import Augmentation
 from compress.losses import cross_entropy
 
 
@@ -18,7 +18,7 @@ class Batch:
 
     indices: list[int]
     """Positions of the clips in their `ClipSet`."""
-    view: View | None
+    view: Augmentation | None
     labels: Tensor
     """Class indices, `N` x label columns."""
 

@@ -17,7 +17,7 @@ from benchmarks.clips.cache import ClipSet, by_reason
 from benchmarks.clips.rows import SPLITS, ClipRow, listed
 from compress.clip import ClipConfig
 from compress.columns import label_specs, tag_specs, text_spec
-from compress.console import bar
+from compress.command.progress import bar
 from compress.folders.contents import INDEX, contents_of
 from compress.leakage import told_apart
 from compress.sources import SOURCES

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from compress.artifact import Artifact
-from compress.console import bar
+from compress.command.progress import bar
 from compress.criterion import Criterion, LabelCriterion
 from compress.distillation.criterion import learn_from_teacher
 from compress.stage import Context, StageResult, training_job
@@ -47,10 +47,10 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         model = copy.deepcopy(artifact.model)
         curve = fit(
             model,
-            context.data.train.seen_by(artifact.spec),
+            context.data.train.for_spec(artifact.spec),
             criterion=criterion_for(model),
             config=config,
-            validation=context.data.validation.seen_by(artifact.spec),
+            validation=context.data.validation.for_spec(artifact.spec),
             job=training_job(name, context),
         )
         return model, curve
@@ -59,7 +59,7 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
     if config.baseline:
         alone = LabelCriterion(label_smoothing=config.label_smoothing)
         baseline, _ = trained("labels alone", lambda model: alone)
-        test = context.data.test.seen_by(artifact.spec)
+        test = context.data.test.for_spec(artifact.spec)
         with bar(context.console, "testing the baseline") as report:
             logits = logits_of(baseline, test, batch=FLOAT_BATCH, device=context.device, report=report)
         found, data = accuracy(logits, test), context.data.spec

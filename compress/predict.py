@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Form
-from compress.console import bar
+from compress.command.progress import bar
 from compress.training import FLOAT_BATCH, logits_of
 
 
@@ -21,7 +21,7 @@ def predict(
     """Logits `N K` per label column of every clip's centre crop; quantized graphs run one clip at a time."""
     model, batch = artifact.model, FLOAT_BATCH
     if artifact.form is Form.QUANTIZED:
-        from export.reference import for_evaluation
+        from export.quantize.int8_reference import for_evaluation
 
         assert isinstance(model, torch.fx.GraphModule)
         model, batch, device = for_evaluation(model), 1, torch.device("cpu")

@@ -57,10 +57,10 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
     if config.epochs:
         curve = fit(
             model,
-            context.data.train.seen_by(artifact.spec),
+            context.data.train.for_spec(artifact.spec),
             criterion=best_criterion(model, artifact.spec, config=config, context=context),
             config=config,
-            validation=context.data.validation.seen_by(artifact.spec),
+            validation=context.data.validation.for_spec(artifact.spec),
             job=training_job("prune: recovery", context),
         )
     notes: tuple[str, ...] = ("no recovery after pruning: epochs is 0",)
@@ -71,7 +71,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
 
 def _labelled(spec: ClipSpec, config: PruneConfig, context: Context) -> Iterator[LabelledClips]:
     """Training clips in an order that the seed decides, centre crops, a batch at a time."""
-    clips = context.data.train.seen_by(spec)
+    clips = context.data.train.for_spec(spec)
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(context.seed)).tolist()
     for start in range(0, len(order), config.batch):
         indices = order[start : start + config.batch]

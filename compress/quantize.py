@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Form
-from compress.console import bar
+from compress.command.progress import bar
 from compress.quantization import QUANTIZATION_METHODS
 from compress.stage import Context, StageResult
 from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
-from export.capture import capture
+from export.capture.graph import capture
+from export.capture.stepping import step_network
 from export.lower import lower
-from export.stepping import step_network
 
 
 class QuantizeConfig(TrainConfig):
@@ -64,11 +64,11 @@ class QuantizeConfig(TrainConfig):
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
     """The int8 reference of the student, for one clip at a time, and where it streams for one frame at a time."""
-    from export.reference import calibrate, convert, prepare, transfer
-    from export.step_reference import step_reference
+    from export.quantize.int8_reference import calibrate, convert, prepare, transfer
+    from export.quantize.step_reference import step_reference
 
     model = copy.deepcopy(artifact.model).cpu().eval()
-    clips = context.data.train.seen_by(artifact.spec)
+    clips = context.data.train.for_spec(artifact.spec)
     method = QUANTIZATION_METHODS[config.mode]
     batch = min(config.batch, len(clips))
     if not method.trains:

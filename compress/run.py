@@ -37,11 +37,11 @@ if not only_reads_arguments(__name__):
     from compress.run_folder import RunFolder, check_run_folder, opened
     from compress.steps.benchmark import benchmark, check_settings
     from compress.steps.export import export
+    from compress.steps.pipeline import Run, StepFailed
     from compress.steps.robustness import robustness
-    from compress.steps.run import Run, StepFailed
     from compress.steps.train import make_teacher, networks_by_scheme, rounded_from, run_stages, untrained
-    from compress.steps.trial import try_before_clips, try_for_plan, try_teacher
-    from export.quiet import silence_libraries
+    from compress.steps.try_teacher import try_before_clips, try_for_plan, try_teacher
+    from export.process.quiet import silence_libraries
 
 
 def run_recipe(

@@ -26,7 +26,7 @@ from compress.folders.writing import fingerprint, write_atomic
 from compress.recipe.sections import Recipe, paths_in
 from compress.recipe.source import dump_yaml
 from compress.sources.source import FilesConfig
-from compress.steps.reference import NAMES as REFERENCE_NAMES
+from compress.steps.reference_clip import NAMES as REFERENCE_NAMES
 from export.files import pairs
 from export.out_folder import check_folders, place_of
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.clips.cache import ClipSet, UnreadableClips, open_clips
 from benchmarks.clips.limits import USUAL
 from benchmarks.clips.rows import SPLITS, ClipRow
-from compress.console import bar
+from compress.command.progress import bar
 from compress.leakage import Contents, contradiction_message, contradictions, leak_message, leaks
 from compress.sources.source import FilesConfig, SourceConfig
 from models.spec import ClipSpec

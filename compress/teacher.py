@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save
 
-from benchmarks.clips.clip_set import ClipSet, View
+from benchmarks.clips.clip_set import Augmentation, ClipSet
 from compress.artifact import Artifact
-from compress.console import bar
+from compress.command.progress import bar
 from compress.criterion import Answers
 from compress.features import WithFeatures
 from compress.store import one_at_a_time, stored, write_atomic
@@ -34,7 +34,7 @@ class Teacher:
         self,
         clips: ClipSet,
         *,
-        view: View | None,
+        view: Augmentation | None,
         device: torch.device,
         cache: Path,
         console: Console,
@@ -47,7 +47,7 @@ class Teacher:
         tags and retrieval is not kept. Raises `ValueError` for answers that are not finite.
         """
         spec = self.artifact.spec
-        clips = clips.seen_by(spec)
+        clips = clips.for_spec(spec)
         asked = f"{self.key} {clips.digest} {view}" + (f" {features}" if features else "")
         name = hashlib.sha256(asked.encode()).hexdigest()[:32]
         folder = cache / "teacher" / name

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def train_teacher(artifact: Artifact, config: TableTeacher, *, data: Data, job: Job) -> StageResult:
     """The teacher after learning its tasks; `artifact` holds it as it was drawn, and is trained in place."""
     spec = artifact.spec
-    train, validation = data.train.seen_by(spec), data.validation.seen_by(spec)
+    train, validation = data.train.for_spec(spec), data.validation.for_spec(spec)
     criterion = TaskCriterion(
         spec,
         Truth.of(train, spec, tag_separator=data.tag_separator),

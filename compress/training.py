@@ -15,16 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.clips.clip_set import ClipSet, View
+from benchmarks.clips.clip_set import Augmentation, ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS
 from benchmarks.top1 import Accuracy, accuracy_of
+from compress.command.progress import bar
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
-from compress.console import bar
+from compress.conv3d_as_conv2d import conv3d_as_conv2d
 from compress.criterion import Answers, Batch, Criterion
 from compress.features import watched
 from compress.folders.writing import Damaged, read_sealed, write_sealed
-from compress.planar import planar
 from models.spec import ClipSpec, as_tuple
 
 T = TypeVar("T")
@@ -185,7 +185,7 @@ def logits_of(
     *,
     batch: int,
     device: torch.device,
-    view: View | None = None,
+    view: Augmentation | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """Logits `N K` per label column, on the CPU; `model` has to be in eval mode."""
@@ -253,16 +253,16 @@ def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch
         yield Batch(indices=indices, view=view, labels=clips.labels[indices])
 
 
-def views_of(config: TrainConfig, *, seed: int) -> tuple[View | None, ...]:
+def views_of(config: TrainConfig, *, seed: int) -> tuple[Augmentation | None, ...]:
     """The clean views of the clips that a training with this seed will show, each once."""
     views = (_view(config, seed=seed, epoch=epoch) for epoch in range(min(config.epochs, config.views or 1)))
     return tuple(dict.fromkeys(view and view.clean for view in views))
 
 
-def _view(config: TrainConfig, *, seed: int, epoch: int) -> View | None:
+def _view(config: TrainConfig, *, seed: int, epoch: int) -> Augmentation | None:
     if not config.views:
         return None
-    return View(number=epoch % config.views, seed=seed, corruptions=config.corruptions)
+    return Augmentation(number=epoch % config.views, seed=seed, corruptions=config.corruptions)
 
 
 def _placed(inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
@@ -273,7 +273,7 @@ def _placed(inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, .
 
 
 def _sooner(model: nn.Module, device: torch.device) -> AbstractContextManager[None]:
-    return planar(model) if device.type == "cpu" else nullcontext()
+    return conv3d_as_conv2d(model) if device.type == "cpu" else nullcontext()
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

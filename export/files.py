@@ -14,9 +14,8 @@ from torch.export import ExportedProgram
 
 from compress.folders.ledger import Ledger
 from export import EXPORTERS, INT8_SCHEMES, SCHEMES
-from export.child import in_a_sentence
-from export.manifest import FileSpec
-from export.one_format import (
+from export.capture.stepping import Stepper
+from export.export_file import (
     PROGRAM_FILE,
     STEP_FILE,
     Proof,
@@ -24,6 +23,7 @@ from export.one_format import (
     export_format,
     write_json,
 )
+from export.manifest import FileSpec
 from export.out_folder import (
     LOG_FILE,
     MANIFEST_FILE,
@@ -34,7 +34,7 @@ from export.out_folder import (
     put_in_place,
 )
 from export.outcome import ExportOutcome
-from export.stepping import Stepper
+from export.process.child import in_a_sentence
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called before each file is written."""
@@ -46,7 +46,7 @@ class Variant:
 
     scheme: str
     program: ExportedProgram | Exception
-    """For the float schemes the network as captured (`export.capture`), which every format lowers for its own
+    """For the float schemes the network as captured (`export.capture.graph`), which every format lowers for its own
     runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already. An
     exception where it could not be made, which every file of the scheme then fails with."""
     proof: Proof | None = None

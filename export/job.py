@@ -11,11 +11,11 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from export.capture.stepping import Stepper
 from export.lower import NOTES, ROUNDED_ANEW
 from export.manifest import FileSpec, WrittenFile
-from export.stepping import Stepper
+from export.quantize.weight_only import store_weights
 from export.trial import REFERENCE, ask
-from export.weights import store_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, Graph
 def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
     assert job.samples is not None
     if job.scheme == "w8a8":
-        from export.reference import for_evaluation
+        from export.quantize.int8_reference import for_evaluation
 
         network = for_evaluation(network)
     inputs = {info.name: np.load(job.samples / f"{info.name}.npy") for info in job.spec.inputs}

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from export.coverage.report import Coverage
 from export.description import describe
+from export.verify.coverage.report import Coverage
 from models.spec import ClipSpec, Modality
 
 

@@ -20,25 +20,25 @@ from torch.export import ExportedProgram
 
 from compress.command.user_code import user_code
 from export import EXPORTERS
-from export.capture import capture
-from export.check import Finding, check
+from export.capture.float32 import float32_by_default
+from export.capture.graph import capture
+from export.capture.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
+from export.capture.prepare_network import ready
+from export.capture.repeatable import RandomAnswers
+from export.capture.stepping import Stepper, check_stream, stepper
 from export.description import describe_network
+from export.export_file import Proof
 from export.files import Progress, Variant, export_files, left_out, pairs
-from export.float32 import float32_by_default
-from export.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
-from export.one_format import Proof
 from export.out_folder import check_folders, place_of
 from export.outcome import ExportOutcome
-from export.ready import ready
-from export.repeatable import RandomAnswers
+from export.preflight import Finding, check
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
-from export.stepping import Stepper, check_stream, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask, first_trial
 
 if TYPE_CHECKING:
-    from export.layers import LayerError
+    from export.quantize.layer_noise import LayerError
 
 PARITY_INPUTS = 8
 """How many inputs, of the calibration or made up, serve for parity when no clips are given for that: each is run by
@@ -87,11 +87,12 @@ def export_network(
 
     `out/manifest.json` describes them. A format that does not take one of the schemes is not written in that one.
 
-    `inputs` are those of `model.forward`, in order: shapes as `export.inputs.parse_inputs` reads them, or an
-    example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else on
-    up to 8 calibration inputs, or else on made-up ones. The manifest says which.
+    `inputs` are those of `model.forward`, in order: shapes as `export.capture.inputs.parse_inputs` reads them, or
+    an example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else
+    on up to 8 calibration inputs, or else on made-up ones. The manifest says which.
 
-    With `stream` every format gets a second program, for one frame: `export.stepping` says what the network needs.
+    With `stream` every format gets a second program, for one frame: `export.capture.stepping` says what the network
+    needs.
 
     A network that cannot be captured or quantized, or a file that cannot be written, is no exception but an
     outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
@@ -207,9 +208,9 @@ def _quantized(
     captured: Variant, program: ExportedProgram, ranges: Samples, *, trial: Trial, steps: _Steps
 ) -> Variant:
     """The captured int8 references, for clips and for one frame, and the proof that holds their answers too."""
-    from export.layers import rank_layers
-    from export.reference import calibrate, convert, for_evaluation, prepare
-    from export.step_reference import step_reference
+    from export.quantize.int8_reference import calibrate, convert, for_evaluation, prepare
+    from export.quantize.layer_noise import rank_layers
+    from export.quantize.step_reference import step_reference
 
     try:
         lowered = lower(program)

@@ -1,4 +1,4 @@
-"""NNCF's post-training quantization for ONNX Runtime, beside our own decision (`export.quantizer`).
+"""NNCF's post-training quantization for ONNX Runtime, beside our own decision (`export.quantize.quantizer`).
 
     python -m export.nncf_onnx my_nets:make_net --shape 1x3x16x112x112 --calibration clips.npy --out out/nncf
 
@@ -30,18 +30,18 @@ if not only_reads_arguments(__name__):
 
     from compress.command.sentence import in_a_sentence
     from compress.folders.ledger import FolderRefused, check_names
-    from export.capture import capture, named_outputs
-    from export.inputs import describe_outputs, parse_inputs
+    from export.capture.graph import capture, named_outputs
+    from export.capture.inputs import describe_outputs, parse_inputs
+    from export.capture.load_network import load_network
+    from export.capture.prepare_network import copied
+    from export.emit.onnx.session import open_session
     from export.lower import lower
     from export.manifest import FileSpec, TensorInfo
-    from export.onnx_session import open_session
     from export.out_folder import adding, check_folders
-    from export.parity import compare
-    from export.quiet import silence_libraries
-    from export.ready import copied
+    from export.process.quiet import silence_libraries
     from export.samples import Samples, read_samples
-    from export.source import load_network
     from export.trial import FLOAT, first_trial
+    from export.verify.parity import compare
 
 _FILES = ("float.onnx", "int8.onnx")
 PIP_LINE = "pip install 'nncf>=3.4' onnx onnxruntime"
@@ -144,7 +144,7 @@ def _tuned(model: Any) -> Any:
     import onnx_ir as ir
     from onnx_ir.passes.common import ShapeInferencePass
 
-    from export.onnx_passes import tune_int8
+    from export.emit.onnx.passes import tune_int8
 
     graph = ir.from_proto(model)
     ShapeInferencePass()(graph)
@@ -240,7 +240,7 @@ def main(
 
 def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples, path: Path) -> Path:
     """The network as a float file whose frames lie together in one tensor: the form that can be quantized."""
-    from export.to_onnx import write
+    from export.emit.onnx.writer import write
 
     path.parent.mkdir(parents=True, exist_ok=True)
     example = samples.tensors(0)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from export.coverage.report import Coverage
 from export.manifest import TensorInfo
-from export.verdict import FileParity
+from export.verify.acceptance import FileParity
+from export.verify.coverage.report import Coverage
 
 if TYPE_CHECKING:
-    from export.layers import LayerError
+    from export.quantize.layer_noise import LayerError
 
 Status = Literal["exported", "wrong", "failed"]
 

@@ -24,11 +24,11 @@ from export import EXPORTERS
 if not only_reads_arguments(__name__):
     from torch import nn
 
+    from export.capture.load_network import load_network
     from export.files import pairs
     from export.network import Source, check_network, export_network
-    from export.quiet import silence_libraries
+    from export.process.quiet import silence_libraries
     from export.samples import RANDOM
-    from export.source import load_network
     from export.summary import print_layers, print_outcomes
 
 
@@ -189,7 +189,7 @@ def _check(
     model: nn.Module, shapes: list[str], formats: list[str], schemes: list[str], console: Console
 ) -> list[dict[str, Any]]:
     """Prints what the runtimes would say, scheme by scheme; gives the findings as plain data."""
-    from export.check.table import print_findings
+    from export.preflight.table import print_findings
 
     wanted = pairs(formats, schemes)
     found: list[dict[str, Any]] = []

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from export.coverage.report import Coverage
 from export.outcome import ExportOutcome
-from export.parity import Parity
 from export.trial import FLOAT, REFERENCE
-from export.verdict import FileParity
+from export.verify.acceptance import FileParity
+from export.verify.coverage.report import Coverage
+from export.verify.parity import Parity
 
 if TYPE_CHECKING:
-    from export.layers import LayerError
+    from export.quantize.layer_noise import LayerError
 
 _COLOURS = {"exported": "green", "wrong": "red", "failed": "red"}
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from compress.command.lines import line_of
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
-from export.capture import named_outputs
-from export.repeatable import check_first_call, check_repeatable
+from export.capture.graph import named_outputs
+from export.capture.repeatable import check_first_call, check_repeatable
 from export.samples import Samples
 
 Network = Callable[..., Any]
@@ -91,7 +91,7 @@ def first_trial(model: nn.Module, samples: Samples, *, unasked: nn.Module) -> Tr
     """What a user's network answers to `samples`; `unasked` is a copy of it from before its first call.
 
     Raises ValueError when it does not take them, when it answers otherwise to the first of them a second time, or
-    otherwise to the last of them than the copy (`export.repeatable`), and what `ask` raises.
+    otherwise to the last of them than the copy (`export.capture.repeatable`), and what `ask` raises.
     """
     first = {name: array[:1] for name, array in samples.arrays.items()}
     last = {name: array[-1:] for name, array in samples.arrays.items()}

@@ -18,7 +18,7 @@ from tests.warm import fork_helpers
 def pytest_configure(config: pytest.Config) -> None:
     """One thread for each test process and its children: several on one core wait for each other by spinning.
 
-    Helpers of `export.child` are forked off processes that all test processes share (`tests.warm`).
+    Helpers of `export.process.child` are forked off processes that all test processes share (`tests.warm`).
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)

@@ -3,8 +3,9 @@
 Python takes seconds to import torch, and up to seven to import a converter; a fork takes milliseconds. All else is
 as on the command line: a process that reads the arguments, one that works, the pipe between them, their exit codes
 and signals. `python -m tests.warm FOLDER NAME LISTENING` answers at the socket `FOLDER/NAME`: `commands` runs
-commands of ours, the name of a writer's module stands for `python -m export.worker` with that writer, and `writers`
-starts those when somebody first asks. All end when their standard input does. `tests.commands` is the other side.
+commands of ours, the name of a writer's module stands for `python -m export.process.converter` with that writer,
+and `writers` starts those when somebody first asks. All end when their standard input does. `tests.commands` is the
+other side.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ from compress.command import supervise
 from compress.command.lifetime import adopt_orphans
 
 COMMANDS, ALL_WRITERS = "commands", "writers"
-WRITERS = ("export.to_onnx", "export.to_tflite", "export.to_executorch", "export.to_coreml")
+WRITERS = (
+    "export.emit.onnx.writer",
+    "export.emit.tflite.writer",
+    "export.emit.executorch.writer",
+    "export.emit.coreml.writer",
+)
 BACKENDS = ("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert")
 """What no command imports itself, and the process that stands for commands does not either."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,7 +124,7 @@ def become(module: str, arguments: Sequence[str]) -> NoReturn:
 
 
 class AtWriter:
-    """What `subprocess.Popen` is to `export.child`: a helper forked off a process with the writer's libraries."""
+    """What `subprocess.Popen` is to `export.process.child`: a helper forked off a process with the writer's libraries."""
 
     def __init__(
         self, command: Sequence[str], *, stdin: int, stdout: int, stderr: Any, env: dict[str, str]
@@ -165,14 +171,14 @@ PLACE = "POCKETREEL_TEST_WARM"
 
 
 def fork_helpers() -> None:
-    """Has `export.child` fork its helpers off processes that are warm, in this process and those forked off it."""
-    from export import child
+    """Has `export.process.child` fork its helpers off processes that are warm, in this process and those forked off it."""
+    from export.process import child
 
     child.subprocess = SimpleNamespace(Popen=_start_helper, PIPE=subprocess.PIPE)  # type: ignore[attr-defined]
 
 
 def _start_helper(command: Sequence[str], **settings: Any) -> Any:
-    """A helper of `export.child`: forked, unless its search path has another library in store for it."""
+    """A helper of `export.process.child`: forked, unless its search path has another library in store for it."""
     warm = command[-2] in WRITERS and os.environ.get(PLACE)
     if warm and not shadows(settings["env"]["PYTHONPATH"].split(os.pathsep)):
         with suppress(ConnectionError, FileNotFoundError):  # it was ended: tests go on without
@@ -273,7 +279,14 @@ class Server:
         given = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
         sys.path[:] = [*([] if self._name in WRITERS else [case["folder"]]), *given, *_STANDARD]
         if self._name in WRITERS:
-            sys.argv = sys.orig_argv = [sys.executable, "-P", "-m", "export.worker", self._name, "0"]
+            sys.argv = sys.orig_argv = [
+                sys.executable,
+                "-P",
+                "-m",
+                "export.process.converter",
+                self._name,
+                "0",
+            ]
             _become_helper(self._name)
         else:
             supervise.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
@@ -316,7 +329,7 @@ class Server:
 
 
 def _become_helper(writer: str) -> NoReturn:
-    from export import worker
+    from export.process import converter as worker
 
     worker._prepare = lambda name: None  # it is
     with suppress(BrokenPipeError):

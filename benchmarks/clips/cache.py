@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clips.clip_set import ClipSet, View
+from benchmarks.clips.clip_set import Augmentation, ClipSet
 from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
@@ -23,7 +23,7 @@ from compress.folders.contents import INDEX, contents_of
 from compress.folders.results import Tell, tell_stderr
 from models.spec import ClipSpec, Modality
 
-__all__ = ["ClipSet", "UnreadableClips", "View", "open_clips"]
+__all__ = ["Augmentation", "ClipSet", "UnreadableClips", "open_clips"]
 
 
 MAX_UNREADABLE_SHARE = 0.05

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.clips.augmentation import Augmentation, Draw, draw, drawn_conditions, moved
 from benchmarks.clips.corruptions import Condition, corrupt
 from benchmarks.clips.decoded import Decoded
-from benchmarks.clips.views import Draw, View, draw, drawn_conditions, moved
 from models.spec import ClipSpec, Modality
 
 if TYPE_CHECKING:
     from benchmarks.clips.rows import ClipRow
 
-__all__ = ["ClipSet", "View"]
+__all__ = ["Augmentation", "ClipSet"]
 
 
 class ClipSet:
@@ -68,7 +68,9 @@ class ClipSet:
             facts.append(values.sha256 if isinstance(values, Decoded) else values.tolist())
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def batch(self, indices: Sequence[int] | Tensor, *, view: View | None = None) -> tuple[Tensor, ...]:
+    def batch(
+        self, indices: Sequence[int] | Tensor, *, view: Augmentation | None = None
+    ) -> tuple[Tensor, ...]:
         """Inputs of the clips at `indices`, in `spec.inputs` order.
 
         float32 `N 3 T H W` in 0..1, float32 `N 1 M B` normalised, int64 `N L`.
@@ -84,7 +86,7 @@ class ClipSet:
         inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
         return tuple(inputs[name](asked) for name in self.spec.inputs)
 
-    def take(self, indices: Sequence[int]) -> ClipSet:
+    def subset(self, indices: Sequence[int]) -> ClipSet:
         """The clips at `indices` alone; they have to be under no conditions yet."""
         assert not self._conditions
         return ClipSet(
@@ -97,7 +99,7 @@ class ClipSet:
             notes=self.notes,
         )
 
-    def under(self, conditions: Sequence[Condition | None]) -> ClipSet:
+    def with_corruptions(self, conditions: Sequence[Condition | None]) -> ClipSet:
         """Every clip under each of the conditions: first all clips under the first one, then under the next.
 
         `None` leaves them clean.
@@ -119,7 +121,7 @@ class ClipSet:
             conditions=conditions,
         )
 
-    def only(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
+    def select(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
         """The same clips with fewer modalities and label columns. Raises ValueError for one that there is not."""
         spec = self.spec.only(inputs, labels=labels)
         places = [self.spec.labels.index(label) for label in spec.labels]
@@ -134,16 +136,16 @@ class ClipSet:
             conditions=self._conditions,
         )
 
-    def seen_by(self, spec: ClipSpec) -> ClipSet:
+    def for_spec(self, spec: ClipSpec) -> ClipSet:
         """The same clips with the modalities and label columns of a network's spec."""
-        return self.only(spec.inputs, labels=tuple(label.name for label in spec.labels))
+        return self.select(spec.inputs, labels=tuple(label.name for label in spec.labels))
 
     @property
     def _distinct(self) -> int:
         """Number of clips, each counted under one condition alone."""
         return len(self.rows) // max(1, len(self._conditions))
 
-    def _conditions_of(self, chosen: np.ndarray, view: View | None) -> list[Condition | None]:
+    def _conditions_of(self, chosen: np.ndarray, view: Augmentation | None) -> list[Condition | None]:
         if self._conditions:
             return [self._conditions[index // self._distinct] for index in chosen]
         return drawn_conditions(view, chosen) if view else [None] * len(chosen)

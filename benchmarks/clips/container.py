@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 
 from benchmarks.clips.formats import ALLOWED, refused_kind
 from benchmarks.clips.limits import USUAL, Limits
-from benchmarks.clips.workers import Alive
+from benchmarks.clips.processes import Alive
 
 _IO_TIMEOUT_S = 30.0
 _PATTERN = frozenset("%*?{")

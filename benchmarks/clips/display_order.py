@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 
 from benchmarks.clips.container import decoded, opened
 from benchmarks.clips.limits import Limits
-from benchmarks.clips.workers import Alive
+from benchmarks.clips.processes import Alive
 
 _IN_ORDER = 300
 """So many frames in order, and none is expected to come out of order."""

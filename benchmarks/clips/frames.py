@@ -26,8 +26,8 @@ from benchmarks.clips.container import (
 )
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.pictures import SAME_TIME_S, Shown, decoded_frames, remarks_on, square_of
+from benchmarks.clips.processes import Alive
 from benchmarks.clips.tracks import Media, probe
-from benchmarks.clips.workers import Alive
 
 if TYPE_CHECKING:
     from models.spec import VideoSpec

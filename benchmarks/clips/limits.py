@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from benchmarks.clips.workers import Alive, end_after_cpu_s
+from benchmarks.clips.processes import Alive, end_after_cpu_s
 
 _MIB = 2**20
 _GRACE_S = 10.0

@@ -13,8 +13,8 @@ from av.video.reformatter import VideoReformatter
 from benchmarks.clips.container import UnreadableClip, opened
 from benchmarks.clips.limits import Limits, metered
 from benchmarks.clips.pictures import decoded_frames, square_of
+from benchmarks.clips.processes import Alive, Lost, run_jobs
 from benchmarks.clips.tracks import probe
-from benchmarks.clips.workers import Alive, Lost, run_jobs
 
 _WAITING = 4
 """So many decoded frames may wait to be taken."""

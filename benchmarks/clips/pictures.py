@@ -23,8 +23,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from benchmarks.clips.container import TRANSPARENT, UnreadableClip, decoded, over_limit, said
 from benchmarks.clips.limits import Limits
+from benchmarks.clips.processes import Alive
 from benchmarks.clips.tracks import Media
-from benchmarks.clips.workers import Alive
 
 _SCALING = (
     Interpolation.BILINEAR

@@ -38,8 +38,8 @@ from benchmarks.clips.container import (
     said,
 )
 from benchmarks.clips.limits import USUAL, Limits
+from benchmarks.clips.processes import Alive
 from benchmarks.clips.tracks import Media, probe
-from benchmarks.clips.workers import Alive
 
 if TYPE_CHECKING:
     from models.spec import AudioSpec

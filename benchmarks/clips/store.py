@@ -16,9 +16,9 @@ from benchmarks.clips.container import Clip, Cut, Note, Outcome, Refusal, Unread
 from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import USUAL, Limits, metered
+from benchmarks.clips.processes import Alive, Lost, run_jobs
 from benchmarks.clips.rows import ClipRow
 from benchmarks.clips.sound import SoundRule, read_sound
-from benchmarks.clips.workers import Alive, Lost, run_jobs
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.locks import if_free, one_at_a_time

@@ -19,8 +19,8 @@ from av.stream import Disposition, Stream
 from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, opened, over_limit, said
 from benchmarks.clips.display_order import display_times
 from benchmarks.clips.limits import USUAL, Limits
+from benchmarks.clips.processes import Alive
 from benchmarks.clips.stamps import Stamps, Track, track_of
-from benchmarks.clips.workers import Alive
 
 _PAUSE_S = 0.5
 _JUMP_S = 0.5

@@ -15,9 +15,9 @@ from benchmarks import DEVICES
 from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
+from benchmarks.clips.processes import Done, Lost, run_jobs
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.text import tokens
-from benchmarks.clips.workers import Done, Lost, run_jobs
 from benchmarks.device import Session
 from benchmarks.exported import read_model
 from benchmarks.files import ExportedFile

@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.clips.container import Note, UnreadableClip, opened
 from benchmarks.clips.frames import FrameRule, uniform
 from benchmarks.clips.limits import USUAL, Limits, metered
+from benchmarks.clips.processes import Alive
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.tracks import Media, probe
-from benchmarks.clips.workers import Alive
 from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape, Wanted, everything
 from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows, dynamic, last_sliding, sliding
 

@@ -16,9 +16,9 @@ from av.video.reformatter import VideoReformatter
 
 from benchmarks.clips.frames import FrameRule, strided, uniform, with_following
 from benchmarks.clips.pictures import SAME_TIME_S, decoded_frames, remarks_on, square_of
+from benchmarks.clips.processes import Alive
 from benchmarks.clips.sound import Chunk, Piece, SoundRule, log_mel, resampled_sound
 from benchmarks.clips.tracks import Media
-from benchmarks.clips.workers import Alive
 
 
 class DamagedWindow(ValueError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.clips.clip_set import View
+from benchmarks.clips.clip_set import Augmentation
 from compress.criterion import Answers, Batch, Criterion, LabelCriterion
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
@@ -53,7 +53,7 @@ class DistillationCriterion(Criterion):
     def __init__(
         self,
         losses: Mapping[str, DistillationLoss],
-        answers: Mapping[View | None, Answers],
+        answers: Mapping[Augmentation | None, Answers],
         *,
         shared: Shared,
         config: DistillationConfig,

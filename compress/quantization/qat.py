@@ -21,10 +21,10 @@ def train_rounded(
     """Trains the graph with its rounding and its ranges in place."""
     return fit(
         prepared,
-        context.data.train.seen_by(spec),
+        context.data.train.for_spec(spec),
         criterion=best_criterion(prepared, spec, config=config, context=context),
         config=config,
-        validation=context.data.validation.seen_by(spec),
+        validation=context.data.validation.for_spec(spec),
         job=training_job("quantize: training", context),
     )
 

@@ -30,7 +30,7 @@ from compress.recipe.wording import (
 )
 
 SCHEMA = Path(__file__).resolve().parents[2] / "recipes" / "recipe.schema.json"
-"""Written by `compress.reference`; a checkout has it."""
+"""Written by `compress.studies.generate_docs`; a checkout has it."""
 
 _CHOSEN_BY = ("source", "network", "name")
 """Keys whose value says which other keys there may be."""

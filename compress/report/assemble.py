@@ -17,7 +17,7 @@ from compress.figures import name_of
 from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import FileFigures
 from compress.steps.export import file_id
-from compress.steps.run import Run, StageOutcome
+from compress.steps.pipeline import Run, StageOutcome
 from compress.training import per_label
 from compress.versions import installed
 from export.files import left_out
@@ -85,11 +85,11 @@ def _warnings(
             "models.teacher" if outcome is teacher else outcome.path,
             outcome.record["after"]["top1"],
             spec=spec,
-            labels=run.data.test.seen_by(spec).labels,
+            labels=run.data.test.for_spec(spec).labels,
             answered=classes_answered(outcome.test_logits, spec),
         )
     spec = run.student_spec
-    truth = run.data.test.seen_by(spec).labels
+    truth = run.data.test.for_spec(spec).labels
     alone = report["models"].get("student_labels_only")
     if alone is not None:
         yield from at_chance("models.student_labels_only", alone["top1"], spec=spec, labels=truth)

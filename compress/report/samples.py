@@ -7,7 +7,7 @@ import numpy as np
 
 from compress.data import Data
 from compress.report.write import Sample
-from compress.steps.run import StageOutcome
+from compress.steps.pipeline import StageOutcome
 from models.spec import ClipSpec
 
 COUNT = 4
@@ -17,7 +17,7 @@ def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) 
     """The first test clips as strips of their frames, with label and answers; none without a picture input."""
     if data.spec.video is None:
         return []
-    clips = data.test.only(("clip",))
+    clips = data.test.select(("clip",))
     pictures = []
     for index in range(min(COUNT, len(clips))):
         frames = clips.batch([index])[0][0].permute(1, 2, 3, 0)  # T H W C

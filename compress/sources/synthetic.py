@@ -1,6 +1,6 @@
 """A data set of real video files (H.264 + AAC in MP4, with captions) that is generated from a seed.
 
-Eight classes of motion of one shape among others that only tremble; `compress/motions.py` draws them.
+Eight classes of motion of one shape among others that only tremble; `compress/synthetic_scenes.py` draws them.
 
 A part of the *training* rows carries a wrong label (column `label`), as labels collected on the web do; about two
 thirds of these name the most easily confused class. Validation and test labels are right. The truth is kept in the
@@ -22,11 +22,13 @@ import av
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.clips.processes import Alive, Lost, run_jobs
 from benchmarks.clips.rows import read_manifest
-from benchmarks.clips.workers import Alive, Lost, run_jobs
-from compress.console import bar
+from compress.command.progress import bar
 from compress.limits import Seed
-from compress.motions import (
+from compress.sources.source import TAG_SEPARATOR, Listing, Reading, Source, SourceConfig
+from compress.store import one_at_a_time, stored
+from compress.synthetic_scenes import (
     CLASSES,
     OPPOSITE,
     SAMPLE_RATE_HZ,
@@ -38,8 +40,6 @@ from compress.motions import (
     draw_frames,
     draw_sound,
 )
-from compress.sources.source import TAG_SEPARATOR, Listing, Reading, Source, SourceConfig
-from compress.store import one_at_a_time, stored
 from models.spec import LabelSpec
 
 GENERATOR = 2
@@ -61,7 +61,7 @@ class SplitSizes(BaseModel):
 
 
 class SyntheticData(SourceConfig):
-    """Generated clips of eight motions; see the head of `compress/motions.py` for what makes them hard."""
+    """Generated clips of eight motions; see the head of `compress/synthetic_scenes.py` for what makes them hard."""
 
     tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["synthetic"]

@@ -14,19 +14,19 @@ from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
 from benchmarks.measure import measure
 from compress.chance import classes_answered
+from compress.command.progress import bar
 from compress.command.terminal import headed
-from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
 from compress.folders.source import imports_of
 from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
-from compress.steps.run import Run, StageOutcome, StepFailed, shares
+from compress.steps.pipeline import Run, StageOutcome, StepFailed, shares
 from compress.store import content_key
 from compress.training import per_label
 from compress.versions import FILES, installed
-from export.parity import compare
+from export.verify.parity import compare
 
 BENCHMARK = "benchmark.json"
 
@@ -74,7 +74,7 @@ def benchmark(
         code=[
             *imports_of(__name__, package="benchmarks"),
             DEVICES[settings.device].open.__module__,
-            *("compress.chance", "export.parity"),
+            *("compress.chance", "export.verify.parity"),
         ],
         alone=[__name__],
         files={str(file_id(row)): row["sha256"] for row in exported.rows},
@@ -95,7 +95,7 @@ def benchmark(
                 measured = measure(
                     read_export(exported.folder).only(written),
                     device=settings.device,
-                    clips=run.data.test.seen_by(run.student_spec),
+                    clips=run.data.test.for_spec(run.student_spec),
                     threads=settings.threads,
                     rounds=settings.rounds,
                     seed=run.recipe.seed,
@@ -149,7 +149,7 @@ def _keep_answers(
         for scheme, outcome in networks.items()
     }
     answers |= {str(one.id): one.logits for one in measured if one.unavailable is None}
-    keep_answers(run.folder / FOLDER, answers, run.data.test.seen_by(spec), key=key, tell=run.tell)
+    keep_answers(run.folder / FOLDER, answers, run.data.test.for_spec(spec), key=key, tell=run.tell)
 
 
 def _figures(

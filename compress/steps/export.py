@@ -19,33 +19,33 @@ from torch.fx import GraphModule
 from benchmarks.files import FileId
 from compress import __version__
 from compress.artifact import Artifact, Form
+from compress.command.progress import bar
 from compress.command.terminal import headed
-from compress.console import bar
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
 from compress.folders.source import imports_of
 from compress.recipe.sections import paths_in
-from compress.steps.reference import NAMES as REFERENCE_NAMES
-from compress.steps.reference import write_reference
-from compress.steps.run import Run, StageOutcome, StepFailed
+from compress.steps.pipeline import Run, StageOutcome, StepFailed
+from compress.steps.reference_clip import NAMES as REFERENCE_NAMES
+from compress.steps.reference_clip import write_reference
 from compress.store import content_key
 from compress.versions import FILES, installed
 from export import EXPORTERS
-from export.capture import capture
+from export.capture.graph import capture
+from export.capture.stepping import Stepper, step_network, step_spec, stepper
+from export.export_file import Proof
 from export.files import Variant, export_files
 from export.lower import lower
 from export.manifest import FileSpec, file_spec
 from export.network import RANKED_INPUTS
-from export.one_format import Proof
 from export.out_folder import MANIFEST_FILE, adding
-from export.stepping import Stepper, step_network, step_spec, stepper
 from export.trial import FLOAT, REFERENCE, Trial, ask
-from export.verdict import LOST
+from export.verify.acceptance import LOST
 from models.spec import describe_state
 
 if TYPE_CHECKING:
-    from export.layers import LayerError
+    from export.quantize.layer_noise import LayerError
 
 PARITY_CLIPS = 8
 """Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
@@ -143,7 +143,7 @@ def _losses(row: dict[str, Any]) -> list[str]:
 
 def _code(formats: Sequence[str]) -> list[str]:
     """The modules that write files of these formats."""
-    code = ["compress.steps.reference", *imports_of(__name__, package="export")]
+    code = ["compress.steps.reference_clip", *imports_of(__name__, package="export")]
     for exporter in (EXPORTERS[name] for name in formats):
         code += [exporter.module, exporter.lowering, *filter(None, [exporter.int8_lowering])]
     return code
@@ -202,7 +202,7 @@ def _proof(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Proof:
 
     @functools.cache
     def ranked() -> tuple[LayerError, ...]:
-        from export.layers import rank_layers
+        from export.quantize.layer_noise import rank_layers
 
         assert rounded is not None and isinstance(artifact.model, GraphModule)
         network = capture(copy.deepcopy(rounded.model).cpu(), artifact.spec.example())
@@ -219,7 +219,7 @@ def _some(trial: Trial) -> list[tuple[Tensor, ...]]:
 
 def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
     """A few test clips, and what the artifact itself answers to them, and the network that it was rounded from."""
-    clips = run.data.test.seen_by(artifact.spec)
+    clips = run.data.test.for_spec(artifact.spec)
     count = min(PARITY_CLIPS, len(clips))
     chosen = torch.linspace(0, len(clips) - 1, count).round().long()  # the classes stand one after another
     arrays: dict[str, np.ndarray] = {
@@ -240,7 +240,7 @@ def _asked(artifact: Artifact) -> nn.Module:
     """The artifact's network as it answers in torch, on the CPU and one clip at a time."""
     if artifact.form is Form.FLOAT:
         return copy.deepcopy(artifact.model).cpu()
-    from export.reference import for_evaluation
+    from export.quantize.int8_reference import for_evaluation
 
     assert isinstance(artifact.model, GraphModule)
     return for_evaluation(artifact.model)

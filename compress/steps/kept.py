@@ -7,7 +7,7 @@ from typing import Any
 from compress.command.terminal import headed
 from compress.folders.keys import Key, difference
 from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
-from compress.steps.run import Run
+from compress.steps.pipeline import Run
 
 
 def kept(run: Run, name: str, *, key: Key, title: str) -> Any | None:

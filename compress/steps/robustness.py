@@ -16,14 +16,14 @@ from benchmarks.clips.corruptions import CORRUPTIONS, Condition
 from benchmarks.exported import read_export
 from benchmarks.top1 import right_answers
 from compress.artifact import Form
+from compress.command.progress import bar
 from compress.command.terminal import headed
-from compress.console import bar
 from compress.folders.source import imports_of
 from compress.predict import predict
 from compress.report_shape import RobustnessReport, RobustnessRow
 from compress.steps.export import Exported, file_id
 from compress.steps.kept import forget, keep, kept
-from compress.steps.run import Run, StageOutcome, StepFailed
+from compress.steps.pipeline import Run, StageOutcome, StepFailed
 from compress.store import content_key
 from compress.versions import FILES, installed
 from models.spec import ClipSpec
@@ -105,7 +105,7 @@ class _Suite:
         chosen = np.unique(np.linspace(0, len(test) - 1, count).round().astype(int)).tolist()
         fitting = tuple(name for name, row in CORRUPTIONS.items() if row.modality in test.spec.inputs)
         return cls(
-            clips=test.take(chosen),
+            clips=test.subset(chosen),
             corruptions=settings.corruptions or fitting,
             severities=settings.severities,
             seed=run.recipe.seed,
@@ -125,11 +125,11 @@ class _Suite:
 
     def corrupted(self, spec: ClipSpec) -> ClipSet:
         """The clips as the network takes them, once for each of its conditions."""
-        return self.clips.seen_by(spec).under(self.conditions(spec))
+        return self.clips.for_spec(spec).with_corruptions(self.conditions(spec))
 
     def rows(self, name: str, spec: ClipSpec, answers: Sequence[np.ndarray]) -> Iterator[RobustnessRow]:
         """One row per label column; `answers` are the logits `N K` to `corrupted(spec)`."""
-        labels = self.clips.seen_by(spec).labels.numpy()
+        labels = self.clips.for_spec(spec).labels.numpy()
         for column, label in enumerate(spec.labels):
             logits = answers[column].reshape(-1, len(labels), len(label.classes))
             right = right_answers(logits, labels[:, column])

@@ -34,7 +34,7 @@ from compress.record import StageRecord
 from compress.stage import Context, StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.clock import Clock
-from compress.steps.run import Run, StageOutcome, StepFailed, shares
+from compress.steps.pipeline import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
 from compress.tasks import measure, with_tasks
 from compress.teacher import Teacher
@@ -69,7 +69,7 @@ def make_teacher(run: Run) -> StageOutcome:
         artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
             load_weights(model, config.weights)
-            clips = run.data.train.seen_by(spec)
+            clips = run.data.train.for_spec(spec)
             check_on_clips(model, spec, clips, device=run.device, what="the teacher")
             return StageResult(artifact=artifact, notes=("trained by its owner",))
         assert isinstance(config, TableTeacher)
@@ -243,7 +243,7 @@ def _stage(
         clock = Clock()
         result = work(run.context(unfinished, teacher))
         artifact = result.artifact
-        test = run.data.test.seen_by(artifact.spec)
+        test = run.data.test.for_spec(artifact.spec)
         logits = predict(artifact, test, device=run.device, console=run.console, title=f"testing {name}")
         # A quantized graph stands for the float network it was made from.
         size = (

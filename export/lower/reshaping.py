@@ -27,7 +27,7 @@ def identity(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
 
 
 def reshape(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """View, flatten, squeeze, unsqueeze: to or from any rank."""
+    """Augmentation, flatten, squeeze, unsqueeze: to or from any rank."""
     return reshaped(lowering, args["self"], shape(node), name="reshape")
 
 

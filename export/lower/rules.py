@@ -13,11 +13,11 @@ from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.lowering import Lowering
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
-from export.lower.pieces import concatenate, constant_pad, pick, take
 from export.lower.pooling import average_pictures, maxima_alone, maximum_of_pictures, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
 from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
 from export.lower.reshaping import expand, identity, permute, reshape
+from export.lower.slicing import concatenate, constant_pad, pick, take
 from export.private.torch import schema_of
 
 aten = torch.ops.aten

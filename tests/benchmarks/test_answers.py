@@ -8,7 +8,7 @@ from benchmarks.answers import write_answers
 
 
 def test_each_clip_has_its_line_and_its_logits(tiny_data, tmp_path):
-    clips = tiny_data.test.only(("clip",))
+    clips = tiny_data.test.select(("clip",))
     classes = clips.spec.labels[0].classes
     logits = np.random.default_rng(0).normal(size=(len(clips), len(classes))).astype(np.float32)
     logits[2, 1] = np.nan
@@ -26,7 +26,7 @@ def test_each_clip_has_its_line_and_its_logits(tiny_data, tmp_path):
 
 
 def test_the_same_answers_give_the_same_bytes(tiny_data, tmp_path):
-    clips = tiny_data.test.only(("clip",))
+    clips = tiny_data.test.select(("clip",))
     logits = np.ones((len(clips), len(clips.spec.labels[0].classes)), np.float32)
     for folder in (tmp_path / "a", tmp_path / "b"):
         write_answers(folder / "answers", "torch", {"logits": logits}, clips)

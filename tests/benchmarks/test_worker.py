@@ -13,7 +13,7 @@ import pytest
 from benchmarks.device import SessionFailed, Unavailable
 from benchmarks.exported import read_export
 from benchmarks.files import ExportedFile, FileTensor
-from benchmarks.worker import Worker
+from benchmarks.host_process import Worker
 from tests.benchmarks.small_exports import (
     ALL_INPUTS,
     VIDEO_ONLY,
@@ -88,9 +88,8 @@ def test_memory_counts_the_files_weights(tmp_path):
 
 
 def test_the_process_does_not_load_torch():
-    command = (
-        "import benchmarks.worker, sys; print([m for m in ('torch', 'scipy', 'av') if m in sys.modules])"
-    )
+    heavy = ("torch", "scipy", "av")
+    command = f"import benchmarks.host_process, sys; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
@@ -165,7 +164,7 @@ def test_a_process_that_dies_is_reported_with_its_signal(tmp_path):
 def test_the_process_ends_with_its_parent(file):
     script = (
         "import sys, time; from tests.benchmarks.test_worker import video_file; from pathlib import Path;"
-        "from benchmarks.worker import Worker; worker = Worker(video_file(Path(sys.argv[1])));"
+        "from benchmarks.host_process import Worker; worker = Worker(video_file(Path(sys.argv[1])));"
         "worker.load(threads=1); print(worker.pid, flush=True); time.sleep(60)"
     )
     root = Path(__file__).parents[2]

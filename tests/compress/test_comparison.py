@@ -11,16 +11,16 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from compress.command import USAGE
-from compress.comparison import __main__ as command
-from compress.comparison import files, networks
-from compress.comparison.acceptance import geometric_mean, judge
-from compress.comparison.clips import CLASSES, scene_clips, scene_inputs
-from compress.comparison.files import check_peers
-from compress.comparison.fitting import fit
-from compress.comparison.measure import Effort, measure
-from compress.comparison.networks import NETWORKS, Row
-from compress.comparison.page import page
 from compress.folders.locks import held
+from compress.studies.comparison import __main__ as command
+from compress.studies.comparison import files, networks
+from compress.studies.comparison.acceptance import geometric_mean, judge
+from compress.studies.comparison.clips import CLASSES, scene_clips, scene_inputs
+from compress.studies.comparison.files import check_peers
+from compress.studies.comparison.fitting import fit
+from compress.studies.comparison.measure import Effort, measure
+from compress.studies.comparison.networks import NETWORKS, Row
+from compress.studies.comparison.page import page
 from models import STUDENTS
 from models.spec import AudioSpec, ClipSpec, LabelSpec, VideoSpec
 
@@ -97,7 +97,7 @@ def test_the_page_says_what_was_found(figures):
         effort=SMALL_EFFORT,
         machine="a computer",
         versions="torch 2",
-        command="python -m compress.comparison",
+        command="python -m compress.studies.comparison",
     )
     assert "| tiny | 4 x 32 | 1 |" in text
     assert "| other | all | failed | RuntimeError: no memory |" in text

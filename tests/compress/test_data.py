@@ -6,7 +6,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from benchmarks.clips.cache import View
+from benchmarks.clips.cache import Augmentation
 from benchmarks.clips.text import tags_in
 from compress.clip import ClipConfig
 from compress.data import DataConfig, open_data
@@ -263,7 +263,7 @@ def test_a_column_is_for_labels_or_for_tags():
         ManifestData(source="manifest", manifest=Path("x.csv"), labels=["label"], tags=["label"])
 
 
-@pytest.mark.parametrize("view", [None, View(number=0, seed=0), View(number=1, seed=0)])
+@pytest.mark.parametrize("view", [None, Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)])
 def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, view):
     """In every view: what stands in for sound that is not there is the same throughout."""
     lines = ["a.mp4,train,no,", "b.mp4,train,yes,oh", "c.mp4,validation,no,oh", "d.mp4,test,yes,oh"]

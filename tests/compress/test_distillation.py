@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.clips.cache import View
+from benchmarks.clips.cache import Augmentation
 from compress.artifact import Artifact
 from compress.criterion import Answers, Batch, LabelCriterion
 from compress.distillation import LOSSES
@@ -81,10 +81,10 @@ def test_the_teacher_answers_all_clean_views_before_the_training_begins():
     teacher = Knows([0.0, 0.0, 9.0])
     config = TrainConfig(epochs=5, views=2, corruptions=("noise",))
     criterion = criterion_of(teacher, "x", config=config)
-    clean = [View(number=0, seed=0), View(number=1, seed=0)]
+    clean = [Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)]
     assert teacher.asked == [(view, ()) for view in clean]
     for number in (0, 1, 0):
-        noisy = View(number=number, seed=0, corruptions=("noise",))
+        noisy = Augmentation(number=number, seed=0, corruptions=("noise",))
         criterion(answers([[0.0, 0.0, 9.0]]), batch([2], view=noisy))
     assert len(teacher.asked) == 2
 

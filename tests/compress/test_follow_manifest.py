@@ -11,12 +11,12 @@ import torch
 from benchmarks.clips.cache import open_clips
 from benchmarks.clips.rows import ClipRow
 from compress.sources.synthetic import SyntheticData, write_synthetic
-from compress.steps.reference import write_reference, write_video
-from export.capture import capture
+from compress.steps.reference_clip import write_reference, write_video
+from export.capture.graph import capture
+from export.capture.stepping import stepper
 from export.description import describe
 from export.files import Variant, export_files
 from export.manifest import file_spec, sha256_of
-from export.stepping import stepper
 from models.audiovisual import audiovisual_tiny
 from models.mobilenet2plus1d_causal import mobilenet2plus1d_causal_tiny
 from models.mobilenet3d import MobileNet3dOptions, mobilenet3d_tiny

@@ -24,7 +24,7 @@ from compress.folders.source import AROUND, TABLES, source_hashes
 from compress.recipe import load_recipe
 from compress.sources.synthetic import SyntheticData, write_synthetic
 from compress.stages import STAGES
-from compress.steps.run import Run
+from compress.steps.pipeline import Run
 from compress.steps.train import stage_keys, teacher_key
 from models import STUDENTS, TEACHERS
 
@@ -81,7 +81,7 @@ ADDED = ("", "NEW = 1\n")
         ("compress/report/assemble.py", *ADDED),
         ("compress/report/report.md.j2", "\n", "\nA comma, \n"),
         ("compress/recipe/plan.py", *ADDED),
-        ("compress/steps/run.py", *ADDED),
+        ("compress/steps/pipeline.py", *ADDED),
         ("compress/console.py", *ADDED),
         ("compress/command/guard.py", *ADDED),
         ("compress/folders/ledger.py", *ADDED),
@@ -117,7 +117,7 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
         ("compress/quantization/ptq.py", *ADDED, 3),
         ("models/mobilenet3d.py", *ADDED, 0),  # an encoder of teachers, too
         ("compress/prune.py", "_STEPS = 500", "_STEPS = 400", 2),
-        ("export/quantizer.py", *ADDED, 3),
+        ("export/quantize/quantizer.py", *ADDED, 3),
         ("export/lower/convolution.py", *ADDED, 3),
     ],
 )
@@ -279,5 +279,5 @@ def test_the_same_run_elsewhere_gives_the_same_bytes(clips, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         found.append(exported(tmp_path / place / "out"))
-    assert {"export/onnx/fp32/model.onnx", "export/tflite/fp32/model.tflite"} <= {*found[0]}
+    assert {"export/onnx/fp32/model.onnx", "export/emit/tflite/fp32/model.tflite"} <= {*found[0]}
     assert [name for name in found[0] if found[0][name] != found[1].get(name)] == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.planar import planar
+from compress.conv3d_as_conv2d import conv3d_as_conv2d
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_values_and_gradients_stay(conv, order):
     expected = conv(x)
     change = torch.randn_like(expected)
     gradients = torch.autograd.grad(expected, (x, *conv.parameters()), change)
-    with planar(conv):
+    with conv3d_as_conv2d(conv):
         found = conv(x)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found, (x, *conv.parameters()), change), gradients)
@@ -40,7 +40,7 @@ def test_values_and_gradients_stay(conv, order):
 
 def test_networks_are_as_before_afterwards():
     network = nn.Sequential(nn.Conv3d(2, 2, (1, 3, 3)), nn.Conv3d(2, 2, 3))
-    with pytest.raises(RuntimeError, match="stopped"), planar(network):
+    with pytest.raises(RuntimeError, match="stopped"), conv3d_as_conv2d(network):
         assert ["forward" in vars(layer) for layer in network] == [True, False]
         raise RuntimeError("stopped")
     assert not any("forward" in vars(layer) for layer in network)

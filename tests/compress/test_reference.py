@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
-from compress.cross_modal_page import write_page
-from compress.reference import generated, recipe_schema, report_schema
+from compress.studies.cross_modal_page import write_page
+from compress.studies.generate_docs import generated, recipe_schema, report_schema
 from models.published import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_generated_files_are_current() -> None:
     for path, content in generated(ROOT).items():
-        assert path.read_text() == content, f"{path.name}: run python -m compress.reference"
+        assert path.read_text() == content, f"{path.name}: run python -m compress.studies.generate_docs"
 
 
 def test_the_tables_of_the_cross_modal_page_are_those_of_its_stored_figures(tmp_path: Path) -> None:

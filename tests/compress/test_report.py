@@ -13,10 +13,10 @@ import pytest
 
 from compress import figures
 from compress.gates import GateConfig, evaluate_gates
-from compress.reference import report_schema
 from compress.report import Report, Sample, did_not_run, write_report
 from compress.report.page import MODEL_TITLES, headline
 from compress.report.plots import accuracy_plots, curves, latency_plot
+from compress.studies.generate_docs import report_schema
 from tests.reports import ON_A_MAC, artifact, realistic_report
 
 # A 1 x 1 picture.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from compress import results_page
-from compress.results_page import STORED, figures_of, pages
+from compress.studies import results_page
+from compress.studies.results_page import STORED, figures_of, pages
 from tests.reports import realistic_report
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from compress.artifact import Artifact
 from compress.folders.writing import read_sealed_json, write_sealed_json
 from compress.recipe import RecipeError, parse_recipe
 from compress.steps.export import Exported
+from compress.steps.pipeline import Run, StageOutcome
 from compress.steps.robustness import robustness
-from compress.steps.run import Run, StageOutcome
 from models import STUDENTS
 from tests.benchmarks.small_exports import failed_row, onnx_export
 
@@ -76,7 +76,7 @@ def test_every_network_and_file_is_measured_on_the_same_clips(run):
         assert all(share in (0, 0.25, 0.5, 0.75, 1) for share in (row["clean"], *shares))
         if unaffected:
             assert row["corrupted"]["missing_sound"] == [row["clean"]] * 2
-    clips = run.data.test.take([0, 2, 5, 7]).only(("clip",))
+    clips = run.data.test.subset([0, 2, 5, 7]).select(("clip",))
     right = student.artifact.model(*clips.batch(range(4))).argmax(1) == clips.labels[:, 0]
     assert found["rows"][1]["clean"] == right.double().mean().item()
 

@@ -78,9 +78,9 @@ def test_the_output_folder_has_what_other_tools_rely_on(finished):
         "stages/03_quantize",
         "export/manifest.json",
         "export/onnx/w8a8/model.onnx",
-        "export/tflite/w8a8/model.tflite",
+        "export/emit/tflite/w8a8/model.tflite",
         "export/executorch/w8a8/model.pte",
-        "export/coreml/w8a8/model.mlpackage",
+        "export/emit/coreml/w8a8/model.mlpackage",
     ):
         assert (finished / path).exists(), path
     assert not list(finished.rglob("*.partial"))
@@ -207,7 +207,7 @@ def test_a_missing_backend_costs_its_own_format_only(copy, cache, tmp_path):
         PYTHONPATH=str(hidden.parent),
     )  # fmt: skip
     assert without.returncode == 3
-    assert "export.coreml.w8a8 failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
+    assert "export.emit.coreml.w8a8 failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
     coreml, onnx = report_of(copy)["files"]
     assert coreml["status"] == "failed" and coreml["path"] is None and "Pocketreel" in coreml["reason"]
     assert onnx["accuracy"]["top1"] is not None

@@ -6,12 +6,12 @@ import torch
 
 from compress.artifact import Artifact, Form, load_artifact, save_artifact
 from compress.steps.export import _stepper
-from export.capture import capture
+from export.capture.graph import capture
+from export.capture.stepping import step_network
 from export.lower import lower
 from export.manifest import file_spec
-from export.reference import calibrate, convert, prepare
-from export.step_reference import step_reference
-from export.stepping import step_network
+from export.quantize.int8_reference import calibrate, convert, prepare
+from export.quantize.step_reference import step_reference
 from models.mobilenet3d import MobileNet3dOptions
 from models.tsm import tsm_tiny
 from tests.specs import clip_spec

@@ -8,7 +8,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from compress import student_table
+from compress.studies import student_table
 
 PAGE = "before\n<!-- generated: exports -->\n{}<!-- end -->\nafter\n"
 

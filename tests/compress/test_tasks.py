@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 
 
 def truth_of(data, clips, spec):
-    return Truth.of(clips.seen_by(spec), spec, tag_separator=data.tag_separator)
+    return Truth.of(clips.for_spec(spec), spec, tag_separator=data.tag_separator)
 
 
 def test_a_teacher_learns_every_kind_of_task(data, tmp_path):
@@ -53,7 +53,7 @@ def test_a_teacher_learns_every_kind_of_task(data, tmp_path):
     model = modular(spec, parts)
     fit(
         model,
-        data.train.seen_by(spec),
+        data.train.for_spec(spec),
         criterion=TaskCriterion(
             spec,
             truth_of(data, data.train, spec),
@@ -61,10 +61,10 @@ def test_a_teacher_learns_every_kind_of_task(data, tmp_path):
             label_smoothing=0.0,
         ),
         config=TrainConfig(epochs=12, batch=16, learning_rate=1e-2, views=1),
-        validation=data.validation.seen_by(spec),
+        validation=data.validation.for_spec(spec),
         job=Job(name="test", device=CPU, seed=0, folder=tmp_path, console=Console(quiet=True)),
     )
-    answers = logits_of(model, data.test.seen_by(spec), batch=16, device=CPU)
+    answers = logits_of(model, data.test.for_spec(spec), batch=16, device=CPU)
     found = measure(answers, truth_of(data, data.test, spec), spec)
     assert found["label"]["top1"] >= 0.9 and found["label"]["macro_f1"] >= 0.9
     assert found["thing"]["top1"] >= 0.8
@@ -86,7 +86,7 @@ def test_the_truth_has_labels_tags_and_captions(data):
     assert [texts.index(text) for text in texts] == [
         truth.captions.tolist().index(caption) for caption in truth.captions.tolist()
     ]
-    silent = data.test.seen_by(spec)
+    silent = data.test.for_spec(spec)
     silent.rows[0] = replace(silent.rows[0], text=" - ")
     assert Truth.of(silent, spec, tag_separator=";").captions[0] == -1
 

@@ -65,7 +65,7 @@ def test_a_teacher_whose_train_returns_nothing_is_kept_counted_and_asked(tmp_pat
     network = build_network("quiet_teacher:build", spec)
     assert type(network).__name__ == "Quiet" and not network.training and not network.norm.training
     assert size_of(network, spec).macs == 3 * len(spec.labels[0].classes)
-    clips = tiny_data.train.seen_by(spec)
+    clips = tiny_data.train.for_spec(spec)
     check_on_clips(network, spec, clips, device=torch.device("cpu"), what="the teacher")
     with pytest.raises(
         ValueError, match=r"gives None; .*eval\(\) gives None where train\(\) returns nothing"
@@ -222,7 +222,7 @@ def test_a_teacher_that_cannot_be_learned_from_is_refused_with_its_reason(tiny_d
         check_on_clips(
             Answering(how).eval(),
             spec,
-            tiny_data.train.seen_by(spec),
+            tiny_data.train.for_spec(spec),
             device=torch.device("cpu"),
             what="the teacher",
         )
@@ -232,7 +232,7 @@ def test_a_teacher_with_plain_answers_is_accepted(tiny_data):
     spec = tiny_data.spec.only(("clip",))
     network = Answering(lambda own, x: 1e4 * own.norm(x)).eval()
     check_on_clips(
-        network, spec, tiny_data.train.seen_by(spec), device=torch.device("cpu"), what="the teacher"
+        network, spec, tiny_data.train.for_spec(spec), device=torch.device("cpu"), what="the teacher"
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typer import Typer
 from typer.testing import CliRunner
 
-from compress import encoder_table
 from compress.folders.locks import held
 from compress.recipe import load_recipe
+from compress.studies import encoder_table
 from models.teachers.checkpoints import LAYOUTS
 from models.teachers.fusion import FUSIONS
 from models.teachers.modular import TABLES

@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.clips.cache import View
+from benchmarks.clips.cache import Augmentation
 from benchmarks.top1 import Accuracy
 from compress.artifact import weights_sha256
 from compress.criterion import Criterion, LabelCriterion
@@ -36,10 +36,10 @@ def _fit(data, folder, *, seed=0, criterion=None, console=None, **settings):
     config = TrainConfig.model_validate({"epochs": 3, "batch": 8, **settings})
     curve = fit(
         model,
-        data.train.only(("clip",)),
+        data.train.select(("clip",)),
         criterion=criterion or LabelCriterion(),
         config=config,
-        validation=data.validation.only(("clip",)),
+        validation=data.validation.select(("clip",)),
         job=Job(name="test", device=CPU, seed=seed, folder=folder, console=console or Console(quiet=True)),
     )
     return model, curve
@@ -189,13 +189,13 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
 
 def test_every_view_that_a_training_shows_is_known_before():
     config = TrainConfig(epochs=6, views=4, corruptions=("noise",))
-    assert views_of(config, seed=3) == tuple(View(number=k, seed=3) for k in range(4))
+    assert views_of(config, seed=3) == tuple(Augmentation(number=k, seed=3) for k in range(4))
     assert len(views_of(TrainConfig(epochs=2, views=4), seed=3)) == 2
     assert views_of(TrainConfig(epochs=2, views=0), seed=3) == (None,)
 
 
 def test_logits_do_not_depend_on_the_batch_and_are_as_many_as_clips(tiny_data):
-    model, clips = _student(tiny_data).eval(), tiny_data.test.only(("clip",))
+    model, clips = _student(tiny_data).eval(), tiny_data.test.select(("clip",))
     one = logits_of(model, clips, batch=1, device=CPU)
     many = logits_of(model, clips, batch=5, device=CPU)
     assert one[0].shape == (len(clips), 8)

@@ -14,7 +14,7 @@ from compress import data as data_module
 from compress.data import open_data, spec_before_clips
 from compress.recipe import Recipe, parse_recipe
 from compress.sources.synthetic import write_synthetic
-from compress.steps.trial import try_before_clips, try_for_plan, try_teacher
+from compress.steps.try_teacher import try_before_clips, try_for_plan, try_teacher
 from tests.benchmarks.small_exports import write_videos
 from tests.specs import small_spec
 

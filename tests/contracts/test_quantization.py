@@ -57,7 +57,7 @@ def test_it_gives_an_int8_reference_close_to_the_float_network_the_same_one_ever
     assert first.artifact.form is Form.QUANTIZED and weights_sha256(student.model) == before
     assert weights_sha256(first.artifact.model) == weights_sha256(again.artifact.model)
     assert len(first.curve) == (1 if QUANTIZATION_METHODS[name].trains else 0)
-    clips = tiny_data.test.only(("clip",))
+    clips = tiny_data.test.select(("clip",))
     floats = logits_of(student.model, clips, batch=8, device=torch.device("cpu"))[0]
     integers = logits_of(first.artifact.model, clips, batch=1, device=torch.device("cpu"))[0]
     noise = (floats - integers).square().mean() / floats.square().mean()

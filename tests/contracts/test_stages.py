@@ -133,7 +133,7 @@ def test_post_training_quantization_stays_close_to_the_float_student(student, co
     config = STAGES["quantize"].config(calibration_clips=16, batch=8)
     result = STAGES["quantize"].run(trained, config, context).artifact
     assert result.form is Form.QUANTIZED
-    test = context.data.test.only(("clip",))
+    test = context.data.test.select(("clip",))
     floats = logits_of(trained.model, test, batch=8, device=context.device)[0]
     integers = logits_of(result.model, test, batch=1, device=context.device)[0]
     noise = (floats - integers).square().mean() / floats.square().mean()

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
+from export.capture.stepping import Stepper
+from export.emit.onnx.writer import load_backend
+from export.emit.onnx.writer import write as write_right
 from export.manifest import FileSpec, WrittenFile
-from export.stepping import Stepper
-from export.to_onnx import load_backend
-from export.to_onnx import write as write_right
 
 __all__ = ["load_backend", "write"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from export import EXPORTERS
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo, WrittenFile
-from export.reference import calibrate, convert, prepare
+from export.quantize.int8_reference import calibrate, convert, prepare
 from models.spec import as_tuple
 
 
@@ -73,7 +73,7 @@ def _of_executorch(path: Path, x: Tensor) -> list[Tensor]:
 
 
 def _of_onnx(path: Path, x: Tensor) -> list[Tensor]:
-    from export.onnx_session import open_session
+    from export.emit.onnx.session import open_session
 
     return [torch.from_numpy(one) for one in open_session(str(path)).run(None, {"x": x.numpy()})]
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from export.capture import capture
-from export.reference import calibrate, convert, prepare
+from export.capture.graph import capture
+from export.quantize.int8_reference import calibrate, convert, prepare
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 
 CLASSES = ("left", "right", "up", "down", "still")

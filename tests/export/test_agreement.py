@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from export.check import Finding
 from export.network import check_network, export_network
 from export.outcome import ExportOutcome
+from export.preflight import Finding
 from models import STUDENTS
 from models.spec import ClipSpec, LabelSpec, VideoSpec
 from tests.export.test_check import Grouped

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from export.apart import frames_apart
-from export.apart.aligned import align_channels
-from export.capture import capture
+from export.capture.graph import capture
+from export.layout.per_frame import frames_apart
+from export.layout.per_frame.aligned import align_channels
+from export.layout.select import lower as lower_for_onnx
 from export.lower import NOTES, lower
-from export.onnx_forms import lower as lower_for_onnx
 from models import STUDENTS
 from models.spec import as_tuple
 from models.statistics import settle_statistics

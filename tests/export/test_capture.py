@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower.source import place
 
 aten = torch.ops.aten

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from export import child, worker
-from export.child import run_in_child
+from export.process import child
+from export.process import converter as worker
+from export.process.child import run_in_child
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ def test_a_task_finds_the_surroundings_of_its_program(run, tmp_path, monkeypatch
 
 
 def test_the_libraries_of_a_writer_are_there_already(run):
-    assert run(surroundings, "", writer="export.to_onnx").value[-1]
+    assert run(surroundings, "", writer="export.emit.onnx.writer").value[-1]
 
 
 def test_a_helper_that_has_ended_meanwhile_is_replaced(run):
@@ -89,7 +90,7 @@ def test_tasks_at_the_same_time(run):
 
 def test_without_fork_a_helper_does_one_task_and_ends(run, tmp_path, monkeypatch):
     """As on a Mac: the task is done by the helper itself."""
-    script = "import sys; sys.platform = 'darwin'; from export.worker import main; main('', 0)"
+    script = "import sys; sys.platform = 'darwin'; from export.process.converter import main; main('', 0)"
     monkeypatch.setattr(child, "_command", lambda writer: [sys.executable, "-P", "-c", script])
     monkeypatch.setenv("COLOUR", "red")
     assert run(surroundings, "COLOUR").value == ("red", str(Path.cwd()), False)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from export import EXPORTERS
-from export.capture import capture
-from export.culprit import _halve, _up_to
+from export.capture.graph import capture
 from export.network import export_network
+from export.verify.culprit import _halve, _up_to
 
 
 class ErrorFunction(nn.Module):

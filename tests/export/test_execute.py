@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from export import EXPORTERS
-from export.execute import RUNNERS, execute
-from export.inputs import parse_inputs
+from export.capture.inputs import parse_inputs
 from export.manifest import FileSpec
+from export.verify.execute import RUNNERS, execute
 
 SPEC = FileSpec(inputs=parse_inputs(["1x3x2x4x4"]), outputs=(), description={})
 

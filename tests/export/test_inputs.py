@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from export.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
+from export.capture.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 
 
 def test_a_shape_alone_is_a_clip_in_0_to_1():

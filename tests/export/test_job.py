@@ -10,9 +10,9 @@ import psutil
 import pytest
 import torch
 
-from export.child import run_in_child
 from export.job import Job, write
 from export.manifest import file_spec
+from export.process.child import run_in_child
 from tests.export.small_nets import clip_spec
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,8 @@ def test_the_first_cause_is_named_with_the_error(job_of, tmp_path):
 def test_a_writer_ends_when_the_process_that_started_it_is_killed(job_of, tmp_path):
     job = job_of("sleeping")
     code = (
-        "import sys, pathlib; from export.child import run_in_child; from export.job import Job, write;"
+        "import sys, pathlib; from export.process.child import run_in_child;"
+        "from export.job import Job, write;"
         "from export.manifest import file_spec;"
         "from tests.export.small_nets import clip_spec;"
         "spec = file_spec(clip_spec(), clip_layout='NCTHW', token_dtype='int64', provenance={});"

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from export.capture import capture
-from export.layers import rank_layers
+from export.capture.graph import capture
 from export.lower import lower
-from export.reference import calibrate, convert, prepare
+from export.quantize.int8_reference import calibrate, convert, prepare
+from export.quantize.layer_noise import rank_layers
 
 pytestmark = pytest.mark.slow
 

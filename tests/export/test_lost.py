@@ -11,8 +11,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from export.network import export_network
-from export.parity import compare
 from export.run import main
+from export.verify.parity import compare
 from tests.export import rough_nets
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower import lower
 from models.spec import as_tuple
 from tests.export.networks import CONVOLUTIONS, OTHERS, Function, MobileNet3D, TwoInputs, conv, trained

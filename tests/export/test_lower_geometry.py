@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower import lower
 from tests.export.networks import Function
 

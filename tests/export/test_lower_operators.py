@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from export.capture import capture, named_outputs
+from export.capture.graph import capture, named_outputs
 from export.lower import lower
 from models.spec import as_tuple
 from tests.export.networks import Function, trained

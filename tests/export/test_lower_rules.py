@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from export.apart import rules as apart
-from export.apart.aligned import ALONG
-from export.apart.walk import BINARY
+from export.layout.per_frame import rules as apart
+from export.layout.per_frame.aligned import ALONG
+from export.layout.per_frame.rewrite import BINARY
 from export.lower.composites.rewriting import BROADCASTING, COMPARISONS
 from export.lower.elementwise import arithmetic, elementwise, unary
 from export.lower.rules import KEPT_WHOLE, NOT_WRITTEN, POINTWISE, RULES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.capture import capture, named_outputs
+from export.capture.graph import capture, named_outputs
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo, WrittenFile
 from tests.export.networks import trained
@@ -59,7 +59,7 @@ def on_executorch(file: WrittenFile, inputs: tuple[Tensor, ...]) -> list[np.ndar
 
 
 def on_coreml(file: WrittenFile, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
-    from export.coreml.interpret import run_program
+    from export.emit.coreml.interpret import run_program
 
     given = {info.name: x.numpy().astype(info.dtype) for info, x in zip(file.inputs, inputs, strict=True)}
     result = run_program(file.path, given)
@@ -73,10 +73,10 @@ def error(name: str, folder: Path, runtime: str) -> float:
 
 def errors(model: nn.Module, inputs: tuple[Tensor, ...], folder: Path, runtime: str) -> dict[str, float]:
     """The same of a network, for each of its outputs by name."""
-    from export.to_coreml import write as write_coreml
-    from export.to_executorch import write as write_executorch
-    from export.to_onnx import write as write_onnx
-    from export.to_tflite import write as write_tflite
+    from export.emit.coreml.writer import write as write_coreml
+    from export.emit.executorch.writer import write as write_executorch
+    from export.emit.onnx.writer import write as write_onnx
+    from export.emit.tflite.writer import write as write_tflite
 
     write, run, suffix, whole = {
         "onnx": (write_onnx, on_onnxruntime, ".onnx", "int64"),

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower import lower
-from export.reference import calibrate, convert, prepare
+from export.quantize.int8_reference import calibrate, convert, prepare
 from tests.export.networks import Function, trained
 
 

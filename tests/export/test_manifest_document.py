@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from compress.steps.reference import write_reference
+from compress.steps.reference_clip import write_reference
 from export.description import describe
+from export.export_file import Proof
 from export.files import Variant, export_files
 from export.manifest import file_spec
-from export.one_format import Proof
 from export.trial import FLOAT, ask
 from tests.export.small_nets import captured, clip_spec
 

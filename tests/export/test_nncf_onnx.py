@@ -10,7 +10,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from compress.folders.locks import held
-from export.inputs import parse_inputs
+from export.capture.inputs import parse_inputs
 from export.nncf_onnx import Accuracy, answers, main, quantize_with_nncf, write_float
 from export.samples import random_samples
 from tests.export.user_nets import clips

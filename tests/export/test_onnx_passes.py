@@ -9,7 +9,7 @@ ir = pytest.importorskip("onnx_ir")
 
 from onnx_ir.passes.common import RemoveUnusedNodesPass  # noqa: E402
 
-from export.onnx_passes import (  # noqa: E402
+from export.emit.onnx.passes import (  # noqa: E402
     absorb_clamps,
     cancel_round_trips,
     dequantize_after_moving,

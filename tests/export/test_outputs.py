@@ -83,7 +83,7 @@ def dtypes_in(file: Path, name: str) -> dict[str, str]:
         found = method.execute([torch.from_numpy(clip)])
         names = Every()(torch.from_numpy(clip))
         return {key: str(value.numpy().dtype) for key, value in zip(names, found, strict=True)}
-    from export.coreml.interpret import run_program
+    from export.emit.coreml.interpret import run_program
 
     return {key: str(value.dtype) for key, value in run_program(file, {"clip": clip}).items()}
 

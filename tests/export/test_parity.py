@@ -4,7 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from export.parity import SQNR_LIMIT_DB, compare
+from export.verify.parity import SQNR_LIMIT_DB, compare
 
 
 def test_values_on_a_hand_computed_example():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower import lower
 from export.lower.prelu import restore_prelu
 
@@ -75,7 +75,7 @@ def test_what_only_looks_like_prelu_stays() -> None:
 
 def test_litert_has_it_as_one_operator(tmp_path: Path) -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    from export.to_tflite import write
+    from export.emit.tflite.writer import write
     from tests.export.test_lower_runtimes import spec_of
 
     torch.manual_seed(0)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.capture.prepare_network import ready
 from export.network import check_network, export_network
-from export.ready import ready
 from tests.export import odd_nets
 from tests.export.test_network import command
 

@@ -10,10 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from export.capture import capture
+from export.capture.graph import capture
 from export.lower import lower
-from export.quantizer import KEEPS_VALUES
-from export.reference import calibrate, convert, for_evaluation, freeze_ranges, prepare, transfer
+from export.quantize.int8_reference import (
+    calibrate,
+    convert,
+    for_evaluation,
+    freeze_ranges,
+    prepare,
+    transfer,
+)
+from export.quantize.quantizer import KEEPS_VALUES
 from models.spec import as_tuple
 from tests.export.networks import Function, MobileNet3D, SqueezeExcite, TwoInputs, conv, trained
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.inputs import parse_inputs
+from export.capture.inputs import parse_inputs
 from export.samples import check_samples, random_samples, read_samples
 
 CLIP = parse_inputs(["1x3x4x8x8"])

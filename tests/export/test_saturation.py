@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from export.emit.onnx.passes.saturation import can_saturate, layers_that_can_saturate
+from export.emit.onnx.session import EXACT, open_session
 from export.network import export_network
-from export.onnx_passes.saturation import can_saturate, layers_that_can_saturate
-from export.onnx_session import EXACT, open_session
 from tests.export.user_nets import clips
 
 

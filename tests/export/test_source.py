@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from export.ready import ready
-from export.source import load_network
+from export.capture.load_network import load_network
+from export.capture.prepare_network import ready
 from tests.export.user_nets import Clips, clips
 
 ROOT = Path(__file__).resolve().parents[2]

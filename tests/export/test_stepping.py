@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.capture import capture
-from export.inputs import parse_inputs
+from export.capture.graph import capture
+from export.capture.inputs import parse_inputs
+from export.capture.stepping import step_network, step_spec, stepper
 from export.lower import lower
 from export.manifest import FileSpec
 from export.network import export_network
-from export.reference import calibrate, convert, prepare
-from export.step_reference import step_reference
-from export.stepping import step_network, step_spec, stepper
+from export.quantize.int8_reference import calibrate, convert, prepare
+from export.quantize.step_reference import step_reference
 from models.movinet import MovinetOptions, movinet_tiny
 from models.spec import describe_state
 from models.statistics import random_inputs, settle_statistics

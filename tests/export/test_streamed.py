@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.layout.stream_order import stream
+from export.layout.stream_order.rounding import DEQUANTIZE, QUANTIZE
 from export.lower import lower
-from export.reference import calibrate, convert, prepare
-from export.streamed import stream
-from export.streamed.rounding import DEQUANTIZE, QUANTIZE
+from export.quantize.int8_reference import calibrate, convert, prepare
 from models import STUDENTS
 from models.spec import as_tuple
 from models.statistics import settle_statistics

@@ -8,12 +8,12 @@ from torch import nn
 
 ct = pytest.importorskip("coremltools")
 
-from export.capture import capture  # noqa: E402
-from export.coreml.predict import open_package  # noqa: E402
+from export.capture.graph import capture  # noqa: E402
+from export.emit.coreml.predict import open_package  # noqa: E402
+from export.emit.coreml.writer import write  # noqa: E402
 from export.lower import lower  # noqa: E402
 from export.manifest import file_spec  # noqa: E402
-from export.to_coreml import write  # noqa: E402
-from export.weights import store_weights  # noqa: E402
+from export.quantize.weight_only import store_weights  # noqa: E402
 from tests.export.networks import conv, trained  # noqa: E402
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of  # noqa: E402
 
@@ -127,7 +127,7 @@ def test_an_unknown_scheme_is_refused(tmp_path):
 
 
 def test_a_user_network_without_class_names_is_written(tmp_path):
-    from export.inputs import parse_inputs
+    from export.capture.inputs import parse_inputs
     from export.manifest import FileSpec, TensorInfo
 
     program = capture(nn.Conv2d(3, 2, 3), (torch.rand(1, 3, 8, 8),))

@@ -7,11 +7,11 @@ from torch import nn
 
 pytest.importorskip("executorch.exir")
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.emit.executorch.writer import DESCRIPTION_METHOD, write
 from export.lower import lower
 from export.manifest import file_spec
-from export.reference import calibrate, convert, prepare
-from export.to_executorch import DESCRIPTION_METHOD, write
+from export.quantize.int8_reference import calibrate, convert, prepare
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of
 
 pytestmark = pytest.mark.slow

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
-from export.capture import capture  # noqa: E402
-from export.inputs import describe_outputs, parse_inputs  # noqa: E402
+from export.capture.graph import capture  # noqa: E402
+from export.capture.inputs import describe_outputs, parse_inputs  # noqa: E402
+from export.emit.onnx.session import open_session  # noqa: E402
+from export.emit.onnx.writer import OPSET, write  # noqa: E402
 from export.manifest import FileSpec, file_spec  # noqa: E402
-from export.onnx_session import open_session  # noqa: E402
-from export.to_onnx import OPSET, write  # noqa: E402
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of  # noqa: E402
 
 ALL_INPUTS = clip_spec(audio=True, text=True, heads=2)

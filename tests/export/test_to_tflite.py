@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 pytest.importorskip("ai_edge_litert.interpreter")
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.emit.tflite.writer import METADATA, write
 from export.manifest import FileSpec, TensorInfo, file_spec
-from export.to_tflite import METADATA, write
 from models.spec import ClipSpec
 from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, trained
 from tests.export.small_nets import clip_spec, float_graph, program_of

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from export import EXPORTERS
-from export.execute import Executed
 from export.trial import FLOAT, REFERENCE, Trial
-from export.verdict import TOLERANCES, judge
+from export.verify.acceptance import TOLERANCES, judge
+from export.verify.execute import Executed
 
 LOGITS = np.random.default_rng(0).normal(size=(8, 1, 5)).astype("float32")
 

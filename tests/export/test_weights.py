@@ -14,17 +14,17 @@ import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_de
 from torch import Tensor, fx, nn
 
 from export import EXPORTERS
-from export.capture import capture
-from export.execute import execute
+from export.capture.graph import capture
 from export.files import check_formats
 from export.job import Job
 from export.job import write as write_job
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
-from export.parity import SQNR_LIMIT_DB, compare
+from export.quantize.weight_only import LIMITS, scale_of_least_error, store_weights
 from export.trial import FLOAT, REFERENCE, Trial
-from export.verdict import judge
-from export.weights import LIMITS, scale_of_least_error, store_weights
+from export.verify.acceptance import judge
+from export.verify.execute import execute
+from export.verify.parity import SQNR_LIMIT_DB, compare
 from tests.export.networks import Function, conv, trained
 from tests.export.operators import OPERATORS
 
@@ -252,7 +252,7 @@ def test_onnx_runtime_expands_weights_when_it_loads_a_file(files, tmp_path, sche
 
 
 def test_litert_computes_in_one_partition_or_with_int4_kernels(files):
-    from export.coverage.litert_file import read_file
+    from export.verify.coverage.litert_file import read_file
 
     for scheme in ("fp16", "w8"):
         assert {operator.partition for operator in read_file(files("tflite", scheme)[0])} == {0}
@@ -275,7 +275,7 @@ def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
 
 @pytest.mark.slow
 def test_executorch_takes_linear_layers_of_4_bits(tmp_path):
-    from export.to_executorch import write
+    from export.emit.executorch.writer import write
 
     torch.manual_seed(0)
     net = nn.Sequential(*[nn.Linear(64, 64) if i % 2 == 0 else nn.ReLU() for i in range(7)])
@@ -311,8 +311,8 @@ def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_pa
     path = tmp_path / "model.tflite"
     spec = SPEC.arranged(clip_layout="NTHWC", token_dtype="int32")
     job = Job(
-        module="export.to_tflite", program=program, path=path, spec=spec, scheme="w8", lowering="export.lower",
-        stored=True, samples=tmp_path,
+        module="export.emit.tflite.writer", program=program, path=path, spec=spec, scheme="w8",
+        lowering="export.lower", stored=True, samples=tmp_path,
     )  # fmt: skip
     written = write_job(job)
     assert written.answers is not None

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.layout.stream_order.rounding import DEQUANTIZE, READ_WEIGHT
+from export.layout.tap_fusion import lower as windows
 from export.lower import NOTES, ROUNDED_ANEW, lower
-from export.reference import calibrate, convert, prepare
-from export.streamed.rounding import DEQUANTIZE, READ_WEIGHT
-from export.windows import lower as windows
+from export.quantize.int8_reference import calibrate, convert, prepare
 from tests.export.networks import Function, MobileNet3D, conv, trained
 
 aten = torch.ops.aten

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 pytest.importorskip("executorch.exir")
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.emit.executorch.writer import write
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
-from export.reference import calibrate, convert, prepare
-from export.to_executorch import write
+from export.quantize.int8_reference import calibrate, convert, prepare
 from models.spec import as_tuple
 from tests.export.networks import Function
 

@@ -530,12 +530,12 @@ def test_tables(place: Surroundings, data: st.DataObject) -> None:
         st.sampled_from(
             [
                 (
-                    "compress.comparison",
+                    "compress.studies.comparison",
                     options(rounds=NUMBER, clips=clips, seed=NUMBER, out=ODD, page=ODD, results=ODD),
                     [("--networks", "nix"), ("--networks", ""), ("--page=folder",), ("--results=missing/x",)],
                 ),
                 (
-                    "compress.comparison",
+                    "compress.studies.comparison",
                     options(networks=LISTS, seed=NUMBER, page=ODD, results=ODD),
                     [
                         ("--rounds", "5"),
@@ -545,7 +545,7 @@ def test_tables(place: Surroundings, data: st.DataObject) -> None:
                     ],
                 ),
                 (
-                    "compress.comparison",
+                    "compress.studies.comparison",
                     options(seed=NUMBER, page=ODD, results=ODD),
                     [
                         ("--out", "notes.txt"),
@@ -555,7 +555,7 @@ def test_tables(place: Surroundings, data: st.DataObject) -> None:
                     ],
                 ),
                 (
-                    "compress.student_table",
+                    "compress.studies.student_table",
                     options(networks=LISTS, out=ODD),
                     [
                         ("--page", "notes.txt"),
@@ -565,7 +565,7 @@ def test_tables(place: Surroundings, data: st.DataObject) -> None:
                     ],
                 ),
                 (
-                    "compress.student_table",
+                    "compress.studies.student_table",
                     options(networks=st.just("mobilenet3d_tiny") | LISTS, page=st.just("exports.md") | PAGES),
                     [
                         ("--out", "notes.txt"),
@@ -575,7 +575,7 @@ def test_tables(place: Surroundings, data: st.DataObject) -> None:
                     ],
                 ),
                 (
-                    "compress.encoder_table",
+                    "compress.studies.encoder_table",
                     options(cache=ODD, clips=clips),
                     [
                         ("--page", "notes.txt"),
@@ -585,11 +585,15 @@ def test_tables(place: Surroundings, data: st.DataObject) -> None:
                     ],
                 ),
                 (
-                    "compress.encoder_table",
+                    "compress.studies.encoder_table",
                     options(page=PAGES),
                     [("--cache", "notes.txt"), ("--cache", "loop/x"), ("--cache", "/proc/nothing")],
                 ),
-                ("compress.reference", options(), [("--check", "x"), ("--chek",), ("--check=1",)]),
+                (
+                    "compress.studies.generate_docs",
+                    options(),
+                    [("--check", "x"), ("--chek",), ("--check=1",)],
+                ),
             ]
         )
     )
@@ -610,7 +614,7 @@ def test_cross_modal(place: Surroundings, data: st.DataObject) -> None:
         *data.draw(more),
         *("--set", f"data={json.dumps(source)}"),
     )
-    ends(place, "compress.cross_modal", words, codes=(2, 3))
+    ends(place, "compress.studies.cross_modal", words, codes=(2, 3))
 
 
 @cases(12)
@@ -633,7 +637,7 @@ def test_results_page(place: Surroundings, data: st.DataObject) -> None:
                 node[path[-1]] = data.draw(VALUES)
         place.write("given.json", _written(report))
     name = data.draw(FILES) if what == "path" else "given.json"
-    found = place.run("compress.results_page", (name, *data.draw(WORDS)))
+    found = place.run("compress.studies.results_page", (name, *data.draw(WORDS)))
     found.check((0, 2, 3))
     place.check_untouched(sources=found.code != 0)
     place.restore_checkout()

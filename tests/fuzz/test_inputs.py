@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.inputs import parse_inputs
+from export.capture.inputs import parse_inputs
 from export.samples import random_samples, read_samples
 from tests.fuzz.hostile import TEXTS, cases, damaged
 

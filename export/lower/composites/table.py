@@ -18,7 +18,15 @@ from export.lower.composites.extremes import (
     minimum_of_all,
     running_sum,
 )
-from export.lower.composites.moves import (
+from export.lower.composites.norms import (
+    group_norm,
+    instance_norm,
+    log_sum_exp,
+    variance,
+    variance_and_mean,
+    vector_norm,
+)
+from export.lower.composites.padding import (
     copied,
     filled_like,
     flipped,
@@ -29,14 +37,6 @@ from export.lower.composites.moves import (
     windows,
     with_entry,
     with_slice,
-)
-from export.lower.composites.norms import (
-    group_norm,
-    instance_norm,
-    log_sum_exp,
-    variance,
-    variance_and_mean,
-    vector_norm,
 )
 from export.lower.composites.pooling import (
     adaptive_average,

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from benchmarks.clips import store
-from benchmarks.clips.cache import ClipSet, UnreadableClips, View, open_clips
+from benchmarks.clips.cache import Augmentation, ClipSet, UnreadableClips, open_clips
+from benchmarks.clips.processes import Lost, run_jobs
 from benchmarks.clips.rows import ClipRow, read_manifest
-from benchmarks.clips.workers import Lost, run_jobs
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 from tests.benchmarks.clips.films import film, number
 
@@ -81,12 +81,12 @@ def test_fewer_modalities_share_the_store(rows, tmp_path, monkeypatch):
     clips = open_clips(rows, SPEC, cache=tmp_path)
     monkeypatch.setattr("benchmarks.clips.store.run_jobs", None)
     alone = open_clips(rows, SPEC.only(("clip",)), cache=tmp_path)
-    part = clips.only(("clip",))
+    part = clips.select(("clip",))
     assert part.spec == alone.spec
     assert part.digest == alone.digest != clips.digest
     assert torch.equal(part.batch([1])[0], clips.batch([1])[0])
     with pytest.raises(ValueError, match="the data has no input 'audio'; it has clip"):
-        part.only(("audio",))
+        part.select(("audio",))
 
 
 def test_digest_tells_apart_what_differs(rows, tmp_path):
@@ -142,11 +142,11 @@ def test_copies_are_decoded_once_and_each_is_named(tmp_path, monkeypatch):
 
 def test_views_are_the_same_for_everyone_and_differ_from_each_other(rows, tmp_path):
     clips = open_clips(rows, SPEC, cache=tmp_path)
-    view = View(number=1, seed=5)
+    view = Augmentation(number=1, seed=5)
     whole = clips.batch([0, 1, 2], view=view)
-    one = clips.only(("clip", "audio")).batch([2], view=view)
+    one = clips.select(("clip", "audio")).batch([2], view=view)
     assert torch.equal(one[0][0], whole[0][2]) and torch.equal(one[1][0], whole[1][2])
-    for other in (None, View(number=2, seed=5), View(number=1, seed=6)):
+    for other in (None, Augmentation(number=2, seed=5), Augmentation(number=1, seed=6)):
         different = clips.batch([0, 1, 2], view=other)
         assert not torch.equal(different[0], whole[0])
         assert not torch.equal(different[1], whole[1])

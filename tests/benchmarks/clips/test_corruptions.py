@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.clips.cache import View, open_clips
+from benchmarks.clips.augmentation import drawn_conditions
+from benchmarks.clips.cache import Augmentation, open_clips
 from benchmarks.clips.corruptions import CORRUPTIONS, SEVERITIES, Condition
 from benchmarks.clips.rows import ClipRow
-from benchmarks.clips.views import drawn_conditions
 from models.spec import AudioSpec, ClipSpec, LabelSpec, TextSpec, VideoSpec
 from tests.benchmarks.clips.films import film
 
@@ -97,7 +97,7 @@ def test_a_set_under_conditions_has_every_clip_under_each(clips):
     conditions = [
         Condition(name=name, severity=3, seed=1) for name in ("noise", "missing_sound", "wrong_caption")
     ]
-    under = clips.under(conditions)
+    under = clips.with_corruptions(conditions)
     assert len(under) == 6 and under.labels.tolist() == clips.labels.repeat(3, 1).tolist()
     clean, found = clips.batch([0, 1]), under.batch(range(6))
     for place, condition in enumerate(conditions):
@@ -106,19 +106,19 @@ def test_a_set_under_conditions_has_every_clip_under_each(clips):
             assert changed == (name == condition.modality), (condition, name)
     assert found[2][4].tolist() == clean[2][1].tolist()
     assert under.digest != clips.digest
-    alone = under.only(("clip",)).batch([1])[0]
+    alone = under.select(("clip",)).batch([1])[0]
     assert np.array_equal(alone[0], found[0][1])
     with pytest.raises(ValueError, match="clips that have 3 already"):
-        under.under(conditions)
+        under.with_corruptions(conditions)
 
 
 def test_a_view_corrupts_about_half_of_the_clips_and_its_clean_one_none(clips):
-    view = View(number=0, seed=3, corruptions=("noise", "brightness"))
+    view = Augmentation(number=0, seed=3, corruptions=("noise", "brightness"))
     drawn = drawn_conditions(view, range(400))
     assert (
         drawn
         == drawn_conditions(view, range(400))
-        != drawn_conditions(View(**{**vars(view), "number": 1}), range(400))
+        != drawn_conditions(Augmentation(**{**vars(view), "number": 1}), range(400))
     )
     kinds = {(each.name, each.severity) for each in drawn if each}
     assert len(kinds) == 6 and 150 < sum(each is not None for each in drawn) < 250

@@ -13,9 +13,9 @@ from benchmarks.clips.container import Clip, Cut, Note, Refusal, UnreadableClip
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import Limits, parse_limits
 from benchmarks.clips.passing import Passing, passing_pictures
+from benchmarks.clips.processes import Done, Lost, run_jobs
 from benchmarks.clips.sound import SoundRule
 from benchmarks.clips.store import _Job, read
-from benchmarks.clips.workers import Done, Lost, run_jobs
 from tests.benchmarks.clips.films import film
 from tests.benchmarks.clips.hostile import gif, numbered, png, shown, wav, wrapped
 from tests.memory import fresh_process
@@ -163,7 +163,7 @@ def test_a_decoder_that_does_not_come_back_is_ended():
 
 
 def _spin(job, alive):
-    from benchmarks.clips.workers import end_after_cpu_s
+    from benchmarks.clips.processes import end_after_cpu_s
 
     end_after_cpu_s(0.5)
     while True:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks.clips.workers import Done, Lost, run_jobs
+from benchmarks.clips.processes import Done, Lost, run_jobs
 
 
 def count(job, alive):

@@ -11,7 +11,7 @@ import torch
 
 from compress.command.lines import at_line, first_line, is_library, line_of
 from compress.command.user_code import UserCodeFailed, user_code
-from export.source import load_network
+from export.capture.load_network import load_network
 
 OWN = """import json
 import torch

@@ -14,8 +14,13 @@ from compress.recipe.keys import check_words
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = (
-    *("compress.run", "compress.reference", "compress.comparison", "compress.student_table"),
-    *("compress.encoder_table", "compress.cross_modal", "compress.results_page"),
+    *(
+        "compress.run",
+        "compress.studies.generate_docs",
+        "compress.studies.comparison",
+        "compress.studies.student_table",
+    ),
+    *("compress.studies.encoder_table", "compress.studies.cross_modal", "compress.studies.results_page"),
     *("export.run", "export.nncf_onnx"),
     *("benchmarks.run", "benchmarks.classify", "benchmarks.live", "benchmarks.streaming"),
 )
@@ -71,7 +76,7 @@ def test_a_wrong_option_is_refused_before_anything_large_is_imported(module):
     assert large == "[]"
 
 
-@pytest.mark.parametrize("module", ["compress.run", "compress.cross_modal"])
+@pytest.mark.parametrize("module", ["compress.run", "compress.studies.cross_modal"])
 def test_a_wrong_key_is_refused_before_anything_large_is_imported(module):
     code, said, large = ask(module, str(TINY), "--set", "stages.0.distill.epoch=3")
     assert code == 2, said

@@ -14,7 +14,7 @@ from benchmarks.run import _is_ours as figures_are_ours
 from benchmarks.streaming import _is_ours as costs_are_ours
 from compress.folders.ledger import FolderRefused
 from compress.folders.output import check_output_file, check_output_page, contains, write_output_file
-from compress.generated import check_page
+from compress.studies.generated_blocks import check_page
 
 OURS = {
     figures_are_ours: {"schema_version": 1, "device": {}, "files": [], "data": None},

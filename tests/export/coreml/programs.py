@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("coremltools")
 
-from export.coreml.saved import import_quietly
+from export.emit.coreml.saved import import_quietly
 
 import_quietly()
 

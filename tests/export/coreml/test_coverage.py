@@ -3,10 +3,10 @@ import sys
 import numpy as np
 import pytest
 
-from export.coreml.compute_plan import planned_refusal, planned_steps
-from export.coreml.coverage import Step, cover, summarise
-from export.coreml.macs import macs
-from export.coreml.neural_engine import refusal
+from export.emit.coreml.compute_plan import planned_refusal, planned_steps
+from export.emit.coreml.coverage import Step, cover, summarise
+from export.emit.coreml.macs import macs
+from export.emit.coreml.neural_engine import refusal
 from tests.export.coreml.programs import Builder, ct, saved, types
 
 X = np.zeros((1, 2, 4, 4), np.float32)

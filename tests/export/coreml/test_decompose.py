@@ -5,9 +5,9 @@ from torch import nn
 
 pytest.importorskip("coremltools")
 
-from export.capture import capture
-from export.coreml.decompose import decompose
-from export.coreml.saved import import_quietly
+from export.capture.graph import capture
+from export.emit.coreml.decompose import decompose
+from export.emit.coreml.saved import import_quietly
 from export.lower import lower
 from tests.export.networks import Function
 

@@ -3,15 +3,15 @@ import pytest
 import torch
 from torch import nn
 
-from export.capture import capture
-from export.coreml.interpret import open_program, run_program
-from export.coreml.predict import open_package
-from export.coreml.saved import read_program
-from export.coverage.macs import macs
-from export.inputs import parse_inputs
+from export.capture.graph import capture
+from export.capture.inputs import parse_inputs
+from export.emit.coreml.interpret import open_program, run_program
+from export.emit.coreml.predict import open_package
+from export.emit.coreml.saved import read_program
+from export.emit.coreml.writer import write
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
-from export.to_coreml import write
+from export.verify.coverage.macs import macs
 from tests.export.coreml.programs import Builder, ct, saved, types
 from tests.export.networks import MobileNet3D, trained
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.capture import capture
-from export.coverage.macs import macs
+from export.capture.graph import capture
+from export.verify.coverage.macs import macs
 from tests.export.networks import Function
 
 CLIP = (2, 4, 6, 8, 10)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 pytest.importorskip("executorch.exir")
 
-from export.capture import capture
-from export.to_executorch import write
+from export.capture.graph import capture
+from export.emit.executorch.writer import write
 from tests.export.networks import Function
 from tests.export.tflite.litert import file_spec_of
 

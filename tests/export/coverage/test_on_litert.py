@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 pytest.importorskip("ai_edge_litert.interpreter")
 
-from export.capture import capture
-from export.coverage.macs import macs
-from export.coverage.on_litert import litert_coverage
-from export.coverage.report import attempt
+from export.capture.graph import capture
+from export.emit.tflite.writer import write
 from export.lower import lower
-from export.to_tflite import write
-from export.weights import store_weights
+from export.quantize.weight_only import store_weights
+from export.verify.coverage.macs import macs
+from export.verify.coverage.on_litert import litert_coverage
+from export.verify.coverage.report import attempt
 from models import STUDENTS
 from tests.export.networks import Function, trained
 from tests.export.small_nets import clip_spec

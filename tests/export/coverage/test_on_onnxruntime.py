@@ -11,13 +11,13 @@ from torch import Tensor, nn
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from export.capture import capture
-from export.coverage.macs import macs
-from export.coverage.on_onnxruntime import onnxruntime_coverage
-from export.coverage.report import attempt
+from export.capture.graph import capture
+from export.emit.onnx.writer import write
 from export.lower import lower
-from export.reference import calibrate, convert, prepare
-from export.to_onnx import write
+from export.quantize.int8_reference import calibrate, convert, prepare
+from export.verify.coverage.macs import macs
+from export.verify.coverage.on_onnxruntime import onnxruntime_coverage
+from export.verify.coverage.report import attempt
 from models.spec import as_tuple
 from tests.export.networks import conv, trained
 from tests.export.tflite.litert import file_spec_of

@@ -3,8 +3,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from export.capture import capture
-from export.coverage.places import place_of, places_of
+from export.capture.graph import capture
+from export.verify.coverage.places import place_of, places_of
 
 TRACE = """File "{file}", line 12, in forward
     y = self.lstm(x)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from export.coverage.report import Coverage, LeftBehind
+from export.verify.coverage.report import Coverage, LeftBehind
 
 LSTM = LeftBehind(node="lstm", operator="lstm", macs=25, reason="no kernel", place="net.py:3 `self.lstm(x)`")
 

@@ -9,7 +9,7 @@ import torch
 import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 from torch import fx
 
-from export.coreml.saved import import_quietly
+from export.emit.coreml.saved import import_quietly
 from export.private import coremltools as insides
 from tests.insides import check
 
@@ -24,7 +24,7 @@ def test_this_coremltools_is_the_one_that_it_was_written_for():
 
 def test_the_import_leaves_out_what_it_does_not_need_and_hides_nothing_afterwards():
     script = (
-        "import sys; from export.coreml.saved import import_quietly; import_quietly()\n"
+        "import sys; from export.emit.coreml.saved import import_quietly; import_quietly()\n"
         "from export.private.coremltools import OTHERS\n"
         "print([name for name in OTHERS if name in sys.modules], 'coremltools' in sys.modules)"
     )

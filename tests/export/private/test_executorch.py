@@ -14,7 +14,7 @@ pytest.importorskip("executorch.exir")
 from executorch.exir.dialects._ops import ops
 from executorch.exir.pass_base import ExportPass
 
-from export import to_executorch
+from export.emit.executorch import writer as to_executorch
 from export.manifest import file_spec
 from export.private import executorch as insides
 from export.private.executorch import PARTITIONER_LOG, refusals, unchanged_graphs_kept

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from export.capture import capture
+from export.capture.graph import capture
+from export.emit.tflite.writer import write
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo, WrittenFile
-from export.reference import calibrate, convert, prepare
-from export.to_tflite import write
+from export.quantize.int8_reference import calibrate, convert, prepare
 from models.spec import as_tuple
 
 CLIP = (1, 3, 8, 12, 10)

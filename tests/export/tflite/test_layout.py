@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from export.tflite import layout
-from export.tflite.layout import channels_last, identity, permuted, reshaped, same_memory, stored
+from export.emit.tflite import layout
+from export.emit.tflite.layout import channels_last, identity, permuted, reshaped, same_memory, stored
 
 
 def test_the_examples_in_the_module_hold():

@@ -8,8 +8,8 @@ import torch
 
 pytest.importorskip("coremltools")
 
-from export.coreml.operators import OPERATORS
-from export.coreml.saved import import_quietly
+from export.emit.coreml.operators import OPERATORS
+from export.emit.coreml.saved import import_quietly
 
 import_quietly()
 

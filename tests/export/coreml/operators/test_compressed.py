@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.coreml.operators.compressed import COMPRESSED
+from export.emit.coreml.operators.compressed import COMPRESSED
 from tests.export.coreml.operators.oracle import check_against_coremltools, floats, ints, packed, target
 
 SPARSE = np.array([[0, 1.5, 0, 2], [3, 0, 0, 0], [0, 0, 4, 5]], np.float32)

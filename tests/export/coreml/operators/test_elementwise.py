@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export.coreml.operators.elementwise import ELEMENTWISE
+from export.emit.coreml.operators.elementwise import ELEMENTWISE
 from tests.export.coreml.operators.oracle import (
     check_against_coremltools,
     check_against_torch,

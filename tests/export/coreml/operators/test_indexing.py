@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from export.coreml.operators.indexing import INDEXING
+from export.emit.coreml.operators.indexing import INDEXING
 from tests.export.coreml.operators.oracle import (
     check_against_coremltools,
     check_against_torch,

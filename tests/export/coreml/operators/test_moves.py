@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export.coreml.operators.moves import MOVES
+from export.emit.coreml.operators.data_movement import MOVES
 from tests.export.coreml.operators.oracle import (
     check_against_coremltools,
     check_against_torch,

@@ -1,6 +1,6 @@
 import pytest
 
-from export.coreml.operators.products import PRODUCTS
+from export.emit.coreml.operators.products import PRODUCTS
 from tests.export.coreml.operators.oracle import check_against_coremltools, floats, ids
 
 X, QUERY, KEY, VALUE = floats(2, 3, 4), floats(1, 2, 3, 4), floats(1, 2, 5, 4), floats(1, 2, 5, 6)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from export.coreml.operators.recurrent import RECURRENT
+from export.emit.coreml.operators.recurrent import RECURRENT
 from tests.export.coreml.operators.oracle import check_against_torch, floats, ids, tensors
 
 X, STATE = floats(5, 2, 3), floats(2, 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export.coreml.operators.resizing import RESIZING
+from export.emit.coreml.operators.resizing import RESIZING
 from tests.export.coreml.operators.oracle import check_against_torch, floats, ids, tensors
 
 X = floats(2, 3, 5, 6)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from export.coreml.operators.statistics import STATISTICS
+from export.emit.coreml.operators.statistics import STATISTICS
 from tests.export.coreml.operators.oracle import (
     check_against_coremltools,
     check_against_torch,

@@ -1,7 +1,7 @@
 import pytest
 import torch.nn.functional as F
 
-from export.coreml.operators.windows import WINDOWS
+from export.emit.coreml.operators.windows import WINDOWS
 from tests.export.coreml.operators.oracle import check_against_torch, floats, ids, tensors
 
 X, WEIGHT, DEPTHWISE = floats(2, 3, 5, 6), floats(4, 3, 3, 2), floats(6, 1, 3, 3)

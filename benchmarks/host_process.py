@@ -1,0 +1,249 @@
+"""One runtime in a process of its own: what crashes, leaks or grabs threads there stays there.
+
+`Worker` is the parent's handle; `python -m benchmarks.host_process FD` is the process that it starts. They exchange
+(command, argument) and (outcome, value) over a pipe. The process imports nothing but NumPy and its runtime,
+so that its peak memory speaks of the runtime and the file. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from benchmarks.device import Memory, SessionFailed, Unavailable
+from benchmarks.files import ExportedFile
+from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
+from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
+
+_LOAD_LIMIT_S = 180.0
+_ANSWER_LIMIT_S = 600.0
+_QUIT_LIMIT_S = 5.0
+_LAST_WORDS_LINES = 3
+
+
+class Worker:
+    """The `Session` of this machine: a process. Ends with its `with` block, or by itself when its parent dies."""
+
+    def __init__(self, file: ExportedFile) -> None:
+        self._file = file
+        self._command = ""
+        self._limit_s = _ANSWER_LIMIT_S
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `__exit__`)
+        self._pipe, theirs = Pipe()
+        root = str(Path(__file__).resolve().parents[1])
+        search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "benchmarks.host_process",
+                str(theirs.fileno()),
+                str(lasting_parent()),
+            ],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, "PYTHONPATH": search_path},
+        )
+        theirs.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends the process, by force if it does not go, or at once when the program itself was interrupted."""
+        self._pipe.close()
+        if kind is not None and not issubclass(kind, Exception):
+            self._process.kill()
+        try:
+            self._process.wait(_QUIT_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def load(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> str:
+        """Loads the file; gives name and version of the runtime. Raises `Unavailable` too."""
+        self._ask("load", (self._file, threads), limit_s=limit_s)
+        return self._answer()
+
+    def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Hands over one clip's canonical inputs (`1 ...`) by name, for `time_runs` to run on."""
+        self._ask("hold", dict(inputs))
+        self._answer()
+
+    def time_runs(self, count: int, *, limit_s: float = _ANSWER_LIMIT_S) -> np.ndarray:
+        """Nanoseconds of each of `count` inferences on the held inputs, after one that is not timed."""
+        self._ask("time_runs", count, limit_s=limit_s)
+        return self._answer()
+
+    def memory(self) -> Memory:
+        """Memory of the process up to now."""
+        self._ask("memory", None)
+        return self._answer()
+
+    def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Sends canonical inputs of N clips by name, without waiting, so that several workers can run at once."""
+        self._ask("infer", dict(inputs))
+
+    def end_infer(self) -> list[np.ndarray]:
+        """Logits `N K`, float32, one array per output of the file, for what `begin_infer` sent."""
+        return self._answer()
+
+    def _ask(self, command: str, argument: object, *, limit_s: float = _ANSWER_LIMIT_S) -> None:
+        self._command, self._limit_s = command, limit_s
+        try:
+            self._pipe.send((command, argument))
+        except OSError as error:
+            raise self._death() from error
+
+    def _answer(self) -> Any:
+        try:
+            if not self._pipe.poll(self._limit_s):
+                self._kill()
+                raise self._failure(
+                    f"gave no answer to {self._command!r} in {self._limit_s:g} s and was ended"
+                )
+            outcome, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        if outcome == "unavailable":
+            raise Unavailable(value)
+        if outcome == "failed":
+            raise self._failure(f"failed in {self._command!r}: {value}")
+        return value
+
+    def _death(self) -> SessionFailed:
+        try:
+            code = self._process.wait(_QUIT_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return self._failure(f"closed its pipe in {self._command!r}")
+        how = f"exited with code {code}"
+        if code < 0:
+            how = f"died of {signal_name(-code)}"
+        if code == -signal.SIGKILL:
+            how += " (often: out of memory)"
+        return self._failure(f"{how} in {self._command!r}{self._last_words()}")
+
+    def _failure(self, what: str) -> SessionFailed:
+        return SessionFailed(f"{self._file.title}: {_runtime(self._file).name} {what}")
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        text = self._log.read().decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"; it last said: {' | '.join(lines[-_LAST_WORDS_LINES:])}" if lines else ""
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class _Served:
+    """The worker's side: one method per command."""
+
+    def load(self, asked: tuple[ExportedFile, int]) -> str:
+        file, threads = asked
+        runtime = _runtime(file)
+        name = runtime.start()
+        self._file = file
+        self._peak_before_bytes = _peak_rss_bytes()
+        self._run: Run = runtime.load(file, threads)
+        return name
+
+    def hold(self, inputs: dict[str, np.ndarray]) -> None:
+        self._held = [tensor.arrange(inputs[tensor.name]) for tensor in self._file.inputs]
+
+    def time_runs(self, count: int) -> np.ndarray:
+        run, held = self._run, self._held
+        elapsed_ns = np.empty(count, dtype=np.int64)
+        run(held)
+        gc.disable()
+        for index in range(count):
+            begin_ns = perf_counter_ns()
+            run(held)
+            elapsed_ns[index] = perf_counter_ns() - begin_ns
+        gc.enable()
+        return elapsed_ns
+
+    def infer(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        clips = len(next(iter(inputs.values())))
+        logits = [np.empty((clips, tensor.shape[-1]), dtype=np.float32) for tensor in self._file.outputs]
+        for clip in range(clips):
+            arrays = [tensor.arrange(inputs[tensor.name][clip : clip + 1]) for tensor in self._file.inputs]
+            for tensor, column, given in zip(self._file.outputs, logits, self._run(arrays), strict=True):
+                if given.shape != tensor.shape:
+                    raise ValueError(
+                        f"manifest.json describes output {tensor.name!r} with shape {list(tensor.shape)}, "
+                        f"but the file gave {list(given.shape)}; export again"
+                    )
+                column[clip] = given[0]
+        return logits
+
+    def memory(self, _: None) -> Memory:
+        peak_bytes = _peak_rss_bytes()
+        return Memory(peak_rss_bytes=peak_bytes, model_rss_bytes=peak_bytes - self._peak_before_bytes)
+
+
+def _runtime(file: ExportedFile) -> Runtime:
+    return (RUNTIMES | PEERS)[file.format]
+
+
+def _peak_rss_bytes() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `ru_maxrss`: on Linux that starts at the peak of the process which forked this one.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _serve(pipe: Connection) -> None:
+    served = _Served()
+    while True:
+        try:
+            command, argument = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = ("ok", getattr(served, command)(argument))
+        except Unavailable as error:
+            answer = ("unavailable", str(error))
+        except Exception as error:
+            answer = ("failed", f"{type(error).__name__}: {error}")
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:
+            return
+
+
+if __name__ == "__main__":
+    if int(sys.argv[2]):
+        end_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
+    # Answers are pickled by the name of their class, which must be the parent's.
+    from benchmarks import host_process as worker
+
+    worker._serve(Connection(int(sys.argv[1])))

@@ -1,4 +1,0 @@
-"""Every network of a table through every format: how exact, how far covered, and how much faster than without us.
-
-`python -m compress.comparison` measures and writes `docs/comparison.md` and `benchmarks/results/comparison.json`.
-"""

@@ -1,0 +1,322 @@
+"""`python -m compress.studies.cross_modal RECIPE`: what a student that only sees learns from sound.
+
+The recipe's teacher is trained once with sound alone, once with the picture alone, once with both. Its student,
+which has the picture alone, is trained on the labels and by each teacher, with several seeds, and made int8. Data,
+networks and settings are the recipe's; stages other than `distill` and `quantize` are left out. Work is kept: a
+run that was stopped goes on where it was. The tables go into `docs/cross_modal.md` after every seed; files are
+written and measured for the first seed.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.rule import Rule
+from rich.text import Text
+
+from compress.command import only_reads_arguments
+from compress.command.guard import exit_codes, run_command
+from compress.command.supervise import Resume
+from compress.command.terminal import output
+from compress.recipe.keys import check_words
+
+if not only_reads_arguments(__name__):
+    import numpy as np
+    import torch
+
+    from benchmarks.accuracy import evaluate
+    from benchmarks.exported import read_export
+    from benchmarks.top1 import accuracy_of, right_answers
+    from compress.data import Data, open_data
+    from compress.distillation.config import DistillationConfig
+    from compress.folders.locks import held
+    from compress.folders.output import check_output_file, write_output_file
+    from compress.recipe import load_recipe
+    from compress.recipe.sections import Recipe, TableTeacher
+    from compress.steps.export import export, file_id
+    from compress.steps.pipeline import Run, StageOutcome, StepFailed
+    from compress.steps.train import make_teacher, run_stages
+    from compress.studies.cross_modal_page import write_page
+    from compress.studies.generated_blocks import check_page
+    from export.process.quiet import silence_libraries
+    from models.spec import Modality
+
+TEACHERS: dict[str, tuple[Modality, ...]] = {
+    "sound": ("audio",),
+    "picture": ("clip",),
+    "picture and sound": ("clip", "audio"),
+}
+_EPOCHS = {"picture": 2}
+"""How many times the recipe's epochs a teacher takes: lips alone are learned slowest."""
+LABELS = "labels"
+"""The student that no teacher teaches."""
+_RESAMPLES = 10_000
+_SEEDS = [0, 1, 2]
+
+
+def main(
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="Recipe whose teacher sees and hears.", show_default=False),
+    ],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seeds of the students.", show_default="0 1 2")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the networks and files.")] = Path("out/cross_modal"),
+    cache: Annotated[Path, typer.Option(help="Decoded clips and teacher answers.")] = Path("out/cache"),
+    page: Annotated[Path, typer.Option(help="Where the tables are written.")] = Path("docs/cross_modal.md"),
+    results: Annotated[Path, typer.Option(help="Where the figures are written.")] = Path(
+        "benchmarks/results/cross_modal.json"
+    ),
+) -> None:
+    """Trains teachers and students, and writes what cross-modal distillation gives and what int8 keeps of it."""
+    silence_libraries()
+    torch.set_num_threads(1)
+    with exit_codes():
+        check_page(page, "cross_modal")
+        check_output_file(results, is_ours=_is_ours, option="--results")
+    with exit_codes(failed=(StepFailed,)), held(out):
+        _compare(recipe, set_ or [], seed or _SEEDS, out=out, cache=cache, page=page, results=results)
+
+
+def _compare(
+    recipe: Path, overrides: list[str], seeds: list[int], *, out: Path, cache: Path, page: Path, results: Path
+) -> None:
+    console = output()
+    checked = _recipe(recipe, overrides)
+    data = open_data(checked.data, checked.clip, cache=cache, workers=1, seed=checked.seed, console=console)
+
+    def run(name: str, **changes: Any) -> Run:
+        return Run(
+            recipe=checked.model_copy(update=changes),
+            data=data,
+            folder=out / name.replace(" ", "_"),
+            cache=cache,
+            device=torch.device("cpu"),
+            console=console,
+        )
+
+    def taught_by(kind: str) -> StageOutcome:
+        if kind not in teachers:
+            console.print(Rule(Text(f"teacher: {kind}")))
+            teachers[kind] = make_teacher(run(f"teacher {kind}", teacher=_teacher(checked, kind)))
+        return teachers[kind]
+
+    teachers: dict[str, StageOutcome] = {}
+    students: list[dict[str, Any]] = []
+    finals: dict[str, tuple[Run, StageOutcome]] = {}
+    command = _command(recipe, overrides, seeds)
+
+    def write() -> None:
+        figures = _figures(checked, data, teachers, students, command=command)
+        write_output_file(results, json.dumps(figures, indent=1) + "\n", option="--results")
+        write_page(page, figures)
+
+    for number in seeds:
+        for arm in (LABELS, *TEACHERS):
+            teacher = taught_by("sound" if arm == LABELS else arm)
+            console.print(Rule(f"student: {arm}, seed {number} ({len(students) + 1} of {4 * len(seeds)})"))
+            own = run(
+                f"{arm} seed {number}",
+                seed=number,
+                stages=_stages(checked),
+                distillation=_distillation(checked, arm),
+            )
+            outcomes = run_stages(own, teacher)
+            students.append(_student(arm, number, outcomes, data=data))
+            finals.setdefault(arm, (own, outcomes[-1]))
+        write()
+    for row in students[: len(finals)]:
+        console.print(Rule(f"files: {row['learned_from']}, seed {row['seed']}"))
+        row["files"] = _files(*finals[row["learned_from"]])
+        write()
+
+
+def _command(recipe: Path, overrides: Sequence[str], seeds: Sequence[int]) -> str:
+    """The command with what decides the figures; where the data lies on this machine does not, and is left out."""
+    words = ["python", "-m", "compress.studies.cross_modal", str(recipe)]
+    for override in overrides:
+        key, _, value = override.partition("=")
+        shown = f"path/to/{Path(value).name}" if key in ("data.manifest", "data.root") else value
+        words += ["--set", f"{key}={shown}"]
+    for seed in () if list(seeds) == _SEEDS else seeds:
+        words += ["--seed", str(seed)]
+    return shlex.join(words)
+
+
+def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
+    """The checked recipe; `typer.BadParameter` for one that the comparison cannot be made with."""
+    try:
+        checked = load_recipe(path, overrides=overrides)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    verbs = sorted(entry.verb for entry in checked.stages if entry.verb in ("distill", "quantize"))
+    labels = getattr(checked.data, "labels", [])
+    faults = {
+        "it needs a teacher from the table": isinstance(checked.teacher, TableTeacher),
+        "its clips need sound": checked.clip.audio is not None,
+        "its student may only see": checked.student.inputs == ("clip",),
+        "it needs the stages distill and quantize, once each": verbs == ["distill", "quantize"],
+        f"it needs one label column, not {len(labels)}": len(labels) == 1,
+    }
+    wrong = [fault for fault, holds in faults.items() if not holds]
+    if wrong:
+        raise typer.BadParameter(f"{path} does not fit: {'; '.join(wrong)}")
+    return checked
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a JSON file holds figures that this command wrote."""
+    return {"recipe", "teachers", "students", "gains"} <= set(content)
+
+
+def _teacher(recipe: Recipe, kind: str) -> TableTeacher:
+    """The recipe's teacher with the inputs of its kind."""
+    teacher = recipe.teacher
+    assert isinstance(teacher, TableTeacher)
+    train = teacher.train.model_copy(update={"epochs": _EPOCHS.get(kind, 1) * teacher.train.epochs})
+    return teacher.model_copy(update={"inputs": TEACHERS[kind], "train": train})
+
+
+def _stages(recipe: Recipe) -> tuple[Any, ...]:
+    """The recipe's `distill` and `quantize`."""
+    return tuple(entry for entry in recipe.stages if entry.verb in ("distill", "quantize"))
+
+
+def _distillation(recipe: Recipe, arm: str) -> DistillationConfig:
+    """How a student learns from its teacher; the one without a teacher gives the labels all the weight.
+
+    Its settings do not depend on how others are taught, so that it is trained once for all of them.
+    """
+    return DistillationConfig(label_weight=1.0, temperature=1.0) if arm == LABELS else recipe.distillation
+
+
+def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
+    """Top-1 of every exported int8 file through its own runtime, or why there is none."""
+    exported = export(run, {"w8a8": final})
+    found: dict[str, float | str] = {
+        row["format"]: row["reason"] for row in exported.rows if row["status"] != "exported"
+    }
+    whole = [file_id(row) for row in exported.rows if row["format"] not in found]
+    clips = run.data.test.for_spec(final.artifact.spec)
+    for file in evaluate(read_export(exported.folder).only(whole), clips):
+        found[file.format] = str(file.unavailable) if file.first is None else file.first.top1
+    return found
+
+
+def _student(arm: str, seed: int, outcomes: Sequence[StageOutcome], *, data: Data) -> dict[str, Any]:
+    learned, int8 = outcomes[0], outcomes[-1]
+    return {
+        "learned_from": arm,
+        "seed": seed,
+        "top1": learned.record["after"]["top1"],
+        "top1_int8": int8.record["after"]["top1"],
+        "validation_top1": [epoch["validation_top1"] for epoch in learned.record["curve"]],
+        "parameters": learned.record["after"]["parameters"],
+        "macs": learned.record["after"]["macs"],
+        "seconds": round(learned.record["seconds"] + int8.record["seconds"]),
+        "right": _right(learned, data).astype(int).tolist(),
+        "right_int8": _right(int8, data).astype(int).tolist(),
+    }
+
+
+def _right(outcome: StageOutcome, data: Data) -> np.ndarray:
+    return right_answers(outcome.test_logits[0], data.test.labels[:, 0])
+
+
+def _figures(
+    recipe: Recipe,
+    data: Data,
+    teachers: dict[str, StageOutcome],
+    students: list[dict[str, Any]],
+    *,
+    command: str,
+) -> dict[str, Any]:
+    """All figures, as they are kept: shares are 0..1, gains and losses in points."""
+    clips = len(data.test)
+    files = [str(row.path) for row in data.test.rows]
+    return {
+        "command": command,
+        "recipe": recipe.name,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "measured": time.strftime("%Y-%m-%d"),
+        "clips": {"train": len(data.train), "validation": len(data.validation), "test": clips},
+        "classes": len(data.spec.labels[0].classes),
+        "test_files": len(set(files)),
+        "settings": {
+            "clip": recipe.clip.model_dump(mode="json"),
+            "teacher": recipe.teacher.model_dump(mode="json"),  # type: ignore[union-attr]
+            "student": recipe.student.model_dump(mode="json"),
+            "stages": [{e.verb: e.config.model_dump(mode="json")} for e in _stages(recipe)],
+            "distillation": recipe.distillation.model_dump(mode="json"),
+        },
+        "teachers": {
+            kind: {
+                "top1": outcome.record["after"]["top1"],
+                "ci95": accuracy_of(outcome.test_logits[0], data.test.labels[:, 0]).interval,
+                "parameters": outcome.record["after"]["parameters"],
+                "epochs": len(outcome.record["curve"]),
+                "softened_top_probability": _top_probability(
+                    outcome, temperature=recipe.distillation.temperature
+                ),
+                "seconds": round(outcome.record["seconds"]),
+            }
+            for kind, outcome in teachers.items()
+        },
+        "students": [
+            {name: value for name, value in row.items() if not name.startswith("right")} for row in students
+        ],
+        "gains": {arm: _gain(students, (arm, "right"), (LABELS, "right"), files=files) for arm in TEACHERS},
+        "int8_gains": {
+            arm: _gain(students, (arm, "right_int8"), (LABELS, "right_int8"), files=files) for arm in TEACHERS
+        },
+        "int8_losses": {
+            arm: _gain(students, (arm, "right_int8"), (arm, "right"), files=files)
+            for arm in (LABELS, *TEACHERS)
+        },
+    }
+
+
+def _top_probability(teacher: StageOutcome, *, temperature: float) -> float:
+    """Mean over the test clips of the largest class's share in what a student is given as its target."""
+    return float((teacher.test_logits[0] / temperature).softmax(1).amax(1).mean())
+
+
+def _gain(
+    students: Sequence[dict[str, Any]], after: tuple[str, str], before: tuple[str, str], *, files: list[str]
+) -> dict[str, Any]:
+    """Points of top-1 that students of one kind have above another, seed by seed, and the interval of their mean.
+
+    Each kind is what a student learned from and which of its answers count. The interval has 95 % of bootstrap
+    samples of whole test files, since clips of one file are alike; it says nothing of other seeds.
+    """
+    right = {
+        (row["learned_from"], which, row["seed"]): np.array(row[which])
+        for row in students
+        for which in ("right", "right_int8")
+    }
+    seeds = sorted({row["seed"] for row in students})
+    each = np.array([right[(*after, seed)] - right[(*before, seed)] for seed in seeds])
+    _, owner = np.unique(files, return_inverse=True)
+    totals, counts = np.bincount(owner, weights=each.mean(0)), np.bincount(owner)
+    drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))
+    means = totals[drawn].sum(1) / counts[drawn].sum(1)
+    return {
+        "mean_pp": 100 * each.mean(),
+        "each_pp": (100 * each.mean(1)).tolist(),
+        "ci95_pp": (100 * np.quantile(means, (0.025, 0.975))).tolist(),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main, first=check_words, resume=Resume())

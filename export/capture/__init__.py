@@ -1,0 +1,1 @@
+"""From a user's network to one static graph of ATen operators."""

@@ -1,0 +1,1 @@
+"""Files for ExecuTorch with its XNNPACK backend."""

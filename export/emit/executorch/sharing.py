@@ -1,0 +1,87 @@
+"""Programs in which readers share nothing that ExecuTorch's XNNPACK backend shapes for one of them (1.4.1).
+
+- A `dequantize` is taken into the operator that reads it. Where an output of the network reads the same node, or
+  an operator in float, these are given the integers as if they were floats: outputs come out wrong or empty, the
+  runtime refuses to resize them, or it writes beyond their memory.
+- The bias of a layer becomes int32 in units of input scale x weight scale, once: a second layer that reads it (a
+  network applied twice, each step of an LSTM) computes with the units of the first.
+- The weight of a convolution over one axis gets a second axis, once for each layer: twice does not fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from export.emit.executorch.weights import constant, stored
+from export.quantize.weight_only import LAYERS
+
+_ONE_AXIS = (torch.ops.aten.conv1d.default, torch.ops.aten.conv1d.padding)
+
+quantized = torch.ops.quantized_decomposed
+
+
+def part_readers(program: ExportedProgram) -> ExportedProgram:
+    """The program with a `dequantize` for each reader of an int8 value, a bias for each int8 layer, and a weight
+    for each convolution over one axis."""
+    graph = program.module(check_guards=False)
+    assert isinstance(graph, fx.GraphModule) and program.example_inputs is not None
+    parted = [_part_values(graph), _part_biases(graph), _part_weights(graph)]
+    if not any(parted):
+        return program
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return torch.export.export(graph, program.example_inputs[0])
+
+
+def _part_values(graph: fx.GraphModule) -> bool:
+    shared = [
+        node
+        for node in graph.graph.nodes
+        if node.target is quantized.dequantize_per_tensor.default and len(node.users) > 1
+    ]
+    for node in shared:
+        for reader in list(node.users)[1:]:
+            with graph.graph.inserting_before(reader):
+                reader.replace_input_with(node, graph.graph.node_copy(node))
+    return bool(shared)
+
+
+def _part_biases(graph: fx.GraphModule) -> bool:
+    def bias(layer: fx.Node) -> Any:
+        return layer.args[2] if len(layer.args) > 2 and _is_int8(layer.args[1]) else None
+
+    layers = [layer for layer in graph.graph.nodes if layer.target in LAYERS]
+    return _part(graph, [(layer, bias(layer)) for layer in layers])
+
+
+def _part_weights(graph: fx.GraphModule) -> bool:
+    def weight(layer: fx.Node) -> tuple[fx.Node, Any]:
+        read: Any = layer.args[1]
+        return (read, read.args[0]) if _is_int8(read) else (layer, read)
+
+    return _part(graph, [weight(layer) for layer in graph.graph.nodes if layer.target in _ONE_AXIS])
+
+
+def _part(graph: fx.GraphModule, reads: list[tuple[fx.Node, Any]]) -> bool:
+    """Gives a copy of a constant to every node but the first that reads it; whether there were such."""
+    seen: set[str] = set()
+    parted = False
+    for reader, read in reads:
+        if not isinstance(read, fx.Node) or read.op != "get_attr":
+            continue
+        if str(read.target) in seen:
+            with graph.graph.inserting_before(reader):
+                own = stored(graph, f"{reader.name}_own_{read.name}", constant(graph, read).detach().clone())
+            own.meta = dict(read.meta)
+            reader.replace_input_with(read, own)
+            parted = True
+        seen.add(str(read.target))
+    return parted
+
+
+def _is_int8(weight: Any) -> bool:
+    return isinstance(weight, fx.Node) and weight.target is quantized.dequantize_per_channel.default

@@ -1,0 +1,102 @@
+"""Weights in 8 or 4 bits for ExecuTorch's XNNPACK backend, which has no kernels that compute with them in float.
+
+Dense convolutions (8 bits) and linear layers (8 or 4 bits) read activations that are rounded to int8 while running,
+with a scale for each picture or row (XNNPACK's kernels `qd8-f32-qc8w` and `qd8-f32-qc4w`). Depthwise convolutions
+have no such kernel, and for convolutions over one axis ExecuTorch's passes fail: the weights of both are written as
+the floats that their numbers stand for.
+
+Source: `backends/xnnpack/partition/config/gemm_configs.py` and `_passes/channels_last_tagged_reshape_pass.py` of
+ExecuTorch 1.4. It writes the weights of convolutions as float32 even where they compute in float16
+(`operators/op_conv2d.py`), which is why there are no `.pte` files in `fp16`.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+from export.lower.source import operator_name, place
+from export.quantize.weight_only import LAYERS, LIMITS
+
+aten = torch.ops.aten
+
+_SMALLEST_SCALE = 1e-7
+"""A picture of zeros needs a scale above zero."""
+
+
+def round_activations(program: ExportedProgram) -> ExportedProgram:
+    """The program of `export.quantize.weight_only.store_weights` in the form that XNNPACK runs.
+
+    Raises ValueError where a convolution of pictures has 4-bit weights.
+    """
+    import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
+
+    read_weight = torch.ops.quantized_decomposed.dequantize_per_channel.default
+    graph = program.module(check_guards=False)
+    assert isinstance(graph, fx.GraphModule) and program.example_inputs is not None
+    for node in list(graph.graph.nodes):
+        weight: Any = node.args[1] if node.target in LAYERS else None
+        if weight is None or weight.target is not read_weight:
+            continue
+        with graph.graph.inserting_before(node):
+            if node.target is aten.linear.default:
+                activation: Any = node.args[0]
+            elif node.target is aten.conv1d.default or _is_depthwise(graph, node, weight):
+                values = (constant(graph, a) if isinstance(a, fx.Node) else a for a in weight.args)
+                node.replace_input_with(
+                    weight, stored(graph, f"{node.name}_weight_float", read_weight(*values))
+                )
+                continue
+            elif weight.args[4:6] == LIMITS[4]:
+                raise ValueError(
+                    f"{operator_name(node)} at {place(node)} would have 4-bit weights: ExecuTorch has kernels for "
+                    "them in linear layers only; use the scheme w8 for .pte files"
+                )
+            else:
+                activation = _channels_last(graph, node)
+            # The partitioner cannot part layers that share the reading of a weight.
+            node.replace_input_with(weight, graph.graph.call_function(read_weight, weight.args))
+            node.replace_input_with(node.args[0], _rounded(graph, activation))
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return torch.export.export(graph, program.example_inputs[0])
+
+
+def _is_depthwise(graph: fx.GraphModule, conv: fx.Node, weight: Any) -> bool:
+    groups: Any = conv.args[6] if len(conv.args) > 6 else conv.kwargs.get("groups", 1)
+    return groups > 1 and constant(graph, weight.args[0]).shape[1] == 1
+
+
+def _channels_last(graph: fx.GraphModule, conv: fx.Node) -> Any:
+    """What `conv` reads, passed through an operator that changes nothing but comes out channels last.
+
+    Where a rounded value is not channels last yet, ExecuTorch converts the network's input in its place. A PReLU of
+    slope 1 gives what it reads, and only in that order of axes.
+    """
+    slope = stored(graph, f"{conv.name}_slope", torch.ones(1))
+    return graph.graph.call_function(aten.prelu.default, (conv.args[0], slope))
+
+
+def _rounded(graph: fx.GraphModule, value: fx.Node) -> fx.Node:
+    """`value` rounded to int8 with the scale that fits it while running."""
+    quantized, call = torch.ops.quantized_decomposed, graph.graph.call_function
+    limits = (-128, 127)
+    chosen = call(quantized.choose_qparams.tensor, (value, *limits, _SMALLEST_SCALE, torch.int8))
+    scale, zero_point = (call(operator.getitem, (chosen, index)) for index in (0, 1))
+    numbers = call(quantized.quantize_per_tensor.tensor, (value, scale, zero_point, *limits, torch.int8))
+    return call(quantized.dequantize_per_tensor.tensor, (numbers, scale, zero_point, *limits, torch.int8))
+
+
+def stored(graph: fx.GraphModule, name: str, tensor: Tensor) -> fx.Node:
+    """A node that reads `tensor`, which the graph now holds."""
+    graph.register_buffer(name, tensor)
+    return graph.graph.get_attr(name)
+
+
+def constant(graph: fx.GraphModule, node: fx.Node) -> Tensor:
+    """What a node that reads a constant reads."""
+    return operator.attrgetter(str(node.target))(graph)

@@ -1,0 +1,116 @@
+"""Writes `.onnx` files for ONNX Runtime: float, or int8 in the form that its integer kernels take whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch.export import ExportedProgram
+
+from export import require
+from export.capture.stepping import Stepper, beside
+from export.emit.onnx.passes import WEIGHT_PASSES, shrink_weights, tune_int8
+from export.emit.onnx.passes.saturation import layers_that_can_saturate
+from export.emit.onnx.session import EXACT
+from export.lower.prelu import restore_prelu
+from export.manifest import FileSpec, WrittenFile
+from export.verify.coverage.on_onnxruntime import onnxruntime_coverage
+from export.verify.coverage.onnx_file import places_in
+from export.verify.coverage.report import attempt
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+OPSET = 20
+"""Operator set of the files: the newest that torch writes without conversion, and ONNX Runtime 1.23 runs."""
+
+
+_LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+def load_backend() -> None:
+    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    require("onnx", "onnx", "onnxscript", "onnxruntime")
+
+
+def write(
+    program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
+) -> WrittenFile:
+    """Writes the program to `path` as ONNX with its description in `metadata_props`; `step` to a file beside it.
+
+    Raises ImportError without onnx and onnxscript, ValueError where the graph cannot be written exactly.
+    """
+    require("onnx", "onnx", "onnxscript")
+    written = _write(program, path, spec=spec, scheme=scheme)
+    if step is None:
+        return written
+    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+
+
+def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
+    import onnx
+    import onnx_ir as ir
+    import torch.onnx
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, NameFixPass
+
+    restore_prelu(program)
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[info.name for info in spec.inputs],
+        output_names=[info.name for info in spec.outputs],
+        verbose=False,
+    )
+    assert exported is not None
+    model: ir.Model = exported.model
+    # The names that were asked for stay; another value that torch had called so takes a new name.
+    NameFixPass()(model)
+    places = places_in(model)
+    if scheme == "w8a8":
+        tune_int8(model)
+    elif scheme in WEIGHT_PASSES:
+        shrink_weights(model, scheme=scheme)
+    places = places_in(model, known=places)
+    # The exporter writes the stack trace of every node into the file: size, and paths of the machine at hand.
+    ClearMetadataAndDocStringPass()(model)
+    model.producer_name = "pocketreel"
+    model.metadata_props.update({key: json.dumps(value) for key, value in spec.description.items()})
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
+    coverage, unknown = attempt(lambda: onnxruntime_coverage(path, scheme=scheme, places=places))
+    return WrittenFile(
+        path=path,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        notes=(*_notes(model, scheme), *unknown),
+        coverage=coverage,
+    )
+
+
+def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
+    if scheme != "w8a8":
+        return ()
+    layers = [node for node in model.graph if node.op_type in _LAYERS]
+    in_float = [node for node in layers if not all(_is_dequantized(value) for value in node.inputs[:2])]
+    notes = [
+        f"uint8 activations, int8 weights; {len(layers) - len(in_float)} of {len(layers)} layers in integers"
+    ]
+    if in_float:
+        notes.append("in float: " + ", ".join(f"{node.op_type} {node.name}" for node in in_float))
+    saturating = layers_that_can_saturate(model)
+    if saturating:
+        notes.append(
+            f"on x86 processors without VNNI, {len(saturating)} of {len(layers)} layers can saturate in 16 bits "
+            f'and give other answers: open the file with the session option {EXACT[0]} = "{EXACT[1]}", which is '
+            f"exact there and changes nothing on others. These layers: {', '.join(saturating)}"
+        )
+    return tuple(notes)
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"

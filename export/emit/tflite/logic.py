@@ -1,0 +1,109 @@
+"""Comparisons, logic, choices and changes of the number type, number by number."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from export.emit.tflite.emit import Emitter, Value
+from export.emit.tflite.graph import Tensor
+from export.emit.tflite.layout import identity
+from export.emit.tflite.pointwise import Operand, binary, unary
+
+DTYPES = {torch.float32: "float32", torch.int64: "int32", torch.int32: "int32", torch.bool: "bool"}
+"""Number types in files by those in torch: LiteRT counts in int32."""
+
+
+def equal(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where two operands are the same."""
+    return binary(e, "EQUAL", a, b, dtype="bool")
+
+
+def not_equal(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where two operands differ."""
+    return binary(e, "NOT_EQUAL", a, b, dtype="bool")
+
+
+def greater(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where the first is larger."""
+    return binary(e, "GREATER", a, b, dtype="bool")
+
+
+def greater_equal(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where the first is not smaller."""
+    return binary(e, "GREATER_EQUAL", a, b, dtype="bool")
+
+
+def less(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where the first is smaller."""
+    return binary(e, "LESS", a, b, dtype="bool")
+
+
+def less_equal(e: Emitter, a: Operand, b: Operand) -> Value:
+    """Where the first is not larger."""
+    return binary(e, "LESS_EQUAL", a, b, dtype="bool")
+
+
+def both(e: Emitter, a: Value, b: Value) -> Value:
+    """Where both hold.
+
+    Raises NotImplementedError for whole numbers, whose bits LiteRT does not combine.
+    """
+    return binary(e, "LOGICAL_AND", _truth(a), _truth(b))
+
+
+def either(e: Emitter, a: Value, b: Value) -> Value:
+    """Where one of them holds.
+
+    Raises NotImplementedError for whole numbers, whose bits LiteRT does not combine.
+    """
+    return binary(e, "LOGICAL_OR", _truth(a), _truth(b))
+
+
+def opposite(e: Emitter, x: Value) -> Value:
+    """Where `x` does not hold.
+
+    Raises NotImplementedError for numbers.
+    """
+    return unary(e, "LOGICAL_NOT", _truth(x))
+
+
+def _truth(x: Value) -> Value:
+    if x.tensor.dtype != "bool":
+        raise NotImplementedError(f"logic on {x.tensor.dtype} numbers: compare with 0 first")
+    return x
+
+
+def where(e: Emitter, condition: Value, a: Value, b: Value) -> Value:
+    """`a` where `condition` holds, else `b`."""
+    rank = max(value.rank for value in (condition, a, b))
+    lifted = [e.reshape(value, (1,) * (rank - value.rank) + value.shape) for value in (condition, a, b)]
+    computed = [value for value in lifted if not value.is_constant]
+    order = max(computed, key=lambda value: np.prod(value.shape)).order if computed else identity(rank)
+    tensors = [e.place(value, order) for value in lifted]
+    shape = np.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    return Value(e.op("SELECT_V2", tensors, shape, dtype=tensors[1].dtype), order)
+
+
+def cast(e: Emitter, x: Value, *, dtype: torch.dtype, **ignored: object) -> Value:
+    """`x` in another number type.
+
+    Raises NotImplementedError for types that files do not have.
+    """
+    if dtype not in DTYPES:
+        raise NotImplementedError(f"numbers of type {dtype}: files have float32, int32 and bool")
+    tensor = e.place(x, x.order)
+    if tensor.dtype == DTYPES[dtype]:
+        return x
+    return Value(_cast(e, tensor, DTYPES[dtype]), x.order)
+
+
+def counted(e: Emitter, x: Value) -> Value:
+    """Truth values as 0 and 1, so that they can be added; numbers as they are."""
+    if x.tensor.dtype != "bool":
+        return x
+    return Value(_cast(e, e.place(x, x.order), "int32"), x.order)
+
+
+def _cast(e: Emitter, tensor: Tensor, dtype: str) -> Tensor:
+    return e.op("CAST", [tensor], tensor.shape, dtype=dtype)

@@ -1,0 +1,78 @@
+"""Operators written so that ONNX Runtime keeps values in its blocked layout (NCHWc).
+
+Its optimiser knows convolutions, pooling, Relu, Sigmoid, Tanh, sums and products of equal shapes there;
+everything else costs a reordering before and behind (onnxruntime, core/optimizer/nchwc_transformer.cc). What it
+fuses into a convolution it takes along, so an activation that it does not know becomes a 1x1 convolution that
+copies, or scales, with a clamp or a sigmoid fused into it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from export.layout.per_frame.rewrite import Walk
+from export.lower.source import shape
+
+aten = torch.ops.aten
+
+BLOCK = 16
+"""Channels of one block of the layout (AVX-512; 8 with AVX2)."""
+
+CLAMPS = (aten.hardtanh.default, aten.relu6.default, aten.clamp.default)
+
+
+def activated(walk: Walk, node: fx.Node, x: fx.Node) -> fx.Node:
+    """The activation `node` applied to the frame `x`, `1 C H W`."""
+    picture = shape(x)
+    if picture[1] >= BLOCK and picture[2:] != (1, 1):
+        if node.target in CLAMPS and x.target is aten.add.Tensor:
+            # A clamp is fused into a convolution, but not into one that adds as well.
+            x = per_channel(walk, x, scale=1.0, name=node.name)
+        elif node.target is aten.silu.default:
+            # x and Sigmoid side by side would be fused into QuickGelu, which is not known in the layout.
+            copied = per_channel(walk, x, scale=1.0, name=node.name)
+            gate = walk.writer.call(aten.sigmoid.default, (copied,), name=f"{node.name}_gate")
+            return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
+        elif node.target is aten.hardswish.default:
+            raised = per_channel(walk, x, scale=1 / 6, shift=0.5, name=node.name)
+            gate = walk.writer.call(aten.hardtanh.default, (raised, 0.0, 1.0), name=f"{node.name}_gate")
+            return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
+    return walk.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
+
+
+def spread(walk: Walk, value: Any, picture: tuple[int, ...]) -> Any:
+    """A gate `1 C 1 1` that is to meet frames of shape `picture`, spread over rows and columns once for all frames.
+
+    A product that broadcasts is not known in the layout; one of equal shapes is, and so is enlarging by repetition.
+    """
+    if (
+        not isinstance(value, fx.Node)
+        or value.op == "get_attr"
+        or picture[1] < BLOCK
+        or picture[2:] == (1, 1)
+    ):
+        return value
+    if shape(value) != (*picture[:2], 1, 1):
+        return value
+    if (value, picture) not in walk.spread:
+        walk.spread[value, picture] = walk.writer.call(
+            aten.upsample_nearest2d.default, (value, list(picture[2:])), name=f"{value.name}_spread"
+        )
+    return walk.spread[value, picture]
+
+
+def per_channel(walk: Walk, x: fx.Node, *, scale: float, shift: float = 0.0, name: str) -> fx.Node:
+    """`x * scale + shift` as a depthwise 1x1 convolution."""
+    channels = shape(x)[1]
+    weight = walk.piece(
+        torch.full((channels, 1, 1, 1), scale), "scale", scale, channels, name=f"{name}_scale"
+    )
+    bias = None
+    if shift:
+        bias = walk.piece(torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_shift")
+    return walk.writer.call(
+        aten.conv2d.default, (x, weight, bias, [1, 1], [0, 0], [1, 1], channels), name=f"{name}_copy"
+    )

@@ -1,0 +1,148 @@
+"""The form in which ONNX Runtime runs a float network fastest, found by measuring on this machine.
+
+Three exact forms are tried where a network mixes frames: frames together in the batch axis (`export.lower`), frames
+apart (`export.layout.per_frame`), and the network as it was given, 3D operators included. Each is run in rounds,
+one after the other, on one thread; the fastest in the median is written, and the note of the file says what was
+measured. A form that cannot be written or run is left out, and the note says why; without frames together there is
+no file.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from compress.command.sentence import in_a_sentence
+from export import require
+from export.layout.per_frame import frames_apart
+from export.lower import NOTES
+from export.lower import lower as lower_together
+from export.lower.source import operator_name
+
+TOGETHER, APART, GIVEN = "frames together", "frames apart", "as given"
+
+MOST_NODES = 10_000
+"""Above that frames stay together: files of so many nodes take long to load."""
+
+ROUNDS, TIME_LIMIT_S = 15, 20.0
+"""Rounds of measurement, and the time after which no further round begins."""
+
+TOLERANCE = 1e-4
+"""Largest difference between the forms' outputs, as a part of the largest output."""
+
+
+def lower(program: ExportedProgram) -> fx.GraphModule:
+    """The fastest form of `program`; why it was chosen is in its `meta[NOTES]`.
+
+    Raises what `export.lower.lower` raises.
+    """
+    together = lower_together(program)
+    together.meta[NOTES] = ()
+    if not _mixes_frames(program):
+        return together
+    assert program.example_inputs is not None
+    trials, left_out = _trials(
+        {
+            TOGETHER: lambda: together,
+            APART: lambda: frames_apart(together),
+            GIVEN: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
+        },
+        program.example_inputs[0],
+    )
+    seconds, wrong = _measured(trials)
+    left_out += [f"{form} differs from the others" for form in wrong]
+    chosen = min(seconds, key=seconds.__getitem__)
+    relative = ", ".join(
+        f"{form} {seconds[form] / seconds[chosen]:.2f}x" for form in seconds if form != chosen
+    )
+    compared = (
+        f"the fastest on this machine in one thread ({relative} its time)" if relative else "the only one"
+    )
+    result = trials[chosen].module
+    result.meta[NOTES] = (
+        f"form: {chosen}, {compared}",
+        *(f"form not taken: {reason}" for reason in left_out),
+    )
+    return result
+
+
+def _mixes_frames(program: ExportedProgram) -> bool:
+    """Whether an operator on clips sees several frames at once."""
+    return any(
+        node.op == "call_function"
+        and operator_name(node) == "conv3d"
+        and node.args[1].meta["val"].shape[2] > 1  # type: ignore[union-attr]
+        for node in program.graph.nodes
+    )
+
+
+class _Trial:
+    """A form as a file in its runtime, run once."""
+
+    def __init__(self, module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
+        require("onnx", "onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        with tempfile.TemporaryDirectory(prefix="pocketreel-forms-") as folder:
+            path = Path(folder, "form.onnx")
+            torch.onnx.export(module, example, path, dynamo=True, verbose=False)
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = [info.name for info in self._session.get_inputs()]
+        self._feeds = {name: value.numpy() for name, value in zip(names, example, strict=True)}
+        self.module = module
+        self.outputs: list[Any] = self.run()
+
+    def run(self) -> list[Any]:
+        """The outputs for the example."""
+        return self._session.run(None, self._feeds)  # type: ignore[no-any-return]
+
+
+def _trials(
+    forms: Mapping[str, Callable[[], fx.GraphModule]], example: tuple[torch.Tensor, ...]
+) -> tuple[dict[str, _Trial], list[str]]:
+    """The forms that run, and why the others do not: frames together must, the others are offers."""
+    trials: dict[str, _Trial] = {}
+    left_out = []
+    for form, make in forms.items():
+        try:
+            module = make()
+            count = len(module.graph.nodes)
+            if form == APART and count > MOST_NODES:
+                left_out.append(f"{form} would be {count} nodes")
+            else:
+                trials[form] = _Trial(module, example)
+        except Exception as error:  # the exporter raises what it likes about operators that it has no form of
+            if form == TOGETHER:
+                raise
+            left_out.append(f"{form} fails: {in_a_sentence(error)}")
+    return trials, left_out
+
+
+def _measured(trials: Mapping[str, _Trial]) -> tuple[dict[str, float], list[str]]:
+    """Median seconds per form, and the forms whose outputs are not those of frames together."""
+    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[TOGETHER].outputs)]
+    times: dict[str, list[float]] = {form: [] for form in trials if form not in wrong}
+    begun = time.monotonic()
+    while len(times[TOGETHER]) < ROUNDS and (not times[TOGETHER] or time.monotonic() - begun < TIME_LIMIT_S):
+        for form, taken in times.items():
+            started = time.perf_counter()
+            trials[form].run()
+            taken.append(time.perf_counter() - started)
+    return {form: statistics.median(taken) for form, taken in times.items()}, wrong
+
+
+def _same(given: list[Any], expected: list[Any]) -> bool:
+    return all(
+        abs(a - b).max() <= TOLERANCE * max(abs(b).max(), 1e-30) for a, b in zip(given, expected, strict=True)
+    )

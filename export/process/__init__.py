@@ -1,0 +1,1 @@
+"""Writers and runtimes in processes of their own."""

@@ -1,0 +1,159 @@
+"""The int8 reference of a program for one frame: the same integers as in the clip's, frame by frame.
+
+Nothing is calibrated here. The program for one frame and the one for clips are two graphs of the same modules, so
+every value that is rounded in one has a counterpart in the other: what the same operator of the same module gives,
+or what it reads. Ranges and weights are taken from there.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from export.lower import lower
+from export.lower.source import operator_name, place
+from export.quantize.int8_reference import convert, prepare
+from export.quantize.quantizer import KEEPS_VALUES, WEIGHTED
+
+Role = tuple[str, str, str, int, int]
+"""What a value is to an operator: `gives` or `reads`, path of the module, operator, its number there, argument."""
+
+_PREFIX = "network."
+"""How `export.capture.stepping.StepNetwork` calls the network that it holds."""
+
+_PASSES_ON = (*KEEPS_VALUES, torch.ops.aten.cat.default)
+
+
+def step_reference(
+    prepared: fx.GraphModule, program: ExportedProgram, *, qat: bool = False
+) -> ExportedProgram:
+    """The int8 reference of `program`, captured for one frame, with ranges and weights of the clip's `prepared`.
+
+    Raises ValueError for a value or a weight that has no counterpart in the clip's graph, and what lowering raises.
+    """
+    assert program.example_inputs is not None
+    lowered = lower(program)
+    states = [node.name for node in lowered.graph.nodes if node.op == "placeholder"][1:]
+    stepping = prepare(lowered, qat=qat, states=states)
+    known = {role: node for node in _observers(prepared) for role in _roles(node, _numbered(prepared))}
+    numbers = _numbered(stepping)
+    taken: dict[str, nn.Module] = {}
+    for node in _observers(stepping):
+        roles = list(_roles(node, numbers))
+        found = next((known[role] for role in roles if role in known), None)
+        if found is None:
+            value: Any = node.args[0]
+            raise ValueError(
+                f"{operator_name(value)} at {place(value)} has no counterpart in the network for clips, which "
+                "would say how it is rounded; let step call the modules that forward calls"
+            )
+        taken[str(node.target)] = getattr(prepared, str(found.target))
+    for name, observer in taken.items():
+        setattr(stepping, name, observer)
+    _copy_weights(prepared, stepping)
+    reference = convert(stepping)
+    _read_outputs_apart(reference)
+    return torch.export.export(reference, program.example_inputs[0])
+
+
+def _observers(graph: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in graph.graph.nodes if node.op == "call_module"]
+
+
+def _numbered(graph: fx.GraphModule) -> dict[fx.Node, tuple[str, str, int]]:
+    """Every operator's module, name, and number among those of that name there."""
+    counts: Counter[tuple[str, str]] = Counter()
+    numbers = {}
+    for node in graph.graph.nodes:
+        if node.op != "call_function":
+            continue
+        stack = list(node.meta.get("nn_module_stack", {}).values())
+        key = (str(stack[-1][0]).removeprefix(_PREFIX) if stack else "", str(node.target))
+        numbers[node] = (*key, counts[key])
+        counts[key] += 1
+    return numbers
+
+
+def _roles(observer: fx.Node, numbers: dict[fx.Node, tuple[str, str, int]]) -> Iterator[Role]:
+    """What the rounded value is read by, through everything that passes it on; then what gives it."""
+    queue, seen = [observer], {observer}
+    while queue:
+        value = queue.pop(0)
+        for user in value.users:
+            if user.target in _PASSES_ON or user.op == "call_module":
+                if user not in seen:
+                    seen.add(user)
+                    queue.append(user)
+            elif user in numbers:
+                yield ("reads", *numbers[user], user.args.index(value))
+    source: Any = observer.args[0]
+    if source in numbers and source.target not in _PASSES_ON:
+        yield ("gives", *numbers[source], 0)
+
+
+def _read_outputs_apart(reference: fx.GraphModule) -> None:
+    """A dequantize of its own for every output: ExecuTorch loses one that a layer reads too."""
+    output = next(reversed(reference.graph.nodes))
+    for node in output.all_input_nodes:
+        if (
+            node.target is torch.ops.quantized_decomposed.dequantize_per_tensor.default
+            and len(node.users) > 1
+        ):
+            with reference.graph.inserting_before(output):
+                copied = reference.graph.node_copy(node)
+            copied.meta = dict(node.meta)
+            output.replace_input_with(node, copied)
+    reference.recompile()
+
+
+def _copy_weights(source: fx.GraphModule, target: fx.GraphModule) -> None:
+    """Weights and biases as the clip's graph has them: training may have changed them."""
+    layers = {key: node for node, key in _numbered(source).items() if node.target in WEIGHTED}
+    for node, key in _numbered(target).items():
+        if node.target not in WEIGHTED:
+            continue
+        twin = layers.get(key)
+        if twin is None:
+            raise ValueError(
+                f"{operator_name(node)} at {place(node)} has no counterpart in the network for clips"
+            )
+        for index in range(1, min(3, len(node.args))):
+            mine, theirs = _stored(target, node.args[index]), _stored(source, twin.args[index])
+            if mine is not None and theirs is not None:
+                mine.data.copy_(
+                    theirs if theirs.shape == mine.shape else _of_the_past(theirs, mine, node, twin)
+                )
+
+
+def _of_the_past(theirs: Tensor, mine: Tensor, node: fx.Node, twin: fx.Node) -> Tensor:
+    """`mine` with the taps of `theirs` up to that of the frame itself; behind it stand zeros, for the future.
+
+    A clip that is shorter than the kernel leaves out the first taps, which keep what they are.
+    """
+    padding: Any = twin.args[4]
+    now = padding[0] + 1
+    taps = min(mine.shape[2], now)
+    fitted = mine.detach().clone()
+    alike = fitted[:, :, :1].shape == theirs[:, :, :1].shape
+    if not alike or theirs[:, :, : now - taps].any() or theirs[:, :, now:].any():
+        raise ValueError(
+            f"{operator_name(node)} at {place(node)} has weights {list(mine.shape)} for one frame and "
+            f"{list(theirs.shape)} for clips, which are no causal kernels of one layer"
+        )
+    fitted[:, :, mine.shape[2] - taps :] = theirs[:, :, now - taps : now].detach()
+    return fitted
+
+
+def _stored(graph: fx.GraphModule, node: Any) -> Tensor | None:
+    while isinstance(node, fx.Node) and node.op == "call_module":
+        node = node.args[0]
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    found: Tensor = operator.attrgetter(str(node.target))(graph)
+    return found

@@ -1,0 +1,241 @@
+"""Runs a written file on inputs through its own runtime, in a process of its own.
+
+This is about what a file computes, not about how fast: one thread, one sample after another. Core ML runs on Apple
+systems only; elsewhere our own interpreter of the saved program (`export.emit.coreml`) stands in, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.command.sentence import in_a_sentence
+from export import EXPORTERS
+from export.emit.onnx.session import open_session
+from export.process.child import run_in_child
+
+if TYPE_CHECKING:
+    from export.manifest import FileSpec
+
+TIME_LIMIT_S = 1800.0
+"""A runtime that takes longer for all samples hangs."""
+
+Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+"""Gives a file's outputs for its inputs, both in the order, layout and dtype of its spec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """What came of running one file."""
+
+    outputs: tuple[np.ndarray, ...] | None
+    """One array `N x shape` per output of the file; `None` when it did not run."""
+    runner: str | None
+    """Program and version that ran it."""
+    reason: str | None
+    """Why it did not run."""
+    available: bool = True
+    """False when this machine has no program to run it with: then nothing is known of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """One input of a file: how an array as torch has it becomes what the file takes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[int, ...]
+    """For each axis of the file, the axis of torch's tensor that it holds."""
+
+    def arrange(self, array: np.ndarray) -> np.ndarray:
+        """One sample in the file's axis order and dtype, contiguous."""
+        return np.ascontiguousarray(np.transpose(array, self.axes), dtype=self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What the child process is asked to do."""
+
+    format: str
+    path: Path
+    samples: Path
+    """Folder with one `<input>.npy` per input, `N x shape` as torch has it."""
+    inputs: tuple[Port, ...]
+    outputs: tuple[str, ...]
+    entry: str | None = None
+    """Which of the file's programs is run, where it has several."""
+    clip: str | None = None
+    """Of a program for one frame: the name of the samples whose frames, `N C T H W`, it is fed one by one."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Of such a program: as `FileSpec.states`."""
+
+
+def execute(
+    path: Path,
+    *,
+    format: str,
+    network: FileSpec,
+    file: FileSpec,
+    samples: Path,
+    log: Path,
+    entry: str | None = None,
+    clip: str | None = None,
+) -> Executed:
+    """Runs the file at `path` on every sample in the folder `samples` (`<input>.npy`, `N x shape` as torch has it).
+
+    `network` is the spec as torch has it, `file` the same as this file has it. A program for one frame is fed the
+    frames of the samples `clip` one after the other, and what counts is its answer to the last one. A crash of the
+    runtime, its refusal to load the file and outputs that are not as described are reasons, not exceptions.
+    """
+    execution = Execution(
+        format=format,
+        path=path,
+        samples=samples,
+        inputs=tuple(
+            Port(
+                name=there.name,
+                shape=there.shape,
+                dtype=there.dtype,
+                axes=tuple(here.layout.index(axis) for axis in there.layout),
+            )
+            for here, there in zip(network.inputs, file.inputs, strict=True)
+        ),
+        outputs=tuple(info.name for info in file.outputs),
+        entry=entry,
+        clip=clip,
+        states=file.states,
+    )
+    ended = run_in_child(
+        run_samples,
+        execution,
+        who="the runtime",
+        log=log,
+        time_limit_s=TIME_LIMIT_S,
+        writer=EXPORTERS[format].module,
+        only_at_hand=True,
+    )
+    if ended.value is None:
+        return Executed(outputs=None, runner=None, reason=ended.reason)
+    executed: Executed = ended.value
+    return (
+        executed
+        if executed.outputs is None
+        else replace(executed, outputs=_as_torch(executed, network, file))
+    )
+
+
+def _as_torch(executed: Executed, network: FileSpec, file: FileSpec) -> tuple[np.ndarray, ...]:
+    """The outputs with their axes in torch's order: files may give clips in the order in which they take them."""
+    assert executed.outputs is not None
+    restored = []
+    for array, there, here in zip(executed.outputs, network.answers, file.answers, strict=True):
+        if here.layout != there.layout and array.shape[1:] == here.shape:
+            array = array.transpose(0, *(1 + here.layout.index(axis) for axis in there.layout))
+        if not there.shape and array.shape[1:] == (1,):  # formats that give no numbers without an axis
+            array = array.reshape(-1)
+        restored.append(array)
+    return tuple(restored)
+
+
+def run_samples(execution: Execution) -> Executed:
+    """Runs the file on all samples, in this process."""
+    try:
+        runner, run = RUNNERS[execution.format](execution)
+    except (
+        ImportError,
+        NotImplementedError,
+    ) as error:  # the latter: an operator that our own interpreter lacks
+        return Executed(outputs=None, runner=None, reason=in_a_sentence(error), available=False)
+    answer = _answer if execution.clip is None else _last_answer
+    names = [port.name for port in execution.inputs] if execution.clip is None else [execution.clip]
+    samples = {name: np.load(execution.samples / f"{name}.npy", mmap_mode="r") for name in names}
+    rows = []
+    for k in range(len(next(iter(samples.values())))):
+        outputs = answer(execution, run, {name: array[k] for name, array in samples.items()})
+        rows.append([np.array(output, dtype=np.float32) for output in outputs])
+    return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=runner, reason=None)
+
+
+def _answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return run({port.name: port.arrange(sample[port.name]) for port in execution.inputs})
+
+
+def _last_answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """What a program for one frame says at the last frame of a clip; its state begins with zeros."""
+    (clip,) = sample.values()
+    frame, *states = execution.inputs
+    feeds = {port.name: np.zeros(port.shape, port.dtype) for port in states}
+    named: dict[str, np.ndarray] = {}
+    for index in range(clip.shape[2]):
+        feeds = {frame.name: frame.arrange(clip[:, :, index]), **feeds}
+        # Copied: a runtime may give its own memory, which the next frame overwrites.
+        given = [np.array(output) for output in run(feeds)]
+        named = {**feeds, **dict(zip(execution.outputs, given, strict=True))}
+        feeds = {port.name: named[execution.states[port.name]].reshape(port.shape) for port in states}
+    return [named[name] for name in execution.outputs if name not in execution.states.values()]
+
+
+def _onnx(execution: Execution) -> tuple[str, Run]:
+    import onnxruntime
+
+    session = open_session(execution.path)
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return session.run(list(execution.outputs), feeds)
+
+    return f"ONNX Runtime {onnxruntime.__version__}", run
+
+
+def _tflite(execution: Execution) -> tuple[str, Run]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(execution.path), num_threads=1)
+    signature = interpreter.get_signature_runner(execution.entry)
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        given = signature(**feeds)
+        return [given[name] for name in execution.outputs]
+
+    return f"LiteRT {version('ai-edge-litert')}", run
+
+
+def _executorch(execution: Execution) -> tuple[str, Run]:
+    import torch
+    from executorch.runtime import Runtime
+
+    # The program is read in place: it must live as long as its method does, so the closure holds both.
+    program = Runtime.get().load_program(execution.path)
+    method = program.load_method(execution.entry or "forward")
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        assert program is not None
+        return [output.numpy() for output in method.execute([torch.from_numpy(x) for x in feeds.values()])]
+
+    return f"ExecuTorch {version('executorch')}", run
+
+
+def _coreml(execution: Execution) -> tuple[str, Run]:
+    from export.emit.coreml.predict import open_package
+
+    runner, predict = open_package(execution.path)
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        given = predict(feeds)
+        return [given[name] for name in execution.outputs]
+
+    return runner, run
+
+
+RUNNERS: dict[str, Callable[[Execution], tuple[str, Run]]] = {
+    "onnx": _onnx,
+    "tflite": _tflite,
+    "executorch": _executorch,
+    "coreml": _coreml,
+}
+"""How each format is loaded and run. A new format is one line here and one function."""
