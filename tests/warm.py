@@ -124,7 +124,7 @@ def become(module: str, arguments: Sequence[str]) -> NoReturn:
 
 
 class AtWriter:
-    """What `subprocess.Popen` is to `export.process.child`: a helper forked off a process with the writer's libraries."""
+    """What `subprocess.Popen` is to `export.process.child`: a helper forked off a process with its libraries."""
 
     def __init__(
         self, command: Sequence[str], *, stdin: int, stdout: int, stderr: Any, env: dict[str, str]
@@ -171,7 +171,7 @@ PLACE = "POCKETREEL_TEST_WARM"
 
 
 def fork_helpers() -> None:
-    """Has `export.process.child` fork its helpers off processes that are warm, in this process and those forked off it."""
+    """Has `export.process.child` fork its helpers off warm processes, here and in those forked off this one."""
     from export.process import child
 
     child.subprocess = SimpleNamespace(Popen=_start_helper, PIPE=subprocess.PIPE)  # type: ignore[attr-defined]

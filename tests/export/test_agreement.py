@@ -17,7 +17,7 @@ from export.outcome import ExportOutcome
 from export.preflight import Finding
 from models import STUDENTS
 from models.spec import ClipSpec, LabelSpec, VideoSpec
-from tests.export.test_check import Grouped
+from tests.export.test_preflight import Grouped
 from tests.export.transformers import TimeSformer, VideoMae
 
 FORMATS = ("onnx", "tflite", "executorch", "coreml")

@@ -27,7 +27,7 @@ def test_this_executorch_is_the_one_that_it_was_written_for():
 
 
 def test_what_the_partitioner_says_is_heard_with_its_reason():
-    """Said as the partitioner says it, and by the partitioner itself in `tests/export/coverage`."""
+    """Said as the partitioner says it, and by the partitioner itself in `tests/export/verify/coverage`."""
     from executorch.exir.backend.utils import WhyNoPartition
 
     say = WhyNoPartition(logger=logging.getLogger(f"{PARTITIONER_LOG}.config.node_configs"))

@@ -1,4 +1,4 @@
-"""Insides of LiteRT: they are there. What they give is held against files in `tests/export/coverage`."""
+"""Insides of LiteRT: they are there. What they give is held against files in `tests/export/verify/coverage`."""
 
 from __future__ import annotations
 
