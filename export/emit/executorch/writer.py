@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import fx
+from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -111,9 +111,12 @@ def _copies(node: fx.Node) -> bool:
 def _changes_nothing(copy: fx.Node) -> bool:
     (source,) = copy.all_input_nodes
     before, after = source.meta["val"], copy.meta["val"]
-    return all(getattr(before, name) == getattr(after, name) for name in ("shape", "dtype")) and (
-        before.dim_order() == after.dim_order()
-    )
+    return (before.shape, before.dtype, _memory_order(before)) == (after.shape, after.dtype, _memory_order(after))
+
+
+def _memory_order(tensor: Tensor) -> list[int]:
+    """Axes from the outermost to the innermost in memory; axes of size 1 have no place there."""
+    return [axis for axis in tensor.dim_order() if tensor.shape[axis] != 1]
 
 
 def _written(
