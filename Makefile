@@ -24,13 +24,13 @@ run: install  ## Runs the main job on the embedded data: report in out/mobilenet
 	$(BIN)/python -m compress.run $(RECIPE) $(ARGS)
 
 test: install  ## Runs every test.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=25 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $(ARGS)
 
 check: install  ## Format, lint, types and the fast tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 format: install  ## Formats the code.
 	$(BIN)/ruff check --fix .

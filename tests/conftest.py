@@ -28,18 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
         fork_helpers()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Has `--dist loadgroup` keep the tests of a file together, with those of other files that share its group.
-
-    Fixtures of a module are then made once; those of the session, such as a network that was trained, once for all
-    files of a group.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
-
-
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Data:
     """Real encoded clips: 24 train, 8 validation, 8 test; 4 frames of 32 x 32, sound and captions."""

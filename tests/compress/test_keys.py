@@ -279,5 +279,5 @@ def test_the_same_run_elsewhere_gives_the_same_bytes(clips, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         found.append(exported(tmp_path / place / "out"))
-    assert {"export/onnx/fp32/model.onnx", "export/emit/tflite/fp32/model.tflite"} <= {*found[0]}
+    assert {"export/onnx/fp32/model.onnx", "export/tflite/fp32/model.tflite"} <= {*found[0]}
     assert [name for name in found[0] if found[0][name] != found[1].get(name)] == []

@@ -78,9 +78,9 @@ def test_the_output_folder_has_what_other_tools_rely_on(finished):
         "stages/03_quantize",
         "export/manifest.json",
         "export/onnx/w8a8/model.onnx",
-        "export/emit/tflite/w8a8/model.tflite",
+        "export/tflite/w8a8/model.tflite",
         "export/executorch/w8a8/model.pte",
-        "export/emit/coreml/w8a8/model.mlpackage",
+        "export/coreml/w8a8/model.mlpackage",
     ):
         assert (finished / path).exists(), path
     assert not list(finished.rglob("*.partial"))
