@@ -33,7 +33,7 @@ FAMILIES = (
 USERS = {"videomae": VideoMae, "timesformer": TimeSformer, "grouped": Grouped}
 
 ASKED = bool(os.environ.get("POCKETREEL_AGREEMENT"))
-ALL = [*FAMILIES, *USERS] if ASKED else ["x3d_tiny"]
+ALL = [*FAMILIES, *USERS] if ASKED else ["grouped"]
 IN_FLOAT16 = ["x3d_tiny", "cnn_lstm_tiny", "videomae", "grouped"] if ASKED else []
 
 

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = (
     "export.formats=[onnx]",
+    "export.schemes=[w8a8]",
     "stages=[{distill: {epochs: 2, batch: 8}}, {quantize: {calibration_clips: 8, batch: 8}}]",
     "gates=[]",
 )
