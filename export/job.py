@@ -1,4 +1,4 @@
-"""One writer's job: what it is asked to do, and doing it, which happens in a process of its own."""
+"""The job of one writer, and running it, in a separate process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from export.trial import REFERENCE, ask
 
 @dataclass(frozen=True, kw_only=True)
 class StepJob:
-    """The program for one frame, as `Job` has the one for clips."""
+    """The step program, as `Job` has the clip program."""
 
     program: Path
     spec: FileSpec
@@ -28,7 +28,7 @@ class StepJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one writer is asked to do."""
+    """The job of one writer."""
 
     module: str
     """Module that holds `write`."""
@@ -38,17 +38,17 @@ class Job:
     spec: FileSpec
     scheme: str
     lowering: str | None
-    """Module that lowers the program before it is written; `None` for one that is written as it is."""
+    """Module that lowers the program before it is written; `None` if it is written unchanged."""
     stored: bool = False
-    """Whether the weights are rounded to what the scheme's files hold before they reach the writer."""
+    """Whether the weights are rounded to the precision of the scheme before they reach the writer."""
     step: StepJob | None = None
-    """Of a network that streams."""
+    """The step program of a streaming network."""
     samples: Path | None = None
-    """Folder with one `<input>.npy` per input, on which torch answers with these weights; `None` for no answers."""
+    """Folder with one `<input>.npy` per input, for reference outputs with these weights; `None` for no outputs."""
 
 
 def prepare(module: str) -> None:
-    """Imports what the writer `module` and the runtime of its files need, and what torch exports programs with."""
+    """Imports the libraries of the writer `module`, of the runtime of its files, and of `torch.export`."""
     torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
     import_module(module).load_backend()
 
@@ -62,7 +62,7 @@ def load_program(path: Path, *, scheme: str) -> ExportedProgram:
 
 
 def write(job: Job) -> WrittenFile:
-    """Lowers the program and writes the file. Raises what lowering and the writer raise."""
+    """Lowers the program and writes the file. Raises the errors of lowering and of the writer."""
     program, lowered = _lowered(load_program(job.program, scheme=job.scheme), job)
     answers, notes = None, ()
     if lowered is not None:
@@ -80,7 +80,7 @@ def write(job: Job) -> WrittenFile:
 
 
 def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, GraphModule | None]:
-    """The program as the writer takes it, and the lowered network; `None` where it was lowered before."""
+    """The program for the writer, and the lowered network; `None` if it was lowered before."""
     if job.lowering is None:
         return program, None
     assert program.example_inputs is not None

@@ -1,10 +1,11 @@
-"""NNCF's post-training quantization for ONNX Runtime, beside our own decision (`export.quantize.quantizer`).
+"""NNCF's post-training quantization for ONNX Runtime, an alternative to `export.quantize.quantizer`.
 
     python -m export.nncf_onnx my_nets:make_net --shape 1x3x16x112x112 --calibration clips.npy --out out/nncf
 
-NNCF chooses ranges and what is int8, and corrects biases (its fast bias correction, arXiv:1906.04721, section 4.2);
-with a measure of accuracy it also takes layers back to float until the accuracy holds. The file then goes through
-our own passes, so that activations are uint8 and clamps, copies of frames and biases have the forms of the kernels.
+NNCF chooses ranges and which layers are int8, and corrects biases (its fast bias correction, arXiv:1906.04721,
+section 4.2); with an accuracy metric it also reverts layers to float until the accuracy is within bounds. The file
+then goes through Pocketreel's own passes, so that activations are uint8 and clamps, copies of frames and biases
+have the forms of the kernels.
 """
 
 from __future__ import annotations
@@ -50,17 +51,17 @@ Sample = Mapping[str, "np.ndarray"]
 """One call of the file: input name -> array, batch size 1 included."""
 
 Answer = Callable[[Sample], "list[np.ndarray]"]
-"""What a file gives for a sample, output by output."""
+"""The outputs of a file for a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What the int8 file has to hold."""
+    """Accuracy requirement of the int8 file."""
 
     measure: Callable[[Answer], float]
-    """Accuracy of a file that answers like this; larger is better. It is called some dozens of times."""
+    """Accuracy of a file with these outputs; larger is better. It is called some dozens of times."""
     max_drop: float = 0.01
-    """Most that the int8 file may lose against the float file, in the units of `measure`."""
+    """Largest accuracy drop from the float file, in the units of `measure`."""
 
 
 def quantize_with_nncf(
@@ -68,7 +69,7 @@ def quantize_with_nncf(
 ) -> Path:
     """Writes the float file `onnx_path` as the int8 file `out`, its ranges from `calibration`.
 
-    With `accuracy`, NNCF takes back to float, layer by layer, what costs most, until the loss is within bounds; it
+    With `accuracy`, NNCF reverts the most costly layers to float, one by one, until the drop is within bounds; it
     measures nothing else. Raises ImportError without nncf, onnx or onnxruntime, ValueError without a sample, for a
     sample that does not fit the file, and for a file that is int8 already.
     """
@@ -77,15 +78,15 @@ def quantize_with_nncf(
     _check(model, calibration, onnx_path)
     samples = nncf.Dataset([dict(sample) for sample in calibration])
     settings: dict[str, Any] = {
-        # Activations asymmetric, weights symmetric: what the integer kernels take.
+        # Activations asymmetric, weights symmetric, as the integer kernels require.
         "preset": nncf.QuantizationPreset.MIXED,
         "target_device": nncf.TargetDevice.CPU,
         "subset_size": len(calibration),
     }
     parameters = nncf.quantization.advanced_parameters
     advanced = nncf.AdvancedQuantizationParameters(
-        # By default depthwise layers read a scale per channel, which ONNX Runtime has no kernels for, and the first
-        # layer's weights give up a bit against overflow on processors without VNNI.
+        # By default depthwise layers take a scale per channel, which ONNX Runtime has no kernels for, and the first
+        # layer's weights lose a bit to prevent overflow on processors without VNNI.
         activations_quantization_params=parameters.QuantizationParameters(per_channel=False),
         overflow_fix=parameters.OverflowFix.DISABLE,
     )
@@ -107,7 +108,7 @@ def quantize_with_nncf(
 
 
 def answers(file: Any) -> Answer:
-    """What an ONNX file (a path, or a loaded model) gives in ONNX Runtime on one thread."""
+    """The outputs of an ONNX file (a path, or a loaded model) in ONNX Runtime on one thread."""
     session = open_session(file if isinstance(file, Path) else file.SerializeToString())
     return lambda sample: session.run(None, dict(sample))
 
@@ -184,9 +185,9 @@ def main(
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Take layers back to float until at most this share of the calibration inputs has another top-1 "
+            help="Revert layers to float until at most this share of the calibration inputs has another top-1 "
             "than in float.",
-            show_default="no layer is taken back",
+            show_default="no layer is reverted",
         ),
     ] = None,
     user_code_timeout: Annotated[
@@ -195,7 +196,7 @@ def main(
     ] = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
 ) -> None:
-    """Writes a network as an int8 ONNX file whose ranges and biases are NNCF's, and compares it with torch.
+    """Writes a network as an int8 ONNX file with NNCF's ranges and biases, and compares it with torch.
 
     Exit codes: 0 the file is written; 2 an argument is wrong; 3 the network cannot be written.
     """
@@ -239,7 +240,7 @@ def main(
 
 
 def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples, path: Path) -> Path:
-    """The network as a float file whose frames lie together in one tensor: the form that can be quantized."""
+    """The network as a float file with batched frames, the form that can be quantized."""
     from export.emit.onnx.writer import write
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +253,7 @@ def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples
 
 
 def _agreement(answer: Answer, calls: Sequence[Sample], expected: np.ndarray) -> float:
-    """Share of the calls whose top-1 is that of `expected`."""
+    """Share of the calls with the top-1 class of `expected`."""
     given = np.stack([answer(call)[0] for call in calls])
     return float((given.argmax(-1) == expected.argmax(-1)).mean())
 

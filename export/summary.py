@@ -1,4 +1,4 @@
-"""What an export gave, on the terminal: a row per file, and the reasons that a table has no room for."""
+"""Prints the outcomes of an export: a row per file, and reasons below the table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_LAYERS = 20
 
 
 def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
-    """A table of the files; below it what the parity was measured with, and why something failed or is wrong."""
+    """A table of the files; below it the inputs of the parity check, and why something failed or is wrong."""
     table = Table(box=None, pad_edge=False)
     for column in ("file", "outcome", "size", "parity", "coverage", "seconds"):
         table.add_column(column, justify="right" if column in ("size", "seconds") else "left")
@@ -43,7 +43,7 @@ def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
 
 
 def _parity(parity: FileParity | None, scheme: str) -> str:
-    """The output that is furthest off, for each network that it is compared with."""
+    """The output with the largest error, for each network that it is compared with."""
     if parity is None or not parity.against:
         return "-" if parity is None or parity.unknown is None else "not run"
     if REFERENCE not in parity.against:
@@ -81,7 +81,7 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
         if one.reason is not None:
             said = "is wrong" if one.status == "wrong" else "failed"
             reasons.setdefault((said, one.reason), []).append(one.name)
-    # What several files are refused for is said once.
+    # A reason that several files share is printed once.
     lines += [f"{', '.join(files)} {said}: {reason}" for (said, reason), files in reasons.items()]
     for one in outcomes:
         lines += [f"{one.name}{text}" for text in said_of_losses(one)]
@@ -93,7 +93,7 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
 
 
 def said_of_losses(outcome: ExportOutcome) -> list[str]:
-    """The notes about what rounding took from a file's answers, each behind the program that it is about."""
+    """The notes on a file's quantization cost, each with its program."""
     programs = [("", outcome.parity, outcome.notes)]
     if outcome.step is not None:
         programs.append((", frame by frame", outcome.step.parity, outcome.step.notes))
@@ -107,7 +107,7 @@ def said_of_losses(outcome: ExportOutcome) -> list[str]:
 def print_layers(layers: Sequence[LayerError], console: Console) -> None:
     """The worst layers of the int8 reference."""
     table = Table(
-        box=None, pad_edge=False, title="what int8 costs each layer, worst first", title_justify="left"
+        box=None, pad_edge=False, title="quantization cost by layer, worst first", title_justify="left"
     )
     for column in ("alone dB", "own dB", "SQNR dB", "operator", "layer", "place"):
         table.add_column(column, justify="right" if "dB" in column else "left")

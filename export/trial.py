@@ -1,4 +1,4 @@
-"""The inputs on which every file of an export is run, and what torch answers to them."""
+"""The inputs on which every file of an export is run, and torch's outputs for them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from export.capture.repeatable import check_first_call, check_repeatable
 from export.samples import Samples
 
 Network = Callable[..., Any]
-"""What is asked: a module, or a captured graph, on one sample at a time."""
+"""A module, or a captured graph, run on one sample at a time."""
 
 FLOAT, REFERENCE = "float", "reference"
-"""Names of the networks that answer: the float network, and the reference, which has the numbers of the files: the
-torch int8 reference, or the network with the weights that are stored."""
+"""Names of the networks: the float network, and the reference, which has the numbers of the files: the torch int8
+reference, or the network with the stored weights."""
 
 _FLOAT_TYPES = re.compile(r"\b(Half|BFloat16|Double|double|bfloat16|float16|float64|dtype|Input type)\b")
-"""In messages of torch about operands of different types."""
+"""Type names in torch's messages about operands of different types."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Inputs and answers."""
+    """Inputs and outputs."""
 
     inputs: Mapping[str, np.ndarray]
-    """`N x shape` per input, as torch has it."""
+    """`N x shape` per input, in torch's layout."""
     source: str
-    """Where the inputs are from, in words."""
+    """Origin of the inputs, for messages."""
     answers: Mapping[str, tuple[np.ndarray, ...]]
     """`FLOAT`, `REFERENCE` or both -> `N x shape` per output."""
     output_names: tuple[str, ...] = ()
-    """Names of the outputs, as the first network that was asked has them (`named_outputs`)."""
+    """Names of the outputs of the first network (`named_outputs`)."""
     output_dtypes: tuple[torch.dtype, ...] = ()
-    """Number types of those outputs; the answers themselves are float32."""
+    """Types of those outputs; the arrays themselves are float32."""
 
     def first_outputs(self, network: str) -> dict[str, Tensor]:
-        """What a network answers to the first input, by name and in the network's own number types."""
+        """Outputs of a network for the first input, by name and in the network's own types."""
         first = (torch.from_numpy(np.asarray(output[0])) for output in self.answers[network])
         named = zip(self.output_names, first, self.output_dtypes, strict=True)
         return {name: output.to(dtype) for name, output, dtype in named}
@@ -58,19 +58,19 @@ class Trial:
         return len(next(iter(self.inputs.values())))
 
     def with_answers(self, answers: Mapping[str, tuple[np.ndarray, ...]]) -> Trial:
-        """The same with the answers of further networks."""
+        """The same trial with the outputs of further networks."""
         return replace(self, answers={**self.answers, **answers})
 
     def save(self, folder: Path) -> None:
-        """Writes `<input>.npy` for every input, where other processes read it."""
+        """Writes `<input>.npy` for every input, for other processes."""
         for name, array in self.inputs.items():
             np.save(folder / f"{name}.npy", array)
 
 
 def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, source: str) -> Trial:
-    """What each network answers to `inputs`, which are in the order of its arguments.
+    """The outputs of each network for `inputs`, which are in the order of its arguments.
 
-    Raises ValueError when an answer is no tensor, or not finite: no file could be compared with it.
+    Raises ValueError if an output is not a tensor, or not finite: no file could be compared with it.
     """
     dtypes: dict[str, torch.dtype] = {}
     given = {name: _answers(network, inputs, dtypes) for name, network in networks.items()}
@@ -79,7 +79,7 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
         for position, output in enumerate(outputs):
             if not np.isfinite(output).all():
                 raise ValueError(
-                    f"the {name} network itself gives NaN or infinite values in output {position} for {source}; "
+                    f"the {name} network itself returns NaN or infinite values in output {position} for {source}; "
                     "give it clips like those it was trained on, and its trained weights"
                 )
     names = tuple(next(iter(given.values())))
@@ -88,10 +88,10 @@ def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, so
 
 
 def first_trial(model: nn.Module, samples: Samples, *, unasked: nn.Module) -> Trial:
-    """What a user's network answers to `samples`; `unasked` is a copy of it from before its first call.
+    """The outputs of a user's network for `samples`; `unasked` is a copy of it from before its first call.
 
-    Raises ValueError when it does not take them, when it answers otherwise to the first of them a second time, or
-    otherwise to the last of them than the copy (`export.capture.repeatable`), and what `ask` raises.
+    Raises ValueError if it does not accept them, if a second run on the first of them gives other outputs, or if
+    the outputs for the last of them differ from the copy's (`export.capture.repeatable`), and the errors of `ask`.
     """
     first = {name: array[:1] for name, array in samples.arrays.items()}
     last = {name: array[-1:] for name, array in samples.arrays.items()}
@@ -116,18 +116,18 @@ def first_trial(model: nn.Module, samples: Samples, *, unasked: nn.Module) -> Tr
 
 
 def _untaken(model: nn.Module, samples: Samples, error: Exception) -> str:
-    """Why a network fails on its inputs, and what to look at."""
+    """Message for a network that fails on its inputs, with a remedy."""
     shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in samples.arrays.items())
     line = line_of(error)
     said = in_a_sentence(error) if line is None else f"{in_a_sentence(error)}, at {line}"
     if _FLOAT_TYPES.search(str(error)):
         return (
-            f"the network fails on the inputs {shapes}: {said}; it mixes number types: give all of it in float32, "
-            "as files compute: network.float(), and .float() on what forward makes of another type"
+            f"the network fails on the inputs {shapes}: {said}; it mixes types: make all of it float32, "
+            "as files compute: network.float(), and .float() on tensors that forward creates in another type"
         )
     return (
-        f"the network does not take the inputs {shapes}, in this order: {said}; --shape has to be given once for "
-        f"every argument of its forward{_signature(model)}, with sizes that it takes"
+        f"the network does not accept the inputs {shapes}, in this order: {said}; give --shape once for "
+        f"every argument of its forward{_signature(model)}, with sizes that it accepts"
     )
 
 
@@ -139,7 +139,7 @@ def _signature(model: nn.Module) -> str:
 
 
 def _run(network: Network, inputs: list[torch.Tensor]) -> Any:
-    """What a network answers, which may be a user's."""
+    """Runs a network, which may be the user's."""
     with user_code(f"forward of {type(network).__name__}"):
         return network(*inputs)
 
@@ -147,7 +147,7 @@ def _run(network: Network, inputs: list[torch.Tensor]) -> Any:
 def _answers(
     network: Network, inputs: Mapping[str, np.ndarray], dtypes: dict[str, torch.dtype]
 ) -> dict[str, np.ndarray]:
-    """Arrays by output; adds the number types of outputs that `dtypes` does not know yet."""
+    """Arrays by output; adds the types of outputs to `dtypes`."""
     rows: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for k in range(len(next(iter(inputs.values())))):

@@ -1,10 +1,10 @@
-"""The form in which ONNX Runtime runs a float network fastest, found by measuring on this machine.
+"""Selects the form in which ONNX Runtime runs a float network fastest, by measurement on this machine.
 
-Three exact forms are tried where a network mixes frames: frames together in the batch axis (`export.lower`), frames
-apart (`export.layout.per_frame`), and the network as it was given, 3D operators included. Each is run in rounds,
-one after the other, on one thread; the fastest in the median is written, and the note of the file says what was
-measured. A form that cannot be written or run is left out, and the note says why; without frames together there is
-no file.
+Three exact forms are tried if a network has temporal operators: frames in the batch axis (`export.lower`), one
+tensor per frame (`export.layout.per_frame`), and the original network, 3D operators included. They run in
+interleaved rounds, on one thread; the one with the smallest median is written, and the note of the file has the
+measurements. A form that cannot be written or run is left out, and the note has the reason; if the form with
+batched frames fails, there is no file.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from export.lower.source import operator_name
 TOGETHER, APART, GIVEN = "frames together", "frames apart", "as given"
 
 MOST_NODES = 10_000
-"""Above that frames stay together: files of so many nodes take long to load."""
+"""Nodes above which the per-frame form is not tried: files of so many nodes take long to load."""
 
 ROUNDS, TIME_LIMIT_S = 15, 20.0
 """Rounds of measurement, and the time after which no further round begins."""
 
 TOLERANCE = 1e-4
-"""Largest difference between the forms' outputs, as a part of the largest output."""
+"""Largest difference between the outputs of the forms, relative to the largest output."""
 
 
 def lower(program: ExportedProgram) -> fx.GraphModule:
-    """The fastest form of `program`; why it was chosen is in its `meta[NOTES]`.
+    """The fastest form of `program`; `meta[NOTES]` has the reasons.
 
-    Raises what `export.lower.lower` raises.
+    Raises the errors of `export.lower.lower`.
     """
     together = lower_together(program)
     together.meta[NOTES] = ()
@@ -75,7 +75,7 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
 
 
 def _mixes_frames(program: ExportedProgram) -> bool:
-    """Whether an operator on clips sees several frames at once."""
+    """Whether an operator on clips depends on several frames."""
     return any(
         node.op == "call_function"
         and operator_name(node) == "conv3d"
@@ -111,7 +111,7 @@ class _Trial:
 def _trials(
     forms: Mapping[str, Callable[[], fx.GraphModule]], example: tuple[torch.Tensor, ...]
 ) -> tuple[dict[str, _Trial], list[str]]:
-    """The forms that run, and why the others do not: frames together must, the others are offers."""
+    """The forms that run, and why the others do not. Only the form with batched frames must run."""
     trials: dict[str, _Trial] = {}
     left_out = []
     for form, make in forms.items():
@@ -122,7 +122,7 @@ def _trials(
                 left_out.append(f"{form} would be {count} nodes")
             else:
                 trials[form] = _Trial(module, example)
-        except Exception as error:  # the exporter raises what it likes about operators that it has no form of
+        except Exception as error:  # the exporter raises many types for unsupported operators
             if form == TOGETHER:
                 raise
             left_out.append(f"{form} fails: {in_a_sentence(error)}")
@@ -130,7 +130,7 @@ def _trials(
 
 
 def _measured(trials: Mapping[str, _Trial]) -> tuple[dict[str, float], list[str]]:
-    """Median seconds per form, and the forms whose outputs are not those of frames together."""
+    """Median seconds per form, and the forms whose outputs differ from those with batched frames."""
     wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[TOGETHER].outputs)]
     times: dict[str, list[float]] = {form: [] for form in trials if form not in wrong}
     begun = time.monotonic()

@@ -1,11 +1,11 @@
-"""Programs in which readers share nothing that ExecuTorch's XNNPACK backend shapes for one of them (1.4.1).
+"""Duplicates values that ExecuTorch's XNNPACK backend adapts to one of several consumers (1.4.1).
 
-- A `dequantize` is taken into the operator that reads it. Where an output of the network reads the same node, or
-  an operator in float, these are given the integers as if they were floats: outputs come out wrong or empty, the
-  runtime refuses to resize them, or it writes beyond their memory.
-- The bias of a layer becomes int32 in units of input scale x weight scale, once: a second layer that reads it (a
+- A `dequantize` is fused into its consumer. If an output of the network or a float operator uses the same node,
+  these get the integers as if they were floats: outputs are wrong or empty, the runtime refuses to resize them, or
+  it writes beyond their memory.
+- The bias of a layer becomes int32 in units of input scale x weight scale, once: a second layer that uses it (a
   network applied twice, each step of an LSTM) computes with the units of the first.
-- The weight of a convolution over one axis gets a second axis, once for each layer: twice does not fit.
+- The weight of a 1D convolution gets a second axis, once per layer: for a second layer the shape no longer fits.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ quantized = torch.ops.quantized_decomposed
 
 
 def part_readers(program: ExportedProgram) -> ExportedProgram:
-    """The program with a `dequantize` for each reader of an int8 value, a bias for each int8 layer, and a weight
-    for each convolution over one axis."""
+    """The program with a `dequantize` for each consumer of an int8 value, a bias for each int8 layer, and a weight
+    for each 1D convolution."""
     graph = program.module(check_guards=False)
     assert isinstance(graph, fx.GraphModule) and program.example_inputs is not None
     parted = [_part_values(graph), _part_biases(graph), _part_weights(graph)]
@@ -67,7 +67,7 @@ def _part_weights(graph: fx.GraphModule) -> bool:
 
 
 def _part(graph: fx.GraphModule, reads: list[tuple[fx.Node, Any]]) -> bool:
-    """Gives a copy of a constant to every node but the first that reads it; whether there were such."""
+    """Gives every user of a constant but the first a copy of it. Returns whether there were such users."""
     seen: set[str] = set()
     parted = False
     for reader, read in reads:

@@ -1,4 +1,4 @@
-"""Pictures with few channels, in a form in which XNNPACK works on long rows."""
+"""Reshapes images with few channels so that XNNPACK works on long rows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from export.emit.tflite.graph import Graph, Op, Tensor, constant, reshape
 
 FEW = 4
-"""Channels up to which pixels are seen side by side; an operator that broadcasts over rows of three numbers takes
-ten times as long as one over rows of fifty."""
+"""Channels up to which pixels are grouped; an operator that broadcasts over rows of three numbers takes ten times
+as long as one over rows of fifty."""
 
 _LONGEST_ROW = 128
 
 
 def lengthen_rows(graph: Graph) -> None:
-    """Given MUL or ADD of a picture N H W C and one number per channel, the same on rows of several pixels."""
+    """Applies MUL or ADD of an image N H W C and one number per channel to rows of several pixels."""
     ops: list[Op] = []
     for op in graph.ops:
         ops += _on_rows(op) if op.kind in ("MUL", "ADD") else [op]

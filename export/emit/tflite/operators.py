@@ -1,4 +1,4 @@
-"""`OPERATORS`: how every ATen operator that a LiteRT file can hold is written; what to use instead of others."""
+"""`OPERATORS`: the translation of every supported ATen operator, and replacements to suggest for others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ aten = torch.ops.aten
 pt2e = torch.ops.quantized_decomposed
 
 OPERATORS: dict[Any, Callable[..., Any]] = {
-    # windows over a picture
+    # windows over an image
     aten.conv2d.default: windows.conv2d,
     aten.conv1d.default: windows.conv1d,
     aten.convolution.default: windows.convolution,
     aten.max_pool2d.default: windows.max_pool2d,
     aten.avg_pool2d.default: windows.avg_pool2d,
-    # number by number
+    # elementwise
     aten.add.Tensor: pointwise.add,
     aten.add.Scalar: pointwise.add,
     aten.sub.Tensor: pointwise.sub,
@@ -89,7 +89,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.rsqrt.default: pointwise.rsqrt,
     aten.neg.default: pointwise.neg,
     aten.abs.default: pointwise.absolute,
-    # sums over an axis
+    # reductions
     aten.linear.default: products.linear,
     aten.addmm.default: products.addmm,
     aten.mm.default: products.matmul,
@@ -109,7 +109,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.layer_norm.default: products.layer_norm,
     aten._native_batch_norm_legit_no_training.default: products.batch_norm,
     aten.embedding.default: products.embedding,
-    # moves
+    # data movement
     aten.permute.default: shapes.permute,
     aten.transpose.int: shapes.transpose,
     aten.t.default: shapes.transpose_matrix,
@@ -137,21 +137,21 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.alias.default: shapes.same,
     aten.detach.default: shapes.same,
     aten.dropout.default: shapes.same,
-    # what PT2E decided
+    # quantization (PT2E)
     pt2e.quantize_per_tensor.default: quantized.quantize,
     pt2e.quantize_per_tensor.tensor: quantized.quantize,
     pt2e.dequantize_per_tensor.default: quantized.dequantize,
     pt2e.dequantize_per_tensor.tensor: quantized.dequantize,
     pt2e.dequantize_per_channel.default: quantized.dequantize_per_channel,
 }
-"""Functions take an `Emitter`, then the arguments of the ATen schema with values in the place of tensors."""
+"""Functions take an `Emitter`, then the arguments of the ATen schema, with values for tensors."""
 
 MEANINGS = (
     pt2e.dequantize_per_tensor.default,
     pt2e.dequantize_per_tensor.tensor,
     pt2e.dequantize_per_channel.default,
 )
-"""Never computed ahead, even on constants: the file keeps the int8 numbers."""
+"""Never evaluated at conversion, even on constants: the file keeps the int8 numbers."""
 
 INSTEAD: dict[str, str] = {
     "conv3d": "lower the graph first (export.lower), which writes it as 2D convolutions",
@@ -165,4 +165,4 @@ INSTEAD: dict[str, str] = {
     "lstm": "write the cell with Linear, sigmoid and tanh, one step per frame",
     "gru": "write the cell with Linear, sigmoid and tanh, one step per frame",
 }
-"""What to use in the place of an operator that is not in the table."""
+"""Suggestion for an operator that is not in the table."""

@@ -1,10 +1,10 @@
-"""Operators that slide a window over a picture: convolutions and poolings, always `N H W C` in memory.
+"""Operators that slide a window over an image: convolutions and poolings, always `N H W C` in memory.
 
-LiteRT knows two paddings. VALID is none. SAME puts half of what the last window lacks in front, which is
-torch's symmetric padding only when that half happens to be the same number: not for stride 2 on even sizes,
-where torch begins one pixel outside and LiteRT does not. There the padding is written out as a PAD operator,
-which XNNPACK takes into a float convolution and which costs less in int8, too, than the other exact form, a kernel
-enlarged by zeros to 4x4 with SAME (16 -> 32 channels on 8x56x56: 0.70 against 1.13 ms, int8 0.26 against 0.36).
+LiteRT has two padding modes. VALID is none. SAME puts half of the missing entries in front, which is torch's
+symmetric padding only if that half happens to be the same number: not for stride 2 on even sizes, where torch
+begins one pixel outside and LiteRT does not. Such padding is written as a PAD operator, which XNNPACK fuses into a
+float convolution and which is also faster in int8 than the other exact form, a kernel enlarged by zeros to 4x4 with
+SAME (16 -> 32 channels on 8x56x56: 0.70 against 1.13 ms, int8 0.26 against 0.36).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Window:
     padding: int
     dilation: int = 1
     ceil: bool = False
-    """Whether a last window that hangs over the end counts too."""
+    """Whether a last window that extends beyond the end counts too."""
 
     @property
     def reach(self) -> int:
@@ -42,7 +42,7 @@ class _Window:
 
     @property
     def count(self) -> int:
-        """How many windows torch takes."""
+        """Number of windows in torch."""
         room = self.size + 2 * self.padding - self.reach
         count = room // self.stride + 1
         hangs_over = self.ceil and room % self.stride and count * self.stride < self.size + self.padding
@@ -50,14 +50,14 @@ class _Window:
 
     @property
     def is_same(self) -> bool:
-        """Whether LiteRT's SAME begins where torch begins and takes as many windows."""
+        """Whether LiteRT's SAME begins at torch's position and has as many windows."""
         count = math.ceil(self.size / self.stride)
         lacking = max((count - 1) * self.stride + self.reach - self.size, 0)
         return count == self.count and lacking // 2 == self.padding
 
     @property
     def written_out(self) -> tuple[int, int]:
-        """Padding (before, after) with which VALID reads what torch reads."""
+        """Padding (before, after) with which VALID gives torch's windows."""
         return self.padding, max((self.count - 1) * self.stride + self.reach - self.size - self.padding, 0)
 
 
@@ -80,7 +80,7 @@ def _windows(
 def _padded(
     e: Emitter, picture: Tensor, windows: tuple[_Window, _Window], *, fill: float = 0.0
 ) -> tuple[Tensor, str]:
-    """The picture with the padding LiteRT cannot express written out, and the name of the padding that is left."""
+    """The image with an explicit PAD for padding that LiteRT cannot express, and the remaining padding mode."""
     if all(window.is_same for window in windows):
         return picture, "SAME"
     rows, columns = windows
@@ -97,7 +97,7 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
-    """`aten.conv2d`: DEPTHWISE_CONV_2D when every channel is a group of its own, else CONV_2D (grouped or not)."""
+    """`aten.conv2d`: DEPTHWISE_CONV_2D if every channel is a group, else CONV_2D (grouped or not)."""
     out_channels, group_channels, *kernel = weight.shape
     rows, columns = windows = _windows(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     options: dict[str, int | str] = {
@@ -128,7 +128,7 @@ def conv1d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
-    """`aten.conv1d` as `conv2d` over pictures one pixel wide."""
+    """`aten.conv1d` as `conv2d` over images one pixel wide."""
 
     def tall(value: Pair) -> tuple[int, int]:
         return _pair(value)[0], 1
@@ -202,7 +202,7 @@ _PASS_ON = (
     *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "PAD", "CONCATENATION"),
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "QUANTIZE", "DEQUANTIZE"),
 )
-"""Operators whose results are no less than 0 where their inputs are."""
+"""Operators that keep non-negative inputs non-negative."""
 
 
 def _never_negative(e: Emitter, tensor: Tensor) -> bool:
@@ -229,7 +229,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Value:
-    """`aten.avg_pool2d`: zeros written out, and a factor for windows of which torch does not count every number.
+    """`aten.avg_pool2d`: explicit zero padding, and a factor for windows in which torch excludes the padding.
 
     Raises NotImplementedError for `divisor_override`.
     """

@@ -1,9 +1,9 @@
-"""Operators written so that ONNX Runtime keeps values in its blocked layout (NCHWc).
+"""Writes operators so that ONNX Runtime keeps values in its blocked layout (NCHWc).
 
-Its optimiser knows convolutions, pooling, Relu, Sigmoid, Tanh, sums and products of equal shapes there;
-everything else costs a reordering before and behind (onnxruntime, core/optimizer/nchwc_transformer.cc). What it
-fuses into a convolution it takes along, so an activation that it does not know becomes a 1x1 convolution that
-copies, or scales, with a clamp or a sigmoid fused into it.
+Its optimiser supports convolutions, pooling, Relu, Sigmoid, Tanh, sums and products of equal shapes there; any
+other operator costs a reordering before and after (onnxruntime, core/optimizer/nchwc_transformer.cc). Operators
+fused into a convolution stay in the layout, so an unsupported activation becomes a 1x1 convolution that copies, or
+scales, with a clamp or a sigmoid fused into it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def activated(walk: Walk, node: fx.Node, x: fx.Node) -> fx.Node:
     picture = shape(x)
     if picture[1] >= BLOCK and picture[2:] != (1, 1):
         if node.target in CLAMPS and x.target is aten.add.Tensor:
-            # A clamp is fused into a convolution, but not into one that adds as well.
+            # A clamp is fused into a convolution, but not into one with a fused addition.
             x = per_channel(walk, x, scale=1.0, name=node.name)
         elif node.target is aten.silu.default:
-            # x and Sigmoid side by side would be fused into QuickGelu, which is not known in the layout.
+            # x and Sigmoid as siblings would be fused into QuickGelu, which the layout does not support.
             copied = per_channel(walk, x, scale=1.0, name=node.name)
             gate = walk.writer.call(aten.sigmoid.default, (copied,), name=f"{node.name}_gate")
             return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
@@ -44,9 +44,10 @@ def activated(walk: Walk, node: fx.Node, x: fx.Node) -> fx.Node:
 
 
 def spread(walk: Walk, value: Any, picture: tuple[int, ...]) -> Any:
-    """A gate `1 C 1 1` that is to meet frames of shape `picture`, spread over rows and columns once for all frames.
+    """A gate `1 C 1 1` for frames of shape `picture`, expanded over rows and columns once for all frames.
 
-    A product that broadcasts is not known in the layout; one of equal shapes is, and so is enlarging by repetition.
+    The layout does not support a product that broadcasts; it supports one of equal shapes, and nearest-neighbour
+    resizing.
     """
     if (
         not isinstance(value, fx.Node)

@@ -1,4 +1,4 @@
-"""A value of the lowered graph as one tensor per frame, and its ways back into one tensor."""
+"""A value of the lowered graph as one tensor per frame, with conversions from and to one tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export.lower.writer import Writer
 aten = torch.ops.aten
 
 Frame = fx.Node | None
-"""A tensor `(1, C, H, W)`; None stands for zeros."""
+"""A tensor `(1, C, H, W)`; None represents zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +32,20 @@ class Frames:
         return (1, c, h, w)
 
     def each(self, change: Callable[[Frame], Frame], shape: Sequence[int] | None = None) -> Frames:
-        """`change` applied to every frame; a frame that occurs twice is written once."""
+        """`change` applied to every frame; a repeated frame is written once."""
         written = {node: change(node) for node in dict.fromkeys(self.nodes)}
         return Frames(shape=tuple(shape or self.shape), nodes=tuple(written[node] for node in self.nodes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """Values side by side in the channel axis; a convolution may take them one by one."""
+    """Values to be concatenated along channels; a convolution may take them one by one."""
 
     parts: tuple[Frames, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`1 C T H W` of the whole."""
+        """`1 C T H W` of the concatenation."""
         n, _, t, h, w = self.parts[0].shape
         return (n, sum(part.shape[1] for part in self.parts), t, h, w)
 

@@ -1,4 +1,5 @@
-"""Convolutions over frames that lie apart: in space frame by frame, in time as sums over the frames of each tap."""
+"""Convolutions over per-frame values: spatial ones frame by frame, temporal ones as sums over the frames of each
+tap."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ aten = torch.ops.aten
 def spatial(walk: Walk, node: fx.Node, args: dict[str, Any], weight: Tensor, bias: Tensor | None) -> Frames:
     """A Conv2d of each frame; over joined values a sum of one Conv2d for each of them.
 
-    With less than a block of channels a sum would leave the kernels half empty: these are concatenated.
+    With less than a block of channels a sum would leave the kernels half empty, so these are concatenated.
     """
     parts = walk.parts(args["input"])
     if parts is None or args["groups"] != 1 or min(part.shape[1] for part in parts) < BLOCK:
@@ -39,7 +40,8 @@ def _convolved(
     bias: Tensor | None,
     geometry: tuple[Any, ...],
 ) -> Frames:
-    """One output frame for each window: the sum of the window's frames, each under its kernel `O I kH kW`."""
+    """One output frame for each window: the sum of the window's frames, each convolved with its kernel `O I kH
+    kW`."""
     _, of = node.meta["held"]
     picture = (1, of[1], *of[3:])
     known: dict[tuple[Frame, ...], Frame] = {}
@@ -65,7 +67,7 @@ def _convolved(
 def temporal(
     walk: Walk, node: fx.Node, args: dict[str, Any], weight: Tensor, bias: Tensor | None
 ) -> Frames | Joined:
-    """A Conv2d (k, 1) over the plane: each output frame is a sum of 1x1 convolutions, one per frame it sees."""
+    """A Conv2d (k, 1) over the plane: each output frame is a sum of 1x1 convolutions, one per input frame."""
     moves = _moves(weight, args["groups"]) if bias is None else None
     x = walk.frames(args["input"])
     assert x is not None
@@ -86,7 +88,7 @@ def temporal(
 
 
 def _moves(weight: Tensor, groups: int) -> list[int] | None:
-    """The taps that a kernel of zeros and ones copies, block of channels by block; None for any other kernel."""
+    """The taps that a one-hot kernel copies, block of channels by block; None for any other kernel."""
     outputs, inputs, taps, _ = weight.shape
     if groups == outputs and inputs == 1:
         hot = [tap for tap in range(taps) if weight[:, :, tap].any()]
@@ -111,7 +113,7 @@ def _sum(
     *,
     picture: tuple[int, ...],
 ) -> Frame:
-    """The sum of convolutions, of which the first adds the bias; with no term at all the bias alone."""
+    """The sum of convolutions, of which the first adds the bias; without terms the bias alone."""
     offset = None if bias is None else walk.piece(bias, node, "bias", name=f"{node.name}_bias")
     if not terms:
         if bias is None:

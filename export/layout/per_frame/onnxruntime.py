@@ -1,4 +1,4 @@
-"""Frames apart as ONNX Runtime runs them fastest: in its blocked layout."""
+"""The per-frame form that is fastest in ONNX Runtime: in its blocked layout."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ BLOCKED = Style(
 
 
 def frames_apart(lowered: fx.GraphModule) -> fx.GraphModule:
-    """The same function with one tensor per frame wherever the network mixes frames.
+    """The same function with one tensor per frame wherever the network has temporal operators.
 
-    `lowered` is a float graph from `export.lower`; one for several clips comes back as it is. Inputs and outputs
-    stay as they are.
+    `lowered` is a float graph from `export.lower`; one for several clips is returned unchanged. Inputs and outputs
+    do not change.
     """
     return Walk(lowered, BLOCKED).run()

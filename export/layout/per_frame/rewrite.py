@@ -1,4 +1,4 @@
-"""The walk over a lowered graph: what has frames is written frame by frame, everything else is copied."""
+"""Rewrites a lowered graph: values with frames are written frame by frame, everything else is copied."""
 
 from __future__ import annotations
 
@@ -25,31 +25,32 @@ BINARY = (
     aten.maximum.default,
     aten.minimum.default,
 )
-"""Operators of two values that are written frame by frame."""
+"""Binary operators that are written frame by frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """What differs between runtimes when frames are written apart."""
+    """Differences between runtimes in the per-frame form."""
 
     rules: Mapping[Any, Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None]]
-    """Operator -> what writes it; one that gives None leaves the operator to be copied as a whole."""
+    """Operator -> its rule; a rule that returns None leaves the operator to be copied as a whole."""
     take_apart: Callable[..., Frames]
     """`take_apart(writer, whole, form, shape)`: the frames of a whole value, see `frames.take_apart`."""
     put_together: Callable[..., fx.Node]
-    """`put_together(writer, value, form, *, name)`: the way back, see `frames.put_together`."""
+    """`put_together(writer, value, form, *, name)`: the inverse, see `frames.put_together`."""
     activated: Callable[[Walk, fx.Node, fx.Node], fx.Node]
-    """`activated(walk, node, x)`: the function of one operand `node` applied to the frame `x`."""
+    """`activated(walk, node, x)`: the unary operator `node` applied to the frame `x`."""
     spread: Callable[[Walk, Any, tuple[int, ...]], Any]
-    """`spread(walk, value, picture)`: an operand as it is to meet frames of shape `picture`."""
+    """`spread(walk, value, picture)`: an operand expanded for frames of shape `picture`."""
     finish: Callable[[fx.GraphModule], None]
     """Changes the finished graph in place."""
 
 
 class Walk:
-    """State of one walk; rules ask for operands in the form that they need.
+    """State of one rewrite; rules request operands in the form that they need.
 
-    `apart` says which nodes may be written frame by frame, None that all may. A graph of several clips stays whole.
+    `apart` contains the nodes that may be written frame by frame; None allows all. A graph of several clips is not
+    changed.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Walk:
         self._wholes: dict[fx.Node, fx.Node] = {}
         self._pieces: dict[tuple[Any, ...], fx.Node] = {}
         self.spread: dict[tuple[fx.Node, tuple[int, ...]], fx.Node] = {}
-        """Gates `1 C 1 1` that have been spread over rows and columns, by the shape they have then."""
+        """Gates `1 C 1 1` that have been expanded over rows and columns, by the expanded shape."""
 
     def run(self) -> fx.GraphModule:
         """Writes the new graph."""
@@ -94,7 +95,7 @@ class Walk:
         return self.writer.call(node.target, args, name=node.name, kwargs=kwargs)
 
     def tensor(self, node: fx.Node) -> Tensor:
-        """The constant that a get_attr node of the lowered graph stands for."""
+        """The constant of a get_attr node of the lowered graph."""
         return operator.attrgetter(str(node.target))(self.module).detach()
 
     def is_apart(self, node: Any) -> bool:
@@ -102,12 +103,12 @@ class Walk:
         return isinstance(node, fx.Node) and isinstance(self._values[node], Frames | Joined)
 
     def parts(self, node: fx.Node) -> tuple[Frames, ...] | None:
-        """What `node` is joined of in its channels, None when it is one value."""
+        """The values that `node` concatenates along channels, None if it is one value."""
         value = self._values[node]
         return value.parts if isinstance(value, Joined) else None
 
     def frames(self, node: fx.Node) -> Frames | None:
-        """`node` frame by frame; None when it holds no value with frames."""
+        """`node` frame by frame; None if its value has no frames."""
         value = self._values[node]
         if isinstance(value, Joined):
             value = join(self.writer, value, name=node.name)
@@ -123,7 +124,7 @@ class Walk:
         return value
 
     def whole(self, node: fx.Node) -> fx.Node:
-        """`node` as one tensor of the shape that it has in the lowered graph."""
+        """`node` as one tensor of its shape in the lowered graph."""
         value = self._values[node]
         if isinstance(value, fx.Node):
             return value
@@ -136,14 +137,14 @@ class Walk:
         return self._wholes[node]
 
     def piece(self, tensor: Tensor, *key: Any, name: str) -> fx.Node:
-        """A part of a weight as a constant that is stored once; `key` says which part of which weight."""
+        """A part of a weight as a constant that is stored once; `key` identifies the part and the weight."""
         if key not in self._pieces:
             self._pieces[key] = self.writer.constant(tensor.clone().contiguous(), name=name)
         return self._pieces[key]
 
 
 def _inherit(node: fx.Node) -> None:
-    """A node in the middle of a layer holds a value of the form of its operands."""
+    """A node inside a layer has the form of its operands."""
     operands = [operand.meta[HELD] for operand in node.all_input_nodes if HELD in operand.meta]
     if HELD in node.meta or not operands or node.target not in (*BINARY, aten.cat.default):
         return
@@ -154,7 +155,7 @@ def _inherit(node: fx.Node) -> None:
 
 
 def held(node: fx.Node) -> tuple[Form, tuple[int, ...]] | None:
-    """Form and shape `1 C T H W` of the value that `node` holds; None when it holds none, or several clips."""
+    """Form and shape `1 C T H W` of the value of `node`; None if it has none, or several clips."""
     form_and_shape = node.meta.get(HELD)
     if form_and_shape is None:
         return None

@@ -1,4 +1,4 @@
-"""How each operator of a lowered graph is written frame by frame."""
+"""Rules that write each operator of a lowered graph frame by frame."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def convolution(walk: Walk, node: fx.Node) -> Frames | Joined | None:
 
 
 def unary(walk: Walk, node: fx.Node) -> Frames | None:
-    """The same operator on each frame; zeros stay zeros where the function keeps them."""
+    """The same operator on each frame; zeros stay zeros if the function maps 0 to 0."""
     x = walk.frames(node.args[0])  # type: ignore[arg-type]
     if x is None:
         return None
@@ -52,7 +52,7 @@ def unary(walk: Walk, node: fx.Node) -> Frames | None:
 
 
 def binary(walk: Walk, node: fx.Node) -> Frames | None:
-    """Frame by frame; an operand without time meets every frame."""
+    """Frame by frame; an operand without a time axis is used for every frame."""
     if not any(walk.is_apart(arg) for arg in node.args[:2]):
         return None
     _, of = node.meta["held"]
@@ -76,7 +76,7 @@ _ZEROS = object()
 
 
 def _operand(walk: Walk, arg: Any, frames: int) -> list[Any] | None:
-    """What each frame of the result sees of `arg`, None where that cannot be said."""
+    """The operand of each frame from `arg`, None if there is no such form."""
     if not isinstance(arg, fx.Node):
         return [arg]
     if arg.op == "get_attr" and shape(arg)[2:] in ((1, 1), ()):
@@ -88,7 +88,7 @@ def _operand(walk: Walk, arg: Any, frames: int) -> list[Any] | None:
 
 
 def _pair(walk: Walk, node: fx.Node, pair: tuple[Any, Any], *, picture: tuple[int, ...]) -> Frame:
-    """One frame of a sum, product, ..., without the work that zeros make needless."""
+    """One frame of a sum, product, ..., without operations on zeros."""
     a, b = pair
     if node.target is aten.mul.Tensor and _ZEROS in (a, b):
         return None
@@ -110,7 +110,7 @@ def _pair(walk: Walk, node: fx.Node, pair: tuple[Any, Any], *, picture: tuple[in
 
 
 def pool(walk: Walk, node: fx.Node) -> Frames | None:
-    """Over frames: each frame. Over the plane: the mean or the largest of the frames that a window sees."""
+    """Over frames: each frame. Over the plane: the mean or maximum of the frames of a window."""
     args = bind(node, node.args, node.kwargs)
     x = walk.frames(args["self"])
     if x is None:
@@ -181,7 +181,7 @@ def mean(walk: Walk, node: fx.Node) -> Frames | None:
 
 
 def concatenate(walk: Walk, node: fx.Node) -> Frames | Joined | None:
-    """Channels side by side, joined when somebody reads them as one; frames one after the other in the plane."""
+    """Concatenates channels, joined only where a consumer needs one tensor; in the plane concatenates frames."""
     args = bind(node, node.args, node.kwargs)
     form, of = node.meta["held"]
     if not all(isinstance(part, fx.Node) for part in args["tensors"]):

@@ -1,15 +1,14 @@
-"""Dense kernels of three taps in time with two thirds of the multiplications: Winograd's F(2, 3) along time.
+"""Winograd's F(2, 3) along time: dense kernels of three temporal taps with two thirds of the multiplications.
 
-Two output frames y0, y1 see four input frames d0..d3. With the taps g0, g1, g2 (each a Conv2d kernel)
-
+Two output frames y0, y1 depend on four input frames d0..d3. With the taps g0, g1, g2 (each a Conv2d kernel)
     m0 = g0 * (d0 - d2)                    y0 = m0 + m1 + m2
     m1 = (g0 + g1 + g2) / 2 * (d1 + d2)    y1 = m1 - m2 - m3
     m2 = (g0 - g1 + g2) / 2 * (d2 - d1)
     m3 = g2 * (d1 - d3)
 
-that is four convolutions instead of six; sums of frames are cheap beside them. The kernels that are stored grow
-from three to four. Source: Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2016, "Fast
-Algorithms for Convolutional Neural Networks", section 4.1.
+that is four convolutions instead of six; the cost of adding frames is small. The stored kernels grow from three to
+four. Source: Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2016, "Fast Algorithms for
+Convolutional Neural Networks", section 4.1.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from export.layout.per_frame.rewrite import Walk
 aten = torch.ops.aten
 
 LEAST_CHANNELS = 32
-"""With fewer channels in or out a convolution costs too little for sums of frames to be cheap beside it."""
+"""With fewer channels in or out a convolution is so cheap that the sums of frames dominate."""
 
 LEAST_SEEN = 5
-"""Frames other than zeros that two outputs see, counted for each; below that the direct form is as cheap."""
+"""Nonzero input frames of two outputs, counted for each; below this number the direct form is as cheap."""
 
 
 def pays(taps: list[Tensor], frames: tuple[Frame, ...], groups: int) -> bool:
-    """Whether two outputs that see `frames` are cheaper by this algorithm."""
+    """Whether this algorithm is cheaper for two outputs that depend on `frames`."""
     seen = sum(frame is not None for window in (frames[:3], frames[1:]) for frame in window)
     return len(taps) == 3 and groups == 1 and min(taps[0].shape[:2]) >= LEAST_CHANNELS and seen >= LEAST_SEEN
 
@@ -46,7 +45,7 @@ def two_frames(
     bias: Tensor | None,
     geometry: tuple[Any, ...],
 ) -> tuple[fx.Node, fx.Node]:
-    """The outputs y0 and y1 of four `frames` under three `taps`, kernels `O I kH kW`; `geometry` as of Conv2d."""
+    """The outputs y0 and y1 of four `frames` under three `taps`, kernels `O I kH kW`; `geometry` as in Conv2d."""
     d0, d1, d2, d3 = frames
     g0, g1, g2 = taps
     offset = None if bias is None else walk.piece(bias, node, "bias", name=f"{node.name}_bias")

@@ -1,4 +1,4 @@
-"""A lowered program, float or int8, in streamed form: the steps one after the other."""
+"""Rewrites a lowered program, float or int8, in stream order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from export.layout.stream_order.rules import STREAMED
 
 
 def stream(program: ExportedProgram, *, plane_costs: bool) -> tuple[ExportedProgram, tuple[str, ...]]:
-    """The program in streamed form where that pays, and a note on what was chosen.
+    """The program in stream order where that pays, and a note on the choice.
 
-    `plane_costs` says whether the runtime moves values to see frames as the plane (T, H*W). Where nothing is to be
-    gained the program itself comes back, without a note.
+    `plane_costs` tells whether the runtime moves values to view frames as the plane (T, H*W). If nothing is gained,
+    the program itself is returned, without a note.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule) and program.example_inputs is not None

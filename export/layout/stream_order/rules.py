@@ -1,4 +1,4 @@
-"""How operators are written frame by frame for XNNPACK; others are in `export.layout.per_frame.rules`."""
+"""Rules that write operators frame by frame for XNNPACK; the others are in `export.layout.per_frame.rules`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from export.lower.writer import Writer
 aten = torch.ops.aten
 
 ARRIVES = "arrives"
-"""Key of a node's `meta`: the number of the frame that it takes out of a whole value."""
+"""Key of a node's `meta`: the index of the frame that it takes out of a whole value."""
 
 JOINED_AT_ONCE = 5
-"""Operands of a concatenation that XNNPACK takes."""
+"""Maximum number of operands of a concatenation in XNNPACK."""
 
 
 def convolution(walk: Walk, node: fx.Node) -> Frames | Joined | None:
-    """In space, and 1x1 in any form: each frame by itself. In time: moved frames, or a convolution over a stack."""
+    """Spatial, or 1x1 in any form: each frame separately. Temporal: moved frames, or a convolution over a stack."""
     args = bind(node, node.args, node.kwargs)
     if not is_stored(args["weight"]):
         return None
@@ -64,7 +64,7 @@ def _each_frame(walk: Walk, node: fx.Node, args: dict[str, Any]) -> Frames | Non
 
 
 def _in_time(walk: Walk, node: fx.Node, args: dict[str, Any]) -> Frames | Joined | None:
-    """A kernel (k, 1) over the plane: the frames that it sees below each other, their height as its dilation."""
+    """A kernel (k, 1) over the plane: its input frames stacked along rows, with their height as dilation."""
     x = walk.frames(args["input"])
     if x is None:
         return None
@@ -104,7 +104,7 @@ def _convolved(
     *,
     dim: int,
 ) -> Frame:
-    """One convolution over `frames` joined along `dim`; with none of them, what the bias alone gives."""
+    """One convolution over `frames` joined along `dim`; without frames, the result of the bias."""
     bias = args["bias"]
     if not frames:
         if bias is None:
@@ -122,7 +122,7 @@ def _convolved(
 
 
 def _channels(walk: Walk, weight: fx.Node, parts: tuple[Frames, ...], seen: list[int]) -> fx.Node:
-    """The weights of the parts that are `seen`, whose channels lie side by side."""
+    """The weights of the parts in `seen`, concatenated along channels."""
     if len(seen) == len(parts):
         return walk.whole(weight)
     ends = [sum(part.shape[1] for part in parts[: at + 1]) for at in range(len(parts))]
@@ -131,7 +131,7 @@ def _channels(walk: Walk, weight: fx.Node, parts: tuple[Frames, ...], seen: list
 
 
 def _piece(walk: Walk, weight: fx.Node, dim: int, entries: list[int]) -> fx.Node:
-    """A constant weight with some entries of `dim` alone."""
+    """A constant weight with only some entries of `dim`."""
     if entries == list(range(shape(weight)[dim])):
         return walk.whole(weight)
     numbers: Any = weight if weight.op == "get_attr" else weight.args[0]
@@ -146,12 +146,12 @@ def _piece(walk: Walk, weight: fx.Node, dim: int, entries: list[int]) -> fx.Node
 
 
 def activation(walk: Walk, node: fx.Node, x: fx.Node) -> fx.Node:
-    """A function of one operand, as it is."""
+    """A unary function, unchanged."""
     return walk.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
 
 
 def quantize(walk: Walk, node: fx.Node) -> Frames | None:
-    """Frame by frame where its operand is; what has just been read with the same scale is int8 already."""
+    """Frame by frame if its operand is; a value just dequantized with the same scale stays int8."""
     source: Any = node.args[0]
     if not walk.is_apart(source):
         return None
@@ -169,7 +169,7 @@ def quantize(walk: Walk, node: fx.Node) -> Frames | None:
 
 
 def dequantize(walk: Walk, node: fx.Node) -> Frames | None:
-    """Frame by frame where its operand is."""
+    """Frame by frame if its operand is."""
     source: Any = node.args[0]
     if not walk.is_apart(source):
         return None
@@ -190,7 +190,7 @@ def pool(walk: Walk, node: fx.Node) -> Frames | None:
 
 
 def mean(walk: Walk, node: fx.Node) -> Frames | None:
-    """Of each frame; over the plane that of all frames below each other, in float of their means."""
+    """Of each frame; over the plane that of all frames stacked, in float of their means."""
     args = bind(node, node.args, node.kwargs)
     over_pictures = sorted(axis % 4 for axis in args["dim"]) == [2, 3] and args["keepdim"]
     if not walk.is_apart(args["self"]) or not over_pictures:
@@ -223,7 +223,7 @@ def take_apart(writer: Writer, whole: fx.Node, form: Form, of: tuple[int, ...]) 
 
 
 def put_together(writer: Writer, value: Frames | Joined, form: Form, *, name: str) -> fx.Node:
-    """`value` as one tensor in `form`; frames of zeros at its ends are padding."""
+    """`value` as one tensor in `form`; zero frames at its ends become padding."""
     if isinstance(value, Joined):
         value = join(writer, value, name=name)
     _, c, _, h, w = value.shape
@@ -245,7 +245,7 @@ def put_together(writer: Writer, value: Frames | Joined, form: Form, *, name: st
 
 
 def joined(writer: Writer, nodes: Sequence[fx.Node], dim: int, *, name: str) -> fx.Node:
-    """`nodes` one after the other along `dim`; many of them in groups of as many as XNNPACK takes at once."""
+    """`nodes` concatenated along `dim`; many of them in groups of XNNPACK's maximum."""
     if len(nodes) == 1:
         return nodes[0]
     inner = math.ceil((len(nodes) - JOINED_AT_ONCE) / (JOINED_AT_ONCE - 1))

@@ -1,4 +1,4 @@
-"""Functions of angles and their hyperbolic relatives, from few: LiteRT knows sin, cos, exp, log, sqrt and atan2."""
+"""Trigonometric and hyperbolic functions, from those of LiteRT: sin, cos, exp, log, sqrt and atan2."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def hyperbolic_cosine(x: Tensor) -> Tensor:
 
 
 def inverse_hyperbolic_sine(x: Tensor) -> Tensor:
-    """`log(x + sqrt(x^2 + 1))`, of the magnitude, where nothing cancels."""
+    """`log(x + sqrt(x^2 + 1))`, of the magnitude, which avoids cancellation."""
     size = x.abs()
     return x.sign() * (size + (size * size + 1).sqrt()).log()
 
@@ -57,7 +57,7 @@ def inverse_hyperbolic_tangent(x: Tensor) -> Tensor:
 
 
 def length(x: Tensor, y: Tensor) -> Tensor:
-    """`hypot`: the root of the sum of two squares."""
+    """`hypot`: the square root of the sum of two squares."""
     return (x * x + y * y).sqrt()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 STRAIGHT = 20
-"""From here on softplus is its argument, to all digits of a float32."""
+"""From here on softplus equals its argument in float32."""
 
 
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 def random_leaky_relu(
     x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: None = None
 ) -> Tensor:
-    """RReLU: a random slope below 0; after training, the mean slope."""
+    """RReLU: a random slope below 0 in training, the mean slope in eval mode."""
     if training:
         return torch.where(x < 0, x * (lower + (upper - lower) * torch.rand_like(x)), x)
     return torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
@@ -65,7 +65,7 @@ def log_of_sum_to_two(x: Tensor, other: Tensor) -> Tensor:
 
 
 def product_with_logarithm(x: Tensor, other: Tensor) -> Tensor:
-    """`xlogy`: `x * log(other)`, 0 where `x` is."""
+    """`xlogy`: `x * log(other)`, 0 where `x` is 0."""
     return torch.where(x == 0, 0.0, x * other.log())
 
 
@@ -75,17 +75,17 @@ def step_function(x: Tensor, values: Tensor) -> Tensor:
 
 
 def with_sign(x: Tensor, other: Tensor) -> Tensor:
-    """`copysign`: the magnitude of `x` with the sign of `other`, whose zeros count as positive."""
+    """`copysign`: the magnitude of `x` with the sign of `other`; -0.0 counts as positive."""
     return torch.where(other < 0, -x.abs(), x.abs())
 
 
 ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 ERF_SCALE = 0.3275911
-"""Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by 1.5e-7 at most."""
+"""Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: largest error 1.5e-7."""
 
 
 def error_function(x: Tensor) -> Tensor:
-    """`erf`, by an approximation that is right to seven digits."""
+    """`erf`, by an approximation that is correct to seven digits."""
     size = x.abs()
     t = 1 / (1 + ERF_SCALE * size)
     total = torch.zeros((), dtype=x.dtype)

@@ -1,4 +1,4 @@
-"""Reductions that give several results or reduce everything, and running sums."""
+"""Reductions with several results or over all elements, and cumulative operators."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ aten = torch.ops.aten
 
 
 def maximum_along(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The largest values and where they are."""
+    """The largest values and their indices."""
     return x.amax(dim, keepdim), x.argmax(dim, keepdim)
 
 
 def minimum_along(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The smallest values and where they are."""
+    """The smallest values and their indices."""
     return x.amin(dim, keepdim), x.argmin(dim, keepdim)
 
 
@@ -34,14 +34,14 @@ def minimum_of_all(x: Tensor) -> Tensor:
 
 
 def mean_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-    """One mean."""
+    """The mean of all elements."""
     return x.mean(list(range(x.dim())), dtype=dtype)
 
 
 def running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """`cumsum`: every position takes the sum of those up to it, a product with a triangle of ones.
+    """`cumsum`, as a product with a triangle of ones.
 
-    Whole numbers are added up as floats, exact up to 2^24, and not in a layer, which int8 networks would round.
+    Integers are added as floats, exact up to 2^24, and not in a layer, which int8 networks would round.
     """
     size = x.shape[dim]
     given = torch.int64 if not x.is_floating_point() else x.dtype
@@ -61,7 +61,7 @@ def both_extremes(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -
 
 
 def between_tensors(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
-    """`clamp` whose limits are tensors."""
+    """`clamp` with tensors as limits."""
     for limit, choose in ((min, torch.maximum), (max, torch.minimum)):
         if limit is not None:
             wanted = torch.result_type(x, limit)
@@ -80,7 +80,7 @@ def at_most(x: Tensor, max: Tensor) -> Tensor:
 
 
 def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
-    """`prod`: one half of the axis times the other, until one position is left."""
+    """`prod`: multiplies the two halves of the axis until one position is left."""
     x = x.to(dtype or (x.dtype if x.is_floating_point() else torch.int64))
     if x.dim() == 0:
         return x
@@ -95,12 +95,12 @@ def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dt
 
 
 def product_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-    """The product of all numbers."""
+    """The product of all elements."""
     return product_along(x.reshape(-1), 0, dtype=dtype)
 
 
 def _scanned(x: Tensor, dim: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Every position joined with all before it, in steps that double (Hillis and Steele, 1986)."""
+    """Every position combined with all before it, in doubling steps (Hillis and Steele, 1986)."""
     size, reach = x.shape[dim], 1
     while reach < size:
         later = join(x.narrow(dim, reach, size - reach), x.narrow(dim, 0, size - reach))
@@ -115,12 +115,12 @@ def running_product(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) ->
 
 
 def running_maximum(x: Tensor, dim: int) -> tuple[Tensor, None]:
-    """`cummax`, without the places."""
+    """`cummax`, without indices."""
     return _scanned(x, dim, torch.maximum), None
 
 
 def running_minimum(x: Tensor, dim: int) -> tuple[Tensor, None]:
-    """`cummin`, without the places."""
+    """`cummin`, without indices."""
     return _scanned(x, dim, torch.minimum), None
 
 
@@ -142,12 +142,12 @@ def middle(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
 
 
 def in_order(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """`sort`: the largest (or smallest), as many as there are."""
+    """`sort`, as `topk` of all elements."""
     return aten.topk(x, x.shape[dim], dim, descending)
 
 
 def in_stable_order(
     x: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """`sort(stable=...)`; equal numbers may change places, which only the indices show."""
+    """`sort(stable=...)`; the order of equal numbers may differ, which only the indices show."""
     return in_order(x, dim, descending)

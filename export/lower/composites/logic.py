@@ -1,4 +1,4 @@
-"""Truth values: of several at once, of numbers, and of what is no finite number."""
+"""Booleans: reductions, logic on numbers, and tests for non-finite numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _holds(x: Tensor) -> Tensor:
 
 
 def _extreme(x: Tensor, axes: Sequence[int], keepdim: bool, *, largest: bool) -> Tensor:
-    """Whether any (or each) along `axes` holds: the largest (smallest) of zeros and ones."""
+    """`any` (or `all`) along `axes`: the maximum (minimum) of zeros and ones."""
     wanted = x.dtype if x.dtype == torch.uint8 else torch.bool
     if not axes:
         return _holds(x).to(wanted)
@@ -26,49 +26,49 @@ def _extreme(x: Tensor, axes: Sequence[int], keepdim: bool, *, largest: bool) ->
 
 
 def any_along(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """Whether any along one axis holds."""
+    """`any` along one axis."""
     return _extreme(x, [dim] * (x.dim() > 0), keepdim, largest=True)
 
 
 def any_of_axes(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """Whether any along several axes holds."""
+    """`any` along several axes."""
     return _extreme(x, list(range(x.dim()) if dim is None else dim), keepdim, largest=True)
 
 
 def any_of_all(x: Tensor) -> Tensor:
-    """Whether any holds."""
+    """`any` of all elements."""
     return _extreme(x, list(range(x.dim())), False, largest=True)
 
 
 def all_along(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """Whether each along one axis holds."""
+    """`all` along one axis."""
     return _extreme(x, [dim] * (x.dim() > 0), keepdim, largest=False)
 
 
 def all_of_axes(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """Whether each along several axes holds."""
+    """`all` along several axes."""
     return _extreme(x, list(range(x.dim()) if dim is None else dim), keepdim, largest=False)
 
 
 def all_of_all(x: Tensor) -> Tensor:
-    """Whether each holds."""
+    """`all` of all elements."""
     return _extreme(x, list(range(x.dim())), False, largest=False)
 
 
 def counted(x: Tensor, dim: Sequence[int]) -> Tensor:
-    """How many numbers along some axes are not 0."""
+    """`count_nonzero` along some axes."""
     return _holds(x).sum(list(dim) or list(range(x.dim())))
 
 
 def one_of_two(a: Tensor, b: Tensor) -> Tensor:
-    """Where one holds and the other does not; torch's own operator for the bits of whole numbers."""
+    """`logical_xor`; torch's own operator is bitwise on integers."""
     a, b = _holds(a), _holds(b)
-    # Not by `&` and `|`, whose operators torch takes apart only while it traces a user's network.
+    # Not by `&` and `|`, whose operators torch decomposes only while it traces a user's network.
     return torch.logical_and(torch.logical_or(a, b), torch.logical_not(torch.logical_and(a, b)))
 
 
 def bits_of_one(a: Tensor, b: Tensor) -> Tensor:
-    """`a ^ b` of truth values; the bits of whole numbers have no simpler form."""
+    """`bitwise_xor` of booleans; that of integers has no simpler form."""
     return one_of_two(a, b) if a.dtype == b.dtype == torch.bool else NotImplemented
 
 
@@ -92,7 +92,7 @@ def opposite(x: Tensor) -> Tensor:
 
 
 def is_nan(x: Tensor) -> Tensor:
-    """What is not even itself."""
+    """`isnan`: numbers that differ from themselves."""
     return x != x
 
 
@@ -104,7 +104,7 @@ def is_infinite(x: Tensor) -> Tensor:
 def finite(
     x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
-    """`nan_to_num`: numbers in the place of those that are none."""
+    """`nan_to_num`: replaces non-finite numbers."""
     if not x.is_floating_point():
         return x.clone()
     limits = torch.finfo(x.dtype)
@@ -119,7 +119,7 @@ def is_negative(x: Tensor) -> Tensor:
 
 
 def numbered(x: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
-    """`bucketize`: how many of a row of boundaries lie before each number."""
+    """`bucketize`: the number of boundaries before each number."""
     wide = x.unsqueeze(-1)
     before = boundaries <= wide if right else boundaries < wide
     return before.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)

@@ -1,4 +1,4 @@
-"""Padding, shifts, repetitions and assignments to parts of a value, by slices and concatenations."""
+"""Padding, shifts, repetition and assignment to parts of a value, by slices and concatenation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ aten = torch.ops.aten
 
 
 def padded(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """`torch.nn.functional.pad`: zeros around T, H and W stay padding, everything else is cut and joined."""
+    """`torch.nn.functional.pad`: zeros around T, H and W stay padding; other padding becomes slices and
+    concatenation."""
     amounts = {x.dim() - 1 - at // 2: (pad[at], pad[at + 1]) for at in range(0, len(pad), 2)}
     kept = [0] * len(pad)
     for axis, (before, after) in amounts.items():
@@ -35,7 +36,7 @@ def padded(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float |
 
 
 def _end(x: Tensor, axis: int, amount: int, mode: str, value: float | None, *, front: bool) -> Tensor:
-    """What stands before (or behind) `x` when it is padded by `amount` along `axis`."""
+    """The part before (or after) `x` if it is padded by `amount` along `axis`."""
     size = x.shape[axis]
     if mode == "constant":
         shape = [amount if a == axis else s for a, s in enumerate(x.shape)]
@@ -52,7 +53,7 @@ def _end(x: Tensor, axis: int, amount: int, mode: str, value: float | None, *, f
 
 
 def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
-    """`Tensor.repeat`: axes of length 1 are expanded, others joined with themselves."""
+    """`Tensor.repeat`: axes of length 1 are expanded, others concatenated with themselves."""
     x = x.reshape([1] * (len(repeats) - x.dim()) + list(x.shape))
     for axis, count in enumerate(repeats):
         if count > 1 and x.shape[axis] > 1:
@@ -65,7 +66,7 @@ def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
 def repeated_each(
     x: Tensor, repeats: int, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
-    """`repeat_interleave` with one number for all."""
+    """`repeat_interleave` with one number for all elements."""
     x, dim = (x.flatten(), 0) if dim is None else (x, dim % x.dim())
     wide = x.unsqueeze(dim + 1)
     wide = wide.expand([repeats if axis == dim + 1 else size for axis, size in enumerate(wide.shape)])
@@ -73,7 +74,7 @@ def repeated_each(
 
 
 def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
-    """`roll`: what is moved out at the end comes in at the beginning."""
+    """`roll`: elements shifted beyond the end return at the beginning."""
     if not dims:
         return rolled(x.flatten(), shifts, [0]).reshape(x.shape)
     for shift, dim in zip(shifts, dims, strict=True):
@@ -85,7 +86,7 @@ def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor
 
 
 def flipped(x: Tensor, dims: Sequence[int]) -> Tensor:
-    """`flip`: every axis of `dims` from its end to its beginning."""
+    """`flip`: reverses every axis of `dims`."""
     for dim in dims:
         x = aten.index_select(x, dim, torch.arange(x.shape[dim] - 1, -1, -1))
     return x
@@ -132,5 +133,5 @@ def copied(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
 
 
 def filled_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **ignored: Any) -> Tensor:
-    """`full_like`, `zeros_like` and the like: a constant, whatever `x` is."""
+    """`full_like`, `zeros_like` and similar operators: a constant, independent of the values of `x`."""
     return torch.full(x.shape, value, dtype=dtype or x.dtype)

@@ -1,4 +1,4 @@
-"""Divisions that round, remainders, and parts of numbers.
+"""Division with rounding, remainders, and fractional parts.
 
 Quotients are divided, never multiplied by a reciprocal: 49 / 49 is 1, and 49 * (1 / 49) is less in float32.
 """
@@ -12,7 +12,7 @@ aten = torch.ops.aten
 
 
 def _number(value: float, like: Tensor) -> Tensor:
-    """`value` as a tensor, in the number type that arithmetic of the two has."""
+    """`value` as a tensor, in the type of arithmetic of the two."""
     return torch.full((), value, dtype=torch.result_type(like, value))
 
 
@@ -22,7 +22,7 @@ def remainder_by_number(x: Tensor, other: float) -> Tensor:
 
 
 def number_remainder(x: float, other: Tensor) -> Tensor:
-    """`x % other` of a number."""
+    """`x % other` of a constant `x`."""
     return aten.remainder.Tensor(_number(x, other), other)
 
 
@@ -37,7 +37,7 @@ def divided_by_number(x: Tensor, other: float, *, rounding_mode: str | None = No
 
 
 def divided(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
-    """`x / other`, rounded down or towards zero: the former has a rule in the walk."""
+    """`x / other`, rounded down or towards zero: lowering has a rule for the former."""
     if rounding_mode is None:
         return x / other
     if rounding_mode == "floor":
@@ -59,17 +59,17 @@ def floor_divided_by_number(x: Tensor, other: float) -> Tensor:
 
 
 def fraction(x: Tensor) -> Tensor:
-    """What stands behind the decimal point, with the sign of `x`."""
+    """Fractional part, with the sign of `x`."""
     return x - truncated(x)
 
 
 def truncated(x: Tensor) -> Tensor:
-    """The next whole number towards zero."""
+    """The next integer towards zero."""
     return x.sign() * x.abs().floor() if x.is_floating_point() else x
 
 
 def rounded_to(x: Tensor, *, decimals: int) -> Tensor:
-    """`x` to so many decimals; negative ones round to tens, hundreds, ..."""
+    """`x` rounded to `decimals`; negative ones round to tens, hundreds, ..."""
     factor = 10.0 ** abs(decimals)
     return (x * factor).round() / factor if decimals >= 0 else (x / factor).round() * factor
 

@@ -1,4 +1,4 @@
-"""`COMPOSITES`: which function writes which operator with simpler ones."""
+"""`COMPOSITES`: the function that rewrites each operator with simpler ones."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ COMPOSITES: dict[Any, Callable[..., Any]] = {
     aten.index_add.default: picking.added_entries,
     aten.index_put.default: picking.assigned,
 }
-"""Functions by the operator that they stand for."""
+"""Functions by the operator that they replace."""
 
 SPARE: dict[Any, Callable[..., Any]] = {
     aten.log2.default: curves.logarithm_to_two,
@@ -185,4 +185,4 @@ SPARE: dict[Any, Callable[..., Any]] = {
     aten.isinf.default: logic.is_infinite,
     aten.grid_sampler_2d.default: sampled,
 }
-"""What operators consist of that not every runtime has; the others keep them as they are."""
+"""Decompositions of operators that some runtimes lack; the other runtimes keep the operators."""
