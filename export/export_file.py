@@ -20,7 +20,7 @@ from export.outcome import ExportOutcome, StepOutcome
 from export.process.child import in_a_sentence, run_in_child
 from export.quantize.weight_only import WEIGHT_SCHEMES
 from export.trial import REFERENCE, Trial
-from export.verify.acceptance import judge
+from export.verify.acceptance import check_parity
 from export.verify.culprit import find_culprit
 from export.verify.execute import execute
 
@@ -159,8 +159,8 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
     proof = work.proof
     assert proof is not None
     trial = proof.trial
-    if written.answers is not None:
-        trial = trial.with_answers({REFERENCE: written.answers})
+    if written.reference_outputs is not None:
+        trial = trial.with_outputs({REFERENCE: written.reference_outputs})
     names = [info.name for info in work.spec.outputs]
     common: dict[str, Any] = {
         "format": outcome.format,
@@ -170,7 +170,7 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
     executed = execute(written.path, network=work.spec, file=job.spec, entry=written.entry, **common)
     if executed.available and executed.outputs is None:
         return _refused(outcome, executed.reason, work, job)
-    parity = judge(executed, trial, scheme=outcome.scheme, outputs=names)
+    parity = check_parity(executed, trial, scheme=outcome.scheme, outputs=names)
     outcome = replace(outcome, parity=parity)
     if outcome.step is not None and written.step is not None:
         assert work.step is not None and job.step is not None
@@ -184,7 +184,7 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
         )
         if stepped.available and stepped.outputs is None:
             return _withdrawn(outcome, f"frame by frame, {_NOT_RUN}: {stepped.reason}")
-        after = judge(stepped, trial, scheme=outcome.scheme, outputs=names)
+        after = check_parity(stepped, trial, scheme=outcome.scheme, outputs=names)
         outcome = replace(outcome, step=replace(outcome.step, parity=after))
     return _explained(outcome, proof)
 
@@ -193,8 +193,8 @@ def _explained(outcome: ExportOutcome, proof: Proof) -> ExportOutcome:
     """The outcome with the quantization cost, if it is high, and the layers that contribute most."""
     parity, step = outcome.parity, outcome.step
     after = None if step is None else step.parity
-    judged = [one for one in (parity, after) if one is not None]
-    if not any(one.wrong or one.lost for one in judged):
+    checked = [one for one in (parity, after) if one is not None]
+    if not any(one.wrong or one.quantization_cost for one in checked):
         return outcome
     layers: tuple[LayerError, ...] = ()
     unranked = ""
@@ -204,12 +204,12 @@ def _explained(outcome: ExportOutcome, proof: Proof) -> ExportOutcome:
         except Exception as error:  # the file is complete: a failed explanation must not remove it
             unranked = f"; its layers cannot be ranked: {in_a_sentence(error)}"
     causes = _causes(layers) + unranked
-    if parity is not None and parity.lost is not None:
-        outcome = replace(outcome, notes=(*outcome.notes, parity.lost + causes))
+    if parity is not None and parity.quantization_cost is not None:
+        outcome = replace(outcome, notes=(*outcome.notes, parity.quantization_cost + causes))
     elif layers and parity is not None and parity.at_fault == "file":
         outcome = replace(outcome, notes=(*outcome.notes, NOT_THE_FILE))
-    if step is not None and after is not None and after.lost is not None:
-        outcome = replace(outcome, step=replace(step, notes=(*step.notes, after.lost + causes)))
+    if step is not None and after is not None and after.quantization_cost is not None:
+        outcome = replace(outcome, step=replace(step, notes=(*step.notes, after.quantization_cost + causes)))
     return replace(outcome, layers=layers[:LISTED_LAYERS])
 
 

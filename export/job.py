@@ -15,7 +15,7 @@ from export.capture.stepping import Stepper
 from export.lower import NOTES, ROUNDED_ANEW
 from export.manifest import FileSpec, WrittenFile
 from export.quantize.weight_only import store_weights
-from export.trial import REFERENCE, ask
+from export.trial import REFERENCE, run_networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +64,11 @@ def load_program(path: Path, *, scheme: str) -> ExportedProgram:
 def write(job: Job) -> WrittenFile:
     """Lowers the program and writes the file. Raises the errors of lowering and of the writer."""
     program, lowered = _lowered(load_program(job.program, scheme=job.scheme), job)
-    answers, notes = None, ()
+    outputs, notes = None, ()
     if lowered is not None:
         notes = lowered.meta.get(NOTES, ())
         changed = job.stored or lowered.meta.get(ROUNDED_ANEW, False)
-        answers = _answers(lowered, job) if changed and job.samples is not None else None
+        outputs = _reference_outputs(lowered, job) if changed and job.samples is not None else None
     step = None
     if job.step is not None:
         stepping = load_program(job.step.program, scheme=job.scheme)
@@ -76,7 +76,7 @@ def write(job: Job) -> WrittenFile:
     written: WrittenFile = import_module(job.module).write(
         program, job.path, spec=job.spec, scheme=job.scheme, step=step
     )
-    return replace(written, answers=answers, notes=(*notes, *written.notes))
+    return replace(written, reference_outputs=outputs, notes=(*notes, *written.notes))
 
 
 def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, GraphModule | None]:
@@ -92,11 +92,11 @@ def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, Graph
     return torch.export.export(lowered, program.example_inputs[0]), lowered
 
 
-def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
+def _reference_outputs(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
     assert job.samples is not None
     if job.scheme == "w8a8":
         from export.quantize.int8_reference import for_evaluation
 
         network = for_evaluation(network)
     inputs = {info.name: np.load(job.samples / f"{info.name}.npy") for info in job.spec.inputs}
-    return ask({REFERENCE: network}, inputs, source="the inputs").answers[REFERENCE]
+    return run_networks({REFERENCE: network}, inputs, source="the inputs").outputs[REFERENCE]

@@ -83,7 +83,7 @@ class FileSpec:
         )
 
     @property
-    def answers(self) -> tuple[TensorInfo, ...]:
+    def network_outputs(self) -> tuple[TensorInfo, ...]:
         """The outputs that are not states."""
         return tuple(info for info in self.outputs if info.name not in self.states.values())
 
@@ -99,7 +99,7 @@ class WrittenFile:
     """Facts a user of the file should know: partitions, nodes left to a slower backend, exceptions."""
     coverage: Coverage | None = None
     """Where its runtime runs the operators; `None` if unknown, with the reason in a note."""
-    answers: tuple[np.ndarray, ...] | None = None
+    reference_outputs: tuple[np.ndarray, ...] | None = None
     """Torch's outputs with the weights of the file, `N x shape` per output; `None` if the weights were not rounded
     before the writer, or no outputs were requested."""
     entry: str | None = None

@@ -25,7 +25,7 @@ from export.capture.float32 import float32_by_default
 from export.capture.graph import capture
 from export.capture.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 from export.capture.prepare_network import ready
-from export.capture.repeatable import RandomAnswers
+from export.capture.repeatable import RandomOutputs
 from export.capture.stepping import Stepper, check_stream, stepper
 from export.description import describe_network
 from export.export_file import Proof
@@ -36,7 +36,7 @@ from export.out_folder import check_folders, place_of
 from export.outcome import ExportOutcome
 from export.preflight import Finding, check
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
-from export.trial import FLOAT, REFERENCE, Trial, ask, first_trial
+from export.trial import FLOAT, REFERENCE, Trial, first_trial, run_networks
 
 if TYPE_CHECKING:
     from export.quantize.layer_noise import LayerError
@@ -65,7 +65,7 @@ class Exported:
     """Ranks the layers of the int8 reference by their noise, worst first; `None` for a float export."""
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         """Whether every file was written and none is known to be wrong."""
         return all(outcome.status == "exported" for outcome in self.outcomes)
 
@@ -116,7 +116,7 @@ def export_network(
     steps.begin("torch")
     given = ready(model, tried.tensors(0))
     model, notes = given.network, given.notes
-    trial = first_trial(model, tried, unasked=given.unasked)
+    trial = first_trial(model, tried, fresh_copy=given.fresh_copy)
     del given  # frees a second copy of the network
     provenance = {
         "project": "pocketreel",
@@ -177,9 +177,9 @@ def check_network(
     given = ready(model, tried.tensors(0))
     model = given.network
     with suppress(
-        RandomAnswers
+        RandomOutputs
     ):  # the operators that draw random numbers are found below, each with its line
-        first_trial(model, tried, unasked=given.unasked)
+        first_trial(model, tried, fresh_copy=given.fresh_copy)
     del given  # frees a second copy of the network
     try:
         with user_code("capturing the network"):
@@ -224,13 +224,15 @@ def _quantized(
         step = captured.step
         if step is not None:
             step = replace(step, program=step_reference(prepared, step.program))
-        answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
+        outputs = run_networks(
+            {REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source
+        ).outputs
         exported = torch.export.export(reference, ranges.tensors(0))
     except Exception as error:  # torch raises many types for a user's network
         return replace(captured, scheme="w8a8", program=error)
     ranked = ranges.some(RANKED_INPUTS)
     proof = Proof(
-        trial=trial.with_answers(answers),
+        trial=trial.with_outputs(outputs),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
     return replace(captured, scheme="w8a8", program=exported, proof=proof, step=step)

@@ -50,7 +50,7 @@ PIP_LINE = "pip install 'nncf>=3.4' onnx onnxruntime"
 Sample = Mapping[str, "np.ndarray"]
 """One call of the file: input name -> array, batch size 1 included."""
 
-Answer = Callable[[Sample], "list[np.ndarray]"]
+Predictor = Callable[[Sample], "list[np.ndarray]"]
 """The outputs of a file for a sample."""
 
 
@@ -58,7 +58,7 @@ Answer = Callable[[Sample], "list[np.ndarray]"]
 class Accuracy:
     """Accuracy requirement of the int8 file."""
 
-    measure: Callable[[Answer], float]
+    measure: Callable[[Predictor], float]
     """Accuracy of a file with these outputs; larger is better. It is called some dozens of times."""
     max_drop: float = 0.01
     """Largest accuracy drop from the float file, in the units of `measure`."""
@@ -98,7 +98,7 @@ def quantize_with_nncf(
             model,
             samples,
             samples,
-            lambda file, _: (float(measure(answers(file))), None),
+            lambda file, _: (float(measure(predictor(file))), None),
             max_drop=accuracy.max_drop,
             advanced_quantization_parameters=advanced,
             **settings,
@@ -107,7 +107,7 @@ def quantize_with_nncf(
     return out
 
 
-def answers(file: Any) -> Answer:
+def predictor(file: Any) -> Predictor:
     """The outputs of an ONNX file (a path, or a loaded model) in ONNX Runtime on one thread."""
     session = open_session(file if isinstance(file, Path) else file.SerializeToString())
     return lambda sample: session.run(None, dict(sample))
@@ -212,7 +212,7 @@ def main(
             {name: np.array(array[index]) for name, array in samples.arrays.items()}
             for index in range(samples.count)
         ]
-        expected = first_trial(model, samples, unasked=copied(model)).answers[FLOAT][0]
+        expected = first_trial(model, samples, fresh_copy=copied(model)).outputs[FLOAT][0]
     console = problems()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("NNCF", total=None)
@@ -220,7 +220,7 @@ def main(
             accuracy = None
             if max_drop is not None:
                 accuracy = Accuracy(
-                    measure=lambda answer: _agreement(answer, calls, expected), max_drop=max_drop
+                    measure=lambda predict: _agreement(predict, calls, expected), max_drop=max_drop
                 )
             with adding(out, _FILES):
                 floats = write_float(model, described, samples, out / "float.onnx")
@@ -231,8 +231,8 @@ def main(
         except (ValueError, ImportError, RuntimeError) as error:
             print_error(in_a_sentence(error))
             raise typer.Exit(FAILED) from None
-    answer = answers(written)
-    parity = compare(expected, np.stack([answer(call)[0] for call in calls]))
+    predict = predictor(written)
+    parity = compare(expected, np.stack([predict(call)[0] for call in calls]))
     top1 = "" if parity.top1_agreement is None else f", top-1 agreement {parity.top1_agreement:.1%}"
     output().print(
         f"{written}: SQNR {parity.sqnr_db:.1f} dB to torch{top1} on {len(calls)} calibration inputs"
@@ -252,9 +252,9 @@ def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples
     return write(program, path, spec=spec, scheme="fp32").path
 
 
-def _agreement(answer: Answer, calls: Sequence[Sample], expected: np.ndarray) -> float:
+def _agreement(predict: Predictor, calls: Sequence[Sample], expected: np.ndarray) -> float:
     """Share of the calls with the top-1 class of `expected`."""
-    given = np.stack([answer(call)[0] for call in calls])
+    given = np.stack([predict(call)[0] for call in calls])
     return float((given.argmax(-1) == expected.argmax(-1)).mean())
 
 

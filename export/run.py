@@ -176,13 +176,13 @@ def main(
     answer(
         {
             "manifest": str(exported.manifest),
-            "right": exported.right,
+            "right": exported.correct,
             "files": [outcome.to_dict() for outcome in exported.outcomes],
             "left_out": list(exported.left_out),
             "layers": [layer.to_dict() for layer in ranked],
         }
     )
-    raise typer.Exit(OK if exported.right else FAILED)
+    raise typer.Exit(OK if exported.correct else FAILED)
 
 
 def _check(

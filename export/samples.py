@@ -61,7 +61,7 @@ def read_samples(path: Path, inputs: Sequence[TensorInfo], *, what: str) -> Samp
     of file, shape or type, and for values that are not finite or outside the input's range.
     """
     if not path.is_file():
-        why = "is no regular file" if path.exists() else "there is no such file"
+        why = "is not a regular file" if path.exists() else "there is no such file"
         raise FileNotFoundError(f"{what} {path}: {why}")
     stored = _read(path, where=f"{what} {path}")
     if isinstance(stored, np.ndarray):
@@ -91,10 +91,10 @@ def _read(path: Path, *, where: str) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def _damaged(where: str, error: Exception) -> ValueError:
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return ValueError(
         f"{where}: is not a .npy or .npz file of plain numbers, or is damaged; write one with numpy.save or "
-        f"numpy.savez ({said})"
+        f"numpy.savez ({message})"
     )
 
 

@@ -84,7 +84,7 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     # A reason that several files share is printed once.
     lines += [f"{', '.join(files)} {said}: {reason}" for (said, reason), files in reasons.items()]
     for one in outcomes:
-        lines += [f"{one.name}{text}" for text in said_of_losses(one)]
+        lines += [f"{one.name}{text}" for text in cost_notes(one)]
         if one.parity is not None and one.parity.unknown is not None:
             lines.append(f"{one.name} was not run: {one.parity.unknown}")
         if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:
@@ -92,15 +92,15 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     return lines
 
 
-def said_of_losses(outcome: ExportOutcome) -> list[str]:
+def cost_notes(outcome: ExportOutcome) -> list[str]:
     """The notes on a file's quantization cost, each with its program."""
     programs = [("", outcome.parity, outcome.notes)]
     if outcome.step is not None:
         programs.append((", frame by frame", outcome.step.parity, outcome.step.notes))
     return [
-        f"{where}: {next((note for note in notes if note.startswith(parity.lost)), parity.lost)}"
+        f"{where}: {next((note for note in notes if note.startswith(cost)), cost)}"
         for where, parity, notes in programs
-        if parity is not None and parity.lost is not None
+        if parity is not None and (cost := parity.quantization_cost) is not None
     ]
 
 

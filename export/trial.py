@@ -39,7 +39,7 @@ class Trial:
     """`N x shape` per input, in torch's layout."""
     source: str
     """Origin of the inputs, for messages."""
-    answers: Mapping[str, tuple[np.ndarray, ...]]
+    outputs: Mapping[str, tuple[np.ndarray, ...]]
     """`FLOAT`, `REFERENCE` or both -> `N x shape` per output."""
     output_names: tuple[str, ...] = ()
     """Names of the outputs of the first network (`named_outputs`)."""
@@ -48,7 +48,7 @@ class Trial:
 
     def first_outputs(self, network: str) -> dict[str, Tensor]:
         """Outputs of a network for the first input, by name and in the network's own types."""
-        first = (torch.from_numpy(np.asarray(output[0])) for output in self.answers[network])
+        first = (torch.from_numpy(np.asarray(output[0])) for output in self.outputs[network])
         named = zip(self.output_names, first, self.output_dtypes, strict=True)
         return {name: output.to(dtype) for name, output, dtype in named}
 
@@ -57,9 +57,9 @@ class Trial:
         """N, the number of inputs."""
         return len(next(iter(self.inputs.values())))
 
-    def with_answers(self, answers: Mapping[str, tuple[np.ndarray, ...]]) -> Trial:
+    def with_outputs(self, outputs: Mapping[str, tuple[np.ndarray, ...]]) -> Trial:
         """The same trial with the outputs of further networks."""
-        return replace(self, answers={**self.answers, **answers})
+        return replace(self, outputs={**self.outputs, **outputs})
 
     def save(self, folder: Path) -> None:
         """Writes `<input>.npy` for every input, for other processes."""
@@ -67,66 +67,67 @@ class Trial:
             np.save(folder / f"{name}.npy", array)
 
 
-def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, source: str) -> Trial:
+def run_networks(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, source: str) -> Trial:
     """The outputs of each network for `inputs`, which are in the order of its arguments.
 
     Raises ValueError if an output is not a tensor, or not finite: no file could be compared with it.
     """
     dtypes: dict[str, torch.dtype] = {}
-    given = {name: _answers(network, inputs, dtypes) for name, network in networks.items()}
-    answers = {name: tuple(outputs.values()) for name, outputs in given.items()}
-    for name, outputs in answers.items():
-        for position, output in enumerate(outputs):
+    named = {name: _outputs(network, inputs, dtypes) for name, network in networks.items()}
+    outputs = {name: tuple(arrays.values()) for name, arrays in named.items()}
+    for name, arrays in outputs.items():
+        for position, output in enumerate(arrays):
             if not np.isfinite(output).all():
                 raise ValueError(
                     f"the {name} network itself returns NaN or infinite values in output {position} for {source}; "
                     "give it clips like those it was trained on, and its trained weights"
                 )
-    names = tuple(next(iter(given.values())))
+    names = tuple(next(iter(named.values())))
     kinds = tuple(dtypes[name] for name in names)
-    return Trial(inputs=inputs, source=source, answers=answers, output_names=names, output_dtypes=kinds)
+    return Trial(inputs=inputs, source=source, outputs=outputs, output_names=names, output_dtypes=kinds)
 
 
-def first_trial(model: nn.Module, samples: Samples, *, unasked: nn.Module) -> Trial:
-    """The outputs of a user's network for `samples`; `unasked` is a copy of it from before its first call.
+def first_trial(model: nn.Module, samples: Samples, *, fresh_copy: nn.Module) -> Trial:
+    """The outputs of a user's network for `samples`; `fresh_copy` is a copy of it from before its first call.
 
     Raises ValueError if it does not accept them, if a second run on the first of them gives other outputs, or if
-    the outputs for the last of them differ from the copy's (`export.capture.repeatable`), and the errors of `ask`.
+    the outputs for the last of them differ from the copy's (`export.capture.repeatable`), and the errors of
+    `run_networks`.
     """
     first = {name: array[:1] for name, array in samples.arrays.items()}
     last = {name: array[-1:] for name, array in samples.arrays.items()}
 
     def once() -> tuple[np.ndarray, ...]:
-        return tuple(_answers(model, first, {}).values())
+        return tuple(_outputs(model, first, {}).values())
 
     def copy_last() -> tuple[np.ndarray, ...]:
-        return tuple(_answers(unasked, last, {}).values())
+        return tuple(_outputs(fresh_copy, last, {}).values())
 
     try:
-        trial = ask({FLOAT: model}, samples.arrays, source=samples.source)
-        check_repeatable(model, once, tuple(array[:1] for array in trial.answers[FLOAT]))
+        trial = run_networks({FLOAT: model}, samples.arrays, source=samples.source)
+        check_repeatable(model, once, tuple(array[:1] for array in trial.outputs[FLOAT]))
         if samples.count > 1:
-            usual = tuple(array[-1:] for array in trial.answers[FLOAT])
-            check_first_call(model, unasked, copy_last, usual)
+            expected = tuple(array[-1:] for array in trial.outputs[FLOAT])
+            check_first_call(model, fresh_copy, copy_last, expected)
     except ValueError:
         raise
     except Exception as error:  # the user's own code
-        raise ValueError(_untaken(model, samples, error)) from error
+        raise ValueError(_input_error(model, samples, error)) from error
     return trial
 
 
-def _untaken(model: nn.Module, samples: Samples, error: Exception) -> str:
+def _input_error(model: nn.Module, samples: Samples, error: Exception) -> str:
     """Message for a network that fails on its inputs, with a remedy."""
     shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in samples.arrays.items())
     line = line_of(error)
-    said = in_a_sentence(error) if line is None else f"{in_a_sentence(error)}, at {line}"
+    message = in_a_sentence(error) if line is None else f"{in_a_sentence(error)}, at {line}"
     if _FLOAT_TYPES.search(str(error)):
         return (
-            f"the network fails on the inputs {shapes}: {said}; it mixes types: make all of it float32, "
+            f"the network fails on the inputs {shapes}: {message}; it mixes types: make all of it float32, "
             "as files compute: network.float(), and .float() on tensors that forward creates in another type"
         )
     return (
-        f"the network does not accept the inputs {shapes}, in this order: {said}; give --shape once for "
+        f"the network does not accept the inputs {shapes}, in this order: {message}; give --shape once for "
         f"every argument of its forward{_signature(model)}, with sizes that it accepts"
     )
 
@@ -144,7 +145,7 @@ def _run(network: Network, inputs: list[torch.Tensor]) -> Any:
         return network(*inputs)
 
 
-def _answers(
+def _outputs(
     network: Network, inputs: Mapping[str, np.ndarray], dtypes: dict[str, torch.dtype]
 ) -> dict[str, np.ndarray]:
     """Arrays by output; adds the types of outputs to `dtypes`."""

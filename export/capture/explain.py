@@ -68,10 +68,10 @@ def why_not(error: BaseException) -> str:
     """One sentence that explains a failed capture."""
     line = line_of(error)
     where = f" at {line}" if line else ""
-    said = in_a_sentence(error)
-    if len(said) > _WORDS:  # keeps the advice after it visible
-        said = f"{said[: _WORDS - 3]}..."
-    return f"the network cannot be captured as one graph{where}: {said}; {_advice(error)}"
+    message = in_a_sentence(error)
+    if len(message) > _WORDS:  # keeps the advice after it visible
+        message = f"{message[: _WORDS - 3]}..."
+    return f"the network cannot be captured as one graph{where}: {message}; {_advice(error)}"
 
 
 def _advice(error: BaseException) -> str:

@@ -63,13 +63,13 @@ def cast_numbers(network: nn.Module) -> tuple[str, ...]:
 
 
 def compute_in_float32(
-    network: nn.Module, example: tuple[Tensor, ...], *, unasked: nn.Module
+    network: nn.Module, example: tuple[Tensor, ...], *, fresh_copy: nn.Module
 ) -> tuple[str, ...]:
     """Makes `network` compute in float32 only, on inputs like `example`. Returns notes on what `forward` requests.
 
-    `unasked`, a copy of it, is changed in the same way, and not called. A network that computes in float32 already
-    stays as it is. So does one that fails: its next caller gets the error. Raises ValueError, with the line, for
-    values of other types that cannot be cast.
+    `fresh_copy`, a copy of it, is changed in the same way, and not called. A network that computes in float32
+    already stays as it is. So does one that fails: its next caller gets the error. Raises ValueError, with the
+    line, for values of other types that cannot be cast.
     """
     watch = _Watch(example)
     try:
@@ -96,7 +96,7 @@ def compute_in_float32(
             ".float()"
         )
     _wrap(network)
-    _wrap(unasked)
+    _wrap(fresh_copy)
     lines = list(mode.asked or watch.other)
     more = f" and {len(lines) - _SHOWN} more lines" if len(lines) > _SHOWN else ""
     return (

@@ -13,13 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from compress.command.lines import at_line, first_line
 from compress.command.user_code import user_code
-from compress.folders.writing import naming
+from export.weights_file import mismatches, read_state_dict, refuse
 
 
 def load_network(reference: str, *, weights: Path | None = None) -> nn.Module:
@@ -120,52 +118,17 @@ def _own_code(call: Callable[[], Any], doing: str) -> Any:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Loads a state dict into `network`; nothing in the file is executed. Floats keep the type that the file has.
+    """Loads a state dict into `network`; nothing in the file is executed. Floats keep the type of the file.
 
-    Raises FileNotFoundError, or ValueError for a file of another kind and for names or shapes that do not agree.
+    Raises FileNotFoundError, or ValueError for any other kind of file and for names or shapes that do not match.
     """
-    if not path.is_file():
-        why = "is no regular file" if path.exists() else "there is no such file"
-        raise FileNotFoundError(f"--weights {path}: {why}")
-    try:
-        with naming(path):
-            if path.suffix == ".safetensors":
-                weights = load_file(path)
-            else:
-                weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a broken file makes of the readers is of many types
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # it may not be read
-        raise ValueError(
-            f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
-            f"torch.save(net.state_dict(), ...) ({first_line(error)})"
-        ) from error
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    ):
-        raise ValueError(f"--weights {path}: holds more than a state dict; save net.state_dict() alone")
+    where = f"--weights {path}"
+    weights = read_state_dict(path, where=where)
+    if faults := mismatches(network, weights):
+        raise refuse(where, "; ".join(faults))
     expected = network.state_dict()
-    missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    shapes = [
-        f"{name} is {list(weights[name].shape)}, must be {list(expected[name].shape)}"
-        for name in expected
-        if name in weights and weights[name].shape != expected[name].shape
-    ]
-    kinds = [
-        f"{name} is {weights[name].dtype}, must be {expected[name].dtype}"
-        for name in expected
-        if name in weights and weights[name].is_floating_point() != expected[name].is_floating_point()
-    ]
-    faults = [
-        *([f"{len(missing)} missing, such as {missing[0]}"] if missing else []),
-        *([f"{len(surplus)} unknown, such as {surplus[0]}"] if surplus else []),
-        *shapes[:1],
-        *kinds[:1],
-    ]
-    if faults:
-        raise ValueError(f"--weights {path}: are not of this network: {'; '.join(faults)}")
-    # Assigned, numbers keep the type that the file has, or get values for the first time (meta); copied, they would
-    # be cast without a word. The exporter casts and says so.
+    # Assignment keeps the type of the file, and gives meta tensors values; copying would cast silently. The
+    # exporter casts and reports it.
     others = [
         name for name in expected if weights[name].dtype != expected[name].dtype or expected[name].is_meta
     ]

@@ -33,7 +33,7 @@ class Ready:
     """A network that is ready to be captured."""
 
     network: nn.Module
-    unasked: nn.Module
+    fresh_copy: nn.Module
     """The same network before its first call; `network` was run on the example."""
     notes: tuple[str, ...]
     """Sentences on the differences between its files and the given network."""
@@ -50,10 +50,10 @@ def ready(model: nn.Module, example: tuple[Tensor, ...]) -> Ready:
     network = copied(network)
     _unwrap_parts(network)
     notes = cast_numbers(network)
-    unasked = copied(network)
+    fresh_copy = copied(network)
     with user_code(f"forward of {type(network).__name__}"):
-        more = compute_in_float32(network, example, unasked=unasked)
-    return Ready(network=network, unasked=unasked, notes=(*notes, *more))
+        more = compute_in_float32(network, example, fresh_copy=fresh_copy)
+    return Ready(network=network, fresh_copy=fresh_copy, notes=(*notes, *more))
 
 
 def in_eval_mode(network: nn.Module) -> nn.Module:

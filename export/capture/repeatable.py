@@ -26,11 +26,11 @@ TOLERANCE = 1e-5
 
 _SHOWN = 4
 
-Ask = Callable[[], tuple[np.ndarray, ...]]
+Run = Callable[[], tuple[np.ndarray, ...]]
 """Runs the network on one input, always the same."""
 
 
-class RandomAnswers(ValueError):
+class RandomOutputs(ValueError):
     """The network draws random numbers."""
 
 
@@ -60,24 +60,24 @@ def _plain(value: Any) -> Any:
     return type(value).__name__
 
 
-def check_repeatable(network: nn.Module, ask: Ask, first: tuple[np.ndarray, ...]) -> None:
+def check_repeatable(network: nn.Module, run: Run, first: tuple[np.ndarray, ...]) -> None:
     """Raises ValueError if the outputs of `network` for an input differ from `first`, those before other inputs.
 
-    `RandomAnswers` if it draws random numbers.
+    `RandomOutputs` if it draws random numbers.
     """
     before = state_of(network)
-    again = ask()
+    again = run()
     after = state_of(network)
     if _same(first, again):
         return
     drawn = _Draws()
     before_it = _generators()
     with drawn:
-        ask()
+        run()
     draws = bool(drawn.lines) or _generators() != before_it
-    if draws and _same(_seeded(ask), _seeded(ask)):
+    if draws and _same(_seeded(run), _seeded(run)):
         lines = f" at {', '.join(drawn.lines)}" if drawn.lines else ""
-        raise RandomAnswers(
+        raise RandomOutputs(
             f"the network draws random numbers{lines}: two runs on one input give different outputs; draw "
             "in training mode only, as F.dropout(x, training=self.training) does"
         )
@@ -90,23 +90,25 @@ def check_repeatable(network: nn.Module, ask: Ask, first: tuple[np.ndarray, ...]
     )
 
 
-def check_first_call(network: nn.Module, unasked: nn.Module, ask: Ask, usual: tuple[np.ndarray, ...]) -> None:
-    """Raises ValueError if the outputs of `unasked`, a copy of `network` from before its first call, differ.
+def check_first_call(
+    network: nn.Module, fresh_copy: nn.Module, run: Run, expected: tuple[np.ndarray, ...]
+) -> None:
+    """Raises ValueError if the outputs of `fresh_copy`, a copy of `network` from before its first call, differ.
 
-    `ask` runs the copy on one input. `usual` are the outputs of `network` for it, after other inputs. A copy that
-    draws random numbers at its first call differs in any case, and is not checked.
+    `run` runs the copy on one input. `expected` are the outputs of `network` for it, after other inputs. A copy
+    that draws random numbers at its first call differs in any case, and is not checked.
     """
     drawn, before_it = _Draws(), _generators()
     with drawn:
-        first = ask()
+        first = run()
     if drawn.lines or _generators() != before_it:
         return
-    if _same(usual, first):
+    if _same(expected, first):
         return
-    changed = _changed(_all_of(network), _all_of(unasked))
+    changed = _changed(_all_of(network), _all_of(fresh_copy))
     raise ValueError(
         "the network caches values of its first input: a copy whose first input is another gives other outputs "
-        f"({_difference(usual, first):.2g} of the largest value); {_named(changed)}. "
+        f"({_difference(expected, first):.2g} of the largest value); {_named(changed)}. "
         "Compute them in __init__, or anew in every forward; a cache may depend on sizes only"
     )
 
@@ -121,14 +123,14 @@ def _generators() -> tuple[Any, ...]:
     return torch.get_rng_state().tolist(), random.getstate(), str(numpy)
 
 
-def _seeded(ask: Ask) -> tuple[np.ndarray, ...]:
+def _seeded(run: Run) -> tuple[np.ndarray, ...]:
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             random.seed(0)
             np.random.seed(0)
-            return ask()
+            return run()
     finally:
         random.setstate(python)
         np.random.set_state(numpy)

@@ -43,7 +43,7 @@ class StepNetwork(nn.Module):
         self.network, self.names, self.named = network, tuple(state), named
         with torch.no_grad():
             _, following = self._step(frame, state)
-        self.handed_on = {
+        self.passed_through = {
             name: before for name in self.names for before, given in state.items() if following[name] is given
         }
         """States whose next value is the present value of another state -> that state."""
@@ -51,7 +51,7 @@ class StepNetwork(nn.Module):
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Every tensor of the logits, then those of the next state that are not passed through, in order."""
         logits, following = self._step(frame, dict(zip(self.names, state, strict=True)))
-        kept = (following[name] for name in self.names if name not in self.handed_on)
+        kept = (following[name] for name in self.names if name not in self.passed_through)
         return (*named_outputs(logits).values(), *kept)
 
     def _step(self, frame: Tensor, state: State) -> tuple[Any, Mapping[str, Tensor]]:
@@ -62,7 +62,7 @@ class StepNetwork(nn.Module):
         return logits, dict(zip(self.names, following, strict=True))
 
 
-def beside(path: Path) -> Path:
+def step_path(path: Path) -> Path:
     """Path of the step program in formats with one program per file: `model_step` next to `model`."""
     return path.with_name(f"{path.stem}_step{path.suffix}")
 
@@ -103,13 +103,13 @@ def stepper(network: nn.Module, clip: Tensor, spec: FileSpec) -> Stepper:
     """
     stepping, example = step_network(network, clip)
     states = describe_state(dict(zip(stepping.names, example[1:], strict=True)))
-    return Stepper(program=capture(stepping, example), spec=step_spec(spec, states, stepping.handed_on))
+    return Stepper(program=capture(stepping, example), spec=step_spec(spec, states, stepping.passed_through))
 
 
-def step_spec(spec: FileSpec, states: Sequence[StateSpec], handed_on: Mapping[str, str]) -> FileSpec:
+def step_spec(spec: FileSpec, states: Sequence[StateSpec], passed_through: Mapping[str, str]) -> FileSpec:
     """Inputs and outputs of the step program, given those of the clip program.
 
-    `handed_on` is that of its `StepNetwork`. Raises ValueError for a network with other inputs than a clip
+    `passed_through` is that of its `StepNetwork`. Raises ValueError for a network with other inputs than a clip
     `N 3 T H W`.
     """
     clip = spec.inputs[0]
@@ -123,14 +123,14 @@ def step_spec(spec: FileSpec, states: Sequence[StateSpec], handed_on: Mapping[st
     )
     # The prefixes also keep the names different from those that writers give to intermediate values.
     inputs = [_info(f"state_{state.name}", state) for state in states]
-    outputs = [_info(f"next_{state.name}", state) for state in states if state.name not in handed_on]
+    outputs = [_info(f"next_{state.name}", state) for state in states if state.name not in passed_through]
     return replace(
         spec,
         inputs=(frame, *inputs),
         outputs=(*spec.outputs, *outputs),
         states={
-            f"state_{state.name}": f"state_{handed_on[state.name]}"
-            if state.name in handed_on
+            f"state_{state.name}": f"state_{passed_through[state.name]}"
+            if state.name in passed_through
             else f"next_{state.name}"
             for state in states
         },

@@ -22,12 +22,12 @@ from torch.export import ExportedProgram
 
 from compress.command.sentence import in_a_sentence
 from export import require
-from export.layout.per_frame import frames_apart
+from export.layout.per_frame import to_per_frame
 from export.lower import NOTES
-from export.lower import lower as lower_together
+from export.lower import lower as lower_batched
 from export.lower.source import operator_name
 
-TOGETHER, APART, GIVEN = "frames together", "frames apart", "as given"
+BATCHED, PER_FRAME, ORIGINAL = "batched frames", "per-frame", "original network"
 
 MOST_NODES = 10_000
 """Nodes above which the per-frame form is not tried: files of so many nodes take long to load."""
@@ -44,16 +44,16 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
 
     Raises the errors of `export.lower.lower`.
     """
-    together = lower_together(program)
-    together.meta[NOTES] = ()
+    batched = lower_batched(program)
+    batched.meta[NOTES] = ()
     if not _mixes_frames(program):
-        return together
+        return batched
     assert program.example_inputs is not None
     trials, left_out = _trials(
         {
-            TOGETHER: lambda: together,
-            APART: lambda: frames_apart(together),
-            GIVEN: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
+            BATCHED: lambda: batched,
+            PER_FRAME: lambda: to_per_frame(batched),
+            ORIGINAL: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
         },
         program.example_inputs[0],
     )
@@ -118,12 +118,12 @@ def _trials(
         try:
             module = make()
             count = len(module.graph.nodes)
-            if form == APART and count > MOST_NODES:
+            if form == PER_FRAME and count > MOST_NODES:
                 left_out.append(f"{form} would be {count} nodes")
             else:
                 trials[form] = _Trial(module, example)
         except Exception as error:  # the exporter raises many types for unsupported operators
-            if form == TOGETHER:
+            if form == BATCHED:
                 raise
             left_out.append(f"{form} fails: {in_a_sentence(error)}")
     return trials, left_out
@@ -131,10 +131,10 @@ def _trials(
 
 def _measured(trials: Mapping[str, _Trial]) -> tuple[dict[str, float], list[str]]:
     """Median seconds per form, and the forms whose outputs differ from those with batched frames."""
-    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[TOGETHER].outputs)]
+    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[BATCHED].outputs)]
     times: dict[str, list[float]] = {form: [] for form in trials if form not in wrong}
     begun = time.monotonic()
-    while len(times[TOGETHER]) < ROUNDS and (not times[TOGETHER] or time.monotonic() - begun < TIME_LIMIT_S):
+    while len(times[BATCHED]) < ROUNDS and (not times[BATCHED] or time.monotonic() - begun < TIME_LIMIT_S):
         for form, taken in times.items():
             started = time.perf_counter()
             trials[form].run()

@@ -85,14 +85,14 @@ def _maximum(
 ) -> fx.Node:
     """Max pooling; rows and columns separately if a last window extends beyond the end along only one of them,
     which runtimes cannot express."""
-    for part, ceil in _apart(x, geometry, ceil_mode):
+    for part, ceil in _separated(x, geometry, ceil_mode):
         suffix = "" if part == geometry else "_rows" if part[0][1] == 1 else "_columns"
         words = (*map(list, part), ceil)
         x = lowering.writer.call(aten.max_pool2d.default, (x, *words), name=f"{name}{suffix}")
     return x
 
 
-def _apart(
+def _separated(
     x: fx.Node, geometry: tuple[tuple[int, ...], ...], ceil_mode: bool
 ) -> list[tuple[tuple[tuple[int, ...], ...], bool]]:
     """The geometries (kernel, stride, padding, dilation) whose sequence is equivalent, and whether their last
@@ -141,7 +141,7 @@ def _average(
     name: str,
 ) -> fx.Node:
     """Average pooling in a form that XNNPACK takes: a convolution with equal weights if padding counts."""
-    parts = _apart(x, (*geometry, (1, 1)), ceil_mode)
+    parts = _separated(x, (*geometry, (1, 1)), ceil_mode)
     if len(parts) > 1:
         for (*part, _), ceil in parts:
             suffix = "_rows" if part[0][1] == 1 else "_columns"

@@ -58,10 +58,10 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
     Raises NotImplementedError for an operator that cannot be lowered and ValueError for inputs or outputs that
     are not plain tensors; both name the operator or value, its place in the user's source, and a remedy.
     """
-    return Walk(program).run()
+    return GraphLowering(program).run()
 
 
-class Walk:
+class GraphLowering:
     """State of one lowering: the values of the captured graph, and its interface for rules, a `Lowering`."""
 
     def __init__(self, program: ExportedProgram) -> None:

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from export import EXPORTERS
 from export.lower.source import Refusal, module_of, operator_name
 from export.preflight.facts import REWRITE, SCHEMES
-from export.preflight.finding import Finding, together
+from export.preflight.finding import Finding, merge
 from export.preflight.forms import as_written, mixes_frames, origins_of
 from export.preflight.survey import Surveyed, survey
 from export.verify.coverage.macs import macs
@@ -46,7 +46,7 @@ def check(program: ExportedProgram, *, formats: Sequence[str], scheme: str) -> t
     unknown = [name for name in formats if name not in EXPORTERS]
     if unknown:
         raise ValueError(f"format {unknown[0]!r} is unknown; allowed: {', '.join(EXPORTERS)}")
-    return together(_findings(program, formats, scheme))
+    return merge(_findings(program, formats, scheme))
 
 
 def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ class Finding:
     count: int = 1
 
 
-def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Merges findings that differ only in their share, with a count; refused ones first, then the largest
     shares."""
     merged: dict[Finding, Finding] = {}

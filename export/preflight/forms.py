@@ -33,7 +33,7 @@ def as_written(
 
 
 def _for_onnxruntime(program: ExportedProgram, lowered: fx.GraphModule, scheme: str) -> fx.GraphModule:
-    from export.layout.per_frame import frames_apart
+    from export.layout.per_frame import to_per_frame
     from export.layout.select import MOST_NODES
     from export.layout.tap_fusion import lower
 
@@ -41,8 +41,8 @@ def _for_onnxruntime(program: ExportedProgram, lowered: fx.GraphModule, scheme: 
         return lower(program)
     if scheme != "fp32":  # rounded weights come from the plain lowering in every format
         return lowered
-    apart = frames_apart(lowered)
-    return apart if len(apart.graph.nodes) <= MOST_NODES else lowered
+    per_frame = to_per_frame(lowered)
+    return per_frame if len(per_frame.graph.nodes) <= MOST_NODES else lowered
 
 
 def mixes_frames(captured: ExportedProgram) -> bool:

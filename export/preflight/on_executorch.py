@@ -57,7 +57,7 @@ def _is_int8(node: fx.Node, name: str) -> bool:
 def _why_float(name: str) -> str:
     if name in XNNPACK_INT8:
         return "not all of its inputs and outputs are rounded to int8"
-        return "XNNPACK, as ExecuTorch uses it, has no integer kernel for it"
+    return "XNNPACK, as ExecuTorch uses it, has no integer kernel for it"
 
 
 def _refusal(node: fx.Node, name: str) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from export.lower.program import Walk
+from export.lower.program import GraphLowering
 from export.lower.source import Refusal
 from export.verify.coverage.macs import macs
 
@@ -37,7 +37,7 @@ class Surveyed:
         )
 
 
-class _Survey(Walk):
+class _Survey(GraphLowering):
     """A lowering that continues after a refusal."""
 
     def __init__(self, program: ExportedProgram) -> None:

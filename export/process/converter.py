@@ -41,7 +41,7 @@ def main(writer: str, parent: int) -> None:
     if parent:
         end_with_parent(parent)
     _end_with_program()
-    answers = os.fdopen(os.dup(1), "wb")
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # keeps the output of libraries out of the replies
     if writer:
         with suppress(Exception):  # the task reports it better
@@ -53,10 +53,10 @@ def main(writer: str, parent: int) -> None:
             if FORKS:
                 end_with_parent(helper)
             else:
-                _say(answers, os.getpid())
+                _reply(replies, os.getpid())
             _do(json.loads(line))
-        _say(answers, child)
-        _say(answers, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        _reply(replies, child)
+        _reply(replies, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _prepare(writer: str) -> None:
@@ -72,9 +72,9 @@ def _next_line() -> bytes:
     return sys.stdin.buffer.readline()
 
 
-def _say(answers: BinaryIO, number: int) -> None:
-    answers.write(b"%d\n" % number)
-    answers.flush()
+def _reply(replies: BinaryIO, number: int) -> None:
+    replies.write(b"%d\n" % number)
+    replies.flush()
 
 
 def _do(task: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ def step_reference(
         setattr(stepping, name, observer)
     _copy_weights(prepared, stepping)
     reference = convert(stepping)
-    _read_outputs_apart(reference)
+    _separate_outputs(reference)
     return torch.export.export(reference, program.example_inputs[0])
 
 
@@ -97,7 +97,7 @@ def _roles(observer: fx.Node, numbers: dict[fx.Node, tuple[str, str, int]]) -> I
         yield ("gives", *numbers[source], 0)
 
 
-def _read_outputs_apart(reference: fx.GraphModule) -> None:
+def _separate_outputs(reference: fx.GraphModule) -> None:
     """Gives every output its own dequantize: ExecuTorch loses one that a layer uses too."""
     output = next(reversed(reference.graph.nodes))
     for node in output.all_input_nodes:

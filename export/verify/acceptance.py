@@ -59,7 +59,7 @@ TOLERANCES: dict[str, Tolerance] = {
     # Weights have 15 or 16 values: a correct file may have lost accuracy, which must be measured.
     "w4": Tolerance(against=FLOAT, sqnr_db=5),
     # The integers are those of the reference; a runtime may round each to its neighbour. Deep networks may amplify
-    # such steps, as they amplify the noise of int8 itself: if that leaves less, `_room` gives the limits.
+    # such steps, as they amplify the noise of int8 itself: `_achievable_limits` then gives the limits.
     "w8a8": Tolerance(against=REFERENCE, sqnr_db=20, clear_top1_agreement=0.98),
 }
 """Limits for the files of each scheme."""
@@ -87,12 +87,12 @@ QUANTIZED = Tolerance(against=FLOAT, sqnr_db=5)
 """Minimum agreement of int8 with the float network: with more noise the quantization is at fault, not the file.
 Accuracy itself must be measured on labelled clips."""
 
-LITTLE_LOST = Tolerance(against=FLOAT, sqnr_db=10, clear_top1_agreement=0.9)
+LOW_COST = Tolerance(against=FLOAT, sqnr_db=10, clear_top1_agreement=0.9)
 """Quantization cost up to which no note is written. A file that costs more is not wrong, but the user must know:
 the note names the layers that cost most."""
 
 
-LOST = "the quantization cost is high"
+HIGH_COST = "the quantization cost is high"
 """Beginning of the note."""
 
 
@@ -112,8 +112,8 @@ class FileParity:
     """Why the file is wrong; `None` if it is correct, or not known."""
     at_fault: Literal["file", "quantization"] | None = None
     """For a wrong file: whether it differs from its reference, or the reference is too far from float."""
-    lost: str | None = None
-    """The quantization cost, if it is high (`LITTLE_LOST`)."""
+    quantization_cost: str | None = None
+    """The quantization cost, if it is high (`LOW_COST`)."""
     unknown: str | None = None
     """Why the file was not checked: this machine has no program that runs the format."""
 
@@ -136,36 +136,34 @@ class FileParity:
         }
 
 
-def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[str]) -> FileParity:
+def check_parity(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[str]) -> FileParity:
     """Parity of a file's outputs for the inputs of the trial, and whether they meet the limits of its scheme."""
-    unjudged = FileParity(runner=executed.runner, count=trial.count, source=trial.source, against={})
+    unchecked = FileParity(runner=executed.runner, count=trial.count, source=trial.source, against={})
     if not executed.available:
-        return replace(unjudged, unknown=executed.reason)
+        return replace(unchecked, unknown=executed.reason)
     if executed.outputs is None:
-        return replace(unjudged, wrong=f"the file does not run: {executed.reason}", at_fault="file")
+        return replace(unchecked, wrong=f"the file does not run: {executed.reason}", at_fault="file")
     shapes = [list(array.shape[1:]) for array in executed.outputs]
-    wanted = [list(array.shape[1:]) for array in next(iter(trial.answers.values()))]
-    if shapes != wanted:
-        wrong = f"the file returns outputs of shape {shapes}, the network {wanted}"
-        return replace(unjudged, wrong=wrong, at_fault="file")
-    against = {
-        name: tuple(map(compare, answers, executed.outputs)) for name, answers in trial.answers.items()
-    }
-    parity = replace(unjudged, against=against)
+    shapes_wanted = [list(array.shape[1:]) for array in next(iter(trial.outputs.values()))]
+    if shapes != shapes_wanted:
+        wrong = f"the file returns outputs of shape {shapes}, the network {shapes_wanted}"
+        return replace(unchecked, wrong=wrong, at_fault="file")
+    against = {name: tuple(map(compare, wanted, executed.outputs)) for name, wanted in trial.outputs.items()}
+    parity = replace(unchecked, against=against)
     tolerance = STORED[scheme] if scheme in STORED and REFERENCE in against else TOLERANCES[scheme]
     reference = "torch int8 reference" if scheme == "w8a8" else "network with the stored weights"
-    rooms = (
-        list(map(_room, trial.answers[FLOAT], trial.answers[REFERENCE], executed.outputs))
-        if scheme == "w8a8" and trial.answers.keys() >= {FLOAT, REFERENCE}
+    achievable = (
+        list(map(_achievable_limits, trial.outputs[FLOAT], trial.outputs[REFERENCE], executed.outputs))
+        if scheme == "w8a8" and trial.outputs.keys() >= {FLOAT, REFERENCE}
         else None
     )
-    missed = _missed(tolerance, parity, outputs, rooms)
+    missed = _missed(tolerance, parity, outputs, achievable)
     if missed is not None:
         what = f"the file differs from the {'float network' if tolerance.against == FLOAT else reference}"
         return replace(parity, wrong=f"{what}: {missed}", at_fault="file")
     rounded = FLOAT in against and scheme != "fp32"
-    lost = _missed(LITTLE_LOST, parity, outputs) if rounded else None
-    parity = replace(parity, lost=lost and f"{LOST}: {lost}")
+    quantization_cost = _missed(LOW_COST, parity, outputs) if rounded else None
+    parity = replace(parity, quantization_cost=quantization_cost and f"{HIGH_COST}: {quantization_cost}")
     missed = _missed(QUANTIZED, parity, outputs) if tolerance.against == REFERENCE else None
     if missed is not None:
         what = f"the file matches the {reference}, but its quantization cost is too high"
@@ -173,7 +171,7 @@ def judge(executed: Executed, trial: Trial, *, scheme: str, outputs: Sequence[st
     return parity
 
 
-class _Room(NamedTuple):
+class _Limits(NamedTuple):
     """Limits for an output of an int8 file if the int8 reference itself is far from float."""
 
     sqnr_db: float
@@ -182,34 +180,37 @@ class _Room(NamedTuple):
     """Share of equal predictions among those that such errors do not change."""
 
 
-def _room(answers: np.ndarray, reference: np.ndarray, given: np.ndarray) -> _Room:
+def _achievable_limits(floats: np.ndarray, reference: np.ndarray, given: np.ndarray) -> _Limits:
     """Limits for an output, from the errors of the reference and independent errors of a file.
 
     The power of errors is estimated from these inputs: the quotient of two such estimates, of independent normal
     errors, has Fisher's F distribution.
     """
-    spread = float(f_distribution.ppf(_CONFIDENCE, answers.size, answers.size))
-    least_db = compare(answers, reference).sqnr_db - 10 * math.log10(_INDEPENDENT * spread)
-    error = float(np.sqrt(np.mean(np.square(answers.astype(np.float64) - reference))))
+    spread = float(f_distribution.ppf(_CONFIDENCE, floats.size, floats.size))
+    least_db = compare(floats, reference).sqnr_db - 10 * math.log10(_INDEPENDENT * spread)
+    error = float(np.sqrt(np.mean(np.square(floats.astype(np.float64) - reference))))
     # The lead of one logit over another has the errors of both, in the reference and in the file.
     lead = max(CLEAR_LEAD * float(np.abs(reference).max()), _DEVIATIONS * math.sqrt(2 * _INDEPENDENT) * error)
-    return _Room(least_db, agreement_beyond(lead, reference.astype(np.float64), given))
+    return _Limits(least_db, agreement_beyond(lead, reference.astype(np.float64), given))
 
 
 def _missed(
-    tolerance: Tolerance, parity: FileParity, outputs: Sequence[str], rooms: Sequence[_Room] | None = None
+    tolerance: Tolerance,
+    parity: FileParity,
+    outputs: Sequence[str],
+    achievable: Sequence[_Limits] | None = None,
 ) -> str | None:
     """The first limit that an output misses; `None` also if the outputs of the other network are not available.
 
-    If `rooms` require less SQNR of an output than the tolerance, they replace its limits.
+    If `achievable` require less SQNR of an output than the tolerance, they replace its limits.
     """
     for position, one in enumerate(parity.against.get(tolerance.against, ())):
         limits = tolerance
-        if rooms is not None and tolerance.sqnr_db is not None:
-            room = rooms[position]
-            if room.sqnr_db < tolerance.sqnr_db:
-                limits = replace(tolerance, sqnr_db=round(room.sqnr_db, 1))
-                one = replace(one, clear_top1_agreement=room.clear_top1_agreement)
+        if achievable is not None and tolerance.sqnr_db is not None:
+            least = achievable[position]
+            if least.sqnr_db < tolerance.sqnr_db:
+                limits = replace(tolerance, sqnr_db=round(least.sqnr_db, 1))
+                one = replace(one, clear_top1_agreement=least.clear_top1_agreement)
         missed = limits.missed(one)
         if missed is not None:
             return f"output {outputs[position]!r}, {missed}" if len(outputs) > 1 else missed

@@ -136,7 +136,9 @@ def _as_torch(executed: Executed, network: FileSpec, file: FileSpec) -> tuple[np
     """The outputs with their axes in torch's order: files may return clips in the layout of their inputs."""
     assert executed.outputs is not None
     restored = []
-    for array, there, here in zip(executed.outputs, network.answers, file.answers, strict=True):
+    for array, there, here in zip(
+        executed.outputs, network.network_outputs, file.network_outputs, strict=True
+    ):
         if here.layout != there.layout and array.shape[1:] == here.shape:
             array = array.transpose(0, *(1 + here.layout.index(axis) for axis in there.layout))
         if not there.shape and array.shape[1:] == (1,):  # formats that return no scalars

@@ -77,7 +77,7 @@ def compare(name: str, scheme: str, tmp_path, formats: tuple[str, ...] = FORMATS
 
 def is_of_another_form(outcome: ExportOutcome) -> bool:
     """Whether ONNX Runtime was faster here in another form than the one that the check looks at."""
-    return any(re.match("form: (as given|frames together)", note) for note in outcome.notes)
+    return any(re.match("form: (original network|batched frames)", note) for note in outcome.notes)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def rows_of(out):
 
 
 def losses(notes):
-    return [note for note in notes if note.startswith("rounding lost")]
+    return [note for note in notes if note.startswith("the quantization cost is high")]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_file_far_from_float_is_right_and_its_loss_is_said_with_three_layers(s
         assert row["status"] == "exported" and row["reason"] is None
         assert to_reference["sqnr_db"] > to_float["sqnr_db"] and 3 < to_float["sqnr_db"] < 10
         (note,) = losses(row["notes"])
-        assert f"float network's answers: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
+        assert f"the quantization cost is high: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
         assert f"{row['format']}.{row['scheme']}: {note}" in printed.splitlines()
         described = NAMED.findall(note)
         assert len({name for name, _ in described}) == 3, note
@@ -125,5 +125,5 @@ def rounded(value):
 
 def test_nothing_is_said_of_a_network_that_int8_costs_little(tmp_path):
     outcome = exported(rough_nets.smooth(), tmp_path)
-    assert outcome.parity.lost is None and not losses(outcome.notes) and not outcome.layers
+    assert outcome.parity.quantization_cost is None and not losses(outcome.notes) and not outcome.layers
     assert outcome.parity.against["float"][0].sqnr_db > 20

@@ -137,14 +137,11 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
     assert rows["tflite"]["parity"]["reference"][0]["sqnr_db"] > 20
     assert rows["onnx"]["status"] == "wrong"
     assert "the file differs from the torch int8 reference" in rows["onnx"]["reason"]
-    assert (
-        "they explain what the quantization loses, not what is wrong with the file"
-        in rows["onnx"]["notes"][-1]
-    )
+    assert "they explain the quantization cost, not what is wrong with the file" in rows["onnx"]["notes"][-1]
     ranked = [layer["alone_sqnr_db"] for layer in rows["onnx"]["layers"]]
     assert ranked == sorted(ranked)
     assert {"depthwise", "classifier"} <= {layer["module"] for layer in rows["onnx"]["layers"]}
-    assert "what int8 costs each layer, worst first" in said and "depthwise" in said
+    assert "quantization cost by layer, worst first" in said and "depthwise" in said
     provenance = json.loads((tmp_path / "out" / "manifest.json").read_text())["provenance"]
     assert provenance["calibration"] == "20 inputs of clips.npy"
 
@@ -155,7 +152,7 @@ def test_several_inputs_and_outputs_of_any_shape_by_one_call(tmp_path):
     exported = export_network(
         clips_and_words().train(), inputs, out=tmp_path / "out", formats=["onnx", "tflite"]
     )
-    assert exported.right and exported.rank_layers is None
+    assert exported.correct and exported.rank_layers is None
     for outcome in exported.outcomes:
         assert outcome.parity.wrong is None
         logits, per_frame = outcome.parity.against["float"]
@@ -171,7 +168,7 @@ def test_clips_that_come_out_are_compared_in_the_axis_order_of_torch(tmp_path, s
     exported = export_network(
         Scenery(), [SHAPE], out=tmp_path, formats=["tflite"], schemes=[scheme], calibration=calibration
     )
-    assert exported.right, exported.outcomes
+    assert exported.correct, exported.outcomes
     (info,) = exported.outcomes[0].outputs
     assert info.layout == "NTHWC" and info.shape == (1, 4, 16, 16, 2)
 
@@ -213,7 +210,7 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
         (["--weights", "none.pt"], "--weights none.pt: there is no such file"),
         (
             ["--shape", "1x4x4x16x16"],
-            "the network does not take the inputs clip .*RuntimeError.*--shape has to",
+            "the network does not accept the inputs clip .*RuntimeError.*give --shape once",
         ),
     ],
 )
@@ -230,10 +227,10 @@ def test_an_out_that_is_no_folder_to_write_to_ends_with_2_before_the_network_is_
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
         code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", out)
-        assert code == 2 and "file is no folder, so nothing can be written to" in " ".join(said.split())
+        assert code == 2 and "file is not a folder, so nothing can be written to" in " ".join(said.split())
     monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK and path.exists())
     code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", tmp_path / "closed")
-    assert code == 2 and "is closed to writing: choose another folder" in " ".join(said.split())
+    assert code == 2 and "is not writable: choose another folder" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(
@@ -241,7 +238,7 @@ def test_an_out_that_is_no_folder_to_write_to_ends_with_2_before_the_network_is_
     [
         (
             NotANumber(),
-            "the float network itself gives NaN or infinite values in output 0 for 8 random inputs",
+            "the float network itself returns NaN or infinite values in output 0 for 8 random inputs",
         ),
         (Labelled(), "the network returns str; let it return tensors"),
     ],
@@ -264,7 +261,7 @@ def test_arguments_of_the_call_are_checked(tmp_path):
         )
     with pytest.raises(ValueError, match="clips is 'some'; give a Path, arrays by input name, or 'random'"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"], clips="some")
-    with pytest.raises(ValueError, match="no format is given; known are onnx"):
+    with pytest.raises(ValueError, match="no format is given; allowed: onnx"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=[])
     with pytest.raises(ValueError, match="an input is called 'logits', as the output is"):
         export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from compress.folders.locks import held
 from export.capture.inputs import parse_inputs
-from export.nncf_onnx import Accuracy, answers, main, quantize_with_nncf, write_float
+from export.nncf_onnx import Accuracy, main, predictor, quantize_with_nncf, write_float
 from export.samples import random_samples
 from tests.export.user_nets import clips
 
@@ -46,17 +46,17 @@ def test_every_convolution_is_int8_and_answers_as_in_float(floats, samples, tmp_
     reads = {output for node in nodes if node.op_type == "DequantizeLinear" for output in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     assert convolutions and all({*node.input[:2]} <= reads for node in convolutions)
-    want, given = (np.stack([answers(path)(sample)[0] for sample in samples]) for path in (floats, written))
+    want, given = (np.stack([predictor(path)(sample)[0] for sample in samples]) for path in (floats, written))
     assert 0 < np.abs(given - want).max() < 0.05 * np.abs(want).max()
 
 
 @pytest.mark.slow
 def test_accuracy_control_takes_layers_back_to_float(floats, samples, tmp_path):
     """A measure by which only the float file is good enough."""
-    want = np.stack([answers(floats)(sample)[0] for sample in samples])
+    want = np.stack([predictor(floats)(sample)[0] for sample in samples])
 
-    def measure(answer) -> float:
-        given = np.stack([answer(sample)[0] for sample in samples])
+    def measure(predict) -> float:
+        given = np.stack([predict(sample)[0] for sample in samples])
         return float(1 - np.abs(given - want).max() / np.abs(want).max())
 
     plain = quantize_with_nncf(floats, samples, out=tmp_path / "plain.onnx")
@@ -65,7 +65,7 @@ def test_accuracy_control_takes_layers_back_to_float(floats, samples, tmp_path):
     )
     rounded = [sum("Quantize" in name or "QLinear" in name for name in operators(p)) for p in (plain, held)]
     assert rounded[1] < rounded[0]
-    assert measure(answers(held)) >= measure(answers(plain))
+    assert measure(predictor(held)) >= measure(predictor(plain))
 
 
 def test_what_cannot_be_quantized_is_refused(floats, samples, tmp_path):
@@ -106,7 +106,7 @@ def test_the_command_refuses_wrong_arguments_with_2(tmp_path):
     ("shape", "out", "message"),
     [
         ("1x4x4x16x16", "out", "the network does not take the inputs clip"),
-        (SHAPE, "clips.npy", "is no folder"),
+        (SHAPE, "clips.npy", "is not a folder"),
     ],
 )
 def test_a_network_that_does_not_take_its_inputs_and_an_out_that_is_a_file(tmp_path, shape, out, message):

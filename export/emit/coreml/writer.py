@@ -11,7 +11,7 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from export import EXPORTERS
-from export.capture.stepping import Stepper, beside
+from export.capture.stepping import Stepper, step_path
 from export.emit.coreml.coverage import cover
 from export.emit.coreml.decompose import decompose
 from export.emit.coreml.outputs import fit_outputs, with_an_axis
@@ -51,7 +51,7 @@ def write(
     written = _write(program, path, spec=spec, scheme=scheme)
     if step is None:
         return written
-    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+    return replace(written, step=_write(step.program, step_path(path), spec=step.spec, scheme=scheme))
 
 
 def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:

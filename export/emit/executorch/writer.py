@@ -16,7 +16,7 @@ from export import require
 from export.capture.stepping import Stepper
 from export.emit.executorch.constants import round_constants_inside
 from export.emit.executorch.partition_forms import in_forms_of_xnnpack, partitioner
-from export.emit.executorch.sharing import part_readers
+from export.emit.executorch.sharing import separate_consumers
 from export.emit.executorch.weights import round_activations
 from export.layout.stream_order import stream
 from export.lower.prelu import restore_prelu
@@ -64,7 +64,7 @@ def write(
     elif scheme == "w8a8":
         methods = {name: round_constants_inside(method) for name, method in methods.items()}
     methods = {name: in_forms_of_xnnpack(method) for name, method in methods.items()}
-    methods = {name: part_readers(method) for name, method in methods.items()}
+    methods = {name: separate_consumers(method) for name, method in methods.items()}
     for method in methods.values():
         restore_prelu(method)
         _forget_history(method)

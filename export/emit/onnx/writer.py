@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch.export import ExportedProgram
 
 from export import require
-from export.capture.stepping import Stepper, beside
+from export.capture.stepping import Stepper, step_path
 from export.emit.onnx.passes import WEIGHT_PASSES, shrink_weights, tune_int8
 from export.emit.onnx.passes.saturation import layers_that_can_saturate
 from export.emit.onnx.session import EXACT
@@ -46,7 +46,7 @@ def write(
     written = _write(program, path, spec=spec, scheme=scheme)
     if step is None:
         return written
-    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+    return replace(written, step=_write(step.program, step_path(path), spec=step.spec, scheme=scheme))
 
 
 def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:

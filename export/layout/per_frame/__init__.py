@@ -11,6 +11,6 @@ operator is written, `blocked` and `aligned` keep the result in the blocked layo
 between runtimes (`export.layout.stream_order` has XNNPACK's), `onnxruntime` has the one described here.
 """
 
-from export.layout.per_frame.onnxruntime import frames_apart
+from export.layout.per_frame.onnxruntime import to_per_frame
 
-__all__ = ["frames_apart"]
+__all__ = ["to_per_frame"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.layout.per_frame.rewrite import Walk
+from export.layout.per_frame.rewrite import Rewriter
 from export.lower.source import shape
 
 aten = torch.ops.aten
@@ -24,26 +24,26 @@ BLOCK = 16
 CLAMPS = (aten.hardtanh.default, aten.relu6.default, aten.clamp.default)
 
 
-def activated(walk: Walk, node: fx.Node, x: fx.Node) -> fx.Node:
+def activated(rewriter: Rewriter, node: fx.Node, x: fx.Node) -> fx.Node:
     """The activation `node` applied to the frame `x`, `1 C H W`."""
     picture = shape(x)
     if picture[1] >= BLOCK and picture[2:] != (1, 1):
         if node.target in CLAMPS and x.target is aten.add.Tensor:
             # A clamp is fused into a convolution, but not into one with a fused addition.
-            x = per_channel(walk, x, scale=1.0, name=node.name)
+            x = per_channel(rewriter, x, scale=1.0, name=node.name)
         elif node.target is aten.silu.default:
             # x and Sigmoid as siblings would be fused into QuickGelu, which the layout does not support.
-            copied = per_channel(walk, x, scale=1.0, name=node.name)
-            gate = walk.writer.call(aten.sigmoid.default, (copied,), name=f"{node.name}_gate")
-            return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
+            copied = per_channel(rewriter, x, scale=1.0, name=node.name)
+            gate = rewriter.writer.call(aten.sigmoid.default, (copied,), name=f"{node.name}_gate")
+            return rewriter.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
         elif node.target is aten.hardswish.default:
-            raised = per_channel(walk, x, scale=1 / 6, shift=0.5, name=node.name)
-            gate = walk.writer.call(aten.hardtanh.default, (raised, 0.0, 1.0), name=f"{node.name}_gate")
-            return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
-    return walk.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
+            raised = per_channel(rewriter, x, scale=1 / 6, shift=0.5, name=node.name)
+            gate = rewriter.writer.call(aten.hardtanh.default, (raised, 0.0, 1.0), name=f"{node.name}_gate")
+            return rewriter.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
+    return rewriter.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
 
 
-def spread(walk: Walk, value: Any, picture: tuple[int, ...]) -> Any:
+def spread(rewriter: Rewriter, value: Any, picture: tuple[int, ...]) -> Any:
     """A gate `1 C 1 1` for frames of shape `picture`, expanded over rows and columns once for all frames.
 
     The layout does not support a product that broadcasts; it supports one of equal shapes, and nearest-neighbour
@@ -58,22 +58,22 @@ def spread(walk: Walk, value: Any, picture: tuple[int, ...]) -> Any:
         return value
     if shape(value) != (*picture[:2], 1, 1):
         return value
-    if (value, picture) not in walk.spread:
-        walk.spread[value, picture] = walk.writer.call(
+    if (value, picture) not in rewriter.spread:
+        rewriter.spread[value, picture] = rewriter.writer.call(
             aten.upsample_nearest2d.default, (value, list(picture[2:])), name=f"{value.name}_spread"
         )
-    return walk.spread[value, picture]
+    return rewriter.spread[value, picture]
 
 
-def per_channel(walk: Walk, x: fx.Node, *, scale: float, shift: float = 0.0, name: str) -> fx.Node:
+def per_channel(rewriter: Rewriter, x: fx.Node, *, scale: float, shift: float = 0.0, name: str) -> fx.Node:
     """`x * scale + shift` as a depthwise 1x1 convolution."""
     channels = shape(x)[1]
-    weight = walk.piece(
+    weight = rewriter.piece(
         torch.full((channels, 1, 1, 1), scale), "scale", scale, channels, name=f"{name}_scale"
     )
     bias = None
     if shift:
-        bias = walk.piece(torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_shift")
-    return walk.writer.call(
+        bias = rewriter.piece(torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_shift")
+    return rewriter.writer.call(
         aten.conv2d.default, (x, weight, bias, [1, 1], [0, 0], [1, 1], channels), name=f"{name}_copy"
     )

@@ -50,7 +50,7 @@ class Joined:
         return (n, sum(part.shape[1] for part in self.parts), t, h, w)
 
 
-def take_apart(writer: Writer, whole: fx.Node, form: Form, shape: tuple[int, ...]) -> Frames:
+def split_frames(writer: Writer, whole: fx.Node, form: Form, shape: tuple[int, ...]) -> Frames:
     """The frames of `whole`, which holds a value of `shape` in `form`."""
     _, c, t, h, w = shape
     if t == 1:
@@ -64,7 +64,7 @@ def take_apart(writer: Writer, whole: fx.Node, form: Form, shape: tuple[int, ...
     return Frames(shape=shape, nodes=tuple(nodes))
 
 
-def put_together(writer: Writer, value: Frames | Joined, form: Form, *, name: str) -> fx.Node:
+def join_frames(writer: Writer, value: Frames | Joined, form: Form, *, name: str) -> fx.Node:
     """`value` as one tensor in `form`."""
     if isinstance(value, Joined):
         value = join(writer, value, name=name)

@@ -32,31 +32,31 @@ BINARY = (
 class Style:
     """Differences between runtimes in the per-frame form."""
 
-    rules: Mapping[Any, Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None]]
+    rules: Mapping[Any, Callable[[Rewriter, fx.Node], Frames | Joined | fx.Node | None]]
     """Operator -> its rule; a rule that returns None leaves the operator to be copied as a whole."""
-    take_apart: Callable[..., Frames]
-    """`take_apart(writer, whole, form, shape)`: the frames of a whole value, see `frames.take_apart`."""
-    put_together: Callable[..., fx.Node]
-    """`put_together(writer, value, form, *, name)`: the inverse, see `frames.put_together`."""
-    activated: Callable[[Walk, fx.Node, fx.Node], fx.Node]
-    """`activated(walk, node, x)`: the unary operator `node` applied to the frame `x`."""
-    spread: Callable[[Walk, Any, tuple[int, ...]], Any]
-    """`spread(walk, value, picture)`: an operand expanded for frames of shape `picture`."""
+    split_frames: Callable[..., Frames]
+    """`split_frames(writer, whole, form, shape)`: the frames of a whole value, see `frames.split_frames`."""
+    join_frames: Callable[..., fx.Node]
+    """`join_frames(writer, value, form, *, name)`: the inverse, see `frames.join_frames`."""
+    activated: Callable[[Rewriter, fx.Node, fx.Node], fx.Node]
+    """`activated(rewriter, node, x)`: the unary operator `node` applied to the frame `x`."""
+    spread: Callable[[Rewriter, Any, tuple[int, ...]], Any]
+    """`spread(rewriter, value, picture)`: an operand expanded for frames of shape `picture`."""
     finish: Callable[[fx.GraphModule], None]
     """Changes the finished graph in place."""
 
 
-class Walk:
+class Rewriter:
     """State of one rewrite; rules request operands in the form that they need.
 
-    `apart` contains the nodes that may be written frame by frame; None allows all. A graph of several clips is not
-    changed.
+    `per_frame` contains the nodes that may be written frame by frame; None allows all. A graph of several clips is
+    not changed.
     """
 
     def __init__(
-        self, lowered: fx.GraphModule, style: Style, *, apart: Container[fx.Node] | None = None
+        self, lowered: fx.GraphModule, style: Style, *, per_frame: Container[fx.Node] | None = None
     ) -> None:
-        self.module, self.style, self._apart = lowered, style, apart
+        self.module, self.style, self._apart = lowered, style, per_frame
         inputs = [node for node in lowered.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self._values: dict[fx.Node, fx.Node | Frames | Joined] = {}
@@ -78,9 +78,9 @@ class Walk:
             else:
                 self._values[node] = self._written(node)
         self.writer.graph.eliminate_dead_code()
-        apart = fx.GraphModule(self.writer.root, self.writer.graph, class_name="Apart")
-        self.style.finish(apart)
-        return _without_unread(apart)
+        per_frame = fx.GraphModule(self.writer.root, self.writer.graph, class_name="Apart")
+        self.style.finish(per_frame)
+        return _without_unread(per_frame)
 
     def _written(self, node: fx.Node) -> fx.Node | Frames | Joined:
         _inherit(node)
@@ -98,7 +98,7 @@ class Walk:
         """The constant of a get_attr node of the lowered graph."""
         return operator.attrgetter(str(node.target))(self.module).detach()
 
-    def is_apart(self, node: Any) -> bool:
+    def is_per_frame(self, node: Any) -> bool:
         """Whether `node` has been written frame by frame."""
         return isinstance(node, fx.Node) and isinstance(self._values[node], Frames | Joined)
 
@@ -119,7 +119,7 @@ class Walk:
             self._wholes[node] = value
             source = node.meta.get(HELD_FROM)
             same = self.frames(source) if source in self._values else None
-            value = same or self.style.take_apart(self.writer, value, *form_and_shape)
+            value = same or self.style.split_frames(self.writer, value, *form_and_shape)
         self._values[node] = value
         return value
 
@@ -131,9 +131,7 @@ class Walk:
         if node not in self._wholes:
             form_and_shape = held(node)
             assert form_and_shape is not None
-            self._wholes[node] = self.style.put_together(
-                self.writer, value, form_and_shape[0], name=node.name
-            )
+            self._wholes[node] = self.style.join_frames(self.writer, value, form_and_shape[0], name=node.name)
         return self._wholes[node]
 
     def piece(self, tensor: Tensor, *key: Any, name: str) -> fx.Node:

@@ -20,7 +20,7 @@ from torch import Tensor, fx
 
 from export.layout.per_frame.blocked import per_channel
 from export.layout.per_frame.frames import Frame
-from export.layout.per_frame.rewrite import Walk
+from export.layout.per_frame.rewrite import Rewriter
 
 aten = torch.ops.aten
 
@@ -38,7 +38,7 @@ def pays(taps: list[Tensor], frames: tuple[Frame, ...], groups: int) -> bool:
 
 
 def two_frames(
-    walk: Walk,
+    rewriter: Rewriter,
     node: fx.Node,
     taps: list[Tensor],
     frames: tuple[Frame, ...],
@@ -48,33 +48,33 @@ def two_frames(
     """The outputs y0 and y1 of four `frames` under three `taps`, kernels `O I kH kW`; `geometry` as in Conv2d."""
     d0, d1, d2, d3 = frames
     g0, g1, g2 = taps
-    offset = None if bias is None else walk.piece(bias, node, "bias", name=f"{node.name}_bias")
+    offset = None if bias is None else rewriter.piece(bias, node, "bias", name=f"{node.name}_bias")
 
     def product(key: str, kernel: Tensor, frame: fx.Node, offset: fx.Node | None = None) -> fx.Node:
-        weight = walk.piece(kernel, node, key, name=f"{node.name}_{key}_weight")
-        return walk.writer.call(
+        weight = rewriter.piece(kernel, node, key, name=f"{node.name}_{key}_weight")
+        return rewriter.writer.call(
             aten.conv2d.default, (frame, weight, offset, *geometry), name=f"{node.name}_{key}"
         )
 
-    m1 = product("even", (g0 + g1 + g2) / 2, _sum(walk, node, d1, d2, 1), offset)
-    m2 = product("odd", (g0 - g1 + g2) / 2, _sum(walk, node, d2, d1, -1))
-    m0 = product("first", g0, _sum(walk, node, d0, d2, -1))
-    m3 = product("last", g2, _sum(walk, node, d3, d1, -1))
-    y0 = _add(walk, node, _add(walk, node, m1, m2), m0)
-    y1 = _add(walk, node, _sum(walk, node, m1, m2, -1), m3)
+    m1 = product("even", (g0 + g1 + g2) / 2, _sum(rewriter, node, d1, d2, 1), offset)
+    m2 = product("odd", (g0 - g1 + g2) / 2, _sum(rewriter, node, d2, d1, -1))
+    m0 = product("first", g0, _sum(rewriter, node, d0, d2, -1))
+    m3 = product("last", g2, _sum(rewriter, node, d3, d1, -1))
+    y0 = _add(rewriter, node, _add(rewriter, node, m1, m2), m0)
+    y1 = _add(rewriter, node, _sum(rewriter, node, m1, m2, -1), m3)
     return y0, y1
 
 
-def _add(walk: Walk, node: fx.Node, a: fx.Node, b: fx.Node) -> fx.Node:
-    return walk.writer.call(aten.add.Tensor, (a, b), name=f"{node.name}_sum")
+def _add(rewriter: Rewriter, node: fx.Node, a: fx.Node, b: fx.Node) -> fx.Node:
+    return rewriter.writer.call(aten.add.Tensor, (a, b), name=f"{node.name}_sum")
 
 
-def _sum(walk: Walk, node: fx.Node, a: Frame, b: Frame, sign: int) -> fx.Node:
+def _sum(rewriter: Rewriter, node: fx.Node, a: Frame, b: Frame, sign: int) -> fx.Node:
     """`a + sign * b`, the sign as a 1x1 convolution: a subtraction would leave the blocked layout."""
     if b is not None and sign == -1:
-        b = per_channel(walk, b, scale=-1.0, name=f"{node.name}_minus")
+        b = per_channel(rewriter, b, scale=-1.0, name=f"{node.name}_minus")
     if a is None or b is None:
         present = b if a is None else a
         assert present is not None
         return present
-    return _add(walk, node, b, a)
+    return _add(rewriter, node, b, a)

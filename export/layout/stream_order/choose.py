@@ -31,12 +31,12 @@ def choose(module: fx.GraphModule, known: Container[Any], *, plane_costs: bool) 
     `known` are the operators that have rules. `plane_costs` tells whether the runtime has to move values for
     temporal convolutions over the plane (T, H*W), so that avoiding these is a gain as well.
     """
-    apart: set[fx.Node] = set()
+    per_frame: set[fx.Node] = set()
     for part in _connected([node for node in module.graph.nodes if _is_able(node, known)]):
         gains = any(_is_gain(module, node, plane_costs=plane_costs) for node in part)
         if gains and any(_is_dense(module, node) for node in part):
-            apart |= part
-    return apart
+            per_frame |= part
+    return per_frame
 
 
 def _is_able(node: fx.Node, known: Container[Any]) -> bool:

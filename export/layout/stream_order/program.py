@@ -6,7 +6,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from export.layout.per_frame.rewrite import Walk
+from export.layout.per_frame.rewrite import Rewriter
 from export.layout.stream_order.choose import choose
 from export.layout.stream_order.order import in_order
 from export.layout.stream_order.recognise import recognise
@@ -24,13 +24,13 @@ def stream(program: ExportedProgram, *, plane_costs: bool) -> tuple[ExportedProg
     assert isinstance(module, fx.GraphModule) and program.example_inputs is not None
     bare(module)
     recognise(module.graph, STREAMED.rules)
-    apart = choose(module, STREAMED.rules, plane_costs=plane_costs)
-    if not apart:
+    per_frame = choose(module, STREAMED.rules, plane_costs=plane_costs)
+    if not per_frame:
         return program, ()
-    written = Walk(module, STREAMED, apart=apart).run()
+    written = Rewriter(module, STREAMED, per_frame=per_frame).run()
     rounded(written)
     written = in_order(written)
-    layers = [node for node in apart if node.target is torch.ops.aten.conv2d.default]
+    layers = [node for node in per_frame if node.target is torch.ops.aten.conv2d.default]
     of = sum(node.target is torch.ops.aten.conv2d.default for node in module.graph.nodes)
     note = (
         f"form: frames one after the other in {len(layers)} of {of} convolutions, the others on whole clips"

@@ -13,11 +13,11 @@ from export.verify.coverage.onnx_file import Graph, macs
 from export.verify.coverage.onnx_rules import (
     BLOCKED,
     LAYERS,
-    called,
+    described,
     float_reason,
     integer_reason,
     is_accelerated,
-    said,
+    name_of,
 )
 from export.verify.coverage.report import Coverage, LeftBehind
 
@@ -64,7 +64,7 @@ def onnxruntime_coverage(path: Path, *, scheme: str, places: Mapping[str, str]) 
         if count and (kernel is None or not is_accelerated(kernel, integers=integers)):
             reason = _reason(layer, kernel, written=written, optimised=optimised, integers=integers)
             place = places.get(layer.output[0])
-            name, kind = called(layer), layer.op_type
+            name, kind = name_of(layer), layer.op_type
             left.append(LeftBehind(node=name, operator=kind, macs=count, reason=reason, place=place))
     accelerated = total - sum(one.macs for one in left)
     if integers:
@@ -144,20 +144,20 @@ def _unfused(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
     Those that convert the inputs to int8, and the outputs to float, are part of the file.
     """
     for node in optimised.nodes:
-        beside, what = None, ""
+        neighbour, what = None, ""
         if node.op_type == "DequantizeLinear" and node.input[0] not in optimised.constants:
-            beside, what = next(iter(optimised.readers.get(node.output[0], [])), None), "reads"
+            neighbour, what = next(iter(optimised.readers.get(node.output[0], [])), None), "uses"
         elif node.op_type == "QuantizeLinear":
-            beside, what = _maker(node, optimised), "gives"
-        if beside is not None:
+            neighbour, what = _maker(node, optimised), "returns"
+        if neighbour is not None:
             # In a graph converted to channels last, values are named after the nodes that compute them.
             # The operator that computes in float comes first: that line is to be changed.
-            named = (beside.name, *beside.output, node.name, *node.output)
+            named = (neighbour.name, *neighbour.output, node.name, *node.output)
             yield LeftBehind(
-                node=called(node),
+                node=name_of(node),
                 operator=node.op_type,
                 macs=0,
-                reason=f"{said(beside)} {what} the value in float",
+                reason=f"{described(neighbour)} {what} the value in float",
                 place=next((places[name] for name in named if name in places), None),
             )
 
@@ -171,7 +171,7 @@ def _between(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
         near = [*makers, *(reader for value in node.output for reader in optimised.readers.get(value, []))]
         if makers and not any(one.op_type in ("QuantizeLinear", "DequantizeLinear") for one in near):
             yield LeftBehind(
-                node=called(node),
+                node=name_of(node),
                 operator=node.op_type,
                 macs=0,
                 reason="it computes in float, as its inputs and consumers do",

@@ -92,21 +92,23 @@ def integer_reason(layer: onnx.NodeProto, written: Graph) -> str:
     for position, role in enumerate(("input", "second operand" if layer.op_type == "MatMul" else "weights")):
         maker = written.makers.get(layer.input[position])
         if maker is None or maker.op_type != "DequantizeLinear":
-            origin = "is float in the file" if maker is None else f"comes in float from {said(maker)}"
+            origin = "is float in the file" if maker is None else f"comes in float from {described(maker)}"
             return f"it computes in float: its {role} {origin}"
     for reader in written.readers.get(layer.output[0], []):
         after = written.readers.get(reader.output[0], []) if reader.op_type in _CLAMPS else [reader]
         unquantized = [node for node in after if node.op_type != "QuantizeLinear"]
         if unquantized:
-            return f"it computes in float: {said(unquantized[0])} uses its output before that is quantized"
+            return (
+                f"it computes in float: {described(unquantized[0])} uses its output before that is quantized"
+            )
     return "it computes in float: ONNX Runtime did not fuse its Q/DQ pairs, for an unknown reason"
 
 
-def said(node: onnx.NodeProto) -> str:
+def described(node: onnx.NodeProto) -> str:
     """A node by kind and name."""
-    return f"{node.op_type} {called(node)}"
+    return f"{node.op_type} {name_of(node)}"
 
 
-def called(node: onnx.NodeProto) -> str:
+def name_of(node: onnx.NodeProto) -> str:
     """A node's name, or that of its output if it has none."""
     return node.name or node.output[0]

@@ -141,13 +141,13 @@ def test_what_no_file_can_be_made_of(make, message):
     [
         (
             odd_nets.Packed,
-            r"odd_nets.py:\d+ `given, _ = self.remember\(packed\)`: .*give all sequences one length",
+            r"odd_nets.py:\d+ `given, _ = self.remember\(packed\)`: .*pad all sequences to one length",
         ),
         (
             odd_nets.Numbered,
             r"a number out of a tensor at .*odd_nets.py:\d+ `return found \* found.max\(\).item",
         ),
-        (odd_nets.Numpy, r"odd_nets.py:\d+ `return torch.from_numpy.*; NumPy is outside of the graph"),
+        (odd_nets.Numpy, r"odd_nets.py:\d+ `return torch.from_numpy.*; NumPy is not part of the graph"),
         (
             odd_nets.Training,
             r"BatchNorm at .*odd_nets.py:\d+ .* is in training mode, although eval\(\) was called",
@@ -164,7 +164,7 @@ def test_advice_fits_what_cannot_be_captured(make, message):
 )
 def test_a_network_that_remembers_is_refused_at_once_with_what_it_keeps(tmp_path, make, names):
     begun = time.monotonic()
-    message = rf"the network remembers between calls: .*{names}\. .*step\(frame, state\).*--stream"
+    message = rf"the network keeps values between calls: .*{names}\. .*step\(frame, state\).*--stream"
     with pytest.raises(ValueError, match=message):
         export_network(make(), [SHAPE], out=tmp_path / "out")
     assert time.monotonic() - begun < 30 and not (tmp_path / "out").exists()
@@ -177,7 +177,7 @@ def test_a_network_that_remembers_is_refused_at_once_with_what_it_keeps(tmp_path
     [(odd_nets.Anchored, "what changed: anchor"), (odd_nets.Initialised, "what changed: scale")],
 )
 def test_a_network_that_keeps_values_of_its_first_input_is_refused_with_what_it_keeps(tmp_path, make, names):
-    message = rf"keeps what its first call made of the values of its input: .*{names}\. Make it in __init__"
+    message = rf"caches values of its first input: .*{names}\. Compute them in __init__"
     with pytest.raises(ValueError, match=message):
         export_network(make(), [SHAPE], out=tmp_path / "out")
     with pytest.raises(ValueError, match=message):
@@ -230,7 +230,7 @@ def test_random_answers_are_told_from_memory(tmp_path):
 
 def test_the_command_ends_with_2_for_a_network_that_remembers(tmp_path):
     code, said = command("tests.export.odd_nets:Buffer", "--shape", SHAPE, "--out", tmp_path / "out")
-    assert code == 2 and "the network remembers between calls" in " ".join(said.split())
+    assert code == 2 and "the network keeps values between calls" in " ".join(said.split())
 
 
 def test_a_default_type_that_the_users_module_sets_does_not_matter(tmp_path):
@@ -245,9 +245,7 @@ def test_a_default_type_that_the_users_module_sets_does_not_matter(tmp_path):
 def test_networks_that_mix_number_types_are_told_to_cast(tmp_path):
     network = odd_nets.Small()
     network.register_forward_pre_hook(lambda _, given: (given[0].long(),))
-    with pytest.raises(
-        ValueError, match=r"odd_nets.py:\d+ .*; it mixes number types: give all of it in float32"
-    ):
+    with pytest.raises(ValueError, match=r"odd_nets.py:\d+ .*; it mixes types: make all of it float32"):
         export_network(network, [SHAPE], out=tmp_path / "out")
 
 

@@ -97,12 +97,13 @@ def movinet():
 
 def after_all_frames(program, network, first, clip):
     state = dict(zip(network.names, first[1:], strict=True))
-    computed = [name for name in network.names if name not in network.handed_on]
+    computed = [name for name in network.names if name not in network.passed_through]
     for frame in clip.unbind(2):
         logits, *new = program(frame, *state.values())
         following = dict(zip(computed, new, strict=True))
         state = {
-            name: following[name] if name in following else state[network.handed_on[name]] for name in state
+            name: following[name] if name in following else state[network.passed_through[name]]
+            for name in state
         }
     return logits
 
@@ -123,7 +124,7 @@ def test_a_state_with_names_keeps_them():
     model, clips = movinet()
     network, first = step_network(model, clips[:1])
     states = describe_state(dict(zip(network.names, first[1:], strict=True)))
-    spec = step_spec(spec_of("1x3x4x16x16"), states, network.handed_on)
+    spec = step_spec(spec_of("1x3x4x16x16"), states, network.passed_through)
     assert list(spec.states)[:2] == ["state_count", "state_mean_0"]
     assert spec.inputs[1].dtype == "int64" and spec.arranged(
         clip_layout="NTHWC", token_dtype="int32"
@@ -209,7 +210,7 @@ def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, 
         calibration={"clip": clips},
         stream=True,
     )
-    assert exported.right, [outcome.reason for outcome in exported.outcomes]
+    assert exported.correct, [outcome.reason for outcome in exported.outcomes]
     for row in json.loads(exported.manifest.read_text())["files"]:
         step = row["step"]
         name, entry = PLACES[row["format"]]

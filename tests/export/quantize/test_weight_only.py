@@ -22,7 +22,7 @@ from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
 from export.quantize.weight_only import LIMITS, scale_of_least_error, store_weights
 from export.trial import FLOAT, REFERENCE, Trial
-from export.verify.acceptance import judge
+from export.verify.acceptance import check_parity
 from export.verify.execute import execute
 from export.verify.parity import SQNR_LIMIT_DB, compare
 from tests.export.networks import Function, conv, trained
@@ -193,10 +193,10 @@ def test_masks_beyond_float16_stay_as_they_are(tmp_path, masked, name):
 
 
 def test_other_schemes_are_refused(graph):
-    with pytest.raises(ValueError, match="'w8a8' is not a matter of weights alone; allowed: fp16, w8, w4"):
+    with pytest.raises(ValueError, match="'w8a8' is not weight-only; allowed: fp16, w8, w4"):
         store_weights(graph, scheme="w8a8")
     with pytest.raises(
-        ValueError, match="'executorch' does not take scheme 'fp16'; it takes fp32, w8a8, w8, w4"
+        ValueError, match="'executorch' does not support scheme 'fp16'; it supports fp32, w8a8, w8, w4"
     ):
         check_formats(["executorch"], ["fp16"])
 
@@ -303,8 +303,8 @@ def test_executorch_takes_linear_layers_of_4_bits(tmp_path):
 def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_path):
     inputs = {"clip": np.stack([clips(seed).numpy() for seed in range(3)])}
     with torch.no_grad():
-        answers = np.stack([graph(torch.from_numpy(clip)).numpy() for clip in inputs["clip"]])
-    trial = Trial(inputs=inputs, source="clips", answers={FLOAT: (answers,)})
+        outputs = np.stack([graph(torch.from_numpy(clip)).numpy() for clip in inputs["clip"]])
+    trial = Trial(inputs=inputs, source="clips", outputs={FLOAT: (outputs,)})
     trial.save(tmp_path)
     program = tmp_path / "program.pt2"
     torch.export.save(capture(trained(Small()), (clips(0),)), program)
@@ -315,17 +315,18 @@ def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_pa
         lowering="export.lower", stored=True, samples=tmp_path,
     )  # fmt: skip
     written = write_job(job)
-    assert written.answers is not None
+    assert written.reference_outputs is not None
     executed = execute(path, format="tflite", network=SPEC, file=spec, samples=tmp_path, log=tmp_path / "log")
-    judged = judge(
-        executed, trial.with_answers({REFERENCE: written.answers}), scheme="w8", outputs=["logits"]
+    checked = check_parity(
+        executed, trial.with_outputs({REFERENCE: written.reference_outputs}), scheme="w8", outputs=["logits"]
     )
     assert (
-        judged.wrong is None and judged.against[REFERENCE][0].sqnr_db > 100 > judged.against[FLOAT][0].sqnr_db
+        checked.wrong is None
+        and checked.against[REFERENCE][0].sqnr_db > 100 > checked.against[FLOAT][0].sqnr_db
     )
-    other = trial.with_answers({REFERENCE: (np.roll(written.answers[0], 1, axis=2),)})
-    judged = judge(executed, other, scheme="w8", outputs=["logits"])
-    assert judged.wrong is not None and "the network with the weights that it stores" in judged.wrong
+    other = trial.with_outputs({REFERENCE: (np.roll(written.reference_outputs[0], 1, axis=2),)})
+    checked = check_parity(executed, other, scheme="w8", outputs=["logits"])
+    assert checked.wrong is not None and "the network with the stored weights" in checked.wrong
 
 
 def test_a_network_as_it_was_given_is_rounded_too():

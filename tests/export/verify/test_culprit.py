@@ -32,7 +32,7 @@ def test_a_file_that_its_runtime_refuses_is_a_failure_with_the_operators_line(tm
     torch.manual_seed(0)
     exported = export_network(ErrorFunction(), ["1x3x8x8"], out=tmp_path, formats=["onnx"])
     (outcome,) = exported.outcomes
-    assert outcome.status == "failed" and not exported.right
+    assert outcome.status == "failed" and not exported.correct
     assert "the file was written, and its runtime does not run it: " in outcome.reason
     assert "the operator is erf at " in outcome.reason and "bent = torch.erf(x)" in outcome.reason
     assert not list((tmp_path / "onnx" / "fp32").glob("model*")), "nobody can ship it"

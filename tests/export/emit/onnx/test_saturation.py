@@ -114,7 +114,7 @@ def test_files_are_exact_on_every_processor(tmp_path, network):
     exported = export_network(
         network(), shape, out=tmp_path, formats=["onnx"], schemes=["w8a8"], calibration="random"
     )
-    assert exported.right, exported.outcomes[0].reason
+    assert exported.correct, exported.outcomes[0].reason
     path = str(tmp_path / "onnx" / "w8a8" / "model.onnx")
     plain = ort.SessionOptions()
     plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -79,7 +79,7 @@ def test_an_int8_file_runs_in_integer_kernels_from_end_to_end(int8_file, tmp_pat
     _, file = int8_file
     assert file.notes[0] == "uint8 activations, int8 weights; 10 of 10 layers in integers"
     assert (
-        "layers can saturate in 16 bits and give other answers: open the file with the session option"
+        "layers can saturate in 16 bits and give other outputs: open the file with the session option"
         in file.notes[1]
     )
     options = ort.SessionOptions()

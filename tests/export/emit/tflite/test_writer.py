@@ -194,7 +194,7 @@ def test_constants_are_aligned_so_that_the_runtime_maps_them(tmp_path):
 def test_an_operator_without_a_form_is_refused_with_its_place_and_a_replacement(tmp_path):
     model = Call(lambda x: torch.erfinv(x) + torch.erfinv(2 * x))
     message = (
-        r"^erfinv at .*test_to_tflite[^;]* cannot be written for LiteRT: phone runtimes [^;]*; "
+        r"^erfinv at .*test_to_tflite[^;]* cannot be written for LiteRT: mobile runtimes [^;]*; "
         r"write this line[^;]*$"  # once for both
     )
     with pytest.raises(NotImplementedError, match=message):
@@ -233,14 +233,14 @@ def test_a_spec_that_does_not_fit_is_refused(tmp_path):
         write(program, tmp_path / "model.tflite", spec=spec, scheme="fp32")
 
     with pytest.raises(
-        ValueError, match=r"input 'x': the file is to take shape \(1, 3, 8, 10\) in layout NCTH"
+        ValueError, match=r"input 'x': the file must take shape \(1, 3, 8, 10\) in layout NCTH"
     ):
         attempt(other.inputs, fitting.outputs)
-    with pytest.raises(ValueError, match="takes 1 inputs, the file is to have 2"):
+    with pytest.raises(ValueError, match="takes 1 inputs, the file must have 2"):
         attempt(fitting.inputs * 2, fitting.outputs)
-    with pytest.raises(ValueError, match="gives 1 outputs, the file is to have 2"):
+    with pytest.raises(ValueError, match="returns 1 outputs, the file must have 2"):
         attempt(fitting.inputs, fitting.outputs * 2)
-    with pytest.raises(ValueError, match=r"output 'output0': the file is to give \(1, 3, 8, 10\)"):
+    with pytest.raises(ValueError, match=r"output 'output0': the file must return \(1, 3, 8, 10\)"):
         attempt(fitting.inputs, other.outputs)
 
 

@@ -79,7 +79,7 @@ def test_the_multiply_adds_of_the_file_are_those_of_the_network(tmp_path, model,
 
 
 REFUSED_IN_INT8 = {
-    "a kind that is float only": (lambda x: F.gelu(x), "takes GELU in float32 only, and here it computes in int8"),
+    "a kind that is float only": (lambda x: F.gelu(x), "takes GELU in float32 only, and this one computes in int8"),
     "sums of unlike scales": (lambda x: F.relu(x) + 1e7, "takes 1/1024 to 256"),
 }  # fmt: skip
 
@@ -104,7 +104,7 @@ def test_multiply_adds_outside_of_the_delegate_are_not_accelerated(tmp_path):
     weights = Function(lambda x: F.conv2d(x, x.reshape(6, 6, 8, 10)[:, :, :3, :3] * 2))
     coverage = found(weights, tmp_path, (6, 6, 8, 10))
     (convolution,) = (one for one in coverage.left if one.operator == "CONV_2D")
-    assert "with constant weights and bias only, and here 'conv2d" in convolution.reason
+    assert "with constant weights and bias only, and 'conv2d" in convolution.reason
     assert convolution.macs == coverage.macs and coverage.share == 0.0
 
 
@@ -121,4 +121,4 @@ def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
     path.write_bytes(b"no flatbuffer")
     coverage, notes = attempt(lambda: litert_coverage(path, places={}))
     assert coverage is None
-    assert notes[0].startswith("where its runtime does the work is not known: ValueError: ")
+    assert notes[0].startswith("its coverage is unknown: ValueError: ")

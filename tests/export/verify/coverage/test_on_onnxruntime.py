@@ -55,8 +55,8 @@ GENERIC = (
     (nn.Conv2d(6, 6, 3, groups=6), "it has 6 channels, and blocked kernels take a multiple of 4"),
     (nn.Conv2d(12, 12, 3, groups=3), "it has 3 groups of 4 to 4 channels"),
     (nn.ConvTranspose2d(8, 4, 2), "no blocked kernel for transposed convolutions"),
-    (nn.Sequential(nn.Conv3d(8, 8, 3), nn.ReLU()), "3 axes beside channels, and blocked kernels know 2"),
-    (nn.Conv1d(8, 8, 3), "1 axes beside channels, and blocked kernels know 2"),
+    (nn.Sequential(nn.Conv3d(8, 8, 3), nn.ReLU()), "3 axes besides channels, and blocked kernels support 2"),
+    (nn.Conv1d(8, 8, 3), "1 axes besides channels, and blocked kernels support 2"),
 )
 """Convolutions without a blocked kernel and the reason."""
 
@@ -146,8 +146,8 @@ def test_an_int8_file_names_what_computes_in_float_and_every_pair_left_unfused(t
     coverage = found_in_int8(trained(Curved()), torch.rand(CLIP), tmp_path)
     assert coverage.share == 1.0
     assert {(one.operator, one.reason) for one in coverage.left} == {
-        ("DequantizeLinear", "Gelu node_gelu reads the value in float"),
-        ("QuantizeLinear", "Gelu node_gelu gives the value in float"),
+        ("DequantizeLinear", "Gelu node_gelu uses the value in float"),
+        ("QuantizeLinear", "Gelu node_gelu returns the value in float"),
     }
     assert all(one.place.endswith("`y = F.gelu(self.before(clip))`") for one in coverage.left)
 
@@ -188,7 +188,7 @@ def test_layers_that_compute_in_float_in_an_int8_file_are_left_with_the_reason(t
     assert recurrent.place == "net.py:7 `self.memory(x)`"
     assert product.reason == "it computes in float: its second operand is float in the file"
     assert {one.operator for one in pairs} == {"DequantizeLinear", "QuantizeLinear"}
-    assert "GRU found gives the value in float" in [one.reason for one in pairs]
+    assert "GRU found returns the value in float" in [one.reason for one in pairs]
 
 
 def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
@@ -198,4 +198,4 @@ def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
     onnx.save(onnx.ModelProto(), path)
     coverage, notes = attempt(lambda: onnxruntime_coverage(path, scheme="fp32", places={}))
     assert coverage is None
-    assert notes[0].startswith("where its runtime does the work is not known: ")
+    assert notes[0].startswith("its coverage is unknown: ")

@@ -87,7 +87,7 @@ def test_it_gives_what_torch_gives(name, given, wanted):
         (
             "rnn",
             tensors(activation="scaled_tanh"),
-            "activation 'scaled_tanh'; the reference knows sigmoid, tanh",
+            "activation 'scaled_tanh'; the reference supports sigmoid, tanh",
         ),
     ],
 )
