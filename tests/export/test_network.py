@@ -40,11 +40,11 @@ APP.command()(main)
 
 WRITERS = {
     "crashing": "import os\ndef write(*a, **k):\n    os.abort()\n",
-    "lying": "from export import to_onnx\n"
+    "lying": "from export.emit.onnx import writer\n"
     "def write(program, path, *, spec, scheme, step=None):\n"
     "    for name, weight in program.state_dict.items():\n"
     "        if 'linear' in name or 'classifier' in name:\n            weight.data.mul_(3)\n"
-    "    return to_onnx.write(program, path, spec=spec, scheme=scheme)\n",
+    "    return writer.write(program, path, spec=spec, scheme=scheme)\n",
 }
 
 
@@ -201,7 +201,7 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--formats", "onxx"], "format 'onxx' is unknown; known are .*; did you mean 'onnx'?"),
+        (["--formats", "onxx"], "format 'onxx' is unknown; allowed: .*; did you mean 'onnx'?"),
         (["--formats", "onnx,onnx"], "format 'onnx' is given twice"),
         (["--shape", "3,4,5"], "shape '3,4,5' cannot be read: give"),
         (["--schemes", "w8a8"], "scheme w8a8 needs inputs that set the ranges.*or 'random'"),

@@ -105,7 +105,7 @@ def test_the_command_refuses_wrong_arguments_with_2(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "out", "message"),
     [
-        ("1x4x4x16x16", "out", "the network does not take the inputs clip"),
+        ("1x4x4x16x16", "out", "the network does not accept the inputs clip"),
         (SHAPE, "clips.npy", "is not a folder"),
     ],
 )

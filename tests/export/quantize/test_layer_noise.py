@@ -42,7 +42,7 @@ def test_layers_are_ranked_by_what_each_costs_the_answers_and_named_as_the_user_
     assert set(by_module) == {"first", "loud", "last"}
     loud, last, first = (by_module[name] for name in ("loud", "last", "first"))
     (divided,) = (layer for layer in ranked if layer.operator == "mul")
-    assert "test_layers.py" in divided.place and "x / x.new_tensor" in divided.place
+    assert "test_layer_noise.py" in divided.place and "x / x.new_tensor" in divided.place
     # The quotient shows the noise of the loud channel's steps, which are not its own fault.
     assert divided.sqnr_db < first.sqnr_db - 10
     assert ranked[0] == loud and loud.alone_sqnr_db < divided.alone_sqnr_db

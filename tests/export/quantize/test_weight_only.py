@@ -268,7 +268,7 @@ def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
     assert path.stat().st_size < 0.4 * 4 * sum(weight.numel() for weight in graph.parameters())
     assert sqnr_db(path, spec, stored, tmp_path, "executorch") > 35
     with pytest.raises(
-        ValueError, match=r"conv2d at .*test_weights.py:\d+ .* would have 4-bit weights: .* use the scheme w8"
+        ValueError, match=r"conv2d at .*test_weight_only.py:\d+ .* would have 4-bit weights: .* use the scheme w8"
     ):
         files("executorch", "w4")
 

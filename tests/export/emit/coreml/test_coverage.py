@@ -93,7 +93,7 @@ STATE = {"initial_h": halves(2, 4), "weight_ih": halves(16, 3), "weight_hh": hal
         (lambda: operation("cosh", x=INPUT), "no such operator"),
         (lambda: operation("lstm", (5, 2, 3), x=INPUT, initial_c=halves(2, 4), **STATE), "no recurrent cells"),
         (lambda: operation("batch_to_space", (4, 2, 2, 2), x=INPUT, block_shape=[2, 2], crops=[[0, 0], [0, 0]]),
-         "nothing is known"),
+         "no source covers this operator"),
     ],
 )  # fmt: skip
 def test_what_the_neural_engine_takes_and_refuses(made, reason):

@@ -194,7 +194,7 @@ def test_constants_are_aligned_so_that_the_runtime_maps_them(tmp_path):
 def test_an_operator_without_a_form_is_refused_with_its_place_and_a_replacement(tmp_path):
     model = Call(lambda x: torch.erfinv(x) + torch.erfinv(2 * x))
     message = (
-        r"^erfinv at .*test_to_tflite[^;]* cannot be written for LiteRT: mobile runtimes [^;]*; "
+        r"^erfinv at .*test_writer[^;]* cannot be written for LiteRT: mobile runtimes [^;]*; "
         r"write this line[^;]*$"  # once for both
     )
     with pytest.raises(NotImplementedError, match=message):
@@ -214,7 +214,7 @@ def test_padding_of_max_pooling_leaves_a_network_in_one_partition(tmp_path):
 
 def test_a_form_that_an_operator_does_not_have_is_refused_with_its_place(tmp_path):
     model = Call(lambda x: x.to(torch.float64))
-    with pytest.raises(NotImplementedError, match=r"to at .*test_to_tflite.*numbers of type torch.float64"):
+    with pytest.raises(NotImplementedError, match=r"to at .*test_writer.*numbers of type torch.float64"):
         written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path)
 
 
