@@ -29,7 +29,7 @@ WRITERS = {
 
 @pytest.fixture
 def broken_formats(tmp_path, monkeypatch):
-    """Formats whose writers are real modules that fail, each in its own way."""
+    """Formats whose writers are real modules that fail, each in another way."""
     folder = tmp_path / "writers"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -162,7 +162,7 @@ def test_an_int8_graph_is_not_written_as_float(tmp_path):
 
 
 class Pair(NamedTuple):
-    """A class that torch has not been told how to save."""
+    """A class that is not registered with torch for saving."""
 
     logits: Tensor
     aux: Tensor
@@ -222,7 +222,7 @@ def test_an_export_replaces_its_own_files_alone_and_lists_them(tmp_path):
         (tmp_path / name).write_text("mine")
     (tmp_path / ".onnx.fp32.partial").mkdir()
     (tmp_path / ".onnx.fp32.partial" / "mine.txt").write_text("mine")
-    (tmp_path / ".onnx.fp32.partial" / "model.json").touch()  # what a killed export left
+    (tmp_path / ".onnx.fp32.partial" / "model.json").touch()  # a file of a killed export
     ledger = Ledger.read(tmp_path)
     ledger.writing = (".onnx.fp32.partial/model*",)
     ledger.save()

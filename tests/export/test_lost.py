@@ -1,4 +1,4 @@
-"""Int8 files that follow their reference and are far from float: what is said of them, and the layers named."""
+"""Int8 files that match their reference and are far from float: their notes, and the named layers."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def losses(notes):
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What the command says of the rough network, and its manifest's rows."""
+    """Output of the command for the rough network, and the rows of its manifest."""
     folder = tmp_path_factory.mktemp("rough")
     np.save(folder / "clips.npy", rough_nets.clips())
     arguments = ["tests.export.rough_nets:rough", "--shape", rough_nets.SHAPE, "--schemes", "w8a8"]
@@ -84,10 +84,10 @@ def test_a_network_with_one_bad_layer_names_it_first_with_what_it_costs(tmp_path
     outcome = exported(network, tmp_path)
     (note,) = losses(outcome.notes)
     (first, cost), (_, next_cost), _ = NAMED.findall(note)
-    # What reads the layer has the same noise on its input, which is not its fault.
+    # The consumer of the layer has the same noise on its input, which it does not cause.
     assert first == "blocks.2.project" and int(next_cost) > int(cost) + 6, note
     listed = {layer.layer: layer.alone_sqnr_db for layer in outcome.layers}
-    # Depthwise layers are rounded between their frames, too, which is not to be done by hand.
+    # Depthwise layers are also rounded between their frames, which this test does not emulate.
     names = [
         name for name, part in network.named_modules() if isinstance(part, nn.Conv3d) and part.groups == 1
     ]
@@ -100,7 +100,7 @@ def test_a_network_with_one_bad_layer_names_it_first_with_what_it_costs(tmp_path
 
 
 def rounded_alone(network, name):
-    """SQNR of the answers when one convolution has int8 weights and its clamped output 256 values."""
+    """SQNR of the outputs if one convolution has int8 weights and its clamped output 256 values."""
     clips = torch.from_numpy(rough_nets.clips()).flatten(0, 1)
     norm_name = "stem.1" if name == "stem.0" else f"{name}_norm"
     conv, norm = network.get_submodule(name), network.get_submodule(norm_name)

@@ -1,4 +1,4 @@
-"""docs/export-manifest.md says what a real export holds, and its examples run."""
+"""docs/export-manifest.md documents every field of a real export, and its examples run."""
 
 import json
 import re

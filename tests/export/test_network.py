@@ -1,4 +1,4 @@
-"""Any network into files, by `pocketreel export` and by the call behind it."""
+"""Exports of any network, by `pocketreel export` and by `export_network`."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def bad_writers(tmp_path, monkeypatch):
 
 
 def command(*arguments):
-    """The command in this process: exit code, and what it said on both streams."""
+    """Runs the command in this process: exit code, and its output on both streams."""
     ended = CliRunner().invoke(APP, [str(argument) for argument in arguments])
     return ended.exit_code, ended.stdout + ended.stderr
 
@@ -80,7 +80,7 @@ def test_the_command_writes_files_that_are_right(tmp_path):
     done = run_command_line(["export.run", *arguments], env={**os.environ, "COLUMNS": "120"})
     assert done.returncode == 0, done.stdout + done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    own = {LEDGER, COPY, LOCK}  # what says which files are ours, and that one export at a time writes there
+    own = {LEDGER, COPY, LOCK}  # the ledger of the export folder, and its lock
     assert written - own == {"coreml", "manifest.json", "onnx"} and LEDGER in written
     row = rows_of(tmp_path / "out")["onnx"]
     assert row["status"] == "exported" and row["path"] == "onnx/fp32/model.onnx"

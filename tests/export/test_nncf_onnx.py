@@ -52,7 +52,7 @@ def test_every_convolution_is_int8_and_answers_as_in_float(floats, samples, tmp_
 
 @pytest.mark.slow
 def test_accuracy_control_takes_layers_back_to_float(floats, samples, tmp_path):
-    """A measure by which only the float file is good enough."""
+    """A metric by which only the float file is good enough."""
     want = np.stack([predictor(floats)(sample)[0] for sample in samples])
 
     def measure(predict) -> float:

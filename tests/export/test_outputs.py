@@ -1,4 +1,4 @@
-"""Outputs of every kind in every format: without axes, whole numbers, truth values, inputs, the same one twice."""
+"""Outputs of every kind in every format: without axes, integers, booleans, inputs, the same one twice."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_kind_of_output_in_every_format(tmp_path: Path) -> None:
 
 
 def dtypes_in(file: Path, name: str) -> dict[str, str]:
-    """Number types of the outputs as the file itself or its runtime says."""
+    """Types of the outputs, from the file or its runtime."""
     if name == "onnx":
         import onnxruntime
 

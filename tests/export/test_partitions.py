@@ -1,4 +1,4 @@
-"""Patterns of published networks that XNNPACK has no operator for: files stay one partition, and are right."""
+"""Patterns of published networks without an XNNPACK operator: files stay one partition, and are correct."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
 
 
 class Beside(nn.Module):
-    """Networks side by side: an output of each."""
+    """Networks in parallel, with one output each."""
 
     def __init__(self, networks: list[nn.Module]) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Beside(nn.Module):
 
 @dataclass(frozen=True)
 class Shared:
-    """A file that several patterns share, and the answers of file, graph and network to one input, by pattern."""
+    """A file that several patterns share, and the outputs of file, graph and network for one input, by pattern."""
 
     file: WrittenFile
     given: dict[str, Tensor]
@@ -116,19 +116,19 @@ class Shared:
 
 @cache
 def graph_of_all(names: tuple[str, ...], scheme: str) -> tuple[nn.Module, fx.GraphModule, Tensor]:
-    """The networks of these patterns as one, and what its files have to compute."""
+    """The networks of these patterns as one, and the reference of its files."""
     models, inputs = zip(*(network(name) for name in names), strict=True)
     for model, own in zip(models, inputs, strict=True):
-        model(own)  # which gives lazy layers their shape
+        model(own)  # initialises lazy layers
     model = Beside(list(models)).eval()
     return model, graph_of(model, inputs[0], scheme=scheme), inputs[0]
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Callable[[str, str, str], Shared]:
-    """The file that holds a pattern: pictures share one for each format and scheme, and clips do.
+    """The file that holds a pattern: images share one for each format and scheme, and clips do.
 
-    A conversion costs seconds, whatever it converts. That the file is one partition says it of every pattern in it.
+    A conversion takes seconds, whatever its size. If the file is one partition, so is every pattern in it.
     """
 
     @cache

@@ -1,4 +1,4 @@
-"""What runtimes would say to a network, before anything is written."""
+"""Findings of the runtimes on a network, before anything is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.export.user_nets import WeightNormed
 
 
 class Friendly(nn.Module):
-    """Operators that every runtime takes."""
+    """Operators that every runtime supports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Friendly(nn.Module):
 
 
 class Gamma(Friendly):
-    """An operator that nothing on a phone has."""
+    """An operator that no mobile runtime has."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(torch.lgamma(x.abs() + 1))
@@ -41,14 +41,14 @@ class Curved(Friendly):
 
 
 class HalfAnswer(Friendly):
-    """An output that is there in training only."""
+    """An output that exists in training only."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         return super().forward(x), None
 
 
 class Dropping(Friendly):
-    """Dropout that does not know of eval mode."""
+    """Dropout that ignores eval mode."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(F.dropout(self.convolution(x)).mean((2, 3, 4)))
@@ -106,7 +106,7 @@ def test_out_is_needed_without_check() -> None:
 
 
 class Mixed(Friendly):
-    """Operators that runtimes take in ways of their own, one to a line."""
+    """Operators that runtimes support differently, one per line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,13 +124,13 @@ class Mixed(Friendly):
 
 
 def code_of(place: str | None) -> str | None:
-    """The user's line of code in a place."""
+    """The line of code in a place."""
     return None if place is None else place.split("`")[1]
 
 
 @pytest.mark.slow
 def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
-    """An int8 file of each format is written for real: its coverage names the lines that the check has named."""
+    """Writes an int8 file of each format: its coverage names the lines that the check reported."""
     import json
 
     formats = ["onnx", "tflite", "executorch"]
@@ -148,7 +148,7 @@ def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
         return {code_of(one.place) for one in found if one.format == name and one.severity in severities}
 
     assert not [one for one in found if one.severity == "refused"]
-    # What XNNPACK does not take is left; what ONNX Runtime has no integer kernel for stands between unfused Q/DQ.
+    # XNNPACK leaves the operators it does not take; those without an integer kernel are between Q/DQ pairs.
     assert left["tflite"] == lines("tflite", "slow")
     assert left["executorch"] == lines("executorch", "slow")
     in_float = {"x = nn.functional.gelu(x)", "x = self.norm(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)"}
@@ -156,7 +156,7 @@ def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
 
 
 class Grouped(nn.Module):
-    """Layers in containers of torch's, and GroupNorm."""
+    """Layers in torch containers, and GroupNorm."""
 
     def __init__(self) -> None:
         super().__init__()

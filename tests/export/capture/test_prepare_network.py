@@ -1,4 +1,4 @@
-"""Networks in other number types, in wrappers and with odd attributes, and what no file can be made of."""
+"""Networks in other float types, in wrappers and with unusual attributes, and networks that cannot be exported."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""Networks that run one frame at a time: what they have to have, and that files and integers follow the clip's."""
+"""Streaming networks: their requirements, and step files and integers that match those of the clip."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PLACES = {
     "tflite": ("model.tflite", "step"),
     "executorch": ("model.pte", "step"),
 }
-"""File and entry of the program for one frame."""
+"""File and entry of the step program."""
 
 
 class Own(nn.Module):
-    """As a user writes it: looks back one frame, and keeps its state in a tuple."""
+    """A user's network: uses one past frame, and keeps its state in a tuple."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Own(nn.Module):
 
 
 class Late(Own):
-    """Looks back two frames, and keeps both, so that one frame is handed on and not read."""
+    """Uses two past frames, and keeps both, so that one frame is passed through without being read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ def test_the_int8_step_gives_the_integers_of_the_int8_clip(qat):
         for clip in clips[8:]:
             expected = reference(clip[None])
             given = after_all_frames(stepping, network, first, clip[None])
-            # Sums in another order may round a half the other way: a few steps of the logits.
+            # Sums in another order may round ties differently: a few steps of the logits.
             assert (given - expected).abs().max() <= 4.01 * last_scale
             assert given.argmax() == expected.argmax()
 

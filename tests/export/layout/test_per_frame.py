@@ -1,4 +1,4 @@
-"""Frames apart: the same function, written frame by frame."""
+"""Per-frame form: the same function, written frame by frame."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_moves_in_time_need_no_work() -> None:
     assert_same(model, graph, (clip(),))
     written = targets(graph)
     assert not any(word in target for target in written for word in ("permute", "pad.", "slice"))
-    # 8 frames of the two dense layers, and 3 taps of each frame but for the one that the first and the last miss.
+    # 8 frames of the two dense layers, and 3 taps of each frame but one less at the first and the last frame.
     assert written.count("aten.conv2d.default") == 8 + 22 + 8
 
 
@@ -94,7 +94,7 @@ def test_channels_that_blocked_kernels_refuse_are_widened() -> None:
 
 
 class Gated(nn.Module):
-    """A depthwise convolution of 12 channels times a gate of one, on pictures."""
+    """A depthwise convolution of 12 channels times a gate of one, on images."""
 
     def __init__(self, gate: Callable[[Tensor], Tensor] | nn.Module) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ GATES: dict[str, tuple[Callable[[Tensor], Tensor] | nn.Module, int]] = {
     "mean over channels": (lambda x: x.mean(1, keepdim=True), 12),
     "mean over everything": (lambda x: x.mean((1, 2, 3), keepdim=True), 12),
 }
-"""Gates, and how many channels the depthwise convolution may have beside each."""
+"""Gates, and the resulting number of channels of the depthwise convolution."""
 
 
 @pytest.mark.parametrize("name", GATES)

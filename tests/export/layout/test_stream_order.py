@@ -1,4 +1,4 @@
-"""The streamed form: the same function, frames one after the other."""
+"""Stream order: the same function, frame after frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every operator and every style of writing networks, lowered, against torch."""
+"""Every operator and every style of network, lowered, compared with torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 3e-6
 
 
 def assert_lowers(model: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """Lowers `model` and compares the two; nothing above rank 4 is left but outputs."""
+    """Lowers `model` and compares the two; only outputs may have more than rank 4."""
     graph = lower(capture(model, inputs))
     for node in graph.graph.nodes:
         if node.op == "call_function" and node.target is not operator.getitem:
@@ -60,7 +60,7 @@ def test_weights_have_the_same_names_for_several_clips(name: str) -> None:
 
 @dataclass
 class Answer:
-    """What a network gives, in the way of libraries that return objects."""
+    """A network's outputs, as in libraries that return objects."""
 
     logits: Tensor
     hidden: tuple[Tensor, ...]
@@ -70,14 +70,14 @@ torch.export.register_dataclass(Answer)
 
 
 class Pair(NamedTuple):
-    """The same without telling torch."""
+    """The same, not registered with torch."""
 
     logits: Tensor
     aux: Tensor
 
 
 class ModelOutput(OrderedDict[str, Any]):
-    """As Hugging Face has it: a mapping whose keys torch is not told."""
+    """As in Hugging Face: a mapping whose keys torch does not know."""
 
 
 pytree.register_pytree_node(

@@ -1,4 +1,4 @@
-"""PReLU, which is one operator in every runtime, whatever the lowered graph makes of it."""
+"""PReLU is one operator in every runtime, although lowering decomposes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def slopes(layer: nn.PReLU) -> nn.PReLU:
 
 
 class Twice(nn.Module):
-    """One layer of slopes behind two others."""
+    """One layer of slopes after two others."""
 
     def __init__(self) -> None:
         super().__init__()

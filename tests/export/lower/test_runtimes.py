@@ -1,4 +1,4 @@
-"""Lowered networks in the runtimes: the numbers of torch, whatever operators they are made of."""
+"""Lowered networks in the runtimes: the outputs match torch for every operator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.export.operators import OPERATORS
 from tests.export.styles import STYLES, inputs_of
 
 LIMIT = 1e-5
-"""Largest difference from torch, as part of the largest number."""
+"""Largest difference from torch, relative to the largest number."""
 
 LAYOUTS = {0: "", 1: "N", 2: "NK", 3: "NCT", 4: "NCTH", 5: "NCTHW"}
 
@@ -72,7 +72,7 @@ def error(name: str, folder: Path, runtime: str) -> float:
 
 
 def errors(model: nn.Module, inputs: tuple[Tensor, ...], folder: Path, runtime: str) -> dict[str, float]:
-    """The same of a network, for each of its outputs by name."""
+    """The same for every output of a network, by name."""
     from export.emit.coreml.writer import write as write_coreml
     from export.emit.executorch.writer import write as write_executorch
     from export.emit.onnx.writer import write as write_onnx

@@ -1,4 +1,4 @@
-"""Schemes `fp16`, `w8`, `w4`: what is stored, how large the files become, and what they compute."""
+"""Schemes `fp16`, `w8`, `w4`: stored weights, file sizes, and outputs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tests.export.operators import OPERATORS
 READ = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 MOST = {"fp16": 0.54, "w8": 0.31, "w4": 0.19}
-"""Largest part of the float file's size that a file of `Small` may have; names and description weigh a little."""
+"""Largest size of a file of `Small`, relative to the float file; names and description take little space."""
 
 
 class Small(nn.Module):
-    """Dense convolutions, a pointwise and a depthwise one: what stores nearly all weights of video networks."""
+    """Dense convolutions, a pointwise and a depthwise one: the layers with nearly all weights of video networks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def graph() -> fx.GraphModule:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, graph):
-    """`files(format, scheme)`: the file of `graph`, its spec and the graph whose weights it holds; written once."""
+    """`files(format, scheme)`: the file of `graph`, its spec and the graph with its weights; written once."""
     known: dict[tuple[str, str], tuple[Path, FileSpec, fx.GraphModule]] = {}
 
     def written(name: str, scheme: str) -> tuple[Path, FileSpec, fx.GraphModule]:
@@ -89,7 +89,7 @@ def files(tmp_path_factory, graph):
 
 
 def sqnr_db(path: Path, spec: FileSpec, network: fx.GraphModule, folder: Path, name: str) -> float:
-    """How closely a file follows a network on four clips."""
+    """SQNR of a file against a network on four clips."""
     inputs = np.stack([clips(seed).numpy() for seed in range(4)])
     np.save(folder / "clip.npy", inputs)
     executed = execute(path, format=name, network=SPEC, file=spec, samples=folder, log=folder / "log")
@@ -100,7 +100,7 @@ def sqnr_db(path: Path, spec: FileSpec, network: fx.GraphModule, folder: Path, n
 
 
 def stored_bits(graph: fx.GraphModule) -> dict[str, int]:
-    """Layer -> bits of its weight, from the limits of the operator that reads it."""
+    """Layer -> bits of its weight, from the limits of its dequantize operator."""
     bits = {limits: bits for bits, limits in LIMITS.items()}
     return {
         node.name: bits[node.args[1].args[4:6]]
@@ -268,7 +268,8 @@ def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
     assert path.stat().st_size < 0.4 * 4 * sum(weight.numel() for weight in graph.parameters())
     assert sqnr_db(path, spec, stored, tmp_path, "executorch") > 35
     with pytest.raises(
-        ValueError, match=r"conv2d at .*test_weight_only.py:\d+ .* would have 4-bit weights: .* use the scheme w8"
+        ValueError,
+        match=r"conv2d at .*test_weight_only.py:\d+ .* would have 4-bit weights: .* use the scheme w8",
     ):
         files("executorch", "w4")
 

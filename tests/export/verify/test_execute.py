@@ -1,4 +1,4 @@
-"""Files run in a process of their own, and what becomes of files and runtimes that do not."""
+"""Runs files in a separate process, and tests files and runtimes that fail."""
 
 import numpy as np
 import pytest

@@ -51,7 +51,7 @@ def halves(*shape):
 
 
 INPUT = object()
-"""Stands for the input of the program."""
+"""Placeholder for the input of the program."""
 
 
 def operation(name, shape=(1, 2, 4, 4), kind=types.fp16, **given):
@@ -128,7 +128,7 @@ def test_multiply_adds(made, count):
     assert macs(made()) == count
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML's own plan is asked there")
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML's compute plan is used there")
 def test_a_saved_program_is_looked_up_in_the_tables(tmp_path):
     path = saved(
         tmp_path, lambda x: Builder.cosh(x=Builder.conv(x=x, weight=X.repeat(2, 0)[:, :, :3]), name="c")

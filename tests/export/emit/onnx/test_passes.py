@@ -1,4 +1,4 @@
-"""Every pass on graphs where it applies, where it must not, and on numbers: before and after give the same."""
+"""Every pass on graphs where it applies, on graphs where it must not, and numerically before and after."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def run(model, feeds):
 
 
 def apply_and_compare(model, tune, *, feeds=None, atol=0.0):
-    """Runs the pass; checks that outputs stay the same; gives the number of changes."""
+    """Runs the pass, checks that the outputs do not change, and returns the number of changes."""
     feeds = feeds or {"x": np.random.default_rng(0).normal(size=(2, 4, 3, 6)).astype(np.float32) * 3}
     before = run(model, feeds)
     count = tune(model)
@@ -374,7 +374,7 @@ def normalising_model(channels, *, weights):
 def test_normalisation_of_the_clip_is_a_scaled_dq_and_a_sum():
     model = normalising_model(3, weights=1)
     feeds = {"x": np.random.default_rng(0).random((2, 3, 3, 6), np.float32)}
-    # At most one step of the result: the two orders of float32 operations may round a tie to either side.
+    # At most one step of the result: the two orders of float32 operations may round a tie differently.
     assert apply_and_compare(model, normalise_in_float, feeds=feeds, atol=0.0301) == 1
     last = model.graph.outputs[0].producer()
     assert _types_above(last) == ["QuantizeLinear", "Add", "DequantizeLinear", "QuantizeLinear"]

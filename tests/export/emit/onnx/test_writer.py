@@ -96,7 +96,7 @@ def test_an_int8_file_gives_the_logits_of_the_int8_network(int8_file):
     for seed in range(8):
         inputs = ALL_INPUTS.example(seed=100 + seed)
         for ours, theirs in zip(graph(*inputs), logits_of(file, inputs), strict=True):
-            # Kernels may round the last bit another way: a few steps of the logits' own quantization.
+            # Kernels may round the last bit differently: a few steps of the logits' own quantization.
             np.testing.assert_allclose(ours.detach().numpy(), theirs, atol=0.01)
 
 
@@ -108,7 +108,7 @@ def test_layers_that_stay_in_float_are_named(tmp_path):
 
 
 class Answers(nn.Module):
-    """Outputs and an input with the names that torch gives to what lies between."""
+    """Outputs and an input with names that torch gives to intermediate values."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def test_int8_file_computes_in_int8_with_the_parameters_of_the_reference(tmp_pat
 
 
 class Pooled(nn.Module):
-    """Max pooling with padding: of a ReLU, and of two pooled ones beside each other."""
+    """Max pooling with padding: of a ReLU, and of two concatenated poolings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def test_int8_files_stay_in_one_partition_and_transpose_nothing(tmp_path, name):
     (given,), (want,) = file(**inputs), as_tuple(reference(*inputs.values()))
     assert np.abs(given - want.detach().numpy()).max() <= 2.01 * step_of(file)
     assert file.is_one_partition()
-    # One transpose gives a result of rank 5 channels first.
+    # One transpose returns a result of rank 5 channels first.
     assert file.counts()["TRANSPOSE"] == (want.dim() == 5)
 
 

@@ -74,7 +74,7 @@ PICTURES: dict[str, Callable[[], nn.Module]] = {
     "padding": lambda: Call(lambda x: F.pad(x, (1, 0, 2, 1), value=0.5)),
     "products of pictures": lambda: Call(lambda x: x @ x.transpose(2, 3)),
 }  # fmt: skip
-"""Networks on pictures `1 6 8 10`."""
+"""Networks on images `1 6 8 10`."""
 
 LOWERED_PICTURES: dict[str, Callable[[], nn.Module]] = {
     "same padding": lambda: nn.Conv2d(6, 4, (3, 5), padding="same"),
@@ -82,7 +82,7 @@ LOWERED_PICTURES: dict[str, Callable[[], nn.Module]] = {
     "nearest neighbours at 5/4 of the pixels": lambda: nn.Upsample(scale_factor=1.25),
     "bilinear at 5/4 of the pixels": lambda: nn.Upsample(scale_factor=1.25, mode="bilinear"),
 }
-"""Networks on pictures `1 6 10 10` that no runtime has the operators of: lowering writes them with others."""
+"""Networks on images `1 6 10 10` with operators that no runtime has: lowering rewrites them."""
 
 SEQUENCES: dict[str, Callable[[], nn.Module]] = {
     "linear over channels": lambda: Call(lambda x, f: f(x.transpose(1, 2)), nn.Linear(6, 3)),
@@ -125,7 +125,7 @@ def test_lowered_networks_agree_with_torch(tmp_path, name):
     inputs = {"clip": torch.rand(CLIP)}
     file = written(model, inputs, tmp_path, lowering=True)
     assert error_of(file, model, inputs) < 1e-5
-    # A result of rank 5 is asked for channels first, which takes one transpose at the end.
+    # The spec requests a result of rank 5 channels first, which takes one transpose at the end.
     assert file.counts()["TRANSPOSE"] <= 1
 
 
@@ -133,7 +133,7 @@ def test_a_flattened_picture_needs_no_transpose(tmp_path):
     model = trained(PICTURES["flatten and linear"]())
     assert written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path).counts()["TRANSPOSE"] == 1
     lying = nn.Sequential(nn.Conv2d(6, 6, 1), model)
-    # The one before was for the input, which this test gives channels first.
+    # The remaining one is for the input, which this test passes channels first.
     assert written(trained(lying), {"x": torch.randn(1, 6, 8, 10)}, tmp_path).counts()["TRANSPOSE"] == 1
 
 

@@ -34,7 +34,7 @@ def found_in_int8(model: nn.Module, folder: Path, shape: tuple[int, ...] = PICTU
 
 
 class Awkward(nn.Module):
-    """Padding by other than 0, steps of 2 and a logarithm of softmax, which the delegate has not."""
+    """Padding with another number than 0, steps of 2 and a log-softmax, which the delegate does not support."""
 
     def __init__(self) -> None:
         super().__init__()

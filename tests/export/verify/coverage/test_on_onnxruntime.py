@@ -26,7 +26,7 @@ CLIP = (1, 3, 4, 8, 8)
 
 
 def found(model: nn.Module, x: Tensor, folder: Path):
-    """Coverage of the network as it is."""
+    """Coverage of the unlowered network."""
     program = capture(model, (x,))
     spec = file_spec_of({"clip": x}, as_tuple(model(x)))
     return write(program, folder / "model.onnx", spec=spec, scheme="fp32").coverage
@@ -48,7 +48,7 @@ BLOCKED = (
     nn.Conv2d(32, 32, 3, groups=2),
     nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU6(), nn.Conv2d(8, 4, 1), nn.ReLU()),
 )
-"""Few channels, a multiple of four, depthwise, whole blocks in a group, fused with what follows."""
+"""Few channels, a multiple of four, depthwise, whole blocks in a group, fused with the next operator."""
 
 GENERIC = (
     (nn.Conv2d(17, 8, 3), "it reads 17 channels, and blocked kernels take a multiple of 4"),
@@ -62,7 +62,7 @@ GENERIC = (
 
 
 class Convolutions(nn.Module):
-    """Every layer on as much of the clip as it takes, and a convolution whose weights are computed."""
+    """Every layer on the part of the clip that it takes, and a convolution with computed weights."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
