@@ -51,7 +51,9 @@ def _pool2d(
     return _maximum(lowering, x, (kernel, stride, padding, dilation), args["ceil_mode"], name=name)
 
 
-def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[fx.Node | Volume]:
+def max_pool_without_indices(
+    lowering: Lowering, node: fx.Node, args: dict[str, Any]
+) -> tuple[fx.Node | Volume]:
     """Max pooling with indices, if these are not used."""
     if any(reader.args[1] == 1 for reader in node.users):
         why = "mobile runtimes do not return the indices of the maxima"
@@ -60,10 +62,10 @@ def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tup
         )
     if isinstance(args["self"], Volume):
         return (pool(lowering, node, args),)
-    return (maximum_of_pictures(lowering, node, args),)
+    return (max_pool2d(lowering, node, args),)
 
 
-def maximum_of_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
+def max_pool2d(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
     """Max pooling of images `N C H W`."""
     kernel = pair(args["kernel_size"])
     stride = pair(args["stride"]) if args["stride"] else kernel
@@ -122,7 +124,7 @@ def _hangs_over(size: int, kernel: int, stride: int, padding: int, dilation: int
     return room % stride != 0 and (room // stride + 1) * stride < size + padding
 
 
-def average_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
+def avg_pool2d(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
     """Average pooling of images `N C H W`."""
     x, kernel = args["self"], pair(args["kernel_size"])
     if len(shape(node)) != 4:

@@ -22,7 +22,7 @@ from export.lower.composites import (
 )
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
-from export.lower.reductions import is_picture_mean, picture_mean
+from export.lower.reductions import is_spatial_mean, spatial_mean
 from export.lower.rules import ANY_RANK, INDIFFERENT, KNOWN, ONLY_WIDE, RULES
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, bind, is_random, operator_name, rank, refuse, shape
 from export.lower.volume import Form, Volume
@@ -173,8 +173,8 @@ class GraphLowering:
             return self.writer.reshape(args[0], shape(node), name="reshape")
         if node.target is aten.slice.Tensor and shape(node) == shape_of(args[0]):
             return args[0]
-        if node.target is aten.mean.dim and is_picture_mean(node):
-            return picture_mean(self, node, args[0])
+        if node.target is aten.mean.dim and is_spatial_mean(node):
+            return spatial_mean(self, node, args[0])
         if node.target in LAYERS and isinstance(args[1], Tensor):
             x, *weights = (*args, None)[:3]
             names = (f"{node.name}_weight", f"{node.name}_bias")

@@ -27,7 +27,7 @@ def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
         return reduce(lowering, node, args)
     n, c, t, h, w = x.shape
     if axes == [2, 3, 4]:
-        result = mean_of_everything(lowering, x, node.name)
+        result = mean_over_thw(lowering, x, node.name)
     elif axes == [3, 4]:
         y = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=node.name)
         result = x.in_form("frames", y, (n, c, t, 1, 1))
@@ -44,7 +44,7 @@ def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     return reshaped(lowering, result, shape(node), name=f"{node.name}_shape")
 
 
-def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
+def mean_over_thw(lowering: Lowering, x: Volume, name: str) -> Volume:
     """Mean over T, H and W with shape `N C 1 1 1`.
 
     One mean over the plane; if only frames exist, the mean of each frame, then the mean of those, which moves
@@ -60,7 +60,7 @@ def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
     return x.in_form("plane", y, (n, c, 1, 1, 1))
 
 
-def is_picture_mean(node: fx.Node) -> bool:
+def is_spatial_mean(node: fx.Node) -> bool:
     """Whether `node` averages all rows and columns of images `N C H W`."""
     args = bind(node, node.args, node.kwargs)
     if len(shape(node.all_input_nodes[0])) != 4:
@@ -68,13 +68,13 @@ def is_picture_mean(node: fx.Node) -> bool:
     return args["dim"] is not None and sorted(axis % 4 for axis in args["dim"]) == [2, 3]
 
 
-def picture_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
+def spatial_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
     """Mean over rows and columns of images in the form that every runtime takes: axes kept."""
     y = lowering.writer.call(aten.mean.dim, (x, [2, 3], True), name=node.name)
     return lowering.writer.reshape(y, shape(node), name=f"{node.name}_shape")
 
 
-def largest(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+def amax(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     """Maximum over any axes; over time or space by pooling, which every runtime accelerates, int8 too."""
     x = args["self"]
     n, c, t, h, w = x.shape if isinstance(x, Volume) else (0,) * 5
@@ -114,7 +114,7 @@ def reduce(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
             return held(writer, y, shape(node), name=f"{node.name}_shape")
 
 
-def place_of_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+def arg_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     """Argmax and argmin along one axis, or over all."""
     x, dim = args["self"], args["dim"]
     sizes = shape_of(x)
@@ -124,7 +124,7 @@ def place_of_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) ->
     return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
 
 
-def first_in_order(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[Value, Value]:
+def topk(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[Value, Value]:
     """`topk` along one axis: one row per position of the other axes."""
     x, writer, name = args["self"], lowering.writer, node.name
     axis = args["dim"] % len(shape_of(x))

@@ -13,9 +13,9 @@ from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.lowering import Lowering
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
-from export.lower.pooling import average_pictures, maxima_alone, maximum_of_pictures, pool
+from export.lower.pooling import avg_pool2d, max_pool2d, max_pool_without_indices, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
-from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
+from export.lower.reductions import amax, arg_extreme, mean, reduce, softmax, topk
 from export.lower.reshaping import expand, identity, permute, reshape
 from export.lower.slicing import concatenate, constant_pad, pick, take
 from export.private.torch import schema_of
@@ -130,17 +130,17 @@ RULES: dict[Any, Rule] = {
     aten.split_with_sizes.default: take,
     aten.index_select.default: pick,
     aten.constant_pad_nd.default: constant_pad,
-    aten.max_pool2d_with_indices.default: maxima_alone,
-    aten.max_pool3d_with_indices.default: maxima_alone,
-    aten.max_pool2d.default: maximum_of_pictures,
-    aten.avg_pool2d.default: average_pictures,
+    aten.max_pool2d_with_indices.default: max_pool_without_indices,
+    aten.max_pool3d_with_indices.default: max_pool_without_indices,
+    aten.max_pool2d.default: max_pool2d,
+    aten.avg_pool2d.default: avg_pool2d,
     aten.mean.dim: mean,
     aten.sum.dim_IntList: reduce,
-    aten.amax.default: largest,
+    aten.amax.default: amax,
     aten.amin.default: reduce,
-    aten.argmax.default: place_of_extreme,
-    aten.argmin.default: place_of_extreme,
-    aten.topk.default: first_in_order,
+    aten.argmax.default: arg_extreme,
+    aten.argmin.default: arg_extreme,
+    aten.topk.default: topk,
     aten.softmax.int: softmax,
     aten.log_softmax.int: softmax,
     aten.linear.default: linear,

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from export.emit.coreml.reflection import restore_reflection
-from export.lower.composites.pooling import without_dilated_maxima
+from export.lower.composites.pooling import decompose_dilated_max_pool
 from export.lower.composites.sampling import BILINEAR, NEAREST
 from export.lower.composites.table import SPARE
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place, users_name
@@ -55,7 +55,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     captured LSTM, writes GRUs as loops, and the Neural Engine runs neither. Raises NotImplementedError, with the
     place in the user's source, for an operator that neither coremltools nor torch's decompositions cover.
     """
-    without_dilated_maxima(program.graph)
+    decompose_dilated_max_pool(program.graph)
     program = program.run_decompositions({})
     restore_reflection(program.graph)
     _name_samplers(program.graph)

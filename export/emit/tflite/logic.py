@@ -44,7 +44,7 @@ def less_equal(e: Emitter, a: Operand, b: Operand) -> Value:
     return binary(e, "LESS_EQUAL", a, b, dtype="bool")
 
 
-def both(e: Emitter, a: Value, b: Value) -> Value:
+def logical_and(e: Emitter, a: Value, b: Value) -> Value:
     """Logical and.
 
     Raises NotImplementedError for integers: LiteRT has no bitwise operators.
@@ -52,7 +52,7 @@ def both(e: Emitter, a: Value, b: Value) -> Value:
     return binary(e, "LOGICAL_AND", _truth(a), _truth(b))
 
 
-def either(e: Emitter, a: Value, b: Value) -> Value:
+def logical_or(e: Emitter, a: Value, b: Value) -> Value:
     """Logical or.
 
     Raises NotImplementedError for integers: LiteRT has no bitwise operators.
@@ -60,7 +60,7 @@ def either(e: Emitter, a: Value, b: Value) -> Value:
     return binary(e, "LOGICAL_OR", _truth(a), _truth(b))
 
 
-def opposite(e: Emitter, x: Value) -> Value:
+def logical_not(e: Emitter, x: Value) -> Value:
     """Logical not.
 
     Raises NotImplementedError for numbers.
@@ -98,7 +98,7 @@ def cast(e: Emitter, x: Value, *, dtype: torch.dtype, **ignored: object) -> Valu
     return Value(_cast(e, tensor, DTYPES[dtype]), x.order)
 
 
-def counted(e: Emitter, x: Value) -> Value:
+def as_numbers(e: Emitter, x: Value) -> Value:
     """Booleans as 0 and 1, so that they can be added; numbers unchanged."""
     if x.tensor.dtype != "bool":
         return x

@@ -84,7 +84,7 @@ def floor_mod(e: Emitter, a: Operand, b: Operand) -> Value:
     return binary(e, "FLOOR_MOD", a, b)
 
 
-def angle(e: Emitter, a: Value, b: Value) -> Value:
+def atan2(e: Emitter, a: Value, b: Value) -> Value:
     """The angle of the point (b, a), ATAN2. Operands are expanded: the kernel reads beyond broadcast operands."""
     shape = np.broadcast_shapes(a.shape, b.shape)
     return binary(e, "ATAN2", _in_full(e, a, shape), _in_full(e, b, shape))
@@ -255,12 +255,12 @@ def reciprocal(e: Emitter, x: Value) -> Value:
     return binary(e, "DIV", 1.0, x)
 
 
-def sine(e: Emitter, x: Value) -> Value:
+def sin(e: Emitter, x: Value) -> Value:
     """Sine."""
     return unary(e, "SIN", x)
 
 
-def cosine(e: Emitter, x: Value) -> Value:
+def cos(e: Emitter, x: Value) -> Value:
     """Cosine."""
     return unary(e, "COS", x)
 
@@ -280,6 +280,6 @@ def ceil(e: Emitter, x: Value) -> Value:
     return unary(e, "CEIL", x)
 
 
-def nearest_integer(e: Emitter, x: Value) -> Value:
+def round_half_to_even(e: Emitter, x: Value) -> Value:
     """The nearest integer, the even one of two."""
     return unary(e, "ROUND", x)

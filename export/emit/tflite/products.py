@@ -106,11 +106,11 @@ def mean(
     return reduce(e, "MEAN", x, dims, keepdim)
 
 
-def total(
+def reduce_sum(
     e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False, dtype: object = None
 ) -> Value:
     """The sum over `dims`."""
-    return reduce(e, "SUM", logic.counted(e, x), dims, keepdim)
+    return reduce(e, "SUM", logic.as_numbers(e, x), dims, keepdim)
 
 
 def largest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
@@ -118,25 +118,25 @@ def largest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepd
     return reduce(e, "REDUCE_MAX", x, dims, keepdim)
 
 
-def smallest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
+def amin(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
     """The smallest number over `dims`."""
     return reduce(e, "REDUCE_MIN", x, dims, keepdim)
 
 
-def place_of_largest(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+def argmax(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
     """Index of the largest element along `dim`, or among all elements."""
-    return _place(e, "ARG_MAX", x, dim, keepdim)
+    return _arg(e, "ARG_MAX", x, dim, keepdim)
 
 
-def place_of_smallest(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+def argmin(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
     """Index of the smallest element along `dim`, or among all elements."""
-    return _place(e, "ARG_MIN", x, dim, keepdim)
+    return _arg(e, "ARG_MIN", x, dim, keepdim)
 
 
-def _place(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> Value:
+def _arg(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> Value:
     if dim is None:
         return e.reshape(
-            _place(e, kind, e.reshape(x, (math.prod(x.shape),)), 0, False), (1,) * x.rank * keepdim
+            _arg(e, kind, e.reshape(x, (math.prod(x.shape),)), 0, False), (1,) * x.rank * keepdim
         )
     left = [axis for axis in range(x.rank) if axis != dim % x.rank]
     rows = e.place(x, (*left, dim % x.rank))
@@ -151,7 +151,7 @@ def _place(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> V
     )
 
 
-def first_in_order(
+def topk(
     e: Emitter, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> list[Value]:
     """The `k` largest or smallest elements along `dim`, and their indices."""

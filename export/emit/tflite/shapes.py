@@ -73,7 +73,7 @@ def expand(e: Emitter, x: Value, sizes: Sequence[int], *, implicit: bool = False
     return Value(e.op("BROADCAST_TO", [tensor, e.constant(target)], target, dtype=tensor.dtype), lifted.order)
 
 
-def cut(e: Emitter, x: Value, dim: int, start: int, length: int, step: int = 1) -> Value:
+def narrow(e: Emitter, x: Value, dim: int, start: int, length: int, step: int = 1) -> Value:
     """`length` entries of axis `dim` from `start`, every `step`-th."""
     if (start, length, step) == (0, x.shape[dim], 1):
         return x
@@ -97,8 +97,8 @@ def _cut_every(e: Emitter, x: Value, dim: int, start: int, length: int, step: in
     1."""
     at = dim % x.rank
     folded = e.reshape(x, [*x.shape[:at], x.shape[at] // step, step, *x.shape[at + 1 :]])
-    column = cut(e, folded, at + 1, start % step, 1)
-    entries = cut(e, column, at, start // step, length)
+    column = narrow(e, folded, at + 1, start % step, 1)
+    entries = narrow(e, column, at, start // step, length)
     return e.reshape(entries, [*x.shape[:at], length, *x.shape[at + 1 :]])
 
 
@@ -107,19 +107,19 @@ def slice_axis(
 ) -> Value:
     """`x[..., start:end:step, ...]`."""
     first, last, _ = slice(start, end).indices(x.shape[dim])
-    return cut(e, x, dim, first, len(range(first, last, step)), step)
+    return narrow(e, x, dim, first, len(range(first, last, step)), step)
 
 
 def select(e: Emitter, x: Value, dim: int, index: int) -> Value:
     """`x[..., index, ...]`."""
     shape = [size for axis, size in enumerate(x.shape) if axis != dim % x.rank]
-    return e.reshape(cut(e, x, dim, index % x.shape[dim], 1), shape)
+    return e.reshape(narrow(e, x, dim, index % x.shape[dim], 1), shape)
 
 
 def split_sizes(e: Emitter, x: Value, sizes: Sequence[int], dim: int = 0) -> list[Value]:
     """Consecutive pieces of the given lengths."""
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return [cut(e, x, dim, start, size) for start, size in zip(starts, sizes, strict=True)]
+    return [narrow(e, x, dim, start, size) for start, size in zip(starts, sizes, strict=True)]
 
 
 def split(e: Emitter, x: Value, size: int, dim: int = 0) -> list[Value]:
@@ -183,7 +183,7 @@ def _size(x: Value, size: Sequence[int] | None, factors: Sequence[float] | None)
     return [int(length * factor) for length, factor in zip(x.shape[2:], factors or (), strict=True)]
 
 
-def pick(e: Emitter, x: Value, dim: int, index: Value) -> Value:
+def index_select(e: Emitter, x: Value, dim: int, index: Value) -> Value:
     """Entries of axis `dim` by index."""
     tensor, numbers = e.place(x, x.order), e.place(index, identity(1))
     shape = list(tensor.shape)

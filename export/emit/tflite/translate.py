@@ -15,7 +15,7 @@ from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Graph, Tensor, constant
 from export.emit.tflite.layout import identity
 from export.emit.tflite.operators import INSTEAD, MEANINGS, OPERATORS
-from export.lower.composites.pooling import without_dilated_maxima
+from export.lower.composites.pooling import decompose_dilated_max_pool
 from export.lower.composites.table import SPARE
 from export.lower.prelu import restore_prelu
 from export.lower.source import INSTEAD as GENERAL
@@ -56,7 +56,7 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
     known = default_decompositions()
     known.update(SPARE)  # torch's table is not a plain dict: `|` returns an empty one
     restore_prelu(program)
-    without_dilated_maxima(program.graph)
+    decompose_dilated_max_pool(program.graph)
     while True:
         calls = [node for node in program.graph.nodes if node.op == "call_function"]
         used = {node.target for node in calls if operator_name(node) not in INSTEAD or node.target in SPARE}

@@ -55,70 +55,70 @@ def all_of_all(x: Tensor) -> Tensor:
     return _extreme(x, list(range(x.dim())), False, largest=False)
 
 
-def counted(x: Tensor, dim: Sequence[int]) -> Tensor:
+def count_nonzero(x: Tensor, dim: Sequence[int]) -> Tensor:
     """`count_nonzero` along some axes."""
     return _holds(x).sum(list(dim) or list(range(x.dim())))
 
 
-def one_of_two(a: Tensor, b: Tensor) -> Tensor:
+def logical_xor(a: Tensor, b: Tensor) -> Tensor:
     """`logical_xor`; torch's own operator is bitwise on integers."""
     a, b = _holds(a), _holds(b)
     # Not by `&` and `|`, whose operators torch decomposes only while it traces a user's network.
     return torch.logical_and(torch.logical_or(a, b), torch.logical_not(torch.logical_and(a, b)))
 
 
-def bits_of_one(a: Tensor, b: Tensor) -> Tensor:
+def bitwise_xor(a: Tensor, b: Tensor) -> Tensor:
     """`bitwise_xor` of booleans; that of integers has no simpler form."""
-    return one_of_two(a, b) if a.dtype == b.dtype == torch.bool else NotImplemented
+    return logical_xor(a, b) if a.dtype == b.dtype == torch.bool else NotImplemented
 
 
-def both(a: Tensor, b: Tensor) -> Tensor:
+def logical_and(a: Tensor, b: Tensor) -> Tensor:
     """`logical_and` of numbers."""
     if a.dtype == b.dtype == torch.bool:
         return NotImplemented
     return aten.logical_and(_holds(a), _holds(b))
 
 
-def either(a: Tensor, b: Tensor) -> Tensor:
+def logical_or(a: Tensor, b: Tensor) -> Tensor:
     """`logical_or` of numbers."""
     if a.dtype == b.dtype == torch.bool:
         return NotImplemented
     return aten.logical_or(_holds(a), _holds(b))
 
 
-def opposite(x: Tensor) -> Tensor:
+def logical_not(x: Tensor) -> Tensor:
     """`logical_not` of numbers."""
     return NotImplemented if x.dtype == torch.bool else x == 0
 
 
-def is_nan(x: Tensor) -> Tensor:
+def isnan(x: Tensor) -> Tensor:
     """`isnan`: numbers that differ from themselves."""
     return x != x
 
 
-def is_infinite(x: Tensor) -> Tensor:
+def isinf(x: Tensor) -> Tensor:
     """Infinity of either sign."""
     return x.abs() == math.inf
 
 
-def finite(
+def nan_to_num(
     x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """`nan_to_num`: replaces non-finite numbers."""
     if not x.is_floating_point():
         return x.clone()
     limits = torch.finfo(x.dtype)
-    x = torch.where(is_nan(x), 0.0 if nan is None else nan, x)
+    x = torch.where(isnan(x), 0.0 if nan is None else nan, x)
     x = torch.where(x == math.inf, limits.max if posinf is None else posinf, x)
     return torch.where(x == -math.inf, limits.min if neginf is None else neginf, x)
 
 
-def is_negative(x: Tensor) -> Tensor:
+def signbit(x: Tensor) -> Tensor:
     """`signbit`; -0.0 counts as 0."""
     return x < 0
 
 
-def numbered(x: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+def bucketize(x: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """`bucketize`: the number of boundaries before each number."""
     wide = x.unsqueeze(-1)
     before = boundaries <= wide if right else boundaries < wide

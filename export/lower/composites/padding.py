@@ -52,7 +52,7 @@ def _end(x: Tensor, axis: int, amount: int, mode: str, value: float | None, *, f
     return torch.cat([x.narrow(axis, position, 1) for position in positions], axis)
 
 
-def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
+def repeat(x: Tensor, repeats: Sequence[int]) -> Tensor:
     """`Tensor.repeat`: axes of length 1 are expanded, others concatenated with themselves."""
     x = x.reshape([1] * (len(repeats) - x.dim()) + list(x.shape))
     for axis, count in enumerate(repeats):
@@ -63,7 +63,7 @@ def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
     )
 
 
-def repeated_each(
+def repeat_interleave(
     x: Tensor, repeats: int, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
     """`repeat_interleave` with one number for all elements."""
@@ -73,10 +73,10 @@ def repeated_each(
     return wide.reshape([size * repeats if axis == dim else size for axis, size in enumerate(x.shape)])
 
 
-def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
     """`roll`: elements shifted beyond the end return at the beginning."""
     if not dims:
-        return rolled(x.flatten(), shifts, [0]).reshape(x.shape)
+        return roll(x.flatten(), shifts, [0]).reshape(x.shape)
     for shift, dim in zip(shifts, dims, strict=True):
         size = x.shape[dim]
         cut = size - shift % size
@@ -85,14 +85,14 @@ def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor
     return x
 
 
-def flipped(x: Tensor, dims: Sequence[int]) -> Tensor:
+def flip(x: Tensor, dims: Sequence[int]) -> Tensor:
     """`flip`: reverses every axis of `dims`."""
     for dim in dims:
         x = aten.index_select(x, dim, torch.arange(x.shape[dim] - 1, -1, -1))
     return x
 
 
-def windows(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
+def unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """`Tensor.unfold`: windows along an axis, their entries along a new last axis."""
     count = (x.shape[dimension] - size) // step + 1
     parts = [
@@ -102,7 +102,7 @@ def windows(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def with_slice(
+def slice_scatter(
     x: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
     """`slice_scatter`: `x` with `x[start:end:step] = source`."""
@@ -121,17 +121,17 @@ def with_slice(
     return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
 
-def with_entry(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
+def select_scatter(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
     """`select_scatter`: `x` with `x[index] = source`."""
     index %= x.shape[dim]
-    return with_slice(x, source.unsqueeze(dim), dim, index, index + 1)
+    return slice_scatter(x, source.unsqueeze(dim), dim, index, index + 1)
 
 
-def copied(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     """`x.copy_(source)`."""
     return source.to(x.dtype).expand(x.shape)
 
 
-def filled_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **ignored: Any) -> Tensor:
+def full_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **ignored: Any) -> Tensor:
     """`full_like`, `zeros_like` and similar operators: a constant, independent of the values of `x`."""
     return torch.full(x.shape, value, dtype=dtype or x.dtype)

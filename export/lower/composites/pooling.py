@@ -86,7 +86,7 @@ CONVOLUTIONS = {2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
 """Convolutions by the number of axes."""
 
 
-def average_by_number(
+def average_with_divisor(
     x: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int] = (),
@@ -115,7 +115,7 @@ def average_by_number(
     return CONVOLUTIONS[axes](x, weight, None, stride, padding, 1, x.shape[1])
 
 
-def dilated_maximum(
+def dilated_max_pool(
     x: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int] = (),
@@ -144,11 +144,11 @@ def dilated_maximum(
     return x
 
 
-def without_dilated_maxima(graph: fx.Graph) -> None:
+def decompose_dilated_max_pool(graph: fx.Graph) -> None:
     """Replaces max pooling with dilation by the maximum of slices; `graph` must be traced afterwards."""
     for node in graph.nodes:
         if node.target is not aten.max_pool2d.default:
             continue
         dilation = bind(node, node.args, node.kwargs)["dilation"]
         if any(step != 1 for step in ([dilation] if isinstance(dilation, int) else dilation)):
-            node.target = dilated_maximum
+            node.target = dilated_max_pool

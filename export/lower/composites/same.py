@@ -13,7 +13,7 @@ CONVOLUTIONS = {3: aten.conv1d.default, 4: aten.conv2d.default}
 """Convolutions by the rank of their weight."""
 
 
-def convolution_in_words(
+def convolution_with_named_padding(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,

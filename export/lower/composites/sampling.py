@@ -12,7 +12,7 @@ ZEROS, BORDER, REFLECTION = 0, 1, 2
 """Numbers of the modes in the schema of `grid_sampler_2d`."""
 
 
-def sampled(x: Tensor, grid: Tensor, mode: int, padding: int, align_corners: bool) -> Tensor:
+def grid_sample(x: Tensor, grid: Tensor, mode: int, padding: int, align_corners: bool) -> Tensor:
     """`grid_sample` of images `N C H W` at the positions `N h w 2` (x, y in -1..1).
 
     Four gathers of pixels, weighted (Jaderberg et al., arXiv:1506.02025, section 3.3), or one.
