@@ -50,7 +50,7 @@ def made(name: str) -> tuple[nn.Module, str]:
     return network.build(spec, network.options()), f"1x3x{frames}x32x32"
 
 
-def said(found: tuple[Finding, ...], name: str, scheme: str) -> set[str | None]:
+def reported_lines(found: tuple[Finding, ...], name: str, scheme: str) -> set[str | None]:
     """Lines that the check reports as slow; ONNX Runtime's int8 coverage includes float operators."""
     counted = ("slow", "float") if name == "onnx" and scheme == "w8a8" else ("slow",)
     return {one.place for one in found if one.format == name and one.severity in counted}
@@ -67,7 +67,10 @@ def compare(name: str, scheme: str, tmp_path, formats: tuple[str, ...] = FORMATS
     wrong = {}
     for outcome in exported.outcomes:
         assert outcome.coverage is not None, outcome.reason
-        lines, left = said(found, outcome.format, scheme), {one.place for one in outcome.coverage.left}
+        lines, left = (
+            reported_lines(found, outcome.format, scheme),
+            {one.place for one in outcome.coverage.left},
+        )
         if (outcome.format, scheme) == ("coreml", "fp32"):
             assert lines == {None} and outcome.coverage.share == 0
         elif lines != left and not is_of_another_form(outcome):

@@ -49,15 +49,15 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     (out / "raising" / "fp32" / "model.bin").write_text("from the time before")
     (out / "raising" / "fp32" / "notes.md").write_text("mine")
     Ledger(folder=out, kind="export", files={"raising/fp32/model.bin": None}).save()
-    told = []
+    reported = []
     outcomes = export_files(
         [Variant(scheme="fp32", program=captured(spec))],
         file_spec(spec, provenance={"recipe": "small"}),
         formats=[*broken_formats, "onnx"],
         out=out,
-        progress=lambda name, done, total: told.append((name, done, total)),
+        progress=lambda name, done, total: reported.append((name, done, total)),
     )
-    assert told == [(f"{name} fp32", done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
+    assert reported == [(f"{name} fp32", done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
     reasons = {outcome.format: outcome.reason for outcome in outcomes}
     assert reasons == {
         "crashing": "the converter crashed its process with SIGSEGV",

@@ -41,12 +41,12 @@ def rows_of(out):
     return json.loads((out / "manifest.json").read_text())["files"]
 
 
-def losses(notes):
+def cost_notes(notes):
     return [note for note in notes if note.startswith("the quantization cost is high")]
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
+def rough_export(tmp_path_factory):
     """Output of the command for the rough network, and the rows of its manifest."""
     folder = tmp_path_factory.mktemp("rough")
     np.save(folder / "clips.npy", rough_nets.clips())
@@ -57,32 +57,32 @@ def said(tmp_path_factory):
     return ended.stdout, rows_of(folder / "out")
 
 
-def test_a_file_far_from_float_is_right_and_its_loss_is_said_with_three_layers(said):
-    printed, rows = said
+def test_a_file_far_from_float_is_exported_with_a_note_on_its_cost_and_three_layers(rough_export):
+    printed, rows = rough_export
     assert [row["format"] for row in rows] == FORMATS
     for row in rows:
         (to_reference,), (to_float,) = row["parity"]["reference"], row["parity"]["float"]
         assert row["status"] == "exported" and row["reason"] is None
         assert to_reference["sqnr_db"] > to_float["sqnr_db"] and 3 < to_float["sqnr_db"] < 10
-        (note,) = losses(row["notes"])
+        (note,) = cost_notes(row["notes"])
         assert f"the quantization cost is high: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
         assert f"{row['format']}.{row['scheme']}: {note}" in printed.splitlines()
         described = NAMED.findall(note)
         assert len({name for name, _ in described}) == 3, note
 
 
-def test_the_layers_that_are_named_are_those_of_the_list_that_cost_most(said):
-    for row in said[1]:
+def test_the_note_names_the_layers_that_cost_most(rough_export):
+    for row in rough_export[1]:
         listed = [layer["alone_sqnr_db"] for layer in row["layers"]]
         assert listed == sorted(listed)
         first = list(dict.fromkeys(layer["layer"] for layer in row["layers"]))[:3]
-        assert [name for name, _ in NAMED.findall(losses(row["notes"])[0])] == first
+        assert [name for name, _ in NAMED.findall(cost_notes(row["notes"])[0])] == first
 
 
 def test_a_network_with_one_bad_layer_names_it_first_with_what_it_costs(tmp_path):
     network = rough_nets.one_loud_layer()
     outcome = exported(network, tmp_path)
-    (note,) = losses(outcome.notes)
+    (note,) = cost_notes(outcome.notes)
     (first, cost), (_, next_cost), _ = NAMED.findall(note)
     # The consumer of the layer has the same noise on its input, which it does not cause.
     assert first == "blocks.2.project" and int(next_cost) > int(cost) + 6, note
@@ -111,10 +111,10 @@ def rounded_alone(network, name):
         steps = kept.abs().amax((1, 2, 3, 4), keepdim=True) / 127
         conv.weight.copy_((kept / steps).round() * steps)
         hook = norm.register_forward_hook(lambda _, __, y: rounded(y.clamp(0, 6) if clamped else y))
-        answers = network(clips)
+        outputs = network(clips)
         hook.remove()
         conv.weight.copy_(kept)
-    return compare(right.numpy(), answers.numpy()).sqnr_db
+    return compare(right.numpy(), outputs.numpy()).sqnr_db
 
 
 def rounded(value):
@@ -123,7 +123,7 @@ def rounded(value):
     return (value / step).round() * step
 
 
-def test_nothing_is_said_of_a_network_that_int8_costs_little(tmp_path):
+def test_a_low_quantization_cost_gives_no_note(tmp_path):
     outcome = exported(rough_nets.smooth(), tmp_path)
-    assert outcome.parity.quantization_cost is None and not losses(outcome.notes) and not outcome.layers
+    assert outcome.parity.quantization_cost is None and not cost_notes(outcome.notes) and not outcome.layers
     assert outcome.parity.against["float"][0].sqnr_db > 20

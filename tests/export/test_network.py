@@ -98,9 +98,9 @@ def test_the_command_writes_files_that_are_right(tmp_path):
 
 
 @pytest.mark.slow
-def test_three_outcomes_are_told_apart_and_none_stops_the_others(tmp_path, bad_writers):
+def test_three_outcomes_are_distinguished_and_none_stops_the_others(tmp_path, bad_writers):
     arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "crashing,onnx,tflite"]
-    code, said = command(*arguments, "--out", tmp_path / "out")
+    code, printed = command(*arguments, "--out", tmp_path / "out")
     assert code == 3
     rows = rows_of(tmp_path / "out")
     assert {name: row["status"] for name, row in rows.items()} == {
@@ -109,8 +109,8 @@ def test_three_outcomes_are_told_apart_and_none_stops_the_others(tmp_path, bad_w
         "tflite": "exported",
     }
     assert rows["crashing"]["reason"] == "the converter crashed its process with SIGABRT"
-    assert "crashing.fp32 failed: the converter crashed its process with SIGABRT" in said
-    assert "onnx.fp32 is wrong: the file differs from the float network: its largest error is" in said
+    assert "crashing.fp32 failed: the converter crashed its process with SIGABRT" in printed
+    assert "onnx.fp32 is wrong: the file differs from the float network: its largest error is" in printed
     assert rows["onnx"]["path"] == "onnx/fp32/model.onnx"
     assert (tmp_path / "out" / "onnx" / "fp32" / "model.onnx").is_file()
     assert rows["tflite"]["inputs"][0]["layout"] == "NTHWC"
@@ -129,8 +129,8 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
         "w8a8",
         "--layers",
     ]
-    code, said = command(*arguments, "--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out")
-    assert code == 3, said
+    code, printed = command(*arguments, "--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out")
+    assert code == 3, printed
     rows = rows_of(tmp_path / "out")
     assert rows["tflite"]["status"] == "exported" and not rows["tflite"]["layers"]
     assert rows["tflite"]["parity"]["source"] == "8 of 20 inputs of clips.npy"
@@ -141,7 +141,7 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
     ranked = [layer["alone_sqnr_db"] for layer in rows["onnx"]["layers"]]
     assert ranked == sorted(ranked)
     assert {"depthwise", "classifier"} <= {layer["module"] for layer in rows["onnx"]["layers"]}
-    assert "quantization cost by layer, worst first" in said and "depthwise" in said
+    assert "quantization cost by layer, worst first" in printed and "depthwise" in printed
     provenance = json.loads((tmp_path / "out" / "manifest.json").read_text())["provenance"]
     assert provenance["calibration"] == "20 inputs of clips.npy"
 
@@ -186,16 +186,16 @@ def test_ways_of_writing_networks_reach_the_files(tmp_path, network, names):
 
 
 def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(tmp_path):
-    told = []
+    reported = []
     exported = export_network(
-        Undecided(), [SHAPE], out=tmp_path, formats=["onnx", "tflite"], progress=lambda *a: told.append(a)
+        Undecided(), [SHAPE], out=tmp_path, formats=["onnx", "tflite"], progress=lambda *a: reported.append(a)
     )
     assert [outcome.status for outcome in exported.outcomes] == ["failed"] * 2
     for outcome in exported.outcomes:
         assert "cannot be captured as one graph at " in outcome.reason
         assert "user_nets.py" in outcome.reason and "`if clip.mean() > 0.5:`" in outcome.reason
         assert "Traceback" in (tmp_path / outcome.log).read_text()
-    assert told == [("torch", 0, 4), ("capture", 1, 4), ("onnx fp32", 2, 4), ("tflite fp32", 3, 4)]
+    assert reported == [("torch", 0, 4), ("capture", 1, 4), ("onnx fp32", 2, 4), ("tflite fp32", 3, 4)]
 
 
 @pytest.mark.parametrize(
@@ -216,21 +216,21 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
 )
 def test_wrong_arguments_end_with_2_and_write_nothing(tmp_path, options, message):
     given = [] if "--shape" in options else ["--shape", SHAPE]
-    code, said = command(f"{NETS}:clips", *given, *options, "--out", tmp_path / "out")
+    code, printed = command(f"{NETS}:clips", *given, *options, "--out", tmp_path / "out")
     assert code == 2
     with pytest.raises(AssertionError, match=message):
-        raise AssertionError(" ".join(said.split()))
+        raise AssertionError(" ".join(printed.split()))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_out_that_is_no_folder_to_write_to_ends_with_2_before_the_network_is_asked(tmp_path, monkeypatch):
+def test_an_unwritable_out_exits_with_2_before_the_network_runs(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", out)
-        assert code == 2 and "file is not a folder, so nothing can be written to" in " ".join(said.split())
+        code, printed = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", out)
+        assert code == 2 and "file is not a folder, so nothing can be written to" in " ".join(printed.split())
     monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK and path.exists())
-    code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", tmp_path / "closed")
-    assert code == 2 and "is not writable: choose another folder" in " ".join(said.split())
+    code, printed = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", tmp_path / "closed")
+    assert code == 2 and "is not writable: choose another folder" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(
@@ -272,6 +272,6 @@ def test_arguments_of_the_call_are_checked(tmp_path):
     assert (tmp_path / "onnx" / "fp32" / "model.onnx").read_text() == "mine"
 
 
-def test_the_help_says_that_the_users_code_is_run():
-    code, said = command("--help")
-    assert code == 0 and "runs its Python code" in " ".join(said.replace("│", " ").split())
+def test_the_help_states_that_user_code_is_run():
+    code, printed = command("--help")
+    assert code == 0 and "runs its Python code" in " ".join(printed.replace("│", " ").split())

@@ -93,7 +93,7 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     return build(function)
 
 
-class Beside(nn.Module):
+class Parallel(nn.Module):
     """Networks in parallel, with one output each."""
 
     def __init__(self, networks: list[nn.Module]) -> None:
@@ -120,7 +120,7 @@ def graph_of_all(names: tuple[str, ...], scheme: str) -> tuple[nn.Module, fx.Gra
     models, inputs = zip(*(network(name) for name in names), strict=True)
     for model, own in zip(models, inputs, strict=True):
         model(own)  # initialises lazy layers
-    model = Beside(list(models)).eval()
+    model = Parallel(list(models)).eval()
     return model, graph_of(model, inputs[0], scheme=scheme), inputs[0]
 
 
@@ -149,7 +149,7 @@ def shared(tmp_path_factory) -> Callable[[str, str, str], Shared]:
 @pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
 @pytest.mark.parametrize("format", ["tflite", "executorch"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_file_is_one_partition_and_gives_what_torch_gives(shared, name, format, scheme):
+def test_a_file_is_one_partition_and_matches_torch(shared, name, format, scheme):
     found = shared(name, format, scheme)
     file, given = found.file, found.given[name]
     expected, wanted = found.expected[name], found.wanted[name]
@@ -162,7 +162,7 @@ def test_a_file_is_one_partition_and_gives_what_torch_gives(shared, name, format
     assert (coverage.partitions, coverage.share, coverage.left) == (1, 1.0, ())
 
 
-def test_what_gives_back_its_input_leaves_no_operator():
+def test_identity_operators_are_removed():
     def kinds(name: str) -> list[str]:
         graph = graph_of(*network(name), scheme="fp32").graph
         return [str(node.target) for node in graph.nodes]

@@ -40,7 +40,7 @@ class Curved(Friendly):
         return super().forward(nn.functional.gelu(self.convolution(x))[:, :3])
 
 
-class HalfAnswer(Friendly):
+class OptionalOutput(Friendly):
     """An output that exists in training only."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
@@ -70,13 +70,13 @@ def test_a_refusal_names_operator_line_and_replacement() -> None:
     assert refused[0].instead
 
 
-def test_what_runs_in_float_in_an_int8_file_is_said() -> None:
+def test_float_operators_of_an_int8_file_are_reported() -> None:
     findings = check_network(Curved(), SHAPES, formats=["executorch"], scheme="w8a8")
     assert any(finding.operator == "gelu" and finding.severity in ("float", "slow") for finding in findings)
 
 
 def test_none_among_the_outputs_and_weights_that_hooks_compute() -> None:
-    for network in (HalfAnswer(), WeightNormed()):
+    for network in (OptionalOutput(), WeightNormed()):
         findings = check_network(network, SHAPES, formats=["onnx"])
         assert not [finding for finding in findings if finding.severity == "refused"]
 
@@ -129,7 +129,7 @@ def code_of(place: str | None) -> str | None:
 
 
 @pytest.mark.slow
-def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
+def test_findings_match_the_runtimes(tmp_path) -> None:
     """Writes an int8 file of each format: its coverage names the lines that the check reported."""
     import json
 
@@ -186,7 +186,7 @@ def test_a_network_without_a_line_of_the_users_has_places_by_module() -> None:
     assert (found.operator, found.place) == ("gelu", "module '1' (GELU)")
 
 
-def test_a_norm_that_is_taken_apart_is_called_what_the_user_calls_it_with_advice_that_fits() -> None:
+def test_a_decomposed_norm_has_the_users_name_and_a_matching_remedy() -> None:
     for scheme in ("fp32", "w8a8"):
         found = check_network(Grouped(), SHAPES, formats=["onnx", "tflite", "executorch"], scheme=scheme)
         norms = [one for one in found if "GroupNorm" in (one.place or "")]
@@ -196,7 +196,7 @@ def test_a_norm_that_is_taken_apart_is_called_what_the_user_calls_it_with_advice
     assert norms
 
 
-def test_core_ml_in_float32_is_said_once() -> None:
+def test_core_ml_in_float32_is_reported_once() -> None:
     (found,) = check_network(Friendly(), SHAPES, formats=["coreml"])
     assert (found.severity, found.instead) == ("slow", "use the scheme fp16")
     assert not check_network(Friendly(), SHAPES, formats=["coreml"], scheme="fp16")

@@ -45,7 +45,7 @@ class Scenery(nn.Module):
         return self.classify(self.look(clip).relu())
 
 
-class Answer(NamedTuple):
+class Outputs(NamedTuple):
     """Outputs by name; one has the name that torch gives to another operator."""
 
     logits: Tensor
@@ -59,9 +59,9 @@ class Named(nn.Module):
         super().__init__()
         self.classify, self.score = nn.Linear(3, 5), nn.Linear(3, 2)
 
-    def forward(self, clip: Tensor) -> Answer:
+    def forward(self, clip: Tensor) -> Outputs:
         pooled = clip.mean((2, 3, 4))
-        return Answer(logits=self.classify(pooled), mean=self.score(pooled))
+        return Outputs(logits=self.classify(pooled), mean=self.score(pooled))
 
 
 class WeightNormed(nn.Module):

@@ -36,7 +36,7 @@ def test_other_spellings_are_refused(texts, message):
         parse_inputs(texts)
 
 
-def test_examples_tell_type_shape_and_the_bounds_of_tokens():
+def test_examples_give_type_shape_and_token_bounds():
     clip, text = describe_examples({"clip": torch.rand(1, 3, 2, 4, 4), "text": torch.tensor([[2, 7, 0]])})
     assert (clip.layout, clip.value_range) == ("NCTHW", None)
     assert (text.dtype, text.value_range) == ("int64", (0, 7))
@@ -48,7 +48,7 @@ def test_examples_tell_type_shape_and_the_bounds_of_tokens():
         describe_examples({"x": torch.zeros([1] * 6)})
 
 
-def test_examples_of_other_float_types_stand_for_float32_and_that_is_said():
+def test_examples_of_other_float_types_become_float32_with_a_note():
     examples = {"x": torch.zeros(1, dtype=torch.float16), "t": torch.zeros(1, 3, dtype=torch.int32)}
     assert [info.dtype for info in describe_examples(examples)] == ["float32", "int64"]
     first, second = cast_examples(examples)

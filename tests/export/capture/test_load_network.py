@@ -87,7 +87,7 @@ def test_weights_of_both_kinds(tmp_path):
         assert torch.equal(network.state_dict()["classifier.weight"], state["classifier.weight"])
 
 
-def test_weights_of_another_float_type_keep_it_for_the_exporter_to_say_so(tmp_path):
+def test_weights_of_another_float_type_are_cast_by_the_exporter_with_a_note(tmp_path):
     state = {
         name: value.bfloat16() for name, value in clips().state_dict().items() if "num_batches" not in name
     }

@@ -131,7 +131,7 @@ def test_a_state_with_names_keeps_them():
     ).outputs[0].dtype == ("int32")
 
 
-def test_a_state_that_is_handed_on_is_no_output():
+def test_a_state_that_is_passed_through_is_not_an_output():
     made = stepper(Late().eval(), torch.rand(1, 3, FRAMES, 16, 16), spec_of("1x3x4x16x16"))
     assert made.spec.states == {"state_0": "next_0", "state_1": "state_0"}
     assert [info.name for info in made.spec.outputs] == ["next_0"]
@@ -143,7 +143,7 @@ def test_a_network_without_step_is_refused(tmp_path):
         export_network(nn.Flatten(), ["1x3x4x8x8"], out=tmp_path, stream=True)
 
 
-def test_a_network_that_also_listens_is_refused():
+def test_a_network_with_an_audio_input_is_refused():
     with pytest.raises(
         ValueError, match="takes one input, a clip N 3 T H W; this one takes clip NCTHW, audio"
     ):
@@ -198,7 +198,7 @@ def test_a_step_that_computes_otherwise_than_forward_has_no_int8_form():
         (Late, "fp32", ["onnx", "tflite", "executorch", "coreml"]),
     ],
 )
-def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, formats):
+def test_step_files_match_the_clip_program(tmp_path, network, scheme, formats):
     torch.manual_seed(0)
     clips = torch.rand(6, 1, 3, FRAMES, 16, 16).numpy()
     exported = export_network(

@@ -59,14 +59,14 @@ def test_weights_have_the_same_names_for_several_clips(name: str) -> None:
 
 
 @dataclass
-class Answer:
+class Outputs:
     """A network's outputs, as in libraries that return objects."""
 
     logits: Tensor
     hidden: tuple[Tensor, ...]
 
 
-torch.export.register_dataclass(Answer)
+torch.export.register_dataclass(Outputs)
 
 
 class Pair(NamedTuple):
@@ -93,7 +93,7 @@ pytree.register_pytree_node(
         (lambda x: x, ("logits",)),
         (lambda x: (x, [x + 1, {"aux": x + 2}]), ("output_0", "output_1_0", "output_1_1_aux")),
         (lambda x: {"logits": x, "a b": [x + 1, None]}, ("logits", "a_b_0")),
-        (lambda x: Answer(x, (x + 1, x + 2)), ("logits", "hidden_0", "hidden_1")),
+        (lambda x: Outputs(x, (x + 1, x + 2)), ("logits", "hidden_0", "hidden_1")),
         (lambda x: Pair(x, x + 1), ("logits", "aux")),
         (lambda x: ModelOutput(logits=x, hidden=(x + 1,)), ("logits", "hidden_0")),
     ],
@@ -106,7 +106,7 @@ def test_outputs_of_any_structure_are_unpacked_in_order(give, names) -> None:
     assert len(as_tuple(graph(clip))) == len(names)
 
 
-@pytest.mark.parametrize("give", [lambda x, y: Answer(x, (y,)), Pair, lambda x, y: ModelOutput(a=x, b=y)])
+@pytest.mark.parametrize("give", [lambda x, y: Outputs(x, (y,)), Pair, lambda x, y: ModelOutput(a=x, b=y)])
 def test_captured_networks_are_saved_without_the_classes_of_their_outputs(give) -> None:
     saved = io.BytesIO()
     torch.export.save(capture(Function(lambda x: give(x + 1, x + 2)), (torch.zeros(2),)), saved)

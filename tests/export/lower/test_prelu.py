@@ -45,7 +45,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_prelu_is_put_together_again(name: str) -> None:
+def test_prelu_is_restored(name: str) -> None:
     torch.manual_seed(0)
     make, shape, count = NETWORKS[name]
     model, x = make().eval(), torch.randn(shape)

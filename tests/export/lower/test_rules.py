@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from export.layout.per_frame import rules as apart
+from export.layout.per_frame import rules as per_frame_rules
 from export.layout.per_frame.aligned import ALONG
 from export.layout.per_frame.rewrite import BINARY
 from export.lower.composites.rewriting import BROADCASTING, COMPARISONS
@@ -77,7 +77,7 @@ def test_what_lists_of_some_pointwise_operators_leave_out():
     assert set(BROADCASTING) == several - scalars - left_out
     # Functions between layers are written frame by frame, which avoids moving frames; others are copied whole, with
     # joined inputs.
-    frame_by_frame = {one for one, rule in apart.RULES.items() if rule is apart.unary}
+    frame_by_frame = {one for one, rule in per_frame_rules.RULES.items() if rule is per_frame_rules.unary}
     assert frame_by_frame < UNARY and set(BINARY) < set(BROADCASTING)
     # Channels of zeros are added: functions that are not finite there, and quotients, are excluded.
     along = set(ALONG) & {*POINTWISE, *KEPT_WHOLE}

@@ -135,7 +135,7 @@ IN_ALL_RUNTIMES = (
 )  # fmt: skip
 
 
-class Together(nn.Module):
+class Parallel(nn.Module):
     """Several networks on one clip, each an output."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -152,7 +152,7 @@ class Together(nn.Module):
 def test_operators_that_runtimes_know_by_other_names(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(RUNTIMES[runtime])
     torch.manual_seed(0)
-    found = errors(Together(IN_ALL_RUNTIMES).eval(), (torch.rand(1, 3, 8, 12, 10),), tmp_path, runtime)
+    found = errors(Parallel(IN_ALL_RUNTIMES).eval(), (torch.rand(1, 3, 8, 12, 10),), tmp_path, runtime)
     assert not {name: error for name, error in found.items() if error > LIMIT}
 
 
@@ -180,7 +180,7 @@ class Sampling(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_pictures_sampled_where_an_input_says(runtime: str, tmp_path: Path) -> None:
+def test_images_sampled_at_computed_positions(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(RUNTIMES[runtime])
     torch.manual_seed(0)
     inputs = (torch.randn(2, 3, 6, 5), torch.rand(2, 4, 7, 2) * 2.6 - 1.3)

@@ -26,7 +26,7 @@ def test_this_executorch_is_the_one_that_it_was_written_for():
     check(insides)
 
 
-def test_what_the_partitioner_says_is_heard_with_its_reason():
+def test_the_partitioners_reasons_are_collected():
     """Logged in the format of the partitioner here, and by the partitioner itself in
     `tests/export/verify/coverage`."""
     from executorch.exir.backend.utils import WhyNoPartition
@@ -39,7 +39,7 @@ def test_what_the_partitioner_says_is_heard_with_its_reason():
     assert found == {"input_1": "for a reason"}
 
 
-def test_listening_to_the_partitioner_leaves_its_log_as_it_was():
+def test_collecting_the_reasons_restores_the_logger():
     logger = logging.getLogger(PARTITIONER_LOG)
     before = logger.level, logger.propagate, list(logger.handlers)
     with refusals():

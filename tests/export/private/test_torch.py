@@ -22,7 +22,7 @@ def test_schemas_of_operators_alone():
     assert found["placeholder"] is None and found["output"] is None
 
 
-def test_core_operators_are_taken_apart_as_well():
+def test_core_operators_are_decomposed_as_well():
     """`torch.export.default_decompositions` does not; otherwise the private name would not be needed."""
     core = [aten.expm1.default, aten.var.correction, aten.native_group_norm.default]
     assert set(insides.decompositions(core)) == set(core)
@@ -37,7 +37,7 @@ class Half(nn.Module):
             return x @ x
 
 
-def test_autocast_is_passed_over_and_told_of_where_it_is_on():
+def test_autocast_is_disabled_and_reported_where_it_is_on():
     noted = []
     with insides.no_autocast(lambda: noted.append(1)):
         assert Half()(torch.ones(2, 2)).dtype is torch.float32
@@ -56,7 +56,7 @@ def helped(x):
     return x + 1
 
 
-def test_lines_of_the_users_are_kept_and_torch_is_left_as_it_was():
+def test_user_lines_are_kept_and_torch_is_restored():
     from torch.fx.proxy import TracerBase
 
     own = TracerBase._filter_traceback_frames

@@ -35,7 +35,7 @@ def graphs():
     return lowered, convert(prepared)
 
 
-def test_layers_are_ranked_by_what_each_costs_the_answers_and_named_as_the_user_knows_them(graphs):
+def test_layers_are_ranked_by_their_cost_and_have_the_users_names(graphs):
     ranked = rank_layers(*graphs, CLIPS)
     assert [layer.alone_sqnr_db for layer in ranked] == sorted(layer.alone_sqnr_db for layer in ranked)
     by_module = {layer.module: layer for layer in ranked if layer.module}

@@ -301,7 +301,7 @@ def test_executorch_takes_linear_layers_of_4_bits(tmp_path):
     assert (tmp_path / "model.pte").stat().st_size < two_of_four_layers + 12_000
 
 
-def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_path):
+def test_files_are_compared_with_torch_outputs_for_their_weights(graph, tmp_path):
     inputs = {"clip": np.stack([clips(seed).numpy() for seed in range(3)])}
     with torch.no_grad():
         outputs = np.stack([graph(torch.from_numpy(clip)).numpy() for clip in inputs["clip"]])
@@ -330,7 +330,7 @@ def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_pa
     assert checked.wrong is not None and "the network with the stored weights" in checked.wrong
 
 
-def test_a_network_as_it_was_given_is_rounded_too():
+def test_an_unlowered_network_is_rounded_too():
     given = capture(trained(Small()), (clips(0),)).module(check_guards=False)
     stored = store_weights(given, scheme="w4")
     assert list(stored_bits(stored).values()) == [8, 4, 4, 4, 8, 8]

@@ -40,7 +40,7 @@ def test_every_scheme_has_a_tolerance():
         ("w4", 0.2, None),
     ],
 )
-def test_float_schemes_are_held_against_the_float_network(scheme, level, wrong):
+def test_float_schemes_are_compared_with_the_float_network(scheme, level, wrong):
     parity = parity_of((noisy(level),), scheme=scheme)
     if wrong is None:
         assert parity.wrong is None and parity.at_fault is None
@@ -50,7 +50,7 @@ def test_float_schemes_are_held_against_the_float_network(scheme, level, wrong):
         assert parity.at_fault == "file"
 
 
-def test_an_int8_file_is_held_against_the_reference_first():
+def test_an_int8_file_is_compared_with_the_reference_first():
     reference = noisy(0.05)
     right = parity_of((reference,), scheme="w8a8", reference=reference)
     assert right.wrong is None
@@ -73,13 +73,13 @@ def test_a_file_may_differ_from_the_reference_by_twice_what_that_differs_from_fl
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_realisations_that_are_equally_far_from_float_agree_enough_whatever_the_clips(seed):
+def test_implementations_equally_far_from_float_pass_for_any_clips(seed):
     parity = parity_of((noisy(0.2, seed=2 * seed),), scheme="w8a8", reference=noisy(0.2, seed=2 * seed + 1))
     assert parity.against[REFERENCE][0].sqnr_db < 20
     assert parity.wrong is None
 
 
-def test_clear_answers_that_the_noise_of_int8_cannot_turn_around_have_to_agree_in_rough_networks_too():
+def test_clear_predictions_must_agree_even_with_a_high_quantization_cost():
     generator = np.random.default_rng(0)
     outputs = generator.normal(size=(200, 10)).astype("float32")
     outputs[np.arange(200), generator.integers(10, size=200)] += 4
@@ -101,14 +101,14 @@ def test_clear_answers_that_the_noise_of_int8_cannot_turn_around_have_to_agree_i
     assert found["swapped"].at_fault == "file"
 
 
-def test_a_quantization_that_loses_the_answers_is_not_the_files_fault():
+def test_a_quantization_cost_that_is_too_high_is_not_the_files_fault():
     reference = noisy(2.0)
     parity = parity_of((reference,), scheme="w8a8", reference=reference)
     assert parity.at_fault == "quantization"
     assert "its quantization cost is too high: its SQNR is" in parity.wrong
 
 
-def test_answers_that_turn_around_are_wrong_whatever_their_sqnr():
+def test_changed_predictions_are_wrong_whatever_their_sqnr():
     reference = np.tile(np.float32([0, 1, 8, 9]), (8, 1, 1))
     turned = reference[..., [0, 1, 3, 2]]
     outputs = {FLOAT: (reference,), REFERENCE: (reference,)}
@@ -125,7 +125,7 @@ def test_the_output_is_named_where_there_are_several():
     assert "output 'second', its largest error" in parity.wrong
 
 
-def test_what_does_not_run_is_wrong_and_what_cannot_run_here_is_unknown():
+def test_a_file_that_fails_is_wrong_and_one_without_a_runtime_is_unknown():
     trial = Trial(inputs={"clip": LOGITS}, source="8 clips", outputs={FLOAT: (LOGITS,)})
     refused = Executed(outputs=None, runner=None, reason="error 0x12")
     assert (
@@ -137,12 +137,12 @@ def test_what_does_not_run_is_wrong_and_what_cannot_run_here_is_unknown():
     assert parity.wrong is None and parity.to_dict(["logits"])["reason"] == "not installed"
 
 
-def test_other_shapes_and_values_that_are_no_numbers_are_wrong():
+def test_other_shapes_and_non_finite_values_are_wrong():
     assert "returns outputs of shape [[1, 4]], the network [[1, 5]]" in parity_of((LOGITS[..., :4],)).wrong
     assert "it has values that are NaN or infinite" in parity_of((LOGITS * np.nan,)).wrong
 
 
-def test_what_rounding_took_from_the_float_network_is_said_of_files_that_are_right():
+def test_a_high_quantization_cost_of_a_correct_file_is_reported():
     reference = noisy(0.4)
     parity = parity_of((reference,), scheme="w8a8", reference=reference)
     assert parity.wrong is None

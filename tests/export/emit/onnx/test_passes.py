@@ -141,7 +141,7 @@ def test_the_time_plane_view_becomes_a_reshape_between_transposes_to_channels_la
     assert model.graph[-1].attributes["perm"].as_ints() == (0, 3, 1, 2)
 
 
-def test_rows_of_pictures_are_a_reshape_behind_or_before_one_transpose():
+def test_rows_of_images_are_a_reshape_after_or_before_one_transpose():
     model = model_of(
         "a = Transpose<perm=[1,0,2,3]>(x) b = Reshape(a, plane) c = Reshape(b, back) "
         "d = Transpose<perm=[1,0,2,3]>(c) e = Transpose<perm=[0,2,3,1]>(d) rows = Reshape(e, flat) "

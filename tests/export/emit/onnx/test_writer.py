@@ -70,7 +70,7 @@ def test_opset_and_ir_version_are_those_that_old_runtimes_read(float_file):
     assert model.ir_version <= 10
 
 
-def test_the_file_tells_nothing_about_the_machine_that_wrote_it(float_file):
+def test_the_file_does_not_reveal_the_machine_that_wrote_it(float_file):
     content = float_file[1].path.read_bytes()
     assert b".py" not in content and b"forward" not in content
 
@@ -107,7 +107,7 @@ def test_layers_that_stay_in_float_are_named(tmp_path):
     assert file.notes[1].startswith("in float: Conv node_conv2d, ")
 
 
-class Answers(nn.Module):
+class ClashingNames(nn.Module):
     """Outputs and an input with names that torch gives to intermediate values."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Answers(nn.Module):
 
 
 def test_names_of_inputs_and_outputs_are_theirs_alone(tmp_path):
-    network, clip = Answers(), torch.rand(1, 3, 2, 4, 4)
+    network, clip = ClashingNames(), torch.rand(1, 3, 2, 4, 4)
     spec = FileSpec(
         inputs=parse_inputs(["softmax=1x3x2x4x4"]),
         outputs=describe_outputs(network(clip)),

@@ -150,7 +150,7 @@ def test_convolutions_over_time_compute_in_int8(tmp_path, groups):
     assert file.is_one_partition()
 
 
-def test_padding_said_in_a_word_leaves_a_convolution_in_int8(tmp_path):
+def test_named_padding_leaves_a_convolution_in_int8(tmp_path):
     inputs = {"x": torch.rand(1, 3, 10, 10)}
     model = trained(nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.Conv2d(8, 8, 4, padding="same")))
     reference, file = quantized(model, inputs, tmp_path)

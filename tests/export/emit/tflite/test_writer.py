@@ -92,14 +92,14 @@ SEQUENCES: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_networks_on_pictures_agree_with_torch(tmp_path, name):
+def test_networks_on_images_match_torch(tmp_path, name):
     model = trained(PICTURES[name]())
     inputs = {"x": torch.randn(1, 6, 8, 10)}
     assert error_of(written(model, inputs, tmp_path), model, inputs) < 1e-5
 
 
 @pytest.mark.parametrize("name", LOWERED_PICTURES)
-def test_lowered_pictures_agree_with_torch(tmp_path, name):
+def test_lowered_networks_on_images_match_torch(tmp_path, name):
     model = trained(LOWERED_PICTURES[name]())
     inputs = {"x": torch.randn(1, 6, 10, 10)}
     assert error_of(written(model, inputs, tmp_path, lowering=True), model, inputs) < 1e-5
@@ -218,7 +218,7 @@ def test_a_form_that_an_operator_does_not_have_is_refused_with_its_place(tmp_pat
         written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path)
 
 
-def test_an_unlowered_network_is_told_to_be_lowered(tmp_path):
+def test_an_unlowered_network_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(NotImplementedError, match=r"conv3d at .*lower the graph first"):
         written(nn.Conv3d(3, 4, 3), {"clip": torch.rand(CLIP)}, tmp_path)
 

@@ -51,7 +51,7 @@ def test_what_is_left_is_named_with_its_multiply_adds_reason_and_place(tmp_path)
     assert json.loads(json.dumps(found.to_dict()))["source"].startswith("delegation table of ExecuTorch")
 
 
-def test_every_part_that_is_handed_over_counts(tmp_path):
+def test_every_partition_counts(tmp_path):
     model = Function(
         lambda x, first, second: second(first(x).argmax(1).float()), nn.Linear(6, 5), nn.Linear(5, 3)
     )

@@ -85,13 +85,13 @@ REFUSED_IN_INT8 = {
 
 
 @pytest.mark.parametrize("name", REFUSED_IN_INT8)
-def test_int8_operators_that_the_delegate_leaves_say_why(tmp_path, name):
+def test_int8_operators_outside_the_delegate_have_a_reason(tmp_path, name):
     function, reason = REFUSED_IN_INT8[name]
     (left,) = found_in_int8(Function(function), tmp_path).left
     assert reason in left.reason
 
 
-def test_int4_weights_of_a_convolution_say_why_it_is_left(tmp_path):
+def test_int4_convolutions_outside_the_delegate_have_a_reason(tmp_path):
     # The layers next to the input and the result keep 8 bits.
     model, x = nn.Sequential(*(nn.Conv2d(16, 16, 3) for _ in range(3))), torch.randn(1, 16, 8, 8)
     program = capture(store_weights(lower(capture(model, (x,))), scheme="w4"), (x,))
@@ -116,7 +116,7 @@ def test_mobilenet3d_is_one_partition_with_nothing_left(tmp_path):
     assert coverage.macs > 1e6
 
 
-def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
+def test_a_file_that_the_runtime_refuses_has_no_coverage_and_a_reason(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"no flatbuffer")
     coverage, notes = attempt(lambda: litert_coverage(path, places={}))

@@ -122,7 +122,7 @@ def test_what_is_left_has_its_multiply_adds_and_its_place(tmp_path):
     assert coverage.accelerated_macs == coverage.macs - left.macs
 
 
-def test_an_int8_file_without_a_float_convolution_says_so(tmp_path):
+def test_an_int8_file_without_a_float_convolution_has_full_coverage(tmp_path):
     model = trained(
         nn.Sequential(conv(3, 8, 1, act=nn.ReLU6), conv(8, 8, 3, padding=1, groups=8), conv(8, 4, 1))
     )
@@ -191,7 +191,7 @@ def test_layers_that_compute_in_float_in_an_int8_file_are_left_with_the_reason(t
     assert "GRU found returns the value in float" in [one.reason for one in pairs]
 
 
-def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
+def test_a_file_that_the_runtime_refuses_has_no_coverage_and_a_reason(tmp_path):
     import onnx
 
     path = tmp_path / "model.onnx"
