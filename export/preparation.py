@@ -21,9 +21,9 @@ MATRICES: dict[str, dict[str, Any]] = {
 """Weights of red and blue in the luma of each YUV matrix, and their codes in ISO/IEC 23091-2; videos without a code
 are read as `bt601`."""
 
-PICTURE_TOLERANCE = 0.005
+VIDEO_TOLERANCE = 0.005
 """Tolerance of the video formulas, measured on encoded videos: a byte may round to its neighbour."""
-SOUND_TOLERANCE = 0.02
+AUDIO_TOLERANCE = 0.02
 """The same for audio, in units of the log-mel: the tables of the resampler have limited precision."""
 
 WORD = "(?:[^\\W_]|')+"
@@ -53,7 +53,7 @@ def prepare_clip(video: VideoSpec) -> dict[str, Any]:
         "scaling": {"filter": "triangle", "antialias": True, "edges": "repeat"},
         "matrices": MATRICES,
         "untagged": {"matrix": "bt601", "range": "limited"},
-        "tolerance": PICTURE_TOLERANCE,
+        "tolerance": VIDEO_TOLERANCE,
         "rule": [
             "Times count from the first frame or sample of the file; a clip that is a whole file starts with its "
             "first frame and ends when its last frame has been shown for its duration. "
@@ -104,7 +104,7 @@ def prepare_audio(audio: AudioSpec) -> dict[str, Any]:
         "high_hz": rate / 2,
         "logarithm": "natural",
         "floor": 1e-6,
-        "tolerance": SOUND_TOLERANCE / audio.std,
+        "tolerance": AUDIO_TOLERANCE / audio.std,
         "rule": [
             f"Resample each channel to {rate} Hz, values in -1..1, and take the mean of the channels. The "
             f"resampler is FFmpeg's: with q = min(1, 0.97 * {rate} / source rate) and N = ceil(32 / q), sample "

@@ -138,7 +138,7 @@ def main(
     Exit codes: 0 every file is correct; 2 an argument is wrong; 3 a format failed or its file is wrong (with
     --check: something would be refused).
     """
-    answer = json_alone(as_json)
+    respond = json_alone(as_json)
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
@@ -147,7 +147,7 @@ def main(
         if check:
             findings = _check(load_network(network, weights=weights), shape, written, numbers, console)
             refused = any(finding["severity"] == "refused" for finding in findings)
-            answer({"refused": refused, "findings": findings})
+            respond({"refused": refused, "findings": findings})
             raise typer.Exit(FAILED if refused else OK)
         if out is None:
             raise ValueError("--out is missing: give the folder for the files")
@@ -173,7 +173,7 @@ def main(
     if ranked:
         print_layers(ranked, console)
     console.print(f"manifest: {exported.manifest}")
-    answer(
+    respond(
         {
             "manifest": str(exported.manifest),
             "right": exported.correct,

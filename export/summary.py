@@ -79,10 +79,10 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in outcomes:
         if one.reason is not None:
-            said = "is wrong" if one.status == "wrong" else "failed"
-            reasons.setdefault((said, one.reason), []).append(one.name)
+            status = "is wrong" if one.status == "wrong" else "failed"
+            reasons.setdefault((status, one.reason), []).append(one.name)
     # A reason that several files share is printed once.
-    lines += [f"{', '.join(files)} {said}: {reason}" for (said, reason), files in reasons.items()]
+    lines += [f"{', '.join(files)} {status}: {reason}" for (status, reason), files in reasons.items()]
     for one in outcomes:
         lines += [f"{one.name}{text}" for text in cost_notes(one)]
         if one.parity is not None and one.parity.unknown is not None:

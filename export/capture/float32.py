@@ -97,7 +97,7 @@ def compute_in_float32(
         )
     _wrap(network)
     _wrap(fresh_copy)
-    lines = list(mode.asked or watch.other)
+    lines = list(mode.requested or watch.other)
     more = f" and {len(lines) - _SHOWN} more lines" if len(lines) > _SHOWN else ""
     return (
         f"computed in float32, as every file is, where forward requests another float type: "
@@ -123,7 +123,7 @@ class InFloat32(TorchFunctionMode):
         super().__init__()
         self.changed = False
         """Whether another type was requested."""
-        self.asked: dict[str, None] = {}
+        self.requested: dict[str, None] = {}
         """The user's lines that requested one."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -148,7 +148,7 @@ class InFloat32(TorchFunctionMode):
         self.changed = True
         line = running_line()
         if line is not None:
-            self.asked[line] = None
+            self.requested[line] = None
 
 
 class _Watch(TorchDispatchMode):

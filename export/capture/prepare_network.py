@@ -141,7 +141,7 @@ def _refuse(network: nn.Module) -> None:
             raise ValueError(f"{where} is a TorchScript module ({_kind(module)}); {_ADVICE_SCRIPT}")
         if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
             raise ValueError(
-                f"{where} is quantized already ({_kind(module)}); give the float network and ask for the scheme "
+                f"{where} is quantized already ({_kind(module)}); give the float network and choose the scheme "
                 "w8a8, or w8 for weights alone"
             )
         for name, value in own_tensors(module):

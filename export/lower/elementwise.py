@@ -179,8 +179,8 @@ def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool
     possible: list[Form] = []
     if len({volume.shape[2] for volume in volumes}) == 1 and not over_clips:
         possible.append("frames")
-    pictures = {volume.shape[3:] for volume in volumes}
-    if len(pictures - {(1, 1)}) <= 1:
+    image_sizes = {volume.shape[3:] for volume in volumes}
+    if len(image_sizes - {(1, 1)}) <= 1:
         possible.append("plane")
 
     def cost(form: Form) -> tuple[int, bool]:

@@ -12,9 +12,9 @@ from torch.fx.node import map_aggregate
 
 from export.lower.block import Block, row_major, shape_of
 from export.lower.composites import (
-    broadcast_at_readers,
+    broadcast_at_users,
     converted_before_reductions,
-    logic_of_truth_values,
+    logic_of_booleans,
     one_number_type,
     simplified,
     without_needless_remainders,
@@ -70,9 +70,9 @@ class GraphLowering:
         program = simplified(program, known=KNOWN)
         _refuse_state(program)
         self.module = program.module(check_guards=False)
-        broadcast_at_readers(self.module.graph)
+        broadcast_at_users(self.module.graph)
         without_needless_remainders(self.module.graph)
-        logic_of_truth_values(self.module.graph)
+        logic_of_booleans(self.module.graph)
         one_number_type(self.module.graph)
         without_neutral(self.module.graph)
         converted_before_reductions(self.module.graph)

@@ -42,12 +42,12 @@ def check_coreml(subject: Subject) -> Iterator[Finding]:
             continue  # already reported for the whole network
         elif COREML_NAMES.get(name) in REFUSED:
             yield subject.finding("slow", node, REFUSED[COREML_NAMES[name]], places=places)
-        elif _is_whole(node):
+        elif _is_integer(node):
             why = "it works on integers, the Neural Engine on float16"
             yield subject.finding("slow", node, why, places=places)
 
 
-def _is_whole(node: fx.Node) -> bool:
+def _is_integer(node: fx.Node) -> bool:
     """Whether a node takes or returns integers that depend on an input."""
     for one in (node, *(source for source in node.all_input_nodes if source.op == "call_function")):
         value: Any = one.meta.get("val")

@@ -64,15 +64,15 @@ class _Survey(Translation):
 def check_litert(subject: Subject) -> Iterator[Finding]:
     """Operators without a LiteRT form, outside of the XNNPACK delegate, and in float in an int8 file."""
     program = decomposed(subject.program)
-    walk = _Survey(program, spec=_spec(program))
-    graph = walk.run()
+    translation = _Survey(program, spec=_spec(program))
+    graph = translation.run()
     run_passes(graph, scheme=subject.scheme)
     places = places_of(program.graph)
-    for node, (why, use) in walk.refused.items():
+    for node, (why, use) in translation.refused.items():
         yield replace(subject.finding("refused", node, why, places=places), instead=use)
     # The delegate expands stored weights when it loads a file, so they count as constants.
     expanded = {op.output for op in graph.ops if op.kind == "DEQUANTIZE" and op.inputs[0].data is not None}
-    done = set(walk.refused)
+    done = set(translation.refused)
     for op, node in _origins(graph, program):
         slow = _why_slow(op, expanded)
         in_float = subject.scheme == "w8a8" and op.output.dtype == "float32" and op.kind not in _MOVING

@@ -61,10 +61,10 @@ class _Survey(GraphLowering):
 
 def survey(program: ExportedProgram) -> Surveyed:
     """Lowers `program` and records refusals. Raises ValueError if its inputs or outputs are not plain tensors."""
-    walk = _Survey(program)
-    graph = walk.run()
+    lowering = _Survey(program)
+    graph = lowering.run()
     return Surveyed(
         graph=graph,
-        refusals=tuple(walk.refusals),
-        macs=sum(map(macs, walk.module.graph.nodes)),
+        refusals=tuple(lowering.refusals),
+        macs=sum(map(macs, lowering.module.graph.nodes)),
     )

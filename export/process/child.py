@@ -128,12 +128,12 @@ class _Helper:
         except BrokenPipeError:
             return False
         try:
-            said = self._process.stdout.readline()
+            reply = self._process.stdout.readline()
         except BaseException:  # Ctrl-C, while it imports
             self.stop()
             raise
-        self._doing = int(said) if said else None
-        return bool(said)
+        self._doing = int(reply) if reply else None
+        return bool(reply)
 
     def end(self, time_limit_s: float) -> int | None:
         """Waits for the task. Returns its exit code (negative: a signal), `None` if it was stopped after the
@@ -149,9 +149,9 @@ class _Helper:
         limit = Timer(time_limit_s, stop)
         limit.start()
         try:
-            said = self._process.stdout.readline()
+            reply = self._process.stdout.readline()
             # A helper that runs the task itself, or that crashed while importing, ends with it.
-            code = int(said) if said else self._process.wait()
+            code = int(reply) if reply else self._process.wait()
             self._doing = None
         finally:
             limit.cancel()

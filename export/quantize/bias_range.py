@@ -20,7 +20,7 @@ _LAYERS = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 _LARGEST = 2.0**30
 
 
-def make_room_for_biases(reference: fx.GraphModule) -> None:
+def keep_biases_in_range(reference: fx.GraphModule) -> None:
     """Increases the weight scale of int8 channels whose bias exceeds 2^30 in its own units."""
     for layer in list(reference.graph.nodes):
         if layer.target not in _LAYERS or len(layer.args) < 3 or layer.args[2] is None:

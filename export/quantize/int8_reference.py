@@ -21,7 +21,7 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
-from export.quantize.bias_range import make_room_for_biases
+from export.quantize.bias_range import keep_biases_in_range
 from export.quantize.observers import CALIBRATED, TRAINED, TrainedRange
 from export.quantize.quantizer import CLAMPS, KEEPS_VALUES, PASSES_ON, EdgeQuantizer
 
@@ -111,7 +111,7 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
     _drop_implied_clamps(reference)
     _repeat_scales(reference)
     # After data movement of int8 values, too, a layer now has the input scale that its bias is stored in.
-    make_room_for_biases(reference)
+    keep_biases_in_range(reference)
     return reference
 
 

@@ -71,10 +71,10 @@ def _halve(candidates: list[fx.Node], runs: Callable[[fx.Node], bool | None]) ->
     high -= 1
     while high - low > 1:
         middle = (low + high) // 2
-        answer = runs(candidates[middle])
-        if answer is None:
+        ran = runs(candidates[middle])
+        if ran is None:
             break
-        low, high = (middle, high) if answer else (low, middle)
+        low, high = (middle, high) if ran else (low, middle)
     return low, high
 
 

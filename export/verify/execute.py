@@ -156,21 +156,21 @@ def run_samples(execution: Execution) -> Executed:
         NotImplementedError,
     ) as error:  # the latter: an operator that Pocketreel's interpreter does not support
         return Executed(outputs=None, runner=None, reason=in_a_sentence(error), available=False)
-    answer = _answer if execution.clip is None else _last_answer
+    run_sample = _run_once if execution.clip is None else _run_frames
     names = [port.name for port in execution.inputs] if execution.clip is None else [execution.clip]
     samples = {name: np.load(execution.samples / f"{name}.npy", mmap_mode="r") for name in names}
     rows = []
     for k in range(len(next(iter(samples.values())))):
-        outputs = answer(execution, run, {name: array[k] for name, array in samples.items()})
+        outputs = run_sample(execution, run, {name: array[k] for name, array in samples.items()})
         rows.append([np.array(output, dtype=np.float32) for output in outputs])
     return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=runner, reason=None)
 
 
-def _answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _run_once(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     return run({port.name: port.arrange(sample[port.name]) for port in execution.inputs})
 
 
-def _last_answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _run_frames(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Outputs of a step program for the last frame of a clip; its state begins with zeros."""
     (clip,) = sample.values()
     frame, *states = execution.inputs

@@ -147,12 +147,12 @@ def _given(wanted: Mapping[str, Var], inputs: Mapping[str, np.ndarray]) -> Value
 def _run_block(block: Block, values: Values) -> list[Tensor]:
     """Runs the operations of `block` and returns its outputs. Values are freed after their last use."""
     operations = [operation for operation in block.operations if not _is_constant(operation)]
-    last_reader = {var: operation for operation in operations for var in _read(operation)}
+    last_use = {var: operation for operation in operations for var in _read(operation)}
     made = {output for operation in operations for output in operation.outputs} - set(block.outputs)
     for operation in operations:
         _run_operation(operation, values)
         for var in {*_read(operation), *operation.outputs}:
-            if var in made and last_reader.get(var, operation) is operation:
+            if var in made and last_use.get(var, operation) is operation:
                 values.pop(var, None)
     return [values[var] for var in block.outputs]
 

@@ -24,7 +24,7 @@ _GATE = Quantization((float(np.float32(1 / 255)),), (-128,))
 """From exactly 0 to exactly 1; values outside saturate."""
 
 
-def as_pictures(graph: Graph) -> None:
+def as_images(graph: Graph) -> None:
     """Reshapes int8 HARD_SWISH on rows to an image of height one, for `use_delegated`."""
     in_int8 = _in_int8(graph)
     ops: list[Op] = []
@@ -34,10 +34,8 @@ def as_pictures(graph: Graph) -> None:
             continue
         x, result = op.inputs[0], op.output
         shape = (1, 1, int(np.prod(x.shape[:-1])), x.shape[-1])
-        picture, swished = (
-            Tensor(f"{result.name}/{part}", shape, "float32") for part in ("picture", "gated")
-        )
-        ops += [reshape(x, picture), Op(op.kind, [picture], [swished]), reshape(swished, result)]
+        image, swished = (Tensor(f"{result.name}/{part}", shape, "float32") for part in ("picture", "gated"))
+        ops += [reshape(x, image), Op(op.kind, [image], [swished]), reshape(swished, result)]
     graph.ops = ops
 
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.emit.tflite.delegated import as_pictures, use_delegated
+from export.emit.tflite.delegated import as_images, use_delegated
 from export.emit.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant
 
 _MOVES = (
@@ -69,7 +69,7 @@ _LEFT_FLOAT = ("AVERAGE_POOL_2D",)
 
 def use_integers(graph: Graph) -> None:
     """Makes every operator whose inputs and output the reference quantizes compute in int8."""
-    as_pictures(graph)
+    as_images(graph)
     _sink_dequantize(graph)
     _hoist_quantize(graph)
     _fix_outputs(graph)

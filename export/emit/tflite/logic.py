@@ -49,7 +49,7 @@ def logical_and(e: Emitter, a: Value, b: Value) -> Value:
 
     Raises NotImplementedError for integers: LiteRT has no bitwise operators.
     """
-    return binary(e, "LOGICAL_AND", _truth(a), _truth(b))
+    return binary(e, "LOGICAL_AND", _boolean(a), _boolean(b))
 
 
 def logical_or(e: Emitter, a: Value, b: Value) -> Value:
@@ -57,7 +57,7 @@ def logical_or(e: Emitter, a: Value, b: Value) -> Value:
 
     Raises NotImplementedError for integers: LiteRT has no bitwise operators.
     """
-    return binary(e, "LOGICAL_OR", _truth(a), _truth(b))
+    return binary(e, "LOGICAL_OR", _boolean(a), _boolean(b))
 
 
 def logical_not(e: Emitter, x: Value) -> Value:
@@ -65,10 +65,10 @@ def logical_not(e: Emitter, x: Value) -> Value:
 
     Raises NotImplementedError for numbers.
     """
-    return unary(e, "LOGICAL_NOT", _truth(x))
+    return unary(e, "LOGICAL_NOT", _boolean(x))
 
 
-def _truth(x: Value) -> Value:
+def _boolean(x: Value) -> Value:
     if x.tensor.dtype != "bool":
         raise NotImplementedError(f"logic on {x.tensor.dtype} numbers: compare with 0 first")
     return x

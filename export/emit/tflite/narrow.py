@@ -22,19 +22,19 @@ def lengthen_rows(graph: Graph) -> None:
 
 
 def _on_rows(op: Op) -> list[Op]:
-    picture, numbers = sorted(op.inputs, key=lambda tensor: tensor.data is not None)
-    if numbers.data is None or len(picture.shape) != 4 or picture.shape != op.output.shape:
+    image, numbers = sorted(op.inputs, key=lambda tensor: tensor.data is not None)
+    if numbers.data is None or len(image.shape) != 4 or image.shape != op.output.shape:
         return [op]
-    channels = picture.shape[3]
+    channels = image.shape[3]
     if numbers.data.shape != (1, 1, 1, channels) or not 1 < channels <= FEW:
         return [op]
-    pixels = int(np.prod(picture.shape[:3]))
+    pixels = int(np.prod(image.shape[:3]))
     side_by_side = max(n for n in range(1, _LONGEST_ROW // channels + 1) if pixels % n == 0)
     shape = (pixels // side_by_side, side_by_side * channels)
     rows, result = (Tensor(f"{op.output.name}/{part}", shape, "float32") for part in ("rows", "row results"))
     repeated = constant(numbers.name, np.tile(numbers.data.reshape(1, channels), (1, side_by_side)))
     return [
-        reshape(picture, rows),
+        reshape(image, rows),
         Op(op.kind, [rows, repeated], [result], op.options),
         reshape(result, op.output),
     ]

@@ -19,7 +19,7 @@ from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Tensor
 from export.emit.tflite.layout import channels_last
 
-_PICTURE = channels_last(4)
+_IMAGE = channels_last(4)
 Pair = int | Sequence[int]
 
 
@@ -78,13 +78,13 @@ def _windows(
 
 
 def _padded(
-    e: Emitter, picture: Tensor, windows: tuple[_Window, _Window], *, fill: float = 0.0
+    e: Emitter, image: Tensor, windows: tuple[_Window, _Window], *, fill: float = 0.0
 ) -> tuple[Tensor, str]:
     """The image with an explicit PAD for padding that LiteRT cannot express, and the remaining padding mode."""
     if all(window.is_same for window in windows):
-        return picture, "SAME"
+        return image, "SAME"
     rows, columns = windows
-    return e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)], fill=fill), "VALID"
+    return e.pad(image, [(0, 0), rows.written_out, columns.written_out, (0, 0)], fill=fill), "VALID"
 
 
 def conv2d(
@@ -112,10 +112,10 @@ def conv2d(
         options["depthMultiplier"] = out_channels // groups
     else:
         kind, order = "CONV_2D", (0, 2, 3, 1)
-    picture, options["padding"] = _padded(e, e.place(x, _PICTURE), windows)
+    image, options["padding"] = _padded(e, e.place(x, _IMAGE), windows)
     offsets = e.place(bias, (0,)) if bias else e.constant(np.zeros(out_channels, np.float32))
     shape = (x.shape[0], rows.count, columns.count, out_channels)
-    return Value(e.op(kind, [picture, e.place(weight, order), offsets], shape, options=options), _PICTURE)
+    return Value(e.op(kind, [image, e.place(weight, order), offsets], shape, options=options), _IMAGE)
 
 
 def conv1d(
@@ -162,7 +162,7 @@ def convolution(
     return along(e, x, weight, bias, stride, padding, dilation, groups)
 
 
-def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Window], padding: str) -> Value:
+def _pool(e: Emitter, kind: str, image: Tensor, windows: tuple[_Window, _Window], padding: str) -> Value:
     rows, columns = windows
     options = {
         "padding": padding,
@@ -171,8 +171,8 @@ def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Windo
         "filterHeight": rows.kernel,
         "filterWidth": columns.kernel,
     }
-    shape = (picture.shape[0], rows.count, columns.count, picture.shape[3])
-    return Value(e.op(kind, [picture], shape, options=options), _PICTURE)
+    shape = (image.shape[0], rows.count, columns.count, image.shape[3])
+    return Value(e.op(kind, [image], shape, options=options), _IMAGE)
 
 
 def max_pool2d(
@@ -191,10 +191,10 @@ def max_pool2d(
     if _pair(dilation) != (1, 1):
         raise NotImplementedError("pooling with dilation is not a LiteRT operator: slice the input instead")
     windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding, ceil=ceil_mode)
-    picture = e.place(x, _PICTURE)
-    fill = 0.0 if _never_negative(e, picture) else -math.inf
-    picture, name = _padded(e, picture, windows, fill=fill)
-    return _pool(e, "MAX_POOL_2D", picture, windows, name)
+    image = e.place(x, _IMAGE)
+    fill = 0.0 if _never_negative(e, image) else -math.inf
+    image, name = _padded(e, image, windows, fill=fill)
+    return _pool(e, "MAX_POOL_2D", image, windows, name)
 
 
 _NEVER_NEGATIVE = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX")
@@ -207,13 +207,13 @@ _PASS_ON = (
 
 def _never_negative(e: Emitter, tensor: Tensor) -> bool:
     producers = e.graph.producers()
-    asked = [tensor]
-    while asked:
-        op = producers.get(asked.pop())
+    pending = [tensor]
+    while pending:
+        op = producers.get(pending.pop())
         if op is None:
             return False
         if op.kind in _PASS_ON:
-            asked += [one for one in op.inputs if one.data is None]
+            pending += [one for one in op.inputs if one.data is None]
         elif op.kind not in _NEVER_NEGATIVE:
             return False
     return True
@@ -238,20 +238,20 @@ def avg_pool2d(
     )
     if divisor_override is not None:
         raise NotImplementedError("avg_pool2d with divisor_override: multiply the result instead")
-    picture = e.place(x, _PICTURE)
+    image = e.place(x, _IMAGE)
     counted = np.multiply.outer(
         _share_counted(rows, padding_counts=count_include_pad),
         _share_counted(columns, padding_counts=count_include_pad),
     )
     is_padded = any(window.padding for window in windows)
     if is_padded and all(window.is_same for window in windows) and not count_include_pad:
-        return _pool(e, "AVERAGE_POOL_2D", picture, windows, "SAME")
-    picture = e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
-    pooled = _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
+        return _pool(e, "AVERAGE_POOL_2D", image, windows, "SAME")
+    image = e.pad(image, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
+    pooled = _pool(e, "AVERAGE_POOL_2D", image, windows, "VALID")
     if (counted == 1).all():
         return pooled
     factor = e.constant((1.0 / counted)[None, :, :, None].astype(np.float32))
-    return Value(e.op("MUL", [pooled.tensor, factor], pooled.tensor.shape), _PICTURE)
+    return Value(e.op("MUL", [pooled.tensor, factor], pooled.tensor.shape), _IMAGE)
 
 
 def _share_counted(window: _Window, *, padding_counts: bool) -> np.ndarray:

@@ -26,8 +26,8 @@ CLAMPS = (aten.hardtanh.default, aten.relu6.default, aten.clamp.default)
 
 def activated(rewriter: Rewriter, node: fx.Node, x: fx.Node) -> fx.Node:
     """The activation `node` applied to the frame `x`, `1 C H W`."""
-    picture = shape(x)
-    if picture[1] >= BLOCK and picture[2:] != (1, 1):
+    frame_shape = shape(x)
+    if frame_shape[1] >= BLOCK and frame_shape[2:] != (1, 1):
         if node.target in CLAMPS and x.target is aten.add.Tensor:
             # A clamp is fused into a convolution, but not into one with a fused addition.
             x = per_channel(rewriter, x, scale=1.0, name=node.name)
@@ -43,8 +43,8 @@ def activated(rewriter: Rewriter, node: fx.Node, x: fx.Node) -> fx.Node:
     return rewriter.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
 
 
-def spread(rewriter: Rewriter, value: Any, picture: tuple[int, ...]) -> Any:
-    """A gate `1 C 1 1` for frames of shape `picture`, expanded over rows and columns once for all frames.
+def spread(rewriter: Rewriter, value: Any, frame_shape: tuple[int, ...]) -> Any:
+    """A gate `1 C 1 1` for frames of shape `frame_shape`, expanded over rows and columns once for all frames.
 
     The layout does not support a product that broadcasts; it supports one of equal shapes, and nearest-neighbour
     resizing.
@@ -52,17 +52,17 @@ def spread(rewriter: Rewriter, value: Any, picture: tuple[int, ...]) -> Any:
     if (
         not isinstance(value, fx.Node)
         or value.op == "get_attr"
-        or picture[1] < BLOCK
-        or picture[2:] == (1, 1)
+        or frame_shape[1] < BLOCK
+        or frame_shape[2:] == (1, 1)
     ):
         return value
-    if shape(value) != (*picture[:2], 1, 1):
+    if shape(value) != (*frame_shape[:2], 1, 1):
         return value
-    if (value, picture) not in rewriter.spread:
-        rewriter.spread[value, picture] = rewriter.writer.call(
-            aten.upsample_nearest2d.default, (value, list(picture[2:])), name=f"{value.name}_spread"
+    if (value, frame_shape) not in rewriter.spread:
+        rewriter.spread[value, frame_shape] = rewriter.writer.call(
+            aten.upsample_nearest2d.default, (value, list(frame_shape[2:])), name=f"{value.name}_spread"
         )
-    return rewriter.spread[value, picture]
+    return rewriter.spread[value, frame_shape]
 
 
 def per_channel(rewriter: Rewriter, x: fx.Node, *, scale: float, shift: float = 0.0, name: str) -> fx.Node:

@@ -26,7 +26,7 @@ class Frames:
     nodes: tuple[Frame, ...]
 
     @property
-    def picture(self) -> tuple[int, int, int, int]:
+    def frame_shape(self) -> tuple[int, int, int, int]:
         """Shape of one frame, `(1, C, H, W)`."""
         _, c, _, h, w = self.shape
         return (1, c, h, w)
@@ -69,7 +69,7 @@ def join_frames(writer: Writer, value: Frames | Joined, form: Form, *, name: str
     if isinstance(value, Joined):
         value = join(writer, value, name=name)
     _, c, t, h, w = value.shape
-    nodes = [written(writer, frame, value.picture, name=name) for frame in value.nodes]
+    nodes = [written(writer, frame, value.frame_shape, name=name) for frame in value.nodes]
     if form == "frames":
         return nodes[0] if t == 1 else writer.call(aten.cat.default, (nodes, 0), name=f"{name}_together")
     rows = [writer.reshape(node, (1, c, 1, h * w), name=f"{name}_row{i}") for i, node in enumerate(nodes)]
@@ -84,13 +84,13 @@ def join(writer: Writer, value: Joined, *, name: str) -> Frames:
             nodes.append(None)
             continue
         parts = [
-            written(writer, frame, part.picture, name=name)
+            written(writer, frame, part.frame_shape, name=name)
             for frame, part in zip(frames, value.parts, strict=True)
         ]
         nodes.append(writer.call(aten.cat.default, (parts, 1), name=f"{name}_{index}"))
     return Frames(shape=value.shape, nodes=tuple(nodes))
 
 
-def written(writer: Writer, frame: Frame, picture: tuple[int, int, int, int], *, name: str) -> fx.Node:
+def written(writer: Writer, frame: Frame, frame_shape: tuple[int, int, int, int], *, name: str) -> fx.Node:
     """The frame itself, or zeros of its shape."""
-    return writer.constant(torch.zeros(picture), name=f"{name}_zeros") if frame is None else frame
+    return writer.constant(torch.zeros(frame_shape), name=f"{name}_zeros") if frame is None else frame

@@ -45,7 +45,7 @@ def _convolved(
     """One output frame for each window: the sum of the window's frames, each convolved with its kernel `O I kH
     kW`."""
     _, of = node.meta["held"]
-    picture = (1, of[1], *of[3:])
+    frame_shape = (1, of[1], *of[3:])
     known: dict[tuple[Frame, ...], Frame] = {}
     nodes: list[Frame] = []
     while len(nodes) < len(windows):
@@ -61,7 +61,7 @@ def _convolved(
                 for tap, (kernel, frame) in enumerate(zip(kernels, window, strict=True))
                 if frame is not None and kernel.any()
             ]
-            known[window] = _sum(rewriter, node, terms, bias, geometry, picture=picture)
+            known[window] = _sum(rewriter, node, terms, bias, geometry, frame_shape=frame_shape)
         nodes.append(known[window])
     return Frames(shape=of, nodes=tuple(nodes))
 
@@ -113,14 +113,14 @@ def _sum(
     bias: Tensor | None,
     geometry: tuple[Any, ...],
     *,
-    picture: tuple[int, ...],
+    frame_shape: tuple[int, ...],
 ) -> Frame:
     """The sum of convolutions, of which the first adds the bias; without terms the bias alone."""
     offset = None if bias is None else rewriter.piece(bias, node, "bias", name=f"{node.name}_bias")
     if not terms:
         if bias is None:
             return None
-        alone = bias.reshape(1, -1, 1, 1).expand(picture)
+        alone = bias.reshape(1, -1, 1, 1).expand(frame_shape)
         return rewriter.piece(alone, node, "bias alone", name=f"{node.name}_bias_alone")
     total: fx.Node | None = None
     for key, tensor, frame in terms:

@@ -41,7 +41,7 @@ class Style:
     activated: Callable[[Rewriter, fx.Node, fx.Node], fx.Node]
     """`activated(rewriter, node, x)`: the unary operator `node` applied to the frame `x`."""
     spread: Callable[[Rewriter, Any, tuple[int, ...]], Any]
-    """`spread(rewriter, value, picture)`: an operand expanded for frames of shape `picture`."""
+    """`spread(rewriter, value, frame_shape)`: an operand expanded for frames of shape `frame_shape`."""
     finish: Callable[[fx.GraphModule], None]
     """Changes the finished graph in place."""
 
@@ -56,7 +56,7 @@ class Rewriter:
     def __init__(
         self, lowered: fx.GraphModule, style: Style, *, per_frame: Container[fx.Node] | None = None
     ) -> None:
-        self.module, self.style, self._apart = lowered, style, per_frame
+        self.module, self.style, self._per_frame = lowered, style, per_frame
         inputs = [node for node in lowered.graph.nodes if node.op == "placeholder"]
         self.writer = Writer(inputs[0].meta["val"].fake_mode)
         self._values: dict[fx.Node, fx.Node | Frames | Joined] = {}
@@ -87,7 +87,9 @@ class Rewriter:
         same = self._values.get(node.meta.get(HELD_FROM, node))
         if isinstance(same, Frames | Joined):
             return same
-        rule = self.style.rules.get(node.target) if self._apart is None or node in self._apart else None
+        rule = (
+            self.style.rules.get(node.target) if self._per_frame is None or node in self._per_frame else None
+        )
         result = rule(self, node) if rule is not None and held(node) is not None else None
         if result is not None:
             return result

@@ -45,7 +45,7 @@ def unary(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     def change(frame: Frame) -> Frame:
         if frame is None and keeps_zero:
             return None
-        tensor = written(rewriter.writer, frame, x.picture, name=node.name)
+        tensor = written(rewriter.writer, frame, x.frame_shape, name=node.name)
         return rewriter.style.activated(rewriter, node, tensor)
 
     return x.each(change)
@@ -66,7 +66,7 @@ def binary(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     for index in range(of[2]):
         pair = (left[index % len(left)], right[index % len(right)])
         if pair not in known:
-            known[pair] = _pair(rewriter, node, pair, picture=(1, of[1], *of[3:]))
+            known[pair] = _pair(rewriter, node, pair, frame_shape=(1, of[1], *of[3:]))
         nodes.append(known[pair])
     return Frames(shape=of, nodes=tuple(nodes))
 
@@ -87,7 +87,7 @@ def _operand(rewriter: Rewriter, arg: Any, frames: int) -> list[Any] | None:
     return [_ZEROS if frame is None else frame for frame in value.nodes]
 
 
-def _pair(rewriter: Rewriter, node: fx.Node, pair: tuple[Any, Any], *, picture: tuple[int, ...]) -> Frame:
+def _pair(rewriter: Rewriter, node: fx.Node, pair: tuple[Any, Any], *, frame_shape: tuple[int, ...]) -> Frame:
     """One frame of a sum, product, ..., without operations on zeros."""
     a, b = pair
     if node.target is aten.mul.Tensor and _ZEROS in (a, b):
@@ -95,19 +95,24 @@ def _pair(rewriter: Rewriter, node: fx.Node, pair: tuple[Any, Any], *, picture: 
     if node.target in (aten.add.Tensor, aten.sub.Tensor) and not node.kwargs:
         if a is _ZEROS and b is _ZEROS:
             return None
-        if b is _ZEROS and shape(a) == picture:
+        if b is _ZEROS and shape(a) == frame_shape:
             return a
-        if a is _ZEROS and node.target is aten.add.Tensor and isinstance(b, fx.Node) and shape(b) == picture:
+        if (
+            a is _ZEROS
+            and node.target is aten.add.Tensor
+            and isinstance(b, fx.Node)
+            and shape(b) == frame_shape
+        ):
             return b
     zeros = rewriter.piece(torch.zeros(1, 1, 1, 1), "zeros", name="zeros") if _ZEROS in pair else None
     values = tuple(
-        zeros if value is _ZEROS else rewriter.style.spread(rewriter, value, picture) for value in pair
+        zeros if value is _ZEROS else rewriter.style.spread(rewriter, value, frame_shape) for value in pair
     )
     result = rewriter.writer.call(node.target, values, name=node.name, kwargs=node.kwargs)
     return (
         result
-        if shape(result) == picture
-        else rewriter.writer.call(aten.expand.default, (result, list(picture)), name=f"{node.name}_wide")
+        if shape(result) == frame_shape
+        else rewriter.writer.call(aten.expand.default, (result, list(frame_shape)), name=f"{node.name}_wide")
     )
 
 
@@ -121,7 +126,7 @@ def pool(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     if form == "frames":
 
         def change(frame: Frame) -> Frame:
-            tensor = written(rewriter.writer, frame, x.picture, name=node.name)
+            tensor = written(rewriter.writer, frame, x.frame_shape, name=node.name)
             return rewriter.writer.call(
                 node.target, (tensor, *node.args[1:]), name=node.name, kwargs=node.kwargs
             )
@@ -144,7 +149,7 @@ def pool(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     for out in range(of[2]):
         seen = [out * stride[0] - padding[0] + tap * args["dilation"][0] for tap in range(kernel)]
         inside = [
-            written(rewriter.writer, x.nodes[i], x.picture, name=node.name)
+            written(rewriter.writer, x.nodes[i], x.frame_shape, name=node.name)
             for i in seen
             if 0 <= i < x.shape[2]
         ]
@@ -181,7 +186,7 @@ def mean(rewriter: Rewriter, node: fx.Node) -> Frames | None:
         )
     if form == "frames" or t == 1:
         return x
-    means = [written(rewriter.writer, frame, x.picture, name=node.name) for frame in x.nodes]
+    means = [written(rewriter.writer, frame, x.frame_shape, name=node.name) for frame in x.nodes]
     row = rewriter.writer.call(aten.cat.default, (means, 2), name=f"{node.name}_frames")
     return Frames(shape=of, nodes=(rewriter.writer.call(aten.mean.dim, (row, [2, 3], True), name=node.name),))
 

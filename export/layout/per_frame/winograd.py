@@ -27,14 +27,14 @@ aten = torch.ops.aten
 LEAST_CHANNELS = 32
 """With fewer channels in or out a convolution is so cheap that the sums of frames dominate."""
 
-LEAST_SEEN = 5
+MIN_FRAMES = 5
 """Nonzero input frames of two outputs, counted for each; below this number the direct form is as cheap."""
 
 
 def pays(taps: list[Tensor], frames: tuple[Frame, ...], groups: int) -> bool:
     """Whether this algorithm is cheaper for two outputs that depend on `frames`."""
     seen = sum(frame is not None for window in (frames[:3], frames[1:]) for frame in window)
-    return len(taps) == 3 and groups == 1 and min(taps[0].shape[:2]) >= LEAST_CHANNELS and seen >= LEAST_SEEN
+    return len(taps) == 3 and groups == 1 and min(taps[0].shape[:2]) >= LEAST_CHANNELS and seen >= MIN_FRAMES
 
 
 def two_frames(

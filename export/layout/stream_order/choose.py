@@ -28,7 +28,7 @@ MOST_FRAMES = 32
 def choose(module: fx.GraphModule, known: Container[Any], *, plane_costs: bool) -> set[fx.Node]:
     """Connected parts of the graph in which every operator can be written frame by frame, with a speedup.
 
-    `known` are the operators that have rules. `plane_costs` tells whether the runtime has to move values for
+    `known` are the operators that have rules. `plane_costs` states whether the runtime has to move values for
     temporal convolutions over the plane (T, H*W), so that avoiding these is a gain as well.
     """
     per_frame: set[fx.Node] = set()

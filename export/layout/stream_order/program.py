@@ -17,8 +17,8 @@ from export.layout.stream_order.rules import STREAMED
 def stream(program: ExportedProgram, *, plane_costs: bool) -> tuple[ExportedProgram, tuple[str, ...]]:
     """The program in stream order where that pays, and a note on the choice.
 
-    `plane_costs` tells whether the runtime moves values to view frames as the plane (T, H*W). If nothing is gained,
-    the program itself is returned, without a note.
+    `plane_costs` states whether the runtime moves values to view frames as the plane (T, H*W). If nothing is
+    gained, the program itself is returned, without a note.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule) and program.example_inputs is not None

@@ -78,8 +78,8 @@ def _computed(node: fx.Node) -> None:
         if several or n >= MANY or (rows, columns) == (1, 1):
             node.meta[HELD] = ("frames", (1, c, n, rows, columns))
         return
-    pictures = {source.meta[HELD][1][3:] for source in several} | {(1, 1)}
-    fitting = [(h, w) for h, w in pictures if n == 1 and h * w == columns]
+    image_sizes = {source.meta[HELD][1][3:] for source in several} | {(1, 1)}
+    fitting = [(h, w) for h, w in image_sizes if n == 1 and h * w == columns]
     if fitting:
         node.meta[HELD] = ("plane", (1, c, rows, *fitting[0]))
 

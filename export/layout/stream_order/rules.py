@@ -188,7 +188,9 @@ def pool(rewriter: Rewriter, node: fx.Node) -> Frames | None:
         return None
     of = node.meta[HELD][1]
     return x.each(
-        lambda frame: activation(rewriter, node, written(rewriter.writer, frame, x.picture, name=node.name)),
+        lambda frame: activation(
+            rewriter, node, written(rewriter.writer, frame, x.frame_shape, name=node.name)
+        ),
         of,
     )
 
@@ -196,14 +198,14 @@ def pool(rewriter: Rewriter, node: fx.Node) -> Frames | None:
 def mean(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     """Of each frame; over the plane that of all frames stacked, in float of their means."""
     args = bind(node, node.args, node.kwargs)
-    over_pictures = sorted(axis % 4 for axis in args["dim"]) == [2, 3] and args["keepdim"]
-    if not rewriter.is_per_frame(args["self"]) or not over_pictures:
+    over_images = sorted(axis % 4 for axis in args["dim"]) == [2, 3] and args["keepdim"]
+    if not rewriter.is_per_frame(args["self"]) or not over_images:
         return None
     x = rewriter.frames(args["self"])
     assert x is not None
     if _is_frames(node):
         return pool(rewriter, node)
-    frames = [written(rewriter.writer, frame, x.picture, name=node.name) for frame in x.nodes]
+    frames = [written(rewriter.writer, frame, x.frame_shape, name=node.name) for frame in x.nodes]
     if not all(map(is_dequantized, frames)) and x.shape[3:] != (1, 1):
         frames = [activation(rewriter, node, frame) for frame in frames]
     stack = joined(rewriter.writer, frames, 2, name=f"{node.name}_frames")
@@ -233,7 +235,7 @@ def join_frames(writer: Writer, value: Frames | Joined, form: Form, *, name: str
     _, c, _, h, w = value.shape
     present = [at for at, frame in enumerate(value.nodes) if frame is not None]
     frames = [
-        written(writer, frame, value.picture, name=name)
+        written(writer, frame, value.frame_shape, name=name)
         for frame in value.nodes[present[0] : present[-1] + 1]
     ]
     before, after = present[0], len(value.nodes) - 1 - present[-1]
@@ -277,6 +279,6 @@ STREAMED = Style(
     split_frames=split_frames,
     join_frames=join_frames,
     activated=activation,
-    spread=lambda rewriter, value, picture: value,
+    spread=lambda rewriter, value, frame_shape: value,
     finish=lambda module: None,
 )

@@ -7,18 +7,18 @@ the lowering are decomposed by torch; `rewriting` applies all of this.
 
 from export.lower.composites.neutral import without_neutral
 from export.lower.composites.rewriting import (
-    broadcast_at_readers,
+    broadcast_at_users,
     converted_before_reductions,
-    logic_of_truth_values,
+    logic_of_booleans,
     one_number_type,
     simplified,
     without_needless_remainders,
 )
 
 __all__ = [
-    "broadcast_at_readers",
+    "broadcast_at_users",
     "converted_before_reductions",
-    "logic_of_truth_values",
+    "logic_of_booleans",
     "one_number_type",
     "simplified",
     "without_needless_remainders",

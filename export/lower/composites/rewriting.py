@@ -72,7 +72,7 @@ def _operators(program: ExportedProgram) -> set[Any]:
     return {node.target for node in program.graph.nodes if node.op == "call_function"}
 
 
-def broadcast_at_readers(graph: fx.Graph) -> None:
+def broadcast_at_users(graph: fx.Graph) -> None:
     """Replaces expand -> an operator that broadcasts to that shape anyway with that operator."""
     for node in list(graph.nodes):
         if node.target is not aten.expand.default:
@@ -133,7 +133,7 @@ LOGIC = {
 """Logical form of arithmetic on booleans, which no runtime adds or multiplies."""
 
 
-def logic_of_truth_values(graph: fx.Graph) -> None:
+def logic_of_booleans(graph: fx.Graph) -> None:
     """Replaces a sum or product of booleans with a logical or / and."""
     for node in graph.nodes:
         if node.target not in LOGIC or len(node.all_input_nodes) != len(node.args):
