@@ -8,16 +8,13 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from compress.command.lines import at_line
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
-from compress.folders.writing import naming
+from export.weights_file import mismatches, read_state_dict, refuse
 from models.spec import ClipSpec
 
 
@@ -93,35 +90,11 @@ def source_of(reference: str) -> str:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a state dict from `.safetensors`, or from a torch file with `weights_only=True`.
 
-    Raises `ValueError` for a file of another kind, and when names or shapes do not agree with the network.
+    Raises `ValueError` for any other kind of file, and if names or shapes do not match the network.
     """
-    weights = read_weights(path)
-    if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path} holds more than the weights of a network; save its state_dict() alone")
+    weights = read_state_dict(path)
     try:
         with user_code(f"loading the weights of {type(model).__name__}"):
             model.load_state_dict(weights)
     except Exception as error:
-        raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """What a file of weights holds; `ValueError` for a file of another kind."""
-    if not path.is_file():
-        why = "is no regular file" if path.exists() else "there is no such file"
-        raise FileNotFoundError(f"{path}: {why}")
-    try:
-        with naming(path):
-            if path.suffix == ".safetensors":
-                return load_file(path)
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a broken file makes of the readers is of many types
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # it may not be read
-        raise ValueError(
-            f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): "
-            f"{in_a_sentence(error)}"
-        ) from error
-    if not isinstance(weights, dict):
-        raise ValueError(f"{path} holds a {type(weights).__name__}, not a state dict; save net.state_dict()")
-    return weights
+        raise refuse(str(path), "; ".join(mismatches(model, weights)) or in_a_sentence(error)) from error

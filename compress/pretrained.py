@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from compress.factory import read_weights
+from export.weights_file import read_weights
 from models.teachers.checkpoints import load_public
 from models.teachers.modular import ModularTeacher
 

@@ -1,6 +1,6 @@
-"""Writes a network into files that phone runtimes execute: one lowered graph in, one file per format out.
+"""Exports a network to files for mobile runtimes: one lowered graph, one file per format.
 
-`EXPORTERS` is the whole list of formats; a new format is one line here and one module with
+`EXPORTERS` lists every format. A new format is one line here and one module with
 `write(program, path, *, spec, scheme, step) -> WrittenFile`. Importing this package loads no backend.
 """
 
@@ -11,47 +11,47 @@ from pathlib import Path
 
 _MODELS = Path(__file__).resolve().parent.parent / "models" / "__init__.py"
 
-# Users have files called models.py, and Python looks into the working directory first.
+# A user's models.py shadows the package: Python searches the working directory first.
 _found = find_spec("models")
 if _found is None or _found.origin is None or Path(_found.origin).resolve() != _MODELS:
     raise ImportError(
         f"Pocketreel needs its own package 'models' from {_MODELS.parent}, but Python finds "
-        f"{_found and _found.origin}; start Python in another folder, and name a network of yours by its file: "
+        f"{_found and _found.origin}; start Python in another folder, and refer to your network by its file: "
         "path/to/models.py:make_net"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exporter:
-    """One file format: who writes it, who runs it, what it takes."""
+    """One file format: its writer, its runtime and the schemes and types that it supports."""
 
     extension: str
     runtime: str
     schemes: tuple[str, ...]
-    """Number formats the writer takes: `fp32`, `fp16`, `w8a8` (int8 weights and activations), ..."""
+    """Schemes that the writer supports: `fp32`, `fp16`, `w8a8` (int8 weights and activations), ..."""
     extra: str
     """Name of the extra that installs the backend."""
     module: str
     """Module that holds `write`."""
     clip_layout: str = "NCTHW"
-    """Axis order in which the file takes its `clip` input."""
+    """Axis order of the `clip` input of the file."""
     token_dtype: str = "int64"
-    """Integer type in which the file takes its `text` input and gives whole numbers."""
+    """Integer type of the `text` input and of integer outputs."""
     flag_dtype: str = "bool"
-    """Type in which the file gives truth values."""
+    """Type of boolean outputs."""
     lowering: str = "export.lower"
-    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process;
-    for files with rounded weights `export.lower` does it for every format, so that all hold the same weights."""
+    """Module whose `lower(program)` rewrites a captured float network for this runtime, in the writer's process.
+    Files with rounded weights use `export.lower` in every format, so that all have the same weights."""
     int8_lowering: str | None = None
-    """Module whose `lower(program)` rewrites the int8 reference for this runtime; where that changes numbers, torch
-    answers with the result. None for a runtime that takes it as it is."""
+    """Module whose `lower(program)` rewrites the int8 reference for this runtime. Where that changes numbers, the
+    reference outputs come from the rewritten graph. None for a runtime that takes the reference unchanged."""
     rounds_weights: tuple[str, ...] = ()
-    """Schemes whose weights the writer itself rounds, with the values it computes; for the others it is given them
-    rounded."""
+    """Schemes whose weights the writer rounds, together with computed constants. For the other schemes the writer
+    gets rounded weights."""
 
     @property
     def pip_line(self) -> str:
-        """Command that installs the backend, given in a checkout of this project."""
+        """Command that installs the backend, run in a checkout of this project."""
         return f"pip install '.[{self.extra}]'"
 
 
@@ -92,20 +92,20 @@ EXPORTERS: dict[str, Exporter] = {
         rounds_weights=("fp16",),
     ),
 }
-"""Every format by name, in the order in which files are written and reported."""
+"""Every format by name, in the order of writing and reporting."""
 
 
 SCHEMES = tuple(dict.fromkeys(scheme for row in EXPORTERS.values() for scheme in row.schemes))
-"""Every number format that one of the formats takes."""
+"""Every scheme that at least one format supports."""
 
 INT8_SCHEMES = ("w8a8",)
-"""Those that take an int8 reference instead of the float network."""
+"""Schemes that are written from an int8 reference instead of the float network."""
 
 
 def require(name: str, *modules: str) -> None:
     """Imports `modules`, the backend of the format `name`.
 
-    Raises ImportError with the pip line that installs them when one cannot be imported.
+    Raises ImportError with the `pip` command that installs the backend if one cannot be imported.
     """
     for module in modules:
         try:

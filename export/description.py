@@ -1,4 +1,5 @@
-"""How to prepare the inputs of a file and read its outputs, as data and in sentences, for app developers."""
+"""Describes for app developers how to prepare the inputs of a file and how to read its outputs, as data and
+text."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ SCHEMA_VERSION = 1
 
 
 def describe(spec: ClipSpec, *, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """How to prepare every input, what the outputs mean and where the file comes from, as plain data."""
+    """Preprocessing of every input, meaning of the outputs and origin of the file, as plain data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "provenance": dict(provenance),
@@ -26,6 +27,6 @@ def describe(spec: ClipSpec, *, provenance: Mapping[str, Any]) -> dict[str, Any]
 
 
 def describe_network(*, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields for a network of which nothing is known but the shapes of its inputs and outputs."""
+    """The same fields for a network of which only the shapes of inputs and outputs are known."""
     unknown: dict[str, Any] = {"clip": None, "audio": None, "text": None, "labels": [], "spec": None}
     return {"schema_version": SCHEMA_VERSION, "provenance": dict(provenance), **unknown}

@@ -1,4 +1,4 @@
-"""One format of an export: its file is written by a process of its own, run by its runtime, and put in place."""
+"""Exports one format: a separate process writes the file, its runtime runs it, and the folder is put in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from export.outcome import ExportOutcome, StepOutcome
 from export.process.child import in_a_sentence, run_in_child
 from export.quantize.weight_only import WEIGHT_SCHEMES
 from export.trial import REFERENCE, Trial
-from export.verify.acceptance import judge
+from export.verify.acceptance import check_parity
 from export.verify.culprit import find_culprit
 from export.verify.execute import execute
 
@@ -30,49 +30,49 @@ if TYPE_CHECKING:
 PROGRAM_FILE, STEP_FILE = "program.pt2", "step.pt2"
 
 TIME_LIMIT_S = 3600.0
-"""A writer that takes longer hangs: the largest networks take minutes."""
+"""A writer that takes longer counts as hung: the largest networks take minutes."""
 
 LISTED_LAYERS = 20
-"""How many layers the row of an int8 file names that is wrong or lost much."""
+"""Number of layers that are named for an int8 file that is wrong or has a high quantization cost."""
 
 NAMED_LAYERS = 3
-"""How many layers the note about what was lost names."""
+"""Number of layers in the note about the quantization cost."""
 
 _NOT_RUN = "the file was written, and its runtime does not run it"
 
 NOT_THE_FILE = (
-    "layers are ranked in the torch int8 reference, which this file does not follow: they explain what the "
-    "quantization loses, not what is wrong with the file"
+    "layers are ranked in the torch int8 reference, which this file does not match: they explain the "
+    "quantization cost, not what is wrong with the file"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What every file is held against."""
+    """The reference for the checks of every file."""
 
     trial: Trial
     rank_layers: Callable[[], tuple[LayerError, ...]] | None = None
-    """Ranks the layers of the int8 reference, worst first: asked for when an int8 file is wrong or lost much."""
+    """Ranks the layers of the int8 reference, worst first. Called if an int8 file is wrong or has a high cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What the formats of one scheme share."""
+    """Data shared by the formats of one scheme."""
 
     spec: FileSpec
     step: FileSpec | None
     scheme: str
     scratch: Path
-    """Where programs and samples lie."""
+    """Folder of programs and samples."""
     ledger: Ledger
-    """Of the folder that is written into."""
+    """Ledger of the output folder."""
     proof: Proof | None
     notes: tuple[str, ...] = ()
-    """What is to be said of every file."""
+    """Notes on every file."""
 
 
 def export_format(name: str, work: Work) -> ExportOutcome:
-    """Writes one format into a folder of its own, runs the file, and puts the folder in place of the one before."""
+    """Writes one format into a temporary folder, runs the file, and replaces the previous folder."""
     exporter, scheme, scratch = EXPORTERS[name], work.scheme, work.scratch
     place = place_of(name, scheme)
     partial = begin(place, work.ledger)
@@ -155,12 +155,12 @@ def _step_outcome(place: str, written: WrittenFile | None, job: Job) -> StepOutc
 
 
 def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) -> ExportOutcome:
-    """The outcome with what the file answered, and the worst layers of an int8 file that is wrong or lost much."""
+    """The outcome with the checks of the file, and the worst layers of an int8 file that is wrong or costs much."""
     proof = work.proof
     assert proof is not None
     trial = proof.trial
-    if written.answers is not None:
-        trial = trial.with_answers({REFERENCE: written.answers})
+    if written.reference_outputs is not None:
+        trial = trial.with_outputs({REFERENCE: written.reference_outputs})
     names = [info.name for info in work.spec.outputs]
     common: dict[str, Any] = {
         "format": outcome.format,
@@ -170,7 +170,7 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
     executed = execute(written.path, network=work.spec, file=job.spec, entry=written.entry, **common)
     if executed.available and executed.outputs is None:
         return _refused(outcome, executed.reason, work, job)
-    parity = judge(executed, trial, scheme=outcome.scheme, outputs=names)
+    parity = check_parity(executed, trial, scheme=outcome.scheme, outputs=names)
     outcome = replace(outcome, parity=parity)
     if outcome.step is not None and written.step is not None:
         assert work.step is not None and job.step is not None
@@ -184,57 +184,57 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
         )
         if stepped.available and stepped.outputs is None:
             return _withdrawn(outcome, f"frame by frame, {_NOT_RUN}: {stepped.reason}")
-        after = judge(stepped, trial, scheme=outcome.scheme, outputs=names)
+        after = check_parity(stepped, trial, scheme=outcome.scheme, outputs=names)
         outcome = replace(outcome, step=replace(outcome.step, parity=after))
     return _explained(outcome, proof)
 
 
 def _explained(outcome: ExportOutcome, proof: Proof) -> ExportOutcome:
-    """The outcome with what rounding took from it, if that is much, and the layers that cost most."""
+    """The outcome with the quantization cost, if it is high, and the layers that contribute most."""
     parity, step = outcome.parity, outcome.step
     after = None if step is None else step.parity
-    judged = [one for one in (parity, after) if one is not None]
-    if not any(one.wrong or one.lost for one in judged):
+    checked = [one for one in (parity, after) if one is not None]
+    if not any(one.wrong or one.quantization_cost for one in checked):
         return outcome
     layers: tuple[LayerError, ...] = ()
     unranked = ""
     if outcome.scheme == "w8a8" and proof.rank_layers is not None:
         try:
             layers = proof.rank_layers()
-        except Exception as error:  # the file is written: what explains it is not to take it away
+        except Exception as error:  # the file is complete: a failed explanation must not remove it
             unranked = f"; its layers cannot be ranked: {in_a_sentence(error)}"
     causes = _causes(layers) + unranked
-    if parity is not None and parity.lost is not None:
-        outcome = replace(outcome, notes=(*outcome.notes, parity.lost + causes))
+    if parity is not None and parity.quantization_cost is not None:
+        outcome = replace(outcome, notes=(*outcome.notes, parity.quantization_cost + causes))
     elif layers and parity is not None and parity.at_fault == "file":
         outcome = replace(outcome, notes=(*outcome.notes, NOT_THE_FILE))
-    if step is not None and after is not None and after.lost is not None:
-        outcome = replace(outcome, step=replace(step, notes=(*step.notes, after.lost + causes)))
+    if step is not None and after is not None and after.quantization_cost is not None:
+        outcome = replace(outcome, step=replace(step, notes=(*step.notes, after.quantization_cost + causes)))
     return replace(outcome, layers=layers[:LISTED_LAYERS])
 
 
 def _causes(layers: Sequence[LayerError]) -> str:
-    """What is said behind a loss: the layers that cost most, each once though lowering may have taken it apart."""
+    """The end of the note on quantization cost: the layers that cost most, each once even if lowering split it."""
     tried = [layer for layer in layers if layer.alone_sqnr_db is not None]
-    worst = {(layer.layer, layer.place): layer for layer in reversed(tried)}  # the first of each remains
+    worst = {(layer.layer, layer.place): layer for layer in reversed(tried)}  # keeps the first of each
     if not worst:
         return ""
     named = [
         f"{layer.layer} ({layer.alone_sqnr_db:.0f} dB, {layer.place})"
         for layer in sorted(worst.values(), key=lambda layer: layer.alone_sqnr_db or 0)[:NAMED_LAYERS]
     ]
-    of = "" if len(tried) == len(layers) else f" of the {len(worst)} that there was time to try"
+    of = "" if len(tried) == len(layers) else f" of the {len(worst)} tried in the time limit"
     return f"; the layers that cost most{of}, with the SQNR when one alone is int8: {', '.join(named)}"
 
 
 def _refused(outcome: ExportOutcome, reason: str | None, work: Work, job: Job) -> ExportOutcome:
-    """The outcome of a file that its runtime refuses or crashes on: it is taken away, and the operator is named."""
+    """The outcome of a file that its runtime refuses or crashes on: the file is removed and the operator named."""
     culprit = find_culprit(job, format=outcome.format, network=work.spec, log=job.path.parent / LOG_FILE)
     return _withdrawn(outcome, f"{_NOT_RUN}: {reason}; {culprit}")
 
 
 def _withdrawn(outcome: ExportOutcome, failure: str) -> ExportOutcome:
-    """The outcome without a file: nobody is to ship one that ends the application."""
+    """The outcome without a file, so that a file that crashes an application is not shipped."""
     return replace(
         outcome,
         path=None,
@@ -250,7 +250,7 @@ def _withdrawn(outcome: ExportOutcome, failure: str) -> ExportOutcome:
 
 
 def _keep_only_log(folder: Path) -> None:
-    """Removes what a failed writer left half-written."""
+    """Removes the partial files of a failed writer."""
     for left in folder.iterdir():
         if left.is_dir():
             shutil.rmtree(left)
@@ -259,12 +259,12 @@ def _keep_only_log(folder: Path) -> None:
 
 
 def _lowering(exporter: Exporter, scheme: str) -> str | None:
-    """The module that lowers for `exporter`; rounded weights are those of the plain lowering in every format."""
+    """The lowering module of `exporter`; formats with rounded weights all use the plain lowering."""
     if scheme == "w8a8":
         return exporter.int8_lowering
     return exporter.lowering if scheme == "fp32" else "export.lower"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the whole file or nothing."""
+    """Writes the file atomically."""
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""Writes a network into files of several formats and schemes, each by a process of its own, and their manifest."""
+"""Writes a network as files of several formats and schemes, each in a separate process, and their manifest."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The network in one scheme, as every format is given it."""
+    """The network in one scheme, the same for every format."""
 
     scheme: str
     program: ExportedProgram | Exception
-    """For the float schemes the network as captured (`export.capture.graph`), which every format lowers for its own
+    """For the float schemes the captured network (`export.capture.graph`), which every format lowers for its own
     runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already. An
-    exception where it could not be made, which every file of the scheme then fails with."""
+    exception if there is none; every file of the scheme then fails with it."""
     proof: Proof | None = None
-    """What its files are held against; None leaves them unproven."""
+    """Reference for the checks of its files. None skips the checks."""
     step: Stepper | None = None
-    """The program for one frame of a network that streams, written beside the other in every format."""
+    """The step program of a streaming network, written in addition in every format."""
     notes: tuple[str, ...] = ()
-    """What is to be said of every file."""
+    """Notes on every file."""
 
 
 def export_files(
@@ -65,16 +65,17 @@ def export_files(
     out: Path,
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
-    """Writes every variant in every format that takes its scheme, runs each file, and writes `out/manifest.json`.
+    """Writes every variant in every format that supports its scheme, runs each file, and writes
+    `out/manifest.json`.
 
-    Files are `out/<format>/<scheme>/model.<extension>`; `spec` says what the network takes and gives. Our files in
-    each folder are replaced: the file, `model.json` (its description, for when it travels alone) and `convert.log`;
-    others stay. A network that cannot be lowered for a format, a writer that fails, or crashes its process, costs
-    its own file only: its outcome carries the reason. With a `proof`, so does the outcome of a file that runs
-    otherwise than torch, or not at all.
+    Files are `out/<format>/<scheme>/model.<extension>`; `spec` describes inputs and outputs. Earlier files of
+    Pocketreel in each folder are replaced: the file, `model.json` (its description, which can be shipped with it)
+    and `convert.log`; others stay. A network that cannot be lowered for a format, a writer that fails or crashes
+    its process, costs its own file only: its outcome has the reason. With a `proof`, so does the outcome of a file
+    that does not run, or whose outputs differ from torch.
 
-    A program that cannot be saved fails in every format. Raises what `check_formats` and `check_folders` raise, and
-    ValueError for a graph that does not fit its scheme.
+    A program that cannot be saved fails in every format. Raises the errors of `check_formats` and `check_folders`,
+    and ValueError for a graph that does not fit its scheme.
     """
     wanted = pairs(formats, [variant.scheme for variant in variants])
     for variant in variants:
@@ -102,7 +103,7 @@ def export_files(
 
 
 def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Work | Exception:
-    """What the formats of a scheme share, its programs saved; or why there is none."""
+    """Data shared by the formats of a scheme, with its programs saved; or the error."""
     if isinstance(variant.program, Exception):
         return variant.program
     scratch.mkdir()
@@ -110,7 +111,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         torch.export.save(variant.program, scratch / PROGRAM_FILE)
         if variant.step is not None:
             torch.export.save(variant.step.program, scratch / STEP_FILE)
-    except Exception as error:  # of many types, most of them torch's own
+    except Exception as error:  # of many types, most of them torch's
         return error
     if variant.proof is not None:
         variant.proof.trial.save(scratch)
@@ -144,15 +145,15 @@ def _failed(name: str, scheme: str, error: Exception, ledger: Ledger) -> ExportO
 
 
 def pairs(formats: Sequence[str], schemes: Sequence[str]) -> list[tuple[str, str]]:
-    """The files to write, as format and scheme, format by format; raises what `check_formats` raises."""
+    """The files to write, as format and scheme, by format; raises the errors of `check_formats`."""
     check_formats(formats, schemes)
     return [(name, scheme) for name in formats for scheme in schemes if scheme in EXPORTERS[name].schemes]
 
 
 def left_out(formats: Sequence[str], schemes: Sequence[str]) -> list[str]:
-    """A sentence for each format that does not take one of the schemes, and is not written in it."""
+    """A sentence for each format that does not support one of the schemes and is not written in it."""
     return [
-        f"{name} files cannot hold {scheme}: none is written"
+        f"{name} does not support {scheme}: no file is written"
         for name in formats
         for scheme in schemes
         if scheme not in EXPORTERS[name].schemes
@@ -160,28 +161,31 @@ def left_out(formats: Sequence[str], schemes: Sequence[str]) -> list[str]:
 
 
 def check_formats(formats: Sequence[str], schemes: Sequence[str]) -> None:
-    """Raises ValueError for an unknown or repeated format or scheme, and for one that has no partner."""
+    """Raises ValueError for an unknown or repeated format or scheme, and for one that matches no other."""
     if not formats:
-        raise ValueError(f"no format is given; known are {', '.join(EXPORTERS)}")
+        raise ValueError(f"no format is given; allowed: {', '.join(EXPORTERS)}")
     if not schemes:
-        raise ValueError(f"no scheme is given; known are {', '.join(SCHEMES)}")
+        raise ValueError(f"no scheme is given; allowed: {', '.join(SCHEMES)}")
     for what, names, known in (("format", formats, tuple(EXPORTERS)), ("scheme", schemes, SCHEMES)):
         for name in names:
             if name not in known:
                 near = get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{what} {name!r} is unknown; known are {', '.join(known)}{hint}")
+                raise ValueError(f"{what} {name!r} is unknown; allowed: {', '.join(known)}{hint}")
             if list(names).count(name) > 1:
                 raise ValueError(f"{what} {name!r} is given twice")
     for name in formats:
         if not set(schemes) & set(EXPORTERS[name].schemes):
             takes = ", ".join(EXPORTERS[name].schemes)
-            raise ValueError(f"format {name!r} does not take {_either('scheme', schemes)}; it takes {takes}")
+            raise ValueError(
+                f"format {name!r} does not support {_either('scheme', schemes)}; it supports {takes}"
+            )
     for scheme in schemes:
         able = [name for name, row in EXPORTERS.items() if scheme in row.schemes]
         if not set(formats) & set(able):
             raise ValueError(
-                f"{_either('format', formats)} does not take scheme {scheme!r}; {scheme!r} is for {', '.join(able)}"
+                f"{_either('format', formats)} does not support scheme {scheme!r}; formats with {scheme!r}: "
+                f"{', '.join(able)}"
             )
 
 

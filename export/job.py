@@ -1,4 +1,4 @@
-"""One writer's job: what it is asked to do, and doing it, which happens in a process of its own."""
+"""The job of one writer, and running it, in a separate process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from export.capture.stepping import Stepper
 from export.lower import NOTES, ROUNDED_ANEW
 from export.manifest import FileSpec, WrittenFile
 from export.quantize.weight_only import store_weights
-from export.trial import REFERENCE, ask
+from export.trial import REFERENCE, run_networks
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepJob:
-    """The program for one frame, as `Job` has the one for clips."""
+    """The step program, as `Job` has the clip program."""
 
     program: Path
     spec: FileSpec
@@ -28,7 +28,7 @@ class StepJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one writer is asked to do."""
+    """The job of one writer."""
 
     module: str
     """Module that holds `write`."""
@@ -38,17 +38,17 @@ class Job:
     spec: FileSpec
     scheme: str
     lowering: str | None
-    """Module that lowers the program before it is written; `None` for one that is written as it is."""
+    """Module that lowers the program before it is written; `None` if it is written unchanged."""
     stored: bool = False
-    """Whether the weights are rounded to what the scheme's files hold before they reach the writer."""
+    """Whether the weights are rounded to the precision of the scheme before they reach the writer."""
     step: StepJob | None = None
-    """Of a network that streams."""
+    """The step program of a streaming network."""
     samples: Path | None = None
-    """Folder with one `<input>.npy` per input, on which torch answers with these weights; `None` for no answers."""
+    """Folder with one `<input>.npy` per input, for reference outputs with these weights; `None` for no outputs."""
 
 
 def prepare(module: str) -> None:
-    """Imports what the writer `module` and the runtime of its files need, and what torch exports programs with."""
+    """Imports the libraries of the writer `module`, of the runtime of its files, and of `torch.export`."""
     torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
     import_module(module).load_backend()
 
@@ -62,13 +62,13 @@ def load_program(path: Path, *, scheme: str) -> ExportedProgram:
 
 
 def write(job: Job) -> WrittenFile:
-    """Lowers the program and writes the file. Raises what lowering and the writer raise."""
+    """Lowers the program and writes the file. Raises the errors of lowering and of the writer."""
     program, lowered = _lowered(load_program(job.program, scheme=job.scheme), job)
-    answers, notes = None, ()
+    outputs, notes = None, ()
     if lowered is not None:
         notes = lowered.meta.get(NOTES, ())
         changed = job.stored or lowered.meta.get(ROUNDED_ANEW, False)
-        answers = _answers(lowered, job) if changed and job.samples is not None else None
+        outputs = _reference_outputs(lowered, job) if changed and job.samples is not None else None
     step = None
     if job.step is not None:
         stepping = load_program(job.step.program, scheme=job.scheme)
@@ -76,11 +76,11 @@ def write(job: Job) -> WrittenFile:
     written: WrittenFile = import_module(job.module).write(
         program, job.path, spec=job.spec, scheme=job.scheme, step=step
     )
-    return replace(written, answers=answers, notes=(*notes, *written.notes))
+    return replace(written, reference_outputs=outputs, notes=(*notes, *written.notes))
 
 
 def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, GraphModule | None]:
-    """The program as the writer takes it, and the lowered network; `None` where it was lowered before."""
+    """The program for the writer, and the lowered network; `None` if it was lowered before."""
     if job.lowering is None:
         return program, None
     assert program.example_inputs is not None
@@ -92,11 +92,11 @@ def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, Graph
     return torch.export.export(lowered, program.example_inputs[0]), lowered
 
 
-def _answers(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
+def _reference_outputs(network: GraphModule, job: Job) -> tuple[np.ndarray, ...]:
     assert job.samples is not None
     if job.scheme == "w8a8":
         from export.quantize.int8_reference import for_evaluation
 
         network = for_evaluation(network)
     inputs = {info.name: np.load(job.samples / f"{info.name}.npy") for info in job.spec.inputs}
-    return ask({REFERENCE: network}, inputs, source="the inputs").answers[REFERENCE]
+    return run_networks({REFERENCE: network}, inputs, source="the inputs").outputs[REFERENCE]

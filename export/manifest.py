@@ -1,4 +1,4 @@
-"""What a written file expects and gives, as data for app developers: `manifest.json` and `model.json`.
+"""Inputs and outputs of a written file, as data for app developers: `manifest.json` and `model.json`.
 
 The schema is documented field by field in `docs/export-manifest.md`.
 """
@@ -33,7 +33,7 @@ class TensorInfo:
     value_range: tuple[float, float] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    """Set when the file itself computes `(x - mean) / std`; the caller must not do it again."""
+    """Set if the file itself computes `(x - mean) / std`; the caller must not do it again."""
     normalised_by: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,10 +48,10 @@ class TensorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSpec:
-    """What a network or a file takes and gives: inputs and outputs in order, classes, and its description.
+    """Inputs and outputs of a network or a file, in order, with classes and description.
 
-    In the spec that a writer is given, shapes, layouts and dtypes are those of the *file*; the program handed to it
-    always takes clips as `N C T H W` and tokens as int64, whatever `inputs` says here.
+    In a writer's spec, shapes, layouts and dtypes are those of the *file*; the program always takes clips as
+    `N C T H W` and tokens as int64, whatever `inputs` specifies.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -59,15 +59,15 @@ class FileSpec:
     classes: tuple[tuple[str, ...], ...] = ()
     """Class names of each output, in the order of its logits."""
     description: Mapping[str, Any]
-    """Plain data written inside the file where the format allows: preparation, labels, provenance."""
+    """Plain data stored in the file if the format allows it: preprocessing, labels, provenance."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of a program for one frame: inputs that are its state -> outputs that hold their next values, or the inputs
-    whose present values those are."""
+    """For a step program: state inputs -> outputs with their next values, or the inputs whose present values those
+    are."""
 
     def arranged(self, *, clip_layout: str, token_dtype: str, flag_dtype: str = "bool") -> FileSpec:
-        """The same for a file that takes clips in this axis order, and integers and truth values in these types.
+        """The spec of a file that takes clips in this axis order, and integers and booleans in these types.
 
-        A program for one frame takes frames and states in the order in which the file takes the frames of clips.
+        A step program takes frames and states in the axis order of the file's clips.
         """
         layouts = {"NCTHW": clip_layout}
         if self.states:
@@ -83,14 +83,14 @@ class FileSpec:
         )
 
     @property
-    def answers(self) -> tuple[TensorInfo, ...]:
-        """The outputs that are no states."""
+    def network_outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs that are not states."""
         return tuple(info for info in self.outputs if info.name not in self.states.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenFile:
-    """What a writer gives back about the file it wrote."""
+    """A writer's report on its file."""
 
     path: Path
     inputs: tuple[TensorInfo, ...]
@@ -98,20 +98,20 @@ class WrittenFile:
     notes: tuple[str, ...] = ()
     """Facts a user of the file should know: partitions, nodes left to a slower backend, exceptions."""
     coverage: Coverage | None = None
-    """Where its runtime does the work; `None` when that could not be found out, and a note says why."""
-    answers: tuple[np.ndarray, ...] | None = None
-    """What torch answers with the weights of the file, `N x shape` per output; `None` where they were not rounded
-    before the writer had them, or nobody asked."""
+    """Where its runtime runs the operators; `None` if unknown, with the reason in a note."""
+    reference_outputs: tuple[np.ndarray, ...] | None = None
+    """Torch's outputs with the weights of the file, `N x shape` per output; `None` if the weights were not rounded
+    before the writer, or no outputs were requested."""
     entry: str | None = None
-    """The file's own name of the program: a signature, or a method; `None` in formats of one program a file."""
+    """The file's own name of the program: a signature, or a method; `None` in formats with one program per file."""
     step: WrittenFile | None = None
-    """Of a network that streams: the program for one frame, in the same file or in one beside it."""
+    """The step program of a streaming network, in the same file or in one next to it."""
 
 
 def file_spec(
     spec: ClipSpec, *, provenance: Mapping[str, Any], clip_layout: str = "NCTHW", token_dtype: str = "int64"
 ) -> FileSpec:
-    """The `FileSpec` of a network that takes `spec`; without a layout and token type, as torch has it."""
+    """The `FileSpec` of a network with inputs `spec`; by default with torch's layout and token type."""
     inputs = tuple(_input(spec, name) for name in spec.inputs)
     outputs = tuple(
         TensorInfo(name=name, shape=(1, len(label.classes)), dtype="float32", layout="NK")

@@ -1,7 +1,8 @@
-"""Any user's network into files for phones, in one call: `export_network(model, ["1x3x16x112x112"], out=...)`.
+"""Exports a user's network to files for mobile devices in one call: `export_network(model, ["1x3x16x112x112"],
+out=...)`.
 
-Capture, quantize where the scheme asks for it, let torch answer to some inputs, write every format, run every file.
-`pocketreel export` is this function on the command line.
+Captures, quantizes if the scheme requires it, computes reference outputs in torch, writes every format, runs every
+file. `pocketreel export` is this function on the command line.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from export.capture.float32 import float32_by_default
 from export.capture.graph import capture
 from export.capture.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
 from export.capture.prepare_network import ready
-from export.capture.repeatable import RandomAnswers
+from export.capture.repeatable import RandomOutputs
 from export.capture.stepping import Stepper, check_stream, stepper
 from export.description import describe_network
 from export.export_file import Proof
@@ -35,36 +36,36 @@ from export.out_folder import check_folders, place_of
 from export.outcome import ExportOutcome
 from export.preflight import Finding, check
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
-from export.trial import FLOAT, REFERENCE, Trial, ask, first_trial
+from export.trial import FLOAT, REFERENCE, Trial, first_trial, run_networks
 
 if TYPE_CHECKING:
     from export.quantize.layer_noise import LayerError
 
 PARITY_INPUTS = 8
-"""How many inputs, of the calibration or made up, serve for parity when no clips are given for that: each is run by
-torch and by every file."""
+"""Number of calibration or random inputs for the parity check if no clips are given for it: torch and every file
+run on each."""
 
 RANKED_INPUTS = 4
-"""How many of them rank the layers."""
+"""Number of inputs that rank the layers."""
 
 Source = Path | Mapping[str, np.ndarray] | Literal["random"]
-"""Inputs: a `.npy` or `.npz` file, arrays by input name, or made-up ones."""
+"""Inputs: a `.npy` or `.npz` file, arrays by input name, or random ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What came of an export."""
+    """Result of an export."""
 
     outcomes: tuple[ExportOutcome, ...]
-    """One per file, format by format, in the order in which they were asked for."""
+    """One per file, by format, in the requested order."""
     left_out: tuple[str, ...]
-    """A sentence for each format that does not take one of the schemes, and is not written in it."""
+    """A sentence for each format that does not support one of the schemes and is not written in it."""
     manifest: Path
     rank_layers: Callable[[], tuple[LayerError, ...]] | None
     """Ranks the layers of the int8 reference by their noise, worst first; `None` for a float export."""
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         """Whether every file was written and none is known to be wrong."""
         return all(outcome.status == "exported" for outcome in self.outcomes)
 
@@ -83,19 +84,19 @@ def export_network(
     stream: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Writes `out/<format>/<scheme>/model.<extension>` for every format and scheme, and proves every file.
+    """Writes `out/<format>/<scheme>/model.<extension>` for every format and scheme, and checks every file.
 
-    `out/manifest.json` describes them. A format that does not take one of the schemes is not written in that one.
+    `out/manifest.json` describes them. A format is not written in a scheme that it does not support.
 
-    `inputs` are those of `model.forward`, in order: shapes as `export.capture.inputs.parse_inputs` reads them, or
-    an example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or else
-    on up to 8 calibration inputs, or else on made-up ones. The manifest says which.
+    `inputs` are those of `model.forward`, in order: shapes in the syntax of `export.capture.inputs.parse_inputs`,
+    or an example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or
+    else on up to 8 calibration inputs, or else on random ones. The manifest records which.
 
-    With `stream` every format gets a second program, for one frame: `export.capture.stepping` says what the network
-    needs.
+    With `stream` every format also gets a step program, for one frame: `export.capture.stepping` states the
+    requirements on the network.
 
-    A network that cannot be captured or quantized, or a file that cannot be written, is no exception but an
-    outcome with its reason. Raises ValueError and FileNotFoundError for arguments that are wrong.
+    A network that cannot be captured or quantized, or a file that cannot be written, is not an exception but an
+    outcome with its reason. Raises ValueError and FileNotFoundError for invalid arguments.
     """
     wanted = pairs(formats, schemes)
     check_folders(out, [place_of(*one) for one in wanted])
@@ -105,7 +106,7 @@ def export_network(
     if int8 and ranges is None:
         raise ValueError(
             "scheme w8a8 needs inputs that set the ranges of its integers: give calibration clips (a .npy file), "
-            "or 'random' to try it without (its accuracy then says nothing)"
+            "or 'random' to try it without (its accuracy is then meaningless)"
         )
     tried = None if clips is None else _samples(clips, described, what="clips")
     tried = tried or (
@@ -115,8 +116,8 @@ def export_network(
     steps.begin("torch")
     given = ready(model, tried.tensors(0))
     model, notes = given.network, given.notes
-    trial = first_trial(model, tried, unasked=given.unasked)
-    del given  # its second copy of the network
+    trial = first_trial(model, tried, fresh_copy=given.fresh_copy)
+    del given  # frees a second copy of the network
     provenance = {
         "project": "pocketreel",
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
@@ -134,7 +135,7 @@ def export_network(
         if stream:
             with user_code("capturing step() of the network"):
                 step = stepper(model, tried.tensors(0)[0], spec)
-    except Exception as error:  # torch raises what it likes about a user's network
+    except Exception as error:  # torch raises many types for a user's network
         variants = [Variant(scheme=scheme, program=error) for scheme in schemes]
     else:
         if isinstance(inputs, Mapping):
@@ -167,17 +168,19 @@ def check_network(
     formats: Sequence[str] = tuple(EXPORTERS),
     scheme: str = "fp32",
 ) -> tuple[Finding, ...]:
-    """What each runtime would refuse, run slowly or run in float, from the graph alone; nothing is written.
+    """Operators that each runtime would refuse, run slowly or run in float, from the graph; nothing is written.
 
-    Arguments as of `export_network`. Raises ValueError for arguments that are wrong and for a network that cannot
-    be captured.
+    Arguments as in `export_network`. Raises ValueError for invalid arguments and for a network that cannot be
+    captured.
     """
     tried = random_samples(parse_inputs(inputs), count=2)
     given = ready(model, tried.tensors(0))
     model = given.network
-    with suppress(RandomAnswers):  # the operators that draw are found below, each with its line
-        first_trial(model, tried, unasked=given.unasked)
-    del given  # its second copy of the network
+    with suppress(
+        RandomOutputs
+    ):  # the operators that draw random numbers are found below, each with its line
+        first_trial(model, tried, fresh_copy=given.fresh_copy)
+    del given  # frees a second copy of the network
     try:
         with user_code("capturing the network"):
             program = capture(model, tried.tensors(0))
@@ -207,7 +210,7 @@ def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[s
 def _quantized(
     captured: Variant, program: ExportedProgram, ranges: Samples, *, trial: Trial, steps: _Steps
 ) -> Variant:
-    """The captured int8 references, for clips and for one frame, and the proof that holds their answers too."""
+    """The captured int8 references, for clips and for one frame, and the proof with their outputs."""
     from export.quantize.int8_reference import calibrate, convert, for_evaluation, prepare
     from export.quantize.layer_noise import rank_layers
     from export.quantize.step_reference import step_reference
@@ -221,13 +224,15 @@ def _quantized(
         step = captured.step
         if step is not None:
             step = replace(step, program=step_reference(prepared, step.program))
-        answers = ask({REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source).answers
+        outputs = run_networks(
+            {REFERENCE: for_evaluation(reference)}, trial.inputs, source=trial.source
+        ).outputs
         exported = torch.export.export(reference, ranges.tensors(0))
-    except Exception as error:  # torch raises what it likes about a user's network
+    except Exception as error:  # torch raises many types for a user's network
         return replace(captured, scheme="w8a8", program=error)
     ranked = ranges.some(RANKED_INPUTS)
     proof = Proof(
-        trial=trial.with_answers(answers),
+        trial=trial.with_outputs(outputs),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
     return replace(captured, scheme="w8a8", program=exported, proof=proof, step=step)
@@ -241,7 +246,7 @@ def _batches(samples: Samples, steps: _Steps | None = None) -> Iterator[tuple[Te
 
 
 class _Steps:
-    """Counts the steps of one export for whoever watches."""
+    """Counts the steps of one export for a progress display."""
 
     def __init__(self, progress: Progress | None, *, total: int) -> None:
         self._progress, self._total, self._done, self._name = progress, total, -1, ""

@@ -1,10 +1,11 @@
-"""NNCF's post-training quantization for ONNX Runtime, beside our own decision (`export.quantize.quantizer`).
+"""NNCF's post-training quantization for ONNX Runtime, an alternative to `export.quantize.quantizer`.
 
     python -m export.nncf_onnx my_nets:make_net --shape 1x3x16x112x112 --calibration clips.npy --out out/nncf
 
-NNCF chooses ranges and what is int8, and corrects biases (its fast bias correction, arXiv:1906.04721, section 4.2);
-with a measure of accuracy it also takes layers back to float until the accuracy holds. The file then goes through
-our own passes, so that activations are uint8 and clamps, copies of frames and biases have the forms of the kernels.
+NNCF chooses ranges and which layers are int8, and corrects biases (its fast bias correction, arXiv:1906.04721,
+section 4.2); with an accuracy metric it also reverts layers to float until the accuracy is within bounds. The file
+then goes through Pocketreel's own passes, so that activations are uint8 and clamps, copies of frames and biases
+have the forms of the kernels.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ PIP_LINE = "pip install 'nncf>=3.4' onnx onnxruntime"
 Sample = Mapping[str, "np.ndarray"]
 """One call of the file: input name -> array, batch size 1 included."""
 
-Answer = Callable[[Sample], "list[np.ndarray]"]
-"""What a file gives for a sample, output by output."""
+Predictor = Callable[[Sample], "list[np.ndarray]"]
+"""The outputs of a file for a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What the int8 file has to hold."""
+    """Accuracy requirement of the int8 file."""
 
-    measure: Callable[[Answer], float]
-    """Accuracy of a file that answers like this; larger is better. It is called some dozens of times."""
+    measure: Callable[[Predictor], float]
+    """Accuracy of a file with these outputs; larger is better. It is called some dozens of times."""
     max_drop: float = 0.01
-    """Most that the int8 file may lose against the float file, in the units of `measure`."""
+    """Largest accuracy drop from the float file, in the units of `measure`."""
 
 
 def quantize_with_nncf(
@@ -68,7 +69,7 @@ def quantize_with_nncf(
 ) -> Path:
     """Writes the float file `onnx_path` as the int8 file `out`, its ranges from `calibration`.
 
-    With `accuracy`, NNCF takes back to float, layer by layer, what costs most, until the loss is within bounds; it
+    With `accuracy`, NNCF reverts the most costly layers to float, one by one, until the drop is within bounds; it
     measures nothing else. Raises ImportError without nncf, onnx or onnxruntime, ValueError without a sample, for a
     sample that does not fit the file, and for a file that is int8 already.
     """
@@ -77,15 +78,15 @@ def quantize_with_nncf(
     _check(model, calibration, onnx_path)
     samples = nncf.Dataset([dict(sample) for sample in calibration])
     settings: dict[str, Any] = {
-        # Activations asymmetric, weights symmetric: what the integer kernels take.
+        # Activations asymmetric, weights symmetric, as the integer kernels require.
         "preset": nncf.QuantizationPreset.MIXED,
         "target_device": nncf.TargetDevice.CPU,
         "subset_size": len(calibration),
     }
     parameters = nncf.quantization.advanced_parameters
     advanced = nncf.AdvancedQuantizationParameters(
-        # By default depthwise layers read a scale per channel, which ONNX Runtime has no kernels for, and the first
-        # layer's weights give up a bit against overflow on processors without VNNI.
+        # By default depthwise layers take a scale per channel, which ONNX Runtime has no kernels for, and the first
+        # layer's weights lose a bit to prevent overflow on processors without VNNI.
         activations_quantization_params=parameters.QuantizationParameters(per_channel=False),
         overflow_fix=parameters.OverflowFix.DISABLE,
     )
@@ -97,7 +98,7 @@ def quantize_with_nncf(
             model,
             samples,
             samples,
-            lambda file, _: (float(measure(answers(file))), None),
+            lambda file, _: (float(measure(predictor(file))), None),
             max_drop=accuracy.max_drop,
             advanced_quantization_parameters=advanced,
             **settings,
@@ -106,8 +107,8 @@ def quantize_with_nncf(
     return out
 
 
-def answers(file: Any) -> Answer:
-    """What an ONNX file (a path, or a loaded model) gives in ONNX Runtime on one thread."""
+def predictor(file: Any) -> Predictor:
+    """The outputs of an ONNX file (a path, or a loaded model) in ONNX Runtime on one thread."""
     session = open_session(file if isinstance(file, Path) else file.SerializeToString())
     return lambda sample: session.run(None, dict(sample))
 
@@ -184,9 +185,9 @@ def main(
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Take layers back to float until at most this share of the calibration inputs has another top-1 "
+            help="Revert layers to float until at most this share of the calibration inputs has another top-1 "
             "than in float.",
-            show_default="no layer is taken back",
+            show_default="no layer is reverted",
         ),
     ] = None,
     user_code_timeout: Annotated[
@@ -195,7 +196,7 @@ def main(
     ] = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
 ) -> None:
-    """Writes a network as an int8 ONNX file whose ranges and biases are NNCF's, and compares it with torch.
+    """Writes a network as an int8 ONNX file with NNCF's ranges and biases, and compares it with torch.
 
     Exit codes: 0 the file is written; 2 an argument is wrong; 3 the network cannot be written.
     """
@@ -211,7 +212,7 @@ def main(
             {name: np.array(array[index]) for name, array in samples.arrays.items()}
             for index in range(samples.count)
         ]
-        expected = first_trial(model, samples, unasked=copied(model)).answers[FLOAT][0]
+        expected = first_trial(model, samples, fresh_copy=copied(model)).outputs[FLOAT][0]
     console = problems()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("NNCF", total=None)
@@ -219,7 +220,7 @@ def main(
             accuracy = None
             if max_drop is not None:
                 accuracy = Accuracy(
-                    measure=lambda answer: _agreement(answer, calls, expected), max_drop=max_drop
+                    measure=lambda predict: _agreement(predict, calls, expected), max_drop=max_drop
                 )
             with adding(out, _FILES):
                 floats = write_float(model, described, samples, out / "float.onnx")
@@ -230,8 +231,8 @@ def main(
         except (ValueError, ImportError, RuntimeError) as error:
             print_error(in_a_sentence(error))
             raise typer.Exit(FAILED) from None
-    answer = answers(written)
-    parity = compare(expected, np.stack([answer(call)[0] for call in calls]))
+    predict = predictor(written)
+    parity = compare(expected, np.stack([predict(call)[0] for call in calls]))
     top1 = "" if parity.top1_agreement is None else f", top-1 agreement {parity.top1_agreement:.1%}"
     output().print(
         f"{written}: SQNR {parity.sqnr_db:.1f} dB to torch{top1} on {len(calls)} calibration inputs"
@@ -239,7 +240,7 @@ def main(
 
 
 def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples, path: Path) -> Path:
-    """The network as a float file whose frames lie together in one tensor: the form that can be quantized."""
+    """The network as a float file with batched frames, the form that can be quantized."""
     from export.emit.onnx.writer import write
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,9 +252,9 @@ def write_float(model: nn.Module, inputs: Sequence[TensorInfo], samples: Samples
     return write(program, path, spec=spec, scheme="fp32").path
 
 
-def _agreement(answer: Answer, calls: Sequence[Sample], expected: np.ndarray) -> float:
-    """Share of the calls whose top-1 is that of `expected`."""
-    given = np.stack([answer(call)[0] for call in calls])
+def _agreement(predict: Predictor, calls: Sequence[Sample], expected: np.ndarray) -> float:
+    """Share of the calls with the top-1 class of `expected`."""
+    given = np.stack([predict(call)[0] for call in calls])
     return float((given.argmax(-1) == expected.argmax(-1)).mean())
 
 

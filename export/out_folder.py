@@ -1,4 +1,4 @@
-"""The folder of an export: which files in it are ours, and how those of a format and scheme are replaced."""
+"""The folder of an export: which of its files belong to Pocketreel, and how those of a format are replaced."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LOG_FILE, MANIFEST_FILE = "convert.log", "manifest.json"
 
 
 def place_of(name: str, scheme: str) -> str:
-    """Where the file of a format in a scheme lies within an export."""
+    """Path of the file of a format in a scheme within an export."""
     return f"{name}/{scheme}"
 
 
 def export_names(places: Sequence[str]) -> tuple[str, ...]:
-    """Patterns of the files that an export of files at these places writes into its folder."""
+    """Patterns of the files that an export of these places writes into its folder."""
     folders = [folder for place in places for folder in (place, _partial_of(place))]
     return (MANIFEST_FILE, *(f"{folder}/{file}" for folder in folders for file in ("model*", LOG_FILE)))
 
@@ -30,14 +30,14 @@ def _partial_of(place: str) -> str:
 
 
 def check_folders(out: Path, places: Sequence[str] = ()) -> None:
-    """Raises ValueError where `out` cannot be written to, or where a name that an export needs is not ours."""
+    """Raises ValueError if `out` is not writable, or if a required name is not a file of Pocketreel."""
     nearest = next(path for path in (out, *out.absolute().parents) if os.access(path, os.F_OK))
     if not nearest.is_dir():
         raise FolderRefused(
-            f"{nearest} is no folder, so nothing can be written to {out}: choose another folder"
+            f"{nearest} is not a folder, so nothing can be written to {out}: choose another folder"
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise FolderRefused(f"{nearest} is closed to writing: choose another folder than {out}")
+        raise FolderRefused(f"{nearest} is not writable: choose another folder than {out}")
     refuse_link(out)
     for folder in dict.fromkeys(one for place in places for one in (out / Path(place).parts[0], out / place)):
         refuse_link(folder)
@@ -51,9 +51,9 @@ def check_folders(out: Path, places: Sequence[str] = ()) -> None:
 
 @contextmanager
 def export_folder(out: Path, places: Sequence[str]) -> Iterator[Ledger]:
-    """The ledger of `out`, made if need be, while no other export writes there; finished at the end.
+    """The ledger of `out`, which is created if necessary and locked against other exports; finished at the end.
 
-    Until then there is no manifest: what it would say is no longer so.
+    Until then there is no manifest, which would be out of date.
     """
     check_folders(out, places)
     with held(out):
@@ -71,9 +71,10 @@ def export_folder(out: Path, places: Sequence[str]) -> Iterator[Ledger]:
 
 @contextmanager
 def adding(out: Path, names: Sequence[str]) -> Iterator[None]:
-    """For the time in which files of these names are written into an export, whose folder is made if need be.
+    """Locks an export folder, created if necessary, while files of these names are written into it.
 
-    Raises `FolderRefused` where one of them is there and not ours, and while another command writes there.
+    Raises `FolderRefused` if one of them exists and is not a file of Pocketreel, and while another command writes
+    there.
     """
     with held(out):
         ledger = Ledger.read(out) or Ledger(folder=out, kind="export")
@@ -85,7 +86,7 @@ def adding(out: Path, names: Sequence[str]) -> Iterator[None]:
 
 
 def _clear(partial: Path, ledger: Ledger) -> None:
-    """Removes what a killed export of ours left in a working folder."""
+    """Removes the files of a killed export from a working folder."""
     refuse_link(partial)
     if partial.is_dir():
         for entry in entries(partial):
@@ -95,7 +96,7 @@ def _clear(partial: Path, ledger: Ledger) -> None:
 
 
 def begin(place: str, ledger: Ledger) -> Path:
-    """A folder in which one file is written; there is nothing of ours in it."""
+    """An empty working folder for one file."""
     partial = ledger.folder / _partial_of(place)
     _clear(partial, ledger)
     partial.mkdir(exist_ok=True)
@@ -103,7 +104,7 @@ def begin(place: str, ledger: Ledger) -> Path:
 
 
 def put_in_place(partial: Path, place: str, ledger: Ledger) -> None:
-    """Replaces our files of a place by those in its working folder; other files stay as they are."""
+    """Replaces Pocketreel's files of a place by those of its working folder; other files are not changed."""
     patterns = export_names([place])
     new = [one for one in entries(partial) if matches(f"{partial.name}/{one}", patterns)]
     old = [one for one in ledger.ours() if one.startswith(f"{place}/")]
@@ -120,7 +121,7 @@ def put_in_place(partial: Path, place: str, ledger: Ledger) -> None:
 
 
 def _remove_empty_folders(folder: Path) -> None:
-    """Removes the folder and those below that have become empty."""
+    """Removes the folder and its subfolders where they have become empty."""
     below = sorted((one for one in folder.rglob("*") if one.is_dir() and not one.is_symlink()), reverse=True)
     for one in (*below, folder):
         if not any(one.iterdir()):

@@ -1,4 +1,4 @@
-"""What came of one file: exported and right, exported but wrong, or failed; one row of the manifest's `files`."""
+"""The outcome of one file: exported, exported but wrong, or failed; one row of the manifest's `files`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Status = Literal["exported", "wrong", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutcome:
-    """The program for one frame of a network that streams, in the file of its format or in one beside it."""
+    """The step program of a streaming network, in the file of its format or in one next to it."""
 
     path: Path
     """The file that holds it, relative to the export folder."""
     entry: str | None
-    """Its signature or method in the file; `None` in formats of one program a file."""
+    """Its signature or method in the file; `None` in formats with one program per file."""
     size_bytes: int
     sha256: str
     inputs: tuple[TensorInfo, ...]
@@ -34,7 +34,7 @@ class StepOutcome:
     notes: tuple[str, ...] = ()
     coverage: Coverage | None = None
     parity: FileParity | None = None
-    """What it answered after the last frame of each clip, compared with what torch answers to the clip."""
+    """Its outputs after the last frame of each clip, compared with torch's outputs for the clip."""
 
     def to_dict(self) -> dict[str, Any]:
         """The program as plain data, paths relative to the export folder."""
@@ -55,35 +55,35 @@ class StepOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome:
-    """What came of one format in one scheme; one row of the manifest's `files`."""
+    """Outcome of one format in one scheme; one row of the manifest's `files`."""
 
     format: str
     scheme: str
     runtime: str
     path: Path | None
-    """The file (or package folder) relative to the export folder; `None` when it failed."""
+    """The file (or package folder) relative to the export folder; `None` if it failed."""
     failure: str | None
-    """Why there is no file, in one sentence; `None` when there is one."""
+    """Why there is no file, in one sentence; `None` if there is one."""
     log: Path
-    """What the converter and the runtime printed, relative to the export folder."""
+    """The log of the converter and the runtime, relative to the export folder."""
     seconds: float
     """Duration of the conversion."""
     peak_rss_bytes: int | None
-    """Peak memory of the converter's process; `None` when it crashed."""
+    """Peak memory of the converter's process; `None` if it crashed."""
     size_bytes: int | None = None
     sha256: str | None = None
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     notes: tuple[str, ...] = ()
     coverage: Coverage | None = None
-    """How much of its work the runtime does in accelerated kernels; `None` where nobody has counted."""
+    """The share of its work in accelerated kernels; `None` if it was not determined."""
     parity: FileParity | None = None
-    """What the file answered to inputs; `None` when there is no file, or no inputs were given."""
+    """Parity of its outputs; `None` if there is no file, or no inputs were given."""
     layers: tuple[LayerError, ...] = ()
-    """For an int8 file that is wrong, or right and far from float: the layers of the torch int8 reference, worst
+    """For an int8 file that is wrong, or correct and far from float: the layers of the torch int8 reference, worst
     first."""
     step: StepOutcome | None = None
-    """Of a network that streams."""
+    """The step program of a streaming network."""
 
     @property
     def name(self) -> str:
@@ -92,14 +92,14 @@ class ExportOutcome:
 
     @property
     def status(self) -> Status:
-        """`exported` (and right, as far as that was looked at), `wrong` or `failed`."""
+        """`exported` (and correct, as far as it was checked), `wrong` or `failed`."""
         if self.path is None:
             return "failed"
         return "exported" if self.reason is None else "wrong"
 
     @property
     def reason(self) -> str | None:
-        """Why the format failed or the file is wrong; `None` when it is neither."""
+        """Why the format failed or the file is wrong; `None` if neither."""
         if self.failure is not None:
             return self.failure
         wrong = None if self.parity is None else self.parity.wrong

@@ -1,7 +1,7 @@
-"""How an application prepares each input of a file: parameters as data, and formulas with the network's numbers.
+"""Preprocessing of each input of a file: parameters as data, and formulas with the network's numbers.
 
-They describe what `benchmarks.clips` computes. `tests/compress/test_follow_manifest.py` holds them against it: a
-script that knows nothing else has to come to the same tensors.
+They describe what `benchmarks.clips` computes. `tests/compress/test_follow_manifest.py` verifies them: a script
+that uses only the formulas must compute the same tensors.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ MATRICES: dict[str, dict[str, Any]] = {
     "smpte240m": {"codes": [7], "kr": 0.212, "kb": 0.087},
     "bt2020": {"codes": [9], "kr": 0.2627, "kb": 0.0593},
 }
-"""Weights of red and blue in the luma of each YUV matrix, and the codes of ISO/IEC 23091-2 by which videos name it;
-videos with no code are read as `bt601`."""
+"""Weights of red and blue in the luma of each YUV matrix, and their codes in ISO/IEC 23091-2; videos without a code
+are read as `bt601`."""
 
-PICTURE_TOLERANCE = 0.005
-"""What the formulas of the picture leave open, measured on encoded videos: a byte may round to its neighbour."""
-SOUND_TOLERANCE = 0.02
-"""The same for sound, in units of the log-mel: the tables of the resampler have their own precision."""
+VIDEO_TOLERANCE = 0.005
+"""Tolerance of the video formulas, measured on encoded videos: a byte may round to its neighbour."""
+AUDIO_TOLERANCE = 0.02
+"""The same for audio, in units of the log-mel: the tables of the resampler have limited precision."""
 
 WORD = "(?:[^\\W_]|')+"
 """A run of letters, digits (of any script) and apostrophes, in the syntax of Python's `re`."""
 
 
 def prepare_clip(video: VideoSpec) -> dict[str, Any]:
-    """How frames are chosen, converted and scaled."""
+    """How frames are selected, converted and scaled."""
     t, size, resize, stride = video.frames, video.size, video.resize, video.stride
     edge = (resize - size) // 2
     choice = {
@@ -53,7 +53,7 @@ def prepare_clip(video: VideoSpec) -> dict[str, Any]:
         "scaling": {"filter": "triangle", "antialias": True, "edges": "repeat"},
         "matrices": MATRICES,
         "untagged": {"matrix": "bt601", "range": "limited"},
-        "tolerance": PICTURE_TOLERANCE,
+        "tolerance": VIDEO_TOLERANCE,
         "rule": [
             "Times count from the first frame or sample of the file; a clip that is a whole file starts with its "
             "first frame and ends when its last frame has been shown for its duration. "
@@ -87,7 +87,7 @@ def prepare_clip(video: VideoSpec) -> dict[str, Any]:
 
 
 def prepare_audio(audio: AudioSpec) -> dict[str, Any]:
-    """How sound becomes a log-mel picture."""
+    """How audio becomes a log-mel spectrogram."""
     rate, window, hop, mels, bins = audio.sample_rate_hz, audio.window, audio.hop, audio.mels, audio.bins
     return {
         **asdict(audio),
@@ -104,7 +104,7 @@ def prepare_audio(audio: AudioSpec) -> dict[str, Any]:
         "high_hz": rate / 2,
         "logarithm": "natural",
         "floor": 1e-6,
-        "tolerance": SOUND_TOLERANCE / audio.std,
+        "tolerance": AUDIO_TOLERANCE / audio.std,
         "rule": [
             f"Resample each channel to {rate} Hz, values in -1..1, and take the mean of the channels. The "
             f"resampler is FFmpeg's: with q = min(1, 0.97 * {rate} / source rate) and N = ceil(32 / q), sample "
@@ -133,7 +133,7 @@ def prepare_audio(audio: AudioSpec) -> dict[str, Any]:
 
 
 def prepare_text(text: TextSpec) -> dict[str, Any]:
-    """How a caption becomes tokens."""
+    """How text becomes tokens."""
     return {
         **asdict(text),
         "padding": PAD_TOKEN,

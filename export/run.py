@@ -1,6 +1,6 @@
-"""`pocketreel export MODULE:FACTORY --shape 1x3x16x112x112 --out DIR`: any network into files for phones.
+"""`pocketreel export MODULE:FACTORY --shape 1x3x16x112x112 --out DIR`: exports any network for mobile devices.
 
-Exit codes: 0 every format is written and right, 2 an argument is wrong, 3 a format failed or its file is wrong;
+Exit codes: 0 every file is written and correct, 2 an argument is wrong, 3 a format failed or its file is wrong;
 with `--check`: 3 something would be refused.
 """
 
@@ -127,18 +127,18 @@ def main(
 ) -> None:
     """Exports any PyTorch network, 3D video networks included, to files for mobile runtimes and checks every file.
 
-    Each format is written by a process of its own, then run by its own runtime on the same inputs as torch. A
-    format ends as exported (and right), wrong (written, but its answers are not torch's) or failed (with the
-    reason); one never stops the others.
+    Each format is written in a separate process, then run by its own runtime on the same inputs as torch. A format
+    ends as exported (and correct), wrong (written, but its outputs differ from torch) or failed (with the reason);
+    one never stops the others.
 
     With --json, the document has the rows of manifest.json; with --check, the findings.
 
     Example: pocketreel export my_nets:make_net --shape 1x3x16x112x112 --weights net.pt --out out/my_net
 
-    Exit codes: 0 every file is right; 2 an argument is wrong; 3 a format failed or its file is wrong (with --check:
-    something would be refused).
+    Exit codes: 0 every file is correct; 2 an argument is wrong; 3 a format failed or its file is wrong (with
+    --check: something would be refused).
     """
-    answer = json_alone(as_json)
+    respond = json_alone(as_json)
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
@@ -147,10 +147,10 @@ def main(
         if check:
             findings = _check(load_network(network, weights=weights), shape, written, numbers, console)
             refused = any(finding["severity"] == "refused" for finding in findings)
-            answer({"refused": refused, "findings": findings})
+            respond({"refused": refused, "findings": findings})
             raise typer.Exit(FAILED if refused else OK)
         if out is None:
-            raise ValueError("--out is missing: say in which folder the files are to be written")
+            raise ValueError("--out is missing: give the folder for the files")
         if layers and "w8a8" not in numbers:
             raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {schemes}, not w8a8")
         model = load_network(network, weights=weights)
@@ -173,22 +173,22 @@ def main(
     if ranked:
         print_layers(ranked, console)
     console.print(f"manifest: {exported.manifest}")
-    answer(
+    respond(
         {
             "manifest": str(exported.manifest),
-            "right": exported.right,
+            "right": exported.correct,
             "files": [outcome.to_dict() for outcome in exported.outcomes],
             "left_out": list(exported.left_out),
             "layers": [layer.to_dict() for layer in ranked],
         }
     )
-    raise typer.Exit(OK if exported.right else FAILED)
+    raise typer.Exit(OK if exported.correct else FAILED)
 
 
 def _check(
     model: nn.Module, shapes: list[str], formats: list[str], schemes: list[str], console: Console
 ) -> list[dict[str, Any]]:
-    """Prints what the runtimes would say, scheme by scheme; gives the findings as plain data."""
+    """Prints the findings of the runtimes, scheme by scheme; returns them as plain data."""
     from export.preflight.table import print_findings
 
     wanted = pairs(formats, schemes)

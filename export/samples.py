@@ -1,4 +1,4 @@
-"""Arrays of inputs for calibration and parity: read from the user's file and checked, or made up and said to be."""
+"""Arrays of inputs for calibration and parity: read from the user's file and checked, or random."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from compress.folders.writing import naming
 from export.manifest import TensorInfo
 
 RANDOM: Final = "random"
-"""What a user gives instead of a file to say that made-up inputs will do."""
+"""Value that a user gives instead of a file for random inputs."""
 
 RANDOM_COUNT = 16
 
 _COARSE = 5
-"""Random inputs are interpolated from this many values per axis: neighbouring pixels are alike, as in pictures."""
+"""Random inputs are interpolated from this many values per axis: neighbouring pixels are similar, as in images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Samples:
     arrays: Mapping[str, np.ndarray]
     """`N x shape` per input, in the order of the network's arguments."""
     source: str
-    """Where they are from, in words."""
+    """Origin of the inputs, for messages."""
 
     @property
     def count(self) -> int:
@@ -43,7 +43,7 @@ class Samples:
         return tuple(torch.from_numpy(np.array(array[index])) for array in self.arrays.values())
 
     def some(self, most: int) -> Samples:
-        """At most `most` samples, evenly spread."""
+        """At most `most` samples, evenly spaced."""
         if self.count <= most:
             return self
         chosen = np.linspace(0, self.count - 1, most).round().astype(int)
@@ -56,12 +56,12 @@ class Samples:
 def read_samples(path: Path, inputs: Sequence[TensorInfo], *, what: str) -> Samples:
     """The inputs in a `.npy` file (one input) or a `.npz` file (one array per input, by name).
 
-    Arrays are `N x shape` of the input, where a leading 1 of the shape may be left out: clips `N 3 T H W`. Large
-    `.npy` files stay on disk. Raises FileNotFoundError, or ValueError that begins with `what`, for a file or array
-    that is not so: another kind, shape or type, values that are not finite or lie outside the input's range.
+    Arrays are `N x shape` of the input, without the leading 1 of the shape if given so: clips `N 3 T H W`. Large
+    `.npy` files stay on disk. Raises FileNotFoundError, or ValueError that begins with `what`, for any other kind
+    of file, shape or type, and for values that are not finite or outside the input's range.
     """
     if not path.is_file():
-        why = "is no regular file" if path.exists() else "there is no such file"
+        why = "is not a regular file" if path.exists() else "there is no such file"
         raise FileNotFoundError(f"{what} {path}: {why}")
     stored = _read(path, where=f"{what} {path}")
     if isinstance(stored, np.ndarray):
@@ -77,26 +77,24 @@ def read_samples(path: Path, inputs: Sequence[TensorInfo], *, what: str) -> Samp
 
 
 def _read(path: Path, *, where: str) -> np.ndarray | dict[str, np.ndarray]:
-    """What NumPy finds in a file: the array of a `.npy`, those of a `.npz` by their names."""
+    """The contents of a file: the array of a `.npy`, the arrays of a `.npz` by name."""
     try:
         with naming(path):
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
             return stored if isinstance(stored, np.ndarray) else dict(stored)
     except OSError as error:
         if error.errno is not None:
-            raise  # it may not be read
+            raise  # permission denied, or similar
         raise _damaged(where, error) from error
-    except (
-        Exception
-    ) as error:  # what a damaged header makes of NumPy's and zipfile's readers is of many types
+    except Exception as error:  # a damaged header makes NumPy's and zipfile's readers raise many types
         raise _damaged(where, error) from error
 
 
 def _damaged(where: str, error: Exception) -> ValueError:
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return ValueError(
         f"{where}: is not a .npy or .npz file of plain numbers, or is damaged; write one with numpy.save or "
-        f"numpy.savez ({said})"
+        f"numpy.savez ({message})"
     )
 
 
@@ -133,18 +131,18 @@ def _check(array: np.ndarray, info: TensorInfo, *, where: str) -> np.ndarray:
     for sample in array:  # one by one: the file may be larger than the memory
         low, high = float(sample.min()), float(sample.max())
         if not np.isfinite([low, high]).all():
-            raise ValueError(f"{where} holds NaN or infinite values; take them out")
+            raise ValueError(f"{where} holds NaN or infinite values; remove them")
         if info.value_range is not None and not info.value_range[0] <= low <= high <= info.value_range[1]:
             bounds = f"{info.value_range[0]:g}..{info.value_range[1]:g}"
             raise ValueError(
-                f"{where} has values in {low:g}..{high:g}, outside {bounds}; scale them as the network takes them, "
-                f"or say what it takes: {info.name}={'x'.join(map(str, info.shape))}:LOW..HIGH"
+                f"{where} has values in {low:g}..{high:g}, outside {bounds}; scale them to the network's range, "
+                f"or specify the range: {info.name}={'x'.join(map(str, info.shape))}:LOW..HIGH"
             )
     return array.astype(np.int64) if info.dtype == "int64" else array
 
 
 def random_samples(inputs: Sequence[TensorInfo], *, count: int = RANDOM_COUNT, seed: int = 0) -> Samples:
-    """Made-up inputs, the same for the same seed: smooth pictures within each input's range, and random tokens."""
+    """Random inputs, the same for the same seed: smooth images within each input's range, and random tokens."""
     generator = torch.Generator().manual_seed(seed)
     arrays = {
         info.name: torch.stack([_random(info, generator) for _ in range(count)]).numpy() for info in inputs
@@ -167,5 +165,5 @@ def _random(info: TensorInfo, generator: torch.Generator) -> Tensor:
     if info.value_range is None:
         return values
     smallest, largest = info.value_range
-    # The normal distribution's own squashing: every part of the range occurs, its ends included.
+    # The normal distribution's CDF: every part of the range occurs, its ends included.
     return smallest + (largest - smallest) * torch.special.ndtr(values)

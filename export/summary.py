@@ -1,4 +1,4 @@
-"""What an export gave, on the terminal: a row per file, and the reasons that a table has no room for."""
+"""Prints the outcomes of an export: a row per file, and reasons below the table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_LAYERS = 20
 
 
 def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
-    """A table of the files; below it what the parity was measured with, and why something failed or is wrong."""
+    """A table of the files; below it the inputs of the parity check, and why something failed or is wrong."""
     table = Table(box=None, pad_edge=False)
     for column in ("file", "outcome", "size", "parity", "coverage", "seconds"):
         table.add_column(column, justify="right" if column in ("size", "seconds") else "left")
@@ -43,7 +43,7 @@ def print_outcomes(outcomes: Sequence[ExportOutcome], console: Console) -> None:
 
 
 def _parity(parity: FileParity | None, scheme: str) -> str:
-    """The output that is furthest off, for each network that it is compared with."""
+    """The output with the largest error, for each network that it is compared with."""
     if parity is None or not parity.against:
         return "-" if parity is None or parity.unknown is None else "not run"
     if REFERENCE not in parity.against:
@@ -79,12 +79,12 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in outcomes:
         if one.reason is not None:
-            said = "is wrong" if one.status == "wrong" else "failed"
-            reasons.setdefault((said, one.reason), []).append(one.name)
-    # What several files are refused for is said once.
-    lines += [f"{', '.join(files)} {said}: {reason}" for (said, reason), files in reasons.items()]
+            status = "is wrong" if one.status == "wrong" else "failed"
+            reasons.setdefault((status, one.reason), []).append(one.name)
+    # A reason that several files share is printed once.
+    lines += [f"{', '.join(files)} {status}: {reason}" for (status, reason), files in reasons.items()]
     for one in outcomes:
-        lines += [f"{one.name}{text}" for text in said_of_losses(one)]
+        lines += [f"{one.name}{text}" for text in cost_notes(one)]
         if one.parity is not None and one.parity.unknown is not None:
             lines.append(f"{one.name} was not run: {one.parity.unknown}")
         if one.parity is not None and one.format == "coreml" and one.parity.runner is not None:
@@ -92,22 +92,22 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     return lines
 
 
-def said_of_losses(outcome: ExportOutcome) -> list[str]:
-    """The notes about what rounding took from a file's answers, each behind the program that it is about."""
+def cost_notes(outcome: ExportOutcome) -> list[str]:
+    """The notes on a file's quantization cost, each with its program."""
     programs = [("", outcome.parity, outcome.notes)]
     if outcome.step is not None:
         programs.append((", frame by frame", outcome.step.parity, outcome.step.notes))
     return [
-        f"{where}: {next((note for note in notes if note.startswith(parity.lost)), parity.lost)}"
+        f"{where}: {next((note for note in notes if note.startswith(cost)), cost)}"
         for where, parity, notes in programs
-        if parity is not None and parity.lost is not None
+        if parity is not None and (cost := parity.quantization_cost) is not None
     ]
 
 
 def print_layers(layers: Sequence[LayerError], console: Console) -> None:
     """The worst layers of the int8 reference."""
     table = Table(
-        box=None, pad_edge=False, title="what int8 costs each layer, worst first", title_justify="left"
+        box=None, pad_edge=False, title="quantization cost by layer, worst first", title_justify="left"
     )
     for column in ("alone dB", "own dB", "SQNR dB", "operator", "layer", "place"):
         table.add_column(column, justify="right" if "dB" in column else "left")

@@ -1,4 +1,4 @@
-"""The inputs on which every file of an export is run, and what torch answers to them."""
+"""The inputs on which every file of an export is run, and torch's outputs for them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from export.capture.repeatable import check_first_call, check_repeatable
 from export.samples import Samples
 
 Network = Callable[..., Any]
-"""What is asked: a module, or a captured graph, on one sample at a time."""
+"""A module, or a captured graph, run on one sample at a time."""
 
 FLOAT, REFERENCE = "float", "reference"
-"""Names of the networks that answer: the float network, and the reference, which has the numbers of the files: the
-torch int8 reference, or the network with the weights that are stored."""
+"""Names of the networks: the float network, and the reference, which has the numbers of the files: the torch int8
+reference, or the network with the stored weights."""
 
 _FLOAT_TYPES = re.compile(r"\b(Half|BFloat16|Double|double|bfloat16|float16|float64|dtype|Input type)\b")
-"""In messages of torch about operands of different types."""
+"""Type names in torch's messages about operands of different types."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Inputs and answers."""
+    """Inputs and outputs."""
 
     inputs: Mapping[str, np.ndarray]
-    """`N x shape` per input, as torch has it."""
+    """`N x shape` per input, in torch's layout."""
     source: str
-    """Where the inputs are from, in words."""
-    answers: Mapping[str, tuple[np.ndarray, ...]]
+    """Origin of the inputs, for messages."""
+    outputs: Mapping[str, tuple[np.ndarray, ...]]
     """`FLOAT`, `REFERENCE` or both -> `N x shape` per output."""
     output_names: tuple[str, ...] = ()
-    """Names of the outputs, as the first network that was asked has them (`named_outputs`)."""
+    """Names of the outputs of the first network (`named_outputs`)."""
     output_dtypes: tuple[torch.dtype, ...] = ()
-    """Number types of those outputs; the answers themselves are float32."""
+    """Types of those outputs; the arrays themselves are float32."""
 
     def first_outputs(self, network: str) -> dict[str, Tensor]:
-        """What a network answers to the first input, by name and in the network's own number types."""
-        first = (torch.from_numpy(np.asarray(output[0])) for output in self.answers[network])
+        """Outputs of a network for the first input, by name and in the network's own types."""
+        first = (torch.from_numpy(np.asarray(output[0])) for output in self.outputs[network])
         named = zip(self.output_names, first, self.output_dtypes, strict=True)
         return {name: output.to(dtype) for name, output, dtype in named}
 
@@ -57,77 +57,78 @@ class Trial:
         """N, the number of inputs."""
         return len(next(iter(self.inputs.values())))
 
-    def with_answers(self, answers: Mapping[str, tuple[np.ndarray, ...]]) -> Trial:
-        """The same with the answers of further networks."""
-        return replace(self, answers={**self.answers, **answers})
+    def with_outputs(self, outputs: Mapping[str, tuple[np.ndarray, ...]]) -> Trial:
+        """The same trial with the outputs of further networks."""
+        return replace(self, outputs={**self.outputs, **outputs})
 
     def save(self, folder: Path) -> None:
-        """Writes `<input>.npy` for every input, where other processes read it."""
+        """Writes `<input>.npy` for every input, for other processes."""
         for name, array in self.inputs.items():
             np.save(folder / f"{name}.npy", array)
 
 
-def ask(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, source: str) -> Trial:
-    """What each network answers to `inputs`, which are in the order of its arguments.
+def run_networks(networks: Mapping[str, Network], inputs: Mapping[str, np.ndarray], *, source: str) -> Trial:
+    """The outputs of each network for `inputs`, which are in the order of its arguments.
 
-    Raises ValueError when an answer is no tensor, or not finite: no file could be compared with it.
+    Raises ValueError if an output is not a tensor, or not finite: no file could be compared with it.
     """
     dtypes: dict[str, torch.dtype] = {}
-    given = {name: _answers(network, inputs, dtypes) for name, network in networks.items()}
-    answers = {name: tuple(outputs.values()) for name, outputs in given.items()}
-    for name, outputs in answers.items():
-        for position, output in enumerate(outputs):
+    named = {name: _outputs(network, inputs, dtypes) for name, network in networks.items()}
+    outputs = {name: tuple(arrays.values()) for name, arrays in named.items()}
+    for name, arrays in outputs.items():
+        for position, output in enumerate(arrays):
             if not np.isfinite(output).all():
                 raise ValueError(
-                    f"the {name} network itself gives NaN or infinite values in output {position} for {source}; "
+                    f"the {name} network itself returns NaN or infinite values in output {position} for {source}; "
                     "give it clips like those it was trained on, and its trained weights"
                 )
-    names = tuple(next(iter(given.values())))
+    names = tuple(next(iter(named.values())))
     kinds = tuple(dtypes[name] for name in names)
-    return Trial(inputs=inputs, source=source, answers=answers, output_names=names, output_dtypes=kinds)
+    return Trial(inputs=inputs, source=source, outputs=outputs, output_names=names, output_dtypes=kinds)
 
 
-def first_trial(model: nn.Module, samples: Samples, *, unasked: nn.Module) -> Trial:
-    """What a user's network answers to `samples`; `unasked` is a copy of it from before its first call.
+def first_trial(model: nn.Module, samples: Samples, *, fresh_copy: nn.Module) -> Trial:
+    """The outputs of a user's network for `samples`; `fresh_copy` is a copy of it from before its first call.
 
-    Raises ValueError when it does not take them, when it answers otherwise to the first of them a second time, or
-    otherwise to the last of them than the copy (`export.capture.repeatable`), and what `ask` raises.
+    Raises ValueError if it does not accept them, if a second run on the first of them gives other outputs, or if
+    the outputs for the last of them differ from the copy's (`export.capture.repeatable`), and the errors of
+    `run_networks`.
     """
     first = {name: array[:1] for name, array in samples.arrays.items()}
     last = {name: array[-1:] for name, array in samples.arrays.items()}
 
     def once() -> tuple[np.ndarray, ...]:
-        return tuple(_answers(model, first, {}).values())
+        return tuple(_outputs(model, first, {}).values())
 
     def copy_last() -> tuple[np.ndarray, ...]:
-        return tuple(_answers(unasked, last, {}).values())
+        return tuple(_outputs(fresh_copy, last, {}).values())
 
     try:
-        trial = ask({FLOAT: model}, samples.arrays, source=samples.source)
-        check_repeatable(model, once, tuple(array[:1] for array in trial.answers[FLOAT]))
+        trial = run_networks({FLOAT: model}, samples.arrays, source=samples.source)
+        check_repeatable(model, once, tuple(array[:1] for array in trial.outputs[FLOAT]))
         if samples.count > 1:
-            usual = tuple(array[-1:] for array in trial.answers[FLOAT])
-            check_first_call(model, unasked, copy_last, usual)
+            expected = tuple(array[-1:] for array in trial.outputs[FLOAT])
+            check_first_call(model, fresh_copy, copy_last, expected)
     except ValueError:
         raise
     except Exception as error:  # the user's own code
-        raise ValueError(_untaken(model, samples, error)) from error
+        raise ValueError(_input_error(model, samples, error)) from error
     return trial
 
 
-def _untaken(model: nn.Module, samples: Samples, error: Exception) -> str:
-    """Why a network fails on its inputs, and what to look at."""
+def _input_error(model: nn.Module, samples: Samples, error: Exception) -> str:
+    """Message for a network that fails on its inputs, with a remedy."""
     shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in samples.arrays.items())
     line = line_of(error)
-    said = in_a_sentence(error) if line is None else f"{in_a_sentence(error)}, at {line}"
+    message = in_a_sentence(error) if line is None else f"{in_a_sentence(error)}, at {line}"
     if _FLOAT_TYPES.search(str(error)):
         return (
-            f"the network fails on the inputs {shapes}: {said}; it mixes number types: give all of it in float32, "
-            "as files compute: network.float(), and .float() on what forward makes of another type"
+            f"the network fails on the inputs {shapes}: {message}; it mixes types: make all of it float32, "
+            "as files compute: network.float(), and .float() on tensors that forward creates in another type"
         )
     return (
-        f"the network does not take the inputs {shapes}, in this order: {said}; --shape has to be given once for "
-        f"every argument of its forward{_signature(model)}, with sizes that it takes"
+        f"the network does not accept the inputs {shapes}, in this order: {message}; give --shape once for "
+        f"every argument of its forward{_signature(model)}, with sizes that it accepts"
     )
 
 
@@ -139,15 +140,15 @@ def _signature(model: nn.Module) -> str:
 
 
 def _run(network: Network, inputs: list[torch.Tensor]) -> Any:
-    """What a network answers, which may be a user's."""
+    """Runs a network, which may be the user's."""
     with user_code(f"forward of {type(network).__name__}"):
         return network(*inputs)
 
 
-def _answers(
+def _outputs(
     network: Network, inputs: Mapping[str, np.ndarray], dtypes: dict[str, torch.dtype]
 ) -> dict[str, np.ndarray]:
-    """Arrays by output; adds the number types of outputs that `dtypes` does not know yet."""
+    """Arrays by output; adds the types of outputs to `dtypes`."""
     rows: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for k in range(len(next(iter(inputs.values())))):

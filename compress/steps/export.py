@@ -40,8 +40,8 @@ from export.lower import lower
 from export.manifest import FileSpec, file_spec
 from export.network import RANKED_INPUTS
 from export.out_folder import MANIFEST_FILE, adding
-from export.trial import FLOAT, REFERENCE, Trial, ask
-from export.verify.acceptance import LOST
+from export.trial import FLOAT, REFERENCE, Trial, run_networks
+from export.verify.acceptance import HIGH_COST
 from models.spec import describe_state
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def file_id(row: Mapping[str, Any]) -> FileId:
 
 def _losses(row: dict[str, Any]) -> list[str]:
     """What rounding took from a file that may well be right, with the layers that cost most."""
-    found = [note for note in row["notes"] if note.startswith(LOST)]
+    found = [note for note in row["notes"] if note.startswith(HIGH_COST)]
     step = [] if row["step"] is None else row["step"]["notes"]
-    return found + [f"frame by frame: {note}" for note in step if note.startswith(LOST)]
+    return found + [f"frame by frame: {note}" for note in step if note.startswith(HIGH_COST)]
 
 
 def _code(formats: Sequence[str]) -> list[str]:
@@ -191,7 +191,9 @@ def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
     network, _ = step_network(run.build_student(), clip)
     assert artifact.step.example_inputs is not None
     states = dict(zip(network.names, artifact.step.example_inputs[0][1:], strict=True))
-    return Stepper(program=artifact.step, spec=step_spec(spec, describe_state(states), network.handed_on))
+    return Stepper(
+        program=artifact.step, spec=step_spec(spec, describe_state(states), network.passed_through)
+    )
 
 
 def _proof(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Proof:
@@ -229,11 +231,11 @@ def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
     source = f"{count} of {len(clips)} test clips"
     asked = _asked(artifact)
     if artifact.form is Form.FLOAT:
-        return ask({FLOAT: asked}, arrays, source=source)
+        return run_networks({FLOAT: asked}, arrays, source=source)
     networks = {REFERENCE: asked}
     if rounded is not None:
         networks[FLOAT] = copy.deepcopy(rounded.model).cpu()
-    return ask(networks, arrays, source=source)
+    return run_networks(networks, arrays, source=source)
 
 
 def _asked(artifact: Artifact) -> nn.Module:

@@ -22,7 +22,7 @@ from benchmarks.clips.rows import ClipRow
 from compress.store import write_atomic
 from export import EXPORTERS
 from export.manifest import FileSpec, sha256_of
-from export.trial import Network, ask
+from export.trial import Network, run_networks
 from export.verify.execute import execute
 from models.spec import ClipSpec
 
@@ -69,7 +69,7 @@ def write_reference(
         for name, array in inputs.items()
     ]
     manifest = json.loads((export / "manifest.json").read_text(encoding="utf-8"))
-    answers = ask(networks, {name: array[None] for name, array in inputs.items()}, source="it")
+    trial = run_networks(networks, {name: array[None] for name, array in inputs.items()}, source="it")
     outputs = [
         {
             **_saved(export, folder / "torch" / scheme / f"{info.name}.npy", array[0]),
@@ -79,11 +79,11 @@ def write_reference(
             "program": "clip",
             "runner": f"torch {torch.__version__}",
         }
-        for scheme, columns in answers.answers.items()
+        for scheme, columns in trial.outputs.items()
         for info, array in zip(spec.outputs, columns, strict=True)
     ]
     with tempfile.TemporaryDirectory(prefix="pocketreel-reference-") as scratch:
-        answers.save(Path(scratch))
+        trial.save(Path(scratch))
         for row in manifest["files"]:
             if row["status"] == "exported":
                 step = (steps or {}).get(row["scheme"])

@@ -1,1 +1,1 @@
-"""From a user's network to one static graph of ATen operators."""
+"""Captures a user's network as one static graph of ATen operators."""

@@ -1,8 +1,8 @@
-"""Networks with other float types than float32, and regions of autocast: computed in float32, as every file does.
+"""Computes in float32, as every file does, where a network uses other float types or autocast.
 
-A network whose parameters are all of another type is cast. Where its `forward` asks for other types by itself
-(`x.half()`, `torch.autocast`), it is asked for float32 instead, by a mode that stands in for those calls while the
-network runs and while it is captured. Both are said in a note. Complex numbers, which no runtime has, are refused.
+A network whose parameters all have another type is cast. Where its `forward` requests other types (`x.half()`,
+`torch.autocast`), a mode replaces them with float32 while the network runs and while it is captured. Notes report
+both. Complex numbers, which no runtime supports, are refused.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _CASTS: dict[Any, Callable[[Tensor], Tensor]] = dict.fromkeys(
 
 
 def is_other_float(dtype: torch.dtype | None) -> bool:
-    """Whether numbers of a type are real, and no float32."""
+    """Whether `dtype` is a real float type other than float32."""
     return dtype is not None and dtype.is_floating_point and dtype is not FLOAT32
 
 
 def own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Parameters and buffers of `module` itself by name, those of its parts left out."""
+    """Parameters and buffers of `module` itself by name, without those of its children."""
     return [
         *module.named_parameters(recurse=False, remove_duplicate=False),
         *module.named_buffers(recurse=False, remove_duplicate=False),
@@ -43,7 +43,7 @@ def own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def cast_numbers(network: nn.Module) -> tuple[str, ...]:
-    """Casts parameters, buffers and other tensors of `network` to float32, in place, and says what was cast."""
+    """Casts parameters, buffers and other tensors of `network` to float32 in place. Returns notes."""
     found: dict[torch.dtype, list[str]] = {}
     for path, module in network.named_modules():
         for name, value in own_tensors(module):
@@ -63,13 +63,13 @@ def cast_numbers(network: nn.Module) -> tuple[str, ...]:
 
 
 def compute_in_float32(
-    network: nn.Module, example: tuple[Tensor, ...], *, unasked: nn.Module
+    network: nn.Module, example: tuple[Tensor, ...], *, fresh_copy: nn.Module
 ) -> tuple[str, ...]:
-    """Lets `network` compute in float32 alone on inputs like `example`, and says what its `forward` asks for.
+    """Makes `network` compute in float32 only, on inputs like `example`. Returns notes on what `forward` requests.
 
-    `unasked`, a copy of it, is treated alike, and not called.
-    A network that does so by itself stays as it is. One that fails does so too: who asks it next will see. Raises
-    ValueError for values of other types that cannot be cast, with the line.
+    `fresh_copy`, a copy of it, is changed in the same way, and not called. A network that computes in float32
+    already stays as it is. So does one that fails: its next caller gets the error. Raises ValueError, with the
+    line, for values of other types that cannot be cast.
     """
     watch = _Watch(example)
     try:
@@ -96,18 +96,18 @@ def compute_in_float32(
             ".float()"
         )
     _wrap(network)
-    _wrap(unasked)
-    lines = list(mode.asked or watch.other)
+    _wrap(fresh_copy)
+    lines = list(mode.requested or watch.other)
     more = f" and {len(lines) - _SHOWN} more lines" if len(lines) > _SHOWN else ""
     return (
-        f"computed in float32, as every file is, where forward asks for another float type: "
+        f"computed in float32, as every file is, where forward requests another float type: "
         f"{', '.join(lines[:_SHOWN])}{more}",
     )
 
 
 @contextlib.contextmanager
 def float32_by_default() -> Iterator[None]:
-    """While it lasts, new tensors are float32, whatever the user's code has set by `torch.set_default_dtype`."""
+    """Makes new tensors float32 within the context, whatever the user's `torch.set_default_dtype`."""
     own = torch.get_default_dtype()
     torch.set_default_dtype(FLOAT32)
     try:
@@ -117,14 +117,14 @@ def float32_by_default() -> Iterator[None]:
 
 
 class InFloat32(TorchFunctionMode):
-    """While it is active, what asks for another float type than float32 gets float32."""
+    """Replaces requests for other float types with float32 while active."""
 
     def __init__(self) -> None:
         super().__init__()
         self.changed = False
-        """Whether anything asked for another type."""
-        self.asked: dict[str, None] = {}
-        """The user's lines that did."""
+        """Whether another type was requested."""
+        self.requested: dict[str, None] = {}
+        """The user's lines that requested one."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -144,15 +144,15 @@ class InFloat32(TorchFunctionMode):
         return value.float() if type(value) is Tensor and is_other_float(value.dtype) else value
 
     def note(self) -> None:
-        """Keeps the user's line that is being run."""
+        """Records the user's line that is running."""
         self.changed = True
         line = running_line()
         if line is not None:
-            self.asked[line] = None
+            self.requested[line] = None
 
 
 class _Watch(TorchDispatchMode):
-    """Finds what is computed from the inputs in another type than float32, and in which line."""
+    """Finds what is computed from the inputs in a type other than float32, and the line."""
 
     def __init__(self, example: tuple[Tensor, ...]) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class _Watch(TorchDispatchMode):
         """Raises ValueError where the network computes with complex numbers."""
         if self._complex is not None:
             raise ValueError(
-                f"the network computes with complex numbers at {self._complex}, which no runtime has: keep "
+                f"the network computes with complex numbers at {self._complex}, which no runtime supports: keep "
                 "real and imaginary parts as two tensors; a Fourier transform of fixed length is two matrix "
                 "products, with cosines and sines"
             )

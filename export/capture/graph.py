@@ -1,4 +1,4 @@
-"""A network as one static graph of ATen operators, the form in which everything else in this package reads it."""
+"""Captures a network as one static graph of ATen operators, the input of the rest of this package."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from export.private.torch import (
 )
 
 _READ_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
-"""What torch calls when `x.data` is read, as modes see it."""
+"""The function that modes see when `x.data` is read."""
 
 
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     """The graph of `model(*example)` in eval mode, static in every shape, batch size included.
 
-    It gives one tensor or a tuple of them, and changes no input: what the network changes in place is a copy. The
-    model keeps its own training mode. Raises TypeError when an input is not a tensor, NotImplementedError when
-    `torch.export` cannot capture the network (control flow that depends on values, as a rule), naming the line.
+    It returns one tensor or a tuple of tensors, and modifies no input: the network's in-place changes go to a copy.
+    The training mode of the model is kept. Raises TypeError if an input is not a tensor, NotImplementedError, with
+    the line, if `torch.export` cannot capture the network (usually for control flow that depends on values).
     """
     for position, value in enumerate(example):
         if not isinstance(value, Tensor):
@@ -50,11 +50,11 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
                 f"input {position} of the example is {type(value).__name__}; give one tensor per input"
             )
     training = {module: module.training for module in model.modules()}
-    model.eval()  # what it returns is the user's affair: the `train` of some modules returns nothing
+    model.eval()  # its result is ignored: `train` of some modules returns None
     try:
         with torch.no_grad(), user_lines_kept(file=__file__, function=capture.__name__), _DetachedData():
             program = torch.export.export(model, example)
-    except Exception as error:  # of many types, most of them torch's own
+    except Exception as error:  # of many types, most of them torch's
         raise NotImplementedError(why_not(error)) from error
     finally:
         for module, mode in training.items():
@@ -69,11 +69,11 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:
-    """The tensors in what a network returns, however nested, in the order of its tuples, lists and dicts.
+    """The tensors that a network returns, however nested, in the order of its tuples, lists and dicts.
 
-    `logits` for a single tensor; keys and attributes as they are; `output_0`, `output_1`, ... in tuples and lists;
-    joined by `_` where they are nested. None is left out, as `torch.export` leaves it out. Raises ValueError for
-    anything else that is no tensor.
+    The name of a single tensor is `logits`. Other names are keys and attributes, or `output_0`, `output_1`, ... in
+    tuples and lists, joined by `_` where nested. None is left out, as in `torch.export`. Raises ValueError for any
+    other value that is not a tensor.
     """
     leaves, _ = tree_flatten_with_path(_with_plain_dicts(result))
     named = {_name(path): leaf for path, leaf in leaves if leaf is not None}
@@ -81,7 +81,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
         if not isinstance(leaf, Tensor):
             raise ValueError(
                 f"the network returns {type(leaf).__name__}; let it return tensors: one, or several in tuples, "
-                "lists, dicts or a dataclass that torch.export.register_dataclass has been told of"
+                "lists, dicts or a dataclass registered with torch.export.register_dataclass"
             )
     if len(named) < sum(leaf is not None for _, leaf in leaves):
         raise ValueError(f"two outputs of the network have one name, among {', '.join(named)}; rename one")
@@ -89,7 +89,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
 
 
 def _with_plain_dicts(result: Any) -> Any:
-    """`result` with dicts for mappings of all kinds: torch is not told the keys of a Hugging Face ModelOutput."""
+    """`result` with dicts for all mappings: torch does not know the keys of a Hugging Face ModelOutput."""
     return tree_map(
         lambda part: (
             {key: _with_plain_dicts(value) for key, value in part.items()}
@@ -111,7 +111,7 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _flatten_outputs(program: ExportedProgram) -> None:
-    """Several outputs become one tuple: the processes of the writers do not know the user's classes."""
+    """Joins several outputs into one tuple: the writers' processes do not know the user's classes."""
     signature = program.module_call_graph[0].signature
     assert signature is not None
     if not signature.out_spec.is_leaf():
@@ -119,9 +119,9 @@ def _flatten_outputs(program: ExportedProgram) -> None:
 
 
 def _drop_unread(program: ExportedProgram) -> None:
-    """Drops what no output depends on: a value that was printed, an attempt before an `except`, a counter.
+    """Drops what no output depends on: a printed value, an attempt before an `except`, a counter.
 
-    A buffer that is changed and never read keeps the value that it has.
+    A buffer that is changed and never read keeps its value.
     """
     graph = program.graph
     owners: dict[fx.Node, fx.Node] = {}
@@ -141,7 +141,7 @@ def _drop_unread(program: ExportedProgram) -> None:
                 read.add(node)
                 read_memory.add(owners[node])
                 waiting += node.all_input_nodes
-        # What writes into memory that is read is read as well.
+        # A write into memory that is read counts as read.
         waiting = [node for node, written in writers if node not in read and written & read_memory]
     for node in reversed(list(graph.nodes)):
         if node.op not in ("placeholder", "output") and node not in read:
@@ -150,25 +150,26 @@ def _drop_unread(program: ExportedProgram) -> None:
 
 
 def _refuse_values(program: ExportedProgram) -> None:
-    """Refuses sizes that depend on values, numbers taken out of tensors, and BatchNorm that is training."""
+    """Refuses sizes that depend on values, numbers taken out of tensors, and BatchNorm in training mode."""
     for node in program.graph.nodes:
         if _has_open_size(node):
             raise refuse(node, OPEN_SIZE, OPEN_SIZES.get(operator_name(node), OUTSIDE))
         if operator_name(node) == "batch_norm" and node.args[3] is not None and node.args[5]:
             raise NotImplementedError(
-                f"BatchNorm at {place(node)} is in training mode, although eval() was called: its answers "
+                f"BatchNorm at {place(node)} is in training mode, although eval() was called: its outputs "
                 "depend on the other clips of a batch; leave out .train() in forward, "
                 "and let train(mode) follow its argument"
             )
         if isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool):
             raise NotImplementedError(
                 f"the network takes a number out of a tensor at {place(node)}, which a file cannot: keep it a "
-                "tensor of one value, without .item(), .tolist(), int() and float()"
+                "tensor with one element, without .item(), .tolist(), int() and float()"
             )
 
 
 def _has_open_size(node: fx.Node) -> bool:
-    """Whether values decide on the size of a result; those of a mask do, even where a later layer asks for one."""
+    """Whether values determine the size of a result, as those of a mask do, even if only a later layer needs the
+    size."""
     indices: Any = node.args[1] if node.target is torch.ops.aten.index.Tensor else ()
     if any(index is not None and index.meta["val"].dtype is torch.bool for index in indices):
         return True
@@ -177,7 +178,7 @@ def _has_open_size(node: fx.Node) -> bool:
 
 
 def _copy_changed_inputs(program: ExportedProgram) -> None:
-    """Inputs that are changed in place are copied first: a file has no tensor of a caller's to change."""
+    """Copies inputs that are modified in place: a file must not modify the caller's tensors."""
     graph, names = program.graph, program.graph_signature.user_inputs
     owners = {node: node for node in graph.nodes if node.op == "placeholder" and node.name in names}
     changed = []
@@ -202,7 +203,7 @@ def _copy_changed_inputs(program: ExportedProgram) -> None:
 
 
 def _shared_memory(node: fx.Node) -> Iterator[tuple[Any, bool]]:
-    """The arguments whose memory the result of an operator may share, and whether it writes there."""
+    """The arguments that the result of an operator may share memory with, and whether it writes to them."""
     if node.target is operator.getitem:
         yield node.args[0], False
     schema = schema_of(node.target)
@@ -212,7 +213,7 @@ def _shared_memory(node: fx.Node) -> Iterator[tuple[Any, bool]]:
 
 
 class _DetachedData(TorchFunctionMode):
-    """While it is active, `x.data` of a captured value is `x.detach()`; torch would take it for a constant."""
+    """Makes `x.data` of a captured value `x.detach()` while active; torch would treat it as a constant."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func == _READ_DATA and type(args[0]) not in (Tensor, nn.Parameter):

@@ -1,4 +1,4 @@
-"""The inputs of a network as a user writes them, `clip=1x3x16x112x112`, and as tensors."""
+"""Parses input specifications of the command line, `clip=1x3x16x112x112`, and describes tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from export.manifest import TensorInfo
 
 UNNAMED = "clip"
-"""Name of the input that is given by its shape alone."""
+"""Name of an input that is given by its shape only."""
 
 SYNTAX = (
     "give [NAME=]SIZExSIZEx...[:RANGE], such as 1x3x16x112x112, slow=1x3x4x112x112:-2..2 or "
@@ -20,13 +20,13 @@ SYNTAX = (
 )
 
 LAYOUTS = {0: "", 1: "N", 2: "NC", 3: "NCB", 4: "NCHW", 5: "NCTHW"}
-"""Axis letters by rank: nothing else is known of an input. Rank 5 is read as Conv3d reads it."""
+"""Axis letters by rank, the only information about an input. Rank 5 has the layout of Conv3d."""
 
 MAX_ELEMENTS, MAX_TOKENS = 2**27, 2**31
-"""Of one input: half a gigabyte of float32 (16 frames in full HD are less), and ids that fit in 32 bits."""
+"""Limits of one input: half a gigabyte of float32 (more than 16 frames in full HD), and ids that fit in 32 bits."""
 
 _DIGITS = 20
-"""Of one number; Python reads no more than some thousands."""
+"""Limit of one number. Python itself reads a few thousand digits."""
 
 _WRITTEN = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:x\d+)*)"
@@ -38,11 +38,11 @@ def parse_inputs(texts: Sequence[str]) -> tuple[TensorInfo, ...]:
     """The inputs that `texts` describe, in order.
 
     `1x3x16x112x112` is the input `clip`, in 0..1; `audio=1x1x40x64` has a name and no bounds; `clip=...:-2..2` has
-    other bounds; `text=1x16:int64<1000` holds whole numbers from 0 to 999. An input of rank 5 is a clip
-    `N C T H W` in 0..1 unless it says otherwise.
+    other bounds; `text=1x16:int64<1000` takes integers from 0 to 999. By default an input of rank 5 is a clip
+    `N C T H W` in 0..1.
 
-    Raises ValueError for another spelling, a size of 0, more than `MAX_ELEMENTS`, bounds the wrong way round, two
-    inputs of one name.
+    Raises ValueError for any other syntax, a size of 0, more than `MAX_ELEMENTS`, reversed bounds, and duplicate
+    names.
     """
     inputs = tuple(_parse(text) for text in texts)
     if not inputs:
@@ -58,7 +58,7 @@ def _parse(text: str) -> TensorInfo:
     found = _WRITTEN.fullmatch(text.strip())
     if found is None:
         integer = re.search(r":int(64|32)?$", text)
-        why = "says not how many tokens there are" if integer else "cannot be read"
+        why = "does not give the number of tokens" if integer else "cannot be read"
         raise ValueError(f"shape {text!r} {why}: {SYNTAX}")
     if any(len(digits) > _DIGITS for digits in re.findall(r"[\d.]+", text)):
         raise ValueError(f"shape {text[:100]!r}: a number has more than {_DIGITS} digits; {SYNTAX}")
@@ -72,14 +72,12 @@ def _parse(text: str) -> TensorInfo:
     bounds: tuple[float, float] | None = (0, 1) if len(shape) == 5 else None
     if found["integer"]:
         if int(found["count"]) > MAX_TOKENS:
-            raise ValueError(f"shape {text!r}: there are {MAX_TOKENS:,} different tokens at most")
+            raise ValueError(f"shape {text!r}: {MAX_TOKENS:,} different tokens at most")
         bounds = (0, int(found["count"]) - 1)
     elif found["low"]:
         bounds = (_number(found["low"], text), _number(found["high"], text))
     if bounds is not None and bounds[0] > bounds[1]:
-        raise ValueError(
-            f"shape {text!r}: its values would lie in {bounds[0]:g}..{bounds[1]:g}, which is empty"
-        )
+        raise ValueError(f"shape {text!r}: the range {bounds[0]:g}..{bounds[1]:g} is empty")
     return TensorInfo(
         name=found["name"] or UNNAMED,
         shape=shape,
@@ -101,9 +99,9 @@ def _layout(shape: tuple[int, ...], *, integer: bool) -> str:
 
 
 def describe_examples(examples: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
-    """The inputs that example tensors stand for: float32 of any values, or int64 within the example's own bounds.
+    """The inputs that example tensors stand for: float32 of any values, or int64 within the bounds of the example.
 
-    Other float types stand for float32, int32 for int64 (`cast_examples` says so). Raises ValueError for other
+    Other float types become float32, int32 becomes int64 (`cast_examples` reports it). Raises ValueError for other
     types and for ranks above 5.
     """
     return tuple(_describe(name, tensor) for name, tensor in examples.items())
@@ -130,14 +128,14 @@ def _describe(name: str, tensor: Tensor) -> TensorInfo:
 
 
 OUTPUT_DTYPES = {torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
-"""Number types of outputs that are no float numbers."""
+"""Types of outputs that are not float."""
 
 
 def cast_examples(examples: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """What is to be said of examples whose type is not that of the files' input."""
+    """Notes on examples whose type is not that of the files' input."""
     return tuple(
         f"input {name!r} was given as {str(tensor.dtype).removeprefix('torch.')}; files take it as "
-        f"{'float32' if tensor.is_floating_point() else 'whole numbers of their own type'}"
+        f"{'float32' if tensor.is_floating_point() else 'the integer type of the format'}"
         for name, tensor in examples.items()
         if tensor.dtype not in (torch.float32, torch.int64)
     )
@@ -146,14 +144,14 @@ def cast_examples(examples: Mapping[str, Tensor]) -> tuple[str, ...]:
 def describe_outputs(outputs: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
     """The outputs of a network, by their names (`export.capture.named_outputs`): float32, int64, int32 or bool.
 
-    Raises ValueError for an output of another number type or of a rank above 5, and where there is no output.
+    Raises ValueError for another type, for a rank above 5, and if there is no output.
     """
     if not outputs:
-        raise ValueError("the network returns no tensor; let its forward return what the file is to give")
+        raise ValueError("the network returns no tensor; let its forward return the outputs of the file")
     for name, output in outputs.items():
         if not output.is_floating_point() and output.dtype not in OUTPUT_DTYPES:
             raise ValueError(
-                f"output {name!r} is {output.dtype}; files give float numbers, int64, int32 and bool: convert it "
+                f"output {name!r} is {output.dtype}; files return float32, int64, int32 and bool: convert it "
                 "with .float() or .long()"
             )
         if output.dim() > max(LAYOUTS) or not output.numel():

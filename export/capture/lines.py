@@ -1,4 +1,4 @@
-"""The line of the user's own code that is being run."""
+"""Finds the line of the user's own code that is running."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def running_line() -> str | None:
-    """The innermost line of the user's code that is being run, as `shown_line` has it, or `None`."""
+    """The innermost line of the user's code that is running, in the form of `shown_line`, or `None`."""
     frame = sys._getframe(1)
     is_begun = False
     while frame is not None:
@@ -19,7 +19,7 @@ def running_line() -> str | None:
         if not file.startswith("<") and not is_library(file):
             return shown_line(file, frame.f_lineno)
         if Path(file).is_relative_to(_PACKAGE):
-            # Behind what asks stands the network, and behind that what calls the network.
+            # The stack holds the caller of this function, then the network, then the network's caller.
             if is_begun and not name.startswith("__torch"):
                 return None
         else:

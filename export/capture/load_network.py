@@ -1,4 +1,5 @@
-"""The network that a user names on the command line: `package.module:factory` or `path/to/file.py:factory`."""
+"""Loads the network that a user names on the command line: `package.module:factory` or
+`path/to/file.py:factory`."""
 
 from __future__ import annotations
 
@@ -12,24 +13,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from compress.command.lines import at_line, first_line
 from compress.command.user_code import user_code
-from compress.folders.writing import naming
+from export.weights_file import mismatches, read_state_dict, refuse
 
 
 def load_network(reference: str, *, weights: Path | None = None) -> nn.Module:
-    """The network that `reference` gives, in eval mode, with the weights of a file if one is given.
+    """The network that `reference` names, in eval mode, with the weights of a file if one is given.
 
     `reference` is `package.module:name` (found from the working directory) or `path/to/file.py:name`, where `name`
-    is a network or a function without arguments that gives one. This runs the user's code. `weights` is a state
-    dict, `.safetensors` or saved by `torch.save`; names and shapes must agree with the network's.
+    is a network or a function without arguments that returns one. This runs the user's code. `weights` is a state
+    dict, `.safetensors` or saved by `torch.save`; names and shapes must match the network's.
 
-    Raises ValueError when it does not lead to a network or the weights do not fit, FileNotFoundError for a file
-    that is not there.
+    Raises ValueError if it does not lead to a network or the weights do not fit, FileNotFoundError for a missing
+    file.
     """
     where, colon, name = reference.rpartition(":")
     if not colon or not where or not name.isidentifier():
@@ -58,12 +57,12 @@ def _import(where: str) -> ModuleType:
             sys.path.insert(0, here)
         return importlib.import_module(where)
     path = Path(where).resolve()
-    # Under a name of its own where another module (one of ours, `models`) has that of the file already.
+    # Under a separate name if another module (such as Pocketreel's `models`) has that of the file.
     name = path.stem if path.stem not in sys.modules else f"own_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    # What stands beside the file can be imported from it, as when it is run.
+    # Modules in the folder of the file can be imported, as when it is run.
     sys.path.insert(0, str(path.parent))
     spec.loader.exec_module(module)
     return module
@@ -72,18 +71,20 @@ def _import(where: str) -> ModuleType:
 def _made(factory: Any, reference: str) -> nn.Module:
     if isinstance(factory, type) and issubclass(factory, nn.Module) and not _takes_nothing(factory):
         raise ValueError(
-            f"{reference} is a class whose networks need arguments; write a function that gives one"
+            f"{reference} is a class that needs arguments; write a function that returns an instance"
         )
     if not callable(factory):
         raise ValueError(
-            f"{reference} is {type(factory).__name__}; it must be a network or a function that gives one"
+            f"{reference} is {type(factory).__name__}; it must be a network or a function that returns one"
         )
     network = _own_code(factory, f"calling {reference}")
     if not isinstance(network, nn.Module):
         if isinstance(network, type) and issubclass(network, nn.Module):
             name = network.__name__
-            raise ValueError(f"{reference} gives the class {name}; it must give an instance of it: {name}()")
-        raise ValueError(f"{reference} gives {_what(network)}; it must give a torch.nn.Module")
+            raise ValueError(
+                f"{reference} returns the class {name}; it must return an instance of it: {name}()"
+            )
+        raise ValueError(f"{reference} returns {_what(network)}; it must return a torch.nn.Module")
     return network
 
 
@@ -92,22 +93,22 @@ def _takes_nothing(factory: Callable[..., Any]) -> bool:
         inspect.signature(factory).bind()
     except TypeError:
         return False
-    except ValueError:  # its signature is not known
+    except ValueError:  # it has no signature
         return True
     return True
 
 
 def _what(value: Any) -> str:
-    """What a value is, in a sentence."""
+    """The type of a value, for messages."""
     return (
-        "None; does it return the network? (eval() gives None where train() returns nothing)"
+        "None; does it return the network? (eval() returns None where train() does)"
         if value is None
         else type(value).__name__
     )
 
 
 def _own_code(call: Callable[[], Any], doing: str) -> Any:
-    """What `call` gives; whatever the user's code raises becomes a ValueError with the line that raised it."""
+    """The result of `call`. An exception of the user's code becomes a ValueError with the line that raised it."""
     with user_code(doing):
         try:
             return call()
@@ -117,52 +118,17 @@ def _own_code(call: Callable[[], Any], doing: str) -> Any:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Loads a state dict into `network`; nothing in the file is executed. Floats keep the type that the file has.
+    """Loads a state dict into `network`; nothing in the file is executed. Floats keep the type of the file.
 
-    Raises FileNotFoundError, or ValueError for a file of another kind and for names or shapes that do not agree.
+    Raises FileNotFoundError, or ValueError for any other kind of file and for names or shapes that do not match.
     """
-    if not path.is_file():
-        why = "is no regular file" if path.exists() else "there is no such file"
-        raise FileNotFoundError(f"--weights {path}: {why}")
-    try:
-        with naming(path):
-            if path.suffix == ".safetensors":
-                weights = load_file(path)
-            else:
-                weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a broken file makes of the readers is of many types
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # it may not be read
-        raise ValueError(
-            f"--weights {path}: is not a plain file of weights; write one with safetensors, or with "
-            f"torch.save(net.state_dict(), ...) ({first_line(error)})"
-        ) from error
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    ):
-        raise ValueError(f"--weights {path}: holds more than a state dict; save net.state_dict() alone")
+    where = f"--weights {path}"
+    weights = read_state_dict(path, where=where)
+    if faults := mismatches(network, weights):
+        raise refuse(where, "; ".join(faults))
     expected = network.state_dict()
-    missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    shapes = [
-        f"{name} is {list(weights[name].shape)}, must be {list(expected[name].shape)}"
-        for name in expected
-        if name in weights and weights[name].shape != expected[name].shape
-    ]
-    kinds = [
-        f"{name} is {weights[name].dtype}, must be {expected[name].dtype}"
-        for name in expected
-        if name in weights and weights[name].is_floating_point() != expected[name].is_floating_point()
-    ]
-    faults = [
-        *([f"{len(missing)} missing, such as {missing[0]}"] if missing else []),
-        *([f"{len(surplus)} unknown, such as {surplus[0]}"] if surplus else []),
-        *shapes[:1],
-        *kinds[:1],
-    ]
-    if faults:
-        raise ValueError(f"--weights {path}: are not of this network: {'; '.join(faults)}")
-    # Assigned, numbers keep the type that the file has, or get values for the first time (meta); copied, they would
-    # be cast without a word. The exporter casts and says so.
+    # Assignment keeps the type of the file, and gives meta tensors values; copying would cast silently. The
+    # exporter casts and reports it.
     others = [
         name for name in expected if weights[name].dtype != expected[name].dtype or expected[name].is_meta
     ]

@@ -1,7 +1,7 @@
-"""A user's network as an export takes it: a copy on the CPU, in eval mode, in float32, and what was changed for it.
+"""Prepares a user's network for export: a float32 copy on the CPU in eval mode, with notes on the changes.
 
-What no file can be made of, whatever the operators, is refused here, with what to give instead: modules that are
-compiled to TorchScript or quantized already, parameters without values, tensors that are no plain arrays.
+Networks that cannot be exported are refused here, with a remedy: TorchScript modules, quantized modules,
+parameters without values, tensors that are not plain arrays.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ class Ready:
     """A network that is ready to be captured."""
 
     network: nn.Module
-    unasked: nn.Module
-    """The same network before its first call; `network` was tried on the example."""
+    fresh_copy: nn.Module
+    """The same network before its first call; `network` was run on the example."""
     notes: tuple[str, ...]
-    """What its files do otherwise than the network that was given, in sentences."""
+    """Sentences on the differences between its files and the given network."""
 
 
 def ready(model: nn.Module, example: tuple[Tensor, ...]) -> Ready:
-    """A copy of `model` that computes in float32, tried on the inputs `example`; `model` stays as it is.
+    """A copy of `model` that computes in float32, run once on the inputs `example`; `model` is not changed.
 
-    Wrappers for training (DataParallel, torch.compile) are taken off. Raises ValueError for what is no network, and
-    for one that no file can be made of.
+    Wrappers for training (DataParallel, torch.compile) are removed. Raises ValueError for a value that is not a
+    network, and for one that cannot be exported.
     """
     network = _unwrapped(model)
     _refuse(network)
     network = copied(network)
     _unwrap_parts(network)
     notes = cast_numbers(network)
-    unasked = copied(network)
+    fresh_copy = copied(network)
     with user_code(f"forward of {type(network).__name__}"):
-        more = compute_in_float32(network, example, unasked=unasked)
-    return Ready(network=network, unasked=unasked, notes=(*notes, *more))
+        more = compute_in_float32(network, example, fresh_copy=fresh_copy)
+    return Ready(network=network, fresh_copy=fresh_copy, notes=(*notes, *more))
 
 
 def in_eval_mode(network: nn.Module) -> nn.Module:
-    """`network` itself, in eval mode: the `train` and `eval` of a user's module may return nothing."""
+    """`network` itself, in eval mode: `train` and `eval` of a user's module may return None."""
     try:
         network.eval()
     except Exception as error:  # the user's own code
@@ -66,11 +66,11 @@ def in_eval_mode(network: nn.Module) -> nn.Module:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """A copy on the CPU in eval mode. What cannot be copied, such as a lock, is shared with the network given."""
+    """A copy on the CPU in eval mode. What cannot be copied, such as a lock, is shared with the given network."""
     shared = dict(_own_copies(network))
     try:
         copy.deepcopy(network, dict(shared))
-    except Exception:  # of many types: whatever an attribute raises
+    except Exception:  # of many types: any that an attribute raises
         for value in _uncopyable(network, shared):
             shared[id(value)] = value
     try:
@@ -82,7 +82,7 @@ def copied(network: nn.Module) -> nn.Module:
 
 
 def _own_copies(network: nn.Module) -> Iterator[tuple[int, Tensor]]:
-    """Tensors that deepcopy refuses: what weight_norm computes has a history, and subclasses ask for more."""
+    """Tensors that deepcopy refuses: results of weight_norm have a history, and subclasses may need arguments."""
     for module in network.modules():
         for value in [*vars(module).values(), *(value for _, value in own_tensors(module))]:
             if not isinstance(value, Tensor):
@@ -119,10 +119,10 @@ def _unwrapped(model: Any) -> nn.Module:
 
 
 def _inside(module: nn.Module) -> nn.Module | None:
-    """The network in a wrapper that serves training alone."""
+    """The network inside a wrapper for training."""
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return module.module
-    # torch.compile's, whose class is not imported for this.
+    # The wrapper of torch.compile, whose class is not imported for this.
     return next(module.children(), None) if type(module).__name__ == "OptimizedModule" else None
 
 
@@ -141,7 +141,7 @@ def _refuse(network: nn.Module) -> None:
             raise ValueError(f"{where} is a TorchScript module ({_kind(module)}); {_ADVICE_SCRIPT}")
         if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
             raise ValueError(
-                f"{where} is quantized already ({_kind(module)}); give the float network and ask for the scheme "
+                f"{where} is quantized already ({_kind(module)}); give the float network and choose the scheme "
                 "w8a8, or w8 for weights alone"
             )
         for name, value in own_tensors(module):
@@ -152,7 +152,7 @@ def _refuse_tensor(name: str, value: Tensor) -> None:
     if is_lazy(value):
         raise ValueError(
             f"{name} of the network has no shape yet (a Lazy module): call the network once on an example, and "
-            "load its weights, before it is given"
+            "load its weights, before the export"
         )
     if value.is_meta:
         raise ValueError(
@@ -169,8 +169,8 @@ def _refuse_tensor(name: str, value: Tensor) -> None:
     torchs: Any = Tensor.__torch_function__
     if hasattr(value, "__tensor_flatten__") or own not in (None, torchs.__func__):
         raise ValueError(
-            f"{name} of the network is a {type(value).__name__}, a tensor with arithmetic of its own; give plain "
-            "float tensors: quantization is the exporter's, by scheme"
+            f"{name} of the network is a {type(value).__name__}, a tensor subclass with its own arithmetic; give "
+            "plain float tensors: the exporter quantizes, by scheme"
         )
 
 

@@ -1,11 +1,11 @@
-"""Whether a network answers to the same input with the same numbers: one that remembers or draws cannot be a file.
+"""Checks that a network is deterministic and has no memory: the same input must give the same outputs.
 
-The first answer to an input is held against a later one, with other inputs between them. Where they differ, answers
-that agree once the seeds are the same were random; others come from what the network keeps between calls, and the
-attributes that changed are named.
+The first outputs for an input are compared with later ones, with other inputs between them. Where they differ, and
+agree once the seeds are the same, they were random. Otherwise the network keeps values between calls, and the
+changed attributes are named.
 
-What a network makes at its first call, and keeps, may depend on sizes alone. A copy that was asked nothing yet is
-therefore held against the network, too, on an input that the network met later.
+What a network caches at its first call may depend on sizes only. A fresh copy that has not been called is therefore
+compared with the network as well, on an input that the network received later.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from export.capture.lines import running_line
 from export.private.torch import TorchDispatchMode, tree_leaves, tree_map_only
 
 TOLERANCE = 1e-5
-"""Largest difference of two answers, as part of the largest value, that may be rounding."""
+"""Largest difference between two outputs, relative to the largest value, that counts as rounding."""
 
 _SHOWN = 4
 
-Ask = Callable[[], tuple[np.ndarray, ...]]
-"""Asks the network about one input, always the same."""
+Run = Callable[[], tuple[np.ndarray, ...]]
+"""Runs the network on one input, always the same."""
 
 
-class RandomAnswers(ValueError):
+class RandomOutputs(ValueError):
     """The network draws random numbers."""
 
 
 def state_of(network: nn.Module) -> dict[str, Any]:
-    """What a network's modules hold beside their parameters: buffers and plain attributes, tensors as copies."""
+    """What a network's modules hold besides parameters: buffers and plain attributes, tensors as copies."""
     return {
         f"{path}.{name}".lstrip("."): tree_map_only(Tensor, lambda t: t.detach().clone(), _plain(value))
         for path, module in network.named_modules()
@@ -48,7 +48,7 @@ def state_of(network: nn.Module) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` where it is data, or a placeholder for its kind."""
+    """`value` if it is data, else a placeholder for its type."""
     if value is None or isinstance(value, Tensor | bool | int | float | str):
         return value
     if isinstance(value, np.ndarray):
@@ -60,54 +60,56 @@ def _plain(value: Any) -> Any:
     return type(value).__name__
 
 
-def check_repeatable(network: nn.Module, ask: Ask, first: tuple[np.ndarray, ...]) -> None:
-    """Raises ValueError when `network` answers to an input otherwise than it did `first`, before other inputs.
+def check_repeatable(network: nn.Module, run: Run, first: tuple[np.ndarray, ...]) -> None:
+    """Raises ValueError if the outputs of `network` for an input differ from `first`, those before other inputs.
 
-    `RandomAnswers` where it draws random numbers.
+    `RandomOutputs` if it draws random numbers.
     """
     before = state_of(network)
-    again = ask()
+    again = run()
     after = state_of(network)
     if _same(first, again):
         return
     drawn = _Draws()
     before_it = _generators()
     with drawn:
-        ask()
+        run()
     draws = bool(drawn.lines) or _generators() != before_it
-    if draws and _same(_seeded(ask), _seeded(ask)):
+    if draws and _same(_seeded(run), _seeded(run)):
         lines = f" at {', '.join(drawn.lines)}" if drawn.lines else ""
-        raise RandomAnswers(
-            f"the network draws random numbers{lines}: asked twice about one input, it gives other answers; draw "
+        raise RandomOutputs(
+            f"the network draws random numbers{lines}: two runs on one input give different outputs; draw "
             "in training mode only, as F.dropout(x, training=self.training) does"
         )
     changed = _changed(before, after)
     raise ValueError(
-        "the network remembers between calls: asked again about the same input, it gives other answers "
+        "the network keeps values between calls: a second run on the same input gives other outputs "
         f"({_difference(first, again):.2g} of the largest value); {_named(changed)}. A file keeps nothing between "
-        "calls: reset it in forward, or let step(frame, state) take and give the state and use --stream "
+        "calls: reset it in forward, or let step(frame, state) take and return the state and use --stream "
         "(docs/streaming.md)"
     )
 
 
-def check_first_call(network: nn.Module, unasked: nn.Module, ask: Ask, usual: tuple[np.ndarray, ...]) -> None:
-    """Raises ValueError when `unasked`, a copy of `network` from before its first call, answers otherwise.
+def check_first_call(
+    network: nn.Module, fresh_copy: nn.Module, run: Run, expected: tuple[np.ndarray, ...]
+) -> None:
+    """Raises ValueError if the outputs of `fresh_copy`, a copy of `network` from before its first call, differ.
 
-    `ask` asks the copy about one input, to which `network` answered `usual` after others. A copy that draws random
-    numbers at its first call differs in any case, and is not judged.
+    `run` runs the copy on one input. `expected` are the outputs of `network` for it, after other inputs. A copy
+    that draws random numbers at its first call differs in any case, and is not checked.
     """
     drawn, before_it = _Draws(), _generators()
     with drawn:
-        first = ask()
+        first = run()
     if drawn.lines or _generators() != before_it:
         return
-    if _same(usual, first):
+    if _same(expected, first):
         return
-    changed = _changed(_all_of(network), _all_of(unasked))
+    changed = _changed(_all_of(network), _all_of(fresh_copy))
     raise ValueError(
-        "the network keeps what its first call made of the values of its input: a copy whose first input is "
-        f"another gives other answers ({_difference(usual, first):.2g} of the largest value); {_named(changed)}. "
-        "Make it in __init__, or anew in every forward; what is kept may depend on sizes alone"
+        "the network caches values of its first input: a copy whose first input is another gives other outputs "
+        f"({_difference(expected, first):.2g} of the largest value); {_named(changed)}. "
+        "Compute them in __init__, or anew in every forward; a cache may depend on sizes only"
     )
 
 
@@ -116,19 +118,19 @@ def _all_of(network: nn.Module) -> dict[str, Any]:
 
 
 def _generators() -> tuple[Any, ...]:
-    """States of the generators of random numbers that a network may draw from."""
+    """States of the random number generators that a network may use."""
     numpy = np.random.get_state(legacy=False)
     return torch.get_rng_state().tolist(), random.getstate(), str(numpy)
 
 
-def _seeded(ask: Ask) -> tuple[np.ndarray, ...]:
+def _seeded(run: Run) -> tuple[np.ndarray, ...]:
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             random.seed(0)
             np.random.seed(0)
-            return ask()
+            return run()
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
@@ -173,7 +175,7 @@ def _named(changed: list[str]) -> str:
 
 
 class _Draws(TorchDispatchMode):
-    """Finds the lines in which random numbers are drawn."""
+    """Finds the lines that draw random numbers."""
 
     def __init__(self) -> None:
         super().__init__()

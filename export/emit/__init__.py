@@ -1,1 +1,1 @@
-"""The writers: one package per format, with all that is known of its runtime."""
+"""The writers: one package per format, with everything specific to its runtime."""

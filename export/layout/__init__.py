@@ -1,1 +1,1 @@
-"""How a lowered network lays out its frames: per frame, in stream order, or with taps over time fused."""
+"""Layouts of the frames of a lowered network: per frame, in stream order, or with fused temporal taps."""

@@ -1,10 +1,10 @@
-"""The form in which ONNX Runtime runs a float network fastest, found by measuring on this machine.
+"""Selects the form in which ONNX Runtime runs a float network fastest, by measurement on this machine.
 
-Three exact forms are tried where a network mixes frames: frames together in the batch axis (`export.lower`), frames
-apart (`export.layout.per_frame`), and the network as it was given, 3D operators included. Each is run in rounds,
-one after the other, on one thread; the fastest in the median is written, and the note of the file says what was
-measured. A form that cannot be written or run is left out, and the note says why; without frames together there is
-no file.
+Three exact forms are tried if a network has temporal operators: frames in the batch axis (`export.lower`), one
+tensor per frame (`export.layout.per_frame`), and the original network, 3D operators included. They run in
+interleaved rounds, on one thread; the one with the smallest median is written, and the note of the file has the
+measurements. A form that cannot be written or run is left out, and the note has the reason; if the form with
+batched frames fails, there is no file.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from torch.export import ExportedProgram
 
 from compress.command.sentence import in_a_sentence
 from export import require
-from export.layout.per_frame import frames_apart
+from export.layout.per_frame import to_per_frame
 from export.lower import NOTES
-from export.lower import lower as lower_together
+from export.lower import lower as lower_batched
 from export.lower.source import operator_name
 
-TOGETHER, APART, GIVEN = "frames together", "frames apart", "as given"
+BATCHED, PER_FRAME, ORIGINAL = "batched frames", "per-frame", "original network"
 
 MOST_NODES = 10_000
-"""Above that frames stay together: files of so many nodes take long to load."""
+"""Nodes above which the per-frame form is not tried: files of so many nodes take long to load."""
 
 ROUNDS, TIME_LIMIT_S = 15, 20.0
 """Rounds of measurement, and the time after which no further round begins."""
 
 TOLERANCE = 1e-4
-"""Largest difference between the forms' outputs, as a part of the largest output."""
+"""Largest difference between the outputs of the forms, relative to the largest output."""
 
 
 def lower(program: ExportedProgram) -> fx.GraphModule:
-    """The fastest form of `program`; why it was chosen is in its `meta[NOTES]`.
+    """The fastest form of `program`; `meta[NOTES]` has the reasons.
 
-    Raises what `export.lower.lower` raises.
+    Raises the errors of `export.lower.lower`.
     """
-    together = lower_together(program)
-    together.meta[NOTES] = ()
+    batched = lower_batched(program)
+    batched.meta[NOTES] = ()
     if not _mixes_frames(program):
-        return together
+        return batched
     assert program.example_inputs is not None
     trials, left_out = _trials(
         {
-            TOGETHER: lambda: together,
-            APART: lambda: frames_apart(together),
-            GIVEN: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
+            BATCHED: lambda: batched,
+            PER_FRAME: lambda: to_per_frame(batched),
+            ORIGINAL: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
         },
         program.example_inputs[0],
     )
@@ -75,7 +75,7 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
 
 
 def _mixes_frames(program: ExportedProgram) -> bool:
-    """Whether an operator on clips sees several frames at once."""
+    """Whether an operator on clips depends on several frames."""
     return any(
         node.op == "call_function"
         and operator_name(node) == "conv3d"
@@ -111,30 +111,30 @@ class _Trial:
 def _trials(
     forms: Mapping[str, Callable[[], fx.GraphModule]], example: tuple[torch.Tensor, ...]
 ) -> tuple[dict[str, _Trial], list[str]]:
-    """The forms that run, and why the others do not: frames together must, the others are offers."""
+    """The forms that run, and why the others do not. Only the form with batched frames must run."""
     trials: dict[str, _Trial] = {}
     left_out = []
     for form, make in forms.items():
         try:
             module = make()
             count = len(module.graph.nodes)
-            if form == APART and count > MOST_NODES:
+            if form == PER_FRAME and count > MOST_NODES:
                 left_out.append(f"{form} would be {count} nodes")
             else:
                 trials[form] = _Trial(module, example)
-        except Exception as error:  # the exporter raises what it likes about operators that it has no form of
-            if form == TOGETHER:
+        except Exception as error:  # the exporter raises many types for unsupported operators
+            if form == BATCHED:
                 raise
             left_out.append(f"{form} fails: {in_a_sentence(error)}")
     return trials, left_out
 
 
 def _measured(trials: Mapping[str, _Trial]) -> tuple[dict[str, float], list[str]]:
-    """Median seconds per form, and the forms whose outputs are not those of frames together."""
-    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[TOGETHER].outputs)]
+    """Median seconds per form, and the forms whose outputs differ from those with batched frames."""
+    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[BATCHED].outputs)]
     times: dict[str, list[float]] = {form: [] for form in trials if form not in wrong}
     begun = time.monotonic()
-    while len(times[TOGETHER]) < ROUNDS and (not times[TOGETHER] or time.monotonic() - begun < TIME_LIMIT_S):
+    while len(times[BATCHED]) < ROUNDS and (not times[BATCHED] or time.monotonic() - begun < TIME_LIMIT_S):
         for form, taken in times.items():
             started = time.perf_counter()
             trials[form].run()

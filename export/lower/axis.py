@@ -1,4 +1,4 @@
-"""What a convolution or a pooling does along one axis."""
+"""The geometry of a convolution or a pooling along one axis."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Axis:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether output position `i` depends on input position `i` alone, one to one."""
+        """Whether output position `i` depends only on input position `i`, one to one."""
         return self.kernel == 1 and self.stride == 1 and self.before == self.after == 0
 
     def outputs(self, size: int) -> int:
-        """Number of positions that the axis has afterwards."""
+        """Number of output positions."""
         return (size + self.before + self.after - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
     def useful_taps(self, size: int) -> list[int]:
-        """The taps that see data at least once; the others only ever read padding."""
+        """The taps that read data at least once; the others only read padding."""
         positions = range(self.outputs(size))
         return [
             tap
@@ -37,7 +37,7 @@ class Axis:
         ]
 
     def trimmed(self, weight: Tensor, dim: int, size: int) -> tuple[Tensor, Axis]:
-        """The same axis without the outer taps of `weight` (along `dim`) that only ever read padding."""
+        """The same axis without the outer taps of `weight` (along `dim`) that only read padding."""
         useful = self.useful_taps(size)
         first = min(useful[0], self.before // self.dilation) if useful else 0
         behind = min(self.kernel - 1 - useful[-1], self.after // self.dilation) if useful else 0
@@ -52,7 +52,7 @@ class Axis:
         return tap * self.dilation - self.before
 
     def is_identity(self, tap: int, size: int) -> bool:
-        """Whether `tap` alone would copy the axis unchanged."""
+        """Whether `tap` on its own would copy the axis unchanged."""
         return self.stride == 1 and self.offset(tap) == 0 and self.outputs(size) == size
 
     def reads_data_alone(self, tap: int, size: int) -> bool:
@@ -91,14 +91,14 @@ class Axis:
 
 
 def triple(value: int | list[int]) -> tuple[int, int, int]:
-    """Three numbers for T, H, W from what ATen allows: one number, a list of one, or a list of three."""
+    """Three numbers for T, H, W from one number, a list of one, or a list of three, as in ATen."""
     numbers = [value] if isinstance(value, int) else list(value)
     t, h, w = numbers * 3 if len(numbers) == 1 else numbers
     return t, h, w
 
 
 def pair(value: int | list[int]) -> tuple[int, int]:
-    """Two numbers for H and W from what ATen allows: one number, a list of one, or a list of two."""
+    """Two numbers for H and W from one number, a list of one, or a list of two, as in ATen."""
     numbers = [value] if isinstance(value, int) else list(value)
     h, w = numbers * 2 if len(numbers) == 1 else numbers
     return h, w

@@ -1,4 +1,4 @@
-"""Values of any rank: how nodes of rank 4 and below hold a value of the captured graph, in row-major order."""
+"""Values of any rank: nodes of rank 4 and below that hold a value of the captured graph in row-major order."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Block:
 
 
 Value = fx.Node | Volume | Block
-"""What stands for a computed value: a node up to rank 4, a `Volume` at rank 5, a `Block` above."""
+"""Type of a computed value: a node up to rank 4, a `Volume` at rank 5, a `Block` above."""
 
 
 def shape_of(value: Value | Tensor) -> tuple[int, ...]:
-    """Shape that the captured graph sees."""
+    """Shape in the captured graph."""
     return tuple(value.meta["val"].shape if isinstance(value, fx.Node) else value.shape)
 
 
 def row_major(value: Value) -> fx.Node:
-    """The node that holds the numbers of `value` in their row-major order."""
+    """The node that holds the numbers of `value` in row-major order."""
     if isinstance(value, Volume):
         return value["plane"]
     return value.node if isinstance(value, Block) else value
 
 
 def held(writer: Writer, node: fx.Node, shape: Sequence[int], *, name: str) -> Value:
-    """The value of `shape` whose numbers are those of `node`, in row-major order."""
+    """The value of `shape` with the numbers of `node`, in row-major order."""
     shape = tuple(shape)
     if len(shape) > 5:
         return Block(shape, node)

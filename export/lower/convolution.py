@@ -2,12 +2,12 @@
 
 - kernel (1, k, k) or pointwise: one Conv2d.
 - kernel (k, 1, 1): one Conv2d (k, 1) over the plane; its implicit padding is the temporal padding.
-- dense k x k x k: the frames that each tap reads are gathered as channels, then one Conv2d over kT * C channels.
-- grouped or depthwise k x k x k: one Conv2d per tap, and the sum of their results, each moved in time. Where the
-  depthwise kernels are of lower rank, fewer pairs of a spatial and a temporal convolution give the same.
+- dense k x k x k: the input frames of all taps are gathered as channels, then one Conv2d over kT * C channels.
+- grouped or depthwise k x k x k: one Conv2d per tap, and the sum of their results, each shifted in time. If the
+  depthwise kernels are of lower rank, fewer pairs of a spatial and a temporal convolution are equivalent.
 
-Frames are moved in time by a depthwise Conv2d (k, 1) with one-hot taps: rounding aside it is a copy, its implicit
-padding gives the zeros, and integer arithmetic reproduces it without error when both sides share one scale.
+Frames are shifted in time by a depthwise Conv2d (k, 1) with one-hot taps: a copy, except for rounding. Its implicit
+padding gives the zeros, and integer arithmetic reproduces it exactly if both sides share one scale.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from export.lower.writer import Writer
 aten = torch.ops.aten
 
 FEW_CHANNELS = 4
-"""Up to here one dense convolution gathers the taps of all channels, instead of a depthwise one per tap."""
+"""Channels up to which one dense convolution gathers the taps of all channels, instead of a depthwise one per
+tap."""
 
 NEGLIGIBLE = 1e-6
-"""Singular values below this part of the largest do not count towards the rank of a kernel."""
+"""Singular values below this share of the largest do not count towards the rank of a kernel."""
 
 
 def convolution(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
@@ -104,7 +105,7 @@ def _axes(args: dict[str, Any]) -> tuple[Axis, Axis, Axis]:
 
 
 class _Layer:
-    """One Conv3d about to be written: its input, weights `O I kT kH kW` and axes."""
+    """One Conv3d to be written: its input, weights `O I kT kH kW` and axes."""
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class _Layer:
         self.time, self.rows, self.columns, self.out_shape = time, rows, columns, out_shape
 
     def pointwise(self, wanted: Form | None) -> Volume:
-        """1x1x1: in the form at hand; the form that comes next is reached where there are fewer channels."""
+        """1x1x1: in the available form; a change of form happens on the side with fewer channels."""
         form: Form = self.x.forms[0]
         if wanted is not None and (wanted in self.x.forms or self.x.shape[1] <= self.out_shape[1]):
             form = wanted
@@ -185,9 +186,9 @@ class _Layer:
             pairs = _separable_pairs(self.weight[:, 0])
             if len(pairs) < len(taps):
                 return self._separated(pairs)
-        # Where a frame is moved in from the padding a bias would be missing.
+        # A bias would be missing in frames shifted in from the padding.
         still = next((tap for tap in taps if self.time.reads_data_alone(tap, frames)), None)
-        # Taps that read padding come first: what is added to their frames of zeros keeps its scale in int8.
+        # Taps that read padding come first: a term added to their zero frames keeps its scale in int8.
         order = sorted(taps, key=lambda tap: (self.time.reads_data_alone(tap, frames), tap == still))
         if self._moving_first_is_cheaper(taps):
             parts = []
@@ -205,7 +206,7 @@ class _Layer:
         return self.x.in_form("plane", self._sum(parts), self.out_shape)
 
     def _separated(self, pairs: list[tuple[Tensor, Tensor]]) -> Volume:
-        """Depthwise kernels that are a sum of `pairs` (temporal C kT, spatial C kH kW)."""
+        """Depthwise kernels as a sum of `pairs` (temporal C kT, spatial C kH kW)."""
         between = (*self.out_shape[:2], self.x.shape[2], *self.out_shape[3:])
         parts = []
         for index, (temporal, spatial) in enumerate(pairs):
@@ -216,12 +217,12 @@ class _Layer:
             bias = self.bias if index == 0 else None
             kernel = temporal[:, None, :, None]
             axes = (self.time, Axis(kernel=1))
-            # One group per output channel: there may be several of them to an input channel.
+            # One group per output channel: an input channel may have several.
             parts.append(self._conv2d(plane, kernel, bias, axes, groups=len(kernel), suffix=f"_time{index}"))
         return self.x.in_form("plane", self._sum(parts), self.out_shape)
 
     def _moving_first_is_cheaper(self, taps: list[int]) -> bool:
-        """Compares multiplications of the two orders of moving frames and convolving them in space."""
+        """Whether shifting frames before the spatial convolution takes fewer multiplications than after it."""
         _, channels_in, frames, h, w = self.x.shape
         _, channels_out, frames_out, h_out, w_out = self.out_shape
         moves = sum(not self.time.is_identity(tap, frames) for tap in taps) * self.time.kernel
@@ -234,7 +235,7 @@ class _Layer:
         return self._conv2d(x, self.weight[:, :, tap], bias, (self.rows, self.columns), suffix=f"_tap{tap}")
 
     def _moved(self, x: Volume, tap: int, bias: Tensor | None = None) -> Volume:
-        """The frames of `x` that `tap` reads, as many as there are output frames; zeros where it reads padding."""
+        """The frames of `x` that `tap` reads, one per output frame; zeros where it reads padding."""
         n, channels, frames, h, w = x.shape
         if self.time.is_identity(tap, frames):
             assert bias is None

@@ -22,7 +22,7 @@ FEW_CHANNELS = 4
 
 
 def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """The same operator on whichever form is at hand."""
+    """The same operator on the available form."""
     x = args["self"]
     rest, kwargs = _arguments(node, args)
     if not isinstance(x, Volume):
@@ -34,7 +34,7 @@ def unary(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
 
 
 def converted(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Another number type; nothing where it is the one that the values have."""
+    """Type conversion; nothing if the values have the type already."""
     source: Any = node.args[0]
     if source.meta["val"].dtype == node.meta["val"].dtype:
         return args["self"]
@@ -82,8 +82,8 @@ def per_channel(
 ) -> Volume:
     """`x * scale + shift` with one value per channel (or one for all): a depthwise 1x1 Conv2d.
 
-    Several in a row, such as `(x - mean) / std`, become one. Over few channels, as clips have them when they are
-    normalised, convolution kernels stay half empty: there it is a product and a sum.
+    Consecutive ones, such as `(x - mean) / std`, are merged. With few channels, as in the normalisation of clips,
+    convolution kernels stay half empty: there it is a product and a sum.
     """
     channels = x.shape[1]
     scale = scale.double().expand(channels)
@@ -109,7 +109,7 @@ def per_channel(
 
 
 def elementwise(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Operands that broadcast: in frames where all have as many frames, else in the plane, else merged."""
+    """Broadcasting operands: in frames if all have the same number of frames, else in the plane, else merged."""
     operands, kwargs = _arguments(node, args)
     given = [value for value in operands if isinstance(value, fx.Node | Volume | Block | Tensor)]
     if len(shape(node)) == 5 and not any(_is_shapeless(value) for value in given):
@@ -126,7 +126,7 @@ def elementwise(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Valu
 
 
 def _arguments(node: fx.Node, args: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments; those by keyword only where they are not the default."""
+    """Positional and keyword arguments; keyword-only ones only if they differ from the default."""
     schema = parameters(node)
     positional = [args[argument.name] for argument in schema if not argument.kwarg_only]
     named = [argument for argument in schema if argument.kwarg_only]
@@ -155,7 +155,7 @@ def _is_shapeless(value: Any) -> bool:
 
 
 def _lifted(lowering: Lowering, node: fx.Node, value: Any, at: int) -> Any:
-    """A constant tensor as a value of rank 5; everything else as it is."""
+    """A constant tensor as a value of rank 5; other values unchanged."""
     if not isinstance(value, Tensor):
         return value
     if value.dim() == 0:
@@ -171,16 +171,16 @@ def _lifted(lowering: Lowering, node: fx.Node, value: Any, at: int) -> Any:
 
 
 def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool) -> Form | None:
-    """The form in which the operands broadcast, at the least cost of making it; None when there is none.
+    """The form in which the operands broadcast, at the least conversion cost; None if there is none.
 
-    Frames of different clips lie in one axis, so an operand that broadcasts over clips (a constant) needs the
-    plane. The choice must not depend on the number of clips.
+    Frames of different clips share one axis, so an operand that broadcasts over clips (a constant) needs the plane.
+    The choice must not depend on the number of clips.
     """
     possible: list[Form] = []
     if len({volume.shape[2] for volume in volumes}) == 1 and not over_clips:
         possible.append("frames")
-    pictures = {volume.shape[3:] for volume in volumes}
-    if len(pictures - {(1, 1)}) <= 1:
+    image_sizes = {volume.shape[3:] for volume in volumes}
+    if len(image_sizes - {(1, 1)}) <= 1:
         possible.append("plane")
 
     def cost(form: Form) -> tuple[int, bool]:
@@ -191,9 +191,9 @@ def _shared_form(volumes: list[Volume], wanted: Form | None, *, over_clips: bool
 
 
 def _merged(lowering: Lowering, node: fx.Node, operands: list[Any], kwargs: dict[str, Any]) -> Value:
-    """Any rank: axes along which the same operands broadcast become one.
+    """Any rank: axes with the same broadcasting operands are merged.
 
-    Where more than four are left, the smallest operand is written out in full.
+    If more than four are left, the smallest operand is expanded.
     """
     writer, full = lowering.writer, shape(node)
     values = dict(enumerate(operands))

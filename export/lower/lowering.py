@@ -1,4 +1,4 @@
-"""What a rule may ask of the walk that it writes for."""
+"""The interface between rules and the lowering that runs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from export.lower.writer import Writer
 
 
 class Lowering(Protocol):
-    """A walk over a captured graph, as its rules see it; `export.lower.program` has the walk itself."""
+    """The lowering of a captured graph, as its rules use it; `export.lower.program` implements it."""
 
     writer: Writer
     """The new graph."""
@@ -19,7 +19,7 @@ class Lowering(Protocol):
     """Values that are another value times a scale plus a shift per channel."""
 
     def wanted(self, node: fx.Node) -> Form | None:
-        """The form in which the nearest consumer of `node` with a preference takes it, if there is one."""
+        """The form that the nearest consumer of `node` with a preference takes, if there is one."""
 
     def copy(self, node: fx.Node, args: Any, kwargs: Any | None = None) -> Any:
-        """The operator of `node` as it is, weights trainable."""
+        """The operator of `node` unchanged, weights trainable."""

@@ -1,6 +1,6 @@
-"""Axes of any number merged into four or fewer: neighbours that an operator treats alike become one axis.
+"""Merges axes into four or fewer: adjacent axes that an operator treats alike become one.
 
-Nothing here depends on how many clips there are: an axis of length 1 is merged like any other.
+The result does not depend on the number of clips: an axis of length 1 is merged like any other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from itertools import combinations, pairwise, permutations
 
 RANK = 4
-"""Axes that every runtime takes."""
+"""Maximum rank in every runtime."""
 
 Shape = tuple[int, ...]
 Order = tuple[int, ...]
@@ -29,9 +29,9 @@ def around(shape: Sequence[int], axis: int) -> Shape:
 
 
 def runs(marks: Sequence[Hashable], rank: int = RANK) -> list[list[int]]:
-    """Axes grouped into at most `rank` groups of neighbours with equal marks, or into as few as there can be.
+    """Axes grouped into at most `rank` groups of adjacent axes with equal marks, or into as few as possible.
 
-    The last axes are merged first, so that clips and channels stay apart where they can.
+    The last axes are merged first, so that clips and channels stay separate if possible.
 
     >>> runs("aabbb")
     [[0], [1], [2], [3, 4]]
@@ -49,7 +49,7 @@ def runs(marks: Sequence[Hashable], rank: int = RANK) -> list[list[int]]:
 
 
 def merged(shape: Sequence[int], groups: Sequence[Sequence[int]]) -> Shape:
-    """`shape` with each group of axes as one.
+    """`shape` with each group of axes merged.
 
     >>> merged((2, 3, 4), [[0], [1, 2]])
     (2, 12)
@@ -58,7 +58,7 @@ def merged(shape: Sequence[int], groups: Sequence[Sequence[int]]) -> Shape:
 
 
 def exchanges(shape: Sequence[int], order: Sequence[int]) -> list[tuple[Shape, Order]]:
-    """What `x.permute(order)` is as a chain of reshapes to at most four axes, each followed by a permutation.
+    """`x.permute(order)` as a chain of reshapes to at most four axes, each followed by a permutation.
 
     >>> exchanges((2, 3, 4, 5, 6), (0, 2, 1, 3, 4))
     [((2, 3, 4, 30), (0, 2, 1, 3))]
@@ -75,7 +75,7 @@ def exchanges(shape: Sequence[int], order: Sequence[int]) -> list[tuple[Shape, O
 
 
 _Block = tuple[range, int]
-"""Places in the wanted order that already stand side by side, and how many numbers they hold."""
+"""Indices in the target order that are already adjacent, and their number of elements."""
 
 
 def _places(order: Sequence[int]) -> list[tuple[range, int]]:
@@ -83,7 +83,7 @@ def _places(order: Sequence[int]) -> list[tuple[range, int]]:
 
 
 def _joined(blocks: list[_Block]) -> list[_Block]:
-    """Blocks that follow each other in the wanted order as one."""
+    """Merges blocks that follow each other in the target order."""
     joined: list[_Block] = []
     for places, size in blocks:
         if joined and joined[-1][0].stop == places.start:
@@ -94,7 +94,7 @@ def _joined(blocks: list[_Block]) -> list[_Block]:
 
 
 def _moves(count: int) -> list[tuple[list[tuple[int, int]], Order]]:
-    """Every way to cut `count` blocks into up to four pieces and to put these into another order."""
+    """Every way to cut `count` blocks into up to four pieces and to permute these."""
     moves = []
     for pieces in range(2, min(count, RANK) + 1):
         for cuts in combinations(range(1, count), pieces - 1):

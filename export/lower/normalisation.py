@@ -1,4 +1,4 @@
-"""BatchNorm in eval mode: folded into the layer before it, or one multiply-add per channel where it cannot."""
+"""BatchNorm in eval mode: folded into the layer before it, or else one multiply-add per channel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAYERS = (
 
 
 def fold_norms(graph: fx.Graph) -> None:
-    """Given a layer -> BatchNorm that alone reads it, the result is the layer with other weights."""
+    """Folds a BatchNorm into the weights of the layer before it if the layer has no other user."""
     for norm in list(graph.nodes):
         if norm.target is not BATCH_NORM or norm.args[0].target not in (*LAYERS, *TRANSPOSED):
             continue
@@ -85,14 +85,14 @@ def folded_bias(
     variance: Tensor,
     eps: float,
 ) -> Tensor:
-    """The bias of a layer with a BatchNorm behind it."""
+    """The bias of a layer followed by a BatchNorm."""
     factors, offsets = _scale_and_shift(scale, shift, mean, variance, eps)
     total = offsets if bias is None else offsets + bias.double() * factors
     return total.to(mean.dtype)
 
 
 def batch_norm(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[Any, None, None]:
-    """A BatchNorm that nothing absorbs, as one multiply-add per channel."""
+    """A BatchNorm that no layer absorbs, as one multiply-add per channel."""
     statistics = (args[key] for key in ("weight", "bias", "running_mean", "running_var", "eps"))
     scale, shift = _scale_and_shift(*statistics)
     x, writer = args["input"], lowering.writer

@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 
 def pool(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
-    """Max and average pooling, which are exact one axis after the other: in space, then in time."""
+    """Max and average pooling, which are separable: in space, then in time."""
     kernel = triple(args["kernel_size"])
     stride = triple(args["stride"]) if args["stride"] else kernel
     padding = triple(args["padding"])
@@ -51,20 +51,22 @@ def _pool2d(
     return _maximum(lowering, x, (kernel, stride, padding, dilation), args["ceil_mode"], name=name)
 
 
-def maxima_alone(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[fx.Node | Volume]:
-    """Max pooling that was asked for the places of the maxima as well, when nobody reads these."""
+def max_pool_without_indices(
+    lowering: Lowering, node: fx.Node, args: dict[str, Any]
+) -> tuple[fx.Node | Volume]:
+    """Max pooling with indices, if these are not used."""
     if any(reader.args[1] == 1 for reader in node.users):
-        why = "phone runtimes do not give the places of the maxima"
+        why = "mobile runtimes do not return the indices of the maxima"
         raise refuse(
-            node, why, "use MaxPool3d without return_indices, and interpolate in the place of MaxUnpool3d"
+            node, why, "use MaxPool3d without return_indices, and interpolate instead of MaxUnpool3d"
         )
     if isinstance(args["self"], Volume):
         return (pool(lowering, node, args),)
-    return (maximum_of_pictures(lowering, node, args),)
+    return (max_pool2d(lowering, node, args),)
 
 
-def maximum_of_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
-    """Max pooling of pictures `N C H W`."""
+def max_pool2d(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
+    """Max pooling of images `N C H W`."""
     kernel = pair(args["kernel_size"])
     stride = pair(args["stride"]) if args["stride"] else kernel
     geometry = (kernel, stride, pair(args["padding"]), pair(args["dilation"]))
@@ -83,22 +85,22 @@ def _maximum(
     *,
     name: str,
 ) -> fx.Node:
-    """Max pooling; rows and columns apart where a last window hangs over along one of them and is left out along
-    the other, which runtimes do not tell apart."""
-    for part, ceil in _apart(x, geometry, ceil_mode):
+    """Max pooling; rows and columns separately if a last window extends beyond the end along only one of them,
+    which runtimes cannot express."""
+    for part, ceil in _separated(x, geometry, ceil_mode):
         suffix = "" if part == geometry else "_rows" if part[0][1] == 1 else "_columns"
         words = (*map(list, part), ceil)
         x = lowering.writer.call(aten.max_pool2d.default, (x, *words), name=f"{name}{suffix}")
     return x
 
 
-def _apart(
+def _separated(
     x: fx.Node, geometry: tuple[tuple[int, ...], ...], ceil_mode: bool
 ) -> list[tuple[tuple[tuple[int, ...], ...], bool]]:
-    """The geometries (kernel, stride, padding, dilation) that give the same one after the other, and whether their
-    last windows hang over.
+    """The geometries (kernel, stride, padding, dilation) whose sequence is equivalent, and whether their last
+    windows extend beyond the end.
 
-    torch leaves out a last window that would begin in the padding behind: then there are as many as without.
+    torch omits a last window that would begin in the padding at the end: the result then has no extra window.
     """
     sizes, (kernel, stride, padding, dilation) = x.meta["val"].shape[2:], geometry
     hanging = [
@@ -122,8 +124,8 @@ def _hangs_over(size: int, kernel: int, stride: int, padding: int, dilation: int
     return room % stride != 0 and (room // stride + 1) * stride < size + padding
 
 
-def average_pictures(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
-    """Average pooling of pictures `N C H W`."""
+def avg_pool2d(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> fx.Node:
+    """Average pooling of images `N C H W`."""
     x, kernel = args["self"], pair(args["kernel_size"])
     if len(shape(node)) != 4:
         return lowering.copy(node, list(args.values()))
@@ -140,8 +142,8 @@ def _average(
     *,
     name: str,
 ) -> fx.Node:
-    """Average pooling in the words that XNNPACK takes: a convolution with equal weights where padding counts."""
-    parts = _apart(x, (*geometry, (1, 1)), ceil_mode)
+    """Average pooling in a form that XNNPACK takes: a convolution with equal weights if padding counts."""
+    parts = _separated(x, (*geometry, (1, 1)), ceil_mode)
     if len(parts) > 1:
         for (*part, _), ceil in parts:
             suffix = "_rows" if part[0][1] == 1 else "_columns"

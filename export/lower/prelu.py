@@ -1,7 +1,7 @@
-"""PReLU put together again for the runtimes, all of which have it as one operator.
+"""Restores PReLU as one operator, which all runtimes have.
 
-The lowered graph holds it as `relu(x) - slope * relu(-x)`, which can be rounded to int8 step by step. In float
-numbers both are the same to the last bit: of the two terms one is 0.
+The lowered graph holds it as `relu(x) - slope * relu(-x)`, which can be rounded to int8 step by step. In float both
+are bitwise equal: one of the two terms is 0.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Found:
 
     @property
     def x(self) -> fx.Node:
-        """As it is now, when a PReLU before this one has been put together."""
+        """The current input, also after an earlier PReLU has been restored."""
         return self.result.args[0].args[0]  # type: ignore[union-attr, return-value]
 
 
 def restore_prelu(program: ExportedProgram) -> None:
-    """Given `relu(x) - slope * relu(-x)` with one slope per channel, the result is `prelu(x, slope)`; in place."""
+    """Replaces `relu(x) - slope * relu(-x)` with one slope per channel by `prelu(x, slope)`; in place."""
     stored = _Stored(program)
     found = [one for node in program.graph.nodes if (one := _match(node, stored)) is not None]
     for slope in dict.fromkeys(one.slope for one in found):
@@ -53,7 +53,7 @@ def restore_prelu(program: ExportedProgram) -> None:
 
 
 class _Stored:
-    """Weights and constants of a program by the nodes that read them."""
+    """Weights and constants of a program by their nodes."""
 
     def __init__(self, program: ExportedProgram) -> None:
         signature = program.graph_signature
@@ -65,7 +65,7 @@ class _Stored:
         self._program, self._names = program, names
 
     def __getitem__(self, node: Any) -> Tensor | None:
-        """The tensor that `node` stands for, `None` where that is computed."""
+        """The tensor of `node`, `None` if it is computed."""
         name = self._names.get(getattr(node, "name", None))
         if name is None:
             return None
@@ -73,7 +73,7 @@ class _Stored:
         return state[name] if name in state else self._program.constants.get(name)
 
     def flatten(self, node: fx.Node) -> None:
-        """Stores a tensor as a vector, in which form `prelu` takes its slopes."""
+        """Stores a tensor as a vector, the form of `prelu`'s slopes."""
         name = self._names[node.name]
         where = self._program.state_dict if name in self._program.state_dict else self._program.constants
         value = where[name]
@@ -109,7 +109,7 @@ def _match(node: fx.Node, stored: _Stored) -> _Found | None:
 
 
 def _scaled(node: Any, stored: _Stored) -> tuple[fx.Node, fx.Node] | None:
-    """Source and factors of a product with weights, which may be a convolution, with zeros added or not."""
+    """Source and factors of a product with weights, possibly a convolution, with or without added zeros."""
     if not isinstance(node, fx.Node):
         return None
     if node.target in CONVOLUTIONS:
@@ -132,7 +132,7 @@ def _scaled(node: Any, stored: _Stored) -> tuple[fx.Node, fx.Node] | None:
 
 
 def _is_per_channel(node: Any, value: Tensor, rank: int) -> bool:
-    """Whether several slopes lie along the channels."""
+    """Whether several slopes are along the channels."""
     if node.target in CONVOLUTIONS:
         return True
     return value.dim() >= rank - 1 and value.shape[-(rank - 1)] == value.numel()

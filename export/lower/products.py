@@ -1,4 +1,4 @@
-"""Linear layers, normalisation over the last axes, matrix products and look-ups of values of any rank."""
+"""Linear layers, normalisation over the last axes, matrix products and embedding lookups of values of any rank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def layer_norm(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value
 
 
 def embedding(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Rows of a table by numbers of any rank."""
+    """Rows of a table by indices of any rank."""
     numbers = lowering.writer.reshape(row_major(args["indices"]), (-1,), name=f"{node.name}_flat")
     rest = [args[argument.name] for argument in parameters(node)[2:]]
     y = lowering.copy(node, (args["weight"], numbers, *rest))
@@ -54,7 +54,7 @@ def matmul(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
         left = reshaped(lowering, left, (1, *wide), name=f"{name}_row")
     (*batch, m, k), (*other_batch, _, n) = shape_of(left), shape_of(right)
     if math.prod(other_batch) == 1:
-        # One matrix for all: rows of all products under each other.
+        # One matrix for all: the rows of all products are stacked.
         a = writer.reshape(row_major(left), (math.prod(batch) * m, k), name=f"{name}_rows")
         b = writer.reshape(row_major(right), (k, n), name=f"{name}_matrix")
     else:

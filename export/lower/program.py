@@ -1,4 +1,4 @@
-"""The walk over the captured graph: every operator is copied, folded into a constant, or lowered by its rule."""
+"""Lowers a captured graph: every operator is copied, folded into a constant, or lowered by its rule."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.fx.node import map_aggregate
 
 from export.lower.block import Block, row_major, shape_of
 from export.lower.composites import (
-    broadcast_at_readers,
+    broadcast_at_users,
     converted_before_reductions,
-    logic_of_truth_values,
+    logic_of_booleans,
     one_number_type,
     simplified,
     without_needless_remainders,
@@ -22,7 +22,7 @@ from export.lower.composites import (
 )
 from export.lower.convolution import demand
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
-from export.lower.reductions import is_picture_mean, picture_mean
+from export.lower.reductions import is_spatial_mean, spatial_mean
 from export.lower.rules import ANY_RANK, INDIFFERENT, KNOWN, ONLY_WIDE, RULES
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, bind, is_random, operator_name, rank, refuse, shape
 from export.lower.volume import Form, Volume
@@ -37,7 +37,7 @@ COPIES = (
     aten.alias.default,
     aten.dropout.default,
 )
-"""Left out where they are copied: they give back their input."""
+"""Omitted: they return their input."""
 
 VIEWS = (
     aten.view.default,
@@ -46,7 +46,7 @@ VIEWS = (
     aten.squeeze.dim,
     aten.squeeze.dims,
 )
-"""Copied as reshape: what was contiguous in the captured graph need not be so in the lowered one."""
+"""Copied as reshape: a tensor that is contiguous in the captured graph may not be in the lowered one."""
 
 
 def lower(program: ExportedProgram) -> fx.GraphModule:
@@ -56,13 +56,13 @@ def lower(program: ExportedProgram) -> fx.GraphModule:
     them; node names are the same for every batch size. Exact up to float rounding.
 
     Raises NotImplementedError for an operator that cannot be lowered and ValueError for inputs or outputs that
-    are not plain tensors; both name the operator or value, its place in the user's source, and what to do instead.
+    are not plain tensors; both name the operator or value, its place in the user's source, and a remedy.
     """
-    return Walk(program).run()
+    return GraphLowering(program).run()
 
 
-class Walk:
-    """State of one walk: the values of the captured graph, and what rules see of it, a `Lowering`."""
+class GraphLowering:
+    """State of one lowering: the values of the captured graph, and its interface for rules, a `Lowering`."""
 
     def __init__(self, program: ExportedProgram) -> None:
         _refuse_structures(program)
@@ -70,9 +70,9 @@ class Walk:
         program = simplified(program, known=KNOWN)
         _refuse_state(program)
         self.module = program.module(check_guards=False)
-        broadcast_at_readers(self.module.graph)
+        broadcast_at_users(self.module.graph)
         without_needless_remainders(self.module.graph)
-        logic_of_truth_values(self.module.graph)
+        logic_of_booleans(self.module.graph)
         one_number_type(self.module.graph)
         without_neutral(self.module.graph)
         converted_before_reductions(self.module.graph)
@@ -82,7 +82,7 @@ class Walk:
         self.scaled: dict[Volume, tuple[Volume, Tensor, Tensor]] = {}
 
     def run(self) -> fx.GraphModule:
-        """Walks the captured graph once and gives the lowered network."""
+        """Traverses the captured graph once and returns the lowered network."""
         for node in self.module.graph.nodes:
             self.writer.source = node
             if node.op == "placeholder":
@@ -99,7 +99,7 @@ class Walk:
         return lowered
 
     def wanted(self, node: fx.Node) -> Form | None:
-        """The form in which the nearest consumer of `node` with a preference takes it, if there is one."""
+        """The form that the nearest consumer of `node` with a preference takes, if there is one."""
         seen, queue = {node}, [node]
         while queue:
             for user in queue.pop(0).users:
@@ -114,7 +114,7 @@ class Walk:
         return None
 
     def input(self, node: fx.Node) -> fx.Node | Volume:
-        """An input of the new graph, in the form in which its value is held."""
+        """An input of the new graph, in the form of its value."""
         value = self.writer.input(node)
         shape = tuple(value.meta["val"].shape)
         if len(shape) <= 4:
@@ -152,7 +152,7 @@ class Walk:
         return rule(self, node, bind(node, args, kwargs))
 
     def _constant(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        """What is known now; made of a trainable tensor, it can be trained in its place."""
+        """A value known at conversion; if it depends on a trainable tensor, it becomes trainable itself."""
         target: Any = node.target
         with torch.no_grad():
             value = target(*args, **kwargs)
@@ -162,7 +162,7 @@ class Walk:
         return nn.Parameter(value, requires_grad=any(origin.requires_grad for origin in origins))
 
     def copy(self, node: fx.Node, args: Any, kwargs: Any | None = None) -> Any:
-        """The operator of `node` as it is, weights trainable."""
+        """The operator of `node` unchanged, weights trainable."""
         if node.target in ONLY_WIDE:
             raise refuse(node, "its input has no batch axis", "give it clips N C T H W, one with `x[None]`")
         if node.target is BATCH_NORM:
@@ -173,8 +173,8 @@ class Walk:
             return self.writer.reshape(args[0], shape(node), name="reshape")
         if node.target is aten.slice.Tensor and shape(node) == shape_of(args[0]):
             return args[0]
-        if node.target is aten.mean.dim and is_picture_mean(node):
-            return picture_mean(self, node, args[0])
+        if node.target is aten.mean.dim and is_spatial_mean(node):
+            return spatial_mean(self, node, args[0])
         if node.target in LAYERS and isinstance(args[1], Tensor):
             x, *weights = (*args, None)[:3]
             names = (f"{node.name}_weight", f"{node.name}_bias")
@@ -190,7 +190,7 @@ class Walk:
         originals: Any = node.args[0]
         results: list[fx.Node] = []
         for original in originals:
-            if not isinstance(original, fx.Node):  # None, or a number that the network knows beforehand
+            if not isinstance(original, fx.Node):  # None, or a constant number
                 continue
             value = self.values[original]
             if isinstance(value, Tensor):
@@ -208,7 +208,7 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def _drop_unused(module: fx.GraphModule) -> None:
-    """Deletes weights that no node reads any more."""
+    """Deletes unused weights."""
     used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
     for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
         if name not in used:

@@ -20,14 +20,14 @@ aten = torch.ops.aten
 
 
 def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Mean over any axes; over time, space or channels in the form at hand."""
+    """Mean over any axes; over time, space or channels in the available form."""
     x = args["self"]
     axes = _axes(x, args["dim"])
     if not isinstance(x, Volume):
         return reduce(lowering, node, args)
     n, c, t, h, w = x.shape
     if axes == [2, 3, 4]:
-        result = mean_of_everything(lowering, x, node.name)
+        result = mean_over_thw(lowering, x, node.name)
     elif axes == [3, 4]:
         y = lowering.writer.call(aten.mean.dim, (x["frames"], [2, 3], True), name=node.name)
         result = x.in_form("frames", y, (n, c, t, 1, 1))
@@ -44,10 +44,10 @@ def mean(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     return reshaped(lowering, result, shape(node), name=f"{node.name}_shape")
 
 
-def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
+def mean_over_thw(lowering: Lowering, x: Volume, name: str) -> Volume:
     """Mean over T, H and W with shape `N C 1 1 1`.
 
-    One mean over the plane; where only frames exist the mean of each frame, then the mean of those, which moves
+    One mean over the plane; if only frames exist, the mean of each frame, then the mean of those, which moves
     T * C numbers between the forms instead of the whole value.
     """
     n, c, t, _, _ = x.shape
@@ -60,22 +60,22 @@ def mean_of_everything(lowering: Lowering, x: Volume, name: str) -> Volume:
     return x.in_form("plane", y, (n, c, 1, 1, 1))
 
 
-def is_picture_mean(node: fx.Node) -> bool:
-    """Whether `node` averages all rows and columns of pictures `N C H W`."""
+def is_spatial_mean(node: fx.Node) -> bool:
+    """Whether `node` averages all rows and columns of images `N C H W`."""
     args = bind(node, node.args, node.kwargs)
     if len(shape(node.all_input_nodes[0])) != 4:
         return False
     return args["dim"] is not None and sorted(axis % 4 for axis in args["dim"]) == [2, 3]
 
 
-def picture_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
-    """Mean over rows and columns of pictures in the one way in which every runtime takes it: axes kept."""
+def spatial_mean(lowering: Lowering, node: fx.Node, x: fx.Node) -> fx.Node:
+    """Mean over rows and columns of images in the form that every runtime takes: axes kept."""
     y = lowering.writer.call(aten.mean.dim, (x, [2, 3], True), name=node.name)
     return lowering.writer.reshape(y, shape(node), name=f"{node.name}_shape")
 
 
-def largest(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Largest value over any axes; over time or space by pooling, which every runtime accelerates, int8 too."""
+def amax(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+    """Maximum over any axes; over time or space by pooling, which every runtime accelerates, int8 too."""
     x = args["self"]
     n, c, t, h, w = x.shape if isinstance(x, Volume) else (0,) * 5
     ways: dict[tuple[int, ...], tuple[Form, list[int], tuple[int, ...]]] = {
@@ -92,7 +92,7 @@ def largest(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
 
 
 def reduce(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Mean, sum, largest or smallest over any axes: at once where merged axes allow it, else run by run."""
+    """Mean, sum, maximum or minimum over any axes: at once if the axes can be merged, else group by group."""
     x, writer = args["self"], lowering.writer
     sizes, axes = list(shape_of(x)), _axes(x, args["dim"])
     y = row_major(x)
@@ -114,7 +114,7 @@ def reduce(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
             return held(writer, y, shape(node), name=f"{node.name}_shape")
 
 
-def place_of_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
+def arg_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
     """Argmax and argmin along one axis, or over all."""
     x, dim = args["self"], args["dim"]
     sizes = shape_of(x)
@@ -124,8 +124,8 @@ def place_of_extreme(lowering: Lowering, node: fx.Node, args: dict[str, Any]) ->
     return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
 
 
-def first_in_order(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[Value, Value]:
-    """The largest or smallest values along one axis and their places: one row per position of the other axes."""
+def topk(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple[Value, Value]:
+    """`topk` along one axis: one row per position of the other axes."""
     x, writer, name = args["self"], lowering.writer, node.name
     axis = args["dim"] % len(shape_of(x))
     before, size, behind = _three(shape_of(x), axis)
@@ -144,7 +144,7 @@ def first_in_order(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> t
 
 
 def softmax(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Softmax and its logarithm along one axis."""
+    """Softmax and log-softmax along one axis."""
     x = args["self"]
     sizes = shape_of(x)
     axis = args["dim"] % len(sizes)

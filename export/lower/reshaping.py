@@ -18,11 +18,11 @@ from export.lower.volume import Form, Volume, shape_in
 aten = torch.ops.aten
 
 ORDER: dict[Form, tuple[int, ...]] = {"plane": (0, 1, 2, 3, 4), "frames": (0, 2, 1, 3, 4)}
-"""The axes N C T H W in the order in which each form stores them."""
+"""The axes N C T H W in the order of each form."""
 
 
 def identity(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
-    """Operators that give back their input."""
+    """Operators that return their input."""
     return args["self"] if "self" in args else args["input"]
 
 
@@ -39,7 +39,7 @@ def reshaped(lowering: Lowering, x: Value, target: Sequence[int], *, name: str) 
 
 
 def permute(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Permutations of any rank, as few of rank 4 as it takes."""
+    """Permutations of any rank, by as few of rank 4 as possible."""
     x: Value = args["self"]
     rank = len(shape_of(x))
     if "dims" in args:
@@ -52,7 +52,7 @@ def permute(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
         y = _permuted(lowering, row_major(x), shape_of(x), order, name=node.name)
         return held(lowering.writer, y, shape(node), name=f"{node.name}_shape")
     if order == [0, 2, 1, 3, 4]:
-        # What was in frames is the plane of the exchanged axes, and the other way round.
+        # Frames become the plane of the swapped axes, and the plane becomes frames.
         form = x.forms[0]
         other: Form = "frames" if form == "plane" else "plane"
         y = lowering.writer.reshape(x[form], shape_in(other, shape(node)), name=node.name)
@@ -67,7 +67,7 @@ def permute(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
 def _permuted(
     lowering: Lowering, node: fx.Node, stored: Sequence[int], order: Sequence[int], *, name: str
 ) -> fx.Node:
-    """Numbers that lie as `stored` in row-major order, put into the order of the axes `order`."""
+    """Numbers with the row-major shape `stored`, permuted to the axes `order`."""
     for step, (sizes, turn) in enumerate(exchanges(stored, order)):
         suffix = f"_step{step}" if step else ""
         node = lowering.writer.reshape(node, sizes, name=f"{name}_merged{suffix}")
@@ -81,7 +81,7 @@ def expand(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
 
 
 def expanded(lowering: Lowering, x: Value, target: Sequence[int], *, name: str) -> Value:
-    """`x` broadcast to `target`: in one operator where merged axes allow it, else one run of axes at a time."""
+    """`x` broadcast to `target`: in one operator if the axes can be merged, else one group of axes at a time."""
     writer, target = lowering.writer, tuple(target)
     now = (1,) * (len(target) - len(shape_of(x))) + shape_of(x)
     if now == target:
@@ -101,7 +101,7 @@ def expanded(lowering: Lowering, x: Value, target: Sequence[int], *, name: str) 
 
 
 def rows_of(lowering: Lowering, x: Value, axes: int, *, name: str) -> fx.Node:
-    """`x` as a matrix: its last `axes` axes as one, all the others as rows."""
+    """`x` as a matrix: its last `axes` axes merged, all the others as rows."""
     sizes = shape_of(x)
     inner = math.prod(sizes[len(sizes) - axes :])
     return lowering.writer.reshape(row_major(x), (math.prod(sizes) // inner, inner), name=name)

@@ -1,4 +1,4 @@
-"""Which rule writes which operator."""
+"""The table of lowering rules by operator."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from export.lower.convolution import convolution
 from export.lower.elementwise import arithmetic, converted, elementwise, unary
 from export.lower.lowering import Lowering
 from export.lower.normalisation import BATCH_NORM, LAYERS, batch_norm
-from export.lower.pooling import average_pictures, maxima_alone, maximum_of_pictures, pool
+from export.lower.pooling import avg_pool2d, max_pool2d, max_pool_without_indices, pool
 from export.lower.products import embedding, layer_norm, linear, matmul
-from export.lower.reductions import first_in_order, largest, mean, place_of_extreme, reduce, softmax
+from export.lower.reductions import amax, arg_extreme, mean, reduce, softmax, topk
 from export.lower.reshaping import expand, identity, permute, reshape
 from export.lower.slicing import concatenate, constant_pad, pick, take
 from export.private.torch import schema_of
@@ -26,7 +26,7 @@ Rule = Callable[[Lowering, fx.Node, dict[str, Any]], Any]
 
 
 def _core_operators() -> Iterator[Any]:
-    """Core ATen operators that change nothing in place: those that torch decomposes all others into."""
+    """Core ATen operators without in-place ones: those that torch decomposes all others into."""
     for packet in (getattr(aten, name) for name in dir(aten)):
         for overload in getattr(packet, "overloads", list)():
             found = getattr(packet, overload)
@@ -41,7 +41,7 @@ def _schema(target: Any) -> Any:
 
 
 def _tensors(target: Any) -> int:
-    """How many tensors an operator reads."""
+    """Number of tensor arguments of an operator."""
     return sum(str(argument.type) == "Tensor" for argument in _schema(target).arguments)
 
 
@@ -50,7 +50,7 @@ NOT_WRITTEN = (
     aten.bitwise_or.Scalar,
     aten.bitwise_xor.Scalar,
 )
-"""Pointwise operators that no writer takes: bits of whole numbers by a number."""
+"""Pointwise operators that no writer supports: bitwise ones with a constant."""
 
 PARTLY_COMPOSITE = (
     aten.div.Tensor_mode,
@@ -58,7 +58,7 @@ PARTLY_COMPOSITE = (
     aten.logical_not.default,
     aten.logical_or.default,
 )
-"""Operators that `COMPOSITES` writes with others for some types of numbers, and leaves for others."""
+"""Operators that `COMPOSITES` rewrites for some types and keeps for others."""
 
 POINTWISE = frozenset(
     operator
@@ -67,7 +67,7 @@ POINTWISE = frozenset(
     and (operator not in COMPOSITES or operator in PARTLY_COMPOSITE)
     and operator not in (*NOT_WRITTEN, aten.clone.default)
 )
-"""Operators that compute each number from those at the same place, as torch marks them."""
+"""Operators that torch tags as pointwise."""
 
 KEPT_WHOLE = (
     aten.clamp_max.default,
@@ -77,7 +77,7 @@ KEPT_WHOLE = (
     aten.relu6.default,
     aten.silu.default,
 )
-"""Pointwise operators that torch would decompose, and runtimes take as they are."""
+"""Pointwise operators that torch would decompose and runtimes support."""
 
 ONLY_WIDE: dict[Any, Rule] = {
     aten.conv3d.default: convolution,
@@ -85,7 +85,7 @@ ONLY_WIDE: dict[Any, Rule] = {
     aten.max_pool3d.default: pool,
     aten.avg_pool3d.default: pool,
 }
-"""Operators that there are no others for at rank 4: they must not be copied."""
+"""Operators without a replacement at rank 4: they must not be copied."""
 
 RULES: dict[Any, Rule] = {
     **ONLY_WIDE,
@@ -130,17 +130,17 @@ RULES: dict[Any, Rule] = {
     aten.split_with_sizes.default: take,
     aten.index_select.default: pick,
     aten.constant_pad_nd.default: constant_pad,
-    aten.max_pool2d_with_indices.default: maxima_alone,
-    aten.max_pool3d_with_indices.default: maxima_alone,
-    aten.max_pool2d.default: maximum_of_pictures,
-    aten.avg_pool2d.default: average_pictures,
+    aten.max_pool2d_with_indices.default: max_pool_without_indices,
+    aten.max_pool3d_with_indices.default: max_pool_without_indices,
+    aten.max_pool2d.default: max_pool2d,
+    aten.avg_pool2d.default: avg_pool2d,
     aten.mean.dim: mean,
     aten.sum.dim_IntList: reduce,
-    aten.amax.default: largest,
+    aten.amax.default: amax,
     aten.amin.default: reduce,
-    aten.argmax.default: place_of_extreme,
-    aten.argmin.default: place_of_extreme,
-    aten.topk.default: first_in_order,
+    aten.argmax.default: arg_extreme,
+    aten.argmin.default: arg_extreme,
+    aten.topk.default: topk,
     aten.softmax.int: softmax,
     aten.log_softmax.int: softmax,
     aten.linear.default: linear,
@@ -148,24 +148,24 @@ RULES: dict[Any, Rule] = {
     aten.matmul.default: matmul,
     aten.embedding.default: embedding,
 }
-"""How each operator on a value of rank 5 and above is written. Operators on rank <= 4 are copied unchanged."""
+"""The rule of each operator on values of rank 5 and above. Operators on rank <= 4 are copied unchanged."""
 
 ANY_RANK = (
     aten.avg_pool2d.default,
     aten.max_pool2d.default,
     aten.max_pool2d_with_indices.default,
     aten.index_select.default,
-    # As slices: XNNPACK has no rule for these in ExecuTorch, and int8 slices keep the scale of what they read.
+    # As slices: XNNPACK has no rule for these in ExecuTorch, and int8 slices keep the scale of their input.
     aten.select.int,
     aten.split.Tensor,
     aten.split_with_sizes.default,
     aten._to_copy.default,
     aten.expand.default,
 )
-"""Operators whose rule is followed at rank 4 and below, too."""
+"""Operators whose rule also applies at rank 4 and below."""
 
 INDIFFERENT: tuple[Rule, ...] = (unary, elementwise, arithmetic, identity, convolution, batch_norm)
-"""Rules that work in either form; what counts is who reads their result."""
+"""Rules that work in either form; the consumers of the result decide."""
 
 KNOWN = {
     *RULES,
@@ -173,4 +173,4 @@ KNOWN = {
     aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec,
 }
-"""Operators that stay as they are: everything else is written with simpler ones where there is a way."""
+"""Operators that are kept; all others are rewritten with simpler ones if possible."""

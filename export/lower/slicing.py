@@ -25,12 +25,12 @@ PLACE: tuple[tuple[Form | None, int], ...] = (
     ("frames", 2),
     ("frames", 3),
 )
-"""For each axis of `N C T H W` the form, None for either, and the axis in it that is this axis alone."""
+"""For each axis of `N C T H W` the form, None for either, and the axis of that form that holds only this axis."""
 
 FORMS: tuple[Form, ...] = ("frames", "plane")
 
 FEW_PIECES = 8
-"""Up to so many slices are joined; beyond, entries are picked by number, for which kernels are slower."""
+"""Maximum number of slices that are concatenated; beyond it entries are gathered, which is slower."""
 
 
 def take(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
@@ -54,7 +54,7 @@ def take(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Any:
 
 
 def pick(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Value:
-    """Entries along one axis by number: slices where the numbers are known and follow a pattern."""
+    """Entries along one axis by index: slices if the indices are constant and follow a pattern."""
     x: Value = args["self"]
     if isinstance(x, Tensor):
         x = _stored(lowering, x, name=f"{node.name}_table")
@@ -78,7 +78,7 @@ def _looked_up(lowering: Lowering, node: fx.Node, x: Value, axis: int, index: Te
 
 
 def _progressions(numbers: list[int]) -> list[range]:
-    """`numbers` cut into ranges that count upwards: in equal steps as a whole, or by ones."""
+    """`numbers` cut into ascending ranges: one with equal steps, or several with step 1."""
     steps = {b - a for a, b in pairwise(numbers)}
     if len(steps) == 1 and (step := steps.pop()) > 0:
         return [range(numbers[0], numbers[-1] + 1, step)]
@@ -114,7 +114,7 @@ def _slice(lowering: Lowering, x: Value, axis: int, taken: range, *, name: str) 
 
 
 def _every(lowering: Lowering, x: Volume, taken: range, new_shape: Sequence[int], *, name: str) -> Volume:
-    """Every n-th frame as one of n columns of pixels: not every runtime cuts in steps."""
+    """Every n-th frame as one of n columns of pixels: some runtimes slice only with step 1."""
     n, c, t, h, w = x.shape
     step, pixels = taken.step, h * w
     first = taken.start % step * pixels
@@ -166,7 +166,7 @@ def _stored(lowering: Lowering, value: Tensor, *, name: str) -> Value:
 
 
 def constant_pad(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> Volume:
-    """Padding of T, H and W: zeros wait for a convolution to absorb them, everything else is written."""
+    """Padding of T, H and W: zeros are left for a convolution to absorb, other padding is written."""
     amounts: Sequence[int] = [*args["pad"], *[0] * (10 - len(args["pad"]))]
     around_axes = tuple((amounts[2 * i], amounts[2 * i + 1]) for i in (2, 1, 0))
     return Padded(lowering.writer, args["self"], around_axes, args["value"] or 0.0, name=node.name)

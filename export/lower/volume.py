@@ -1,4 +1,4 @@
-"""A value `N C T H W` of the captured graph and the rank-4 tensors that stand for it in the lowered graph."""
+"""A value `N C T H W` of the captured graph and the rank-4 tensors that represent it in the lowered graph."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Form = Literal["frames", "plane"]
 """`frames` is the tensor (N*T, C, H, W), `plane` is (N, C, T, H*W)."""
 
 HELD = "held"
-"""Key of a lowered node's `meta`: the form and the shape `N C T H W` of the value that it holds."""
+"""Key of a lowered node's `meta`: the form and the shape `N C T H W` of its value."""
 
 HELD_FROM = "held_from"
-"""Key of a lowered node's `meta`: the node that holds the same value in the other form."""
+"""Key of a lowered node's `meta`: the node with the same value in the other form."""
 
 
 def shape_in(form: Form, of: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Shape of the tensor that holds a value of shape `N C T H W` in `form`."""
+    """Shape of the tensor for a value of shape `N C T H W` in `form`."""
     n, c, t, h, w = of
     return (n * t, c, h, w) if form == "frames" else (n, c, t, h * w)
 
 
 class Volume:
-    """A value of shape `N C T H W`; each form is written when it is first asked for, and then shared."""
+    """A value of shape `N C T H W`; each form is written on first use, and then shared."""
 
     def __init__(
         self, writer: Writer, shape: tuple[int, int, int, int, int], form: Form, node: fx.Node
@@ -55,11 +55,11 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """Name of the node that stands for this value."""
+        """Name of the node that represents this value."""
         return next(iter(self._forms.values())).name
 
     def __getitem__(self, form: Form) -> fx.Node:
-        """The tensor in `form`: a reshape and an exchange of the axes C and T away from the other form."""
+        """The tensor in `form`: a reshape and a swap of the axes C and T from the other form."""
         if form not in self._forms:
             n, c, t, h, w = self.shape
             other: Form = "plane" if form == "frames" else "frames"
@@ -108,13 +108,13 @@ class Padded(Volume):
         self.shape = (n, c, t, h, w)
         self.inner, self.around = inner, around
         self.is_zeros = value == 0
-        """Whether the implicit padding of a convolution can take the place of this one."""
+        """Whether the implicit padding of a convolution can replace this padding."""
         self._writer, self._value, self._name = writer, value, name
         self._forms = {}
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """The forms that exist, or those of the value inside while the padding is not written."""
+        """The available forms, or those of the inner value while the padding is not written."""
         return tuple(self._forms) or self.inner.forms
 
     @property

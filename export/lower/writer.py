@@ -1,4 +1,4 @@
-"""The graph that lowering writes: nodes with shapes, weights by name, and the place in the user's source."""
+"""Builds the lowered graph: nodes with shapes, weights by name, and the place in the user's source."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ aten = torch.ops.aten
 
 
 class Writer:
-    """Appends operators to a new graph and knows the shape of every result at once."""
+    """Appends operators to a new graph and infers the shape of every result."""
 
     def __init__(self, fake_mode: Any) -> None:
         self.graph = fx.Graph()
         self.root = nn.Module()
         self.source: fx.Node | None = None
-        """The captured node that is being lowered; what is written inherits its place in the user's source."""
+        """The captured node that is being lowered; new nodes inherit its place in the user's source."""
         self._fake_mode = fake_mode
         self._stored: dict[tuple[int, bool], tuple[Tensor, fx.Node]] = {}
 
@@ -53,11 +53,11 @@ class Writer:
         return node
 
     def weight(self, tensor: Tensor, *, name: str) -> fx.Node:
-        """A trainable tensor of the lowered network; the same tensor asked for twice is stored once."""
+        """A trainable tensor of the lowered network; the same tensor is stored once."""
         return self._store(tensor, name, trainable=tensor.is_floating_point())
 
     def constant(self, tensor: Tensor, *, name: str) -> fx.Node:
-        """A tensor that training leaves alone, unless it was a parameter of the user's network itself."""
+        """A tensor that is not trained, unless it was a parameter of the user's network."""
         return self._store(tensor, name, trainable=isinstance(tensor, nn.Parameter) and tensor.requires_grad)
 
     def _store(self, tensor: Tensor, name: str, *, trainable: bool) -> fx.Node:
@@ -86,7 +86,7 @@ class Writer:
         return None
 
     def reshape(self, node: fx.Node, shape: Sequence[int], *, name: str) -> fx.Node:
-        """`node` with another shape; reshapes of reshapes collapse, a reshape to the same shape is no node."""
+        """`node` with another shape; consecutive reshapes are merged, a reshape to the same shape is omitted."""
         while node.target is aten.reshape.default:
             node = node.args[0]  # type: ignore[assignment]
         if tuple(node.meta["val"].shape) == tuple(shape):

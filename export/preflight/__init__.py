@@ -1,9 +1,8 @@
-"""Before any training: what each runtime will refuse, run slowly or run in float, from the network's graph alone.
+"""Predicts from a network's graph, before training, what each runtime will refuse, run slowly or run in float.
 
-`survey` lowers the network without stopping at what cannot be lowered; `subject` is what one format would be
-written from, in the form that its writer gives it (`forms`); `on_onnxruntime`, `on_litert`, `on_executorch` and
-`on_coreml` say what their runtime makes of it, from the tables in `facts`; `table` prints what was found. Weights
-and ranges do not matter: they may be random.
+`survey` lowers the network and skips operators that cannot be lowered; `subject` is the input of one writer, in
+that writer's form (`forms`); `on_onnxruntime`, `on_litert`, `on_executorch` and `on_coreml` check it against the
+tables in `facts`; `table` prints the findings. Weights and ranges do not matter: they may be random.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch.export import ExportedProgram
 from export import EXPORTERS
 from export.lower.source import Refusal, module_of, operator_name
 from export.preflight.facts import REWRITE, SCHEMES
-from export.preflight.finding import Finding, together
+from export.preflight.finding import Finding, merge
 from export.preflight.forms import as_written, mixes_frames, origins_of
 from export.preflight.survey import Surveyed, survey
 from export.verify.coverage.macs import macs
@@ -36,25 +35,25 @@ CHECKS = {
     "executorch": "export.preflight.on_executorch:check_executorch",
     "coreml": "export.preflight.on_coreml:check_coreml",
 }
-"""What each format's runtime says. A new format is one line here and one function in a module of its own."""
+"""The check of each format. A new format is one line here and one function in a module of its own."""
 
 
 def check(program: ExportedProgram, *, formats: Sequence[str], scheme: str) -> tuple[Finding, ...]:
-    """What the runtimes of `formats` would say to the captured network `program`, written in `scheme`.
+    """Findings of the runtimes of `formats` on the captured network `program`, written in `scheme`.
 
     Nothing is written, and no runtime has to be installed. Raises ValueError for an unknown format.
     """
     unknown = [name for name in formats if name not in EXPORTERS]
     if unknown:
-        raise ValueError(f"format {unknown[0]!r} is unknown; known are {', '.join(EXPORTERS)}")
-    return together(_findings(program, formats, scheme))
+        raise ValueError(f"format {unknown[0]!r} is unknown; allowed: {', '.join(EXPORTERS)}")
+    return merge(_findings(program, formats, scheme))
 
 
 def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> Iterator[Finding]:
     taken = [name for name in formats if scheme in EXPORTERS[name].schemes]
     for name in formats:
         if name not in taken:
-            why = SCHEMES.get((name, scheme), f"{EXPORTERS[name].extension} files are not written in it")
+            why = SCHEMES.get((name, scheme), f"{EXPORTERS[name].extension} files do not support it")
             yield _of_network(name, f"scheme {scheme}", why, f"use {', '.join(EXPORTERS[name].schemes)}")
     try:
         surveyed = survey(program)
@@ -74,7 +73,7 @@ def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> 
 
 
 def _rounded(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
-    """The lowered network in the numbers of the scheme, with ranges from one made-up input."""
+    """The lowered network in the number format of the scheme, with ranges from one random input."""
     from export.quantize.int8_reference import SCHEMES, calibrate, convert, prepare
     from export.quantize.weight_only import WEIGHT_SCHEMES, store_weights
 

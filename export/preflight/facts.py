@@ -1,11 +1,11 @@
-"""What the runtimes take, as tables: by names of ATen operators as `export.lower.source.operator_name` gives them.
+"""Operators that the runtimes support, as tables by ATen names (`export.lower.source.operator_name`).
 
-Sources, read in these versions: ExecuTorch 1.4.1, `backends/xnnpack/partition/config/*.py` (what XNNPACK takes,
-and which of it between quantize and dequantize) and `kernels/portable/functions.yaml` (what else there is a kernel
-for); torch 2.13, `torch/onnx/_internal/exporter/_torchlib` (what has an ONNX form); onnxruntime 1.31, the selectors
-of its Q/DQ transformer (`core/optimizer/qdq_transformer/selectors_actions`); coremltools 9.0,
-`converters/mil/frontend/torch/ops.py`. For LiteRT there is no table here: the writer's own translation is asked,
-and `export.verify.coverage.litert_rules` says what its delegate takes. Tests hold all of them against the runtimes.
+Sources, in these versions: ExecuTorch 1.4.1, `backends/xnnpack/partition/config/*.py` (operators of XNNPACK, in
+float and between quantize and dequantize) and `kernels/portable/functions.yaml` (portable kernels); torch 2.13,
+`torch/onnx/_internal/exporter/_torchlib` (operators with an ONNX form); onnxruntime 1.31, the selectors of its Q/DQ
+transformer (`core/optimizer/qdq_transformer/selectors_actions`); coremltools 9.0,
+`converters/mil/frontend/torch/ops.py`. LiteRT has no table here: the check uses the writer's own translation and
+`export.verify.coverage.litert_rules` for its delegate. Tests compare all of them with the runtimes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ XNNPACK = frozenset(
 XNNPACK_KEEPS = (
     "hardswish.default", "linear.default", "max_pool2d.default", "prelu.default", "upsample_bilinear2d.vec",
 )  # fmt: skip
-"""Operators that ExecuTorch does not decompose, since XNNPACK takes them as they are."""
+"""Operators that ExecuTorch does not decompose, since XNNPACK supports them."""
 
 XNNPACK_INT8 = frozenset(
     (
@@ -32,7 +32,7 @@ XNNPACK_INT8 = frozenset(
         "permute", "relu", "slice", "sub", "unsqueeze", "view",
     )
 )  # fmt: skip
-"""Those of them that it takes between quantize and dequantize; the others compute in float there."""
+"""Those of them that it supports between quantize and dequantize; the others compute in float there."""
 
 PORTABLE = frozenset(
     (
@@ -63,7 +63,7 @@ PORTABLE = frozenset(
 NO_ONNX_FORM = frozenset(
     ("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "_cdist_forward", "_pdist_forward", "randperm")
 )
-"""Core ATen operators for which torch has no ONNX form."""
+"""Core ATen operators without an ONNX form in torch."""
 
 NO_COREML_FORM = frozenset(
     (
@@ -73,7 +73,7 @@ NO_COREML_FORM = frozenset(
         "scatter_reduce", "trunc",
     )
 )  # fmt: skip
-"""Operators for which coremltools has no converter."""
+"""Operators without a converter in coremltools."""
 
 COREML_NAMES = {
     "acos": "acos", "argmin": "reduce_argmin", "asin": "asin", "atanh": "atanh", "cosh": "cosh", "cos": "cos",
@@ -82,7 +82,7 @@ COREML_NAMES = {
     "remainder": "mod", "rnn_relu": "rnn", "rnn_tanh": "rnn", "scatter": "scatter_along_axis", "sin": "sin",
     "sinh": "sinh", "tan": "tan",
 }  # fmt: skip
-"""MIL's names of operators that the Neural Engine does not take, by torch's; see `emit.coreml.neural_engine`."""
+"""MIL's names of operators that the Neural Engine does not support, by torch's; see `emit.coreml.neural_engine`."""
 
 ONNXRUNTIME_INT8 = frozenset(
     (
@@ -94,68 +94,68 @@ ONNXRUNTIME_INT8 = frozenset(
 
 NORM = "use BatchNorm3d, which folds into the convolution before it"
 GROUPS = (
-    "use BatchNorm3d, which folds into the convolution before it; it cannot be folded itself, since it measures "
+    "use BatchNorm3d, which folds into the convolution before it; this norm cannot be folded, since it measures "
     "every clip anew"
 )
 
 INSTEAD: dict[str, str] = {
-    "_softmax": "keep it out of wide layers: over a few values it costs little",
+    "_softmax": "use it only on small tensors, where it costs little",
     "adaptive_avg_pool2d": "average over rows and columns, or over all of time and space, axes kept",
-    "add": "add values that layers give: what is added as a number or a parameter stays in float",
-    "avg_pool2d": "use MaxPool, a convolution with stride, or the mean over the whole picture",
+    "add": "add outputs of layers: adding a constant or a parameter stays in float",
+    "avg_pool2d": "use MaxPool, a convolution with stride, or the mean over the whole image",
     "argmax": "return the logits and find the largest in the application",
     "topk": "return the logits and find the largest in the application",
-    "bmm": "use convolutions in place of attention, or the scheme w8",
+    "bmm": "use convolutions instead of attention, or the scheme w8",
     "clamp": "use ReLU or ReLU6",
-    "baddbmm": "use convolutions in place of attention, or the scheme w8",
-    "batch_norm": "put it right behind a convolution, into which it folds",
+    "baddbmm": "use convolutions instead of attention, or the scheme w8",
+    "batch_norm": "put it directly after a convolution, into which it folds",
     "conv_transpose2d": "use Upsample and a convolution",
     "conv_transpose3d": "use Upsample and a convolution",
     "conv2d": "take channels in multiples of 4, and groups of one channel or of whole blocks of 16",
     "conv3d": "take channels in multiples of 4, and groups of one channel or of whole blocks of 16",
-    "cos": "compute it beforehand where it depends on positions alone: register_buffer",
-    "cumsum": "multiply with a triangular matrix of ones",
+    "cos": "precompute it if it depends on positions only: register_buffer",
+    "cumsum": "multiply by a triangular matrix of ones",
     "elu": "use ReLU6 or Hardswish",
-    "embedding": "keep it: a look-up costs little",
+    "embedding": "keep it: a lookup costs little",
     "gelu": "use Hardswish or ReLU6",
-    "expand": "let the operator behind it broadcast: sums and products need no copies",
+    "expand": "let the operator after it broadcast: sums and products need no copies",
     "group_norm": GROUPS,
-    "gru": "use convolutions in time, or keep it on short sequences of few values",
-    "hardsigmoid": "use Sigmoid, or keep it on a squeezed value, where it costs little",
-    "hardswish": "use ReLU6 where speed counts most",
+    "gru": "use temporal convolutions, or only short sequences of few values",
+    "hardsigmoid": "use Sigmoid, or use it only on small tensors, where it costs little",
+    "hardswish": "use ReLU6 if speed matters most",
     "instance_norm": GROUPS,
     "leaky_relu": "use ReLU6",
-    "lstm": "use convolutions in time, or keep it on short sequences of few values",
+    "lstm": "use temporal convolutions, or only short sequences of few values",
     "log_softmax": "return the logits",
     "_log_softmax": "return the logits",
-    "matmul": "use convolutions in place of attention, or the scheme w8",
-    "max_pool2d": "put a ReLU before it, or leave its padding out",
+    "matmul": "use convolutions instead of attention, or the scheme w8",
+    "max_pool2d": "put a ReLU before it, or remove its padding",
     "mean": "average over rows and columns, or over all of time and space, axes kept",
-    "mul": "multiply values that layers give, or let a factor be part of the weights before it",
+    "mul": "multiply outputs of layers, or fold the factor into the weights before it",
     "native_group_norm": GROUPS,
     "native_layer_norm": NORM,
     "layer_norm": NORM,
-    "multi_head_attention_forward": "use convolutions in place of attention, or the scheme w8",
-    "pow": "write x * x for a square, products for other whole powers",
-    "scaled_dot_product_attention": "use convolutions in place of attention, or the scheme w8",
-    "sigmoid": "use Hardsigmoid, or keep it on a squeezed value, where it costs little",
+    "multi_head_attention_forward": "use convolutions instead of attention, or the scheme w8",
+    "pow": "write x * x for a square, products for other integer powers",
+    "scaled_dot_product_attention": "use convolutions instead of attention, or the scheme w8",
+    "sigmoid": "use Hardsigmoid, or use it only on small tensors, where it costs little",
     "silu": "use Hardswish or ReLU6",
-    "softmax": "keep it out of wide layers: over a few values it costs little",
-    "sin": "compute it beforehand where it depends on positions alone: register_buffer",
-    "sub": "let layers subtract: a bias, or BatchNorm3d for a mean that is known",
-    "tanh": "use ReLU6, or keep it on small values, where it costs little",
-    "upsample_nearest2d": "use pixel_shuffle behind a convolution, or keep it where pictures are small",
+    "softmax": "use it only on small tensors, where it costs little",
+    "sin": "precompute it if it depends on positions only: register_buffer",
+    "sub": "let layers subtract: a bias, or BatchNorm3d for a constant mean",
+    "tanh": "use ReLU6, or use it only on small tensors, where it costs little",
+    "upsample_nearest2d": "use pixel_shuffle after a convolution, or use it only on small images",
 }
-"""What to use in the place of an operator."""
+"""Suggestion for each operator."""
 
-REWRITE = "keep it where it works on few values, or rewrite the line with layers that the runtime has"
-"""Where nothing better is known."""
+REWRITE = "use it only on small tensors, or rewrite the line with layers that the runtime supports"
+"""Suggestion for all other operators."""
 
 SCHEMES: dict[tuple[str, str], str] = {
     (
         "executorch",
         "fp16",
     ): "ExecuTorch writes the weights of convolutions as float32 even where they compute in "
-    "float16, so that a file would be no smaller",
+    "float16, so a file would be no smaller",
 }
-"""Why a format does not take a scheme, where there is more to say than that it does not."""
+"""Why a format does not support a scheme, if there is a specific reason."""

@@ -1,4 +1,4 @@
-"""What a check finds: one operator of the user's network that a runtime refuses, runs slowly or runs in float."""
+"""A finding: one operator of the user's network that a runtime refuses, runs slowly or runs in float."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEVERITIES: dict[Severity, str] = {
     "slow": "outside of the runtime's fast kernels",
     "float": "computes in float in an int8 file",
 }
-"""What each severity means, the worst first."""
+"""Meaning of each severity, the worst first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,18 @@ class Finding:
     operator: str
     """Its name in PyTorch, such as `gelu`."""
     place: str | None
-    """The user's line as `file:line` and the code; `None` where it is not known."""
+    """The user's line as `file:line` and the code; `None` if unknown."""
     why: str
     instead: str
     share: float = 0.0
-    """Its part of the network's multiply-adds, 0..1: what only maps, moves or normalises values has 0."""
+    """Its share of the network's multiply-adds, 0..1; 0 for elementwise operators, data movement and
+    normalisation."""
     count: int = 1
 
 
-def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings that differ in their share alone as one, counted; refused ones first, then the largest shares."""
+def merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Merges findings that differ only in their share, with a count; refused ones first, then the largest
+    shares."""
     merged: dict[Finding, Finding] = {}
     for found in findings:
         key = replace(found, share=0.0, count=1)

@@ -1,4 +1,4 @@
-"""The lowered network in the form in which each writer writes it, so that what is found there is in the file."""
+"""The lowered network in each writer's form, so that findings apply to the file."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from torch.export import ExportedProgram
 from export.lower.source import operator_name
 
 STREAMED = {"executorch": True, "tflite": False}
-"""Formats whose writers write frames one after the other where that pays, and whether planes cost them moves."""
+"""Formats whose writers use stream order where that pays, and whether viewing frames as planes moves values
+there."""
 
 
 def as_written(
     name: str, scheme: str, program: ExportedProgram, *, lowered: fx.GraphModule, mixes_frames: bool
 ) -> ExportedProgram:
-    """The lowered `program`, which was captured from `lowered`, as the writer of the format `name` has it.
+    """The lowered `program`, which was captured from `lowered`, in the form of the writer of `name`.
 
-    ONNX Runtime's float form is measured when a file is written; taken here is frames apart, which wins as a rule.
+    ONNX Runtime's float form is chosen by measurement when a file is written; here the per-frame form is assumed,
+    which is usually the fastest.
     """
     from export.layout.stream_order import stream
 
@@ -31,20 +33,21 @@ def as_written(
 
 
 def _for_onnxruntime(program: ExportedProgram, lowered: fx.GraphModule, scheme: str) -> fx.GraphModule:
-    from export.layout.per_frame import frames_apart
+    from export.layout.per_frame import to_per_frame
     from export.layout.select import MOST_NODES
     from export.layout.tap_fusion import lower
 
     if scheme == "w8a8":
         return lower(program)
-    if scheme != "fp32":  # rounded weights are those of the plain lowering in every format
+    if scheme != "fp32":  # rounded weights come from the plain lowering in every format
         return lowered
-    apart = frames_apart(lowered)
-    return apart if len(apart.graph.nodes) <= MOST_NODES else lowered
+    per_frame = to_per_frame(lowered)
+    return per_frame if len(per_frame.graph.nodes) <= MOST_NODES else lowered
 
 
 def mixes_frames(captured: ExportedProgram) -> bool:
-    """Whether an operator on clips sees several frames at once, so that ONNX Runtime has several forms of it."""
+    """Whether an operator on clips depends on several frames, so that ONNX Runtime has several forms to choose
+    from."""
     return any(
         operator_name(node) == "conv3d" and node.args[1].meta["val"].shape[2] > 1  # type: ignore[union-attr]
         for node in captured.graph.nodes
@@ -52,7 +55,7 @@ def mixes_frames(captured: ExportedProgram) -> bool:
 
 
 def origins_of(captured: ExportedProgram) -> dict[str, tuple[str, ...]]:
-    """The user's operators by the stack trace of their call, which every node that is made of them keeps."""
+    """The user's operators by the stack trace of their call, which every derived node keeps."""
     found: dict[str, tuple[str, ...]] = {}
     for node in captured.graph.nodes:
         trace = node.meta.get("stack_trace")

@@ -1,7 +1,7 @@
-"""What coremltools would say to a network, and which of it the Neural Engine leaves to the GPU and the CPU.
+"""Checks a network for Core ML: operators that coremltools refuses, and those not run by the Neural Engine.
 
-The latter by the tables of `export.emit.coreml.neural_engine`, as a file's coverage on other systems than Apple's:
-which unit Core ML computes on, and how fast, only a Mac can say.
+The latter by the tables of `export.emit.coreml.neural_engine`, as in a file's coverage on systems other than
+Apple's: the unit that Core ML uses, and its speed, can be determined only on a Mac.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from export.verify.coverage.places import places_of
 
 
 def check_coreml(subject: Subject) -> Iterator[Finding]:
-    """Operators that coremltools does not convert, and those that the Neural Engine is known not to take."""
+    """Operators that coremltools does not convert, and those that the Neural Engine does not support."""
     if subject.scheme == "fp32":
         yield Finding(
             format=subject.format,
@@ -39,16 +39,16 @@ def check_coreml(subject: Subject) -> Iterator[Finding]:
         if name in NO_COREML_FORM and not is_written_otherwise(node):
             yield subject.finding("refused", node, "coremltools does not convert it", places=places)
         elif subject.scheme == "fp32":
-            continue  # none of it is taken, as has been said
+            continue  # already reported for the whole network
         elif COREML_NAMES.get(name) in REFUSED:
             yield subject.finding("slow", node, REFUSED[COREML_NAMES[name]], places=places)
-        elif _is_whole(node):
-            why = "it works on whole numbers, the Neural Engine on float16"
+        elif _is_integer(node):
+            why = "it works on integers, the Neural Engine on float16"
             yield subject.finding("slow", node, why, places=places)
 
 
-def _is_whole(node: fx.Node) -> bool:
-    """Whether a node reads or gives whole numbers that depend on an input."""
+def _is_integer(node: fx.Node) -> bool:
+    """Whether a node takes or returns integers that depend on an input."""
     for one in (node, *(source for source in node.all_input_nodes if source.op == "call_function")):
         value: Any = one.meta.get("val")
         first = value[0] if isinstance(value, tuple | list) and value else value

@@ -1,4 +1,4 @@
-"""What ExecuTorch would say to a network: XNNPACK takes it, a portable kernel does, or nobody.
+"""Checks a network for ExecuTorch: each operator runs in XNNPACK, in a portable kernel, or not at all.
 
 The rules are those of XNNPACK's partitioner (ExecuTorch 1.4.1, `backends/xnnpack/partition/config`).
 """
@@ -23,11 +23,11 @@ _CLAMPS = ("relu", "hardtanh", "clamp")
 _FUSED = ("relu", "hardtanh")
 _LAYERS = ("addmm", "convolution", "linear")
 
-_HALF = "a clamp with other bounds than ReLU6's follows it, so that its int8 weights fit no int8 kernel"
+_HALF = "a clamp with other bounds than ReLU6's follows it, so no int8 kernel fits its int8 weights"
 
 
 def check_executorch(subject: Subject) -> Iterator[Finding]:
-    """What XNNPACK leaves to portable kernels, what has none, and what computes in float in an int8 file."""
+    """Operators in portable kernels, operators without a kernel, and operators in float in an int8 file."""
     core = replace(subject, program=in_forms_of_xnnpack(subject.program)).core
     places = places_of(core.graph)
     for node in computing(core):
@@ -45,7 +45,7 @@ def check_executorch(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_half_int8(layer: fx.Node) -> bool:
-    """Whether a layer has int8 weights and is no int8 layer as XNNPACK knows them."""
+    """Whether a layer has int8 weights and is not an int8 layer for XNNPACK."""
     weights = [source for source in layer.all_input_nodes if "dequantize_per_channel" in str(source.target)]
     return bool(weights) and not between_int8(layer, clamps=_FUSED)
 
@@ -56,16 +56,16 @@ def _is_int8(node: fx.Node, name: str) -> bool:
 
 def _why_float(name: str) -> str:
     if name in XNNPACK_INT8:
-        return "it reads or gives values that are not rounded to int8"
-    return "XNNPACK's integers, as ExecuTorch uses them, have no kernel for it"
+        return "not all of its inputs and outputs are rounded to int8"
+    return "XNNPACK, as ExecuTorch uses it, has no integer kernel for it"
 
 
 def _refusal(node: fx.Node, name: str) -> str | None:
-    """Why XNNPACK does not take a node; `None` where it does."""
+    """Why XNNPACK does not take a node; `None` if it does."""
     if name not in XNNPACK:
         return "XNNPACK has no such operator"
     if not is_float(node):
-        return "XNNPACK computes with floats"
+        return "XNNPACK computes it in float only"
     rule = _CONDITIONS.get(name)
     return None if rule is None else rule(bind(node, node.args, node.kwargs), node)
 
@@ -85,7 +85,7 @@ def _average(given: dict[str, Any], node: fx.Node) -> str | None:
 
 
 def _joined(given: dict[str, Any], node: fx.Node) -> str | None:
-    return None if len(given["tensors"]) >= 2 else "XNNPACK joins two tensors or more"
+    return None if len(given["tensors"]) >= 2 else "XNNPACK concatenates two tensors or more"
 
 
 def _softmax(given: dict[str, Any], node: fx.Node) -> str | None:
@@ -96,7 +96,7 @@ def _softmax(given: dict[str, Any], node: fx.Node) -> str | None:
 def _mean(given: dict[str, Any], node: fx.Node) -> str | None:
     if _rank(given["self"]) == 4 and sorted(d % 4 for d in given["dim"] or ()) == [2, 3] and given["keepdim"]:
         return None
-    return "XNNPACK averages over the last two of four axes only, which are kept"
+    return "XNNPACK averages over the last two of four axes only, with keepdim"
 
 
 def _window(given: dict[str, Any], node: fx.Node) -> str | None:
@@ -106,11 +106,11 @@ def _window(given: dict[str, Any], node: fx.Node) -> str | None:
 
 
 def _slice(given: dict[str, Any], node: fx.Node) -> str | None:
-    return None if given["step"] == 1 else "XNNPACK takes neighbouring values only (step 1)"
+    return None if given["step"] == 1 else "XNNPACK slices with step 1 only"
 
 
 def _power(given: dict[str, Any], node: fx.Node) -> str | None:
-    return None if given["exponent"] == 2 else "XNNPACK knows squares only"
+    return None if given["exponent"] == 2 else "XNNPACK supports squares only"
 
 
 def _padding(given: dict[str, Any], node: fx.Node) -> str | None:
@@ -120,13 +120,13 @@ def _padding(given: dict[str, Any], node: fx.Node) -> str | None:
 def _largest(given: dict[str, Any], node: fx.Node) -> str | None:
     if node.target is torch.ops.aten.max.dim and _rank(given["self"]) == 4:
         read = {user.args[1] for user in node.users}
-        return None if read <= {0} else "XNNPACK gives no positions"
-    return "XNNPACK finds the largest along an axis of four"
+        return None if read <= {0} else "XNNPACK returns no indices"
+    return "XNNPACK computes the maximum along an axis of rank-4 tensors only"
 
 
 def _convolution(given: dict[str, Any], node: fx.Node) -> str | None:
     if len(given["stride"]) > 2:
-        return "XNNPACK has no convolution in three dimensions"
+        return "XNNPACK has no 3D convolution"
     return None if given["weight"].op == "placeholder" or "quantize" in given["weight"].name else _COMPUTED
 
 
@@ -136,7 +136,7 @@ def _product(given: dict[str, Any], node: fx.Node) -> str | None:
     return None if source.op == "placeholder" or "quantize" in source.name else _COMPUTED
 
 
-_COMPUTED = "XNNPACK takes constant weights only, and here they are computed"
+_COMPUTED = "XNNPACK takes constant weights only, and these are computed"
 
 
 def _rank(node: fx.Node) -> int:
@@ -160,4 +160,4 @@ _CONDITIONS: dict[str, Callable[[dict[str, Any], fx.Node], str | None]] = {
     "slice": _slice,
     "sub": _plain_sum,
 }
-"""What XNNPACK asks of an operator beyond its name; each gives the reason for a refusal."""
+"""Conditions of XNNPACK on an operator beyond its name; each returns the reason for a refusal."""

@@ -1,4 +1,4 @@
-"""What LiteRT would say to a network: our own translation, refusals and all, and what its delegate takes of it."""
+"""Checks a network for LiteRT: by the writer's own translation, and by the rules of its delegate."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MOVING = (
     "BROADCAST_TO", "CONCATENATION", "DEQUANTIZE", "GATHER", "PAD", "PADV2", "RESHAPE", "SLICE",
     "STRIDED_SLICE", "TRANSPOSE",
 )  # fmt: skip
-"""Kinds that give values as they read them: in float they cost as little as in integers."""
+"""Kinds that pass on their input values: in float they cost as little as in integers."""
 
 
 class _Survey(Translation):
-    """The translation that does not stop at what it cannot translate."""
+    """A translation that continues after operators that it cannot translate."""
 
     def __init__(self, program: ExportedProgram, *, spec: FileSpec) -> None:
         super().__init__(program, spec=spec)
@@ -41,7 +41,7 @@ class _Survey(Translation):
         """Why a node has no LiteRT form, and what to use instead."""
 
     def call(self, node: fx.Node) -> Any:
-        """What the node gives, or inputs that stand in for it."""
+        """The result of the node, or inputs as placeholders for it."""
         try:
             if node in self.unknown:
                 self.refused[node] = ("it has no LiteRT form here", instead(node))
@@ -62,28 +62,28 @@ class _Survey(Translation):
 
 
 def check_litert(subject: Subject) -> Iterator[Finding]:
-    """What has no LiteRT form, what the XNNPACK delegate leaves alone, what computes in float in an int8 file."""
+    """Operators without a LiteRT form, outside of the XNNPACK delegate, and in float in an int8 file."""
     program = decomposed(subject.program)
-    walk = _Survey(program, spec=_spec(program))
-    graph = walk.run()
+    translation = _Survey(program, spec=_spec(program))
+    graph = translation.run()
     run_passes(graph, scheme=subject.scheme)
     places = places_of(program.graph)
-    for node, (why, use) in walk.refused.items():
+    for node, (why, use) in translation.refused.items():
         yield replace(subject.finding("refused", node, why, places=places), instead=use)
-    # The delegate expands stored weights when it loads a file: to it they are constants.
+    # The delegate expands stored weights when it loads a file, so they count as constants.
     expanded = {op.output for op in graph.ops if op.kind == "DEQUANTIZE" and op.inputs[0].data is not None}
-    done = set(walk.refused)
+    done = set(translation.refused)
     for op, node in _origins(graph, program):
         slow = _why_slow(op, expanded)
         in_float = subject.scheme == "w8a8" and op.output.dtype == "float32" and op.kind not in _MOVING
         if node not in done and (slow or in_float):
             done.add(node)
-            why = slow or "the int8 reference does not round all that it reads and gives"
+            why = slow or "the int8 reference does not round all of its inputs and outputs"
             yield subject.finding("slow" if slow else "float", node, why, places=places)
 
 
 def _spec(program: ExportedProgram) -> FileSpec:
-    """What a file of `program` would take and give, clips channels last."""
+    """Inputs and outputs of a file of `program`, clips channels last."""
     nodes = {node.name: node for node in program.graph.nodes}
     given = {str(name): nodes[str(name)].meta["val"] for name in program.graph_signature.user_inputs}
     results = [nodes[str(name)].meta["val"] for name in program.graph_signature.user_outputs]
@@ -106,13 +106,13 @@ def _dtype(value: torch.Tensor) -> str:
 
 
 def _origins(graph: Graph, program: ExportedProgram) -> Iterator[tuple[Op, fx.Node]]:
-    """The operators that depend on an input, and the nodes that they were made from."""
+    """The operators that depend on an input, and the nodes that they come from."""
     nodes = {node.name: node for node in program.graph.nodes}
     results = [nodes[str(name)] for name in program.graph_signature.user_outputs]
     nodes |= {f"output_{i}": node for i, node in enumerate(results)}
     for op in graph.ops:
         node: Any = nodes.get(op.output.name.split("/")[0])
-        # What was folded into integers has the name of the rounding behind it.
+        # A value that was folded into integers has the name of the rounding after it.
         while node is not None and is_rounding(node):
             node = node.args[0]
         if node is not None and node.op == "call_function" and any(one.data is None for one in op.inputs):
@@ -120,7 +120,7 @@ def _origins(graph: Graph, program: ExportedProgram) -> Iterator[tuple[Op, fx.No
 
 
 def _why_slow(op: Op, expanded: set[Tensor]) -> str | None:
-    """Why the delegate leaves an operator alone, by the rules that hold for operators read from a file."""
+    """Why the delegate does not take an operator, by the rules for operators read from a file."""
 
     def tensor(one: Tensor) -> litert_file.Tensor:
         scales = one.quantization.scale if one.quantization else ()

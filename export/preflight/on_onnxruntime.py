@@ -1,4 +1,4 @@
-"""What ONNX Runtime's CPU provider would say to a network; it computes whatever has an ONNX form."""
+"""Checks a network for ONNX Runtime's CPU provider, which runs every operator with an ONNX form."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from export.verify.coverage.onnx_rules import misfit
 from export.verify.coverage.places import places_of
 
 _BLOCK = 8 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 16
-"""Channels in a block of blocked kernels on this machine's processor, as the coverage of a file counts them."""
+"""Block size in channels on this machine's processor, as in the coverage of a file."""
 
 _PAIRS = ("add", "mul", "sub")
-"""Operators of two operands, of which neither is a layer's weight."""
+"""Binary operators, of which neither operand is a layer's weight."""
 
 _CLAMPS = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
 
 
 def check_onnxruntime(subject: Subject) -> Iterator[Finding]:
-    """What has no ONNX form, what has no fast kernel, and in an int8 file what computes in float."""
+    """Operators without an ONNX form, without a fast kernel, and in float in an int8 file."""
     places = places_of(subject.core.graph)
     for node in computing(subject.core):
         if operator_name(node) in NO_ONNX_FORM:
@@ -53,7 +53,7 @@ def check_onnxruntime(subject: Subject) -> Iterator[Finding]:
 
 
 def _why_slow(node: fx.Node) -> str | None:
-    """Why a float convolution has no blocked kernel, the fast ones on x86 processors; `None` for what has one."""
+    """Why a float convolution has no blocked kernel, the fast ones on x86 processors; `None` if it has one."""
     name = operator_name(node)
     if name.startswith("conv_transpose"):
         return "ONNX Runtime has no blocked kernel for transposed convolutions"
@@ -61,11 +61,11 @@ def _why_slow(node: fx.Node) -> str | None:
         return None
     arguments = bind(node, node.args, node.kwargs)
     shape = tuple(arguments["weight"].meta["val"].shape)
-    # Few channels that lie one after the other, as in a clip, are read as they are, but for pointwise kernels.
+    # Few channels in a plain layout, as in a clip, are read directly, except by pointwise kernels.
     if arguments["groups"] == 1 and shape[1] < _BLOCK and shape[2:] != (1, 1):
         return None
     found = misfit(shape, groups=arguments["groups"])
-    return None if found is None else f"{found}; it runs as copies of its input and a matrix product"
+    return None if found is None else f"{found}; it runs as im2col and a matrix product"
 
 
 def _why_float(node: fx.Node, computed: set[fx.Node]) -> str | None:
@@ -75,15 +75,15 @@ def _why_float(node: fx.Node, computed: set[fx.Node]) -> str | None:
     if name not in ONNXRUNTIME_INT8 or not _fits(node):
         return "ONNX Runtime has no integer kernel for it"
     if name in _PAIRS and not _both_rounded(node, computed):
-        return "one of its operands is a number or a constant, for which there is no integer kernel"
-    # A product of two int8 values has a kernel that gives floats.
+        return "one of its operands is a constant, for which there is no integer kernel"
+        # A product of two int8 values has a kernel with float output.
     if between_int8(node, clamps=_CLAMPS) or (name == "matmul" and reads_int8(node)):
         return None
-    return "not all that it reads and gives is rounded to int8"
+    return "not all of its inputs and outputs are rounded to int8"
 
 
 def _both_rounded(node: fx.Node, computed: set[fx.Node]) -> bool:
-    """Whether an operator of two operands reads two rounded results: constants have integers of another type."""
+    """Whether both operands are rounded results: constants have integers of another type."""
     sources = node.all_input_nodes
     same_twice = len(sources) == 1 and node.args[0] is node.args[1]
     return (len(sources) == 2 or same_twice) and all(
@@ -92,7 +92,7 @@ def _both_rounded(node: fx.Node, computed: set[fx.Node]) -> bool:
 
 
 def _fits(node: fx.Node) -> bool:
-    """Whether a mean is one over rows and columns, which alone has an integer kernel."""
+    """Whether a mean is over rows and columns, the only mean with an integer kernel."""
     if operator_name(node) != "mean":
         return True
     source: Any = node.args[0]

@@ -1,4 +1,4 @@
-"""The network as one format would be written from it, and what every runtime's check asks about its operators."""
+"""The network as the input of one writer, and queries about its operators for the checks of all runtimes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOVES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The network as one format would be written from it."""
+    """The network as the input of one writer."""
 
     format: str
     scheme: str
@@ -41,15 +41,15 @@ class Subject:
 
     @cached_property
     def core(self) -> ExportedProgram:
-        """The program in core ATen operators, but for those that XNNPACK takes as they are."""
+        """The program in core ATen operators, except those that XNNPACK supports undecomposed."""
         kept = {getattr(getattr(torch.ops.aten, name), overload) for name, overload in _kept()}
         known = default_decompositions()
         return self.program.run_decompositions({op: known[op] for op in known if op not in kept})
 
     def finding(self, severity: Severity, node: fx.Node, why: str, *, places: dict[str, str]) -> Finding:
-        """What is to be said of one operator of `program` or `core`, whose places are given.
+        """A finding on one operator of `program` or `core`, with their places.
 
-        It is called what the user calls it, where its line has one operator that was taken apart.
+        It has the name that the user calls if its line has one operator that was decomposed.
         """
         name = self._origin(node)
         return Finding(
@@ -73,7 +73,7 @@ def _kept() -> list[list[str]]:
 
 
 def depending(program: ExportedProgram) -> set[fx.Node]:
-    """The nodes of a program that depend on an input of the caller's; the others are constants."""
+    """The nodes of a program that depend on an input; the others are constants."""
     depends: set[fx.Node] = set()
     given = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
@@ -83,7 +83,7 @@ def depending(program: ExportedProgram) -> set[fx.Node]:
 
 
 def computing(program: ExportedProgram) -> list[fx.Node]:
-    """The operators of a program that depend on an input, but for changes between int8 and float."""
+    """The operators of a program that depend on an input, except conversions between int8 and float."""
     depends = depending(program)
     return [
         node
@@ -97,7 +97,7 @@ def computing(program: ExportedProgram) -> list[fx.Node]:
 
 
 def changes_nothing(node: fx.Node) -> bool:
-    """Whether a node is a copy of what it reads, which writers leave out."""
+    """Whether a node copies its input, which writers omit."""
     if operator_name(node) not in ("alias", "clone", "contiguous", "detach", "expand", "_to_copy"):
         return False
     source, value = node.args[0], node.meta["val"]
@@ -106,24 +106,24 @@ def changes_nothing(node: fx.Node) -> bool:
 
 
 def moves(node: fx.Node) -> bool:
-    """Whether a node gives values as it reads them: in float that costs as little as in integers."""
+    """Whether a node passes on its input values: in float that costs as little as in integers."""
     return operator_name(node) in _MOVES
 
 
 def is_rounding(node: fx.Node) -> bool:
-    """Whether a node goes from float to int8 or back."""
+    """Whether a node converts between float and int8."""
     return "quantized_decomposed" in str(node.target)
 
 
 def is_float(node: fx.Node) -> bool:
-    """Whether a node gives float numbers."""
+    """Whether a node returns float numbers."""
     value: Any = node.meta.get("val")
     first = value[0] if isinstance(value, tuple | list) and value else value
     return isinstance(first, Tensor) and first.is_floating_point()
 
 
 def between_int8(node: fx.Node, *, clamps: tuple[str, ...]) -> bool:
-    """Whether a node reads dequantized values and constants alone, and its result, clamped or not, is quantized."""
+    """Whether a node takes only dequantized values and constants, and its result, clamped or not, is quantized."""
     users = list(node.users)
     if len(users) == 1 and operator_name(users[0]) in clamps:
         users = list(users[0].users)
@@ -131,6 +131,6 @@ def between_int8(node: fx.Node, *, clamps: tuple[str, ...]) -> bool:
 
 
 def reads_int8(node: fx.Node) -> bool:
-    """Whether a node reads dequantized values and constants alone."""
+    """Whether a node takes only dequantized values and constants."""
     computed = [source for source in node.all_input_nodes if source.op == "call_function"]
     return bool(computed) and all(is_rounding(source) for source in computed)

@@ -1,4 +1,4 @@
-"""The network lowered as far as it goes: what cannot be lowered is noted, and an input stands in for its result."""
+"""Lowers a network as far as possible: refusals are recorded, and an extra input replaces each missing result."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from export.lower.program import Walk
+from export.lower.program import GraphLowering
 from export.lower.source import Refusal
 from export.verify.coverage.macs import macs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surveyed:
-    """A lowered network, whole but for what was refused."""
+    """A lowered network, complete except for refused operators."""
 
     graph: fx.GraphModule
-    """What could be lowered; it has one more input for each result that could not be computed."""
+    """The lowered part; it has an additional input for each result that could not be computed."""
     refusals: tuple[Refusal, ...]
     macs: int
-    """Multiply-adds of the network as it was captured."""
+    """Multiply-adds of the captured network."""
 
     def examples(self) -> tuple[Tensor, ...]:
-        """Made-up inputs of the right shapes: whole numbers are 0."""
+        """Random inputs of the right shapes: integers are 0."""
         generator = torch.Generator().manual_seed(0)
         values = [node.meta["val"] for node in self.graph.graph.nodes if node.op == "placeholder"]
         return tuple(
@@ -37,8 +37,8 @@ class Surveyed:
         )
 
 
-class _Survey(Walk):
-    """The walk that does not stop at a refusal."""
+class _Survey(GraphLowering):
+    """A lowering that continues after a refusal."""
 
     def __init__(self, program: ExportedProgram) -> None:
         super().__init__(program)
@@ -60,11 +60,11 @@ class _Survey(Walk):
 
 
 def survey(program: ExportedProgram) -> Surveyed:
-    """Lowers `program`, refusals and all. Raises ValueError where its inputs or outputs are no plain tensors."""
-    walk = _Survey(program)
-    graph = walk.run()
+    """Lowers `program` and records refusals. Raises ValueError if its inputs or outputs are not plain tensors."""
+    lowering = _Survey(program)
+    graph = lowering.run()
     return Surveyed(
         graph=graph,
-        refusals=tuple(walk.refusals),
-        macs=sum(map(macs, walk.module.graph.nodes)),
+        refusals=tuple(lowering.refusals),
+        macs=sum(map(macs, lowering.module.graph.nodes)),
     )

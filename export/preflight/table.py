@@ -1,4 +1,4 @@
-"""What a check found, on the terminal."""
+"""Prints the findings of a check on the terminal."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _COLOURS = {"refused": "red", "slow": "yellow", "float": "cyan"}
 
 
 def print_findings(findings: Sequence[Finding], console: Console, *, formats: Sequence[str]) -> None:
-    """A table for each format that something was found for, and a line for the others."""
+    """Prints a table for each format with findings, and a line for the others."""
     for name in formats:
         rows = [found for found in findings if found.format == name]
         if not rows:
-            console.print(headed(name, "nothing to say"))
+            console.print(headed(name, "no findings"))
             continue
         table = Table(title=Text(name, style="bold"), title_justify="left", box=None, pad_edge=False)
         table.add_column("", no_wrap=True)
         table.add_column("operator", no_wrap=True)
         table.add_column("MACs", justify="right", no_wrap=True)
-        table.add_column("what, where and what instead", overflow="fold")
+        table.add_column("finding, place and remedy", overflow="fold")
         for found in rows:
             count = f" x{found.count}" if found.count > 1 else ""
             what = Text.assemble(f"{found.why}; ", (found.instead, "green"))

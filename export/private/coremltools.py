@@ -1,4 +1,4 @@
-"""Insides of coremltools: which libraries its import loads, and which operators it converts."""
+"""Private APIs of coremltools: the libraries that its import loads, and the operators that it converts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ WRITTEN_FOR = {"coremltools": "9.0"}
 _inside = Insides(WRITTEN_FOR, __name__)
 
 OTHERS = ("tensorflow", "executorch")
-"""What it would import for other sources of programs: seconds and memory. It goes on without them."""
+"""Libraries for other model sources, whose import takes time and memory. coremltools works without them."""
 
 
 @contextmanager
 def without_others() -> Iterator[None]:
-    """While it lasts, `import coremltools` takes the libraries `OTHERS` for not installed, unless they are loaded.
+    """Makes `import coremltools` treat the libraries `OTHERS` as not installed, unless they are loaded.
 
     There is no setting for that.
     """
@@ -35,8 +35,8 @@ def without_others() -> Iterator[None]:
 def is_converted(target: Any) -> bool:
     """Whether coremltools has a converter for an operator.
 
-    Its public `is_torch_fx_node_supported` leaves out the namespace of the name, and so knows no operator of int8
-    graphs.
+    Its public `is_torch_fx_node_supported` drops the namespace of the name, so it does not recognise operators of
+    int8 graphs.
     """
     table = _inside("coremltools.converters.mil.frontend.torch.torch_op_registry:_TORCH_OPS_REGISTRY")
     name = _inside("coremltools.converters.mil.frontend.torch.utils:sanitize_op_kind")(target.name())

@@ -1,4 +1,4 @@
-"""Insides of ExecuTorch: how its passes trace, and what its partitioner says of the nodes that it refuses."""
+"""Private APIs of ExecuTorch: how its passes trace, and why its partitioner refuses nodes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 WRITTEN_FOR = {"executorch": "1.4.1"}
 
 PARTITIONER_LOG = "executorch.backends.xnnpack.partition"
-"""Name of the log in which XNNPACK's partitioner gives its reasons."""
+"""Name of the logger to which XNNPACK's partitioner writes its reasons."""
 
 _inside = Insides(WRITTEN_FOR, __name__)
 
 
 @contextmanager
 def refusals() -> Iterator[dict[str, str]]:
-    """Node name -> reason for every node that XNNPACK's partitioner refuses while this context is open.
+    """Node name -> reason for every node that XNNPACK's partitioner refuses within the context.
 
-    The partitioner tells its reasons nowhere but in debug messages, which hold the node and the reason apart.
+    The partitioner reports its reasons only in debug messages, as separate arguments for node and reason.
     """
     message = _inside("executorch.exir.backend.utils:WhyNoPartition")
     found: dict[str, str] = {}
@@ -52,19 +52,19 @@ def refusals() -> Iterator[dict[str, str]]:
 
 
 _WITHOUT_EFFECT = ("call", "requires", "ensures")
-"""Methods of a pass that tracing does not use: what `call` changed is seen in the graph."""
+"""Methods of a pass that tracing does not use: changes by `call` are visible in the graph."""
 
 
 @contextmanager
 def unchanged_graphs_kept() -> Iterator[list[str]]:
-    """While this is open, ExecuTorch's passes keep a graph that is still as the last trace left it.
+    """Makes ExecuTorch's passes keep a graph that has not changed since the last trace, within the context.
 
-    Its passes trace the whole graph anew, also where nothing changed.
+    The passes retrace the whole graph, even if nothing changed.
 
-    A pass of ExecuTorch changes the graph, or lets a method of its own replace operators while the graph is traced,
-    or both. Where it has no such method, and the graph is node by node what the trace before it gave, tracing gives
-    the same graph again: about half of the traces of an int8 network, a quarter of the time that ExecuTorch's
-    conversion takes. The list gets the names of the passes that did not trace.
+    A pass of ExecuTorch changes the graph, or a method of it replaces operators while the graph is traced, or both.
+    Without such a method, and if the graph equals the result of the last trace node by node, tracing returns the
+    same graph: about half of the traces of an int8 network, a quarter of the time of ExecuTorch's conversion. The
+    list collects the names of the passes that did not trace.
     """
     from torch.fx.passes.infra.pass_base import PassResult
 
@@ -96,7 +96,7 @@ def unchanged_graphs_kept() -> Iterator[list[str]]:
 
 
 def _contents(graph_module: GraphModule) -> list[tuple[Any, ...]]:
-    """What a trace reads of every node: its value last, all else comparable."""
+    """The inputs of a trace for every node: the value last, all else comparable."""
     return [
         (node.name, node.op, node.target, repr(node.args), repr(node.kwargs), node.meta.get("val"))
         for node in graph_module.graph.nodes

@@ -1,4 +1,4 @@
-"""Insides of LiteRT."""
+"""Private APIs of LiteRT."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _inside = Insides(WRITTEN_FOR, __name__)
 
 
 def operators_of(interpreter: Any) -> list[dict[str, Any]]:
-    """The operators of the first graph, and behind them one `DELEGATE` for each part that was handed to a delegate.
+    """The operators of the first graph, followed by one `DELEGATE` for each part that was given to a delegate.
 
-    The file itself, which can be read by public means, does not say what is handed over.
+    The public API for the file does not show the delegated parts.
     """
     listed: list[dict[str, Any]] = _inside("ai_edge_litert.interpreter:Interpreter._get_ops_details")(
         interpreter

@@ -1,4 +1,4 @@
-"""Insides of torch."""
+"""Private APIs of torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRITTEN_FOR = {"torch": "2.13.0"}
 _inside = Insides(WRITTEN_FOR, __name__)
 
 TorchDispatchMode: Any = _inside("torch.utils._python_dispatch:TorchDispatchMode")
-"""Sees every operator that is run; torch's notes on extending it describe it under this name."""
+"""Dispatch mode that receives every operator; torch's notes on extending it document this name."""
 
 tree_flatten_with_path: Any = _inside("torch.utils._pytree:tree_flatten_with_path")
 tree_leaves: Any = _inside("torch.utils._pytree:tree_leaves")
@@ -25,20 +25,20 @@ tree_map: Any = _inside("torch.utils._pytree:tree_map")
 tree_map_only: Any = _inside("torch.utils._pytree:tree_map_only")
 tree_structure: Any = _inside("torch.utils._pytree:tree_structure")
 SequenceKey: Any = _inside("torch.utils._pytree:SequenceKey")
-"""Nested tuples, lists and dicts as `torch.export` sees them, dataclasses that it was told of included."""
+"""Nested tuples, lists and dicts as in `torch.export`, registered dataclasses included."""
 
 
 def schema_of(target: Any) -> Any | None:
-    """The schema of an operator, the `target` of a node; `None` for what is no operator of torch's."""
+    """The schema of an operator, the `target` of a node; `None` if it is not an operator of torch."""
     if isinstance(target, type(torch.ops.aten.add.Tensor)):
         return _inside.of(target, "_schema")
-    return getattr(target, "_schema", None)  # ExecuTorch's operators are of a class of their own
+    return getattr(target, "_schema", None)  # ExecuTorch's operators have a separate class
 
 
 def decompositions(operators: Collection[Any]) -> dict[Any, Callable[..., Any]]:
-    """What torch knows `operators` to consist of, those among them that are core ATen operators too.
+    """Torch's decompositions of `operators`, including those that are core ATen operators.
 
-    The public `default_decompositions` leaves those out, of which coremltools does not take all.
+    The public `default_decompositions` omits these, not all of which coremltools takes.
     """
     found: dict[Any, Callable[..., Any]] = _inside("torch._decomp:get_decompositions")(list(operators))
     return found
@@ -46,9 +46,9 @@ def decompositions(operators: Collection[Any]) -> dict[Any, Callable[..., Any]]:
 
 @contextlib.contextmanager
 def user_lines_kept(*, file: str, function: str) -> Iterator[None]:
-    """While it lasts, stack traces of captured nodes have every line of the user's; torch keeps `forward`'s alone.
+    """Keeps every line of the user's code in stack traces of captured nodes; torch keeps only that of `forward`.
 
-    They begin behind the innermost call of `function` in `file`, which is the one that captures, and hold no other
+    The traces begin after the innermost call of `function` in `file`, the call that captures, and contain no other
     line of that file.
     """
     tracer_kind: Any = _inside("torch.fx.proxy:TracerBase")
@@ -76,7 +76,7 @@ def user_lines_kept(*, file: str, function: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_autocast(note: Callable[[], None]) -> Iterator[None]:
-    """While it lasts, entering `torch.autocast` changes nothing, and calls `note` where it would have."""
+    """Makes `torch.autocast` a no-op within the context, and calls `note` where it would have had an effect."""
     kind = _inside("torch:autocast")
     own = _inside("torch:autocast.__enter__"), _inside("torch:autocast.__exit__")
 

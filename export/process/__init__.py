@@ -1,1 +1,1 @@
-"""Writers and runtimes in processes of their own."""
+"""Writers and runtimes in separate processes."""

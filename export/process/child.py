@@ -1,8 +1,8 @@
-"""Runs a function in a process of its own: what crashes, prints or takes memory there ends with that process.
+"""Runs a function in a separate process, which contains its crashes, output and memory.
 
 Importing a converter takes longer than most of its work. A helper (`export.process.converter`) that has imported it
-stays for a while and forks a process for each task; where the system cannot fork safely, it does one task itself
-and ends.
+stays alive for a while and forks a process for each task; where forking is not safe, it runs one task itself and
+ends.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a task ended: with what its function returned, or with the reason why it returned nothing."""
+    """Result of a task: the value that its function returned, or the reason why there is none."""
 
     value: Any
     reason: str | None
     peak_rss_bytes: int | None
-    """Most memory that the process held; `None` when it crashed."""
+    """Peak memory of the process; `None` if it crashed."""
 
 
 def run_in_child(
@@ -49,12 +49,12 @@ def run_in_child(
     writer: str | None = None,
     only_at_hand: bool = False,
 ) -> Ended:
-    """`function(argument)`, computed in a process of its own, which prints to the end of the file `log`.
+    """`function(argument)`, computed in a separate process, whose output is appended to the file `log`.
 
-    `function` is a module's own, found again by its name; `argument` and what it returns are pickled. An exception,
-    a crash, or no end in time becomes an `Ended` with a reason, in which `who` names the part that failed. `writer`
-    names the module of a writer whose libraries the task needs: a helper imports them, unless one is at hand that
-    has. With `only_at_hand` it is not worth the time where there is none.
+    `function` is a module-level function, found again by its name; `argument` and the result are pickled. An
+    exception, a crash or a timeout becomes an `Ended` with a reason, in which `who` names the part that failed.
+    `writer` names the module of a writer whose libraries the task needs: a helper imports them, unless one with
+    these libraries exists. With `only_at_hand` no helper is started for it.
     """
     with tempfile.TemporaryDirectory(prefix="pocketreel-child-") as name:
         folder = Path(name)
@@ -72,7 +72,7 @@ def run_in_child(
 def _exit_code(
     folder: Path, log: Path, *, time_limit_s: float, writer: str | None, only_at_hand: bool
 ) -> int | None:
-    """Has the task in `folder` done; `None` where it had not ended in time."""
+    """Runs the task in `folder`; `None` after a timeout."""
     environment = _environment()
     task = {
         "folder": str(folder),
@@ -100,7 +100,7 @@ def _exit_code(
 
 
 class _Helper:
-    """A process of `export.process.converter`, as its program sees it: one task after another."""
+    """A process of `export.process.converter`, as seen by the program: it runs one task after another."""
 
     def __init__(self, writer: str | None, log: Path, environment: dict[str, str]) -> None:
         with log.open("ab") as output:
@@ -112,7 +112,7 @@ class _Helper:
                 env=environment,
             )
         self._doing: int | None = None
-        """Process that does the task at hand."""
+        """Process of the current task."""
 
     @property
     def alive(self) -> bool:
@@ -120,7 +120,7 @@ class _Helper:
         return self._process.poll() is None
 
     def begin(self, task: dict[str, Any]) -> bool:
-        """Hands over a task; False when the helper had ended before, which one without work does after a while."""
+        """Hands over a task. Returns False if the helper has ended, as an idle helper does after a while."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -128,15 +128,16 @@ class _Helper:
         except BrokenPipeError:
             return False
         try:
-            said = self._process.stdout.readline()
+            reply = self._process.stdout.readline()
         except BaseException:  # Ctrl-C, while it imports
             self.stop()
             raise
-        self._doing = int(said) if said else None
-        return bool(said)
+        self._doing = int(reply) if reply else None
+        return bool(reply)
 
     def end(self, time_limit_s: float) -> int | None:
-        """Waits for the task; its exit code (negative: a signal), `None` when it was stopped for want of time."""
+        """Waits for the task. Returns its exit code (negative: a signal), `None` if it was stopped after the
+        timeout."""
         assert self._process.stdout is not None
         late = False
 
@@ -148,9 +149,9 @@ class _Helper:
         limit = Timer(time_limit_s, stop)
         limit.start()
         try:
-            said = self._process.stdout.readline()
-            # A helper that does the task itself, or that crashed while importing, ends with it.
-            code = int(said) if said else self._process.wait()
+            reply = self._process.stdout.readline()
+            # A helper that runs the task itself, or that crashed while importing, ends with it.
+            code = int(reply) if reply else self._process.wait()
             self._doing = None
         finally:
             limit.cancel()
@@ -159,7 +160,7 @@ class _Helper:
         return None if late else code
 
     def stop(self) -> None:
-        """Ends the helper, and the task that it has at hand."""
+        """Ends the helper and its current task."""
         self._stop_task()
         self._process.kill()
         self._process.wait()
@@ -175,18 +176,18 @@ class _Helper:
 
 
 def _command(writer: str | None) -> list[str]:
-    # -P: nothing that lies in the working directory is imported.
+    # -P: nothing is imported from the working directory.
     return [sys.executable, "-P", "-m", "export.process.converter", writer or "", str(lasting_parent())]
 
 
 def _environment() -> dict[str, str]:
-    """This program's, in which Python finds this very package."""
+    """The environment of this program, in which Python finds this package."""
     paths = [str(_PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TQDM_DISABLE": "1"}
 
 
 _idle: dict[tuple[str | None, str], _Helper] = {}
-"""A helper without work for each writer and search path."""
+"""An idle helper for each writer and search path."""
 _lock = Lock()
 
 

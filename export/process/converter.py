@@ -1,10 +1,10 @@
-"""The helper behind `export.process.child`: `python -m export.process.converter WRITER`.
+"""The helper of `export.process.child`: `python -m export.process.converter WRITER`.
 
-It imports the libraries of the module WRITER (nothing where that is empty) and takes tasks from stdin, a line of
-JSON each: `folder`, which holds `task.pickle`, the function and its argument; `log`, the file that the task prints
-to; the working directory and the environment of the program. A process of its own does the task and leaves
-`ended.pickle` (an `Ended`) in the folder, unless it crashes. The helper says that process's number when it begins,
-and its exit code when it has ended.
+It imports the libraries of the module WRITER (none if it is empty) and reads tasks from stdin, one line of JSON
+each: `folder`, which holds `task.pickle`, the function and its argument; `log`, the file for the output of the
+task; the working directory and the environment of the program. A separate process runs the task and writes
+`ended.pickle` (an `Ended`) into the folder, unless it crashes. The helper writes the id of that process when it
+begins, and its exit code when it has ended.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from compress.command.sentence import in_a_sentence
 from export.process.child import ENDED_FILE, TASK_FILE, Ended
 
 FORKS = hasattr(os, "fork") and sys.platform != "darwin"
-"""Whether processes are forked: Apple's frameworks do not work in a process that was."""
+"""Whether processes are forked: Apple's frameworks do not work in a forked process."""
 
 _PATIENCE_S = 180.0
-"""How long a helper waits for another task: its libraries hold hundreds of megabytes."""
+"""How long an idle helper waits for a task: its libraries hold hundreds of megabytes."""
 
 
 def main(writer: str, parent: int) -> None:
-    """Does tasks until there are no more, or until the program has ended.
+    """Runs tasks until there are no more, or until the program has ended.
 
-    That is the process `parent`; 0 where the thread that started us may end before it.
+    The program is the process `parent`; 0 if the thread that started this process may end first.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends this process
     if parent:
         end_with_parent(parent)
     _end_with_program()
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get between the answers
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # keeps the output of libraries out of the replies
     if writer:
-        with suppress(Exception):  # the task says it better
+        with suppress(Exception):  # the task reports it better
             _prepare(writer)
     while line := _next_line():
         helper = os.getpid()
@@ -53,10 +53,10 @@ def main(writer: str, parent: int) -> None:
             if FORKS:
                 end_with_parent(helper)
             else:
-                _say(answers, os.getpid())
+                _reply(replies, os.getpid())
             _do(json.loads(line))
-        _say(answers, child)
-        _say(answers, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        _reply(replies, child)
+        _reply(replies, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _prepare(writer: str) -> None:
@@ -66,19 +66,19 @@ def _prepare(writer: str) -> None:
 
 
 def _next_line() -> bytes:
-    """The next task; nothing when the program has ended or has had no more for a while."""
+    """The next task; nothing if the program has ended or has sent none for a while."""
     if FORKS and not select.select([sys.stdin], [], [], _PATIENCE_S)[0]:
         return b""
     return sys.stdin.buffer.readline()
 
 
-def _say(answers: BinaryIO, number: int) -> None:
-    answers.write(b"%d\n" % number)
-    answers.flush()
+def _reply(replies: BinaryIO, number: int) -> None:
+    replies.write(b"%d\n" % number)
+    replies.flush()
 
 
 def _do(task: dict[str, Any]) -> None:
-    """Does one task, with which this process ends."""
+    """Runs one task and ends this process."""
     with Path(task["log"]).open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -91,19 +91,19 @@ def _do(task: dict[str, Any]) -> None:
     try:
         function, argument = pickle.loads((folder / TASK_FILE).read_bytes())
         value = function(argument)
-    except BaseException as error:  # sys.exit() and the like, too: there is a reason to say
+    except BaseException as error:  # sys.exit() and the like, too: they have a reason to report
         traceback.print_exc()
         reason = in_a_sentence(error)
     ended = Ended(value=value, reason=reason, peak_rss_bytes=peak_rss_bytes())
     (folder / ENDED_FILE).write_bytes(pickle.dumps(ended))
     sys.stdout.flush()
     sys.stderr.flush()
-    # The work is done: what the backends' exit handlers do with the process (crash it, at times) is no result.
+    # The work is done: crashes in the exit handlers of backends do not count.
     os._exit(0)
 
 
 def peak_rss_bytes() -> int | None:
-    """Largest resident memory of this process so far, `None` where the system does not say."""
+    """Largest resident memory of this process so far, `None` if the system does not report it."""
     # Linux first: there `ru_maxrss` still counts the parent's memory from before exec.
     status = Path("/proc/self/status")
     if status.exists():
@@ -117,9 +117,9 @@ def peak_rss_bytes() -> int | None:
 
 
 def _end_with_program() -> None:
-    """Ends this process when the program is gone, also while it imports or waits for a task.
+    """Ends this process when the program has ended, also during an import or while waiting for a task.
 
-    The program holds the other end of our standard input, which says so without being read.
+    The program holds the other end of stdin, so its end is detected without reading.
     """
     end = select.poll()
     end.register(0, 0)
@@ -132,5 +132,5 @@ def _end_with_program() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(BrokenPipeError):  # the program is gone
+    with suppress(BrokenPipeError):  # the program has ended
         main(sys.argv[1], int(sys.argv[2]))

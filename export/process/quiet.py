@@ -1,4 +1,4 @@
-"""Keeps libraries from talking about themselves on the terminal of a command."""
+"""Suppresses messages of libraries on the terminal of a command."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import warnings
 
 
 def silence_libraries() -> None:
-    """Drops remarks of libraries about their own insides, which no user can act on."""
+    """Suppresses warnings of libraries about their internals, which no user can act on."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
-    # torch.export looks at LSTM and GRU layers, which keep their weights in a list besides.
+    # torch.export checks LSTM and GRU layers, which also keep their weights in a list.
     warnings.filterwarnings("ignore", message=r"The tensor attributes? .*_flat_weights")
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""Which values of a lowered graph are int8 or stored in fewer bits, and what that costs."""
+"""Decides which values of a lowered graph are int8 or stored in fewer bits, and measures the quantization cost."""

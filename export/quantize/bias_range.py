@@ -1,7 +1,7 @@
-"""Room for biases: backends store them as int32 in units of input scale x weight scale.
+"""Keeps biases in range: backends store them as int32 in units of input scale x weight scale.
 
-A channel whose weights are next to zero, such as one that a BatchNorm has switched off, has a tiny scale, in whose
-units an ordinary bias does not fit. Its weights say nothing: they are rounded to a scale in which the bias has 30
+A channel with weights close to zero, such as one that a BatchNorm has switched off, has a tiny scale, in whose
+units an ordinary bias does not fit. Its weights hardly matter: they are rounded to a scale in which the bias has 30
 bits, which changes the output by less than a billionth of that bias for each weight.
 """
 
@@ -20,8 +20,8 @@ _LAYERS = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 _LARGEST = 2.0**30
 
 
-def make_room_for_biases(reference: fx.GraphModule) -> None:
-    """Given an int8 layer whose bias exceeds 2^30 in its own units, the result has a larger weight scale there."""
+def keep_biases_in_range(reference: fx.GraphModule) -> None:
+    """Increases the weight scale of int8 channels whose bias exceeds 2^30 in its own units."""
     for layer in list(reference.graph.nodes):
         if layer.target not in _LAYERS or len(layer.args) < 3 or layer.args[2] is None:
             continue
@@ -45,7 +45,7 @@ def _widen(reference: fx.GraphModule, layer: fx.Node, bias: Tensor, *, input_sca
     ratio = (scale.double() / wider).reshape(-1, *[1] * (numbers.dim() - 1))
     parts = {"int8": (numbers.double() * ratio).round().to(numbers.dtype), "scale": wider.to(scale.dtype)}
     own = []
-    # Buffers of its own: another layer may read the same weights, with another bias.
+    # Separate buffers: another layer may share the weights, with another bias.
     for (suffix, tensor), before in zip(parts.items(), read.args[:2], strict=True):
         name = f"{layer.name}_{suffix}_with_room"
         reference.register_buffer(name, tensor)

@@ -1,11 +1,11 @@
-"""The int8 network in torch: what every exported int8 file is meant to compute, and what it is compared with.
+"""The int8 network in torch, the reference for every exported int8 file.
 
-    prepared = prepare(lowered)                      # observers; with qat=True fake quantization to train with
+    prepared = prepare(lowered)                      # observers; with qat=True fake quantization for training
     calibrate(prepared, batches)
-    reference = convert(prepared)                    # quantized_decomposed operators, torch.export takes it again
+    reference = convert(prepared)                    # quantized_decomposed operators, ready for torch.export
 
-Graphs are static, so training and calibration run on a graph lowered for their batch size; `transfer` moves weights
-and ranges to the graph lowered for one clip, which is the one that is exported.
+Graphs are static, so training and calibration run on a graph lowered for their batch size; `transfer` copies
+weights and ranges to the graph lowered for one clip, which is exported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
-from export.quantize.bias_range import make_room_for_biases
+from export.quantize.bias_range import keep_biases_in_range
 from export.quantize.observers import CALIBRATED, TRAINED, TrainedRange
 from export.quantize.quantizer import CLAMPS, KEEPS_VALUES, PASSES_ON, EdgeQuantizer
 
@@ -29,16 +29,17 @@ aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
 
 SCHEMES = ("w8a8",)
-"""Schemes with integer activations, which are the ones that need a reference of their own."""
+"""Schemes with integer activations, which need a reference."""
 
 
 def prepare(
     lowered: fx.GraphModule, *, scheme: str = "w8a8", qat: bool = False, states: Collection[str] = ()
 ) -> fx.GraphModule:
-    """A copy of `lowered` that finds the range of every int8 value; with `qat` it also rounds and can be trained.
+    """A copy of `lowered` with observers for the range of every int8 value; with `qat` it also rounds, for
+    training.
 
-    `states` are the names of inputs that are the state of a program for one frame. Raises ValueError for a scheme
-    without integer activations.
+    `states` are the names of the state inputs of a step program. Raises ValueError for a scheme without integer
+    activations.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} has no int8 reference; allowed: {', '.join(SCHEMES)}")
@@ -48,9 +49,9 @@ def prepare(
 
 
 def calibrate(prepared: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Shows `batches` of inputs to a prepared graph, which records ranges; fake quantization is off meanwhile.
+    """Runs a prepared graph on `batches`, which records ranges, with fake quantization off.
 
-    Raises ValueError when there is no batch, or one of another size than the graph was lowered for.
+    Raises ValueError if there is no batch, or one of another size than the graph was lowered for.
     """
     shapes = [tuple(example.shape) for example in _examples(prepared)]
     prepared.apply(enable_observer)
@@ -71,16 +72,16 @@ def calibrate(prepared: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -
 
 
 def freeze_ranges(prepared: fx.GraphModule) -> None:
-    """Ranges of activations stay as they are from here on: the last epochs of QAT train against fixed ones."""
+    """Freezes the ranges of activations, for the last epochs of QAT."""
     for module in prepared.modules():
         if isinstance(module, TrainedRange):
             module.disable_observer()
 
 
 def transfer(source: fx.GraphModule, target: fx.GraphModule) -> None:
-    """Copies weights and ranges from one prepared graph into the same network's prepared for another batch size.
+    """Copies weights and ranges from one prepared graph to one of the same network for another batch size.
 
-    Raises ValueError when the two are not the same network, naming what differs.
+    Raises ValueError if the two are not of the same network, and names the difference.
     """
     state, wanted = source.state_dict(), target.state_dict()
     if state.keys() != wanted.keys():
@@ -98,24 +99,24 @@ def transfer(source: fx.GraphModule, target: fx.GraphModule) -> None:
 
 
 def convert(prepared: fx.GraphModule) -> fx.GraphModule:
-    """The int8 reference of a calibrated or trained graph; `prepared` stays as it is.
+    """The int8 reference of a calibrated or trained graph; `prepared` is not changed.
 
-    Weights are int8 tensors behind `dequantize_per_channel`, activations pass `quantize_per_tensor` and
-    `dequantize_per_tensor`. A clamp that its quantization range implies is left out: int8 saturates at the same
-    values. Where a bias would not fit int32, the scale of its channel's weights is larger
-    (`export.quantize.bias_range`). Raises ValueError when a range is missing because nothing was calibrated.
+    Weights are int8 tensors followed by `dequantize_per_channel`; activations pass `quantize_per_tensor` and
+    `dequantize_per_tensor`. A clamp that its quantization range implies is omitted: int8 saturates at the same
+    values. If a bias would not fit int32, the scale of its channel's weights is larger
+    (`export.quantize.bias_range`). Raises ValueError if a range is missing because nothing was calibrated.
     """
     _refuse_uncalibrated(prepared)
     reference = convert_pt2e(copy.deepcopy(prepared))
     _drop_implied_clamps(reference)
     _repeat_scales(reference)
-    # Behind moves of int8 values, too, a layer now reads the scale that its bias is stored in.
-    make_room_for_biases(reference)
+    # After data movement of int8 values, too, a layer now has the input scale that its bias is stored in.
+    keep_biases_in_range(reference)
     return reference
 
 
 def for_evaluation(reference: fx.GraphModule) -> fx.GraphModule:
-    """The same numbers several times faster: weights are floats again, and rounding is arithmetic in place.
+    """The same numbers several times faster: weights are float again, and rounding is in-place arithmetic.
 
     Not for export.
     """
@@ -138,7 +139,7 @@ def for_evaluation(reference: fx.GraphModule) -> fx.GraphModule:
 
 
 def _rounded(graph: fx.Graph, quantize: Any) -> fx.Node:
-    """What quantizing and dequantizing with the arguments `quantize` gives, written as float arithmetic."""
+    """Quantize and dequantize with the arguments `quantize`, as float arithmetic."""
     value, scale, zero_point, low, high, _ = quantize
     steps = graph.call_function(aten.mul.Tensor, (value, 1 / scale))
     steps = graph.call_function(aten.round_.default, (steps,))
@@ -147,7 +148,7 @@ def _rounded(graph: fx.Graph, quantize: Any) -> fx.Node:
 
 
 def _is_rounded(quantize: Any) -> bool:
-    """Whether what `quantize` reads was rounded in the same way before, and moved since at most."""
+    """Whether the input of `quantize` has the same rounding already, with only data movement in between."""
     value, *scale = quantize.args
     while value.target in KEEPS_VALUES:
         value = value.all_input_nodes[0]
@@ -155,7 +156,7 @@ def _is_rounded(quantize: Any) -> bool:
 
 
 def _is_pair(node: fx.Node) -> bool:
-    """Whether `node` reads a value that is rounded to int8 for it."""
+    """Whether `node` dequantizes a value that is quantized only for it."""
     if node.target is not quantized.dequantize_per_tensor.default:
         return False
     source: Any = node.args[0]
@@ -185,7 +186,7 @@ def _refuse_uncalibrated(prepared: fx.GraphModule) -> None:
 
 
 def _drop_implied_clamps(reference: fx.GraphModule) -> None:
-    """Removes clamps that are followed by a quantization whose range lies inside theirs."""
+    """Removes clamps that are followed by a quantization with a narrower range."""
     for node in list(reference.graph.nodes):
         if node.target not in CLAMPS or not node.users:
             continue
@@ -197,7 +198,7 @@ def _drop_implied_clamps(reference: fx.GraphModule) -> None:
 
 
 def _repeat_scales(reference: fx.GraphModule) -> None:
-    """Writes quantize and dequantize behind operators that pass int8 values on: backends look for both sides."""
+    """Adds quantize and dequantize after operators that pass int8 values on: backends expect both sides."""
     for node in list(reference.graph.nodes):
         if not node.meta.get(PASSES_ON):
             continue
@@ -206,7 +207,7 @@ def _repeat_scales(reference: fx.GraphModule) -> None:
         with reference.graph.inserting_after(node):
             q = reference.graph.call_function(quantized.quantize_per_tensor.default, (node, *scale))
         q.meta = dict(node.meta)
-        # A dequantize of its own for each reader: ExecuTorch's partitioner cannot part readers that share one.
+        # A dequantize for each consumer: ExecuTorch's partitioner cannot separate consumers that share one.
         for user in users:
             with reference.graph.inserting_before(user):
                 dq = reference.graph.call_function(quantized.dequantize_per_tensor.default, (q, *scale))
@@ -229,7 +230,7 @@ def _limits(clamp: fx.Node) -> tuple[float, float]:
 
 
 def _saturates_within(node: fx.Node, low: float, high: float) -> bool:
-    """Whether `node` quantizes to values that all lie in `low`..`high`, half a step of rounding aside."""
+    """Whether `node` quantizes to values that all are in `low`..`high`, up to half a step of rounding."""
     if node.target is not quantized.quantize_per_tensor.default:
         return False
     arguments: Any = node.args

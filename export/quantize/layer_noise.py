@@ -1,9 +1,9 @@
-"""Which layers lose most in int8: every quantized value of the torch int8 reference against the float graph.
+"""Ranks layers by their quantization cost: every quantized value of the torch int8 reference against the float
+graph.
 
-This explains the quantization, whatever a file does: the files realise the reference, they are not looked at here.
-Noise on a layer's output says little about what it costs: a block's sum may drown it, later layers may amplify it.
-So the float network is run again with one layer alone in int8: its weights and its output are rounded, what other
-layers hand to it is not.
+This explains the quantization, not a file: files implement the reference and are not used here. The noise on a
+layer's output does not determine its cost: the sum of a block may drown it, later layers may amplify it. So the
+float network is also run with one layer alone in int8: its weights and its output are rounded, its inputs are not.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ _QUANTIZE = quantized.quantize_per_tensor.default
 _ROUNDING = (_QUANTIZE, quantized.dequantize_per_tensor.default)
 
 _WEIGHTED = ("conv2d", "conv_transpose2d", "linear")
-"""Operators that are named by the module that they are in, whoever wrote it."""
+"""Operators that are named after their module, whatever its origin."""
 
 ALONE_LIMIT_S = 120.0
-"""How long layers are tried alone, each of which takes half a run of the network per input."""
+"""Time limit for trying single layers, each of which takes half a run of the network per input."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerError:
-    """How much noise int8 has put on the output of one layer."""
+    """The quantization noise on the output of one layer."""
 
     node: str
     """Its name in the graph of the reference."""
     layer: str
-    """What the user calls it: a module, or an operator in the `forward` of one."""
+    """The user's name for it: a module, or an operator in the `forward` of one."""
     operator: str
     module: str
     """Path of the module in the user's network, such as `blocks.3.depthwise`; empty outside of any."""
     place: str
     """File, line and text of the user's source."""
     sqnr_db: float
-    """Of its output: the noise that has gathered from the inputs of the network to here."""
+    """SQNR of its output, with the accumulated noise of all layers up to here."""
     own_sqnr_db: float
-    """The same when the layer is fed what the float network feeds it: what this layer adds by rounding its inputs,
+    """SQNR of its output if the layer gets the inputs of the float network: the noise from rounding its inputs,
     weights and output."""
     alone_sqnr_db: float | None = None
-    """Of the network's outputs when this layer alone is int8, by its weights and output: what it costs. What
-    lowering made of one layer is tried together. `None` where there was no time for it (`ALONE_LIMIT_S`)."""
+    """SQNR of the network's outputs if only this layer is int8, in its weights and output: its cost. All nodes that
+    lowering made of one layer are tried together. `None` if the time limit was reached (`ALONE_LIMIT_S`)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -65,17 +65,17 @@ class LayerError:
 def rank_layers(
     lowered: fx.GraphModule, reference: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]
 ) -> tuple[LayerError, ...]:
-    """The layers of `reference`, those first that cost the network's outputs most.
+    """The layers of `reference`, those that cost the network's outputs most first.
 
-    `lowered` is the float graph that it was prepared from; `batches` are inputs of the size that both graphs take.
-    Raises ValueError when there are none, and when the two are not graphs of one network.
+    `lowered` is the float graph that it was prepared from; `batches` are inputs of the batch size of both graphs.
+    Raises ValueError if there are none, and if the two are not graphs of one network.
     """
     examples = tuple(
         torch.zeros(node.meta["val"].shape, dtype=node.meta["val"].dtype)
         for node in lowered.graph.nodes
         if node.op == "placeholder"
     )
-    # Captured as `prepare` captures it, which is what gives both graphs the same names.
+    # Captured as in `prepare`, which gives both graphs the same names.
     floating = torch.export.export(lowered, examples).module(check_guards=False)
     pairs = _pairs(floating, reference)
     comparison = _Comparison(reference, pairs)
@@ -99,7 +99,7 @@ def _order(error: LayerError) -> tuple[float, float]:
 
 
 def _groups(errors: Mapping[fx.Node, LayerError]) -> list[list[fx.Node]]:
-    """What lowering made of each layer of the user's; layers with the most noise of their own come first."""
+    """The nodes that lowering made of each of the user's layers; layers with the most noise of their own first."""
     groups: dict[tuple[str, str], list[fx.Node]] = {}
     for layer, error in sorted(errors.items(), key=lambda item: item[1].own_sqnr_db):
         groups.setdefault((error.layer, error.place), []).append(layer)
@@ -109,9 +109,9 @@ def _groups(errors: Mapping[fx.Node, LayerError]) -> list[list[fx.Node]]:
 def _costs(
     alone: _Alone, groups: Sequence[Sequence[fx.Node]], batches: Sequence[tuple[Tensor, ...]]
 ) -> list[float]:
-    """The SQNR of the output that each group alone costs most, on as many inputs as there is time for.
+    """Lowest SQNR of any output for each group alone, on as many inputs as the time limit allows.
 
-    Where it does not suffice for one input, of the first groups only.
+    If it does not suffice for one input, for the first groups only.
     """
     if not alone.outputs:
         return []
@@ -140,7 +140,7 @@ def _recorded(floating: fx.GraphModule, batch: tuple[Tensor, ...]) -> dict[str, 
 
 
 def _pairs(floating: fx.GraphModule, reference: fx.GraphModule) -> dict[fx.Node, str]:
-    """Each layer of the reference, and the float graph's node that its rounded output stands for."""
+    """Each layer of the reference, and the float graph's node that matches its rounded output."""
     by_name = {node.name: node for node in floating.graph.nodes}
     pairs = {}
     for node in reference.graph.nodes:
@@ -150,7 +150,7 @@ def _pairs(floating: fx.GraphModule, reference: fx.GraphModule) -> dict[fx.Node,
         twin = by_name.get(node.name)
         if twin is None or twin.target is not node.target or _shape(twin) != _shape(node):
             raise ValueError(
-                f"the reference has a layer {node.name!r} ({operator_name(node)}) that the float graph has not; "
+                f"the reference has a layer {node.name!r} ({operator_name(node)}) that is not in the float graph; "
                 "give the graph that the reference was prepared from"
             )
         pairs[node] = node.name
@@ -158,7 +158,7 @@ def _pairs(floating: fx.GraphModule, reference: fx.GraphModule) -> dict[fx.Node,
 
 
 def _passes_on(node: fx.Node) -> bool:
-    """Whether a node hands on int8 values that it reads; a reference that was saved does not say so any more."""
+    """Whether a node passes on int8 inputs; a loaded reference has lost this annotation."""
     if node.meta.get(PASSES_ON):
         return True
     rounded = [user.args[1:] for user in node.users if user.target is _QUANTIZE]
@@ -179,7 +179,7 @@ def _shape(node: fx.Node) -> tuple[int, ...] | None:
 def _clamped(
     floating: fx.GraphModule, reference: fx.GraphModule, among: Iterable[fx.Node]
 ) -> dict[fx.Node, str]:
-    """Nodes of the reference whose clamp it leaves out, since their quantization implies it, and that clamp."""
+    """Nodes of the reference whose clamp was omitted because their quantization implies it -> that clamp."""
     left = _names(reference)
     twins = {node.name: list(node.users) for node in floating.graph.nodes}
     return {
@@ -203,13 +203,13 @@ class _Recorder(fx.Interpreter):
         self.values: dict[str, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """The node's value, which is kept."""
+        """The node's value, which is recorded."""
         value = self.values[n.name] = super().run_node(n)
         return value
 
 
 class _Comparison(fx.Interpreter):
-    """Runs the reference and compares each layer when it is reached."""
+    """Runs the reference and compares each layer when its output is available."""
 
     def __init__(self, reference: fx.GraphModule, pairs: Mapping[fx.Node, str]) -> None:
         super().__init__(reference)
@@ -220,7 +220,7 @@ class _Comparison(fx.Interpreter):
         """Sums of squares: the signal, the noise on it, the layer's own noise."""
 
     def run_node(self, n: fx.Node) -> Any:
-        """The node's value; what it says of a layer is added up."""
+        """The node's value; its noise is accumulated."""
         value = super().run_node(n)
         if n in self.pairs:
             signal = self.floats[self.pairs[n]].double()
@@ -231,7 +231,7 @@ class _Comparison(fx.Interpreter):
         return value
 
     def _from_floats(self, node: fx.Node) -> Any:
-        """The float graph's value of `node`, rounded as the reference rounds it; weights are the reference's."""
+        """The float graph's value of `node`, rounded as in the reference; weights are those of the reference."""
         if node.op == "get_attr":
             return self.fetch_attr(str(node.target))
         if node.target in _ROUNDING:
@@ -241,7 +241,7 @@ class _Comparison(fx.Interpreter):
 
 
 class _Alone:
-    """Runs the float graph with some layers as the reference has them, from the first of them on."""
+    """Runs the float graph with some layers as in the reference, from the first of them on."""
 
     def __init__(
         self, floating: fx.GraphModule, reference: fx.GraphModule, pairs: Mapping[fx.Node, str]
@@ -254,7 +254,8 @@ class _Alone:
             if _is_floating(node.meta.get("val"))
         ]
         self.computed: set[fx.Node] = set()
-        """What depends on a layer, which answers for the noise of its output; who reads others rounds them."""
+        """Nodes that depend on a layer. Each layer includes the rounding of its output; its consumers round other
+        inputs."""
         for node in reference.graph.nodes:
             if node in pairs or not self.computed.isdisjoint(node.all_input_nodes):
                 self.computed.add(node)
@@ -276,7 +277,7 @@ class _Alone:
         )
 
     def _run(self, node: fx.Node, values: Mapping[str, Any]) -> Any:
-        """What the operator of the reference gives to values of the float graph."""
+        """The result of the reference's operator on values of the float graph."""
         arguments: Any = fx.map_arg((node.args, node.kwargs), lambda one: self._value(one, values))
         return node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
 
@@ -298,7 +299,7 @@ def _powers(*values: Tensor) -> Tensor:
 
 
 def _rounded(layer: fx.Node, output: Tensor) -> Tensor:
-    """The output of `layer` as its first quantization leaves it, in float."""
+    """The output of `layer` after its first quantization, in float."""
     quantize: Any = next(user for user in layer.users if user.target is _QUANTIZE)
     rounding = quantize.args[1:]
     return quantized.dequantize_per_tensor(quantized.quantize_per_tensor(output, *rounding), *rounding)

@@ -1,4 +1,4 @@
-"""How the ranges of int8 values are found: observers for calibration, fake quantization for training."""
+"""Observers that find the ranges of int8 values in calibration, and fake quantization for training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from torchao.quantization.pt2e.observer import (
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
 SAMPLE = 1 << 16
-"""Most values of one tensor that a histogram takes in at a time."""
+"""Maximum number of values of one tensor in a histogram update."""
 
 
 class SampledHistogramObserver(HistogramObserver):
     """The range with the least squared error, from the histogram of every n-th value of large tensors."""
 
     def forward(self, x_orig: Tensor) -> Tensor:
-        """Takes in up to `SAMPLE` values of `x_orig`, evenly spaced, and gives `x_orig` back."""
+        """Records up to `SAMPLE` values of `x_orig`, evenly spaced, and returns `x_orig`."""
         values = x_orig.detach().flatten()
         step = values.numel() // SAMPLE
-        # An odd step does not fall in step with rows and channels, whose lengths are even as a rule.
+        # An odd step does not align with rows and channels, which usually have even lengths.
         super().forward(values[:: step | 1] if step > 1 else values)
         return x_orig
 
@@ -50,12 +50,12 @@ class _Rounding(torch.autograd.Function):
 
 
 class TrainedRange(FusedMovingAvgObsFakeQuantize):
-    """Fake quantization per tensor, several times faster on a CPU than the operator that PyTorch has for it."""
+    """Fake quantization per tensor, several times faster on a CPU than PyTorch's operator."""
 
     def forward(self, X: Tensor) -> Tensor:
         """`X` rounded to int8 steps; while the observer is on, the range follows the extremes of `X`.
 
-        Evaluation (rounding without gradients) leaves the range alone.
+        Evaluation (rounding without gradients) does not change the range.
         """
         observer = self.activation_post_process
         rounds = bool(self.fake_quant_enabled.item())
@@ -69,10 +69,11 @@ class TrainedRange(FusedMovingAvgObsFakeQuantize):
 
 
 class TrainedWeight(FusedMovingAvgObsFakeQuantize):
-    """Fake quantization of weights; what is zero before training stays zero.
+    """Fake quantization of weights; weights that are zero before training stay zero.
 
-    Lowering fills kernels up with zero taps (uneven padding, phases of a transposed convolution). If they learned,
-    a causal network would see the future. A channel that is all zero may learn: it is a layer that begins at zero.
+    Lowering pads kernels with zero taps (uneven padding, phases of a transposed convolution). If these were
+    trained, a causal network would use future frames. A channel of zeros is trained: it is a zero-initialised
+    layer.
     """
 
     _taps: Tensor | None
@@ -80,10 +81,10 @@ class TrainedWeight(FusedMovingAvgObsFakeQuantize):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.register_buffer("_taps", None, persistent=False)  # goes where the network goes
+        self.register_buffer("_taps", None, persistent=False)  # moves with the network
 
     def forward(self, X: Tensor) -> Tensor:
-        """`X` rounded to int8 steps, without gradients for taps that are zero."""
+        """`X` rounded to int8 steps, without gradients for zero taps."""
         if self._taps is None:
             zero = (X == 0) & X.flatten(1).any(1).reshape(-1, *[1] * (X.dim() - 1))
             self._taps = (~zero).to(X.dtype)
@@ -92,7 +93,7 @@ class TrainedWeight(FusedMovingAvgObsFakeQuantize):
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """How ranges are found: `activation` inside the network, `edge` at its inputs and outputs, and `weight`."""
+    """Observers of ranges: `activation` inside the network, `edge` at its inputs and outputs, and `weight`."""
 
     activation: QuantizationSpec
     edge: QuantizationSpec
@@ -126,7 +127,7 @@ CALIBRATED = Ranges(
 """Post-training: ranges of activations with the least squared error on the calibration clips."""
 
 FOLLOW = 0.1
-"""How far a trained range moves towards the extremes of each batch; at 0.01 it lags behind the weights."""
+"""Momentum of a trained range towards the extremes of each batch; at 0.01 it lags behind the weights."""
 
 TRAINED = Ranges(
     activation=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
@@ -136,4 +137,5 @@ TRAINED = Ranges(
         per_channel=True,
     ),
 )
-"""Quantization-aware training: fake quantization with moving averages of the extremes, weights as they are now."""
+"""Quantization-aware training: fake quantization with moving averages of the extremes, weights with current
+ones."""

@@ -1,29 +1,29 @@
-"""Which values of a lowered graph are int8, and which of them share one scale: the rules of scheme `w8a8`.
+"""Decides which values of a lowered graph are int8 and which share one scale: the rules of scheme `w8a8`.
 
 Weights of convolutions and linear layers: int8 per output channel, symmetric, -127..127. Activations: int8 per
 tensor, affine, -128..127. Biases stay float here; backends store them as int32 with scale (input * weight).
 
-What XNNPACK, ONNX Runtime and TensorFlow Lite all run decides the rest:
+The other rules follow from what XNNPACK, ONNX Runtime and TensorFlow Lite all run:
 
-- A clamp (ReLU, ReLU6, ...) behind a convolution, linear layer or sum is part of it: only the clamped value is
+- A clamp (ReLU, ReLU6, ...) after a convolution, linear layer or sum is part of it: only the clamped value is
   int8.
-- Reshapes, permutations, slices and max pooling give values that they have read, so they keep the scale, as their
-  integer kernels demand; so does a convolution that only moves frames (one-hot taps), which is then exact in int8.
-  Nothing is rounded behind them while calibrating and training; `convert` repeats their scale for the backends.
-- The sum of a convolution's taps in time, as long as further taps are added to it, has one scale with them: where a
-  tap reads a frame of zeros from the padding, the other passes on as it is.
-- Average pooling and concatenation have one scale for all that they read and give, as their integer kernels demand.
-- Hard-swish, SiLU and other curves read int8 and write int8 and are computed in float in between: TensorFlow Lite
-  has integer kernels for them, XNNPACK has not, and a float convolution before them would cost more. Sigmoid,
-  hard-sigmoid, softmax and tanh have the fixed output scales that TensorFlow Lite prescribes.
-- The network's float inputs and its logits are int8 too, with ranges that hold everything seen: logits in int8 add
-  far less noise than the layers before them, and the whole network stays one integer partition. Constants that are
-  multiplied and added to an input, which is how networks normalise clips, come before its rounding.
-- Of a program for one frame (`export.capture.stepping`): frames of the past take the scale of what they are joined
-  with, so that they are rounded once; arithmetic with other states (running means) stays float, since what is added
-  up over many frames would lose its small steps in int8.
-- Scores of attention, which are computed in float, stay float up to the end of their softmax: int8 would take its
-  range from the -1e30 of a mask, and of a softmax over hundreds of values leave nothing.
+- Reshapes, permutations, slices and max pooling pass on their input values, so they keep the scale, as their
+  integer kernels require; so does a convolution that only moves frames (one-hot taps), which is then exact in int8.
+  Nothing is rounded after them in calibration and training; `convert` repeats their scale for the backends.
+- The sum of a convolution's temporal taps shares one scale with the taps as long as further taps are added to it:
+  if a tap reads a zero frame from the padding, the other is passed on unchanged.
+- Average pooling and concatenation have one scale for all inputs and outputs, as their integer kernels require.
+- Hard-swish, SiLU and similar activations take and return int8 and compute in float: TensorFlow Lite has integer
+  kernels for them, XNNPACK has not, and a float convolution before them would cost more. Sigmoid, hard-sigmoid,
+  softmax and tanh have the fixed output scales that TensorFlow Lite prescribes.
+- The network's float inputs and its logits are int8 too, with ranges that cover all observed values: int8 logits
+  add far less noise than the layers before them, and the whole network stays one integer partition. Constants that
+  are multiplied with and added to an input, as in the normalisation of clips, are applied before its rounding.
+- In a step program (`export.capture.stepping`) past frames take the scale of the concatenation, so that they are
+  rounded once; arithmetic with other states (running means) stays float, since sums over many frames would lose
+  their small steps in int8.
+- Attention scores, which are computed in float, stay float up to the end of their softmax: int8 would take its
+  range from the -1e30 of a mask, and round most of a softmax over hundreds of values to 0.
 - Everything else (LayerNorm, products of values, recurrences) stays float.
 """
 
@@ -47,10 +47,10 @@ from export.quantize.observers import CALIBRATED, Ranges
 aten = torch.ops.aten
 
 ANNOTATION = "quantization_annotation"
-"""Key of a node's meta under which PT2E looks for its annotation."""
+"""Key of a node's meta for its PT2E annotation."""
 
 PASSES_ON = "passes_int8_on"
-"""Key of a node's meta: whether its results are int8 values that it has read."""
+"""Key of a node's meta: whether its results are int8 input values."""
 
 WEIGHTED = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 SUMS = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor)
@@ -78,7 +78,7 @@ KEEPS_VALUES = (
     aten.max_pool2d.default,
     aten.upsample_nearest2d.vec,
 )
-"""Operators whose results are among the values that they read."""
+"""Operators whose results are values of their inputs."""
 
 ONE_SCALE = (
     aten.cat.default,
@@ -101,11 +101,11 @@ FIXED_RANGE: dict[Any, tuple[float, int]] = {
     aten.softmax.int: (1 / 256, -128),
     aten.tanh.default: (1 / 128, 0),
 }
-"""Operators whose output has this scale and zero point, whatever they read."""
+"""Operators whose output has this scale and zero point for any input."""
 
 SOFTMAXES = (aten.softmax.int, aten.log_softmax.int)
 CHANGES_SCORES = (*SUMS, *KEEPS_VALUES, aten.div.Tensor, aten.where.self)
-"""Operators that scale, mask and shape the scores that a softmax reads."""
+"""Operators that scale, mask and reshape the scores of a softmax."""
 
 
 class EdgeQuantizer(Quantizer):
@@ -115,15 +115,15 @@ class EdgeQuantizer(Quantizer):
         super().__init__()
         self._ranges = ranges
         self._states = frozenset(states)
-        """Names of the inputs that the program itself gave out one frame before."""
+        """Names of the inputs that are outputs of the previous frame's call."""
         self._sums_of_states: set[fx.Node] = set()
         self._scores: set[fx.Node] = set()
-        """Nodes that softmaxes alone read."""
+        """Nodes that only softmaxes use."""
         self._origins: dict[fx.Node, fx.Node] = {}
         """Nodes that pass int8 values on -> the node whose output was rounded to int8."""
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
-        """Writes the annotation of every node that reads or gives int8; `model` itself is returned."""
+        """Annotates every node with int8 inputs or outputs; returns `model` itself."""
         self._scores = _scores(model.graph)
         for node in model.graph.nodes:
             annotation = self._annotation(node, model)
@@ -185,7 +185,7 @@ class EdgeQuantizer(Quantizer):
         return found
 
     def _passes_on(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
-        """Whether the results of `node` are int8 values that it has read; notes where they come from."""
+        """Whether the results of `node` are int8 input values; records their origin."""
         if node.target not in KEEPS_VALUES and node.target is not aten.cat.default:
             return False
         origins = {self._origins.get(source) for source in inputs}
@@ -194,7 +194,7 @@ class EdgeQuantizer(Quantizer):
         return node.target in KEEPS_VALUES or node in self._origins
 
     def _attends(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
-        """Whether `node` is the softmax of scores in float, or scales or masks such scores."""
+        """Whether `node` is the softmax of float scores, or scales or masks such scores."""
         in_softmax = node.target in SOFTMAXES or (node.target in SUMS and node in self._scores)
         return in_softmax and any(source not in self._origins for source in inputs)
 
@@ -213,7 +213,7 @@ class EdgeQuantizer(Quantizer):
         )
 
     def _one_scale(self, node: fx.Node, inputs: list[fx.Node]) -> QuantizationAnnotation:
-        """One scale for everything that `node` reads and gives; what it reads is rounded to that scale at once."""
+        """One scale for all inputs and outputs of `node`; its inputs are rounded to that scale directly."""
         roots = {source: self._root(source) for source in inputs}
         known = [root for root in self._origins if root in roots.values()]  # in the order of the graph
         leader: Any = known[0] if known else (inputs[0], node)
@@ -227,7 +227,7 @@ class EdgeQuantizer(Quantizer):
         return QuantizationAnnotation(input_qspec_map=read, output_qspec=SharedQuantizationSpec(leader))
 
     def _root(self, node: fx.Node) -> fx.Node | None:
-        """The node that decides the scale of `node`; None where that scale is not free to be shared."""
+        """The node that determines the scale of `node`; None if that scale cannot be shared."""
         root = self._origins.get(node)
         while root is not None:
             spec = root.meta[ANNOTATION].output_qspec
@@ -240,7 +240,7 @@ class EdgeQuantizer(Quantizer):
         return None
 
     def _inputs(self, sources: list[fx.Node]) -> dict[fx.Node, QuantizationSpecBase | None]:
-        """Specs of what a node reads, where it is not int8 already."""
+        """Specs of the inputs of a node, where they are not int8 already."""
         return {source: self._ranges.activation for source in sources if source not in self._origins}
 
     def _output(self, node: fx.Node) -> QuantizationSpecBase:
@@ -254,7 +254,7 @@ def _is_float(node: fx.Node) -> bool:
 
 
 def _scores(graph: fx.Graph) -> set[fx.Node]:
-    """Values that softmaxes alone read, maybe scaled, masked and moved on the way."""
+    """Values that only softmaxes use, possibly scaled, masked and moved in between."""
     found: set[fx.Node] = set()
     for node in reversed(graph.nodes):
         if node.target in CHANGES_SCORES and all(
@@ -265,7 +265,8 @@ def _scores(graph: fx.Graph) -> set[fx.Node]:
 
 
 def _prepares(node: fx.Node) -> bool:
-    """Whether `node` is a float input of the network, or one to which constants have been added and multiplied."""
+    """Whether `node` is a float input of the network, or one that constants have been added to or multiplied
+    with."""
     if not _is_float(node) or node.op == "placeholder":
         return _is_float(node)
     computed = [source for source in node.all_input_nodes if source.op != "get_attr"]
@@ -282,20 +283,20 @@ def _is_with_constant(node: fx.Node) -> bool:
 
 
 def _ends_in_clamp(node: fx.Node) -> bool:
-    """Whether a clamp is the only reader of this layer or sum, so that the two are one operator."""
+    """Whether a clamp is the only user of this layer or sum, so that the two are one operator."""
     users = list(node.users)
     return node.target in (*WEIGHTED, *SUMS) and len(users) == 1 and users[0].target in CLAMPS
 
 
 def _is_partial_sum(node: fx.Node) -> bool:
-    """Whether `node` adds up taps of a convolution and is itself added to another of them."""
+    """Whether `node` adds taps of a convolution and is itself added to another of them."""
     if node.target is not aten.add.Tensor or [user.target for user in node.users] != [aten.add.Tensor]:
         return False
     return all(_is_partial_sum(source) or _is_tap(source) for source in node.all_input_nodes)
 
 
 def _is_tap(node: fx.Node) -> bool:
-    """Whether `node` is a convolution without bias that is read once, maybe moved and seen in another shape."""
+    """Whether `node` is a convolution without bias that has one user, possibly moved and reshaped."""
     while node.target in KEEPS_VALUES and len(node.users) == 1:
         node = node.all_input_nodes[0]
     has_bias = len(node.args) > 2 and node.args[2] is not None
@@ -303,7 +304,7 @@ def _is_tap(node: fx.Node) -> bool:
 
 
 def _only_moves_frames(node: fx.Node, model: fx.GraphModule) -> bool:
-    """Whether a convolution copies: no bias, fixed weights, and one tap of weight 1 for every output channel."""
+    """Whether a convolution copies: no bias, constant weights, and one tap of weight 1 for every output channel."""
     buffers = dict(model.named_buffers())
     weight: Any = node.args[1]
     if node.target is not aten.conv2d.default or weight.target not in buffers:

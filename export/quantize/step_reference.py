@@ -1,8 +1,8 @@
-"""The int8 reference of a program for one frame: the same integers as in the clip's, frame by frame.
+"""The int8 reference of a step program: the same integers as in the clip program, frame by frame.
 
-Nothing is calibrated here. The program for one frame and the one for clips are two graphs of the same modules, so
-every value that is rounded in one has a counterpart in the other: what the same operator of the same module gives,
-or what it reads. Ranges and weights are taken from there.
+Nothing is calibrated here. The step program and the clip program are two graphs of the same modules, so every
+rounded value of one has a counterpart in the other: an output or an input of the same operator of the same module.
+Ranges and weights are taken from there.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from export.quantize.int8_reference import convert, prepare
 from export.quantize.quantizer import KEEPS_VALUES, WEIGHTED
 
 Role = tuple[str, str, str, int, int]
-"""What a value is to an operator: `gives` or `reads`, path of the module, operator, its number there, argument."""
+"""Role of a value in an operator: `gives` or `reads`, path of the module, operator, its index there, argument."""
 
 _PREFIX = "network."
-"""How `export.capture.stepping.StepNetwork` calls the network that it holds."""
+"""Name under which `export.capture.stepping.StepNetwork` holds the network."""
 
 _PASSES_ON = (*KEEPS_VALUES, torch.ops.aten.cat.default)
 
@@ -33,9 +33,9 @@ _PASSES_ON = (*KEEPS_VALUES, torch.ops.aten.cat.default)
 def step_reference(
     prepared: fx.GraphModule, program: ExportedProgram, *, qat: bool = False
 ) -> ExportedProgram:
-    """The int8 reference of `program`, captured for one frame, with ranges and weights of the clip's `prepared`.
+    """The int8 reference of the step program `program`, with ranges and weights of the clip's `prepared`.
 
-    Raises ValueError for a value or a weight that has no counterpart in the clip's graph, and what lowering raises.
+    Raises ValueError for a value or a weight without a counterpart in the clip's graph, and the errors of lowering.
     """
     assert program.example_inputs is not None
     lowered = lower(program)
@@ -51,14 +51,14 @@ def step_reference(
             value: Any = node.args[0]
             raise ValueError(
                 f"{operator_name(value)} at {place(value)} has no counterpart in the network for clips, which "
-                "would say how it is rounded; let step call the modules that forward calls"
+                "would determine its rounding; let step call the modules that forward calls"
             )
         taken[str(node.target)] = getattr(prepared, str(found.target))
     for name, observer in taken.items():
         setattr(stepping, name, observer)
     _copy_weights(prepared, stepping)
     reference = convert(stepping)
-    _read_outputs_apart(reference)
+    _separate_outputs(reference)
     return torch.export.export(reference, program.example_inputs[0])
 
 
@@ -67,7 +67,7 @@ def _observers(graph: fx.GraphModule) -> list[fx.Node]:
 
 
 def _numbered(graph: fx.GraphModule) -> dict[fx.Node, tuple[str, str, int]]:
-    """Every operator's module, name, and number among those of that name there."""
+    """Every operator's module, name, and index among the operators of that name there."""
     counts: Counter[tuple[str, str]] = Counter()
     numbers = {}
     for node in graph.graph.nodes:
@@ -81,7 +81,7 @@ def _numbered(graph: fx.GraphModule) -> dict[fx.Node, tuple[str, str, int]]:
 
 
 def _roles(observer: fx.Node, numbers: dict[fx.Node, tuple[str, str, int]]) -> Iterator[Role]:
-    """What the rounded value is read by, through everything that passes it on; then what gives it."""
+    """The users of the rounded value, through operators that pass it on; then its source."""
     queue, seen = [observer], {observer}
     while queue:
         value = queue.pop(0)
@@ -97,8 +97,8 @@ def _roles(observer: fx.Node, numbers: dict[fx.Node, tuple[str, str, int]]) -> I
         yield ("gives", *numbers[source], 0)
 
 
-def _read_outputs_apart(reference: fx.GraphModule) -> None:
-    """A dequantize of its own for every output: ExecuTorch loses one that a layer reads too."""
+def _separate_outputs(reference: fx.GraphModule) -> None:
+    """Gives every output its own dequantize: ExecuTorch loses one that a layer uses too."""
     output = next(reversed(reference.graph.nodes))
     for node in output.all_input_nodes:
         if (
@@ -113,7 +113,7 @@ def _read_outputs_apart(reference: fx.GraphModule) -> None:
 
 
 def _copy_weights(source: fx.GraphModule, target: fx.GraphModule) -> None:
-    """Weights and biases as the clip's graph has them: training may have changed them."""
+    """Copies weights and biases of the clip's graph, which training may have changed."""
     layers = {key: node for node, key in _numbered(source).items() if node.target in WEIGHTED}
     for node, key in _numbered(target).items():
         if node.target not in WEIGHTED:
@@ -132,9 +132,9 @@ def _copy_weights(source: fx.GraphModule, target: fx.GraphModule) -> None:
 
 
 def _of_the_past(theirs: Tensor, mine: Tensor, node: fx.Node, twin: fx.Node) -> Tensor:
-    """`mine` with the taps of `theirs` up to that of the frame itself; behind it stand zeros, for the future.
+    """`mine` with the taps of `theirs` up to that of the current frame; later taps are zeros, for the future.
 
-    A clip that is shorter than the kernel leaves out the first taps, which keep what they are.
+    A clip that is shorter than the kernel lacks the first taps, which are not changed.
     """
     padding: Any = twin.args[4]
     now = padding[0] + 1
@@ -144,7 +144,7 @@ def _of_the_past(theirs: Tensor, mine: Tensor, node: fx.Node, twin: fx.Node) -> 
     if not alike or theirs[:, :, : now - taps].any() or theirs[:, :, now:].any():
         raise ValueError(
             f"{operator_name(node)} at {place(node)} has weights {list(mine.shape)} for one frame and "
-            f"{list(theirs.shape)} for clips, which are no causal kernels of one layer"
+            f"{list(theirs.shape)} for clips, which are not causal kernels of one layer"
         )
     fitted[:, :, mine.shape[2] - taps :] = theirs[:, :, now - taps : now].detach()
     return fitted

@@ -1,14 +1,14 @@
-"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8` and `w4`, decided once for every backend.
+"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8` and `w4`, the same for every backend.
 
-- `fp16`: every float tensor of the network is rounded to float16. Constants beyond its range stay float32: masks of
-  attention, with their -1e30, weigh little.
+- `fp16`: every float tensor of the network is rounded to float16. Constants beyond its range stay float32, such as
+  attention masks with -1e30, which are small.
 - `w8`: weights of convolutions and linear layers are int8, one symmetric scale per output channel, -127..127.
 - `w4`: those of dense layers with `MANY` or more weights per output channel are int4, -7..7, at the scale with the
   least squared error. The layers next to inputs and logits, and those with few weights, stay at 8 bits: they hold a
   few percent of the weights, and their errors count most (the exceptions of DoReFa-Net, arXiv:1606.06160, section
   2.7).
 
-Weights that are constants of the lowering (frames moved, clips normalised) and biases stay as they are.
+Constant weights of the lowering (moving frames, normalising clips) and biases are not changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 aten = torch.ops.aten
 
 WEIGHT_SCHEMES = ("fp16", "w8", "w4")
-"""Schemes that are a matter of weights alone: they need no calibration."""
+"""Weight-only schemes, which need no calibration."""
 
 LAYERS = (
     aten.conv1d.default,
@@ -34,35 +34,33 @@ LAYERS = (
     aten.conv3d.padding,
     aten.linear.default,
 )
-"""Operators whose second argument is a weight with its output channels first; those in three dimensions, and those
-with `padding`, are found in a network as it was given."""
+"""Operators whose second argument is a weight with its output channels first; 3D ones, and those with `padding`,
+occur in the original network."""
 
 MANY = 32
-"""Weights per output channel from which on a dense layer is stored in 4 bits."""
+"""Minimum number of weights per output channel for 4 bits in a dense layer."""
 
 FEW = 4
-"""Weights per output channel below which a scale of 4 bytes for each eats up what int8 saves."""
+"""Minimum number of weights per output channel for int8: with fewer, the scales take the space that int8 saves."""
 
 LIMITS = {8: (-127, 127), 4: (-8, 7)}
-"""The numbers that a weight may have, by its bits; -8 is never used, so that rounding is symmetric."""
+"""Largest integer of a weight, by bits; -8 is never used, so that rounding is symmetric."""
 
 _SHRINKS = torch.linspace(1.0, 0.5, 26)
-"""Parts of a channel's largest weight that are tried as its largest int4 value."""
+"""Fractions of a channel's largest weight that are tried as its largest int4 value."""
 
 
 def store_weights(lowered: fx.GraphModule, *, scheme: str) -> fx.GraphModule:
-    """A copy of a lowered float graph whose weights are those that the scheme's files hold.
+    """A copy of a lowered float graph with the weights of the scheme's files.
 
-    It is what the writers take, and the reference of their files. `w8` and `w4` weights are int8 tensors behind
-    `quantized_decomposed.dequantize_per_channel`, whose limits are -8 and 7 for 4-bit ones. `fp16` weights are
-    rounded where they are: float16 holds each of them exactly.
+    It is the input of the writers, and the reference of their files. `w8` and `w4` weights are int8 tensors
+    followed by `quantized_decomposed.dequantize_per_channel`, whose limits are -8 and 7 for 4-bit ones. `fp16`
+    weights are rounded in place: float16 represents each of them exactly.
 
-    Raises ValueError for another scheme, and for trainable weights that float16 cannot hold.
+    Raises ValueError for another scheme, and for trainable weights that exceed float16.
     """
     if scheme not in WEIGHT_SCHEMES:
-        raise ValueError(
-            f"scheme {scheme!r} is not a matter of weights alone; allowed: {', '.join(WEIGHT_SCHEMES)}"
-        )
+        raise ValueError(f"scheme {scheme!r} is not weight-only; allowed: {', '.join(WEIGHT_SCHEMES)}")
     stored = copy.deepcopy(lowered)
     if scheme == "fp16":
         _round_to_float16(stored)
@@ -109,7 +107,7 @@ def _store_integers(graph: fx.GraphModule, *, dense_bits: int) -> None:
 
 
 def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bits: int) -> fx.Node:
-    """Numbers, scales and zero points as buffers behind `weight`, and the operator that reads them as floats."""
+    """Numbers, scales and zero points as buffers in place of `weight`, and the operator that dequantizes them."""
     import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 
     scale = scale_of_least_error(value) if bits == 4 else _scale(value, LIMITS[8][1])
@@ -133,7 +131,7 @@ def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bit
 
 
 def scale_of_least_error(weight: Tensor) -> Tensor:
-    """The scale of each output channel (axis 0) at which rounding to -7..7 leaves the least squared error."""
+    """The scale of each output channel (axis 0) for which rounding to -7..7 has the least squared error."""
     widest = _scale(weight, LIMITS[4][1])
     best, least = widest, torch.full_like(widest, torch.inf)
     for shrink in _SHRINKS:
@@ -145,7 +143,7 @@ def scale_of_least_error(weight: Tensor) -> Tensor:
 
 
 def _scale(weight: Tensor, limit: int) -> Tensor:
-    """Scales at which the largest weight of each channel is `limit`; 1 for a channel of zeros."""
+    """Scales that map the largest weight of each channel to `limit`; 1 for a channel of zeros."""
     extremes = weight.flatten(1).abs().amax(1)
     return torch.where(extremes > 0, extremes / limit, 1.0)
 
@@ -159,13 +157,13 @@ def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
 
 
 def _is_dense(layer: fx.Node) -> bool:
-    """Whether every output channel reads every input channel."""
+    """Whether every output channel depends on every input channel."""
     groups: Any = layer.args[6] if len(layer.args) > 6 else layer.kwargs.get("groups", 1)
     return groups == 1
 
 
 def _next_to_edges(graph: fx.GraphModule, layers: set[fx.Node]) -> set[fx.Node]:
-    """Layers with no other layer between them and the inputs, or between them and the outputs."""
+    """Layers without another layer between them and the inputs, or between them and the outputs."""
 
     def behind(nodes: Iterable[fx.Node], sources: Callable[[fx.Node], Iterable[fx.Node]]) -> set[fx.Node]:
         found: set[fx.Node] = set()

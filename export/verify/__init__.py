@@ -1,1 +1,1 @@
-"""Whether a written file is right: it is run, compared with torch, judged, and its operators are looked up."""
+"""Checks a written file: runs it, compares its outputs with torch, and looks up its operators' kernels."""

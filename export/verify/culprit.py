@@ -1,7 +1,8 @@
-"""Which operator makes a runtime refuse a file, or crash on it: the shortest beginning of the network that does so.
+"""Finds the operator that makes a runtime refuse a file, or crash on it: the shortest failing prefix of the
+network.
 
-The file of a beginning is written and run like the file itself, in processes of their own: a crash costs one try.
-Halving finds the operator in some ten tries for a network of a thousand operators.
+The file of a prefix is written and run like the file itself, in separate processes: a crash costs one try.
+Bisection takes about ten tries for a network of a thousand operators.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from export.process.child import run_in_child
 from export.verify.execute import execute
 
 SEARCH_S = 240.0
-"""No further try is begun after that."""
+"""No further try begins after that."""
 
 _ROUNDING = ("quantize", "choose_qparams")
 
 
 def find_culprit(job: Job, *, format: str, network: FileSpec, log: Path) -> str:
-    """Who makes the runtime of `format` refuse the file that `job` has written, in words for the end of a sentence.
+    """The operator that makes the runtime of `format` refuse the file of `job`, as the end of a sentence.
 
-    `job` is that of the writer, with samples; `network` is the spec as torch has it.
+    `job` is that of the writer, with samples; `network` is the spec in torch's layout.
     """
     program = load_program(job.program, scheme=job.scheme)
     candidates = [node for node in program.graph.nodes if _is_operator(node)]
@@ -50,18 +51,18 @@ def find_culprit(job: Job, *, format: str, network: FileSpec, log: Path) -> str:
 
         low, high = _halve(candidates, runs)
     if high == len(candidates):
-        return "each operator runs alone: it is about the outputs together, such as views of one another"
+        return "each operator runs alone: the outputs together cause it, such as views of one another"
     node = candidates[high]
     if low == high - 1:
         return f"the operator is {operator_name(node)} at {place(node)}"
     first = candidates[low + 1]
-    return f"the operator stands between {place(first)} and {place(node)}"
+    return f"the operator is between {place(first)} and {place(node)}"
 
 
 def _halve(candidates: list[fx.Node], runs: Callable[[fx.Node], bool | None]) -> tuple[int, int]:
-    """Position of the last operator up to which the network is known to run, and of the first known not to.
+    """Index of the last operator up to which the network is known to run, and of the first known to fail.
 
-    Beginnings that cannot be written tell nothing: the search ends there.
+    The search ends at prefixes that cannot be written.
     """
     low, high = -1, len(candidates)
     last = runs(candidates[-1]) if candidates else None
@@ -70,10 +71,10 @@ def _halve(candidates: list[fx.Node], runs: Callable[[fx.Node], bool | None]) ->
     high -= 1
     while high - low > 1:
         middle = (low + high) // 2
-        answer = runs(candidates[middle])
-        if answer is None:
+        ran = runs(candidates[middle])
+        if ran is None:
             break
-        low, high = (middle, high) if answer else (low, middle)
+        low, high = (middle, high) if ran else (low, middle)
     return low, high
 
 
@@ -90,7 +91,7 @@ def _is_operator(node: fx.Node) -> bool:
 
 
 def _ends(operators: list[fx.Node]) -> list[fx.Node]:
-    """Those that none of the others depends on: whoever computes them computes all."""
+    """Operators on which none of the others depends: computing them computes all."""
     ends: list[fx.Node] = []
     needed: set[fx.Node] = set()
     for node in reversed(operators):
@@ -115,7 +116,7 @@ def _runs(
     network: FileSpec,
     log: Path,
 ) -> bool | None:
-    """Whether the network up to `ends` runs; `None` where its file cannot be written."""
+    """Whether the network up to `ends` runs; `None` if its file cannot be written."""
     exporter = EXPORTERS[format]
     outputs = describe_outputs({f"value_{index}": node.meta["val"] for index, node in enumerate(ends)})
     spec = replace(network, outputs=outputs, classes=((),) * len(outputs))
@@ -123,7 +124,7 @@ def _runs(
     beginning = folder / "beginning.pt2"
     try:
         torch.export.save(_up_to(program, ends), beginning)
-    except Exception:  # of many types, most of them torch's own
+    except Exception:  # of many types, most of them torch's
         return None
     short = replace(
         job,
@@ -158,15 +159,13 @@ def _up_to(program: ExportedProgram, ends: list[fx.Node]) -> ExportedProgram:
     graph.graph.erase_node(graph.graph.output_node())
     graph.graph.output(tuple(_rounded(by_name[node.name]) for node in ends))
     graph.graph.eliminate_dead_code()
-    graph.graph.set_codegen(
-        CodeGen()
-    )  # inputs and outputs as they are, no longer those of the user's forward
+    graph.graph.set_codegen(CodeGen())  # inputs and outputs of the captured graph, not of the user's forward
     graph.recompile()
     assert program.example_inputs is not None
     return torch.export.export(graph, program.example_inputs[0])
 
 
 def _rounded(node: fx.Node) -> fx.Node:
-    """The value of `node` as the rest of the network reads it: rounded, where it is rounded."""
+    """The value of `node` for its users: the rounded one, if it is rounded."""
     reader = next((user for user in node.users if "quantize_per_tensor" in str(user.target)), None)
     return node if reader is None or not reader.users else next(iter(reader.users))

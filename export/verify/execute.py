@@ -1,7 +1,8 @@
-"""Runs a written file on inputs through its own runtime, in a process of its own.
+"""Runs a written file on inputs in its own runtime, in a separate process.
 
-This is about what a file computes, not about how fast: one thread, one sample after another. Core ML runs on Apple
-systems only; elsewhere our own interpreter of the saved program (`export.emit.coreml`) stands in, and says so.
+This computes outputs and measures no time: one thread, one sample after another. Core ML runs on Apple systems
+only; elsewhere Pocketreel's interpreter of the saved program (`export.emit.coreml`) runs it, which the result
+states.
 """
 
 from __future__ import annotations
@@ -23,35 +24,35 @@ if TYPE_CHECKING:
     from export.manifest import FileSpec
 
 TIME_LIMIT_S = 1800.0
-"""A runtime that takes longer for all samples hangs."""
+"""A runtime that takes longer for all samples counts as hung."""
 
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
-"""Gives a file's outputs for its inputs, both in the order, layout and dtype of its spec."""
+"""Maps a file's inputs to its outputs, both in the order, layout and dtype of its spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Executed:
-    """What came of running one file."""
+    """Result of running one file."""
 
     outputs: tuple[np.ndarray, ...] | None
-    """One array `N x shape` per output of the file; `None` when it did not run."""
+    """One array `N x shape` per output of the file; `None` if it did not run."""
     runner: str | None
     """Program and version that ran it."""
     reason: str | None
     """Why it did not run."""
     available: bool = True
-    """False when this machine has no program to run it with: then nothing is known of the file."""
+    """False if this machine has no program that runs it: then the file is not checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """One input of a file: how an array as torch has it becomes what the file takes."""
+    """One input of a file: converts an array from torch's layout to the file's."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     axes: tuple[int, ...]
-    """For each axis of the file, the axis of torch's tensor that it holds."""
+    """For each axis of the file, the axis of torch's tensor."""
 
     def arrange(self, array: np.ndarray) -> np.ndarray:
         """One sample in the file's axis order and dtype, contiguous."""
@@ -60,20 +61,20 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What the child process is asked to do."""
+    """The job of the child process."""
 
     format: str
     path: Path
     samples: Path
-    """Folder with one `<input>.npy` per input, `N x shape` as torch has it."""
+    """Folder with one `<input>.npy` per input, `N x shape` in torch's layout."""
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
     entry: str | None = None
-    """Which of the file's programs is run, where it has several."""
+    """The program to run, if the file has several."""
     clip: str | None = None
-    """Of a program for one frame: the name of the samples whose frames, `N C T H W`, it is fed one by one."""
+    """For a step program: the name of the samples whose frames, `N C T H W`, it gets one by one."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of such a program: as `FileSpec.states`."""
+    """For a step program: as `FileSpec.states`."""
 
 
 def execute(
@@ -87,11 +88,12 @@ def execute(
     entry: str | None = None,
     clip: str | None = None,
 ) -> Executed:
-    """Runs the file at `path` on every sample in the folder `samples` (`<input>.npy`, `N x shape` as torch has it).
+    """Runs the file at `path` on every sample in the folder `samples` (`<input>.npy`, `N x shape` in torch's
+    layout).
 
-    `network` is the spec as torch has it, `file` the same as this file has it. A program for one frame is fed the
-    frames of the samples `clip` one after the other, and what counts is its answer to the last one. A crash of the
-    runtime, its refusal to load the file and outputs that are not as described are reasons, not exceptions.
+    `network` is the spec in torch's layout, `file` that of this file. A step program gets the frames of the samples
+    `clip` one after the other, and its output for the last one counts. A crash of the runtime, its refusal to load
+    the file and outputs that do not match the spec are reasons, not exceptions.
     """
     execution = Execution(
         format=format,
@@ -131,13 +133,15 @@ def execute(
 
 
 def _as_torch(executed: Executed, network: FileSpec, file: FileSpec) -> tuple[np.ndarray, ...]:
-    """The outputs with their axes in torch's order: files may give clips in the order in which they take them."""
+    """The outputs with their axes in torch's order: files may return clips in the layout of their inputs."""
     assert executed.outputs is not None
     restored = []
-    for array, there, here in zip(executed.outputs, network.answers, file.answers, strict=True):
+    for array, there, here in zip(
+        executed.outputs, network.network_outputs, file.network_outputs, strict=True
+    ):
         if here.layout != there.layout and array.shape[1:] == here.shape:
             array = array.transpose(0, *(1 + here.layout.index(axis) for axis in there.layout))
-        if not there.shape and array.shape[1:] == (1,):  # formats that give no numbers without an axis
+        if not there.shape and array.shape[1:] == (1,):  # formats that return no scalars
             array = array.reshape(-1)
         restored.append(array)
     return tuple(restored)
@@ -150,31 +154,31 @@ def run_samples(execution: Execution) -> Executed:
     except (
         ImportError,
         NotImplementedError,
-    ) as error:  # the latter: an operator that our own interpreter lacks
+    ) as error:  # the latter: an operator that Pocketreel's interpreter does not support
         return Executed(outputs=None, runner=None, reason=in_a_sentence(error), available=False)
-    answer = _answer if execution.clip is None else _last_answer
+    run_sample = _run_once if execution.clip is None else _run_frames
     names = [port.name for port in execution.inputs] if execution.clip is None else [execution.clip]
     samples = {name: np.load(execution.samples / f"{name}.npy", mmap_mode="r") for name in names}
     rows = []
     for k in range(len(next(iter(samples.values())))):
-        outputs = answer(execution, run, {name: array[k] for name, array in samples.items()})
+        outputs = run_sample(execution, run, {name: array[k] for name, array in samples.items()})
         rows.append([np.array(output, dtype=np.float32) for output in outputs])
     return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=runner, reason=None)
 
 
-def _answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _run_once(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     return run({port.name: port.arrange(sample[port.name]) for port in execution.inputs})
 
 
-def _last_answer(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """What a program for one frame says at the last frame of a clip; its state begins with zeros."""
+def _run_frames(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Outputs of a step program for the last frame of a clip; its state begins with zeros."""
     (clip,) = sample.values()
     frame, *states = execution.inputs
     feeds = {port.name: np.zeros(port.shape, port.dtype) for port in states}
     named: dict[str, np.ndarray] = {}
     for index in range(clip.shape[2]):
         feeds = {frame.name: frame.arrange(clip[:, :, index]), **feeds}
-        # Copied: a runtime may give its own memory, which the next frame overwrites.
+        # Copied: a runtime may return its own memory, which the next frame overwrites.
         given = [np.array(output) for output in run(feeds)]
         named = {**feeds, **dict(zip(execution.outputs, given, strict=True))}
         feeds = {port.name: named[execution.states[port.name]].reshape(port.shape) for port in states}

@@ -1,4 +1,4 @@
-"""How far the outputs of a file are from those of the network that it came from."""
+"""Differences between the outputs of a file and those of its reference network."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from dataclasses import dataclass
 import numpy as np
 
 SQNR_LIMIT_DB = 160.0
-"""Bound of `sqnr_db` on both sides: beyond it (float32 resolves 144 dB) lies equality, or no signal at all."""
+"""Bound of `sqnr_db` on both sides: values beyond it (float32 resolves 144 dB) mean equality, or no signal at
+all."""
 
 CLEAR_LEAD = 0.05
-"""A largest value is clear when it leads the next one by this part of the largest magnitude of all: by more than
-six steps of an int8 output, which rounding does not turn around."""
+"""A largest value is clear if its lead over the next one exceeds this share of the largest magnitude of all: more
+than six steps of an int8 output, which rounding does not reverse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Differences of one output over all inputs; valid JSON whatever the output is."""
+    """Differences of one output over all inputs; valid JSON for any output."""
 
     max_abs_error: float | None
-    """`None` where the candidate has values that are not finite."""
+    """`None` if the candidate has values that are not finite."""
     relative_error: float | None
-    """`max_abs_error` as part of the largest magnitude of the reference; `None` where that is 0."""
+    """`max_abs_error` relative to the largest magnitude of the reference; `None` if that is 0."""
     sqnr_db: float
     """Signal to quantization noise ratio, 10 log10(sum reference^2 / sum (reference - candidate)^2)."""
     top1_agreement: float | None
-    """Share of answers with the same largest value, 0..1; an answer that is not finite agrees with nothing."""
+    """Share of predictions with the same largest value, 0..1; a row that is not finite agrees with nothing."""
     clear_top1_agreement: float | None
-    """The same among the answers whose largest value is clear (`CLEAR_LEAD`); `None` where none is."""
+    """The same among the predictions whose largest value is clear (`CLEAR_LEAD`); `None` if none is."""
 
 
 def compare(reference: np.ndarray, candidate: np.ndarray) -> Parity:
     """Parity of `candidate` with `reference`, both N outputs of one shape, with N >= 1.
 
-    An answer is a row of logits: the last axis of outputs `N K`, `N 1 K` and `N 1 T K` (logits per frame). Outputs
-    of higher rank are feature maps, and outputs with K = 1 are plain numbers: they have no largest class, so both
-    agreements are `None`. The other figures take all values together, whatever the shape.
+    A prediction is a row of logits: the last axis of outputs `N K`, `N 1 K` and `N 1 T K` (logits per frame).
+    Outputs of higher rank are feature maps, and outputs with K = 1 are plain numbers: they have no largest class,
+    so both agreements are `None`. The other metrics use all values together, for any shape.
 
-    Raises ValueError where the shapes differ or the reference is not finite.
+    Raises ValueError if the shapes differ or the reference is not finite.
     """
     if reference.shape != candidate.shape or not reference.size:
         raise ValueError(
@@ -45,9 +46,7 @@ def compare(reference: np.ndarray, candidate: np.ndarray) -> Parity:
             f"candidate {list(candidate.shape)}"
         )
     if not np.isfinite(reference).all():
-        raise ValueError(
-            "the reference has values that are NaN or infinite; there is nothing to compare with"
-        )
+        raise ValueError("the reference has values that are NaN or infinite; nothing can be compared with it")
     signal = reference.astype(np.float64)
     noise = signal - candidate.astype(np.float64)
     finite = bool(np.isfinite(noise).all())
@@ -66,7 +65,7 @@ def compare(reference: np.ndarray, candidate: np.ndarray) -> Parity:
 def agreement_beyond(lead: float, reference: np.ndarray, candidate: np.ndarray) -> float | None:
     """Share of rows with the same largest value, among those whose largest value leads the next one by more.
 
-    `reference` and `candidate` are outputs of one shape, as `compare` takes them; `None` where no row leads by more
+    `reference` and `candidate` are outputs of one shape, as in `compare`; `None` if no row leads by more
     than `lead`, or outputs have no largest class.
     """
     classes = reference.shape[-1]

@@ -1,4 +1,4 @@
-"""A writer of `.onnx` files that the runtime refuses wherever the network holds an error function."""
+"""A writer of `.onnx` files that the runtime refuses if the network contains an error function."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ __all__ = ["load_backend", "write"]
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:
-    """The file as it should be, cut off in the middle where the program has an `erf`."""
+    """Writes a valid file, truncated if the program has an `erf`."""
     written = write_right(program, path, spec=spec, scheme=scheme, step=step)
     if any(node.target is torch.ops.aten.erf.default for node in program.graph.nodes):
         path.write_bytes(path.read_bytes()[:100])

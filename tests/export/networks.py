@@ -1,4 +1,4 @@
-"""Small networks for the export tests, one construct each, with BatchNorm statistics as training leaves them."""
+"""Small networks for the export tests, one construct each, with BatchNorm statistics as after training."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class MobileNet3D(nn.Module):
 
 
 class TwoInputs(nn.Module):
-    """Clip and log-mel picture, joined before two heads."""
+    """Clip and log-mel spectrogram, joined before two heads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Function(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """A gate per clip and channel for every frame; `squeeze` says how the mean is written."""
+    """A gate per clip and channel for every frame; `squeeze` computes the mean."""
 
     def __init__(self, channels: int, squeeze: Callable[[Tensor], Tensor], gate: nn.Module) -> None:
         super().__init__()
@@ -297,4 +297,4 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
     "mean over everything in steps": lambda: Function(lambda x, f: f(x).mean((3, 4)).mean(2), conv(3, 4, 3)),
     "dropout": lambda: Function(lambda x, f: F.dropout3d(f(x), 0.5, False), conv(3, 4, 3)),
 }  # fmt: skip
-"""Name -> network on clips `N 3 8 12 10` that holds something besides Conv3d."""
+"""Name -> network on clips `N 3 8 12 10` with other operators than Conv3d."""

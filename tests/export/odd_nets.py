@@ -1,4 +1,4 @@
-"""Networks as users also have them: other number types, wrappers, memory, what no graph can hold."""
+"""Unusual networks of users: other float types, wrappers, memory, and code that cannot be captured."""
 
 import threading
 
@@ -45,7 +45,7 @@ class DoubleInside(Small):
 
 
 class DoubleConstant(Small):
-    """A constant that is computed in float64, which changes nothing."""
+    """Computes a constant in float64, which changes nothing."""
 
     def features(self, clip: Tensor) -> Tensor:
         return super().features(clip) + torch.linspace(0, 1, clip.shape[-1], dtype=torch.float64).float()
@@ -76,7 +76,7 @@ class Sparse(Small):
 
 
 class Locked(Small):
-    """Holds what cannot be copied."""
+    """Holds an object that cannot be copied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Numpy(Small):
 
 
 class Printing(Small):
-    """Looks at values for a person, and tries a shape that does not fit."""
+    """Prints values, and tries a shape that does not fit."""
 
     def features(self, clip: Tensor) -> Tensor:
         found = super().features(clip)
@@ -152,7 +152,7 @@ class Training(Small):
 
 
 class Counting(Small):
-    """Counts its calls, on which no answer depends."""
+    """Counts its calls, without effect on its outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Counting(Small):
 
 
 class Buffer(Small):
-    """Adds what it saw before, kept in a buffer."""
+    """Adds its previous inputs, kept in a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Buffer(Small):
 
 
 class Listed(Small):
-    """Keeps all that it saw in a list."""
+    """Keeps all its inputs in a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class Cached(Small):
 
 
 class Anchored(Small):
-    """Keeps the mean of the first clip that it sees, and takes it from all others."""
+    """Keeps the mean of its first clip, and subtracts it from all others."""
 
     anchor: Tensor | None = None
 
@@ -214,7 +214,7 @@ class Anchored(Small):
 
 
 class Initialised(Small):
-    """Sets its own weights from the first clip that it sees, as ActNorm does."""
+    """Sets its own weights from its first clip, as ActNorm does."""
 
     def __init__(self) -> None:
         super().__init__()

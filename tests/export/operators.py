@@ -173,7 +173,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "area": of(lambda x: F.interpolate(x, size=(4, 5, 5), mode="area")),
     "pixel shuffle": of(lambda x, f: F.pixel_shuffle(f(x).transpose(1, 2), 2), nn.Conv3d(3, 8, 1)),
     "pixel unshuffle": of(lambda x: F.pixel_unshuffle(x.transpose(1, 2), 2)),
-    # moves
+    # data movement
     "channel shuffle": of(lambda x, f: shuffle(f(x)), nn.Conv3d(3, 6, 1)),
     "channel shuffle of torch": of(lambda x, f: F.channel_shuffle(f(x), 2), nn.Conv3d(3, 6, 1)),
     "torn apart": of(lambda x: x.permute(0, 3, 1, 4, 2)),
@@ -225,7 +225,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "same padding in time": of(
         lambda x, f: f(x.mean((3, 4))), nn.Conv1d(3, 4, 4, padding="same", dilation=3)
     ),
-    # number by number
+    # elementwise
     "mish and softplus": lambda: nn.Sequential(nn.Mish(), nn.Softplus(), nn.Softplus(beta=3.0)),
     "softplus with a threshold": of(lambda x, f: f(3 * x), nn.Softplus(threshold=1)),
     "prelu": lambda: nn.Sequential(nn.Conv3d(3, 4, 1), nn.PReLU(), nn.PReLU(4)),
@@ -346,7 +346,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "masked attention": of(masked_attention),
     "linear of rank 6": of(lambda x, f: f(x.unflatten(2, (4, 2))).flatten(2, 3), nn.Linear(10, 4)),
     "bilinear": of(lambda x, f: f(x.mean((2, 3, 4)), x.amax((2, 3, 4))), nn.Bilinear(3, 3, 4)),
-    # layers around
+    # other layers
     "gru": of(recurrent, nn.GRU(3, 5, batch_first=True, bidirectional=True)),
     "lstm": of(last_state, nn.LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.1)),
     "lstm with projection": of(recurrent, nn.LSTM(3, 5, batch_first=True, proj_size=2)),

@@ -1,4 +1,4 @@
-"""A small MobileNetV2 for clips that int8 is hard on, and one that it is not."""
+"""A small MobileNetV2 for clips with a high quantization cost, and one with a low cost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SHAPE = "1x3x4x16x16"
 
 
 def clips(count: int = 16) -> np.ndarray:
-    """Noise, `count x 1 3 T H W`: what the norms have seen, and what ranges are found with."""
+    """Noise, `count x 1 3 T H W`, for the statistics of the norms and for calibration."""
     return np.random.default_rng(0).random((count, 1, 3, 4, 16, 16), "float32")
 
 
 class Inverted(nn.Module):
-    """An inverted residual of MobileNetV2 in three dimensions, written as okankop's Efficient-3DCNNs does."""
+    """A 3D inverted residual of MobileNetV2, as in okankop's Efficient-3DCNNs."""
 
     def __init__(self, channels: int, out: int, *, stride: int = 1, expand: int = 4) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class MobileNet(nn.Module):
             if isinstance(module, nn.BatchNorm3d):
                 nn.init.normal_(module.weight, std=spread)
                 module.weight.data.exp_()
-                module.momentum = None  # what it has seen is averaged
+                module.momentum = None  # averages the statistics
         with torch.no_grad():
             self(torch.from_numpy(clips()).flatten(0, 1))
         self.eval()
@@ -61,19 +61,19 @@ class MobileNet(nn.Module):
 
 
 def rough() -> MobileNet:
-    """Gammas that spread over two orders of magnitude, as training leaves some: int8 loses much of the answers."""
+    """Gammas over two orders of magnitude, as training may leave them: the quantization cost is high."""
     return MobileNet(spread=1.4, seed=2)
 
 
 def smooth() -> MobileNet:
-    """Gammas of 1: int8 costs little."""
+    """Gammas of 1: the quantization cost is low."""
     return MobileNet(spread=0)
 
 
 def one_loud_layer() -> MobileNet:
-    """`smooth` but for one layer, `blocks.2.project`, whose first channel is far louder than the others.
+    """`smooth` except for one layer, `blocks.2.project`, whose first channel is far larger than the others.
 
-    They get few of the 255 steps of its output; its reader takes the loud channel back.
+    The others get few of the 255 steps of its output; the next layer scales the large channel back.
     """
     network = smooth()
     bad, reader = network.blocks[2], network.blocks[3]

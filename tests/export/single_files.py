@@ -1,4 +1,4 @@
-"""Files of networks with one input, written in this process and run by their runtime."""
+"""Files of networks with one input, written in this process and run in their runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.spec import as_tuple
 
 
 def graph_of(model: nn.Module, x: Tensor, *, scheme: str) -> fx.GraphModule:
-    """What a file of `model` has to compute: the lowered network, or its int8 reference."""
+    """The reference for a file of `model`: the lowered network, or its int8 reference."""
     model(x)
     graph = lower(capture(model.eval(), (x,)))
     if scheme != "w8a8":
@@ -49,7 +49,7 @@ def _of_tflite(path: Path, x: Tensor) -> list[Tensor]:
 
     interpreter = Interpreter(str(path), num_threads=1)
     signatures = interpreter.get_signature_list()
-    if signatures:  # whose outputs have names; the list of details has an order of its own
+    if signatures:  # whose outputs have names; the list of details has another order
         ((key, signature),) = signatures.items()
         run = interpreter.get_signature_runner(key)
         found = run(**{signature["inputs"][0]: x.numpy()})
@@ -83,7 +83,7 @@ ALL_ANSWERS: dict[str, Callable[[Path, Tensor], list[Tensor]]] = {
     "executorch": _of_executorch,
     "onnx": _of_onnx,
 }
-"""What a file of each format answers to an input, by output."""
+"""Outputs of a file of each format for an input."""
 
 
 def _only(format: str) -> Callable[[Path, Tensor], Tensor]:
@@ -95,4 +95,4 @@ def _only(format: str) -> Callable[[Path, Tensor], Tensor]:
 
 
 ANSWERS = {format: _only(format) for format in ALL_ANSWERS}
-"""The same of files with one output."""
+"""The same for files with one output."""

@@ -25,7 +25,7 @@ def clip_spec(*, frames: int = 4, size: int = 16, audio: bool = False, text: boo
 
 
 class SmallNet(nn.Module):
-    """An inverted residual with squeeze-excite over 4-D planes, plus optional sound and text branches."""
+    """An inverted residual with squeeze-excite over 4-D planes, plus optional audio and text branches."""
 
     def __init__(self, spec: ClipSpec, *, width: int = 8, blocks: int = 1):
         super().__init__()
@@ -110,7 +110,7 @@ def int8_graph(spec: ClipSpec, *, width: int = 8, blocks: int = 1, seed: int = 0
 
 
 def captured(spec: ClipSpec) -> ExportedProgram:
-    """The small network as the exporter takes it, not lowered."""
+    """The small network, captured and not lowered."""
     torch.manual_seed(0)
     return capture(SmallNet(spec), spec.example())
 

@@ -1,4 +1,4 @@
-"""What `--check` says beforehand is what the coverage of the file reports: the same lines, for each runtime.
+"""The findings of `--check` match the coverage of the file: the same lines, for each runtime.
 
 One network by default; `POCKETREEL_AGREEMENT=1` compares a small one of every family, which takes half an hour.
 """
@@ -28,7 +28,7 @@ FAMILIES = (
     "mobilenet3d_v3_tiny", "shufflenet3d_tiny", "mobilenet2plus1d_tiny", "movinet_tiny", "cnn_lstm_tiny",
     "video_transformer_tiny",
 )  # fmt: skip
-"""A small one of every family of the comparison."""
+"""A small network of every family of the comparison."""
 
 USERS = {"videomae": VideoMae, "timesformer": TimeSformer, "grouped": Grouped}
 
@@ -50,8 +50,8 @@ def made(name: str) -> tuple[nn.Module, str]:
     return network.build(spec, network.options()), f"1x3x{frames}x32x32"
 
 
-def said(found: tuple[Finding, ...], name: str, scheme: str) -> set[str | None]:
-    """Lines that the check calls slow; ONNX Runtime's int8 coverage counts what computes in float."""
+def reported_lines(found: tuple[Finding, ...], name: str, scheme: str) -> set[str | None]:
+    """Lines that the check reports as slow; ONNX Runtime's int8 coverage includes float operators."""
     counted = ("slow", "float") if name == "onnx" and scheme == "w8a8" else ("slow",)
     return {one.place for one in found if one.format == name and one.severity in counted}
 
@@ -67,7 +67,10 @@ def compare(name: str, scheme: str, tmp_path, formats: tuple[str, ...] = FORMATS
     wrong = {}
     for outcome in exported.outcomes:
         assert outcome.coverage is not None, outcome.reason
-        lines, left = said(found, outcome.format, scheme), {one.place for one in outcome.coverage.left}
+        lines, left = (
+            reported_lines(found, outcome.format, scheme),
+            {one.place for one in outcome.coverage.left},
+        )
         if (outcome.format, scheme) == ("coreml", "fp32"):
             assert lines == {None} and outcome.coverage.share == 0
         elif lines != left and not is_of_another_form(outcome):
@@ -76,8 +79,8 @@ def compare(name: str, scheme: str, tmp_path, formats: tuple[str, ...] = FORMATS
 
 
 def is_of_another_form(outcome: ExportOutcome) -> bool:
-    """Whether ONNX Runtime was faster here in another form than the one that the check looks at."""
-    return any(re.match("form: (as given|frames together)", note) for note in outcome.notes)
+    """Whether another form than that of the check was fastest in ONNX Runtime here."""
+    return any(re.match("form: (original network|batched frames)", note) for note in outcome.notes)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ WRITERS = {
 
 @pytest.fixture
 def broken_formats(tmp_path, monkeypatch):
-    """Formats whose writers are real modules that fail, each in its own way."""
+    """Formats whose writers are real modules that fail, each in another way."""
     folder = tmp_path / "writers"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -49,15 +49,15 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
     (out / "raising" / "fp32" / "model.bin").write_text("from the time before")
     (out / "raising" / "fp32" / "notes.md").write_text("mine")
     Ledger(folder=out, kind="export", files={"raising/fp32/model.bin": None}).save()
-    told = []
+    reported = []
     outcomes = export_files(
         [Variant(scheme="fp32", program=captured(spec))],
         file_spec(spec, provenance={"recipe": "small"}),
         formats=[*broken_formats, "onnx"],
         out=out,
-        progress=lambda name, done, total: told.append((name, done, total)),
+        progress=lambda name, done, total: reported.append((name, done, total)),
     )
-    assert told == [(f"{name} fp32", done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
+    assert reported == [(f"{name} fp32", done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
     reasons = {outcome.format: outcome.reason for outcome in outcomes}
     assert reasons == {
         "crashing": "the converter crashed its process with SIGSEGV",
@@ -119,10 +119,10 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
         )
 
     with pytest.raises(
-        ValueError, match="format 'onxx' is unknown; known are onnx, tflite, executorch, coreml"
+        ValueError, match="format 'onxx' is unknown; allowed: onnx, tflite, executorch, coreml"
     ):
         export(["onnx", "onxx"], "fp32")
-    with pytest.raises(ValueError, match=r"scheme 'w3' is unknown; known are fp32, fp16, w8a8, w8, w4$"):
+    with pytest.raises(ValueError, match=r"scheme 'w3' is unknown; allowed: fp32, fp16, w8a8, w8, w4$"):
         export(["onnx"], "w3")
     with pytest.raises(ValueError, match="scheme 'w8a8' was given a float graph"):
         export(["onnx"], "w8a8")
@@ -162,7 +162,7 @@ def test_an_int8_graph_is_not_written_as_float(tmp_path):
 
 
 class Pair(NamedTuple):
-    """A class that torch has not been told how to save."""
+    """A class that is not registered with torch for saving."""
 
     logits: Tensor
     aux: Tensor
@@ -222,7 +222,7 @@ def test_an_export_replaces_its_own_files_alone_and_lists_them(tmp_path):
         (tmp_path / name).write_text("mine")
     (tmp_path / ".onnx.fp32.partial").mkdir()
     (tmp_path / ".onnx.fp32.partial" / "mine.txt").write_text("mine")
-    (tmp_path / ".onnx.fp32.partial" / "model.json").touch()  # what a killed export left
+    (tmp_path / ".onnx.fp32.partial" / "model.json").touch()  # a file of a killed export
     ledger = Ledger.read(tmp_path)
     ledger.writing = (".onnx.fp32.partial/model*",)
     ledger.save()

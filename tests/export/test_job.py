@@ -1,4 +1,4 @@
-"""Writers that are real modules, each with its own way of not ending well."""
+"""Writers that are real modules, each with another failure."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Int8 files that follow their reference and are far from float: what is said of them, and the layers named."""
+"""Int8 files that match their reference and are far from float: their notes, and the named layers."""
 
 import json
 import re
@@ -41,13 +41,13 @@ def rows_of(out):
     return json.loads((out / "manifest.json").read_text())["files"]
 
 
-def losses(notes):
-    return [note for note in notes if note.startswith("rounding lost")]
+def cost_notes(notes):
+    return [note for note in notes if note.startswith("the quantization cost is high")]
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """What the command says of the rough network, and its manifest's rows."""
+def rough_export(tmp_path_factory):
+    """Output of the command for the rough network, and the rows of its manifest."""
     folder = tmp_path_factory.mktemp("rough")
     np.save(folder / "clips.npy", rough_nets.clips())
     arguments = ["tests.export.rough_nets:rough", "--shape", rough_nets.SHAPE, "--schemes", "w8a8"]
@@ -57,37 +57,37 @@ def said(tmp_path_factory):
     return ended.stdout, rows_of(folder / "out")
 
 
-def test_a_file_far_from_float_is_right_and_its_loss_is_said_with_three_layers(said):
-    printed, rows = said
+def test_a_file_far_from_float_is_exported_with_a_note_on_its_cost_and_three_layers(rough_export):
+    printed, rows = rough_export
     assert [row["format"] for row in rows] == FORMATS
     for row in rows:
         (to_reference,), (to_float,) = row["parity"]["reference"], row["parity"]["float"]
         assert row["status"] == "exported" and row["reason"] is None
         assert to_reference["sqnr_db"] > to_float["sqnr_db"] and 3 < to_float["sqnr_db"] < 10
-        (note,) = losses(row["notes"])
-        assert f"float network's answers: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
+        (note,) = cost_notes(row["notes"])
+        assert f"the quantization cost is high: its SQNR is {to_float['sqnr_db']:.1f} dB" in note
         assert f"{row['format']}.{row['scheme']}: {note}" in printed.splitlines()
         described = NAMED.findall(note)
         assert len({name for name, _ in described}) == 3, note
 
 
-def test_the_layers_that_are_named_are_those_of_the_list_that_cost_most(said):
-    for row in said[1]:
+def test_the_note_names_the_layers_that_cost_most(rough_export):
+    for row in rough_export[1]:
         listed = [layer["alone_sqnr_db"] for layer in row["layers"]]
         assert listed == sorted(listed)
         first = list(dict.fromkeys(layer["layer"] for layer in row["layers"]))[:3]
-        assert [name for name, _ in NAMED.findall(losses(row["notes"])[0])] == first
+        assert [name for name, _ in NAMED.findall(cost_notes(row["notes"])[0])] == first
 
 
 def test_a_network_with_one_bad_layer_names_it_first_with_what_it_costs(tmp_path):
     network = rough_nets.one_loud_layer()
     outcome = exported(network, tmp_path)
-    (note,) = losses(outcome.notes)
+    (note,) = cost_notes(outcome.notes)
     (first, cost), (_, next_cost), _ = NAMED.findall(note)
-    # What reads the layer has the same noise on its input, which is not its fault.
+    # The consumer of the layer has the same noise on its input, which it does not cause.
     assert first == "blocks.2.project" and int(next_cost) > int(cost) + 6, note
     listed = {layer.layer: layer.alone_sqnr_db for layer in outcome.layers}
-    # Depthwise layers are rounded between their frames, too, which is not to be done by hand.
+    # Depthwise layers are also rounded between their frames, which this test does not emulate.
     names = [
         name for name, part in network.named_modules() if isinstance(part, nn.Conv3d) and part.groups == 1
     ]
@@ -100,7 +100,7 @@ def test_a_network_with_one_bad_layer_names_it_first_with_what_it_costs(tmp_path
 
 
 def rounded_alone(network, name):
-    """SQNR of the answers when one convolution has int8 weights and its clamped output 256 values."""
+    """SQNR of the outputs if one convolution has int8 weights and its clamped output 256 values."""
     clips = torch.from_numpy(rough_nets.clips()).flatten(0, 1)
     norm_name = "stem.1" if name == "stem.0" else f"{name}_norm"
     conv, norm = network.get_submodule(name), network.get_submodule(norm_name)
@@ -111,10 +111,10 @@ def rounded_alone(network, name):
         steps = kept.abs().amax((1, 2, 3, 4), keepdim=True) / 127
         conv.weight.copy_((kept / steps).round() * steps)
         hook = norm.register_forward_hook(lambda _, __, y: rounded(y.clamp(0, 6) if clamped else y))
-        answers = network(clips)
+        outputs = network(clips)
         hook.remove()
         conv.weight.copy_(kept)
-    return compare(right.numpy(), answers.numpy()).sqnr_db
+    return compare(right.numpy(), outputs.numpy()).sqnr_db
 
 
 def rounded(value):
@@ -123,7 +123,7 @@ def rounded(value):
     return (value / step).round() * step
 
 
-def test_nothing_is_said_of_a_network_that_int8_costs_little(tmp_path):
+def test_a_low_quantization_cost_gives_no_note(tmp_path):
     outcome = exported(rough_nets.smooth(), tmp_path)
-    assert outcome.parity.lost is None and not losses(outcome.notes) and not outcome.layers
+    assert outcome.parity.quantization_cost is None and not cost_notes(outcome.notes) and not outcome.layers
     assert outcome.parity.against["float"][0].sqnr_db > 20

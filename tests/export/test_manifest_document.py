@@ -1,4 +1,4 @@
-"""docs/export-manifest.md says what a real export holds, and its examples run."""
+"""docs/export-manifest.md documents every field of a real export, and its examples run."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from export.description import describe
 from export.export_file import Proof
 from export.files import Variant, export_files
 from export.manifest import file_spec
-from export.trial import FLOAT, ask
+from export.trial import FLOAT, run_networks
 from tests.export.small_nets import captured, clip_spec
 
 PAGE = Path(__file__).parents[2] / "docs" / "export-manifest.md"
@@ -28,7 +28,7 @@ def exported(tmp_path_factory):
     described = file_spec(spec, provenance={})
     program = captured(spec)
     clips = {"clip": torch.stack([spec.example(seed=seed)[0] for seed in range(2)]).numpy()}
-    proof = Proof(trial=ask({FLOAT: program.module()}, clips, source="2 random clips"))
+    proof = Proof(trial=run_networks({FLOAT: program.module()}, clips, source="2 random clips"))
     outcomes = export_files(
         [Variant(scheme="fp32", program=program, proof=proof)], described, formats=formats, out=out
     )

@@ -1,4 +1,4 @@
-"""Any network into files, by `pocketreel export` and by the call behind it."""
+"""Exports of any network, by `pocketreel export` and by `export_network`."""
 
 import json
 import os
@@ -40,11 +40,11 @@ APP.command()(main)
 
 WRITERS = {
     "crashing": "import os\ndef write(*a, **k):\n    os.abort()\n",
-    "lying": "from export import to_onnx\n"
+    "lying": "from export.emit.onnx import writer\n"
     "def write(program, path, *, spec, scheme, step=None):\n"
     "    for name, weight in program.state_dict.items():\n"
     "        if 'linear' in name or 'classifier' in name:\n            weight.data.mul_(3)\n"
-    "    return to_onnx.write(program, path, spec=spec, scheme=scheme)\n",
+    "    return writer.write(program, path, spec=spec, scheme=scheme)\n",
 }
 
 
@@ -62,7 +62,7 @@ def bad_writers(tmp_path, monkeypatch):
 
 
 def command(*arguments):
-    """The command in this process: exit code, and what it said on both streams."""
+    """Runs the command in this process: exit code, and its output on both streams."""
     ended = CliRunner().invoke(APP, [str(argument) for argument in arguments])
     return ended.exit_code, ended.stdout + ended.stderr
 
@@ -80,7 +80,7 @@ def test_the_command_writes_files_that_are_right(tmp_path):
     done = run_command_line(["export.run", *arguments], env={**os.environ, "COLUMNS": "120"})
     assert done.returncode == 0, done.stdout + done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    own = {LEDGER, COPY, LOCK}  # what says which files are ours, and that one export at a time writes there
+    own = {LEDGER, COPY, LOCK}  # the ledger of the export folder, and its lock
     assert written - own == {"coreml", "manifest.json", "onnx"} and LEDGER in written
     row = rows_of(tmp_path / "out")["onnx"]
     assert row["status"] == "exported" and row["path"] == "onnx/fp32/model.onnx"
@@ -98,9 +98,9 @@ def test_the_command_writes_files_that_are_right(tmp_path):
 
 
 @pytest.mark.slow
-def test_three_outcomes_are_told_apart_and_none_stops_the_others(tmp_path, bad_writers):
+def test_three_outcomes_are_distinguished_and_none_stops_the_others(tmp_path, bad_writers):
     arguments = [f"{NETS}:clips", "--shape", SHAPE, "--formats", "crashing,onnx,tflite"]
-    code, said = command(*arguments, "--out", tmp_path / "out")
+    code, printed = command(*arguments, "--out", tmp_path / "out")
     assert code == 3
     rows = rows_of(tmp_path / "out")
     assert {name: row["status"] for name, row in rows.items()} == {
@@ -109,8 +109,8 @@ def test_three_outcomes_are_told_apart_and_none_stops_the_others(tmp_path, bad_w
         "tflite": "exported",
     }
     assert rows["crashing"]["reason"] == "the converter crashed its process with SIGABRT"
-    assert "crashing.fp32 failed: the converter crashed its process with SIGABRT" in said
-    assert "onnx.fp32 is wrong: the file differs from the float network: its largest error is" in said
+    assert "crashing.fp32 failed: the converter crashed its process with SIGABRT" in printed
+    assert "onnx.fp32 is wrong: the file differs from the float network: its largest error is" in printed
     assert rows["onnx"]["path"] == "onnx/fp32/model.onnx"
     assert (tmp_path / "out" / "onnx" / "fp32" / "model.onnx").is_file()
     assert rows["tflite"]["inputs"][0]["layout"] == "NTHWC"
@@ -129,22 +129,19 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
         "w8a8",
         "--layers",
     ]
-    code, said = command(*arguments, "--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out")
-    assert code == 3, said
+    code, printed = command(*arguments, "--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out")
+    assert code == 3, printed
     rows = rows_of(tmp_path / "out")
     assert rows["tflite"]["status"] == "exported" and not rows["tflite"]["layers"]
     assert rows["tflite"]["parity"]["source"] == "8 of 20 inputs of clips.npy"
     assert rows["tflite"]["parity"]["reference"][0]["sqnr_db"] > 20
     assert rows["onnx"]["status"] == "wrong"
     assert "the file differs from the torch int8 reference" in rows["onnx"]["reason"]
-    assert (
-        "they explain what the quantization loses, not what is wrong with the file"
-        in rows["onnx"]["notes"][-1]
-    )
+    assert "they explain the quantization cost, not what is wrong with the file" in rows["onnx"]["notes"][-1]
     ranked = [layer["alone_sqnr_db"] for layer in rows["onnx"]["layers"]]
     assert ranked == sorted(ranked)
     assert {"depthwise", "classifier"} <= {layer["module"] for layer in rows["onnx"]["layers"]}
-    assert "what int8 costs each layer, worst first" in said and "depthwise" in said
+    assert "quantization cost by layer, worst first" in printed and "depthwise" in printed
     provenance = json.loads((tmp_path / "out" / "manifest.json").read_text())["provenance"]
     assert provenance["calibration"] == "20 inputs of clips.npy"
 
@@ -155,7 +152,7 @@ def test_several_inputs_and_outputs_of_any_shape_by_one_call(tmp_path):
     exported = export_network(
         clips_and_words().train(), inputs, out=tmp_path / "out", formats=["onnx", "tflite"]
     )
-    assert exported.right and exported.rank_layers is None
+    assert exported.correct and exported.rank_layers is None
     for outcome in exported.outcomes:
         assert outcome.parity.wrong is None
         logits, per_frame = outcome.parity.against["float"]
@@ -171,7 +168,7 @@ def test_clips_that_come_out_are_compared_in_the_axis_order_of_torch(tmp_path, s
     exported = export_network(
         Scenery(), [SHAPE], out=tmp_path, formats=["tflite"], schemes=[scheme], calibration=calibration
     )
-    assert exported.right, exported.outcomes
+    assert exported.correct, exported.outcomes
     (info,) = exported.outcomes[0].outputs
     assert info.layout == "NTHWC" and info.shape == (1, 4, 16, 16, 2)
 
@@ -189,22 +186,22 @@ def test_ways_of_writing_networks_reach_the_files(tmp_path, network, names):
 
 
 def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(tmp_path):
-    told = []
+    reported = []
     exported = export_network(
-        Undecided(), [SHAPE], out=tmp_path, formats=["onnx", "tflite"], progress=lambda *a: told.append(a)
+        Undecided(), [SHAPE], out=tmp_path, formats=["onnx", "tflite"], progress=lambda *a: reported.append(a)
     )
     assert [outcome.status for outcome in exported.outcomes] == ["failed"] * 2
     for outcome in exported.outcomes:
         assert "cannot be captured as one graph at " in outcome.reason
         assert "user_nets.py" in outcome.reason and "`if clip.mean() > 0.5:`" in outcome.reason
         assert "Traceback" in (tmp_path / outcome.log).read_text()
-    assert told == [("torch", 0, 4), ("capture", 1, 4), ("onnx fp32", 2, 4), ("tflite fp32", 3, 4)]
+    assert reported == [("torch", 0, 4), ("capture", 1, 4), ("onnx fp32", 2, 4), ("tflite fp32", 3, 4)]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--formats", "onxx"], "format 'onxx' is unknown; known are .*; did you mean 'onnx'?"),
+        (["--formats", "onxx"], "format 'onxx' is unknown; allowed: .*; did you mean 'onnx'?"),
         (["--formats", "onnx,onnx"], "format 'onnx' is given twice"),
         (["--shape", "3,4,5"], "shape '3,4,5' cannot be read: give"),
         (["--schemes", "w8a8"], "scheme w8a8 needs inputs that set the ranges.*or 'random'"),
@@ -213,27 +210,27 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
         (["--weights", "none.pt"], "--weights none.pt: there is no such file"),
         (
             ["--shape", "1x4x4x16x16"],
-            "the network does not take the inputs clip .*RuntimeError.*--shape has to",
+            "the network does not accept the inputs clip .*RuntimeError.*give --shape once",
         ),
     ],
 )
 def test_wrong_arguments_end_with_2_and_write_nothing(tmp_path, options, message):
     given = [] if "--shape" in options else ["--shape", SHAPE]
-    code, said = command(f"{NETS}:clips", *given, *options, "--out", tmp_path / "out")
+    code, printed = command(f"{NETS}:clips", *given, *options, "--out", tmp_path / "out")
     assert code == 2
     with pytest.raises(AssertionError, match=message):
-        raise AssertionError(" ".join(said.split()))
+        raise AssertionError(" ".join(printed.split()))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_out_that_is_no_folder_to_write_to_ends_with_2_before_the_network_is_asked(tmp_path, monkeypatch):
+def test_an_unwritable_out_exits_with_2_before_the_network_runs(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", out)
-        assert code == 2 and "file is no folder, so nothing can be written to" in " ".join(said.split())
+        code, printed = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", out)
+        assert code == 2 and "file is not a folder, so nothing can be written to" in " ".join(printed.split())
     monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK and path.exists())
-    code, said = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", tmp_path / "closed")
-    assert code == 2 and "is closed to writing: choose another folder" in " ".join(said.split())
+    code, printed = command(f"{NETS}:NotANumber", "--shape", SHAPE, "--out", tmp_path / "closed")
+    assert code == 2 and "is not writable: choose another folder" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(
@@ -241,7 +238,7 @@ def test_an_out_that_is_no_folder_to_write_to_ends_with_2_before_the_network_is_
     [
         (
             NotANumber(),
-            "the float network itself gives NaN or infinite values in output 0 for 8 random inputs",
+            "the float network itself returns NaN or infinite values in output 0 for 8 random inputs",
         ),
         (Labelled(), "the network returns str; let it return tensors"),
     ],
@@ -264,7 +261,7 @@ def test_arguments_of_the_call_are_checked(tmp_path):
         )
     with pytest.raises(ValueError, match="clips is 'some'; give a Path, arrays by input name, or 'random'"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"], clips="some")
-    with pytest.raises(ValueError, match="no format is given; known are onnx"):
+    with pytest.raises(ValueError, match="no format is given; allowed: onnx"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=[])
     with pytest.raises(ValueError, match="an input is called 'logits', as the output is"):
         export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])
@@ -275,6 +272,6 @@ def test_arguments_of_the_call_are_checked(tmp_path):
     assert (tmp_path / "onnx" / "fp32" / "model.onnx").read_text() == "mine"
 
 
-def test_the_help_says_that_the_users_code_is_run():
-    code, said = command("--help")
-    assert code == 0 and "runs its Python code" in " ".join(said.replace("│", " ").split())
+def test_the_help_states_that_user_code_is_run():
+    code, printed = command("--help")
+    assert code == 0 and "runs its Python code" in " ".join(printed.replace("│", " ").split())

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from compress.folders.locks import held
 from export.capture.inputs import parse_inputs
-from export.nncf_onnx import Accuracy, answers, main, quantize_with_nncf, write_float
+from export.nncf_onnx import Accuracy, main, predictor, quantize_with_nncf, write_float
 from export.samples import random_samples
 from tests.export.user_nets import clips
 
@@ -40,23 +40,23 @@ def operators(path: Path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-def test_every_convolution_is_int8_and_answers_as_in_float(floats, samples, tmp_path):
+def test_every_convolution_is_int8_and_matches_float(floats, samples, tmp_path):
     written = quantize_with_nncf(floats, samples, out=tmp_path / "int8.onnx")
     nodes = onnx.load(written).graph.node
     reads = {output for node in nodes if node.op_type == "DequantizeLinear" for output in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     assert convolutions and all({*node.input[:2]} <= reads for node in convolutions)
-    want, given = (np.stack([answers(path)(sample)[0] for sample in samples]) for path in (floats, written))
+    want, given = (np.stack([predictor(path)(sample)[0] for sample in samples]) for path in (floats, written))
     assert 0 < np.abs(given - want).max() < 0.05 * np.abs(want).max()
 
 
 @pytest.mark.slow
 def test_accuracy_control_takes_layers_back_to_float(floats, samples, tmp_path):
-    """A measure by which only the float file is good enough."""
-    want = np.stack([answers(floats)(sample)[0] for sample in samples])
+    """A metric by which only the float file is good enough."""
+    want = np.stack([predictor(floats)(sample)[0] for sample in samples])
 
-    def measure(answer) -> float:
-        given = np.stack([answer(sample)[0] for sample in samples])
+    def measure(predict) -> float:
+        given = np.stack([predict(sample)[0] for sample in samples])
         return float(1 - np.abs(given - want).max() / np.abs(want).max())
 
     plain = quantize_with_nncf(floats, samples, out=tmp_path / "plain.onnx")
@@ -65,7 +65,7 @@ def test_accuracy_control_takes_layers_back_to_float(floats, samples, tmp_path):
     )
     rounded = [sum("Quantize" in name or "QLinear" in name for name in operators(p)) for p in (plain, held)]
     assert rounded[1] < rounded[0]
-    assert measure(answers(held)) >= measure(answers(plain))
+    assert measure(predictor(held)) >= measure(predictor(plain))
 
 
 def test_what_cannot_be_quantized_is_refused(floats, samples, tmp_path):
@@ -83,47 +83,47 @@ def command(*options: object) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_the_command_says_how_near_the_file_comes(tmp_path, samples):
+def test_the_command_reports_the_parity_of_the_file(tmp_path, samples):
     np.save(tmp_path / "clips.npy", np.stack([sample["clip"][0] for sample in samples]))
-    code, said = command(
+    code, printed = command(
         *("tests/export/user_nets.py:clips", "--shape", SHAPE),
         *("--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out"),
     )
-    assert code == 0, said
-    assert "dB to torch, top-1 agreement" in said and "on 4 calibration inputs" in said
+    assert code == 0, printed
+    assert "dB to torch, top-1 agreement" in printed and "on 4 calibration inputs" in printed
     assert (tmp_path / "out" / "int8.onnx").is_file()
 
 
 def test_the_command_refuses_wrong_arguments_with_2(tmp_path):
-    code, said = command(
+    code, printed = command(
         *("tests/export/user_nets.py:clips", "--shape", SHAPE),
         *("--calibration", tmp_path / "none.npy", "--out", tmp_path / "out"),
     )
-    assert code == 2 and "there is no such file" in said.replace("\n", " ")
+    assert code == 2 and "there is no such file" in printed.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
     ("shape", "out", "message"),
     [
-        ("1x4x4x16x16", "out", "the network does not take the inputs clip"),
-        (SHAPE, "clips.npy", "is no folder"),
+        ("1x4x4x16x16", "out", "the network does not accept the inputs clip"),
+        (SHAPE, "clips.npy", "is not a folder"),
     ],
 )
 def test_a_network_that_does_not_take_its_inputs_and_an_out_that_is_a_file(tmp_path, shape, out, message):
     np.save(tmp_path / "clips.npy", np.zeros([int(size) for size in shape.split("x")], "float32"))
-    code, said = command(
+    code, printed = command(
         *("tests/export/user_nets.py:clips", "--shape", shape),
         *("--calibration", tmp_path / "clips.npy", "--out", tmp_path / out),
     )
-    assert code == 2 and message in said.replace("\n", " "), said
+    assert code == 2 and message in printed.replace("\n", " "), printed
 
 
 def test_a_folder_that_another_export_holds_is_refused(tmp_path, samples):
     np.save(tmp_path / "clips.npy", np.stack([sample["clip"][0] for sample in samples]))
     with held(tmp_path / "out"):
-        code, said = command(
+        code, printed = command(
             *("tests/export/user_nets.py:clips", "--shape", SHAPE),
             *("--calibration", tmp_path / "clips.npy", "--out", tmp_path / "out"),
         )
-    assert code == 2 and "is in use by process" in said.replace("\n", " "), said
+    assert code == 2 and "is in use by process" in printed.replace("\n", " "), printed
     assert not (tmp_path / "out" / "float.onnx").exists()

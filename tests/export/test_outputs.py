@@ -1,4 +1,4 @@
-"""Outputs of every kind in every format: without axes, whole numbers, truth values, inputs, the same one twice."""
+"""Outputs of every kind in every format: without axes, integers, booleans, inputs, the same one twice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Every(nn.Module):
 def test_every_kind_of_output_in_every_format(tmp_path: Path) -> None:
     torch.manual_seed(0)
     exported = export_network(Every(), ["1x3x2x4x5"], out=tmp_path, formats=FORMATS)
-    assert exported.right, [(one.format, one.reason) for one in exported.outcomes]
+    assert exported.correct, [(one.format, one.reason) for one in exported.outcomes]
     for row in json.loads(exported.manifest.read_text())["files"]:
         name, outputs = row["format"], {info["name"]: info for info in row["outputs"]}
         assert [outputs[key]["dtype"] for key in ("places", "best")] == [WHOLE[name]] * 2
@@ -61,7 +61,7 @@ def test_every_kind_of_output_in_every_format(tmp_path: Path) -> None:
 
 
 def dtypes_in(file: Path, name: str) -> dict[str, str]:
-    """Number types of the outputs as the file itself or its runtime says."""
+    """Types of the outputs, from the file or its runtime."""
     if name == "onnx":
         import onnxruntime
 

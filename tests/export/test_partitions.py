@@ -1,4 +1,4 @@
-"""Patterns of published networks that XNNPACK has no operator for: files stay one partition, and are right."""
+"""Patterns of published networks without an XNNPACK operator: files stay one partition, and are correct."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     return build(function)
 
 
-class Beside(nn.Module):
-    """Networks side by side: an output of each."""
+class Parallel(nn.Module):
+    """Networks in parallel, with one output each."""
 
     def __init__(self, networks: list[nn.Module]) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Beside(nn.Module):
 
 @dataclass(frozen=True)
 class Shared:
-    """A file that several patterns share, and the answers of file, graph and network to one input, by pattern."""
+    """A file that several patterns share, and the outputs of file, graph and network for one input, by pattern."""
 
     file: WrittenFile
     given: dict[str, Tensor]
@@ -116,19 +116,19 @@ class Shared:
 
 @cache
 def graph_of_all(names: tuple[str, ...], scheme: str) -> tuple[nn.Module, fx.GraphModule, Tensor]:
-    """The networks of these patterns as one, and what its files have to compute."""
+    """The networks of these patterns as one, and the reference of its files."""
     models, inputs = zip(*(network(name) for name in names), strict=True)
     for model, own in zip(models, inputs, strict=True):
-        model(own)  # which gives lazy layers their shape
-    model = Beside(list(models)).eval()
+        model(own)  # initialises lazy layers
+    model = Parallel(list(models)).eval()
     return model, graph_of(model, inputs[0], scheme=scheme), inputs[0]
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Callable[[str, str, str], Shared]:
-    """The file that holds a pattern: pictures share one for each format and scheme, and clips do.
+    """The file that holds a pattern: images share one for each format and scheme, and clips do.
 
-    A conversion costs seconds, whatever it converts. That the file is one partition says it of every pattern in it.
+    A conversion takes seconds, whatever its size. If the file is one partition, so is every pattern in it.
     """
 
     @cache
@@ -149,7 +149,7 @@ def shared(tmp_path_factory) -> Callable[[str, str, str], Shared]:
 @pytest.mark.parametrize("scheme", ["fp32", "w8a8"])
 @pytest.mark.parametrize("format", ["tflite", "executorch"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_file_is_one_partition_and_gives_what_torch_gives(shared, name, format, scheme):
+def test_a_file_is_one_partition_and_matches_torch(shared, name, format, scheme):
     found = shared(name, format, scheme)
     file, given = found.file, found.given[name]
     expected, wanted = found.expected[name], found.wanted[name]
@@ -162,7 +162,7 @@ def test_a_file_is_one_partition_and_gives_what_torch_gives(shared, name, format
     assert (coverage.partitions, coverage.share, coverage.left) == (1, 1.0, ())
 
 
-def test_what_gives_back_its_input_leaves_no_operator():
+def test_identity_operators_are_removed():
     def kinds(name: str) -> list[str]:
         graph = graph_of(*network(name), scheme="fp32").graph
         return [str(node.target) for node in graph.nodes]

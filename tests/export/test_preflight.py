@@ -1,4 +1,4 @@
-"""What runtimes would say to a network, before anything is written."""
+"""Findings of the runtimes on a network, before anything is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.export.user_nets import WeightNormed
 
 
 class Friendly(nn.Module):
-    """Operators that every runtime takes."""
+    """Operators that every runtime supports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Friendly(nn.Module):
 
 
 class Gamma(Friendly):
-    """An operator that nothing on a phone has."""
+    """An operator that no mobile runtime has."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(torch.lgamma(x.abs() + 1))
@@ -40,15 +40,15 @@ class Curved(Friendly):
         return super().forward(nn.functional.gelu(self.convolution(x))[:, :3])
 
 
-class HalfAnswer(Friendly):
-    """An output that is there in training only."""
+class OptionalOutput(Friendly):
+    """An output that exists in training only."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         return super().forward(x), None
 
 
 class Dropping(Friendly):
-    """Dropout that does not know of eval mode."""
+    """Dropout that ignores eval mode."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(F.dropout(self.convolution(x)).mean((2, 3, 4)))
@@ -70,13 +70,13 @@ def test_a_refusal_names_operator_line_and_replacement() -> None:
     assert refused[0].instead
 
 
-def test_what_runs_in_float_in_an_int8_file_is_said() -> None:
+def test_float_operators_of_an_int8_file_are_reported() -> None:
     findings = check_network(Curved(), SHAPES, formats=["executorch"], scheme="w8a8")
     assert any(finding.operator == "gelu" and finding.severity in ("float", "slow") for finding in findings)
 
 
 def test_none_among_the_outputs_and_weights_that_hooks_compute() -> None:
-    for network in (HalfAnswer(), WeightNormed()):
+    for network in (OptionalOutput(), WeightNormed()):
         findings = check_network(network, SHAPES, formats=["onnx"])
         assert not [finding for finding in findings if finding.severity == "refused"]
 
@@ -106,7 +106,7 @@ def test_out_is_needed_without_check() -> None:
 
 
 class Mixed(Friendly):
-    """Operators that runtimes take in ways of their own, one to a line."""
+    """Operators that runtimes support differently, one per line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,13 +124,13 @@ class Mixed(Friendly):
 
 
 def code_of(place: str | None) -> str | None:
-    """The user's line of code in a place."""
+    """The line of code in a place."""
     return None if place is None else place.split("`")[1]
 
 
 @pytest.mark.slow
-def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
-    """An int8 file of each format is written for real: its coverage names the lines that the check has named."""
+def test_findings_match_the_runtimes(tmp_path) -> None:
+    """Writes an int8 file of each format: its coverage names the lines that the check reported."""
     import json
 
     formats = ["onnx", "tflite", "executorch"]
@@ -148,7 +148,7 @@ def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
         return {code_of(one.place) for one in found if one.format == name and one.severity in severities}
 
     assert not [one for one in found if one.severity == "refused"]
-    # What XNNPACK does not take is left; what ONNX Runtime has no integer kernel for stands between unfused Q/DQ.
+    # XNNPACK leaves the operators it does not take; those without an integer kernel are between Q/DQ pairs.
     assert left["tflite"] == lines("tflite", "slow")
     assert left["executorch"] == lines("executorch", "slow")
     in_float = {"x = nn.functional.gelu(x)", "x = self.norm(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)"}
@@ -156,7 +156,7 @@ def test_verdicts_are_those_of_the_runtimes_themselves(tmp_path) -> None:
 
 
 class Grouped(nn.Module):
-    """Layers in containers of torch's, and GroupNorm."""
+    """Layers in torch containers, and GroupNorm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ def test_a_network_without_a_line_of_the_users_has_places_by_module() -> None:
     assert (found.operator, found.place) == ("gelu", "module '1' (GELU)")
 
 
-def test_a_norm_that_is_taken_apart_is_called_what_the_user_calls_it_with_advice_that_fits() -> None:
+def test_a_decomposed_norm_has_the_users_name_and_a_matching_remedy() -> None:
     for scheme in ("fp32", "w8a8"):
         found = check_network(Grouped(), SHAPES, formats=["onnx", "tflite", "executorch"], scheme=scheme)
         norms = [one for one in found if "GroupNorm" in (one.place or "")]
@@ -196,7 +196,7 @@ def test_a_norm_that_is_taken_apart_is_called_what_the_user_calls_it_with_advice
     assert norms
 
 
-def test_core_ml_in_float32_is_said_once() -> None:
+def test_core_ml_in_float32_is_reported_once() -> None:
     (found,) = check_network(Friendly(), SHAPES, formats=["coreml"])
     assert (found.severity, found.instead) == ("slow", "use the scheme fp16")
     assert not check_network(Friendly(), SHAPES, formats=["coreml"], scheme="fp16")

@@ -81,7 +81,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         check_samples(arrays, BOTH, source="", where="clips")
 
 
-def test_made_up_inputs_are_smooth_within_bounds_and_repeat():
+def test_random_inputs_are_smooth_within_bounds_and_reproducible():
     samples = random_samples(parse_inputs(["1x3x8x32x32", "text=1x6:int64<10", "x=1x4"]), count=4)
     clip = samples.arrays["clip"]
     assert clip.shape == (4, 1, 3, 8, 32, 32) and 0 <= clip.min() < 0.2 and 0.8 < clip.max() <= 1

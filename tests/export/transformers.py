@@ -1,4 +1,4 @@
-"""Video transformers in the ways in which they are published, in small: plain torch, nothing of ours."""
+"""Small video transformers in their published forms: plain torch, without Pocketreel."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class _Attention(nn.Module):
-    """Queries, keys and values of one product, with a bias for two of them alone (VideoMAE)."""
+    """Queries, keys and values by one product, with a bias for only two of them (VideoMAE)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Block(nn.Module):
 
 
 class VideoMae(nn.Module):
-    """Tubelets of two frames, all of which attend to all (Tong et al. 2022)."""
+    """Tubelets of two frames, with full attention (Tong et al. 2022)."""
 
     def __init__(self, *, width: int = 32, heads: int = 4, depth: int = 2, size: int = 32) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _DividedBlock(nn.Module):
 
 
 class TimeSformer(nn.Module):
-    """Patches of pictures, a token for the class, divided attention."""
+    """Patches of images, a class token, divided attention."""
 
     def __init__(
         self, *, width: int = 32, heads: int = 4, depth: int = 2, frames: int = 8, size: int = 32

@@ -1,4 +1,4 @@
-"""Networks as users have them: plain torch, nothing of ours."""
+"""Networks of users: plain torch, without Pocketreel."""
 
 import warnings
 from typing import NamedTuple
@@ -45,8 +45,8 @@ class Scenery(nn.Module):
         return self.classify(self.look(clip).relu())
 
 
-class Answer(NamedTuple):
-    """Outputs by name; one of them as torch calls the operator that it is not the result of."""
+class Outputs(NamedTuple):
+    """Outputs by name; one has the name that torch gives to another operator."""
 
     logits: Tensor
     mean: Tensor
@@ -59,13 +59,13 @@ class Named(nn.Module):
         super().__init__()
         self.classify, self.score = nn.Linear(3, 5), nn.Linear(3, 2)
 
-    def forward(self, clip: Tensor) -> Answer:
+    def forward(self, clip: Tensor) -> Outputs:
         pooled = clip.mean((2, 3, 4))
-        return Answer(logits=self.classify(pooled), mean=self.score(pooled))
+        return Outputs(logits=self.classify(pooled), mean=self.score(pooled))
 
 
 class WeightNormed(nn.Module):
-    """Weights of a length and a direction, in torch's older way: hooks compute them before each call."""
+    """Weights with a magnitude and a direction, in torch's older form: hooks compute them before each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class WeightNormed(nn.Module):
 
 
 class Changing(Clips):
-    """Normalises the caller's clip in place, as a whole and by a view of it."""
+    """Normalises the caller's clip in place, as a whole and through a view."""
 
     def forward(self, clip: Tensor) -> Tensor:
         clip.sub_(0.5).div_(0.25)
@@ -87,7 +87,7 @@ class Changing(Clips):
 
 
 class Undecided(nn.Module):
-    """Chooses by the values that it sees, which no static graph can."""
+    """Branches on values, which no static graph can."""
 
     def forward(self, clip: Tensor) -> Tensor:
         if clip.mean() > 0.5:
@@ -96,14 +96,14 @@ class Undecided(nn.Module):
 
 
 class NotANumber(nn.Module):
-    """Gives NaN."""
+    """Returns NaN."""
 
     def forward(self, clip: Tensor) -> Tensor:
         return clip.mean((2, 3, 4)) / 0 * 0
 
 
 class Labelled(nn.Module):
-    """Returns what no file can."""
+    """Returns a value that no file can return."""
 
     def forward(self, clip: Tensor) -> tuple[Tensor, str]:
         return clip.mean((2, 3, 4)), "left"

@@ -1,4 +1,4 @@
-"""Where Core ML itself means to run every operator of a package; on an Apple system only."""
+"""The device on which Core ML plans to run every operator of a package; on an Apple system only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DEVICES = {
     "MLGPUComputeDevice": "the GPU",
     "MLCPUComputeDevice": "the CPU",
 }
-"""Class of a device in coremltools -> what it is."""
+"""Class of a device in coremltools -> its name in messages."""
 
 
 def planned_steps(path: Path) -> tuple[list[Step], str]:
     """Every operator of the package at `path` with the device that Core ML prefers for it, and the source.
 
-    All compute units are allowed. Raises what coremltools raises where Core ML cannot load the package.
+    All compute units are allowed. Raises the errors of coremltools if Core ML cannot load the package.
     """
     import_quietly()
     import coremltools
@@ -34,7 +34,7 @@ def planned_steps(path: Path) -> tuple[list[Step], str]:
     steps = []
     for operation in program.functions["main"].block.operations:
         usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
-        if usage is not None:  # constants run nowhere
+        if usage is not None:  # constants have none
             names = [type(device).__name__ for device in usage.supported_compute_devices]
             name = operation.outputs[0].name
             steps.append(
@@ -49,7 +49,7 @@ def planned_steps(path: Path) -> tuple[list[Step], str]:
 
 
 def planned_refusal(preferred: str, supported: list[str]) -> str | None:
-    """Why an operator is not done by the Neural Engine, from the classes of the devices; `None` where it is."""
+    """Why the Neural Engine does not run an operator, from the classes of the devices; `None` if it does."""
     if preferred == "MLNeuralEngineComputeDevice":
         return None
     where = DEVICES.get(preferred, preferred)

@@ -1,7 +1,7 @@
-"""How much of a saved ML program the Neural Engine does.
+"""The share of a saved ML program that the Neural Engine runs.
 
-On an Apple system Core ML's own compute plan says where every operator runs. Elsewhere `neural_engine` says what
-the engine is known to take or refuse; the source says which of the two it was.
+On an Apple system Core ML's compute plan gives the device of every operator. Elsewhere the tables of
+`neural_engine` decide. The source field names which of the two was used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def cover(path: Path, *, places: Mapping[str, str]) -> Coverage:
 
 
 def summarise(steps: Sequence[Step], source: str, *, places: Mapping[str, str]) -> Coverage:
-    """The coverage that `steps` add up to; a partition is a run of steps on the Neural Engine."""
+    """The coverage of `steps`; a partition is a sequence of consecutive steps on the Neural Engine."""
     left = [step for step in steps if step.refusal is not None]
     total = sum(step.macs for step in steps)
     return Coverage(
@@ -69,6 +69,6 @@ def _place(node: str, places: Mapping[str, str]) -> str | None:
     """Place of the torch node that `node` is named after; coremltools appends words (`conv2d_1_cast_fp16`)."""
     while node not in places:
         node, _, appended = node.rpartition("_")
-        if not node or appended.isdigit():  # coremltools' own counting, as in `add_0`: no torch node
+        if not node or appended.isdigit():  # a counter of coremltools, as in `add_0`: not a torch node
             return None
     return places[node]

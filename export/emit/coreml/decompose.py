@@ -1,4 +1,4 @@
-"""Makes a captured program out of operators that coremltools converts."""
+"""Reduces a captured program to operators that coremltools converts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from export.emit.coreml.reflection import restore_reflection
-from export.lower.composites.pooling import without_dilated_maxima
+from export.lower.composites.pooling import decompose_dilated_max_pool
 from export.lower.composites.sampling import BILINEAR, NEAREST
 from export.lower.composites.table import SPARE
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place, users_name
@@ -22,7 +22,7 @@ aten = torch.ops.aten
 
 
 def _quotient(x: Tensor) -> Tensor:
-    one = torch.ones([1] * max(x.dim(), 1))  # coremltools fills no tensors without an axis
+    one = torch.ones([1] * max(x.dim(), 1))  # coremltools cannot fill a tensor without axes
     return (one / x).reshape(x.shape) if x.dim() == 0 else one / x
 
 
@@ -38,25 +38,24 @@ BITS: dict[Any, Callable[..., Any]] = {
     aten.bitwise_or.Tensor: _either,
     aten.bitwise_xor.Tensor: _one_of_two,
 }
-"""Operators on the bits of whole numbers, which coremltools does not convert, and on truth values, which it does
-under other names."""
+"""Bitwise operators, which coremltools does not convert, and logical ones, which it converts under other names."""
 
 OWN: dict[Any, Callable[..., Any]] = {aten.reciprocal.default: _quotient, **BITS}
-"""What operators are for coremltools."""
+"""Operator -> its form for coremltools."""
 
 MISTAKEN = (aten.reciprocal.default, aten.asinh.default, aten.acosh.default)
-"""Operators that coremltools' table has and converts wrongly: 1 / x to `inverse`, which divides by x + 1e-4, and
+"""Operators that coremltools lists and converts incorrectly: 1 / x to `inverse`, which divides by x + 1e-4, and
 two to operators that MIL does not have."""
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
-    """`program` with operators of coremltools' table alone; `OWN`, torch and `SPARE` say what others consist of.
+    """`program` with operators of coremltools' table only; `OWN`, torch and `SPARE` have the decompositions.
 
-    Recurrent layers thereby become linear layers and sums, one set for every step of the sequence: coremltools
-    takes no captured LSTM, writes GRUs as loops, and the Neural Engine runs neither. Raises NotImplementedError for
-    an operator that neither coremltools nor torch's decompositions know, with its place in the user's source.
+    Recurrent layers become linear layers and sums, one set for every step of the sequence: coremltools takes no
+    captured LSTM, writes GRUs as loops, and the Neural Engine runs neither. Raises NotImplementedError, with the
+    place in the user's source, for an operator that neither coremltools nor torch's decompositions cover.
     """
-    without_dilated_maxima(program.graph)
+    decompose_dilated_max_pool(program.graph)
     program = program.run_decompositions({})
     restore_reflection(program.graph)
     _name_samplers(program.graph)
@@ -77,14 +76,14 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
 
 
 def is_written_otherwise(node: fx.Node) -> bool:
-    """Whether `decompose` has a form for an operator that coremltools does not convert."""
+    """Whether `decompose` handles an operator that coremltools does not convert."""
     if node.target in BITS:
         return node.meta["val"].dtype == torch.bool
     return node.target in SPARE or node.target in OWN
 
 
 def _name_samplers(graph: fx.Graph) -> None:
-    """Calls `grid_sample` by the name under which coremltools knows it; bicubic interpolation it does not know."""
+    """Renames `grid_sample` to the name that coremltools knows; it does not support bicubic interpolation."""
     for node in graph.nodes:
         if node.target is aten.grid_sampler_2d.default and node.args[2] in (BILINEAR, NEAREST):
             node.target = aten.grid_sampler.default

@@ -1,7 +1,7 @@
-"""Computes what a saved ML program says, operator by operator, where Apple's runtime is not at hand.
+"""Interprets a saved ML program operator by operator where Apple's runtime is not available.
 
 Every result is rounded to the type that the program declares for it, float16 included; sums inside one operator
-are float32. The Neural Engine and the GPU order and round their sums otherwise: this is a reference, not a
+are float32. The Neural Engine and the GPU order and round their sums differently: this is a reference, not a
 measurement of either.
 """
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from coremltools.converters.mil.mil import Block, Operation, Var
 
 RUNNER = "reference, not Apple's runtime"
-"""What has to be said beside every result of this interpreter."""
+"""Label of every result of this interpreter."""
 
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
-"""Gives the outputs of a program by name for its inputs by name."""
+"""Maps the inputs of a program by name to its outputs by name."""
 
 _CONTROL = ("cond", "while_loop")
 """Operators that run blocks of other operators."""
@@ -39,10 +39,10 @@ _TYPES = {
     "int32": torch.int32,
     "bool": torch.bool,
 }
-"""Types of MIL that results are rounded to; integers of other widths hold what int32 holds."""
+"""Types of MIL that results are rounded to; integers of other widths use int32."""
 
 Values = dict[Any, Any]
-"""Variable of the program -> its value, in the form that operators compute with (`operators.arguments`)."""
+"""Variable of the program -> its value, in the form that operators take (`operators.arguments`)."""
 
 
 def run_program(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -51,10 +51,10 @@ def run_program(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def open_program(path: Path) -> Run:
-    """Reads the package at `path` once, decompresses its weights, and gives what computes its outputs.
+    """Reads the package at `path` once, decompresses its weights, and returns a function that runs it.
 
-    Raises NotImplementedError for an operator that the reference does not know, FileNotFoundError and ValueError
-    as `read_program` does. The function that is returned raises ValueError for inputs that do not fit.
+    Raises NotImplementedError for an operator that the reference does not support, FileNotFoundError and ValueError
+    as `read_program` does. The returned function raises ValueError for inputs that do not fit.
     """
     function = read_program(path)
     _refuse_unknown(function)
@@ -96,7 +96,7 @@ def _is_constant(operation: Operation) -> bool:
 
 
 def _constants(function: Block) -> Values:
-    """What needs no input, without what only other constants read."""
+    """Values that depend on no input, without those that only other constants use."""
     values: Values = {}
     needed = set(function.outputs)
     for operation in _all_operations(function):
@@ -126,7 +126,7 @@ def _declared(var: Var) -> torch.dtype:
 
 
 def _rounded(value: Tensor, var: Var) -> Tensor:
-    """`value` as the declared type of `var` holds it, in a type that operators compute with."""
+    """`value` rounded to the declared type of `var`, in a type that operators compute with."""
     declared = _declared(var)
     if declared == torch.bool:
         return value.to(torch.bool)
@@ -145,20 +145,20 @@ def _given(wanted: Mapping[str, Var], inputs: Mapping[str, np.ndarray]) -> Value
 
 
 def _run_block(block: Block, values: Values) -> list[Tensor]:
-    """Runs the operations of `block` and gives its outputs; values that nobody reads any more are forgotten."""
+    """Runs the operations of `block` and returns its outputs. Values are freed after their last use."""
     operations = [operation for operation in block.operations if not _is_constant(operation)]
-    last_reader = {var: operation for operation in operations for var in _read(operation)}
+    last_use = {var: operation for operation in operations for var in _read(operation)}
     made = {output for operation in operations for output in operation.outputs} - set(block.outputs)
     for operation in operations:
         _run_operation(operation, values)
         for var in {*_read(operation), *operation.outputs}:
-            if var in made and last_reader.get(var, operation) is operation:
+            if var in made and last_use.get(var, operation) is operation:
                 values.pop(var, None)
     return [values[var] for var in block.outputs]
 
 
 def _read(operation: Operation) -> Iterator[Var]:
-    """Every variable that an operation reads, those of its blocks included."""
+    """Every variable that an operation uses, those of its blocks included."""
     for value in operation.inputs.values():
         yield from value if isinstance(value, list | tuple) else [] if value is None else [value]
     for block in operation.blocks:
@@ -190,7 +190,7 @@ def _run_operation(operation: Operation, values: Values) -> None:
 
 
 def _run_control(operation: Operation, arguments: Mapping[str, Any], values: Values) -> list[Tensor]:
-    """`cond` runs one of its two blocks; `while_loop` runs its second as long as its first says so."""
+    """`cond` runs one of its two blocks; `while_loop` runs its second block while its first returns true."""
     if operation.op_type == "cond":
         return _run_block(operation.blocks[0 if arguments["pred"].item() else 1], dict(values))
     goes_on, body = operation.blocks

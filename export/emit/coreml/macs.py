@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def macs(operation: Operation) -> int:
-    """Multiply-adds of one operation, those of its blocks once; 0 for what moves, maps or pools."""
+    """Multiply-adds of one operation, those of its blocks once; 0 for data movement, elementwise operators and
+    pooling."""
     inside = sum(macs(inner) for block in operation.blocks for inner in block.operations)
     count = _COUNTS.get(operation.op_type)
     return inside + (0 if count is None else int(count(operation)))

@@ -1,6 +1,6 @@
-"""What Apple's Neural Engine takes of an ML program, as far as public sources tell: tables, not measurements.
+"""Operators that Apple's Neural Engine supports, by public sources: tables, not measurements.
 
-Sources, named in brackets beside each rule:
+Sources, named in brackets with each rule:
 
 - [apple] Core ML Tools guide, "Typed Execution": float16 programs may run on the Neural Engine, float32 ones run on
   the GPU and the CPU.
@@ -8,7 +8,7 @@ Sources, named in brackets beside each rule:
   appendix A (operators by family), chapters 4 and 17 (limits of shapes). Measured on M1, M2 and M5.
 - [hollance] M. Hollemans, "The Neural Engine - what do we know about it?", docs/unsupported-layers.md.
 
-Apple publishes no such table. The rules describe A14 / M2 and later; Core ML decides anew on every device.
+Apple publishes no such table. The rules describe A14 / M2 and later; Core ML decides on every device.
 """
 
 from __future__ import annotations
@@ -60,24 +60,24 @@ REFUSED: dict[str, str] = {
     "cumsum": "the Neural Engine has it outside of Core ML only [ane]",
     "non_maximum_suppression": "it runs on the CPU or GPU only [ane]",
 }
-"""Operators that are not taken, and why."""
+"""Operators that are not supported, with the reason."""
 
 LONGEST_SIDE = 16384
 """Longest row and column [ane]; A16 and later take 65536."""
 
 MOST_CHANNELS = 65536
-"""Most elements along any other axis [ane]."""
+"""Largest size of any other axis [ane]."""
 
 WIDEST_KERNEL, TALLEST_KERNEL = 13, 29
 """Of a float16 convolution on M1, the smallest such limit [ane, chapter 17]."""
 
 
 def refusal(operation: Operation) -> str | None:
-    """Why the Neural Engine leaves `operation` to the GPU or the CPU; `None` where nothing is known against it."""
+    """Why the Neural Engine leaves `operation` to the GPU or the CPU; `None` if no rule applies."""
     if operation.op_type in REFUSED:
         return REFUSED[operation.op_type]
     if operation.op_type not in OPERATORS:
-        return "nothing is known of this operator"
+        return "no source covers this operator"
     for rule in (_type_refusal, _shape_refusal, _window_refusal, _pad_refusal):
         reason = rule(operation)
         if reason is not None:
@@ -86,7 +86,7 @@ def refusal(operation: Operation) -> str | None:
 
 
 def variables(operation: Operation) -> Iterator[Var]:
-    """What an operation reads and gives, constants left out."""
+    """Inputs and outputs of an operation, without constants."""
     for value in operation.inputs.values():
         for var in value if isinstance(value, list | tuple) else (value,):
             if var is not None and not var.is_descendant_of_const:

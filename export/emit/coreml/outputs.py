@@ -1,4 +1,4 @@
-"""Outputs as Core ML takes them: each a tensor of its own, with an axis at least, of float numbers or int32."""
+"""Adapts outputs to Core ML: each a separate tensor with at least one axis, of float numbers or int32."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ aten = torch.ops.aten
 
 
 def fit_outputs(program: ExportedProgram) -> None:
-    """Given an output that is an input, a constant or another output, the result is a product of it by 1; of truth
-    values, whole numbers; of no axis, one of one number. In place."""
+    """Multiplies by 1 an output that is an input, a constant or another output. Converts booleans to integers, and
+    outputs without axes to shape (1,). In place."""
     graph = program.graph
     output = next(node for node in graph.nodes if node.op == "output")
     taken: set[fx.Node] = set()
@@ -54,10 +54,10 @@ def _fitted(graph: fx.Graph, node: fx.Node, *, is_taken: bool) -> fx.Node:
 
 
 def with_an_axis(outputs: Sequence[TensorInfo]) -> tuple[tuple[TensorInfo, ...], tuple[str, ...]]:
-    """Outputs as `fit_outputs` leaves them, and a note for every one that the network gives without an axis."""
+    """Outputs after `fit_outputs`, and a note for every output without axes in the network."""
     fitted = tuple(info if info.shape else replace(info, shape=(1,), layout="N") for info in outputs)
     notes = tuple(
-        f"output {info.name!r} has shape (1,): Core ML gives no numbers without an axis"
+        f"output {info.name!r} has shape (1,): Core ML returns no scalars"
         for info in outputs
         if not info.shape
     )

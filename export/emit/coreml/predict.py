@@ -1,4 +1,4 @@
-"""Runs a package: through Core ML on an Apple system, through our interpreter of the saved program elsewhere."""
+"""Runs a package: in Core ML on an Apple system, in the reference interpreter elsewhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from export.emit.coreml.saved import import_quietly
 
 
 def open_package(path: Path) -> tuple[str, Run]:
-    """What runs the package at `path`, in words, and the function that does.
+    """The name of the runtime for the package at `path`, and a function that runs it.
 
-    Raises what Core ML raises for a package that it cannot load, and elsewhere what `open_program` raises.
+    Raises the errors of Core ML for a package that it cannot load, and elsewhere those of `open_program`.
     """
     if sys.platform == "darwin":
         import_quietly()

@@ -1,4 +1,4 @@
-"""Padding by reflection, which the lowered graph joins from slices, as the one operator that Core ML has for it."""
+"""Restores reflection padding, which the lowered graph concatenates from slices, as one Core ML operator."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Positions = tuple[int, ...]
 
 
 def restore_reflection(graph: fx.Graph) -> None:
-    """Given slices of `x` and `x` itself, joined so that they mirror it along rows or columns, the result is
-    `reflection_pad2d(x)`. Int8 graphs round the slices as they round `x`, which changes no number."""
+    """Replaces a concatenation of `x` and slices of it that mirror it along rows or columns with
+    `reflection_pad2d(x)`. Int8 graphs round the slices as they round `x`, so no number changes."""
     for node in list(graph.nodes):
         if node.target is not aten.cat.default:
             continue
@@ -48,7 +48,7 @@ def _mirrored(size: int, before: int, after: int) -> Positions:
 
 
 def _positions(node: Any, x: fx.Node, dim: int) -> Positions | None:
-    """Which entries of `x` along `dim` a value holds, `None` where it holds others."""
+    """The indices of `x` along `dim` that a value holds, `None` if it holds others."""
     if node is x:
         return tuple(range(x.meta["val"].shape[dim]))
     if node.target is aten.cat.default and (node.args[1] if len(node.args) > 1 else 0) == dim:

@@ -1,7 +1,7 @@
-"""A saved `.mlpackage` brought to the form in which the same network always has the same bytes.
+"""Makes a saved `.mlpackage` reproducible: the same network always gives the same bytes.
 
-coremltools writes the day of the conversion and draws identifiers for the files of the package; in which order the
-entries of maps stand is left to chance.
+coremltools writes the date of the conversion and random identifiers for the files of the package, and maps in
+arbitrary order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DAY = "com.github.apple.coremltools.conversion_date"
 
 
 def make_repeatable(package: Path) -> None:
-    """Rewrites the program and the list of files of a package in place; what they say stays, but for the day."""
+    """Rewrites the program and the file list of a package in place. Only the date changes in meaning."""
     from coremltools.proto import Model_pb2
 
     listed = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))

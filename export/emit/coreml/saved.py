@@ -1,4 +1,4 @@
-"""A saved `.mlpackage`, read back into operations."""
+"""Reads a saved `.mlpackage` as operations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from coremltools.converters.mil.mil import Function
 
 _NOISE = ("has not been tested with coremltools", "is not supported", "Failed to load _ML", "Fail to import")
-"""Parts of messages about the surroundings (versions, missing Apple frameworks), not about the network."""
+"""Parts of messages about the environment (versions, missing Apple frameworks), not about the network."""
 
 
 def import_quietly() -> None:
-    """Imports coremltools without libraries that it needs for other sources of programs only.
+    """Imports coremltools without libraries that only other model sources need.
 
-    Raises ImportError, with the pip line, when coremltools cannot be imported.
+    Raises ImportError, with the `pip` command, if coremltools cannot be imported.
     """
     logging.getLogger("coremltools").addFilter(_is_about_the_network)
     with without_others():
@@ -29,7 +29,7 @@ def import_quietly() -> None:
 def read_program(path: Path) -> Function:
     """The main function of the package at `path`: its inputs, operations and outputs, weights included.
 
-    Raises FileNotFoundError when there is no package, ValueError when it holds anything but an ML program.
+    Raises FileNotFoundError if there is no package, ValueError if it is not an ML program.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such package; give the folder that ends in .mlpackage")

@@ -1,4 +1,4 @@
-"""One operator of an ML program, and whether the Neural Engine does it."""
+"""One operator of an ML program, and whether the Neural Engine runs it."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class Step:
     operator: str
     macs: int
     refusal: str | None
-    """Why it is not done by the Neural Engine; `None` where it is."""
+    """Why the Neural Engine does not run it; `None` if it does."""

@@ -11,7 +11,7 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from export import EXPORTERS
-from export.capture.stepping import Stepper, beside
+from export.capture.stepping import Stepper, step_path
 from export.emit.coreml.coverage import cover
 from export.emit.coreml.decompose import decompose
 from export.emit.coreml.outputs import fit_outputs, with_an_axis
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 
 def load_backend() -> None:
-    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    """Imports the libraries that write and run the files. Raises ImportError, with the `pip` command."""
     import_quietly()
 
 
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:
-    """Writes the program to the folder `path`, and `step` to one beside it.
+    """Writes the program to the folder `path`, and `step` to one next to it.
 
-    `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine needs. `w8` and
-    `w4` take a graph whose weights are stored so (`export.quantize.weight_only`), `w8a8` the int8 reference. Inputs
+    `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine requires. `w8`
+    and `w4` take a graph with compressed weights (`export.quantize.weight_only`), `w8a8` the int8 reference. Inputs
     and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the package is
-    written, and `export.emit.coreml` computes what it says.
+    written, and `export.emit.coreml` interprets it.
 
-    Raises ValueError for another scheme, ImportError without coremltools, NotImplementedError for an operator that
-    Core ML has no form of, with its place in the user's source.
+    Raises ValueError for another scheme, ImportError without coremltools, NotImplementedError, with the place in
+    the user's source, for an operator that Core ML does not support.
     """
     if scheme not in EXPORTERS["coreml"].schemes:
         allowed = ", ".join(EXPORTERS["coreml"].schemes)
@@ -51,7 +51,7 @@ def write(
     written = _write(program, path, spec=spec, scheme=scheme)
     if step is None:
         return written
-    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+    return replace(written, step=_write(step.program, step_path(path), spec=step.spec, scheme=scheme))
 
 
 def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
@@ -63,7 +63,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     outputs, reshaped = with_an_axis(spec.outputs)
     needs_ios18 = scheme == "w4"
     passes = coremltools.PassPipeline()
-    # It makes batch_norm of x * a + b, with a variance of 1 and an epsilon of 1e-5: a is off by 5e-6 after that.
+    # It rewrites x * a + b to batch_norm, with a variance of 1 and an epsilon of 1e-5, which changes a by 5e-6.
     passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
     model: MLModel = coremltools.convert(
         program,

@@ -1,8 +1,8 @@
-"""Int8 programs in words that ExecuTorch's XNNPACK backend reads rightly (ExecuTorch 1.4.1).
+"""Rewrites int8 constants that ExecuTorch's XNNPACK backend reads incorrectly (ExecuTorch 1.4.1).
 
-Constants that additions and products read, such as the first state of an LSTM or embeddings of positions, reach a
-partition from outside. Where they are int8 the runtime reads and frees them wrongly: files crash while they are
-loaded, or answer other numbers. So they stay floats, which are rounded within.
+Constants that additions and products use, such as the first state of an LSTM or positional embeddings, are inputs
+of a partition. Where they are int8, the runtime reads and frees them incorrectly: files crash while they are
+loaded, or return wrong numbers. So they stay float and are rounded inside the partition.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ quantized = torch.ops.quantized_decomposed
 
 
 def round_constants_inside(program: ExportedProgram) -> ExportedProgram:
-    """The program with every int8 constant that is no layer's weight as floats, rounded where they are read."""
+    """The program with every int8 constant that is not a layer's weight as float, rounded where it is used."""
     graph = program.module(check_guards=False)
     assert isinstance(graph, fx.GraphModule) and program.example_inputs is not None
     found = [node for node in graph.graph.nodes if _round_inside(graph, node)]
@@ -32,7 +32,7 @@ def round_constants_inside(program: ExportedProgram) -> ExportedProgram:
 
 
 def _round_inside(graph: fx.GraphModule, node: Any) -> bool:
-    """Whether `node` reads such a constant, which it now rounds itself."""
+    """Makes `node` round such a constant itself. Returns whether it uses one."""
     if node.target is not quantized.dequantize_per_tensor.default:
         return False
     source, *meaning = node.args

@@ -1,7 +1,7 @@
-"""Programs in operators that ExecuTorch's XNNPACK partitioner takes (1.4.1), so that none splits a partition.
+"""Rewrites operators that ExecuTorch's XNNPACK partitioner refuses (1.4.1), so that none splits a partition.
 
-Whatever it refuses runs in a portable kernel between two partitions, with a copy at each border. What is written
-here computes the same numbers; in an int8 program it computes them in float, as the operators did before.
+A refused operator runs in a portable kernel between two partitions, with a copy at each border. The replacements
+compute the same numbers; in an int8 program they compute in float, as the originals did.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 MOST_AXES = 6
-"""Axes of a value in XNNPACK."""
+"""Maximum rank in XNNPACK."""
 
 
 def in_forms_of_xnnpack(program: ExportedProgram) -> ExportedProgram:
-    """The program with repetitions, means and sums over any axes, and numbers as XNNPACK takes them."""
+    """The program with repetition, means and sums over any axes, and constants as XNNPACK takes them."""
     graph = program.module(check_guards=False)
     assert isinstance(graph, fx.GraphModule) and program.example_inputs is not None
     nodes = [node for node in graph.graph.nodes if node.target in _FORMS and _is_float(node)]
@@ -40,7 +40,7 @@ def in_forms_of_xnnpack(program: ExportedProgram) -> ExportedProgram:
 
 
 def partitioner() -> XnnpackPartitioner:
-    """ExecuTorch's own, which also takes `cat` where all that is joined is one tensor, several times."""
+    """ExecuTorch's partitioner, which here also takes `cat` of one tensor with itself."""
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config.generic_node_configs import CatConfig
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -57,7 +57,7 @@ def partitioner() -> XnnpackPartitioner:
 
 
 class _Place:
-    """Where the operators that stand for a node are written: before it."""
+    """Writes the replacement of a node in front of it."""
 
     def __init__(self, graph: fx.GraphModule, node: fx.Node) -> None:
         self.graph, self.node = graph, node
@@ -69,19 +69,20 @@ class _Place:
         return made
 
     def repeated(self, x: fx.Node, now: Sequence[int], wanted: Sequence[int]) -> fx.Node:
-        """`x`, seen with the shape `now`, broadcast to `wanted`: plus zeros, which have the repeated axes alone."""
+        """`x`, viewed with the shape `now`, broadcast to `wanted` by adding zeros, which have only the repeated
+        axes."""
         shape = [new if old != new else 1 for old, new in zip(now, wanted, strict=True)]
         zeros = self.constant(torch.zeros(shape))
         return self.call(aten.add.Tensor, self.call(aten.reshape.default, x, list(now)), zeros)
 
     def constant(self, value: Tensor) -> fx.Node:
-        """A node that reads `value`."""
+        """A node with the constant `value`."""
         count = len(list(self.graph.named_buffers(recurse=False, remove_duplicate=False)))
         return stored(self.graph, f"{self.node.name}_constant_{count}", value)
 
 
 def _written(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Writes `node` with other operators where it has to; whether it did."""
+    """Replaces `node` with other operators if needed. Returns whether it did."""
     with graph.graph.inserting_before(node):
         result = _FORMS[node.target](_Place(graph, node))
     if result is None:
@@ -102,7 +103,7 @@ def _expanded(place: _Place) -> fx.Node | None:
 
 
 def _enlarged(place: _Place) -> fx.Node | None:
-    """Nearest neighbours by whole factors: every pixel in several columns, then every row."""
+    """Nearest-neighbour resizing by integer factors: repeats every pixel along columns, then every row."""
     x = place.given["input"]
     (n, c, h, w), (_, _, rows, columns) = _shape(x), _shape(place.node)
     if rows % h or columns % w:
@@ -116,7 +117,7 @@ def _enlarged(place: _Place) -> fx.Node | None:
 
 
 def _reduced(place: _Place) -> fx.Node | None:
-    """A mean as one over the last two of four axes; a sum is that mean, times how many there are."""
+    """A mean as a mean over the last two of four axes; a sum is that mean times the number of elements."""
     x, node = place.given["self"], place.node
     sizes, rank = _shape(x), len(_shape(x))
     given = place.given["dim"]
@@ -138,7 +139,7 @@ def _reduced(place: _Place) -> fx.Node | None:
 
 
 def _with_numbers(place: _Place) -> fx.Node | None:
-    """Arithmetic without whole numbers, which become tensors of integers, and without a factor of the summand."""
+    """Arithmetic without integer constants, which become integer tensors, and without `alpha`."""
     node, other = place.node, place.given["other"]
     alpha = place.given.get("alpha", 1)
     if alpha == 1 and type(other) is not int:
@@ -152,7 +153,7 @@ def _with_numbers(place: _Place) -> fx.Node | None:
 
 
 def _subtracted(place: _Place) -> fx.Node:
-    """`other - alpha * x`, whose number becomes an integer that is converted while the file runs."""
+    """`other - alpha * x`, whose constant becomes an integer that is converted at run time."""
     x, other, alpha = (place.given[name] for name in ("self", "other", "alpha"))
     if not isinstance(other, fx.Node):
         other = place.constant(torch.tensor([float(other)]))
@@ -181,7 +182,7 @@ _FORMS: dict[Any, Callable[[_Place], fx.Node | None]] = {
     aten.rsub.Tensor: _subtracted,
     aten.pow.Tensor_Scalar: _squared,
 }
-"""What stands for an operator; `None` where it stays."""
+"""Operator -> function that writes its replacement, `None` if it stays."""
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:

@@ -1,11 +1,11 @@
-"""Programs in which readers share nothing that ExecuTorch's XNNPACK backend shapes for one of them (1.4.1).
+"""Duplicates values that ExecuTorch's XNNPACK backend adapts to one of several consumers (1.4.1).
 
-- A `dequantize` is taken into the operator that reads it. Where an output of the network reads the same node, or
-  an operator in float, these are given the integers as if they were floats: outputs come out wrong or empty, the
-  runtime refuses to resize them, or it writes beyond their memory.
-- The bias of a layer becomes int32 in units of input scale x weight scale, once: a second layer that reads it (a
+- A `dequantize` is fused into its consumer. If an output of the network or a float operator uses the same node,
+  these get the integers as if they were floats: outputs are wrong or empty, the runtime refuses to resize them, or
+  it writes beyond their memory.
+- The bias of a layer becomes int32 in units of input scale x weight scale, once: a second layer that uses it (a
   network applied twice, each step of an LSTM) computes with the units of the first.
-- The weight of a convolution over one axis gets a second axis, once for each layer: twice does not fit.
+- The weight of a 1D convolution gets a second axis, once per layer: for a second layer the shape no longer fits.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ONE_AXIS = (torch.ops.aten.conv1d.default, torch.ops.aten.conv1d.padding)
 quantized = torch.ops.quantized_decomposed
 
 
-def part_readers(program: ExportedProgram) -> ExportedProgram:
-    """The program with a `dequantize` for each reader of an int8 value, a bias for each int8 layer, and a weight
-    for each convolution over one axis."""
+def separate_consumers(program: ExportedProgram) -> ExportedProgram:
+    """The program with a `dequantize` for each consumer of an int8 value, a bias for each int8 layer, and a weight
+    for each 1D convolution."""
     graph = program.module(check_guards=False)
     assert isinstance(graph, fx.GraphModule) and program.example_inputs is not None
-    parted = [_part_values(graph), _part_biases(graph), _part_weights(graph)]
+    parted = [_separate_values(graph), _separate_biases(graph), _separate_weights(graph)]
     if not any(parted):
         return program
     graph.graph.eliminate_dead_code()
@@ -37,7 +37,7 @@ def part_readers(program: ExportedProgram) -> ExportedProgram:
     return torch.export.export(graph, program.example_inputs[0])
 
 
-def _part_values(graph: fx.GraphModule) -> bool:
+def _separate_values(graph: fx.GraphModule) -> bool:
     shared = [
         node
         for node in graph.graph.nodes
@@ -50,24 +50,24 @@ def _part_values(graph: fx.GraphModule) -> bool:
     return bool(shared)
 
 
-def _part_biases(graph: fx.GraphModule) -> bool:
+def _separate_biases(graph: fx.GraphModule) -> bool:
     def bias(layer: fx.Node) -> Any:
         return layer.args[2] if len(layer.args) > 2 and _is_int8(layer.args[1]) else None
 
     layers = [layer for layer in graph.graph.nodes if layer.target in LAYERS]
-    return _part(graph, [(layer, bias(layer)) for layer in layers])
+    return _separate(graph, [(layer, bias(layer)) for layer in layers])
 
 
-def _part_weights(graph: fx.GraphModule) -> bool:
+def _separate_weights(graph: fx.GraphModule) -> bool:
     def weight(layer: fx.Node) -> tuple[fx.Node, Any]:
         read: Any = layer.args[1]
         return (read, read.args[0]) if _is_int8(read) else (layer, read)
 
-    return _part(graph, [weight(layer) for layer in graph.graph.nodes if layer.target in _ONE_AXIS])
+    return _separate(graph, [weight(layer) for layer in graph.graph.nodes if layer.target in _ONE_AXIS])
 
 
-def _part(graph: fx.GraphModule, reads: list[tuple[fx.Node, Any]]) -> bool:
-    """Gives a copy of a constant to every node but the first that reads it; whether there were such."""
+def _separate(graph: fx.GraphModule, reads: list[tuple[fx.Node, Any]]) -> bool:
+    """Gives every user of a constant but the first a copy of it. Returns whether there were such users."""
     seen: set[str] = set()
     parted = False
     for reader, read in reads:

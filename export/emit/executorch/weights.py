@@ -1,9 +1,9 @@
 """Weights in 8 or 4 bits for ExecuTorch's XNNPACK backend, which has no kernels that compute with them in float.
 
-Dense convolutions (8 bits) and linear layers (8 or 4 bits) read activations that are rounded to int8 while running,
-with a scale for each picture or row (XNNPACK's kernels `qd8-f32-qc8w` and `qd8-f32-qc4w`). Depthwise convolutions
-have no such kernel, and for convolutions over one axis ExecuTorch's passes fail: the weights of both are written as
-the floats that their numbers stand for.
+Dense convolutions (8 bits) and linear layers (8 or 4 bits) take activations that are rounded to int8 at run time,
+with a scale for each image or row (XNNPACK's kernels `qd8-f32-qc8w` and `qd8-f32-qc4w`). Depthwise convolutions
+have no such kernel, and ExecuTorch's passes fail for 1D convolutions: the weights of both are written as
+dequantized floats.
 
 Source: `backends/xnnpack/partition/config/gemm_configs.py` and `_passes/channels_last_tagged_reshape_pass.py` of
 ExecuTorch 1.4. It writes the weights of convolutions as float32 even where they compute in float16
@@ -25,13 +25,13 @@ from export.quantize.weight_only import LAYERS, LIMITS
 aten = torch.ops.aten
 
 _SMALLEST_SCALE = 1e-7
-"""A picture of zeros needs a scale above zero."""
+"""An image of zeros needs a scale above zero."""
 
 
 def round_activations(program: ExportedProgram) -> ExportedProgram:
     """The program of `export.quantize.weight_only.store_weights` in the form that XNNPACK runs.
 
-    Raises ValueError where a convolution of pictures has 4-bit weights.
+    Raises ValueError if a 2D convolution has 4-bit weights.
     """
     import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 
@@ -58,7 +58,7 @@ def round_activations(program: ExportedProgram) -> ExportedProgram:
                 )
             else:
                 activation = _channels_last(graph, node)
-            # The partitioner cannot part layers that share the reading of a weight.
+            # The partitioner cannot separate layers that share a weight's dequantize.
             node.replace_input_with(weight, graph.graph.call_function(read_weight, weight.args))
             node.replace_input_with(node.args[0], _rounded(graph, activation))
     graph.graph.eliminate_dead_code()
@@ -72,17 +72,17 @@ def _is_depthwise(graph: fx.GraphModule, conv: fx.Node, weight: Any) -> bool:
 
 
 def _channels_last(graph: fx.GraphModule, conv: fx.Node) -> Any:
-    """What `conv` reads, passed through an operator that changes nothing but comes out channels last.
+    """The input of `conv`, passed through an operator that changes nothing but returns channels last.
 
-    Where a rounded value is not channels last yet, ExecuTorch converts the network's input in its place. A PReLU of
-    slope 1 gives what it reads, and only in that order of axes.
+    If a rounded value is not channels last, ExecuTorch converts the network's input instead. A PReLU of slope 1 is
+    the identity, and only in that memory format.
     """
     slope = stored(graph, f"{conv.name}_slope", torch.ones(1))
     return graph.graph.call_function(aten.prelu.default, (conv.args[0], slope))
 
 
 def _rounded(graph: fx.GraphModule, value: fx.Node) -> fx.Node:
-    """`value` rounded to int8 with the scale that fits it while running."""
+    """`value` rounded to int8 with a scale that is computed at run time."""
     quantized, call = torch.ops.quantized_decomposed, graph.graph.call_function
     limits = (-128, 127)
     chosen = call(quantized.choose_qparams.tensor, (value, *limits, _SMALLEST_SCALE, torch.int8))
@@ -92,11 +92,11 @@ def _rounded(graph: fx.GraphModule, value: fx.Node) -> fx.Node:
 
 
 def stored(graph: fx.GraphModule, name: str, tensor: Tensor) -> fx.Node:
-    """A node that reads `tensor`, which the graph now holds."""
+    """A node for `tensor`, which is added to the graph."""
     graph.register_buffer(name, tensor)
     return graph.graph.get_attr(name)
 
 
 def constant(graph: fx.GraphModule, node: fx.Node) -> Tensor:
-    """What a node that reads a constant reads."""
+    """The tensor behind a constant node."""
     return operator.attrgetter(str(node.target))(graph)

@@ -16,7 +16,7 @@ from export import require
 from export.capture.stepping import Stepper
 from export.emit.executorch.constants import round_constants_inside
 from export.emit.executorch.partition_forms import in_forms_of_xnnpack, partitioner
-from export.emit.executorch.sharing import part_readers
+from export.emit.executorch.sharing import separate_consumers
 from export.emit.executorch.weights import round_activations
 from export.layout.stream_order import stream
 from export.lower.prelu import restore_prelu
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from torch.fx.passes.infra.pass_base import PassResult
 
 CLIP_METHOD, STEP_METHOD = "forward", "step"
-"""Methods of the file: the program for clips, and of a network that streams the one for single frames."""
+"""Methods of the file: the clip program, and the step program of a streaming network."""
 
 DESCRIPTION_METHOD = "description"
-"""Constant method of the file that gives its description as one JSON string."""
+"""Constant method of the file that returns its description as a JSON string."""
 
 _COPIES = ("aten.expand_copy.default", "dim_order_ops._to_dim_order_copy.default")
-"""Names of ExecuTorch's own operators that copy."""
+"""Names of ExecuTorch's own copy operators."""
 
 _BOOKKEEPING = ("getitem", "executorch_call_delegate")
 
 
 def load_backend() -> None:
-    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    """Imports the libraries that write and run the files. Raises ImportError, with the `pip` command."""
     require("executorch", "executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch.runtime")
 
 
@@ -51,7 +51,7 @@ def write(
 ) -> WrittenFile:
     """Writes the program to `path`; its method `forward` takes the inputs by position, `step` is a method too.
 
-    The notes count the XNNPACK partitions and name every operator that stays with the portable kernels.
+    The notes count the XNNPACK partitions and name every operator that runs in portable kernels.
     Raises ImportError without executorch.
     """
     require("executorch", "executorch.exir")
@@ -64,7 +64,7 @@ def write(
     elif scheme == "w8a8":
         methods = {name: round_constants_inside(method) for name, method in methods.items()}
     methods = {name: in_forms_of_xnnpack(method) for name, method in methods.items()}
-    methods = {name: part_readers(method) for name, method in methods.items()}
+    methods = {name: separate_consumers(method) for name, method in methods.items()}
     for method in methods.values():
         restore_prelu(method)
         _forget_history(method)
@@ -75,7 +75,7 @@ def write(
             partitioner={name: [partitioner()] for name in methods},
             constant_methods={DESCRIPTION_METHOD: json.dumps(spec.description, ensure_ascii=False)},
         )
-    # Before the program is written: that changes the edge programs themselves.
+    # Before the program is written, which changes the edge programs in place.
     written = _written(edge.exported_program(CLIP_METHOD), path, spec, refused, entry=CLIP_METHOD)
     if step is not None:
         stepping = _written(edge.exported_program(STEP_METHOD), path, step.spec, refused, entry=STEP_METHOD)
@@ -86,14 +86,14 @@ def write(
 
 
 def _forget_history(program: ExportedProgram) -> None:
-    """Drops what each node was before: ExecuTorch's passes copy it over and over, for an eighth of their time."""
+    """Drops the history of each node, which ExecuTorch's passes copy repeatedly (an eighth of their time)."""
     for node in program.graph.nodes:
         node.meta.pop("from_node", None)
 
 
 def _drop_copies(graph_module: GraphModule) -> PassResult:
-    """Drops copies that change nothing, which ExecuTorch leaves where it takes matmul or hardsigmoid apart: XNNPACK
-    has no rule for them, and each would split its partition."""
+    """Drops identity copies, which ExecuTorch leaves where it decomposes matmul or hardsigmoid: XNNPACK does not
+    support them, and each would split its partition."""
     from torch.fx.passes.infra.pass_base import PassResult
 
     found = [node for node in graph_module.graph.nodes if _copies(node) and _changes_nothing(node)]

@@ -1,4 +1,4 @@
-"""Opens ONNX files in ONNX Runtime so that integers are exact on every processor."""
+"""Opens ONNX files in ONNX Runtime with exact integer arithmetic on every processor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ EXACT = ("session.x64quantprecision", "1")
 
 
 def open_session(content: Any) -> Any:
-    """An `InferenceSession` on one thread of the processor; `content` is a path or a serialised model.
+    """An `InferenceSession` on one CPU thread; `content` is a path or a serialised model.
 
-    A file in which layers share constants cannot be opened in the exact way on processors without VNNI
-    (`export.emit.onnx.passes.exactness`): it is opened without it. Files of this package share none.
+    On processors without VNNI a file in which layers share constants cannot be opened with the option
+    (`export.emit.onnx.passes.exactness`) and is opened without it. Files of this package share none.
     """
     import onnxruntime
 

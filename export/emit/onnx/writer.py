@@ -1,4 +1,4 @@
-"""Writes `.onnx` files for ONNX Runtime: float, or int8 in the form that its integer kernels take whole."""
+"""Writes `.onnx` files for ONNX Runtime: float, or int8 in the form of its integer kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch.export import ExportedProgram
 
 from export import require
-from export.capture.stepping import Stepper, beside
+from export.capture.stepping import Stepper, step_path
 from export.emit.onnx.passes import WEIGHT_PASSES, shrink_weights, tune_int8
 from export.emit.onnx.passes.saturation import layers_that_can_saturate
 from export.emit.onnx.session import EXACT
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 OPSET = 20
-"""Operator set of the files: the newest that torch writes without conversion, and ONNX Runtime 1.23 runs."""
+"""Operator set of the files: the newest that torch writes without conversion and ONNX Runtime 1.23 runs."""
 
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 def load_backend() -> None:
-    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    """Imports the libraries that write and run the files. Raises ImportError, with the `pip` command."""
     require("onnx", "onnx", "onnxscript", "onnxruntime")
 
 
 def write(
     program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str, step: Stepper | None = None
 ) -> WrittenFile:
-    """Writes the program to `path` as ONNX with its description in `metadata_props`; `step` to a file beside it.
+    """Writes the program to `path` as ONNX with its description in `metadata_props`; `step` to a file next to it.
 
-    Raises ImportError without onnx and onnxscript, ValueError where the graph cannot be written exactly.
+    Raises ImportError without onnx and onnxscript, ValueError if the graph cannot be written exactly.
     """
     require("onnx", "onnx", "onnxscript")
     written = _write(program, path, spec=spec, scheme=scheme)
     if step is None:
         return written
-    return replace(written, step=_write(step.program, beside(path), spec=step.spec, scheme=scheme))
+    return replace(written, step=_write(step.program, step_path(path), spec=step.spec, scheme=scheme))
 
 
 def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str) -> WrittenFile:
@@ -66,7 +66,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     )
     assert exported is not None
     model: ir.Model = exported.model
-    # The names that were asked for stay; another value that torch had called so takes a new name.
+    # The requested names are kept; torch's other uses of such a name get a new one.
     NameFixPass()(model)
     places = places_in(model)
     if scheme == "w8a8":
@@ -74,7 +74,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     elif scheme in WEIGHT_PASSES:
         shrink_weights(model, scheme=scheme)
     places = places_in(model, known=places)
-    # The exporter writes the stack trace of every node into the file: size, and paths of the machine at hand.
+    # The exporter writes the stack trace of every node into the file: large, with paths of this machine.
     ClearMetadataAndDocStringPass()(model)
     model.producer_name = "pocketreel"
     model.metadata_props.update({key: json.dumps(value) for key, value in spec.description.items()})
@@ -105,7 +105,7 @@ def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
     if saturating:
         notes.append(
             f"on x86 processors without VNNI, {len(saturating)} of {len(layers)} layers can saturate in 16 bits "
-            f'and give other answers: open the file with the session option {EXACT[0]} = "{EXACT[1]}", which is '
+            f'and give other outputs: open the file with the session option {EXACT[0]} = "{EXACT[1]}", which is '
             f"exact there and changes nothing on others. These layers: {', '.join(saturating)}"
         )
     return tuple(notes)

@@ -1,5 +1,5 @@
-"""The steps from an ATen graph to a LiteRT file: `translate` -> `integers` -> `tidy` -> `flatbuffer`.
+"""Converts an ATen graph to a LiteRT file: `translate` -> `integers` -> `tidy` -> `flatbuffer`.
 
 `graph` is the data between the steps, `layout` the arithmetic of axis orders, and `operators` the table of
-every ATen operator taken, implemented family by family in `windows`, `pointwise`, `products` and `shapes`.
+all supported ATen operators, implemented by family in `windows`, `pointwise`, `products` and `shapes`.
 """

@@ -1,11 +1,11 @@
-"""int8 operators that the XNNPACK delegate leaves alone, written with operators that it takes.
+"""Rewrites int8 operators that the XNNPACK delegate does not support with operators that it supports.
 
-An operator left alone splits the graph in two partitions, with a copy at each border, and runs in a slow kernel.
+An unsupported operator splits the graph in two partitions, with a copy at each border, and runs in a slow kernel.
 Six pointwise convolutions with hard-swish on 8x28x28x64, one x86-64 core: 2.6 ms with the gate below, 10.2 ms with
 HARD_SWISH, at one more quantization step of difference from the float function.
 
-MAXIMUM, which dilated max pooling is written with, stays alone: LiteRT's own int8 kernel is fast. As MAX_POOL_2D
-over the joined tensors, the same numbers in one partition, a network with 3 x 3 such pooling of 28 x 28 to
+MAXIMUM, which implements dilated max pooling, is kept: LiteRT's int8 kernel for it is fast. As MAX_POOL_2D over the
+concatenated tensors, the same numbers in one partition, a network with 3 x 3 such pooling of 28 x 28 to
 112 x 112 x 64 took 20 to 50 % longer (one x86-64 core).
 """
 
@@ -18,14 +18,14 @@ import numpy as np
 from export.emit.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant, reshape
 
 _LEAST_SCALE = 1e-6
-"""Of what HARD_SWISH reads, for the gate's offset of 1/2 to fit int32 in units of that scale."""
+"""Smallest input scale of HARD_SWISH for which the gate's offset of 1/2 fits int32 in units of that scale."""
 
 _GATE = Quantization((float(np.float32(1 / 255)),), (-128,))
-"""From exactly 0 to exactly 1; what lies outside saturates."""
+"""From exactly 0 to exactly 1; values outside saturate."""
 
 
-def as_pictures(graph: Graph) -> None:
-    """Given HARD_SWISH of rows in int8, the same of a picture one pixel high, which `use_delegated` rewrites."""
+def as_images(graph: Graph) -> None:
+    """Reshapes int8 HARD_SWISH on rows to an image of height one, for `use_delegated`."""
     in_int8 = _in_int8(graph)
     ops: list[Op] = []
     for op in graph.ops:
@@ -34,15 +34,13 @@ def as_pictures(graph: Graph) -> None:
             continue
         x, result = op.inputs[0], op.output
         shape = (1, 1, int(np.prod(x.shape[:-1])), x.shape[-1])
-        picture, swished = (
-            Tensor(f"{result.name}/{part}", shape, "float32") for part in ("picture", "gated")
-        )
-        ops += [reshape(x, picture), Op(op.kind, [picture], [swished]), reshape(swished, result)]
+        image, swished = (Tensor(f"{result.name}/{part}", shape, "float32") for part in ("picture", "gated"))
+        ops += [reshape(x, image), Op(op.kind, [image], [swished]), reshape(swished, result)]
     graph.ops = ops
 
 
 def use_delegated(graph: Graph) -> None:
-    """Rewrites, between DEQUANTIZE and QUANTIZE, pictures' AVERAGE_POOL_2D and HARD_SWISH."""
+    """Rewrites AVERAGE_POOL_2D and HARD_SWISH of images between DEQUANTIZE and QUANTIZE."""
     in_int8 = _in_int8(graph)
     ops: list[Op] = []
     for op in graph.ops:
@@ -56,7 +54,7 @@ def _can_be_gated(numbers: Tensor) -> bool:
 
 
 def _in_int8(graph: Graph) -> set[Op]:
-    """The operators between DEQUANTIZE and QUANTIZE, but for HARD_SWISH of numbers next to zero."""
+    """The operators between DEQUANTIZE and QUANTIZE, except HARD_SWISH of numbers close to zero."""
     producers, consumers = graph.producers(), graph.consumers()
     found: set[Op] = set()
     for op in graph.ops:
@@ -72,7 +70,7 @@ def _in_int8(graph: Graph) -> set[Op]:
 
 
 def clamp_by_product(graph: Graph) -> None:
-    """Given an int8 clamp that stands alone, the result is a MUL by exactly 1 with that clamp fused."""
+    """Replaces an int8 clamp that is not fused with a MUL by exactly 1 with that clamp fused."""
     for op in graph.ops:
         if op.kind in CLAMPS and op.output.dtype == "int8":
             one = Quantization((float(np.float32(1 / 127)),), (0,))
@@ -81,9 +79,9 @@ def clamp_by_product(graph: Graph) -> None:
 
 
 def repeat_by_sum(graph: Graph) -> None:
-    """Given BROADCAST_TO, or RESIZE_NEAREST_NEIGHBOR by whole factors, the result is an ADD with zeros.
+    """Replaces BROADCAST_TO, and RESIZE_NEAREST_NEIGHBOR by integer factors, with an ADD of zeros.
 
-    The zeros have the repeated axes alone. The numbers are exactly the same, in int8 too: all have one scale.
+    The zeros have only the repeated axes. The numbers are exactly the same, in int8 too: all have one scale.
     """
     ops: list[Op] = []
     for op in graph.ops:
@@ -109,7 +107,7 @@ def _sum_with_zeros(x: Tensor, result: Tensor) -> Op:
 
 
 def _enlarged(op: Op, x: Tensor, result: Tensor) -> list[Op]:
-    """Every pixel in as many columns as the factor says, then every row so."""
+    """Repeats every pixel along columns by the factor, then every row."""
     (n, h, w, c), (_, rows, columns, _) = x.shape, result.shape
     if rows % h or columns % w:
         return [op]

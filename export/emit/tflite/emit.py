@@ -1,4 +1,4 @@
-"""What translations of single operators are written with: values that know their memory order, and `Emitter`."""
+"""Building blocks of the translations: values with a memory order, and `Emitter`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export.emit.tflite.layout import Order, identity, reshaped, same_memory, st
 class Value:
     """A torch value: the tensor that holds it and the order of its axes in memory (see `layout`).
 
-    A constant with a `quantization` stands for the numbers its int8 values mean, not for the int8 values.
+    A constant with a `quantization` represents the dequantized numbers, not the int8 values.
     """
 
     tensor: Tensor
@@ -25,7 +25,7 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape torch sees."""
+        """The shape in torch."""
         return tuple(self.tensor.shape[self.order.index(axis)] for axis in range(len(self.order)))
 
     @property
@@ -35,7 +35,7 @@ class Value:
 
     @property
     def is_constant(self) -> bool:
-        """Whether the numbers are known now."""
+        """Whether the numbers are known at conversion."""
         return self.tensor.data is not None
 
     def axis(self, dim: int) -> int:
@@ -44,7 +44,7 @@ class Value:
 
 
 class Emitter:
-    """Appends operators to a graph, naming what they compute after the torch node being translated."""
+    """Appends operators to a graph and names their results after the torch node being translated."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -59,7 +59,7 @@ class Emitter:
         options: dict[str, Any] | None = None,
         dtype: str = "float32",
     ) -> Tensor:
-        """Appends an operator with one output of `shape` (in memory order) and gives that output."""
+        """Appends an operator with one output of `shape` (in memory order) and returns that output."""
         output = Tensor(f"{self.node_name}/{kind.lower()}", tuple(shape), dtype)
         self.graph.ops.append(Op(kind, list(inputs), [output], options or {}))
         return output
@@ -71,7 +71,7 @@ class Emitter:
         return constant(f"{self.node_name}/constant", data, quantization=quantization)
 
     def place(self, value: Value, order: Order) -> Tensor:
-        """`value` in `order`: its own tensor, a RESHAPE when only axes of length 1 move, or a TRANSPOSE."""
+        """`value` in `order`: its own tensor, a RESHAPE if only axes of length 1 move, or a TRANSPOSE."""
         if value.is_constant:
             return self._place_constant(value, order)
         if value.order == order:
@@ -96,7 +96,7 @@ class Emitter:
         return self.op("DEQUANTIZE", [weight], weight.shape)
 
     def reshape_memory(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same bytes under another shape."""
+        """The same bytes with another shape."""
         return self.op(
             "RESHAPE",
             [tensor, self.constant(list(shape))],
@@ -106,7 +106,7 @@ class Emitter:
         )
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
-        """`value.reshape(shape)` in torch's meaning; transposes first when memory order makes that necessary."""
+        """`value.reshape(shape)` as in torch; transposes first if the memory order requires it."""
         if tuple(shape) == value.shape:
             return value
         order = reshaped(value.shape, value.order, shape)
@@ -121,7 +121,7 @@ class Emitter:
         return Value(self.reshape_memory(tensor, stored(shape, order)), order)
 
     def pad(self, tensor: Tensor, pads: Sequence[tuple[int, int]], *, fill: float = 0.0) -> Tensor:
-        """`tensor` with (before, after) entries of `fill` on each axis in memory; itself when there are none."""
+        """`tensor` with (before, after) entries of `fill` on each axis in memory; itself if there are none."""
         if not any(before or after for before, after in pads):
             return tensor
         shape = [size + before + after for size, (before, after) in zip(tensor.shape, pads, strict=True)]
@@ -134,7 +134,7 @@ class Emitter:
 
 
 def _reshaped_constant(value: Value, shape: Sequence[int]) -> Value | None:
-    """A constant under another shape; `None` where the axis that has a scale for each index is no axis of that."""
+    """A constant with another shape; `None` if the axis with one scale per index is not an axis of that shape."""
     assert value.tensor.data is not None
     meaning = value.tensor.quantization
     if meaning is not None and meaning.axis is not None:
@@ -150,5 +150,5 @@ def _reshaped_constant(value: Value, shape: Sequence[int]) -> Value | None:
 
 
 def elements(value: Value) -> int:
-    """How many numbers a value has."""
+    """Number of elements."""
     return math.prod(value.tensor.shape)

@@ -1,4 +1,4 @@
-"""Graphs as the bytes of a `.tflite` file: schema version 3, a subgraph and a signature for each, metadata."""
+"""Serializes graphs as a `.tflite` file: schema version 3, a subgraph and a signature for each, metadata."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from export.emit.tflite.graph import Graph, Op, Quantization, Tensor
 
 SIGNATURE, STEP_SIGNATURE = "serving_default", "step"
-"""Names of the signatures: of the program for clips, and of the one for single frames."""
+"""Names of the signatures: of the clip program, and of the step program."""
 
 _ALIGNMENT = 16
-"""Bytes: constants must start at multiples of it, or the runtime copies them."""
+"""Alignment of constants in bytes. The runtime copies constants that are not aligned."""
 
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
@@ -106,21 +106,21 @@ _INT8_VERSIONS = {
     "RESIZE_NEAREST_NEIGHBOR": 2,
     "DEQUANTIZE": 2,
 }
-"""Operator version from which a runtime knows the int8 form, where it is not 1."""
+"""Operator version from which a runtime supports the int8 form, if it is not 1."""
 
 _FLOAT_VERSIONS = {"BROADCAST_TO": 2}
-"""Operator version of the float form where it is not 1."""
+"""Operator version of the float form, if it is not 1."""
 
 _INT4_WEIGHT_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 12}
-"""Operator version from which a runtime knows float32 values with integer weights, one scale per channel."""
+"""Operator version from which a runtime supports float32 values with integer weights, one scale per channel."""
 
 _ENUMERATIONS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType"}
 
 
 def serialize(graphs: Mapping[str, Graph], *, metadata: Mapping[str, bytes]) -> bytes:
-    """The file's bytes, with `graphs` by the names of their signatures; equal constants are stored once.
+    """The bytes of the file, with `graphs` by signature name; equal constants are stored once.
 
-    The first graph is the one that runs where nobody asks for a signature. `metadata` entries are stored by name.
+    The first graph is the default signature. `metadata` entries are stored by name.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -139,7 +139,7 @@ class _Model:
         self.buffer_numbers: dict[bytes, int] = {}
         """Equal constants share one buffer."""
         self.number: dict[Tensor, int] = {}
-        """Every tensor's place in its own subgraph."""
+        """Index of every tensor in its subgraph."""
         self.codes: list[tuple[str, int]] = []
 
     def pack(self) -> bytes:
@@ -256,7 +256,7 @@ class _Model:
 
 
 class _AlignedBuffer:
-    """Packs as the schema's `Buffer`, whose generated Python code forgets the alignment the schema asks for."""
+    """Packs the schema's `Buffer` with the required alignment, which the generated Python code omits."""
 
     def __init__(self, schema: Any, data: bytes) -> None:
         self.schema, self.data = schema, data
@@ -276,7 +276,7 @@ class _AlignedBuffer:
 
 
 def _bytes(data: np.ndarray, dtype: str) -> bytes:
-    """The numbers as they lie in the file; of two int4 the first is in the lower half of the byte."""
+    """The numbers as stored in the file; of two int4 numbers the first is in the lower half of the byte."""
     if dtype != "int4":
         return data.tobytes()
     halves = data.reshape(-1).view(np.uint8) & 15

@@ -1,4 +1,4 @@
-"""A LiteRT graph in memory, between the steps: tensors, operators and the questions passes ask about them."""
+"""A LiteRT graph in memory: tensors, operators and queries for the passes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 CLAMPS = ("RELU", "RELU6", "RELU_N1_TO_1")
-"""Clamps that other operators can take in as their fused activation."""
+"""Clamps that other operators can fuse as their activation."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What an int8 number stands for: `scale * (number - zero_point)`.
+    """Meaning of an int8 number: `scale * (number - zero_point)`.
 
     One scale for the whole tensor (`axis` is None) or one for each index along the physical `axis`.
     """
@@ -31,7 +31,7 @@ class Quantization:
             shape[self.axis] = len(self.scale)
         scale = np.asarray(self.scale, np.float32).reshape(shape if self.axis is not None else ())
         zero_point = np.asarray(self.zero_point).reshape(scale.shape)
-        with np.errstate(over="ignore"):  # what stands for minus infinity becomes it
+        with np.errstate(over="ignore"):  # a large negative number becomes minus infinity
             return np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
 
 
@@ -57,13 +57,13 @@ class Op:
 
     @property
     def output(self) -> Tensor:
-        """The first output, as a rule the only one."""
+        """The first output, usually the only one."""
         return self.outputs[0]
 
 
 @dataclass
 class Graph:
-    """Operators in order of execution, with the tensors the caller fills and reads."""
+    """Operators in order of execution, with the graph's input and output tensors."""
 
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Graph:
         return {tensor: op for op in self.ops for tensor in op.outputs}
 
     def consumers(self) -> dict[Tensor, list[Op]]:
-        """The operators that read each tensor, once per reading; graph outputs are read by nobody here."""
+        """The operators that use each tensor, once per use; graph outputs are not counted."""
         found: dict[Tensor, list[Op]] = {}
         for op in self.ops:
             for tensor in op.inputs:
@@ -84,17 +84,17 @@ class Graph:
         return found
 
     def replace(self, old: Tensor, new: Tensor) -> None:
-        """Lets every reader of `old`, the caller included, read `new`."""
+        """Replaces `old` with `new` in every consumer and in the outputs."""
         for op in self.ops:
             op.inputs = [new if tensor is old else tensor for tensor in op.inputs]
         self.outputs = [new if tensor is old else tensor for tensor in self.outputs]
 
     def counts(self) -> Counter[str]:
-        """How many operators of each kind there are."""
+        """Number of operators of each kind."""
         return Counter(op.kind for op in self.ops)
 
     def remove_unread(self) -> None:
-        """Drops operators whose results nobody reads."""
+        """Drops operators whose results are not used."""
         read = set(self.outputs)
         kept: list[Op] = []
         for op in reversed(self.ops):
@@ -107,14 +107,14 @@ class Graph:
 def constant(
     name: str, data: np.ndarray | Sequence[int], *, quantization: Quantization | None = None
 ) -> Tensor:
-    """A constant tensor; whole numbers given as a sequence become int32, the type of LiteRT's shapes and axes."""
-    # Arithmetic on an array without axes gives a NumPy scalar, which has its own type.
+    """A constant tensor; a sequence of integers becomes int32, the type of LiteRT's shapes and axes."""
+    # Arithmetic on an array without axes returns a NumPy scalar, which has its own type.
     array = np.asarray(data, None if isinstance(data, np.ndarray | np.generic) else np.int32)
-    data_in_order = np.ascontiguousarray(array).reshape(array.shape)  # NumPy gives scalars an axis here
+    data_in_order = np.ascontiguousarray(array).reshape(array.shape)  # NumPy adds an axis to scalars here
     return Tensor(name, array.shape, array.dtype.name, data_in_order, quantization)
 
 
 def reshape(source: Tensor, target: Tensor) -> Op:
-    """RESHAPE from one tensor to the other."""
+    """RESHAPE from `source` to `target`."""
     sizes = constant(f"{target.name}/shape", list(target.shape))
     return Op("RESHAPE", [source, sizes], [target], {"newShape": list(target.shape)})

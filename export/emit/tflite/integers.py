@@ -1,16 +1,16 @@
-"""From a graph that computes in float between DEQUANTIZE and QUANTIZE to one that computes in int8.
+"""Converts a graph that computes in float between DEQUANTIZE and QUANTIZE to one that computes in int8.
 
-The torch reference says which scale and zero point every value has. Nothing is decided here: a chain
-DEQUANTIZE -> operator -> QUANTIZE becomes the int8 operator with exactly those parameters, and what has no
-such chain stays in float, as it is in the reference. The passes, in order:
+The torch reference gives the scale and zero point of every value. This module decides nothing: a chain
+DEQUANTIZE -> operator -> QUANTIZE becomes the int8 operator with exactly those parameters, and an operator without
+such a chain stays in float, as in the reference. The passes, in order:
 
-1. `_sink_dequantize`, `_hoist_quantize`: moves of numbers and clamps commute with (de)quantization.
-2. `_fix_outputs`, `_before_factors`: insert the parameters that LiteRT prescribes or that follow from others.
-3. `_cancel`: DEQUANTIZE -> QUANTIZE is nothing, or one int8-to-int8 QUANTIZE when the parameters differ.
-4. `use_delegated`: operators without an int8 kernel in XNNPACK are written with others.
+1. `_sink_dequantize`, `_hoist_quantize`: data movement and clamps commute with (de)quantization.
+2. `_fix_outputs`, `_before_factors`: insert parameters that LiteRT prescribes or that follow from others.
+3. `_cancel`: DEQUANTIZE -> QUANTIZE is removed, or becomes one int8-to-int8 QUANTIZE if the parameters differ.
+4. `use_delegated`: rewrites operators without an int8 kernel in XNNPACK.
 5. `_fold`: the chains become int8 operators; biases become int32 in units of input scale x weight scale.
 
-The int8 rules are those of "LiteRT 8-bit quantization specification" (ai.google.dev/edge/litert).
+The int8 rules are those of the "LiteRT 8-bit quantization specification" (ai.google.dev/edge/litert).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.emit.tflite.delegated import as_pictures, use_delegated
+from export.emit.tflite.delegated import as_images, use_delegated
 from export.emit.tflite.graph import CLAMPS, Graph, Op, Quantization, Tensor, constant
 
 _MOVES = (
@@ -34,7 +34,7 @@ _MOVES = (
     "CONCATENATION",
 )
 _MONOTONE = ("MAX_POOL_2D", "REDUCE_MAX", "MAXIMUM", "MINIMUM", *CLAMPS)
-"""Operators that pass on some of their inputs (or a bound): they do to int8 numbers what they do to floats."""
+"""Operators that pass on some of their inputs (or a bound): on int8 numbers they act as on floats."""
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _COMPUTING = (
@@ -54,7 +54,7 @@ _COMPUTING = (
     "TANH",
     "SOFTMAX",
 )
-"""Operators with an int8 kernel that takes other parameters at the output than at the inputs."""
+"""Operators with an int8 kernel whose output parameters may differ from those of the inputs."""
 
 _FIXED = {
     "LOGISTIC": Quantization((1 / 256,), (-128,)),
@@ -64,12 +64,12 @@ _FIXED = {
 """Output parameters that the specification prescribes."""
 
 _LEFT_FLOAT = ("AVERAGE_POOL_2D",)
-"""Operators of which the XNNPACK delegate has the float kernel alone: averages that `use_delegated` has left."""
+"""Operators with only a float kernel in the XNNPACK delegate: averages that `use_delegated` did not rewrite."""
 
 
 def use_integers(graph: Graph) -> None:
-    """Lets every operator whose inputs and output the reference quantizes compute in int8."""
-    as_pictures(graph)
+    """Makes every operator whose inputs and output the reference quantizes compute in int8."""
+    as_images(graph)
     _sink_dequantize(graph)
     _hoist_quantize(graph)
     _fix_outputs(graph)
@@ -85,7 +85,7 @@ def _int8(like: Tensor, quantization: Quantization | None, *, suffix: str = "int
 
 
 def _read_as_int8(tensor: Tensor, producers: dict[Tensor, Op]) -> Tensor | None:
-    """The int8 tensor that `tensor` is the DEQUANTIZE of."""
+    """The int8 tensor of which `tensor` is the DEQUANTIZE."""
     op = producers.get(tensor)
     return op.inputs[0] if op is not None and op.kind == "DEQUANTIZE" else None
 
@@ -95,7 +95,7 @@ def _is_activation(tensor: Tensor | None) -> bool:
 
 
 def _sink_dequantize(graph: Graph) -> None:
-    """Given DEQUANTIZE -> RESHAPE, the result is RESHAPE -> DEQUANTIZE (all inputs with the same parameters)."""
+    """Rewrites DEQUANTIZE -> RESHAPE to RESHAPE -> DEQUANTIZE (all inputs with the same parameters)."""
     producers: dict[Tensor, Op] = {}
     ops: list[Op] = []
     for op in graph.ops:
@@ -105,7 +105,7 @@ def _sink_dequantize(graph: Graph) -> None:
             sources = [_read_as_int8(tensor, producers) for tensor in computed]
             first = sources[0] if sources else None
             meaning = first.quantization if first is not None else None
-            # Scales for each index would have to move with their axis.
+            # Per-index scales would have to move with their axis.
             if (
                 meaning is not None
                 and meaning.axis is None
@@ -129,7 +129,7 @@ def _same_numbers(tensor: Tensor, producers: dict[Tensor, Op], meaning: Quantiza
 
 
 def _hoist_quantize(graph: Graph) -> None:
-    """Given RESHAPE -> QUANTIZE, the result is QUANTIZE -> RESHAPE (on every input of a CONCATENATION)."""
+    """Rewrites RESHAPE -> QUANTIZE to QUANTIZE -> RESHAPE (on every input of a CONCATENATION)."""
     for quantize in reversed([op for op in graph.ops if op.kind == "QUANTIZE"]):
         producers, consumers = graph.producers(), graph.consumers()
         move = producers.get(quantize.inputs[0])
@@ -156,7 +156,7 @@ def _read_alone(graph: Graph, tensor: Tensor, consumers: dict[Tensor, list[Op]])
 
 
 def _requantized(op: Op, meaning: Quantization) -> list[Op]:
-    """`op` followed by QUANTIZE and DEQUANTIZE with `meaning`; readers of its output notice nothing."""
+    """`op` followed by QUANTIZE and DEQUANTIZE with `meaning`; consumers of its output do not change."""
     result = op.output
     raw = replace(result, name=f"{result.name}/float")
     op.outputs = [raw]
@@ -165,7 +165,7 @@ def _requantized(op: Op, meaning: Quantization) -> list[Op]:
 
 
 def _fix_outputs(graph: Graph) -> None:
-    """Gives operators with prescribed output parameters a pair QUANTIZE -> DEQUANTIZE with them."""
+    """Adds a pair QUANTIZE -> DEQUANTIZE after operators with prescribed output parameters."""
     producers = graph.producers()
     ops: list[Op] = []
     for op in graph.ops:
@@ -178,9 +178,9 @@ def _fix_outputs(graph: Graph) -> None:
 
 
 def _before_factors(graph: Graph) -> None:
-    """Given MUL by a number f -> QUANTIZE with scale s, its input gets parameters too: those with scale s / f.
+    """Quantizes the input of MUL by a number f -> QUANTIZE with scale s: with scale s / f.
 
-    Multiplying and rounding in units of s is rounding in units of s / f and multiplying: nothing changes.
+    Multiplying and rounding in units of s equals rounding in units of s / f and multiplying, so no number changes.
     """
     producers, consumers = graph.producers(), graph.consumers()
     ops: list[Op] = []
@@ -206,7 +206,7 @@ def _before_factors(graph: Graph) -> None:
 
 
 def _factor(op: Op) -> float | None:
-    """The positive number that `op` multiplies by, if that is what it does."""
+    """The positive number that `op` multiplies by, if it is such a product."""
     numbers = [tensor.data for tensor in op.inputs if tensor.data is not None]
     if op.kind != "MUL" or len(numbers) != 1 or numbers[0].size != 1 or numbers[0].item() <= 0:
         return None
@@ -214,7 +214,7 @@ def _factor(op: Op) -> float | None:
 
 
 def _cancel(graph: Graph) -> None:
-    """Given DEQUANTIZE -> QUANTIZE, the result is the int8 tensor, or one QUANTIZE from int8 to int8."""
+    """Replaces DEQUANTIZE -> QUANTIZE with the int8 tensor, or with one QUANTIZE from int8 to int8."""
     producers = graph.producers()
     for op in list(graph.ops):
         source = _read_as_int8(op.inputs[0], producers) if op.kind == "QUANTIZE" else None
@@ -228,7 +228,7 @@ def _cancel(graph: Graph) -> None:
 
 
 def _fold(graph: Graph) -> None:
-    """Given DEQUANTIZE -> operator -> QUANTIZE, the result is the int8 operator."""
+    """Replaces DEQUANTIZE -> operator -> QUANTIZE with the int8 operator."""
     for op in graph.ops[:]:
         if op.kind not in _COMPUTING or op.kind in _LEFT_FLOAT or op.output in graph.outputs:
             continue
@@ -247,7 +247,7 @@ def _fold(graph: Graph) -> None:
 
 
 def _integer_inputs(op: Op, producers: dict[Tensor, Op]) -> list[Tensor] | None:
-    """Inputs of the int8 form of `op`, or None when one of them is not quantized in the reference."""
+    """Inputs of the int8 form of `op`, or None if one of them is not quantized in the reference."""
     if op.kind in _WEIGHTED:
         source, weight = (_read_as_int8(tensor, producers) for tensor in op.inputs[:2])
         if source is None or weight is None or weight.data is None:
@@ -263,7 +263,7 @@ def _integer_inputs(op: Op, producers: dict[Tensor, Op]) -> list[Tensor] | None:
 
 
 def _constant_operand(tensor: Tensor) -> Tensor:
-    """A float constant as int8 with a scale of its own; axes and shapes stay as they are."""
+    """A float constant as int8 with its own scale; axes and shapes stay as they are."""
     if tensor.dtype != "float32" or tensor.data is None:
         return tensor
     largest = float(np.abs(tensor.data).max()) or 1.0
@@ -274,7 +274,7 @@ def _constant_operand(tensor: Tensor) -> Tensor:
 def _weight_and_bias(source: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The int8 weight and the int32 bias in units of input scale x weight scale.
 
-    A channel whose weights are all zero may carry any scale; a tiny one would overflow the int32 bias, so such a
+    A channel whose weights are all zero may have any scale; a tiny one would overflow the int32 bias, so such a
     channel gets the largest scale of its weight.
     """
     assert source.quantization and weight.quantization and weight.data is not None and bias.data is not None

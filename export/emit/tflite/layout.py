@@ -1,8 +1,8 @@
-"""Axis orders: how a value that torch sees as `T C H W` lies in memory as `T H W C`, and what that makes free.
+"""Axis orders: how torch's `T C H W` is stored in memory as `T H W C`, and which operations are then free.
 
-An order lists, for each axis in memory, the torch axis it holds: `T C H W` stored as `T H W C` has the order
-(0, 2, 3, 1). A torch permute only renames axes, so it only changes the order. A torch reshape is free when
-every new axis is made of old axes (or parts of one) that are neighbours in memory.
+An order lists, for each axis in memory, its torch axis: `T C H W` stored as `T H W C` has the order
+(0, 2, 3, 1). A torch permute only renames axes, so it only changes the order. A torch reshape is free if
+every new axis consists of old axes (or factors of one) that are adjacent in memory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ Order = tuple[int, ...]
 
 
 def identity(rank: int) -> Order:
-    """The order of a value stored as torch stores it."""
+    """The order of a value stored as in torch."""
     return tuple(range(rank))
 
 
 def channels_last(rank: int) -> Order:
-    """Axis 1 moved to the end, LiteRT's order for pictures: (0, 2, 3, 1) for rank 4.
+    """Axis 1 moved to the end, LiteRT's order for images: (0, 2, 3, 1) for rank 4.
 
     >>> channels_last(4)
     (0, 2, 3, 1)
@@ -27,7 +27,7 @@ def channels_last(rank: int) -> Order:
 
 
 def permuted(order: Order, dims: Sequence[int]) -> Order:
-    """The order of `x.permute(dims)` when `x` has `order`: memory does not move.
+    """The order of `x.permute(dims)` if `x` has `order`: memory does not move.
 
     >>> permuted((0, 2, 3, 1), (1, 0, 2, 3))
     (1, 2, 3, 0)
@@ -46,11 +46,11 @@ def same_memory(shape: Sequence[int], one: Order, other: Order) -> bool:
 
 
 def reshaped(shape: Sequence[int], order: Order, new_shape: Sequence[int]) -> Order | None:
-    """The order of `x.reshape(new_shape)` over the same bytes, or None when the bytes would have to move.
+    """The order of `x.reshape(new_shape)` over the same bytes, or None if the bytes would have to move.
 
     >>> reshaped((4, 16, 8, 8), (0, 2, 3, 1), (1, 4, 16, 64))     # T C H W -> 1 T C HW, stored 1 T HW C
     (0, 1, 3, 2)
-    >>> reshaped((4, 16, 8, 8), (0, 2, 3, 1), (4, 1024)) is None  # C is not beside H in memory
+    >>> reshaped((4, 16, 8, 8), (0, 2, 3, 1), (4, 1024)) is None  # C and H are not adjacent in memory
     True
     """
     parts = _common_parts(shape, new_shape)
@@ -65,7 +65,7 @@ def reshaped(shape: Sequence[int], order: Order, new_shape: Sequence[int]) -> Or
 
 
 def _common_parts(shape: Sequence[int], new_shape: Sequence[int]) -> list[tuple[int, int]] | None:
-    """(old axis, new axis) of each part, outermost first, when both shapes group the same finer axes."""
+    """(old axis, new axis) of each factor, outermost first, if both shapes group the same finer axes."""
     old = [(axis, size) for axis, size in enumerate(shape) if size != 1]
     new = [(axis, size) for axis, size in enumerate(new_shape) if size != 1]
     parts = []
@@ -82,7 +82,7 @@ def _common_parts(shape: Sequence[int], new_shape: Sequence[int]) -> list[tuple[
 
 
 def _with_ones(axes: list[int], shape: Sequence[int]) -> Order:
-    """`axes` in memory order, completed by the axes of length 1, which may lie anywhere."""
+    """`axes` in memory order, completed by the axes of length 1, which may be anywhere."""
     for order in (channels_last(len(shape)), identity(len(shape))):
         if [axis for axis in order if shape[axis] != 1] == axes:
             return order

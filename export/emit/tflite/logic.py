@@ -1,4 +1,4 @@
-"""Comparisons, logic, choices and changes of the number type, number by number."""
+"""Elementwise comparisons, logic, selection and type conversion."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ from export.emit.tflite.layout import identity
 from export.emit.tflite.pointwise import Operand, binary, unary
 
 DTYPES = {torch.float32: "float32", torch.int64: "int32", torch.int32: "int32", torch.bool: "bool"}
-"""Number types in files by those in torch: LiteRT counts in int32."""
+"""Types in files by those in torch: LiteRT's integers are int32."""
 
 
 def equal(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where two operands are the same."""
+    """Elementwise `a == b`."""
     return binary(e, "EQUAL", a, b, dtype="bool")
 
 
 def not_equal(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where two operands differ."""
+    """Elementwise `a != b`."""
     return binary(e, "NOT_EQUAL", a, b, dtype="bool")
 
 
 def greater(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where the first is larger."""
+    """Elementwise `a > b`."""
     return binary(e, "GREATER", a, b, dtype="bool")
 
 
 def greater_equal(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where the first is not smaller."""
+    """Elementwise `a >= b`."""
     return binary(e, "GREATER_EQUAL", a, b, dtype="bool")
 
 
 def less(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where the first is smaller."""
+    """Elementwise `a < b`."""
     return binary(e, "LESS", a, b, dtype="bool")
 
 
 def less_equal(e: Emitter, a: Operand, b: Operand) -> Value:
-    """Where the first is not larger."""
+    """Elementwise `a <= b`."""
     return binary(e, "LESS_EQUAL", a, b, dtype="bool")
 
 
-def both(e: Emitter, a: Value, b: Value) -> Value:
-    """Where both hold.
+def logical_and(e: Emitter, a: Value, b: Value) -> Value:
+    """Logical and.
 
-    Raises NotImplementedError for whole numbers, whose bits LiteRT does not combine.
+    Raises NotImplementedError for integers: LiteRT has no bitwise operators.
     """
-    return binary(e, "LOGICAL_AND", _truth(a), _truth(b))
+    return binary(e, "LOGICAL_AND", _boolean(a), _boolean(b))
 
 
-def either(e: Emitter, a: Value, b: Value) -> Value:
-    """Where one of them holds.
+def logical_or(e: Emitter, a: Value, b: Value) -> Value:
+    """Logical or.
 
-    Raises NotImplementedError for whole numbers, whose bits LiteRT does not combine.
+    Raises NotImplementedError for integers: LiteRT has no bitwise operators.
     """
-    return binary(e, "LOGICAL_OR", _truth(a), _truth(b))
+    return binary(e, "LOGICAL_OR", _boolean(a), _boolean(b))
 
 
-def opposite(e: Emitter, x: Value) -> Value:
-    """Where `x` does not hold.
+def logical_not(e: Emitter, x: Value) -> Value:
+    """Logical not.
 
     Raises NotImplementedError for numbers.
     """
-    return unary(e, "LOGICAL_NOT", _truth(x))
+    return unary(e, "LOGICAL_NOT", _boolean(x))
 
 
-def _truth(x: Value) -> Value:
+def _boolean(x: Value) -> Value:
     if x.tensor.dtype != "bool":
         raise NotImplementedError(f"logic on {x.tensor.dtype} numbers: compare with 0 first")
     return x
 
 
 def where(e: Emitter, condition: Value, a: Value, b: Value) -> Value:
-    """`a` where `condition` holds, else `b`."""
+    """`a` where `condition` is true, else `b`."""
     rank = max(value.rank for value in (condition, a, b))
     lifted = [e.reshape(value, (1,) * (rank - value.rank) + value.shape) for value in (condition, a, b)]
     computed = [value for value in lifted if not value.is_constant]
@@ -86,7 +86,7 @@ def where(e: Emitter, condition: Value, a: Value, b: Value) -> Value:
 
 
 def cast(e: Emitter, x: Value, *, dtype: torch.dtype, **ignored: object) -> Value:
-    """`x` in another number type.
+    """`x` in another type.
 
     Raises NotImplementedError for types that files do not have.
     """
@@ -98,8 +98,8 @@ def cast(e: Emitter, x: Value, *, dtype: torch.dtype, **ignored: object) -> Valu
     return Value(_cast(e, tensor, DTYPES[dtype]), x.order)
 
 
-def counted(e: Emitter, x: Value) -> Value:
-    """Truth values as 0 and 1, so that they can be added; numbers as they are."""
+def as_numbers(e: Emitter, x: Value) -> Value:
+    """Booleans as 0 and 1, so that they can be added; numbers unchanged."""
     if x.tensor.dtype != "bool":
         return x
     return Value(_cast(e, e.place(x, x.order), "int32"), x.order)

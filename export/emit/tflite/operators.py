@@ -1,4 +1,4 @@
-"""`OPERATORS`: how every ATen operator that a LiteRT file can hold is written; what to use instead of others."""
+"""`OPERATORS`: the translation of every supported ATen operator, and replacements to suggest for others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ aten = torch.ops.aten
 pt2e = torch.ops.quantized_decomposed
 
 OPERATORS: dict[Any, Callable[..., Any]] = {
-    # windows over a picture
+    # windows over an image
     aten.conv2d.default: windows.conv2d,
     aten.conv1d.default: windows.conv1d,
     aten.convolution.default: windows.convolution,
     aten.max_pool2d.default: windows.max_pool2d,
     aten.avg_pool2d.default: windows.avg_pool2d,
-    # number by number
+    # elementwise
     aten.add.Tensor: pointwise.add,
     aten.add.Scalar: pointwise.add,
     aten.sub.Tensor: pointwise.sub,
@@ -34,7 +34,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.div.Scalar: pointwise.div,
     aten.div.Tensor_mode: pointwise.floor_div,
     aten.remainder.Tensor: pointwise.floor_mod,
-    aten.atan2.default: pointwise.angle,
+    aten.atan2.default: pointwise.atan2,
     aten.maximum.default: pointwise.maximum,
     aten.minimum.default: pointwise.minimum,
     aten.eq.Scalar: logic.equal,
@@ -49,12 +49,12 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.lt.Tensor: logic.less,
     aten.le.Scalar: logic.less_equal,
     aten.le.Tensor: logic.less_equal,
-    aten.logical_and.default: logic.both,
-    aten.bitwise_and.Tensor: logic.both,
-    aten.logical_or.default: logic.either,
-    aten.bitwise_or.Tensor: logic.either,
-    aten.logical_not.default: logic.opposite,
-    aten.bitwise_not.default: logic.opposite,
+    aten.logical_and.default: logic.logical_and,
+    aten.bitwise_and.Tensor: logic.logical_and,
+    aten.logical_or.default: logic.logical_or,
+    aten.bitwise_or.Tensor: logic.logical_or,
+    aten.logical_not.default: logic.logical_not,
+    aten.bitwise_not.default: logic.logical_not,
     aten.where.self: logic.where,
     aten._to_copy.default: logic.cast,
     aten.pow.Tensor_Scalar: pointwise.power,
@@ -78,18 +78,18 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.expm1.default: pointwise.expm1,
     aten.log.default: pointwise.log,
     aten.log1p.default: pointwise.log1p,
-    aten.sin.default: pointwise.sine,
-    aten.cos.default: pointwise.cosine,
+    aten.sin.default: pointwise.sin,
+    aten.cos.default: pointwise.cos,
     aten.sign.default: pointwise.sign,
     aten.floor.default: pointwise.floor,
     aten.ceil.default: pointwise.ceil,
-    aten.round.default: pointwise.nearest_integer,
+    aten.round.default: pointwise.round_half_to_even,
     aten.reciprocal.default: pointwise.reciprocal,
     aten.sqrt.default: pointwise.sqrt,
     aten.rsqrt.default: pointwise.rsqrt,
     aten.neg.default: pointwise.neg,
     aten.abs.default: pointwise.absolute,
-    # sums over an axis
+    # reductions
     aten.linear.default: products.linear,
     aten.addmm.default: products.addmm,
     aten.mm.default: products.matmul,
@@ -100,16 +100,16 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.log_softmax.int: products.log_softmax,
     aten.mean.default: products.mean,
     aten.mean.dim: products.mean,
-    aten.sum.dim_IntList: products.total,
+    aten.sum.dim_IntList: products.reduce_sum,
     aten.amax.default: products.largest,
-    aten.amin.default: products.smallest,
-    aten.argmax.default: products.place_of_largest,
-    aten.argmin.default: products.place_of_smallest,
-    aten.topk.default: products.first_in_order,
+    aten.amin.default: products.amin,
+    aten.argmax.default: products.argmax,
+    aten.argmin.default: products.argmin,
+    aten.topk.default: products.topk,
     aten.layer_norm.default: products.layer_norm,
     aten._native_batch_norm_legit_no_training.default: products.batch_norm,
     aten.embedding.default: products.embedding,
-    # moves
+    # data movement
     aten.permute.default: shapes.permute,
     aten.transpose.int: shapes.transpose,
     aten.t.default: shapes.transpose_matrix,
@@ -129,7 +129,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.getitem: shapes.item,
     aten.upsample_nearest2d.vec: shapes.nearest,
     aten.upsample_bilinear2d.vec: shapes.bilinear,
-    aten.index_select.default: shapes.pick,
+    aten.index_select.default: shapes.index_select,
     aten.cat.default: shapes.cat,
     aten.constant_pad_nd.default: shapes.pad,
     aten.clone.default: shapes.same,
@@ -137,21 +137,21 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     aten.alias.default: shapes.same,
     aten.detach.default: shapes.same,
     aten.dropout.default: shapes.same,
-    # what PT2E decided
+    # quantization (PT2E)
     pt2e.quantize_per_tensor.default: quantized.quantize,
     pt2e.quantize_per_tensor.tensor: quantized.quantize,
     pt2e.dequantize_per_tensor.default: quantized.dequantize,
     pt2e.dequantize_per_tensor.tensor: quantized.dequantize,
     pt2e.dequantize_per_channel.default: quantized.dequantize_per_channel,
 }
-"""Functions take an `Emitter`, then the arguments of the ATen schema with values in the place of tensors."""
+"""Functions take an `Emitter`, then the arguments of the ATen schema, with values for tensors."""
 
 MEANINGS = (
     pt2e.dequantize_per_tensor.default,
     pt2e.dequantize_per_tensor.tensor,
     pt2e.dequantize_per_channel.default,
 )
-"""Never computed ahead, even on constants: the file keeps the int8 numbers."""
+"""Never evaluated at conversion, even on constants: the file keeps the int8 numbers."""
 
 INSTEAD: dict[str, str] = {
     "conv3d": "lower the graph first (export.lower), which writes it as 2D convolutions",
@@ -165,4 +165,4 @@ INSTEAD: dict[str, str] = {
     "lstm": "write the cell with Linear, sigmoid and tanh, one step per frame",
     "gru": "write the cell with Linear, sigmoid and tanh, one step per frame",
 }
-"""What to use in the place of an operator that is not in the table."""
+"""Suggestion for an operator that is not in the table."""

@@ -1,4 +1,4 @@
-"""Padding of max pooling, written with operators that the XNNPACK delegate takes: it has no PADV2."""
+"""Rewrites the padding of max pooling with operators of the XNNPACK delegate, which has no PADV2."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from export.emit.tflite.shapes import JOINED_AT_ONCE
 
 
 def pad_max_pools(graph: Graph) -> None:
-    """Given PADV2 -> MAX_POOL_2D, the padding is PAD where its number is what 0 is stored as (in int8 the least one
-    of a range that begins at 0), else the numbers at the edge once more: a window that reaches over the edge holds
-    those already, and its maximum stays what it was."""
+    """Rewrites PADV2 -> MAX_POOL_2D: with PAD where the fill value is stored as 0 (in int8 the lowest value of a
+    range that begins at 0), else by repeating the edge: a window over the edge contains those numbers already, so
+    its maximum does not change."""
     consumers = graph.consumers()
     ops: list[Op] = []
     for op in graph.ops:
@@ -39,7 +39,7 @@ def _is_least(op: Op) -> bool:
 
 
 def _edges(op: Op) -> list[Op]:
-    """The rows at both ends once more, then the columns; PADV2 where that would be more than is joined at once."""
+    """Repeats the rows at both ends, then the columns; PADV2 if that would be too many for one concatenation."""
     x, amounts = op.inputs[0], op.inputs[1].data
     assert amounts is not None
     if any(1 + sum(pads) > JOINED_AT_ONCE for pads in amounts):

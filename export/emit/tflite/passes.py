@@ -1,4 +1,4 @@
-"""The passes between translation and file, in their order."""
+"""The passes between translation and serialization, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from export.emit.tflite.weights import store_as_float16, use_int4
 
 
 def run_passes(graph: Graph, *, scheme: str) -> None:
-    """Brings a translated graph into the form that the runtime runs fast, in place."""
+    """Rewrites a translated graph in place into the form that the runtime runs fast."""
     fuse_clamps(graph)
     lengthen_rows(graph)
     merge_reshapes(graph)

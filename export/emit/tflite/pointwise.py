@@ -1,4 +1,4 @@
-"""Operators that work number by number, with broadcasting: arithmetic, activations, comparisons."""
+"""Elementwise operators with broadcasting: arithmetic, activations, comparisons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Operand = Value | float
 
 
 def binary(e: Emitter, kind: str, a: Operand, b: Operand, *, dtype: str | None = None) -> Value:
-    """`kind` over two operands, at least one of them a value; the larger computed one decides the memory order."""
+    """`kind` over two operands, at least one a value; the larger computed one determines the memory order."""
     values = [operand for operand in (a, b) if isinstance(operand, Value)]
     rank = max(value.rank for value in values)
     lifted = [_lift(e, operand, rank) for operand in (a, b)]
@@ -63,7 +63,7 @@ def mul(e: Emitter, a: Operand, b: Operand) -> Value:
 
 
 def div(e: Emitter, a: Operand, b: Operand) -> Value:
-    """`a / b`; a known divisor becomes a factor, which has an int8 form."""
+    """`a / b`; a constant divisor becomes a factor, which has an int8 form."""
     if not isinstance(b, Value):
         return mul(e, a, 1.0 / b)
     if b.is_constant and b.tensor.quantization is None:
@@ -74,18 +74,18 @@ def div(e: Emitter, a: Operand, b: Operand) -> Value:
 
 
 def floor_div(e: Emitter, a: Operand, b: Operand, *, rounding_mode: str) -> Value:
-    """`a / b`, rounded down; the lowering leaves no other way to round."""
+    """`a / b`, rounded down, the only rounding mode after lowering."""
     assert rounding_mode == "floor"
     return binary(e, "FLOOR_DIV", a, b)
 
 
 def floor_mod(e: Emitter, a: Operand, b: Operand) -> Value:
-    """What is left of `a / b` rounded down, with the sign of `b`."""
+    """Remainder of `a / b` rounded down, with the sign of `b`."""
     return binary(e, "FLOOR_MOD", a, b)
 
 
-def angle(e: Emitter, a: Value, b: Value) -> Value:
-    """The angle of the point (b, a): ATAN2, which reads beyond the end of operands that would have to broadcast."""
+def atan2(e: Emitter, a: Value, b: Value) -> Value:
+    """The angle of the point (b, a), ATAN2. Operands are expanded: the kernel reads beyond broadcast operands."""
     shape = np.broadcast_shapes(a.shape, b.shape)
     return binary(e, "ATAN2", _in_full(e, a, shape), _in_full(e, b, shape))
 
@@ -116,7 +116,7 @@ def power(e: Emitter, a: Value, exponent: Operand) -> Value:
 
 
 def unary(e: Emitter, kind: str, x: Value, **options: float | bool) -> Value:
-    """`kind` of every number."""
+    """`kind` of every element."""
     tensor = e.place(x, x.order)
     return Value(e.op(kind, [tensor], tensor.shape, options=dict(options), dtype=tensor.dtype), x.order)
 
@@ -127,7 +127,7 @@ def relu(e: Emitter, x: Value) -> Value:
 
 
 def clamp(e: Emitter, x: Value, low: float | None = None, high: float | None = None) -> Value:
-    """`x` between `low` and `high`: one of LiteRT's named clamps where there is one, else MAXIMUM and MINIMUM."""
+    """`x` between `low` and `high`: one of LiteRT's named clamps if available, else MAXIMUM and MINIMUM."""
     named: dict[tuple[float | None, float | None], str] = {
         (0.0, None): "RELU",
         (0.0, 6.0): "RELU6",
@@ -146,7 +146,7 @@ def clamp_max(e: Emitter, x: Value, high: float) -> Value:
 
 
 def hardtanh(e: Emitter, x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
-    """`clamp` under its other name."""
+    """Alias of `clamp`."""
     return clamp(e, x, min_val, max_val)
 
 
@@ -181,7 +181,7 @@ def tanh(e: Emitter, x: Value) -> Value:
 
 
 def gelu(e: Emitter, x: Value, *, approximate: str = "none") -> Value:
-    """`x * P(X <= x)` for a normal X (arXiv:1606.08415), exact or with its tanh approximation."""
+    """`x * P(X <= x)` for a standard normal X (arXiv:1606.08415), exact or with its tanh approximation."""
     return unary(e, "GELU", x, approximate=approximate == "tanh")
 
 
@@ -191,7 +191,7 @@ def leaky_relu(e: Emitter, x: Value, negative_slope: float = 0.01) -> Value:
 
 
 def prelu(e: Emitter, x: Value, slope: Value) -> Value:
-    """`x` where positive, else `slope * x` with one slope, or one per channel: PRELU takes these last in memory."""
+    """`x` where positive, else `slope * x` with one slope, or one per channel, the last axis of PRELU in memory."""
     if slope.shape != (1,) and x.order[-1] != 1:
         per_channel = e.reshape(slope, (-1, *(1,) * (x.rank - 2)))
         return sub(e, relu(e, x), mul(e, per_channel, relu(e, neg(e, x))))
@@ -255,12 +255,12 @@ def reciprocal(e: Emitter, x: Value) -> Value:
     return binary(e, "DIV", 1.0, x)
 
 
-def sine(e: Emitter, x: Value) -> Value:
+def sin(e: Emitter, x: Value) -> Value:
     """Sine."""
     return unary(e, "SIN", x)
 
 
-def cosine(e: Emitter, x: Value) -> Value:
+def cos(e: Emitter, x: Value) -> Value:
     """Cosine."""
     return unary(e, "COS", x)
 
@@ -271,15 +271,15 @@ def sign(e: Emitter, x: Value) -> Value:
 
 
 def floor(e: Emitter, x: Value) -> Value:
-    """The next whole number below."""
+    """The largest integer not above each element."""
     return unary(e, "FLOOR", x)
 
 
 def ceil(e: Emitter, x: Value) -> Value:
-    """The next whole number above."""
+    """The smallest integer not below each element."""
     return unary(e, "CEIL", x)
 
 
-def nearest_integer(e: Emitter, x: Value) -> Value:
-    """The nearest whole number, the even one of two."""
+def round_half_to_even(e: Emitter, x: Value) -> Value:
+    """The nearest integer, the even one of two."""
     return unary(e, "ROUND", x)

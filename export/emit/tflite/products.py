@@ -1,4 +1,4 @@
-"""Operators that sum over an axis: linear layers, matrix products, means, softmax, normalisations, look-ups."""
+"""Reductions over axes: linear layers, matrix products, means, softmax, normalisations, embedding lookup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export.emit.tflite.layout import Order, identity
 
 
 def _last_in_memory(value: Value, dim: int) -> Order:
-    """The order of `value` with torch's axis `dim` moved to the end, the others as they lie."""
+    """The order of `value` with torch's axis `dim` moved to the end, the others unchanged."""
     last = dim % value.rank
     return (*(axis for axis in value.order if axis != last), last)
 
@@ -54,7 +54,7 @@ def matmul(e: Emitter, a: Value, b: Value) -> Value:
 
 
 def _matrix(e: Emitter, value: Value) -> tuple[Tensor, bool]:
-    """The tensor of a matrix operand, and whether it lies transposed in memory, which the product can undo."""
+    """The tensor of a matrix operand, and whether it is stored transposed, which the product can undo."""
     straight = identity(value.rank)
     turned = (*straight[:-2], straight[-1], straight[-2])
     if value.order == turned:
@@ -106,11 +106,11 @@ def mean(
     return reduce(e, "MEAN", x, dims, keepdim)
 
 
-def total(
+def reduce_sum(
     e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False, dtype: object = None
 ) -> Value:
     """The sum over `dims`."""
-    return reduce(e, "SUM", logic.counted(e, x), dims, keepdim)
+    return reduce(e, "SUM", logic.as_numbers(e, x), dims, keepdim)
 
 
 def largest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
@@ -118,25 +118,25 @@ def largest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepd
     return reduce(e, "REDUCE_MAX", x, dims, keepdim)
 
 
-def smallest(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
+def amin(e: Emitter, x: Value, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Value:
     """The smallest number over `dims`."""
     return reduce(e, "REDUCE_MIN", x, dims, keepdim)
 
 
-def place_of_largest(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
-    """Where along `dim`, or among all numbers, the largest one is."""
-    return _place(e, "ARG_MAX", x, dim, keepdim)
+def argmax(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+    """Index of the largest element along `dim`, or among all elements."""
+    return _arg(e, "ARG_MAX", x, dim, keepdim)
 
 
-def place_of_smallest(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
-    """Where along `dim`, or among all numbers, the smallest one is."""
-    return _place(e, "ARG_MIN", x, dim, keepdim)
+def argmin(e: Emitter, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+    """Index of the smallest element along `dim`, or among all elements."""
+    return _arg(e, "ARG_MIN", x, dim, keepdim)
 
 
-def _place(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> Value:
+def _arg(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> Value:
     if dim is None:
         return e.reshape(
-            _place(e, kind, e.reshape(x, (math.prod(x.shape),)), 0, False), (1,) * x.rank * keepdim
+            _arg(e, kind, e.reshape(x, (math.prod(x.shape),)), 0, False), (1,) * x.rank * keepdim
         )
     left = [axis for axis in range(x.rank) if axis != dim % x.rank]
     rows = e.place(x, (*left, dim % x.rank))
@@ -151,10 +151,10 @@ def _place(e: Emitter, kind: str, x: Value, dim: int | None, keepdim: bool) -> V
     )
 
 
-def first_in_order(
+def topk(
     e: Emitter, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> list[Value]:
-    """The `k` largest or smallest numbers along `dim`, and their places."""
+    """The `k` largest or smallest elements along `dim`, and their indices."""
     rows = x if largest else pointwise.neg(e, x)
     tensor = e.place(rows, _last_in_memory(x, dim))
     shape = (*tensor.shape[:-1], k)
@@ -218,7 +218,7 @@ def embedding(
     scale_grad: bool = False,
     sparse: bool = False,
 ) -> Value:
-    """Rows of `weight` by number: GATHER."""
+    """Rows of `weight` by index: GATHER."""
     rows = e.place(weight, (0, 1))
     numbers = e.place(indices, identity(indices.rank))
     shape = (*numbers.shape, weight.shape[1])

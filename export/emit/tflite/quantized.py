@@ -1,4 +1,4 @@
-"""The quantize and dequantize operators that PT2E leaves in a graph (torch.ops.quantized_decomposed)."""
+"""The quantize and dequantize operators that PT2E inserts in a graph (torch.ops.quantized_decomposed)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Quantization, Tensor, constant
 
 _SHIFT = {torch.int8: 0, torch.uint8: 128}
-"""What to subtract from numbers and zero points so that they become int8, LiteRT's type."""
+"""Offset to subtract from numbers and zero points for int8, LiteRT's type."""
 
 Number = float | Value
 
@@ -41,7 +41,7 @@ def dequantize(
     *,
     out_dtype: object = None,
 ) -> Value:
-    """DEQUANTIZE; a constant keeps its int8 numbers and learns what they mean."""
+    """DEQUANTIZE; a constant keeps its int8 numbers and gets the quantization parameters."""
     meaning = _per_tensor(scale, zero_point, dtype)
     if x.is_constant:
         return Value(_int8_constant(x.tensor, meaning, dtype), x.order)
@@ -65,10 +65,12 @@ def dequantize_per_channel(
 ) -> Value:
     """A constant weight with one scale for each output channel.
 
-    Raises NotImplementedError when the value is not a constant, which LiteRT's int8 scheme does not allow.
+    Raises NotImplementedError if the value is not a constant, which LiteRT's int8 scheme requires.
     """
     if not x.is_constant or scales.tensor.data is None:
-        raise NotImplementedError("per-channel numbers that are no constant weight: quantize them per tensor")
+        raise NotImplementedError(
+            "per-channel numbers that are not a constant weight: quantize them per tensor"
+        )
     points = np.zeros(len(scales.tensor.data), np.int64) if zero_points is None else zero_points.tensor.data
     assert points is not None
     shifted = tuple(int(point) - _shift(dtype) for point in points)

@@ -10,21 +10,21 @@ from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.layout import channels_last, identity, permuted, stored
 
 JOINED_AT_ONCE = 5
-"""Inputs of a CONCATENATION that the XNNPACK delegate still takes."""
+"""Maximum number of inputs of a CONCATENATION in the XNNPACK delegate."""
 
 
 def same(e: Emitter, x: Value, *ignored: object, **also_ignored: object) -> Value:
-    """`x` itself: for operators that only matter in training or to torch's own memory."""
+    """`x` itself: for operators that only matter in training or for torch's memory."""
     return x
 
 
 def permute(e: Emitter, x: Value, dims: Sequence[int]) -> Value:
-    """Renamed axes over the same memory."""
+    """Permuted axes over the same memory."""
     return Value(x.tensor, permuted(x.order, [dim % x.rank for dim in dims]))
 
 
 def transpose(e: Emitter, x: Value, one: int, other: int) -> Value:
-    """Two axes exchanged."""
+    """Two axes swapped."""
     dims = list(identity(x.rank))
     dims[one], dims[other] = dims[other], dims[one]
     return permute(e, x, dims)
@@ -36,14 +36,14 @@ def transpose_matrix(e: Emitter, x: Value) -> Value:
 
 
 def reshape(e: Emitter, x: Value, shape: Sequence[int]) -> Value:
-    """Other axes over the same numbers; one length may be -1."""
+    """Another shape of the same numbers; one length may be -1."""
     known = int(np.prod([size for size in shape if size != -1]))
     count = int(np.prod(x.shape))
     return e.reshape(x, [count // known if size == -1 else size for size in shape])
 
 
 def flatten(e: Emitter, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    """Neighbouring axes as one."""
+    """Adjacent axes merged into one."""
     start, end = start_dim % x.rank, end_dim % x.rank
     return e.reshape(x, [*x.shape[:start], int(np.prod(x.shape[start : end + 1])), *x.shape[end + 1 :]])
 
@@ -73,7 +73,7 @@ def expand(e: Emitter, x: Value, sizes: Sequence[int], *, implicit: bool = False
     return Value(e.op("BROADCAST_TO", [tensor, e.constant(target)], target, dtype=tensor.dtype), lifted.order)
 
 
-def cut(e: Emitter, x: Value, dim: int, start: int, length: int, step: int = 1) -> Value:
+def narrow(e: Emitter, x: Value, dim: int, start: int, length: int, step: int = 1) -> Value:
     """`length` entries of axis `dim` from `start`, every `step`-th."""
     if (start, length, step) == (0, x.shape[dim], 1):
         return x
@@ -93,11 +93,12 @@ def cut(e: Emitter, x: Value, dim: int, start: int, length: int, step: int = 1) 
 
 
 def _cut_every(e: Emitter, x: Value, dim: int, start: int, length: int, step: int) -> Value:
-    """Every `step`-th entry as one column of the axis folded to (entries, step): XNNPACK cuts only with step 1."""
+    """Every `step`-th entry as one column of the axis folded to (entries, step): XNNPACK slices only with step
+    1."""
     at = dim % x.rank
     folded = e.reshape(x, [*x.shape[:at], x.shape[at] // step, step, *x.shape[at + 1 :]])
-    column = cut(e, folded, at + 1, start % step, 1)
-    entries = cut(e, column, at, start // step, length)
+    column = narrow(e, folded, at + 1, start % step, 1)
+    entries = narrow(e, column, at, start // step, length)
     return e.reshape(entries, [*x.shape[:at], length, *x.shape[at + 1 :]])
 
 
@@ -106,23 +107,23 @@ def slice_axis(
 ) -> Value:
     """`x[..., start:end:step, ...]`."""
     first, last, _ = slice(start, end).indices(x.shape[dim])
-    return cut(e, x, dim, first, len(range(first, last, step)), step)
+    return narrow(e, x, dim, first, len(range(first, last, step)), step)
 
 
 def select(e: Emitter, x: Value, dim: int, index: int) -> Value:
     """`x[..., index, ...]`."""
     shape = [size for axis, size in enumerate(x.shape) if axis != dim % x.rank]
-    return e.reshape(cut(e, x, dim, index % x.shape[dim], 1), shape)
+    return e.reshape(narrow(e, x, dim, index % x.shape[dim], 1), shape)
 
 
 def split_sizes(e: Emitter, x: Value, sizes: Sequence[int], dim: int = 0) -> list[Value]:
-    """Pieces of the given lengths, one after the other."""
+    """Consecutive pieces of the given lengths."""
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return [cut(e, x, dim, start, size) for start, size in zip(starts, sizes, strict=True)]
+    return [narrow(e, x, dim, start, size) for start, size in zip(starts, sizes, strict=True)]
 
 
 def split(e: Emitter, x: Value, size: int, dim: int = 0) -> list[Value]:
-    """Pieces of length `size`, the last maybe shorter."""
+    """Pieces of length `size`, the last possibly shorter."""
     whole = x.shape[dim]
     return split_sizes(e, x, [min(size, whole - start) for start in range(0, whole, size)], dim)
 
@@ -133,9 +134,9 @@ def item(e: Emitter, values: Sequence[Value], index: int) -> Value:
 
 
 def cat(e: Emitter, values: Sequence[Value], dim: int = 0) -> Value:
-    """Values one after the other along `dim`, in the memory order of the first computed one.
+    """Concatenation along `dim`, in the memory order of the first computed value.
 
-    Many are joined in groups, because XNNPACK takes few at once.
+    Many values are concatenated in groups, because XNNPACK takes few at once.
     """
     if len(values) > JOINED_AT_ONCE:
         groups = [values[at : at + JOINED_AT_ONCE] for at in range(0, len(values), JOINED_AT_ONCE)]
@@ -176,14 +177,14 @@ def bilinear(
 
 
 def _size(x: Value, size: Sequence[int] | None, factors: Sequence[float] | None) -> list[int]:
-    """Rows and columns from either way to say them; factors are ratios of sizes, `export.lower` sees to that."""
+    """Rows and columns from a size or from factors, which `export.lower` makes ratios of sizes."""
     if size is not None:
         return list(size)
     return [int(length * factor) for length, factor in zip(x.shape[2:], factors or (), strict=True)]
 
 
-def pick(e: Emitter, x: Value, dim: int, index: Value) -> Value:
-    """Entries of axis `dim` by number."""
+def index_select(e: Emitter, x: Value, dim: int, index: Value) -> Value:
+    """Entries of axis `dim` by index."""
     tensor, numbers = e.place(x, x.order), e.place(index, identity(1))
     shape = list(tensor.shape)
     shape[x.axis(dim)] = numbers.shape[0]

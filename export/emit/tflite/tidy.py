@@ -1,4 +1,4 @@
-"""Passes that make a graph smaller and compute the same: clamps into their operators, RESHAPE after RESHAPE, ..."""
+"""Passes that shrink a graph without changing its results: fused clamps, merged RESHAPEs, ..."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _CAN_CLAMP = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "
 
 
 def fuse_clamps(graph: Graph) -> None:
-    """Given CONV_2D -> RESHAPE -> RELU, the result is CONV_2D with the fused activation RELU -> RESHAPE.
+    """Rewrites CONV_2D -> RESHAPE -> RELU to CONV_2D with the fused activation RELU -> RESHAPE.
 
-    In int8, all must agree on scale and zero point.
+    In int8, all must have the same scale and zero point.
     """
     for clamp in [op for op in graph.ops if op.kind in CLAMPS]:
         consumers, producers = graph.consumers(), graph.producers()
@@ -36,9 +36,9 @@ def _alone(graph: Graph, tensor: Tensor, consumers: dict[Tensor, list[Op]]) -> b
 
 
 def share(graph: Graph) -> None:
-    """Given the same operator on the same inputs twice, the result is one, read by all.
+    """Merges equal operators on the same inputs.
 
-    Not so PAD: XNNPACK takes it into a convolution, at no cost, only where that alone reads it.
+    PAD is excluded: XNNPACK fuses it into a convolution, at no cost, only if that is its only consumer.
     """
     first: dict[tuple[object, ...], Op] = {}
     for op in [op for op in graph.ops if op.kind != "PAD" and len(op.outputs) == 1]:
@@ -51,7 +51,7 @@ def share(graph: Graph) -> None:
 
 
 def _kind_of(tensor: Tensor) -> tuple[object, ...]:
-    """A CAST to whole numbers and one to float differ in this alone."""
+    """The type, the only difference between a CAST to int32 and one to float."""
     return tensor.dtype, tensor.shape, tensor.quantization
 
 
@@ -61,7 +61,7 @@ def _content(tensor: Tensor) -> tuple[object, ...]:
 
 
 def merge_reshapes(graph: Graph) -> None:
-    """Given RESHAPE -> RESHAPE, the result is the last one alone; one that changes nothing goes too."""
+    """Merges RESHAPE -> RESHAPE into the last one, and drops one that changes nothing."""
     producers = graph.producers()
     for op in list(graph.ops):
         if op.kind != "RESHAPE":
@@ -77,9 +77,9 @@ def merge_reshapes(graph: Graph) -> None:
 
 
 def absorb_transpose(graph: Graph) -> None:
-    """Given TRANSPOSE -> RESHAPE to (1, numbers) -> FULLY_CONNECTED, the weight's columns are moved instead.
+    """Replaces TRANSPOSE -> RESHAPE to (1, numbers) -> FULLY_CONNECTED by permuting the columns of the weight.
 
-    This is how a flattened picture, channels first in torch and channels last in memory, costs nothing.
+    This makes flattening an image free, which is channels first in torch and channels last in memory.
     """
     producers, consumers = graph.producers(), graph.consumers()
     for op in graph.ops:

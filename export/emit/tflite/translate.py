@@ -1,4 +1,4 @@
-"""From an ATen graph to a LiteRT graph, operator by operator, moving memory only where the arithmetic needs it."""
+"""Translates an ATen graph to a LiteRT graph, operator by operator, with transposes only where they are needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Graph, Tensor, constant
 from export.emit.tflite.layout import identity
 from export.emit.tflite.operators import INSTEAD, MEANINGS, OPERATORS
-from export.lower.composites.pooling import without_dilated_maxima
+from export.lower.composites.pooling import decompose_dilated_max_pool
 from export.lower.composites.table import SPARE
 from export.lower.prelu import restore_prelu
 from export.lower.source import INSTEAD as GENERAL
@@ -24,7 +24,7 @@ from export.manifest import FileSpec, TensorInfo
 from export.verify.coverage.places import places_of
 
 _TORCH_AXES = "NCTHWMBLK"
-"""Axis letters in the order in which torch's tensors have them, whatever a file's layout is."""
+"""Axis letters in torch's order, whatever the layout of a file."""
 
 _FILE_DTYPES = {
     torch.float32: "float32",
@@ -36,10 +36,10 @@ _FILE_DTYPES = {
 
 
 def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
-    """The LiteRT graph of `program` with inputs and outputs as `spec` names and lays them out.
+    """The LiteRT graph of `program` with names and layouts of inputs and outputs from `spec`.
 
-    Raises ValueError when `spec` does not fit the program, NotImplementedError for operators that have no LiteRT
-    form, with their place in the user's source.
+    Raises ValueError if `spec` does not fit the program, NotImplementedError, with the place in the user's source,
+    for operators without a LiteRT form.
     """
     program = decomposed(program)
     faults = [
@@ -52,11 +52,11 @@ def translate(program: ExportedProgram, *, spec: FileSpec) -> Graph:
 
 
 def decomposed(program: ExportedProgram) -> ExportedProgram:
-    """The program without in-place operators, and operators outside the table decomposed where torch knows how."""
+    """The program without in-place operators, with operators outside the table decomposed where torch can."""
     known = default_decompositions()
-    known.update(SPARE)  # torch's table is no plain dict: joined by `|` it is empty
+    known.update(SPARE)  # torch's table is not a plain dict: `|` returns an empty one
     restore_prelu(program)
-    without_dilated_maxima(program.graph)
+    decompose_dilated_max_pool(program.graph)
     while True:
         calls = [node for node in program.graph.nodes if node.op == "call_function"]
         used = {node.target for node in calls if operator_name(node) not in INSTEAD or node.target in SPARE}
@@ -77,13 +77,13 @@ def unknown(program: ExportedProgram) -> list[fx.Node]:
 
 
 def instead(node: fx.Node) -> str:
-    """What to use in the place of an operator that has no LiteRT form."""
+    """Suggestion for an operator without a LiteRT form."""
     name = operator_name(node)
     return INSTEAD.get(name, GENERAL.get(name, REWRITE))
 
 
 def _computed(program: ExportedProgram) -> set[fx.Node]:
-    """Nodes that depend on an input; the others are constants and are computed by torch."""
+    """Nodes that depend on an input; the others are constants and are evaluated by torch."""
     names = set(program.graph_signature.user_inputs)
     computed: set[fx.Node] = set()
     for node in program.graph.nodes:
@@ -103,10 +103,10 @@ class Translation:
         self.graph = Graph()
         self.emitter = Emitter(self.graph)
         self.values: dict[fx.Node, Any] = {}
-        """A `Value` (or several) for what the file computes, a torch tensor for what is known now."""
+        """A `Value` (or several) for what the file computes, a torch tensor for what is known at conversion."""
 
     def run(self) -> Graph:
-        """Translates every operator; raises what `translate` raises."""
+        """Translates every operator; raises the errors of `translate`."""
         self._bind_inputs()
         self.graph.places = places_of(self.program.graph)
         for node in self.program.graph.nodes:
@@ -125,7 +125,7 @@ class Translation:
         names = signature.user_inputs
         if len(names) != len(self.spec.inputs):
             raise ValueError(
-                f"the network takes {len(names)} inputs, the file is to have {len(self.spec.inputs)}"
+                f"the network takes {len(names)} inputs, the file must have {len(self.spec.inputs)}"
             )
         for name, info in zip(names, self.spec.inputs, strict=True):
             order = _order(info)
@@ -134,7 +134,7 @@ class Translation:
             torch_shape = tuple(nodes[str(name)].meta["val"].shape)
             if value.shape != torch_shape:
                 raise ValueError(
-                    f"input {info.name!r}: the file is to take shape {info.shape} in layout {info.layout}, "
+                    f"input {info.name!r}: the file must take shape {info.shape} in layout {info.layout}, "
                     f"but the network takes {torch_shape}"
                 )
             self.graph.inputs.append(tensor)
@@ -151,7 +151,7 @@ class Translation:
         return {name: stored[target].detach() for name, target in sources.items()}
 
     def call(self, node: fx.Node) -> Any:
-        """What one operator gives: a `Value` or several, a tensor where it is known now."""
+        """Result of one operator: a `Value` or several, a tensor if it is known at conversion."""
         args: Any = fx.map_arg(node.args, self.values.__getitem__)
         kwargs: Any = fx.map_arg(node.kwargs, self.values.__getitem__)
         if node.target not in MEANINGS and not _has_value((args, kwargs)):
@@ -173,7 +173,7 @@ class Translation:
     def _finish(self, outputs: Sequence[fx.Node]) -> None:
         if len(outputs) != len(self.spec.outputs):
             raise ValueError(
-                f"the network gives {len(outputs)} outputs, the file is to have {len(self.spec.outputs)}"
+                f"the network returns {len(outputs)} outputs, the file must have {len(self.spec.outputs)}"
             )
         for node, info in zip(outputs, self.spec.outputs, strict=True):
             value = _as_value(node, self.values[node])
@@ -181,7 +181,7 @@ class Translation:
             tensor = self.emitter.place(value, _order(info))
             if tensor.shape != info.shape:
                 raise ValueError(
-                    f"output {info.name!r}: the file is to give {info.shape}, the network gives {tensor.shape}"
+                    f"output {info.name!r}: the file must return {info.shape}, the network returns {tensor.shape}"
                 )
             is_own = tensor not in self.graph.inputs and tensor not in self.graph.outputs
             if not is_own or tensor.data is not None:

@@ -1,10 +1,10 @@
-"""Weights in fewer bits than float32, in the forms that LiteRT runs fast.
+"""Stores weights in fewer bits than float32, in the forms that LiteRT runs fast.
 
-The XNNPACK delegate expands a DEQUANTIZE of float16 or int8 weights once, when it loads a file: it costs nothing.
-Not so int4, whose DEQUANTIZE would run in every inference, outside the delegate (2.1 times the time of float on a
-3D MobileNet, one x86-64 core). It has int4 kernels for FULLY_CONNECTED, which round each row of activations to int8
-while running (0.6 to 0.9 times the time of float there); a pointwise convolution is such an operator. For other
-convolutions the runtime has int4 kernels of its own, which round each picture.
+The XNNPACK delegate expands a DEQUANTIZE of float16 or int8 weights once, when it loads a file, at no cost for
+inference. A DEQUANTIZE of int4 would run in every inference, outside the delegate (2.1 times the time of float on a
+3D MobileNet, one x86-64 core). The delegate has int4 kernels for FULLY_CONNECTED, which round each row of
+activations to int8 at run time (0.6 to 0.9 times the time of float there), and for pointwise convolutions written
+as such. For other convolutions the runtime itself has int4 kernels, which round each image.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from export.emit.tflite.graph import Graph, Op, Tensor, constant
 
 _SMALL = 64
-"""Below so many values a tensor is left in float32: another operator takes as much space."""
+"""Smaller tensors stay float32: another operator takes as much space."""
 
 
 def store_as_float16(graph: Graph) -> None:
-    """Given a float32 constant whose values are all float16 values, the result is DEQUANTIZE of a float16 one."""
+    """Replaces a float32 constant whose values are all float16 values with DEQUANTIZE of a float16 one."""
     read: dict[Tensor, Op] = {}
     for op in graph.ops:
         for index, tensor in enumerate(op.inputs):
@@ -41,7 +41,7 @@ def _is_float16(tensor: Tensor) -> bool:
 
 
 def use_int4(graph: Graph) -> None:
-    """Given DEQUANTIZE of weights within -8..7 -> convolution or linear layer, that layer reads int4 weights."""
+    """Replaces DEQUANTIZE of weights within -8..7 before a convolution or linear layer with int4 weights."""
     producers = graph.producers()
     for op in graph.ops:
         source = producers.get(op.inputs[1]) if op.kind in ("CONV_2D", "FULLY_CONNECTED") else None
@@ -59,7 +59,7 @@ def use_int4(graph: Graph) -> None:
 
 
 def _is_pointwise(op: Op, weight: Tensor) -> bool:
-    """Whether a convolution reads one position for each that it gives."""
+    """Whether each output position of a convolution depends on one input position."""
     return (
         op.kind == "CONV_2D" and weight.shape[1:3] == (1, 1) and op.inputs[0].shape[:3] == op.output.shape[:3]
     )

@@ -1,10 +1,10 @@
-"""Operators that slide a window over a picture: convolutions and poolings, always `N H W C` in memory.
+"""Operators that slide a window over an image: convolutions and poolings, always `N H W C` in memory.
 
-LiteRT knows two paddings. VALID is none. SAME puts half of what the last window lacks in front, which is
-torch's symmetric padding only when that half happens to be the same number: not for stride 2 on even sizes,
-where torch begins one pixel outside and LiteRT does not. There the padding is written out as a PAD operator,
-which XNNPACK takes into a float convolution and which costs less in int8, too, than the other exact form, a kernel
-enlarged by zeros to 4x4 with SAME (16 -> 32 channels on 8x56x56: 0.70 against 1.13 ms, int8 0.26 against 0.36).
+LiteRT has two padding modes. VALID is none. SAME puts half of the missing entries in front, which is torch's
+symmetric padding only if that half happens to be the same number: not for stride 2 on even sizes, where torch
+begins one pixel outside and LiteRT does not. Such padding is written as a PAD operator, which XNNPACK fuses into a
+float convolution and which is also faster in int8 than the other exact form, a kernel enlarged by zeros to 4x4 with
+SAME (16 -> 32 channels on 8x56x56: 0.70 against 1.13 ms, int8 0.26 against 0.36).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Tensor
 from export.emit.tflite.layout import channels_last
 
-_PICTURE = channels_last(4)
+_IMAGE = channels_last(4)
 Pair = int | Sequence[int]
 
 
@@ -33,7 +33,7 @@ class _Window:
     padding: int
     dilation: int = 1
     ceil: bool = False
-    """Whether a last window that hangs over the end counts too."""
+    """Whether a last window that extends beyond the end counts too."""
 
     @property
     def reach(self) -> int:
@@ -42,7 +42,7 @@ class _Window:
 
     @property
     def count(self) -> int:
-        """How many windows torch takes."""
+        """Number of windows in torch."""
         room = self.size + 2 * self.padding - self.reach
         count = room // self.stride + 1
         hangs_over = self.ceil and room % self.stride and count * self.stride < self.size + self.padding
@@ -50,14 +50,14 @@ class _Window:
 
     @property
     def is_same(self) -> bool:
-        """Whether LiteRT's SAME begins where torch begins and takes as many windows."""
+        """Whether LiteRT's SAME begins at torch's position and has as many windows."""
         count = math.ceil(self.size / self.stride)
         lacking = max((count - 1) * self.stride + self.reach - self.size, 0)
         return count == self.count and lacking // 2 == self.padding
 
     @property
     def written_out(self) -> tuple[int, int]:
-        """Padding (before, after) with which VALID reads what torch reads."""
+        """Padding (before, after) with which VALID gives torch's windows."""
         return self.padding, max((self.count - 1) * self.stride + self.reach - self.size - self.padding, 0)
 
 
@@ -78,13 +78,13 @@ def _windows(
 
 
 def _padded(
-    e: Emitter, picture: Tensor, windows: tuple[_Window, _Window], *, fill: float = 0.0
+    e: Emitter, image: Tensor, windows: tuple[_Window, _Window], *, fill: float = 0.0
 ) -> tuple[Tensor, str]:
-    """The picture with the padding LiteRT cannot express written out, and the name of the padding that is left."""
+    """The image with an explicit PAD for padding that LiteRT cannot express, and the remaining padding mode."""
     if all(window.is_same for window in windows):
-        return picture, "SAME"
+        return image, "SAME"
     rows, columns = windows
-    return e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)], fill=fill), "VALID"
+    return e.pad(image, [(0, 0), rows.written_out, columns.written_out, (0, 0)], fill=fill), "VALID"
 
 
 def conv2d(
@@ -97,7 +97,7 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
-    """`aten.conv2d`: DEPTHWISE_CONV_2D when every channel is a group of its own, else CONV_2D (grouped or not)."""
+    """`aten.conv2d`: DEPTHWISE_CONV_2D if every channel is a group, else CONV_2D (grouped or not)."""
     out_channels, group_channels, *kernel = weight.shape
     rows, columns = windows = _windows(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     options: dict[str, int | str] = {
@@ -112,10 +112,10 @@ def conv2d(
         options["depthMultiplier"] = out_channels // groups
     else:
         kind, order = "CONV_2D", (0, 2, 3, 1)
-    picture, options["padding"] = _padded(e, e.place(x, _PICTURE), windows)
+    image, options["padding"] = _padded(e, e.place(x, _IMAGE), windows)
     offsets = e.place(bias, (0,)) if bias else e.constant(np.zeros(out_channels, np.float32))
     shape = (x.shape[0], rows.count, columns.count, out_channels)
-    return Value(e.op(kind, [picture, e.place(weight, order), offsets], shape, options=options), _PICTURE)
+    return Value(e.op(kind, [image, e.place(weight, order), offsets], shape, options=options), _IMAGE)
 
 
 def conv1d(
@@ -128,7 +128,7 @@ def conv1d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Value:
-    """`aten.conv1d` as `conv2d` over pictures one pixel wide."""
+    """`aten.conv1d` as `conv2d` over images one pixel wide."""
 
     def tall(value: Pair) -> tuple[int, int]:
         return _pair(value)[0], 1
@@ -162,7 +162,7 @@ def convolution(
     return along(e, x, weight, bias, stride, padding, dilation, groups)
 
 
-def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Window], padding: str) -> Value:
+def _pool(e: Emitter, kind: str, image: Tensor, windows: tuple[_Window, _Window], padding: str) -> Value:
     rows, columns = windows
     options = {
         "padding": padding,
@@ -171,8 +171,8 @@ def _pool(e: Emitter, kind: str, picture: Tensor, windows: tuple[_Window, _Windo
         "filterHeight": rows.kernel,
         "filterWidth": columns.kernel,
     }
-    shape = (picture.shape[0], rows.count, columns.count, picture.shape[3])
-    return Value(e.op(kind, [picture], shape, options=options), _PICTURE)
+    shape = (image.shape[0], rows.count, columns.count, image.shape[3])
+    return Value(e.op(kind, [image], shape, options=options), _IMAGE)
 
 
 def max_pool2d(
@@ -191,10 +191,10 @@ def max_pool2d(
     if _pair(dilation) != (1, 1):
         raise NotImplementedError("pooling with dilation is not a LiteRT operator: slice the input instead")
     windows = _windows(x, kernel=kernel_size, stride=stride or kernel_size, padding=padding, ceil=ceil_mode)
-    picture = e.place(x, _PICTURE)
-    fill = 0.0 if _never_negative(e, picture) else -math.inf
-    picture, name = _padded(e, picture, windows, fill=fill)
-    return _pool(e, "MAX_POOL_2D", picture, windows, name)
+    image = e.place(x, _IMAGE)
+    fill = 0.0 if _never_negative(e, image) else -math.inf
+    image, name = _padded(e, image, windows, fill=fill)
+    return _pool(e, "MAX_POOL_2D", image, windows, name)
 
 
 _NEVER_NEGATIVE = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX")
@@ -202,18 +202,18 @@ _PASS_ON = (
     *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "PAD", "CONCATENATION"),
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "QUANTIZE", "DEQUANTIZE"),
 )
-"""Operators whose results are no less than 0 where their inputs are."""
+"""Operators that keep non-negative inputs non-negative."""
 
 
 def _never_negative(e: Emitter, tensor: Tensor) -> bool:
     producers = e.graph.producers()
-    asked = [tensor]
-    while asked:
-        op = producers.get(asked.pop())
+    pending = [tensor]
+    while pending:
+        op = producers.get(pending.pop())
         if op is None:
             return False
         if op.kind in _PASS_ON:
-            asked += [one for one in op.inputs if one.data is None]
+            pending += [one for one in op.inputs if one.data is None]
         elif op.kind not in _NEVER_NEGATIVE:
             return False
     return True
@@ -229,7 +229,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Value:
-    """`aten.avg_pool2d`: zeros written out, and a factor for windows of which torch does not count every number.
+    """`aten.avg_pool2d`: explicit zero padding, and a factor for windows in which torch excludes the padding.
 
     Raises NotImplementedError for `divisor_override`.
     """
@@ -238,20 +238,20 @@ def avg_pool2d(
     )
     if divisor_override is not None:
         raise NotImplementedError("avg_pool2d with divisor_override: multiply the result instead")
-    picture = e.place(x, _PICTURE)
+    image = e.place(x, _IMAGE)
     counted = np.multiply.outer(
         _share_counted(rows, padding_counts=count_include_pad),
         _share_counted(columns, padding_counts=count_include_pad),
     )
     is_padded = any(window.padding for window in windows)
     if is_padded and all(window.is_same for window in windows) and not count_include_pad:
-        return _pool(e, "AVERAGE_POOL_2D", picture, windows, "SAME")
-    picture = e.pad(picture, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
-    pooled = _pool(e, "AVERAGE_POOL_2D", picture, windows, "VALID")
+        return _pool(e, "AVERAGE_POOL_2D", image, windows, "SAME")
+    image = e.pad(image, [(0, 0), rows.written_out, columns.written_out, (0, 0)])
+    pooled = _pool(e, "AVERAGE_POOL_2D", image, windows, "VALID")
     if (counted == 1).all():
         return pooled
     factor = e.constant((1.0 / counted)[None, :, :, None].astype(np.float32))
-    return Value(e.op("MUL", [pooled.tensor, factor], pooled.tensor.shape), _PICTURE)
+    return Value(e.op("MUL", [pooled.tensor, factor], pooled.tensor.shape), _IMAGE)
 
 
 def _share_counted(window: _Window, *, padding_counts: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writes `.tflite` files for LiteRT: float or int8, channels last, no transposes that the arithmetic does not need.
+"""Writes `.tflite` files for LiteRT: float or int8, channels last, without unnecessary transposes.
 
 The flatbuffer is written directly from the ATen graph, operator by operator (see `export.emit.tflite`), so that the
 scales and zero points in the file are exactly those of the torch reference.
@@ -30,7 +30,7 @@ METADATA = "pocketreel"
 
 
 def load_backend() -> None:
-    """Imports what writes the files and what runs them. Raises ImportError, with the pip line."""
+    """Imports the libraries that write and run the files. Raises ImportError, with the `pip` command."""
     require("tflite", "ai_edge_litert.schema_py_generated", "flatbuffers", "ai_edge_litert.interpreter")
 
 
@@ -39,11 +39,11 @@ def write(
 ) -> WrittenFile:
     """Writes the program to `path`, with its description as metadata and a signature `serving_default`.
 
-    `step` becomes a signature of the same file, with weights that the file holds once.
+    `step` becomes a signature of the same file, which stores shared weights once.
 
-    The notes of an int8 file name what computes in float, as it does in the reference. Raises ImportError
-    without ai-edge-litert, ValueError when `spec` does not fit the program, NotImplementedError for operators
-    that have no LiteRT form, with their place in the user's source.
+    The notes of an int8 file name the operators that compute in float, as in the reference. Raises ImportError
+    without ai-edge-litert, ValueError if `spec` does not fit the program, NotImplementedError, with the place in
+    the user's source, for operators without a LiteRT form.
     """
     if scheme not in EXPORTERS["tflite"].schemes:
         allowed = ", ".join(EXPORTERS["tflite"].schemes)
@@ -80,7 +80,7 @@ def _written(graph: Graph, path: Path, spec: FileSpec, *, scheme: str, entry: st
 
     notes = _float_notes(graph) if scheme == "w8a8" else ()
     with tempfile.TemporaryDirectory(prefix="pocketreel-coverage-") as folder:
-        alone = Path(folder, path.name)  # the runtime tells of the first graph of a file alone
+        alone = Path(folder, path.name)  # the runtime reports only the first graph of a file
         alone.write_bytes(serialize({entry: graph}, metadata={}))
         coverage, unknown = attempt(lambda: litert_coverage(alone, places=graph.places))
     return WrittenFile(
@@ -94,7 +94,7 @@ def _written(graph: Graph, path: Path, spec: FileSpec, *, scheme: str, entry: st
 
 
 def _float_notes(graph: Graph) -> tuple[str, ...]:
-    """What computes in float, if anything does."""
+    """Operators that compute in float, if there are any."""
     left = Counter(op.kind for op in graph.ops if op.output.dtype == "float32" and op.kind != "DEQUANTIZE")
     if not left:
         return ()

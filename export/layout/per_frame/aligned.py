@@ -1,8 +1,8 @@
-"""Depthwise convolutions whose number of channels ONNX Runtime's blocked kernels refuse, widened by zeros.
+"""Pads depthwise convolutions with zero channels where ONNX Runtime's blocked kernels refuse their channel count.
 
-A depthwise convolution of, say, 54 channels runs in a generic kernel, several times slower than the one for 56.
-Where all its channels come from dense convolutions and go into dense convolutions, these get zero weights for a few
-more channels: nothing that reads the result sees a difference.
+A depthwise convolution of, say, 54 channels runs in a generic kernel, several times slower than one of 56. Where
+all its channels come from dense convolutions and go into dense convolutions, these get zero weights for a few more
+channels, which changes no output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from export.lower.source import bind, shape
 aten = torch.ops.aten
 
 MULTIPLE = 8
-"""Depthwise kernels of the blocked layout take multiples of so many channels."""
+"""Depthwise kernels of the blocked layout take multiples of this number of channels."""
 
 ALONG = (
     aten.relu.default,
@@ -39,11 +39,11 @@ ALONG = (
     aten.adaptive_avg_pool2d.default,
     aten.upsample_nearest2d.default,
 )
-"""Operators on `1 C H W` whose channel c depends on the channels c of their operands alone."""
+"""Operators on `1 C H W` whose channel c depends only on the channels c of their operands."""
 
 
 def align_channels(graph_module: fx.GraphModule) -> None:
-    """Widens what can be widened, in place; shapes recorded in the graph are not renewed."""
+    """Widens every convolution that allows it, in place; shapes recorded in the graph are not updated."""
     groups = _Groups()
     for node in graph_module.graph.nodes:
         _enter(groups, node)
@@ -56,7 +56,7 @@ def align_channels(graph_module: fx.GraphModule) -> None:
 
 
 class _Groups:
-    """Values whose channels are the same channels (union-find), and the constants that have a dimension of them."""
+    """Values with the same channels (union-find), and the constants with a matching dimension."""
 
     def __init__(self) -> None:
         self._parent: dict[Any, Any] = {}
@@ -79,7 +79,7 @@ class _Groups:
         self._fixed.add(value)
 
     def needs(self, value: Any, reader: fx.Node, argument: int, dim: int) -> None:
-        """When `value` is widened, so must dimension `dim` of the constant that `reader` takes as `argument`."""
+        """If `value` is widened, dimension `dim` of the constant that `reader` takes as `argument` must be too."""
         self._members[value].append(((reader, argument), dim))
 
     def depthwise(self, value: Any, channels: int) -> None:
@@ -101,7 +101,7 @@ class _Groups:
 
 
 def _enter(groups: _Groups, node: fx.Node) -> None:
-    """Notes whose channels `node` reads and gives."""
+    """Records which channels `node` reads and writes."""
     if node.op == "get_attr":
         return
     if node.target is aten.conv2d.default and _enter_convolution(groups, node):
@@ -122,7 +122,7 @@ def _enter(groups: _Groups, node: fx.Node) -> None:
 
 
 def _enter_operand(groups: _Groups, node: fx.Node, operand: fx.Node, position: int) -> None:
-    """Notes that channel c of `node` is made of channel c of `operand`, or of the only one, which stays alone."""
+    """Records that channel c of `node` depends on channel c of `operand`, or on its only channel, which stays."""
     sizes = shape(operand)
     if len(sizes) not in (0, 4):
         groups.fix(node)
@@ -136,7 +136,7 @@ def _enter_operand(groups: _Groups, node: fx.Node, operand: fx.Node, position: i
 
 
 def _is_mean_over_channels(node: fx.Node) -> bool:
-    """Whether `node` is a mean in which more channels would count."""
+    """Whether `node` is a mean that additional channels would change."""
     if node.target is not aten.mean.dim:
         return False
     dims = bind(node, node.args, node.kwargs)["dim"]
@@ -144,7 +144,7 @@ def _is_mean_over_channels(node: fx.Node) -> bool:
 
 
 def _joins_along_other_axes(node: fx.Node) -> bool:
-    """Whether `node` concatenates computed values of rank 4 along another axis than the channels."""
+    """Whether `node` concatenates computed values of rank 4 along an axis other than the channels."""
     if node.target is not aten.cat.default or len(shape(node)) != 4:
         return False
     along = bind(node, node.args, node.kwargs)["dim"] % 4
@@ -172,7 +172,7 @@ def _enter_convolution(groups: _Groups, node: fx.Node) -> bool:
 
 
 def _widen(module: fx.GraphModule, member: tuple[fx.Node, int], dim: int, added: int) -> None:
-    """Appends `added` zeros along `dim` of a constant; readers that ask for the same share the result."""
+    """Appends `added` zeros along `dim` of a constant; equal requests share the result."""
     reader, argument = member
     old: Any = reader.args[argument]
     name = f"{old.target}_wide{dim}"

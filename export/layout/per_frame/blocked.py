@@ -1,9 +1,9 @@
-"""Operators written so that ONNX Runtime keeps values in its blocked layout (NCHWc).
+"""Writes operators so that ONNX Runtime keeps values in its blocked layout (NCHWc).
 
-Its optimiser knows convolutions, pooling, Relu, Sigmoid, Tanh, sums and products of equal shapes there;
-everything else costs a reordering before and behind (onnxruntime, core/optimizer/nchwc_transformer.cc). What it
-fuses into a convolution it takes along, so an activation that it does not know becomes a 1x1 convolution that
-copies, or scales, with a clamp or a sigmoid fused into it.
+Its optimiser supports convolutions, pooling, Relu, Sigmoid, Tanh, sums and products of equal shapes there; any
+other operator costs a reordering before and after (onnxruntime, core/optimizer/nchwc_transformer.cc). Operators
+fused into a convolution stay in the layout, so an unsupported activation becomes a 1x1 convolution that copies, or
+scales, with a clamp or a sigmoid fused into it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.layout.per_frame.rewrite import Walk
+from export.layout.per_frame.rewrite import Rewriter
 from export.lower.source import shape
 
 aten = torch.ops.aten
@@ -24,55 +24,56 @@ BLOCK = 16
 CLAMPS = (aten.hardtanh.default, aten.relu6.default, aten.clamp.default)
 
 
-def activated(walk: Walk, node: fx.Node, x: fx.Node) -> fx.Node:
+def activated(rewriter: Rewriter, node: fx.Node, x: fx.Node) -> fx.Node:
     """The activation `node` applied to the frame `x`, `1 C H W`."""
-    picture = shape(x)
-    if picture[1] >= BLOCK and picture[2:] != (1, 1):
+    frame_shape = shape(x)
+    if frame_shape[1] >= BLOCK and frame_shape[2:] != (1, 1):
         if node.target in CLAMPS and x.target is aten.add.Tensor:
-            # A clamp is fused into a convolution, but not into one that adds as well.
-            x = per_channel(walk, x, scale=1.0, name=node.name)
+            # A clamp is fused into a convolution, but not into one with a fused addition.
+            x = per_channel(rewriter, x, scale=1.0, name=node.name)
         elif node.target is aten.silu.default:
-            # x and Sigmoid side by side would be fused into QuickGelu, which is not known in the layout.
-            copied = per_channel(walk, x, scale=1.0, name=node.name)
-            gate = walk.writer.call(aten.sigmoid.default, (copied,), name=f"{node.name}_gate")
-            return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
+            # x and Sigmoid as siblings would be fused into QuickGelu, which the layout does not support.
+            copied = per_channel(rewriter, x, scale=1.0, name=node.name)
+            gate = rewriter.writer.call(aten.sigmoid.default, (copied,), name=f"{node.name}_gate")
+            return rewriter.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
         elif node.target is aten.hardswish.default:
-            raised = per_channel(walk, x, scale=1 / 6, shift=0.5, name=node.name)
-            gate = walk.writer.call(aten.hardtanh.default, (raised, 0.0, 1.0), name=f"{node.name}_gate")
-            return walk.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
-    return walk.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
+            raised = per_channel(rewriter, x, scale=1 / 6, shift=0.5, name=node.name)
+            gate = rewriter.writer.call(aten.hardtanh.default, (raised, 0.0, 1.0), name=f"{node.name}_gate")
+            return rewriter.writer.call(aten.mul.Tensor, (x, gate), name=node.name)
+    return rewriter.writer.call(node.target, (x, *node.args[1:]), name=node.name, kwargs=node.kwargs)
 
 
-def spread(walk: Walk, value: Any, picture: tuple[int, ...]) -> Any:
-    """A gate `1 C 1 1` that is to meet frames of shape `picture`, spread over rows and columns once for all frames.
+def spread(rewriter: Rewriter, value: Any, frame_shape: tuple[int, ...]) -> Any:
+    """A gate `1 C 1 1` for frames of shape `frame_shape`, expanded over rows and columns once for all frames.
 
-    A product that broadcasts is not known in the layout; one of equal shapes is, and so is enlarging by repetition.
+    The layout does not support a product that broadcasts; it supports one of equal shapes, and nearest-neighbour
+    resizing.
     """
     if (
         not isinstance(value, fx.Node)
         or value.op == "get_attr"
-        or picture[1] < BLOCK
-        or picture[2:] == (1, 1)
+        or frame_shape[1] < BLOCK
+        or frame_shape[2:] == (1, 1)
     ):
         return value
-    if shape(value) != (*picture[:2], 1, 1):
+    if shape(value) != (*frame_shape[:2], 1, 1):
         return value
-    if (value, picture) not in walk.spread:
-        walk.spread[value, picture] = walk.writer.call(
-            aten.upsample_nearest2d.default, (value, list(picture[2:])), name=f"{value.name}_spread"
+    if (value, frame_shape) not in rewriter.spread:
+        rewriter.spread[value, frame_shape] = rewriter.writer.call(
+            aten.upsample_nearest2d.default, (value, list(frame_shape[2:])), name=f"{value.name}_spread"
         )
-    return walk.spread[value, picture]
+    return rewriter.spread[value, frame_shape]
 
 
-def per_channel(walk: Walk, x: fx.Node, *, scale: float, shift: float = 0.0, name: str) -> fx.Node:
+def per_channel(rewriter: Rewriter, x: fx.Node, *, scale: float, shift: float = 0.0, name: str) -> fx.Node:
     """`x * scale + shift` as a depthwise 1x1 convolution."""
     channels = shape(x)[1]
-    weight = walk.piece(
+    weight = rewriter.piece(
         torch.full((channels, 1, 1, 1), scale), "scale", scale, channels, name=f"{name}_scale"
     )
     bias = None
     if shift:
-        bias = walk.piece(torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_shift")
-    return walk.writer.call(
+        bias = rewriter.piece(torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_shift")
+    return rewriter.writer.call(
         aten.conv2d.default, (x, weight, bias, [1, 1], [0, 0], [1, 1], channels), name=f"{name}_copy"
     )

@@ -1,4 +1,4 @@
-"""A value of the lowered graph as one tensor per frame, and its ways back into one tensor."""
+"""A value of the lowered graph as one tensor per frame, with conversions from and to one tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export.lower.writer import Writer
 aten = torch.ops.aten
 
 Frame = fx.Node | None
-"""A tensor `(1, C, H, W)`; None stands for zeros."""
+"""A tensor `(1, C, H, W)`; None represents zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,31 +26,31 @@ class Frames:
     nodes: tuple[Frame, ...]
 
     @property
-    def picture(self) -> tuple[int, int, int, int]:
+    def frame_shape(self) -> tuple[int, int, int, int]:
         """Shape of one frame, `(1, C, H, W)`."""
         _, c, _, h, w = self.shape
         return (1, c, h, w)
 
     def each(self, change: Callable[[Frame], Frame], shape: Sequence[int] | None = None) -> Frames:
-        """`change` applied to every frame; a frame that occurs twice is written once."""
+        """`change` applied to every frame; a repeated frame is written once."""
         written = {node: change(node) for node in dict.fromkeys(self.nodes)}
         return Frames(shape=tuple(shape or self.shape), nodes=tuple(written[node] for node in self.nodes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """Values side by side in the channel axis; a convolution may take them one by one."""
+    """Values to be concatenated along channels; a convolution may take them one by one."""
 
     parts: tuple[Frames, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`1 C T H W` of the whole."""
+        """`1 C T H W` of the concatenation."""
         n, _, t, h, w = self.parts[0].shape
         return (n, sum(part.shape[1] for part in self.parts), t, h, w)
 
 
-def take_apart(writer: Writer, whole: fx.Node, form: Form, shape: tuple[int, ...]) -> Frames:
+def split_frames(writer: Writer, whole: fx.Node, form: Form, shape: tuple[int, ...]) -> Frames:
     """The frames of `whole`, which holds a value of `shape` in `form`."""
     _, c, t, h, w = shape
     if t == 1:
@@ -64,12 +64,12 @@ def take_apart(writer: Writer, whole: fx.Node, form: Form, shape: tuple[int, ...
     return Frames(shape=shape, nodes=tuple(nodes))
 
 
-def put_together(writer: Writer, value: Frames | Joined, form: Form, *, name: str) -> fx.Node:
+def join_frames(writer: Writer, value: Frames | Joined, form: Form, *, name: str) -> fx.Node:
     """`value` as one tensor in `form`."""
     if isinstance(value, Joined):
         value = join(writer, value, name=name)
     _, c, t, h, w = value.shape
-    nodes = [written(writer, frame, value.picture, name=name) for frame in value.nodes]
+    nodes = [written(writer, frame, value.frame_shape, name=name) for frame in value.nodes]
     if form == "frames":
         return nodes[0] if t == 1 else writer.call(aten.cat.default, (nodes, 0), name=f"{name}_together")
     rows = [writer.reshape(node, (1, c, 1, h * w), name=f"{name}_row{i}") for i, node in enumerate(nodes)]
@@ -84,13 +84,13 @@ def join(writer: Writer, value: Joined, *, name: str) -> Frames:
             nodes.append(None)
             continue
         parts = [
-            written(writer, frame, part.picture, name=name)
+            written(writer, frame, part.frame_shape, name=name)
             for frame, part in zip(frames, value.parts, strict=True)
         ]
         nodes.append(writer.call(aten.cat.default, (parts, 1), name=f"{name}_{index}"))
     return Frames(shape=value.shape, nodes=tuple(nodes))
 
 
-def written(writer: Writer, frame: Frame, picture: tuple[int, int, int, int], *, name: str) -> fx.Node:
+def written(writer: Writer, frame: Frame, frame_shape: tuple[int, int, int, int], *, name: str) -> fx.Node:
     """The frame itself, or zeros of its shape."""
-    return writer.constant(torch.zeros(picture), name=f"{name}_zeros") if frame is None else frame
+    return writer.constant(torch.zeros(frame_shape), name=f"{name}_zeros") if frame is None else frame

@@ -1,4 +1,5 @@
-"""Convolutions over frames that lie apart: in space frame by frame, in time as sums over the frames of each tap."""
+"""Convolutions over per-frame values: spatial ones frame by frame, temporal ones as sums over the frames of each
+tap."""
 
 from __future__ import annotations
 
@@ -9,39 +10,42 @@ from torch import Tensor, fx
 
 from export.layout.per_frame.blocked import BLOCK
 from export.layout.per_frame.frames import Frame, Frames, Joined
-from export.layout.per_frame.rewrite import Walk
+from export.layout.per_frame.rewrite import Rewriter
 from export.layout.per_frame.winograd import pays, two_frames
 
 aten = torch.ops.aten
 
 
-def spatial(walk: Walk, node: fx.Node, args: dict[str, Any], weight: Tensor, bias: Tensor | None) -> Frames:
+def spatial(
+    rewriter: Rewriter, node: fx.Node, args: dict[str, Any], weight: Tensor, bias: Tensor | None
+) -> Frames:
     """A Conv2d of each frame; over joined values a sum of one Conv2d for each of them.
 
-    With less than a block of channels a sum would leave the kernels half empty: these are concatenated.
+    With less than a block of channels a sum would leave the kernels half empty, so these are concatenated.
     """
-    parts = walk.parts(args["input"])
+    parts = rewriter.parts(args["input"])
     if parts is None or args["groups"] != 1 or min(part.shape[1] for part in parts) < BLOCK:
-        x = walk.frames(args["input"])
+        x = rewriter.frames(args["input"])
         assert x is not None
         parts = (x,)
     geometry = (args["stride"], args["padding"], args["dilation"], args["groups"])
     kernels = list(weight.split([part.shape[1] for part in parts], 1)) if len(parts) > 1 else [weight]
     windows = list(zip(*(part.nodes for part in parts), strict=True))
-    return _convolved(walk, node, kernels, windows, bias, geometry)
+    return _convolved(rewriter, node, kernels, windows, bias, geometry)
 
 
 def _convolved(
-    walk: Walk,
+    rewriter: Rewriter,
     node: fx.Node,
     kernels: list[Tensor],
     windows: list[tuple[Frame, ...]],
     bias: Tensor | None,
     geometry: tuple[Any, ...],
 ) -> Frames:
-    """One output frame for each window: the sum of the window's frames, each under its kernel `O I kH kW`."""
+    """One output frame for each window: the sum of the window's frames, each convolved with its kernel `O I kH
+    kW`."""
     _, of = node.meta["held"]
-    picture = (1, of[1], *of[3:])
+    frame_shape = (1, of[1], *of[3:])
     known: dict[tuple[Frame, ...], Frame] = {}
     nodes: list[Frame] = []
     while len(nodes) < len(windows):
@@ -49,7 +53,7 @@ def _convolved(
         if following and following[0][:-1] == window[1:]:
             four = (*window, following[0][-1])
             if pays(kernels, four, geometry[-1]):
-                nodes += two_frames(walk, node, kernels, four, bias, geometry)
+                nodes += two_frames(rewriter, node, kernels, four, bias, geometry)
                 continue
         if window not in known:
             terms = [
@@ -57,17 +61,17 @@ def _convolved(
                 for tap, (kernel, frame) in enumerate(zip(kernels, window, strict=True))
                 if frame is not None and kernel.any()
             ]
-            known[window] = _sum(walk, node, terms, bias, geometry, picture=picture)
+            known[window] = _sum(rewriter, node, terms, bias, geometry, frame_shape=frame_shape)
         nodes.append(known[window])
     return Frames(shape=of, nodes=tuple(nodes))
 
 
 def temporal(
-    walk: Walk, node: fx.Node, args: dict[str, Any], weight: Tensor, bias: Tensor | None
+    rewriter: Rewriter, node: fx.Node, args: dict[str, Any], weight: Tensor, bias: Tensor | None
 ) -> Frames | Joined:
-    """A Conv2d (k, 1) over the plane: each output frame is a sum of 1x1 convolutions, one per frame it sees."""
+    """A Conv2d (k, 1) over the plane: each output frame is a sum of 1x1 convolutions, one per input frame."""
     moves = _moves(weight, args["groups"]) if bias is None else None
-    x = walk.frames(args["input"])
+    x = rewriter.frames(args["input"])
     assert x is not None
     _, of = node.meta["held"]
     stride, padding, dilation = args["stride"][0], args["padding"][0], args["dilation"][0]
@@ -82,11 +86,11 @@ def temporal(
         return moved[0] if len(moved) == 1 else Joined(parts=tuple(moved))
     kernels = [weight[:, :, tap : tap + 1] for tap in range(weight.shape[2])]
     windows = [tuple(seen(out, tap) for tap in range(len(kernels))) for out in range(of[2])]
-    return _convolved(walk, node, kernels, windows, bias, ([1, 1], [0, 0], [1, 1], args["groups"]))
+    return _convolved(rewriter, node, kernels, windows, bias, ([1, 1], [0, 0], [1, 1], args["groups"]))
 
 
 def _moves(weight: Tensor, groups: int) -> list[int] | None:
-    """The taps that a kernel of zeros and ones copies, block of channels by block; None for any other kernel."""
+    """The taps that a one-hot kernel copies, block of channels by block; None for any other kernel."""
     outputs, inputs, taps, _ = weight.shape
     if groups == outputs and inputs == 1:
         hot = [tap for tap in range(taps) if weight[:, :, tap].any()]
@@ -103,26 +107,28 @@ def _moves(weight: Tensor, groups: int) -> list[int] | None:
 
 
 def _sum(
-    walk: Walk,
+    rewriter: Rewriter,
     node: fx.Node,
     terms: list[tuple[str, Tensor, fx.Node]],
     bias: Tensor | None,
     geometry: tuple[Any, ...],
     *,
-    picture: tuple[int, ...],
+    frame_shape: tuple[int, ...],
 ) -> Frame:
-    """The sum of convolutions, of which the first adds the bias; with no term at all the bias alone."""
-    offset = None if bias is None else walk.piece(bias, node, "bias", name=f"{node.name}_bias")
+    """The sum of convolutions, of which the first adds the bias; without terms the bias alone."""
+    offset = None if bias is None else rewriter.piece(bias, node, "bias", name=f"{node.name}_bias")
     if not terms:
         if bias is None:
             return None
-        alone = bias.reshape(1, -1, 1, 1).expand(picture)
-        return walk.piece(alone, node, "bias alone", name=f"{node.name}_bias_alone")
+        alone = bias.reshape(1, -1, 1, 1).expand(frame_shape)
+        return rewriter.piece(alone, node, "bias alone", name=f"{node.name}_bias_alone")
     total: fx.Node | None = None
     for key, tensor, frame in terms:
-        weight = walk.piece(tensor, node, key, name=f"{node.name}_{key}_weight")
-        y = walk.writer.call(
+        weight = rewriter.piece(tensor, node, key, name=f"{node.name}_{key}_weight")
+        y = rewriter.writer.call(
             aten.conv2d.default, (frame, weight, offset if total is None else None, *geometry), name=node.name
         )
-        total = y if total is None else walk.writer.call(aten.add.Tensor, (total, y), name=f"{node.name}_sum")
+        total = (
+            y if total is None else rewriter.writer.call(aten.add.Tensor, (total, y), name=f"{node.name}_sum")
+        )
     return total

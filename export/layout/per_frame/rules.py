@@ -1,4 +1,4 @@
-"""How each operator of a lowered graph is written frame by frame."""
+"""Rules that write each operator of a lowered graph frame by frame."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch import fx
 
 from export.layout.per_frame.frames import Frame, Frames, Joined, written
 from export.layout.per_frame.mixing import spatial, temporal
-from export.layout.per_frame.rewrite import BINARY, Walk
+from export.layout.per_frame.rewrite import BINARY, Rewriter
 from export.lower.source import bind, shape
 
 aten = torch.ops.aten
 
-Rule = Callable[[Walk, fx.Node], Frames | Joined | fx.Node | None]
+Rule = Callable[[Rewriter, fx.Node], Frames | Joined | fx.Node | None]
 """Writes one operator; None leaves it to be copied as a whole."""
 
 
-def convolution(walk: Walk, node: fx.Node) -> Frames | Joined | None:
+def convolution(rewriter: Rewriter, node: fx.Node) -> Frames | Joined | None:
     """Over frames: the same convolution of each. Over the plane (T, H*W): sums over the frames of each tap."""
     args = bind(node, node.args, node.kwargs)
-    x = walk.frames(args["input"]) if walk.parts(args["input"]) is None else None
-    if args["weight"].op != "get_attr" or (x is None and walk.parts(args["input"]) is None):
+    x = rewriter.frames(args["input"]) if rewriter.parts(args["input"]) is None else None
+    if args["weight"].op != "get_attr" or (x is None and rewriter.parts(args["input"]) is None):
         return None
-    weight = walk.tensor(args["weight"])
-    bias = None if args["bias"] is None else walk.tensor(args["bias"])
+    weight = rewriter.tensor(args["weight"])
+    bias = None if args["bias"] is None else rewriter.tensor(args["bias"])
     if _form(node) == "frames":
-        return spatial(walk, node, args, weight, bias)
+        return spatial(rewriter, node, args, weight, bias)
     if weight.shape[3] != 1 or args["stride"][1] != 1 or args["padding"][1] != 0:
         return None
-    return temporal(walk, node, args, weight, bias)
+    return temporal(rewriter, node, args, weight, bias)
 
 
-def unary(walk: Walk, node: fx.Node) -> Frames | None:
-    """The same operator on each frame; zeros stay zeros where the function keeps them."""
-    x = walk.frames(node.args[0])  # type: ignore[arg-type]
+def unary(rewriter: Rewriter, node: fx.Node) -> Frames | None:
+    """The same operator on each frame; zeros stay zeros if the function maps 0 to 0."""
+    x = rewriter.frames(node.args[0])  # type: ignore[arg-type]
     if x is None:
         return None
     zero: Any = node.target
@@ -45,18 +45,18 @@ def unary(walk: Walk, node: fx.Node) -> Frames | None:
     def change(frame: Frame) -> Frame:
         if frame is None and keeps_zero:
             return None
-        tensor = written(walk.writer, frame, x.picture, name=node.name)
-        return walk.style.activated(walk, node, tensor)
+        tensor = written(rewriter.writer, frame, x.frame_shape, name=node.name)
+        return rewriter.style.activated(rewriter, node, tensor)
 
     return x.each(change)
 
 
-def binary(walk: Walk, node: fx.Node) -> Frames | None:
-    """Frame by frame; an operand without time meets every frame."""
-    if not any(walk.is_apart(arg) for arg in node.args[:2]):
+def binary(rewriter: Rewriter, node: fx.Node) -> Frames | None:
+    """Frame by frame; an operand without a time axis is used for every frame."""
+    if not any(rewriter.is_per_frame(arg) for arg in node.args[:2]):
         return None
     _, of = node.meta["held"]
-    operands = [_operand(walk, arg, of[2]) for arg in node.args[:2]]
+    operands = [_operand(rewriter, arg, of[2]) for arg in node.args[:2]]
     if any(operand is None for operand in operands):
         return None
     left, right = operands
@@ -66,7 +66,7 @@ def binary(walk: Walk, node: fx.Node) -> Frames | None:
     for index in range(of[2]):
         pair = (left[index % len(left)], right[index % len(right)])
         if pair not in known:
-            known[pair] = _pair(walk, node, pair, picture=(1, of[1], *of[3:]))
+            known[pair] = _pair(rewriter, node, pair, frame_shape=(1, of[1], *of[3:]))
         nodes.append(known[pair])
     return Frames(shape=of, nodes=tuple(nodes))
 
@@ -75,52 +75,61 @@ _ZEROS = object()
 """An operand that is a frame of zeros."""
 
 
-def _operand(walk: Walk, arg: Any, frames: int) -> list[Any] | None:
-    """What each frame of the result sees of `arg`, None where that cannot be said."""
+def _operand(rewriter: Rewriter, arg: Any, frames: int) -> list[Any] | None:
+    """The operand of each frame from `arg`, None if there is no such form."""
     if not isinstance(arg, fx.Node):
         return [arg]
     if arg.op == "get_attr" and shape(arg)[2:] in ((1, 1), ()):
-        return [walk.whole(arg)]
-    value = walk.frames(arg)
+        return [rewriter.whole(arg)]
+    value = rewriter.frames(arg)
     if value is None or len(value.nodes) not in (1, frames):
         return None
     return [_ZEROS if frame is None else frame for frame in value.nodes]
 
 
-def _pair(walk: Walk, node: fx.Node, pair: tuple[Any, Any], *, picture: tuple[int, ...]) -> Frame:
-    """One frame of a sum, product, ..., without the work that zeros make needless."""
+def _pair(rewriter: Rewriter, node: fx.Node, pair: tuple[Any, Any], *, frame_shape: tuple[int, ...]) -> Frame:
+    """One frame of a sum, product, ..., without operations on zeros."""
     a, b = pair
     if node.target is aten.mul.Tensor and _ZEROS in (a, b):
         return None
     if node.target in (aten.add.Tensor, aten.sub.Tensor) and not node.kwargs:
         if a is _ZEROS and b is _ZEROS:
             return None
-        if b is _ZEROS and shape(a) == picture:
+        if b is _ZEROS and shape(a) == frame_shape:
             return a
-        if a is _ZEROS and node.target is aten.add.Tensor and isinstance(b, fx.Node) and shape(b) == picture:
+        if (
+            a is _ZEROS
+            and node.target is aten.add.Tensor
+            and isinstance(b, fx.Node)
+            and shape(b) == frame_shape
+        ):
             return b
-    zeros = walk.piece(torch.zeros(1, 1, 1, 1), "zeros", name="zeros") if _ZEROS in pair else None
-    values = tuple(zeros if value is _ZEROS else walk.style.spread(walk, value, picture) for value in pair)
-    result = walk.writer.call(node.target, values, name=node.name, kwargs=node.kwargs)
+    zeros = rewriter.piece(torch.zeros(1, 1, 1, 1), "zeros", name="zeros") if _ZEROS in pair else None
+    values = tuple(
+        zeros if value is _ZEROS else rewriter.style.spread(rewriter, value, frame_shape) for value in pair
+    )
+    result = rewriter.writer.call(node.target, values, name=node.name, kwargs=node.kwargs)
     return (
         result
-        if shape(result) == picture
-        else walk.writer.call(aten.expand.default, (result, list(picture)), name=f"{node.name}_wide")
+        if shape(result) == frame_shape
+        else rewriter.writer.call(aten.expand.default, (result, list(frame_shape)), name=f"{node.name}_wide")
     )
 
 
-def pool(walk: Walk, node: fx.Node) -> Frames | None:
-    """Over frames: each frame. Over the plane: the mean or the largest of the frames that a window sees."""
+def pool(rewriter: Rewriter, node: fx.Node) -> Frames | None:
+    """Over frames: each frame. Over the plane: the mean or maximum of the frames of a window."""
     args = bind(node, node.args, node.kwargs)
-    x = walk.frames(args["self"])
+    x = rewriter.frames(args["self"])
     if x is None:
         return None
     form, of = node.meta["held"]
     if form == "frames":
 
         def change(frame: Frame) -> Frame:
-            tensor = written(walk.writer, frame, x.picture, name=node.name)
-            return walk.writer.call(node.target, (tensor, *node.args[1:]), name=node.name, kwargs=node.kwargs)
+            tensor = written(rewriter.writer, frame, x.frame_shape, name=node.name)
+            return rewriter.writer.call(
+                node.target, (tensor, *node.args[1:]), name=node.name, kwargs=node.kwargs
+            )
 
         return x.each(change, of)
     (kernel, columns), stride = args["kernel_size"], args["stride"] or args["kernel_size"]
@@ -133,32 +142,34 @@ def pool(walk: Walk, node: fx.Node) -> Frames | None:
         channels = x.shape[1]
         geometry = {"stride": stride, "padding": padding, "dilation": [1, 1], "groups": channels}
         weight = torch.full((channels, 1, kernel, 1), 1 / kernel)
-        result = temporal(walk, node, {**geometry, "input": args["self"]}, weight, None)
+        result = temporal(rewriter, node, {**geometry, "input": args["self"]}, weight, None)
         assert isinstance(result, Frames)
         return result
     nodes = []
     for out in range(of[2]):
         seen = [out * stride[0] - padding[0] + tap * args["dilation"][0] for tap in range(kernel)]
         inside = [
-            written(walk.writer, x.nodes[i], x.picture, name=node.name) for i in seen if 0 <= i < x.shape[2]
+            written(rewriter.writer, x.nodes[i], x.frame_shape, name=node.name)
+            for i in seen
+            if 0 <= i < x.shape[2]
         ]
         largest = inside[0]
         for other in inside[1:]:
-            largest = walk.writer.call(aten.maximum.default, (largest, other), name=f"{node.name}_{out}")
+            largest = rewriter.writer.call(aten.maximum.default, (largest, other), name=f"{node.name}_{out}")
         nodes.append(largest)
     return Frames(shape=of, nodes=tuple(nodes))
 
 
-def mean(walk: Walk, node: fx.Node) -> Frames | None:
+def mean(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     """Mean over rows and columns of each frame, as pooling; over the plane the mean of those."""
     args = bind(node, node.args, node.kwargs)
     if (
-        not walk.is_apart(args["self"])
+        not rewriter.is_per_frame(args["self"])
         or sorted(axis % 4 for axis in args["dim"]) != [2, 3]
         or not args["keepdim"]
     ):
         return None
-    x = walk.frames(args["self"])
+    x = rewriter.frames(args["self"])
     assert x is not None
     form, of = node.meta["held"]
     _, c, t, _, _ = x.shape
@@ -167,7 +178,7 @@ def mean(walk: Walk, node: fx.Node) -> Frames | None:
             lambda frame: (
                 None
                 if frame is None
-                else walk.writer.call(
+                else rewriter.writer.call(
                     aten.avg_pool2d.default, (frame, list(x.shape[3:])), name=f"{node.name}_frame"
                 )
             ),
@@ -175,18 +186,18 @@ def mean(walk: Walk, node: fx.Node) -> Frames | None:
         )
     if form == "frames" or t == 1:
         return x
-    means = [written(walk.writer, frame, x.picture, name=node.name) for frame in x.nodes]
-    row = walk.writer.call(aten.cat.default, (means, 2), name=f"{node.name}_frames")
-    return Frames(shape=of, nodes=(walk.writer.call(aten.mean.dim, (row, [2, 3], True), name=node.name),))
+    means = [written(rewriter.writer, frame, x.frame_shape, name=node.name) for frame in x.nodes]
+    row = rewriter.writer.call(aten.cat.default, (means, 2), name=f"{node.name}_frames")
+    return Frames(shape=of, nodes=(rewriter.writer.call(aten.mean.dim, (row, [2, 3], True), name=node.name),))
 
 
-def concatenate(walk: Walk, node: fx.Node) -> Frames | Joined | None:
-    """Channels side by side, joined when somebody reads them as one; frames one after the other in the plane."""
+def concatenate(rewriter: Rewriter, node: fx.Node) -> Frames | Joined | None:
+    """Concatenates channels, joined only where a consumer needs one tensor; in the plane concatenates frames."""
     args = bind(node, node.args, node.kwargs)
     form, of = node.meta["held"]
     if not all(isinstance(part, fx.Node) for part in args["tensors"]):
         return None
-    parts = [walk.frames(part) for part in args["tensors"]]
+    parts = [rewriter.frames(part) for part in args["tensors"]]
     if any(part is None for part in parts):
         return None
     known = tuple(part for part in parts if part is not None)
@@ -198,11 +209,11 @@ def concatenate(walk: Walk, node: fx.Node) -> Frames | Joined | None:
     return None
 
 
-def take(walk: Walk, node: fx.Node) -> Frames | None:
+def take(rewriter: Rewriter, node: fx.Node) -> Frames | None:
     """A range of frames, channels, rows or columns."""
     args = bind(node, node.args, node.kwargs)
     form, of = node.meta["held"]
-    x = walk.frames(args["self"])
+    x = rewriter.frames(args["self"])
     if x is None:
         return None
     axis, span = args["dim"] % 4, slice(args["start"], args["end"], args["step"])
@@ -214,7 +225,9 @@ def take(walk: Walk, node: fx.Node) -> Frames | None:
         lambda frame: (
             None
             if frame is None
-            else walk.writer.call(node.target, (frame, *node.args[1:]), name=node.name, kwargs=node.kwargs)
+            else rewriter.writer.call(
+                node.target, (frame, *node.args[1:]), name=node.name, kwargs=node.kwargs
+            )
         ),
         of,
     )

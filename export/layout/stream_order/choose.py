@@ -1,4 +1,4 @@
-"""Which operators are written frame by frame: where it saves moving frames and costs few packed weights."""
+"""Chooses the operators to write frame by frame: where that avoids moving frames and packs few weights."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from export.lower.volume import HELD, HELD_FROM
 aten = torch.ops.aten
 
 LIGHT = 4
-"""A convolution is light when its weights number at most a quarter of what it reads and writes for one frame."""
+"""A convolution is light if it has at most a quarter as many weights as inputs and outputs for one frame."""
 
 FEW_CHANNELS = 4
-"""A convolution 1x1 per channel over so few channels normalises a clip: one operator for all frames is best."""
+"""A 1x1 depthwise convolution of so few channels normalises a clip: one operator for all frames is fastest."""
 
 MOST_FRAMES = 32
-"""With more frames, graphs grow too large to convert."""
+"""With more frames, graphs become too large to convert."""
 
 
 def choose(module: fx.GraphModule, known: Container[Any], *, plane_costs: bool) -> set[fx.Node]:
-    """Connected parts of the graph of which every operator can be written frame by frame and which it speeds up.
+    """Connected parts of the graph in which every operator can be written frame by frame, with a speedup.
 
-    `known` are the operators that there are rules for. `plane_costs` says whether the runtime has to move values
-    for convolutions in time over the plane (T, H*W), so that avoiding these is a gain as well.
+    `known` are the operators that have rules. `plane_costs` states whether the runtime has to move values for
+    temporal convolutions over the plane (T, H*W), so that avoiding these is a gain as well.
     """
-    apart: set[fx.Node] = set()
+    per_frame: set[fx.Node] = set()
     for part in _connected([node for node in module.graph.nodes if _is_able(node, known)]):
         gains = any(_is_gain(module, node, plane_costs=plane_costs) for node in part)
         if gains and any(_is_dense(module, node) for node in part):
-            apart |= part
-    return apart
+            per_frame |= part
+    return per_frame
 
 
 def _is_able(node: fx.Node, known: Container[Any]) -> bool:
@@ -66,7 +66,7 @@ def _frame(node: fx.Node) -> tuple[int, int, int]:
 
 
 def _is_gain(module: fx.GraphModule, node: fx.Node, *, plane_costs: bool) -> bool:
-    """Whether `node` moves frames to be summed, which frames apart do for nothing, or mixes them in the plane."""
+    """Whether `node` moves frames to be summed, which is free per frame, or mixes them in the plane."""
     if node.target is not aten.conv2d.default or node.meta[HELD][0] != "plane":
         return False
     args = bind(node, node.args, node.kwargs)
@@ -84,7 +84,7 @@ def _is_dense(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _connected(nodes: list[fx.Node]) -> list[set[fx.Node]]:
-    """The parts of the graph that hang together by `nodes` alone."""
+    """The connected components of the graph restricted to `nodes`."""
     inside, parts, seen = set(nodes), [], set()
     for first in nodes:
         if first in seen:
@@ -103,7 +103,7 @@ def _connected(nodes: list[fx.Node]) -> list[set[fx.Node]]:
 
 
 def _other_forms(node: fx.Node, inside: set[fx.Node]) -> list[fx.Node]:
-    """Nodes that hold the same value: the one this comes from, and those two moves behind it."""
+    """Nodes with the same value: the source of this one, and those two moves after it."""
     source = node.meta.get(HELD_FROM)
     behind = [far for near in node.users for far in near.users if far.meta.get(HELD_FROM) is node]
     near = [other for other in node.users if other.meta.get(HELD_FROM) is node]

@@ -1,4 +1,4 @@
-"""The order of a stream: an operator stands where the last frame that it needs has arrived."""
+"""Stream order: an operator runs as soon as the last frame that it needs is available."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from export.layout.stream_order.rules import ARRIVES
 
 
 def in_order(module: fx.GraphModule) -> fx.GraphModule:
-    """The same graph, its operators sorted by the frame that they wait for; those of one frame keep their order."""
+    """The same graph, sorted by the last frame that each operator needs; the order within a frame is kept."""
     steps: dict[fx.Node, int] = {}
     for node in module.graph.nodes:
         waited = max((steps[source] for source in node.all_input_nodes), default=0)

@@ -1,4 +1,4 @@
-"""A lowered program, float or int8, in streamed form: the steps one after the other."""
+"""Rewrites a lowered program, float or int8, in stream order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from export.layout.per_frame.rewrite import Walk
+from export.layout.per_frame.rewrite import Rewriter
 from export.layout.stream_order.choose import choose
 from export.layout.stream_order.order import in_order
 from export.layout.stream_order.recognise import recognise
@@ -15,22 +15,22 @@ from export.layout.stream_order.rules import STREAMED
 
 
 def stream(program: ExportedProgram, *, plane_costs: bool) -> tuple[ExportedProgram, tuple[str, ...]]:
-    """The program in streamed form where that pays, and a note on what was chosen.
+    """The program in stream order where that pays, and a note on the choice.
 
-    `plane_costs` says whether the runtime moves values to see frames as the plane (T, H*W). Where nothing is to be
-    gained the program itself comes back, without a note.
+    `plane_costs` states whether the runtime moves values to view frames as the plane (T, H*W). If nothing is
+    gained, the program itself is returned, without a note.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule) and program.example_inputs is not None
     bare(module)
     recognise(module.graph, STREAMED.rules)
-    apart = choose(module, STREAMED.rules, plane_costs=plane_costs)
-    if not apart:
+    per_frame = choose(module, STREAMED.rules, plane_costs=plane_costs)
+    if not per_frame:
         return program, ()
-    written = Walk(module, STREAMED, apart=apart).run()
+    written = Rewriter(module, STREAMED, per_frame=per_frame).run()
     rounded(written)
     written = in_order(written)
-    layers = [node for node in apart if node.target is torch.ops.aten.conv2d.default]
+    layers = [node for node in per_frame if node.target is torch.ops.aten.conv2d.default]
     of = sum(node.target is torch.ops.aten.conv2d.default for node in module.graph.nodes)
     note = (
         f"form: frames one after the other in {len(layers)} of {of} convolutions, the others on whole clips"

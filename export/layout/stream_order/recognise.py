@@ -1,8 +1,8 @@
-"""Which values of a lowered program have frames, found from the program alone: notes of the lowering do not
-survive a file.
+"""Finds the values of a lowered program that have frames, from the program alone: saving drops the lowering's
+`meta`.
 
-The result is in the `meta` of the nodes, as `export.lower` itself leaves it: `HELD` is the form and the shape
-`1 C T H W` of a value, `HELD_FROM` the node that holds the same value in the other form.
+The result is in the `meta` of the nodes, as in `export.lower`: `HELD` is the form and the shape `1 C T H W` of a
+value, `HELD_FROM` the node with the same value in the other form.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from export.lower.volume import HELD, HELD_FROM, Form
 aten = torch.ops.aten
 
 MANY = 2
-"""A rank-4 value with so many entries in the batch axis has frames there: programs are written for one clip."""
+"""A rank-4 value with at least this batch size has frames there: programs are written for one clip."""
 
 
 def recognise(graph: fx.Graph, known: Container[Any]) -> None:
-    """Notes form and shape at every node with frames; `known` are the operators that can have frames."""
+    """Records form and shape at every node with frames; `known` are the operators that can have frames."""
     swapped: dict[fx.Node, fx.Node] = {}
-    """Tensors (1, T, C, H*W) on the way from one form to the other -> the node they come from."""
+    """Tensors (1, T, C, H*W) between the two forms -> their source node."""
     for node in graph.nodes:
         value = node.meta.get("val")
         if node.op == "output" or not isinstance(value, torch.Tensor) or node.op == "get_attr":
@@ -69,7 +69,7 @@ def _exchanged(node: fx.Node, source: fx.Node, swapped: dict[fx.Node, fx.Node]) 
 
 
 def _computed(node: fx.Node) -> None:
-    """An operator gives the form that it takes; its shape in that form says the rest."""
+    """An operator keeps the form of its input; its shape in that form gives the rest."""
     operands = [source for source in node.all_input_nodes if HELD in source.meta]
     several = [source for source in operands if source.meta[HELD][1][2] > 1] or operands
     n, c, rows, columns = shape(node)
@@ -78,13 +78,13 @@ def _computed(node: fx.Node) -> None:
         if several or n >= MANY or (rows, columns) == (1, 1):
             node.meta[HELD] = ("frames", (1, c, n, rows, columns))
         return
-    pictures = {source.meta[HELD][1][3:] for source in several} | {(1, 1)}
-    fitting = [(h, w) for h, w in pictures if n == 1 and h * w == columns]
+    image_sizes = {source.meta[HELD][1][3:] for source in several} | {(1, 1)}
+    fitting = [(h, w) for h, w in image_sizes if n == 1 and h * w == columns]
     if fitting:
         node.meta[HELD] = ("plane", (1, c, rows, *fitting[0]))
 
 
 def _held(node: Any, form: Form) -> tuple[int, ...] | None:
-    """The shape `1 C T H W` of the value that `node` holds in `form`."""
+    """The shape `1 C T H W` of the value of `node` in `form`."""
     known, of = node.meta.get(HELD, (None, None)) if isinstance(node, fx.Node) else (None, None)
     return of if known == form else None

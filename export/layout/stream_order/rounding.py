@@ -1,8 +1,8 @@
-"""Taking int8 roundings that change nothing out of a graph, and putting them back.
+"""Removes int8 rounding that changes nothing from a graph, and restores it.
 
-Operators that pass on values which they have read need no rounding behind them, but integer backends want to see
-one on both sides of every operator (`export.quantize.int8_reference` repeats the scale there). Without them, a
-value and its other forms are seen for what they are; at the end every such operator gets its pair again.
+Operators that pass on values unchanged need no rounding after them, but integer backends expect one on both sides
+of every operator (`export.quantize.int8_reference` repeats the scale there). Without them, other passes recognise a
+value in all its forms; at the end every such operator gets its pair again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PASSES_ON = (*KEEPS_VALUES, aten.cat.default, aten.constant_pad_nd.default)
 
 
 def bare(module: fx.GraphModule) -> None:
-    """Given int8 -> DQ -> moves of numbers -> Q with the same scale, the result has no Q; in place."""
+    """Removes Q from int8 -> DQ -> data movement -> Q with the same scale; in place."""
     graph = module.graph
     for quantize in [node for node in graph.nodes if node.target is QUANTIZE]:
         moved: Any = quantize.args[0]
@@ -44,9 +44,9 @@ def bare(module: fx.GraphModule) -> None:
 
 
 def rounded(module: fx.GraphModule) -> None:
-    """The other way round, and each reader of an int8 value dequantizes it for itself; in place.
+    """Reverses `bare`, and gives each consumer of an int8 value its own DQ; in place.
 
-    ExecuTorch's partitioner cannot part readers that share a DQ.
+    ExecuTorch's partitioner cannot separate consumers that share a DQ.
     """
     graph = module.graph
     for node in list(graph.nodes):
@@ -69,7 +69,7 @@ def rounded(module: fx.GraphModule) -> None:
 
 
 def is_dequantized(node: Any) -> bool:
-    """Whether `node` reads an int8 value."""
+    """Whether `node` dequantizes an int8 value."""
     return isinstance(node, fx.Node) and node.target is DEQUANTIZE
 
 
@@ -79,7 +79,7 @@ def _like(new: fx.Node, old: fx.Node) -> fx.Node:
 
 
 def _scale(module: fx.GraphModule, node: fx.Node) -> Any:
-    """Scale, zero point and limits of the int8 values that `node` reads or passes on; None where it has others."""
+    """Scale, zero point and limits of the int8 values that `node` reads or passes on; None if it has others."""
     if is_dequantized(node):
         return node.args[1:]
     if node.op != "call_function" or not _passes_on(module, node):
@@ -94,13 +94,13 @@ def _passes_on(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def moves(module: fx.GraphModule, node: fx.Node) -> list[int] | None:
-    """The taps in time that a Conv2d (k, 1) copies, block of channels by block; None where it computes."""
+    """The temporal taps that a Conv2d (k, 1) copies, block of channels by block; None if it computes."""
     args = bind(node, node.args, node.kwargs)
     if args["bias"] is not None or not is_stored(args["weight"]) or shape(args["weight"])[3] != 1:
         return None
     weight = stored(module, args["weight"])
     whole = weight.round()
-    # An int8 1 is 127 steps of 1/127.
+    # An int8 weight of 1 is 127 steps of 1/127.
     if (weight - whole).abs().max() > 1e-5 or not ((whole == 0) | (whole == 1)).all():
         return None
     outputs, inputs = whole.shape[:2]
@@ -116,7 +116,7 @@ def moves(module: fx.GraphModule, node: fx.Node) -> list[int] | None:
 
 
 def is_stored(weight: Any) -> bool:
-    """Whether a weight is a constant, as it is or behind the reading of its int8 numbers."""
+    """Whether a weight is a constant, or the dequantize of an int8 constant."""
     if not isinstance(weight, fx.Node):
         return False
     numbers: Any = weight.args[0] if weight.target is READ_WEIGHT else weight
@@ -124,7 +124,7 @@ def is_stored(weight: Any) -> bool:
 
 
 def stored(module: fx.GraphModule, weight: fx.Node) -> Tensor:
-    """The numbers of a constant weight: of one behind its reading the float ones, of what is read the int8 ones."""
+    """The numbers of a constant weight: the dequantized ones for a dequantize, the int8 ones for its input."""
     if weight.op == "get_attr":
         return operator.attrgetter(str(weight.target))(module).detach()
     values = (stored(module, a) if isinstance(a, fx.Node) else a for a in weight.args)

@@ -1,10 +1,9 @@
-"""The form in which ONNX Runtime's integer kernels run networks that mix frames.
+"""The form that ONNX Runtime's integer kernels run fastest for networks with temporal operators.
 
-They are fast where one convolution does much for each value that it writes, since rounding a result costs as much
-as several products; where channels are multiples of those that they take at once; and where nothing has to be
-transposed. So a depthwise kernel over space and time is one convolution here, not a sum of one for each frame that
-it sees, the first convolution of a network reads planes gathered in one go, and linear layers over tokens multiply
-matrices.
+The kernels are fast if a convolution does much work per output value, since rounding a result costs as much as
+several products; if channels are multiples of the kernels' block; and if nothing is transposed. So a depthwise
+kernel over space and time is one convolution here, not a sum over its input frames, the first convolution of a
+network reads planes gathered at once, and linear layers over tokens multiply matrices.
 
     bare -> recognise -> taps, gathered -> rounded -> rows, gathered, flat
 

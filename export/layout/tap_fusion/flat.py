@@ -1,4 +1,4 @@
-"""Linear layers over tokens: ONNX Runtime's integer kernel takes matrices alone, which have two axes."""
+"""Flattens linear layers over tokens: ONNX Runtime's integer kernel takes matrices only, with two axes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ aten = torch.ops.aten
 
 
 def flatten_linear_layers(graph: fx.Graph) -> None:
-    """Lets linear layers on int8 values of more than two axes read and give matrices.
+    """Makes linear layers on int8 values of more than two axes take and return matrices.
 
-    Values are reshaped as int8, on the outer side of each quantize and dequantize, so nothing stands between those
-    and the layer.
+    Values are reshaped as int8, outside of each quantize and dequantize, so these stay next to the layer.
     """
     for node in list(graph.nodes):
         if _is_over_tokens(node):

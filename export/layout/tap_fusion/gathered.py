@@ -1,4 +1,5 @@
-"""Dense convolutions over frames of few channels, such as a network's first: they read planes copied at once."""
+"""Dense convolutions over frames of few channels, such as the first of a network: their planes are copied at
+once."""
 
 from __future__ import annotations
 
@@ -15,24 +16,24 @@ from export.lower.volume import HELD, HELD_FROM, Form
 aten = torch.ops.aten
 
 MULTIPLE = 4
-"""Channels that the integer kernel for dense convolutions takes at once; others are copied patch by patch."""
+"""Block size in channels of the integer kernel for dense convolutions; other counts are copied patch by patch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """A convolution in space over a frame, or over several side by side in its channels."""
+    """A spatial convolution over a frame, or over several concatenated along channels."""
 
     source: fx.Node
-    """Reads the int8 values."""
+    """The dequantize node of the int8 values."""
     held: tuple[Form, tuple[int, ...]]
     """Their form and shape `1 C T H W`."""
     convolution: fx.Node
     reads: tuple[tuple[int | None, ...], ...]
-    """For each frame of the result the frames that it sees; None stands for zeros."""
+    """For each output frame its input frames; None represents zeros."""
 
 
 def gathered(module: fx.GraphModule) -> list[Gathered]:
-    """Such convolutions in a graph whose values with frames are known."""
+    """The convolutions of this kind in a graph whose values with frames are recognised."""
     found = (_gathered(module, node) for node in module.graph.nodes if node.target is aten.conv2d.default)
     return [one for one in found if one is not None]
 
@@ -51,11 +52,11 @@ def _gathered(module: fx.GraphModule, node: fx.Node) -> Gathered | None:
     if HELD not in source.meta:
         return None
     held = source.meta[HELD]
-    if reads is None:  # frames as they are
+    if reads is None:  # unmoved frames
         if held[1][1] != MULTIPLE - 1 or shape(args["weight"])[2:] == (1, 1):
             return None
         reads = [(at,) for at in range(held[1][2])]
-    if source.target is aten.reshape.default:  # the network's input, `1 C T H W` seen as the plane
+    if source.target is aten.reshape.default:  # the network's input, `1 C T H W` viewed as the plane
         source = source.args[0]  # type: ignore[assignment]
     if not is_dequantized(source):
         return None
@@ -64,7 +65,7 @@ def _gathered(module: fx.GraphModule, node: fx.Node) -> Gathered | None:
 
 
 def _reads(module: fx.GraphModule, moved: fx.Node, args: dict[str, Any]) -> list[tuple[int, ...]] | None:
-    """The frames, and those beyond the ends, that moves in time put side by side; None where it moves none."""
+    """The frames, and those beyond the ends, that a temporal shift concatenates; None if it moves none."""
     taps = moves(module, moved) if HELD in moved.meta and moved.meta[HELD][0] == "plane" else None
     if taps is None or len(taps) < 2:
         return None
@@ -80,7 +81,8 @@ def _origin(node: fx.Node) -> fx.Node:
 
 
 def gather(module: fx.GraphModule, found: Gathered, *, name: str) -> None:
-    """Lets the convolution read planes that are copied once, with planes of zeros up to a multiple of channels."""
+    """Makes the convolution read planes that are copied once, with zero planes up to a multiple of the block
+    size."""
     graph, node = module.graph, found.convolution
     args = bind(node, node.args, node.kwargs)
     form, (_, channels, seen, rows, columns) = found.held

@@ -1,4 +1,4 @@
-"""An int8 program in the form for ONNX Runtime: `lower` as `export.job` calls it."""
+"""Rewrites an int8 program for ONNX Runtime: `lower`, called by `export.job`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from export.lower import NOTES, ROUNDED_ANEW
 
 
 def lower(program: ExportedProgram) -> fx.GraphModule:
-    """The program in that form; what was rewritten is in its `meta`.
+    """The program in that form; its `meta` records what was rewritten.
 
-    Taps of depthwise kernels are added up before anything is rounded, and have one scale for each channel together:
-    where there are such kernels (`ROUNDED_ANEW`) the numbers are not exactly those of the program, but nearer to
-    those of the float network.
+    Taps of depthwise kernels are added before rounding, and share one scale per channel. With such kernels
+    (`ROUNDED_ANEW`) the numbers are not exactly those of the program, but closer to the float network.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)

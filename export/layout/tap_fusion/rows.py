@@ -1,4 +1,5 @@
-"""Writing a depthwise convolution over space and time as one over pictures with the rows of several frames."""
+"""Writes a depthwise convolution over space and time as one over images that interleave the rows of several
+frames."""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from export.lower.volume import HELD
 aten = torch.ops.aten
 
 LARGEST = 127
-"""Of the integers that hold weights."""
+"""Largest integer of weights."""
 
 
 def write(module: fx.GraphModule, found: TapSum, *, name: str) -> None:
-    """Puts one convolution in the place of the sum, in place; `name` is new in the module.
+    """Replaces the sum with one convolution, in place; `name` is new in the module.
 
-    A picture has the rows 0 of all frames that a result sees, then their rows 1, and so on: a kernel of so many
-    times the rows, moved so many rows at once, sees them all. Rows are moved as int8, and a row of zeros is there
-    for frames before the first and behind the last.
+    An image has row 0 of all input frames of an output, then row 1 of each, and so on: a kernel with a multiple of
+    the rows, and the same multiple as stride, spans them all. Rows are moved as int8, and a row of zeros represents
+    frames before the first and after the last.
     """
     graph = module.graph
     form, (_, channels, frames, height, width) = found.total.meta[HELD]
@@ -81,7 +82,7 @@ def write(module: fx.GraphModule, found: TapSum, *, name: str) -> None:
 
 
 def _rows(found: TapSum, frames: int, rows: int) -> Tensor:
-    """For each row of the pictures the row of the whole that it is; the one behind the last is of zeros."""
+    """For each row of the images the index of its source row; the index after the last is a row of zeros."""
     firsts = [[frames * rows if at is None else at * rows for at in tap.reads] for tap in found.taps]
     steps = [[0 if at is None else 1 for at in tap.reads] for tap in found.taps]
     first, step = (torch.tensor(one).T[:, None, :] for one in (firsts, steps))
@@ -89,7 +90,7 @@ def _rows(found: TapSum, frames: int, rows: int) -> Tensor:
 
 
 def _kernel(found: TapSum) -> Tensor:
-    """`C 1 kH*k kW`: rows of the k taps in turn."""
+    """`C 1 kH*k kW`: rows of the k taps interleaved."""
     kernel = torch.stack([tap.kernel for tap in found.taps], 3)
     channels, _, rows, taps, columns = kernel.shape
     return kernel.reshape(channels, 1, rows * taps, columns)

@@ -1,4 +1,4 @@
-"""Finding depthwise convolutions over space and time that were written as a sum of spatial ones moved in time."""
+"""Finds depthwise convolutions over space and time that were lowered to a sum of spatial ones shifted in time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export.quantize.quantizer import CLAMPS
 aten = torch.ops.aten
 
 Reads = tuple[int | None, ...]
-"""For each frame of a result the frame that it reads; None stands for zeros."""
+"""For each output frame its input frame; None represents zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,24 +34,24 @@ class Tap:
 
 @dataclass(frozen=True, kw_only=True)
 class TapSum:
-    """A depthwise convolution over space and time, from the int8 values that it reads to the rounding behind it."""
+    """A depthwise convolution over space and time, from its int8 input to the rounding after it."""
 
     source: fx.Node
-    """Reads the int8 values, in either form."""
+    """The dequantize node of the input, in either form."""
     total: fx.Node
     """The sum of the taps."""
     quantize: fx.Node
-    """Rounds it, maybe behind a clamp."""
+    """The quantize node after it, possibly after a clamp."""
     taps: tuple[Tap, ...]
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias of the whole."""
+        """The bias of the whole sum."""
         return next((tap.bias for tap in self.taps if tap.bias is not None), None)
 
 
 def tap_sums(module: fx.GraphModule) -> list[TapSum]:
-    """The sums of taps in a graph whose values with frames are known, last ones first."""
+    """The sums of taps in a graph whose values with frames are recognised, last ones first."""
     found: list[TapSum] = []
     inside: set[fx.Node] = set()
     for node in reversed(module.graph.nodes):
@@ -83,13 +83,13 @@ def _tap_sum(module: fx.GraphModule, quantize: fx.Node) -> TapSum | None:
 
 
 def _is_sum(node: fx.Node) -> bool:
-    """Whether `node` adds up two values, each of them once, and is read once."""
+    """Whether `node` adds two values, each of them once, and has one user."""
     adds = node.target is aten.add.Tensor and len(node.all_input_nodes) == 2 and not node.kwargs
     return adds and HELD in node.meta and len(node.users) == 1
 
 
 def _terms(total: fx.Node) -> Iterator[fx.Node]:
-    """What a sum of sums adds up; roundings between them are passed over."""
+    """The terms of a sum of sums, without the rounding between them."""
     for operand in total.all_input_nodes:
         inner = _before_rounding(operand)
         if _is_sum(inner):
@@ -99,7 +99,7 @@ def _terms(total: fx.Node) -> Iterator[fx.Node]:
 
 
 def _roundings(total: fx.Node) -> Iterator[fx.Node]:
-    """The roundings between the sums of a sum."""
+    """The rounding operators between the sums of a sum."""
     for operand in total.all_input_nodes:
         inner = _before_rounding(operand)
         if inner is not operand and _is_sum(inner):
@@ -107,7 +107,7 @@ def _roundings(total: fx.Node) -> Iterator[fx.Node]:
 
 
 def _before_rounding(node: Any) -> fx.Node:
-    """What is rounded to int8 for `node`, which alone reads it and is read once; else `node` itself."""
+    """The value that is rounded to int8 for `node`, if neither has another user; else `node` itself."""
     if not is_dequantized(node) or len(node.users) > 1:
         return node
     quantize = node.args[0]
@@ -117,7 +117,7 @@ def _before_rounding(node: Any) -> fx.Node:
 def _followed(
     module: fx.GraphModule, node: fx.Node, reads: Reads, found: Tap | None
 ) -> tuple[Tap, fx.Node] | None:
-    """A term of which `reads` are wanted, down to the int8 value that it reads: moves in time around one tap."""
+    """A term that needs `reads`, followed to its int8 input: temporal shifts around one tap."""
     while HELD_FROM in node.meta:
         node = node.meta[HELD_FROM]
     if found is None and _before_rounding(node) is not node:
@@ -144,7 +144,7 @@ def _followed(
 
 
 def _moved(read: int | None, tap: int, args: dict[str, Any], frames: int) -> int | None:
-    """The frame that lies at `read` behind a move."""
+    """The index of frame `read` before a shift."""
     if read is None:
         return None
     at = int(read * args["stride"][0] - args["padding"][0] + tap * args["dilation"][0])
@@ -152,7 +152,8 @@ def _moved(read: int | None, tap: int, args: dict[str, Any], frames: int) -> int
 
 
 def _tap(module: fx.GraphModule, args: dict[str, Any], reads: Reads) -> Tap | None:
-    """A depthwise convolution in space as a tap; None for any other, and where frames of zeros lack its bias."""
+    """A spatial depthwise convolution as a tap; None for any other, and where its bias is missing in zero
+    frames."""
     if not is_stored(args["weight"]) or tuple(args["dilation"]) != (1, 1):
         return None
     kernel = stored(module, args["weight"])

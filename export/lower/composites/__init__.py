@@ -1,24 +1,24 @@
-"""Operators that are written with simpler ones before the walk, in plain torch on tensors of any rank.
+"""Operators that are rewritten with simpler ones before lowering, in plain torch on tensors of any rank.
 
-Every function takes the arguments of the ATen schema. Constants that it makes are folded by the walk; what it makes
-of weights stays trainable. `table` says which function stands for which operator; what is neither there nor among
-the rules of the walk is decomposed as torch does; `rewriting` does it.
+Every function takes the arguments of the ATen schema. Lowering folds the constants of these functions; results of
+weights stay trainable. `table` maps operators to functions; operators that are in neither `table` nor the rules of
+the lowering are decomposed by torch; `rewriting` applies all of this.
 """
 
 from export.lower.composites.neutral import without_neutral
 from export.lower.composites.rewriting import (
-    broadcast_at_readers,
+    broadcast_at_users,
     converted_before_reductions,
-    logic_of_truth_values,
+    logic_of_booleans,
     one_number_type,
     simplified,
     without_needless_remainders,
 )
 
 __all__ = [
-    "broadcast_at_readers",
+    "broadcast_at_users",
     "converted_before_reductions",
-    "logic_of_truth_values",
+    "logic_of_booleans",
     "one_number_type",
     "simplified",
     "without_needless_remainders",

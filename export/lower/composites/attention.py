@@ -1,4 +1,4 @@
-"""Attention, and the product of two values with a third axis of weights, as matrix products."""
+"""Attention, and bilinear layers, as matrix products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 FAR = -1e30
-"""Added to a score that a mask rules out: its exponential is 0, as that of minus infinity is."""
+"""Added to a masked score: its exponential is 0, as that of minus infinity is."""
 
 
 def attention(

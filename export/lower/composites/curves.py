@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 STRAIGHT = 20
-"""From here on softplus is its argument, to all digits of a float32."""
+"""From here on softplus equals its argument in float32."""
 
 
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
@@ -17,10 +17,10 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     return torch.relu(x) - slope * torch.relu(-x)
 
 
-def random_leaky_relu(
+def rrelu(
     x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: None = None
 ) -> Tensor:
-    """RReLU: a random slope below 0; after training, the mean slope."""
+    """RReLU: a random slope below 0 in training, the mean slope in eval mode."""
     if training:
         return torch.where(x < 0, x * (lower + (upper - lower) * torch.rand_like(x)), x)
     return torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
@@ -34,58 +34,58 @@ def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     return torch.where(x * beta > threshold, x, y)
 
 
-def power_of_number(base: float, exponent: Tensor) -> Tensor:
+def pow_of_scalar(base: float, exponent: Tensor) -> Tensor:
     """`base ** x`."""
     return torch.exp(exponent * math.log(base))
 
 
-def power_of_two(exponent: Tensor) -> Tensor:
+def exp2(exponent: Tensor) -> Tensor:
     """`2 ** x`."""
     return torch.exp(exponent * math.log(2))
 
 
-def logarithm_to_two(x: Tensor) -> Tensor:
+def log2(x: Tensor) -> Tensor:
     """Logarithm to the base of 2."""
     return x.log() * (1 / math.log(2))
 
 
-def logarithm_to_ten(x: Tensor) -> Tensor:
+def log10(x: Tensor) -> Tensor:
     """Logarithm to the base of 10."""
     return x.log() * (1 / math.log(10))
 
 
-def log_of_sum(x: Tensor, other: Tensor) -> Tensor:
+def logaddexp(x: Tensor, other: Tensor) -> Tensor:
     """`log(exp(x) + exp(other))` without overflow."""
     return torch.maximum(x, other) + torch.log1p(torch.exp(-(x - other).abs()))
 
 
-def log_of_sum_to_two(x: Tensor, other: Tensor) -> Tensor:
+def logaddexp2(x: Tensor, other: Tensor) -> Tensor:
     """`log2(2 ** x + 2 ** other)` without overflow."""
-    return log_of_sum(x * math.log(2), other * math.log(2)) * (1 / math.log(2))
+    return logaddexp(x * math.log(2), other * math.log(2)) * (1 / math.log(2))
 
 
-def product_with_logarithm(x: Tensor, other: Tensor) -> Tensor:
-    """`xlogy`: `x * log(other)`, 0 where `x` is."""
+def xlogy(x: Tensor, other: Tensor) -> Tensor:
+    """`xlogy`: `x * log(other)`, 0 where `x` is 0."""
     return torch.where(x == 0, 0.0, x * other.log())
 
 
-def step_function(x: Tensor, values: Tensor) -> Tensor:
+def heaviside(x: Tensor, values: Tensor) -> Tensor:
     """`heaviside`: 0 below 0, 1 above, `values` at 0."""
     return torch.where(x == 0, values, (x > 0).to(x.dtype))
 
 
-def with_sign(x: Tensor, other: Tensor) -> Tensor:
-    """`copysign`: the magnitude of `x` with the sign of `other`, whose zeros count as positive."""
+def copysign(x: Tensor, other: Tensor) -> Tensor:
+    """`copysign`: the magnitude of `x` with the sign of `other`; -0.0 counts as positive."""
     return torch.where(other < 0, -x.abs(), x.abs())
 
 
 ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 ERF_SCALE = 0.3275911
-"""Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by 1.5e-7 at most."""
+"""Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: largest error 1.5e-7."""
 
 
-def error_function(x: Tensor) -> Tensor:
-    """`erf`, by an approximation that is right to seven digits."""
+def erf(x: Tensor) -> Tensor:
+    """`erf`, by an approximation that is correct to seven digits."""
     size = x.abs()
     t = 1 / (1 + ERF_SCALE * size)
     total = torch.zeros((), dtype=x.dtype)
@@ -94,7 +94,7 @@ def error_function(x: Tensor) -> Tensor:
     return x.sign() * (1 - total * torch.exp(-size * size))
 
 
-def complementary_error_function(x: Tensor) -> Tensor:
+def erfc(x: Tensor) -> Tensor:
     """`1 - erf(x)`."""
     return 1 - torch.erf(x)
 

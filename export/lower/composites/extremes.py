@@ -1,4 +1,4 @@
-"""Reductions that give several results or reduce everything, and running sums."""
+"""Reductions with several results or over all elements, and cumulative operators."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from export.lower.composites.curves import log_of_sum
+from export.lower.composites.curves import logaddexp
 from export.lower.composites.mixing import mixed
 
 aten = torch.ops.aten
 
 
 def maximum_along(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The largest values and where they are."""
+    """The largest values and their indices."""
     return x.amax(dim, keepdim), x.argmax(dim, keepdim)
 
 
 def minimum_along(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The smallest values and where they are."""
+    """The smallest values and their indices."""
     return x.amin(dim, keepdim), x.argmin(dim, keepdim)
 
 
@@ -34,14 +34,14 @@ def minimum_of_all(x: Tensor) -> Tensor:
 
 
 def mean_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-    """One mean."""
+    """The mean of all elements."""
     return x.mean(list(range(x.dim())), dtype=dtype)
 
 
-def running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """`cumsum`: every position takes the sum of those up to it, a product with a triangle of ones.
+def cumsum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """`cumsum`, as a product with a triangle of ones.
 
-    Whole numbers are added up as floats, exact up to 2^24, and not in a layer, which int8 networks would round.
+    Integers are added as floats, exact up to 2^24, and not in a layer, which int8 networks would round.
     """
     size = x.shape[dim]
     given = torch.int64 if not x.is_floating_point() else x.dtype
@@ -54,14 +54,14 @@ def running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Ten
     return sums.reshape(rows.shape).movedim(-1, dim).to(wanted)
 
 
-def both_extremes(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """`aminmax`: the smallest and the largest values."""
     axes = list(range(x.dim())) if dim is None else [dim]
     return x.amin(axes, keepdim), x.amax(axes, keepdim)
 
 
-def between_tensors(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
-    """`clamp` whose limits are tensors."""
+def clamp_by_tensors(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
+    """`clamp` with tensors as limits."""
     for limit, choose in ((min, torch.maximum), (max, torch.minimum)):
         if limit is not None:
             wanted = torch.result_type(x, limit)
@@ -69,18 +69,18 @@ def between_tensors(x: Tensor, min: Tensor | None = None, max: Tensor | None = N
     return x
 
 
-def at_least(x: Tensor, min: Tensor) -> Tensor:
+def clamp_min(x: Tensor, min: Tensor) -> Tensor:
     """`clamp_min` by a tensor."""
-    return between_tensors(x, min)
+    return clamp_by_tensors(x, min)
 
 
-def at_most(x: Tensor, max: Tensor) -> Tensor:
+def clamp_max(x: Tensor, max: Tensor) -> Tensor:
     """`clamp_max` by a tensor."""
-    return between_tensors(x, None, max)
+    return clamp_by_tensors(x, None, max)
 
 
-def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
-    """`prod`: one half of the axis times the other, until one position is left."""
+def prod_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """`prod`: multiplies the two halves of the axis until one position is left."""
     x = x.to(dtype or (x.dtype if x.is_floating_point() else torch.int64))
     if x.dim() == 0:
         return x
@@ -94,13 +94,13 @@ def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dt
     return x if keepdim else x.squeeze(dim)
 
 
-def product_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-    """The product of all numbers."""
-    return product_along(x.reshape(-1), 0, dtype=dtype)
+def prod_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    """The product of all elements."""
+    return prod_along(x.reshape(-1), 0, dtype=dtype)
 
 
 def _scanned(x: Tensor, dim: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Every position joined with all before it, in steps that double (Hillis and Steele, 1986)."""
+    """Every position combined with all before it, in doubling steps (Hillis and Steele, 1986)."""
     size, reach = x.shape[dim], 1
     while reach < size:
         later = join(x.narrow(dim, reach, size - reach), x.narrow(dim, 0, size - reach))
@@ -109,45 +109,45 @@ def _scanned(x: Tensor, dim: int, join: Callable[[Tensor, Tensor], Tensor]) -> T
     return x
 
 
-def running_product(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
     """`cumprod`."""
     return _scanned(x.to(dtype or (x.dtype if x.is_floating_point() else torch.int64)), dim, torch.mul)
 
 
-def running_maximum(x: Tensor, dim: int) -> tuple[Tensor, None]:
-    """`cummax`, without the places."""
+def cummax(x: Tensor, dim: int) -> tuple[Tensor, None]:
+    """`cummax`, without indices."""
     return _scanned(x, dim, torch.maximum), None
 
 
-def running_minimum(x: Tensor, dim: int) -> tuple[Tensor, None]:
-    """`cummin`, without the places."""
+def cummin(x: Tensor, dim: int) -> tuple[Tensor, None]:
+    """`cummin`, without indices."""
     return _scanned(x, dim, torch.minimum), None
 
 
-def running_log_of_sums(x: Tensor, dim: int) -> Tensor:
+def logcumsumexp(x: Tensor, dim: int) -> Tensor:
     """`logcumsumexp`."""
-    return _scanned(x, dim, log_of_sum)
+    return _scanned(x, dim, logaddexp)
 
 
-def nth_smallest(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """`kthvalue`."""
     found = x.topk(k, dim, largest=False)
     parts = [part.narrow(dim, k - 1, 1) for part in found]
     return tuple(part if keepdim else part.squeeze(dim) for part in parts)  # type: ignore[return-value]
 
 
-def middle(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def median(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """`median` along an axis: the lower of two."""
-    return nth_smallest(x, (x.shape[dim] + 1) // 2, dim, keepdim)
+    return kthvalue(x, (x.shape[dim] + 1) // 2, dim, keepdim)
 
 
-def in_order(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """`sort`: the largest (or smallest), as many as there are."""
+def sort(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+    """`sort`, as `topk` of all elements."""
     return aten.topk(x, x.shape[dim], dim, descending)
 
 
-def in_stable_order(
+def stable_sort(
     x: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """`sort(stable=...)`; equal numbers may change places, which only the indices show."""
-    return in_order(x, dim, descending)
+    """`sort(stable=...)`; the order of equal numbers may differ, which only the indices show."""
+    return sort(x, dim, descending)

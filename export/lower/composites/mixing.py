@@ -1,4 +1,4 @@
-"""Sums along one axis with fixed weights."""
+"""Linear maps along one axis with fixed weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def mixed(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    """`x` whose positions along `axis` are sums of old ones, weighted by the rows of `matrix` (new, old).
+    """Weighted sums of `x` along `axis`, with weights from the rows of `matrix` (new, old).
 
-    A pointwise convolution with that axis in the place of the channels, which every runtime accelerates.
+    A pointwise convolution over that axis as channels, which every runtime accelerates.
     """
     axis %= x.dim()
     before, size = math.prod(x.shape[:axis]), x.shape[axis]

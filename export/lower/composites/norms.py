@@ -21,7 +21,7 @@ def group_norm(
 ) -> Tensor:
     """GroupNorm (arXiv:1803.08494) with a mean and a variance per channel, averaged over the channels of a group.
 
-    So a value stays in the form it has: its channels are never torn into groups.
+    A value thus keeps its form: its channels are never split into groups.
     """
     channels, axes = x.shape[1], list(range(2, x.dim()))
 
@@ -52,7 +52,7 @@ def instance_norm(
     eps: float,
     cudnn_enabled: bool,
 ) -> Tensor:
-    """GroupNorm of one channel per group, or BatchNorm where it keeps statistics."""
+    """GroupNorm of one channel per group, or BatchNorm if it tracks statistics."""
     if use_input_stats:
         return group_norm(x, x.shape[1], weight, bias, eps)
     return aten._native_batch_norm_legit_no_training(
@@ -68,7 +68,8 @@ def vector_norm(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """`(sum |x|^order)^(1/order)`; of order 0 how many are not 0, of infinite order the largest or smallest."""
+    """`(sum |x|^order)^(1/order)`; number of nonzero elements for order 0, maximum or minimum for infinite
+    order."""
     x = x if dtype is None else x.to(dtype)
     axes = list(range(x.dim())) if dim is None else list(dim)
     if abs(order) == math.inf:
@@ -85,7 +86,7 @@ def vector_norm(
 def variance(
     x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
 ) -> Tensor:
-    """Mean of the squared distances from the mean, with `correction` values fewer in the divisor (one if None)."""
+    """Mean of the squared distances from the mean, with the divisor reduced by `correction` (one if None)."""
     return variance_and_mean(x, dim, correction=correction, keepdim=keepdim)[0]
 
 

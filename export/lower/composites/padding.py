@@ -1,4 +1,4 @@
-"""Padding, shifts, repetitions and assignments to parts of a value, by slices and concatenations."""
+"""Padding, shifts, repetition and assignment to parts of a value, by slices and concatenation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ aten = torch.ops.aten
 
 
 def padded(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """`torch.nn.functional.pad`: zeros around T, H and W stay padding, everything else is cut and joined."""
+    """`torch.nn.functional.pad`: zeros around T, H and W stay padding; other padding becomes slices and
+    concatenation."""
     amounts = {x.dim() - 1 - at // 2: (pad[at], pad[at + 1]) for at in range(0, len(pad), 2)}
     kept = [0] * len(pad)
     for axis, (before, after) in amounts.items():
@@ -35,7 +36,7 @@ def padded(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float |
 
 
 def _end(x: Tensor, axis: int, amount: int, mode: str, value: float | None, *, front: bool) -> Tensor:
-    """What stands before (or behind) `x` when it is padded by `amount` along `axis`."""
+    """The part before (or after) `x` if it is padded by `amount` along `axis`."""
     size = x.shape[axis]
     if mode == "constant":
         shape = [amount if a == axis else s for a, s in enumerate(x.shape)]
@@ -51,8 +52,8 @@ def _end(x: Tensor, axis: int, amount: int, mode: str, value: float | None, *, f
     return torch.cat([x.narrow(axis, position, 1) for position in positions], axis)
 
 
-def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
-    """`Tensor.repeat`: axes of length 1 are expanded, others joined with themselves."""
+def repeat(x: Tensor, repeats: Sequence[int]) -> Tensor:
+    """`Tensor.repeat`: axes of length 1 are expanded, others concatenated with themselves."""
     x = x.reshape([1] * (len(repeats) - x.dim()) + list(x.shape))
     for axis, count in enumerate(repeats):
         if count > 1 and x.shape[axis] > 1:
@@ -62,20 +63,20 @@ def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
     )
 
 
-def repeated_each(
+def repeat_interleave(
     x: Tensor, repeats: int, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
-    """`repeat_interleave` with one number for all."""
+    """`repeat_interleave` with one number for all elements."""
     x, dim = (x.flatten(), 0) if dim is None else (x, dim % x.dim())
     wide = x.unsqueeze(dim + 1)
     wide = wide.expand([repeats if axis == dim + 1 else size for axis, size in enumerate(wide.shape)])
     return wide.reshape([size * repeats if axis == dim else size for axis, size in enumerate(x.shape)])
 
 
-def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
-    """`roll`: what is moved out at the end comes in at the beginning."""
+def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+    """`roll`: elements shifted beyond the end return at the beginning."""
     if not dims:
-        return rolled(x.flatten(), shifts, [0]).reshape(x.shape)
+        return roll(x.flatten(), shifts, [0]).reshape(x.shape)
     for shift, dim in zip(shifts, dims, strict=True):
         size = x.shape[dim]
         cut = size - shift % size
@@ -84,14 +85,14 @@ def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor
     return x
 
 
-def flipped(x: Tensor, dims: Sequence[int]) -> Tensor:
-    """`flip`: every axis of `dims` from its end to its beginning."""
+def flip(x: Tensor, dims: Sequence[int]) -> Tensor:
+    """`flip`: reverses every axis of `dims`."""
     for dim in dims:
         x = aten.index_select(x, dim, torch.arange(x.shape[dim] - 1, -1, -1))
     return x
 
 
-def windows(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
+def unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """`Tensor.unfold`: windows along an axis, their entries along a new last axis."""
     count = (x.shape[dimension] - size) // step + 1
     parts = [
@@ -101,7 +102,7 @@ def windows(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def with_slice(
+def slice_scatter(
     x: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
     """`slice_scatter`: `x` with `x[start:end:step] = source`."""
@@ -120,17 +121,17 @@ def with_slice(
     return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
 
-def with_entry(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
+def select_scatter(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
     """`select_scatter`: `x` with `x[index] = source`."""
     index %= x.shape[dim]
-    return with_slice(x, source.unsqueeze(dim), dim, index, index + 1)
+    return slice_scatter(x, source.unsqueeze(dim), dim, index, index + 1)
 
 
-def copied(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     """`x.copy_(source)`."""
     return source.to(x.dtype).expand(x.shape)
 
 
-def filled_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **ignored: Any) -> Tensor:
-    """`full_like`, `zeros_like` and the like: a constant, whatever `x` is."""
+def full_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **ignored: Any) -> Tensor:
+    """`full_like`, `zeros_like` and similar operators: a constant, independent of the values of `x`."""
     return torch.full(x.shape, value, dtype=dtype or x.dtype)

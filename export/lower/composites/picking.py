@@ -1,7 +1,7 @@
-"""Entries read and written by number: numbers that are fixed, and numbers that an input decides.
+"""Indexing, reading and writing, by constant indices and by computed ones.
 
-Values are read as rows of one long list, so that every runtime needs one look-up alone. They are written one
-position after the other, each as a choice between the old value and the new.
+Reads use rows of one flat list, so that a runtime needs only one gather. Writes handle one position after the
+other, each as a `where` between the old value and the new.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 aten = torch.ops.aten
 
 FEW_WRITES = 64
-"""Positions that are written at most: each is an operator over the whole value."""
+"""Maximum number of positions that are written: each is an operator over the whole value."""
 
 
-def entries(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    """`x[:, i, j]`: entries along the axes that are indexed by numbers, which count as one axis together.
+def index_tensors(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """`x[:, i, j]`: entries along the indexed axes, which become one axis.
 
-    Axes that are apart come first in the result, as in torch.
+    If the indexed axes are not adjacent, the new axis comes first, as in torch.
     """
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     if axes[-1] - axes[0] >= len(axes):
@@ -35,8 +35,8 @@ def entries(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     return chosen.reshape([*x.shape[:first], *place.shape, *x.shape[last + 1 :]])
 
 
-def gathered(x: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """`gather`: every position has a number of its own along `dim`."""
+def gather(x: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """`gather`: every position has its own index along `dim`."""
     if x.dim() == 0:
         return x.expand(index.shape)
     dim %= x.dim()
@@ -73,19 +73,19 @@ def _replaced(old: Tensor, new: Tensor) -> Tensor:
     return new
 
 
-def scattered(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """`scatter`: `x` with the entries of `src` at the numbers of `index`."""
+def scatter(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """`scatter`: `x` with the entries of `src` at the positions of `index`."""
     for axis, size in enumerate(index.shape):
         src = src.narrow(axis, 0, size) if size != src.shape[axis] else src
     return _written(x, dim, index, src, _replaced)
 
 
-def scattered_number(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
+def scatter_value(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
     """`scatter` of one number."""
     return _written(x, dim, index, value, _replaced)
 
 
-def scattered_sum(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`scatter_add`."""
     for axis, size in enumerate(index.shape):
         src = src.narrow(axis, 0, size) if size != src.shape[axis] else src
@@ -93,29 +93,31 @@ def scattered_sum(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 def _along(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The numbers of one axis, for every position of the others."""
+    """The indices of one axis, for every position of the others."""
     shape = [-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())]
     sizes = [index.numel() if axis == dim % x.dim() else size for axis, size in enumerate(x.shape)]
     return (index % x.shape[dim]).reshape(shape).expand(sizes)
 
 
-def filled_entries(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
+def index_fill(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
     """`index_fill`."""
     return _written(x, dim, _along(x, dim, index), value, _replaced)
 
 
-def copied_entries(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """`index_copy`."""
     return _written(x, dim, _along(x, dim, index), source, _replaced)
 
 
-def added_entries(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """`index_add`."""
     return _written(x, dim, _along(x, dim, index), source * alpha, torch.add)
 
 
-def assigned(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
-    """`x[:, i] = values` for numbers along one axis, `x[mask] = value` for a mask and one value."""
+def index_put(
+    x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
+) -> Tensor:
+    """`x[:, i] = values` for indices along one axis, `x[mask] = value` for a mask and one value."""
     given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
     if len(given) != 1:
         return NotImplemented
@@ -132,8 +134,8 @@ def assigned(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumu
     return _written(x, axis, _along(x, axis, index), values.to(x.dtype).expand(sizes), join)
 
 
-def flat_entries(x: Tensor, index: Tensor) -> Tensor:
-    """`take`: entries of all numbers in their row-major order."""
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """`take`: entries of the flattened tensor."""
     places = index % math.prod(x.shape)
     return aten.index_select(x.reshape(-1), 0, places.reshape(-1)).reshape(index.shape)
 

@@ -1,4 +1,4 @@
-"""Adaptive pooling, and pooling of one axis."""
+"""Adaptive pooling, and 1D pooling."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adaptive_average(x: Tensor, output_size: Sequence[int]) -> Tensor:
 
 
 def adaptive_maximum(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, None]:
-    """Adaptive maximum pooling: windows of one size, or each by itself; without the places of the maxima."""
+    """Adaptive maximum pooling: windows of one size, or each separately; without the indices of the maxima."""
     axes, sizes = _pooled(x, output_size)
     kernel = [size // new if size % new == 0 else 1 for size, new in zip(sizes, output_size, strict=True)]
     if any(length > 1 for length in kernel):
@@ -51,7 +51,7 @@ def adaptive_maximum(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Non
 
 
 def _pooled(x: Tensor, output_size: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The axes that adaptive pooling works on, and their lengths."""
+    """The axes of adaptive pooling, and their lengths."""
     axes = list(range(x.dim() - len(output_size), x.dim()))
     return axes, [x.shape[axis] for axis in axes]
 
@@ -86,7 +86,7 @@ CONVOLUTIONS = {2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
 """Convolutions by the number of axes."""
 
 
-def average_by_number(
+def average_with_divisor(
     x: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int] = (),
@@ -95,7 +95,7 @@ def average_by_number(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """`avg_pool2d` and `avg_pool3d` that divide by a number of their own: a convolution with equal weights."""
+    """`avg_pool2d` and `avg_pool3d` with `divisor_override`: a convolution with equal weights."""
     if divisor_override is None:
         return NotImplemented
     axes = len(kernel_size) if len(kernel_size) > 1 else x.dim() - 2
@@ -115,7 +115,7 @@ def average_by_number(
     return CONVOLUTIONS[axes](x, weight, None, stride, padding, 1, x.shape[1])
 
 
-def dilated_maximum(
+def dilated_max_pool(
     x: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int] = (),
@@ -123,7 +123,7 @@ def dilated_maximum(
     dilation: Sequence[int] = (1,),
     ceil_mode: bool = False,
 ) -> Tensor:
-    """`max_pool2d` whose taps stand apart, for runtimes without: the largest of slices, axis by axis."""
+    """`max_pool2d` with dilation, for runtimes without it: the maximum of slices, axis by axis."""
     numbers = (kernel_size, stride or kernel_size, padding, dilation)
     for axis, (k, s, p, d) in enumerate(
         zip(*(list(n) * (2 // len(n)) for n in numbers), strict=True), x.dim() - 2
@@ -144,11 +144,11 @@ def dilated_maximum(
     return x
 
 
-def without_dilated_maxima(graph: fx.Graph) -> None:
-    """Given max pooling whose taps stand apart, the result is the largest of slices; the graph is to be traced."""
+def decompose_dilated_max_pool(graph: fx.Graph) -> None:
+    """Replaces max pooling with dilation by the maximum of slices; `graph` must be traced afterwards."""
     for node in graph.nodes:
         if node.target is not aten.max_pool2d.default:
             continue
         dilation = bind(node, node.args, node.kwargs)["dilation"]
         if any(step != 1 for step in ([dilation] if isinstance(dilation, int) else dilation)):
-            node.target = dilated_maximum
+            node.target = dilated_max_pool

@@ -1,6 +1,6 @@
 """Interpolation: over rows and columns, then over time.
 
-The weights of other cases come from torch's own operator, applied to the unit matrix.
+In other cases the weights come from torch's own operator, applied to the identity matrix.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ aten = torch.ops.aten
 
 
 def _by_frame(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """`function` of pictures `N C H W`, applied to every frame of `N C T H W`."""
+    """`function` of images `N C H W`, applied to every frame of `N C T H W`."""
     n, c, t, h, w = x.shape
     y = function(x.transpose(1, 2).reshape(n * t, c, h, w))
     return y.reshape(n, t, c, *y.shape[2:]).transpose(1, 2)
 
 
 def _by_time(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """`function` of a picture whose rows are frames, `N C T H*W`."""
+    """`function` of an image whose rows are frames, `N C T H*W`."""
     n, c, t, h, w = x.shape
     y = function(x.reshape(n, c, t, h * w))
     return y.reshape(n, c, y.shape[2], h, w)
 
 
 def _sizes(x: Tensor, size: Sequence[int] | None, factors: Sequence[float] | None) -> list[int]:
-    """Lengths of the axes from the third on, from either of the two ways to say them."""
+    """Lengths of the axes from the third on, from a size or from factors."""
     if size is not None:
         return list(size)
     assert factors is not None
@@ -41,14 +41,14 @@ def _sizes(x: Tensor, size: Sequence[int] | None, factors: Sequence[float] | Non
 
 
 def _is_plain(x: Tensor, sizes: Sequence[int], factors: Sequence[float] | None) -> bool:
-    """Whether the sizes alone say what is computed: factors, where given, are their exact ratios."""
+    """Whether the sizes define the result: factors, if given, are their exact ratios."""
     return factors is None or all(
         new == old * factor for new, old, factor in zip(sizes, x.shape[2:], factors, strict=True)
     )
 
 
 def nearest_resize_3d(x: Tensor, size: Sequence[int] | None, factors: Sequence[float] | None) -> Tensor:
-    """Frames, rows and columns repeated (or left out): pictures first, then frames as rows of a picture."""
+    """Frames, rows and columns repeated (or skipped): images first, then frames as rows of an image."""
     t, h, w = _sizes(x, size, factors)
     if not _is_plain(x, (t, h, w), factors):
         return nearest_resize(x, size, factors)
@@ -60,12 +60,12 @@ def nearest_resize_3d(x: Tensor, size: Sequence[int] | None, factors: Sequence[f
 
 
 def nearest_resize(x: Tensor, size: Sequence[int] | None, factors: Sequence[float] | None) -> Tensor:
-    """Entries picked along each axis."""
+    """Entries selected along each axis."""
     return _picked(x, size, factors, aten.upsample_nearest1d.default)
 
 
 def nearest_exact_resize(x: Tensor, size: Sequence[int] | None, factors: Sequence[float] | None) -> Tensor:
-    """As `nearest_resize`, from the middle of each new position."""
+    """As `nearest_resize`, from the centre of each new position."""
     return _picked(x, size, factors, aten._upsample_nearest_exact1d.default)
 
 
@@ -80,7 +80,7 @@ def _picked(x: Tensor, size: Sequence[int] | None, factors: Sequence[float] | No
 def linear_resize(
     x: Tensor, size: Sequence[int] | None, align_corners: bool, factors: Sequence[float] | None
 ) -> Tensor:
-    """Linear interpolation along every axis: as 2D interpolations where the sizes are exact multiples."""
+    """Linear interpolation along every axis: as 2D interpolations if the sizes are exact multiples."""
     sizes = _sizes(x, size, factors)
     if x.dim() != 5 or not _is_plain(x, sizes, factors):
         return mixed_resize(x, size, align_corners, factors)
@@ -114,13 +114,14 @@ RESIZES: dict[Any, Callable[..., Tensor]] = {
     aten.upsample_nearest2d.vec: nearest_resize,
     aten.upsample_bilinear2d.vec: mixed_resize,
 }
-"""What computes an interpolation of pictures where the sizes alone do not say which pixels are read."""
+"""Replacements for interpolations of images whose sizes do not determine the pixels that are read."""
 
 
 def by_inexact_factors(graph: fx.Graph) -> bool:
-    """Given an interpolation by factors that are not the ratios of its sizes, the result is one for any factors.
+    """Replaces an interpolation by factors that are not the ratios of its sizes with one for any factors.
 
-    Runtimes are told sizes and compute with their ratios. Gives whether there was one; the graph is to be traced.
+    Runtimes get sizes and compute with their ratios. Returns whether there was one; `graph` must be traced
+    afterwards.
     """
     found = False
     for node in graph.nodes:

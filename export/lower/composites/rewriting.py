@@ -1,4 +1,4 @@
-"""From a captured program to one in fewer operators: BatchNorm folded, composites written out."""
+"""Rewrites a captured program with fewer kinds of operators: BatchNorm folded, composites decomposed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BROADCASTING = (
     aten.div.Tensor_mode,
     aten.atan2.default,
 )
-"""Operators that need none of their operands in full."""
+"""Operators that broadcast all of their operands."""
 
 COMPARISONS = (
     aten.eq.Tensor,
@@ -40,11 +40,11 @@ COMPARISONS = (
     aten.lt.Tensor,
     aten.le.Tensor,
 )
-"""Operators that read numbers of one type and give truth values."""
+"""Operators that take numbers of one type and return booleans."""
 
 
 def simplified(program: ExportedProgram, *, known: Container[Any]) -> ExportedProgram:
-    """`program` in operators that are `known`, BatchNorm folded, as far as the tables lead there."""
+    """`program` in `known` operators as far as the tables allow, with BatchNorm folded."""
     kept = (*TRANSPOSED, aten.convolution.default)
     table = {
         op: way for op, way in default_decompositions().items() if op not in known and op not in kept
@@ -63,7 +63,7 @@ def _rewritten(program: ExportedProgram, table: dict[Any, Callable[..., Any]]) -
         ways = {op: table[op] for op in used if op in table}
         program = program.run_decompositions(ways)
         before, used = used, _operators(program)
-        # What is left of those that were looked up has no simpler form.
+        # Operators that remain after their lookup have no simpler form.
         if not any(op in table for op in used - before):
             return program
 
@@ -72,8 +72,8 @@ def _operators(program: ExportedProgram) -> set[Any]:
     return {node.target for node in program.graph.nodes if node.op == "call_function"}
 
 
-def broadcast_at_readers(graph: fx.Graph) -> None:
-    """Given expand -> an operator that broadcasts to that shape anyway, the result is that operator alone."""
+def broadcast_at_users(graph: fx.Graph) -> None:
+    """Replaces expand -> an operator that broadcasts to that shape anyway with that operator."""
     for node in list(graph.nodes):
         if node.target is not aten.expand.default:
             continue
@@ -88,11 +88,11 @@ def broadcast_at_readers(graph: fx.Graph) -> None:
 
 
 REDUCTIONS = (aten.mean.dim, aten.sum.dim_IntList, aten.softmax.int, aten.log_softmax.int)
-"""Operators that may convert what they add up."""
+"""Reductions with a `dtype` argument."""
 
 
 def converted_before_reductions(graph: fx.Graph) -> None:
-    """Given a mean, sum or softmax that converts to another number type, the result is a conversion in front."""
+    """Moves the type conversion of a mean, sum or softmax in front of it."""
     for node in list(graph.nodes):
         if node.target not in REDUCTIONS:
             continue
@@ -106,8 +106,8 @@ def converted_before_reductions(graph: fx.Graph) -> None:
 
 
 def one_number_type(graph: fx.Graph) -> None:
-    """Given arithmetic on whole and broken numbers, or a root or logarithm of whole numbers, the result has all
-    operands in the type of the result."""
+    """Converts all operands to the type of the result, in arithmetic on integers and floats and in roots and
+    logarithms of integers."""
     for node in list(graph.nodes):
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor):
@@ -130,11 +130,11 @@ LOGIC = {
     aten.mul.Tensor: aten.logical_and.default,
     aten.minimum.default: aten.logical_and.default,
 }
-"""What arithmetic does to truth values: no runtime adds or multiplies them."""
+"""Logical form of arithmetic on booleans, which no runtime adds or multiplies."""
 
 
-def logic_of_truth_values(graph: fx.Graph) -> None:
-    """Given a sum or product of truth values, the result is whether one or both of them hold."""
+def logic_of_booleans(graph: fx.Graph) -> None:
+    """Replaces a sum or product of booleans with a logical or / and."""
     for node in graph.nodes:
         if node.target not in LOGIC or len(node.all_input_nodes) != len(node.args):
             continue
@@ -143,7 +143,7 @@ def logic_of_truth_values(graph: fx.Graph) -> None:
 
 
 def _gives_broken(node: fx.Node, value: torch.Tensor) -> bool:
-    """Whether an operator computes float numbers of whole ones, number by number."""
+    """Whether an elementwise operator computes floats from integers."""
     is_pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
     if not is_pointwise or not value.is_floating_point() or node.target is aten._to_copy.default:
         return False
@@ -153,7 +153,7 @@ def _gives_broken(node: fx.Node, value: torch.Tensor) -> bool:
 
 
 def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dtype) -> None:
-    """Lets `reader` read `operand` in the number type `dtype`."""
+    """Makes `reader` read `operand` in the type `dtype`."""
     with graph.inserting_before(reader):
         converted = graph.call_function(aten._to_copy.default, (operand,), {"dtype": dtype})
     converted.meta["val"] = operand.meta["val"].to(dtype)
@@ -161,14 +161,14 @@ def _convert(graph: fx.Graph, reader: fx.Node, operand: fx.Node, dtype: torch.dt
 
 
 ONE_TYPE = (aten._to_copy.default, aten.view.default, aten.unsqueeze.default, aten.expand.default)
-"""Operators that leave numbers as they are."""
+"""Operators that do not change numbers."""
 
 PLACES = (aten.argmax.default, aten.argmin.default)
-"""Operators that give numbers from 0 up."""
+"""Operators with non-negative results."""
 
 
 def without_needless_remainders(graph: fx.Graph) -> None:
-    """Given `argmax(x) % n` over no more than `n` entries, the result is `argmax(x)`."""
+    """Replaces `argmax(x) % n` over at most `n` entries with `argmax(x)`."""
     for node in list(graph.nodes):
         if node.target is not aten.remainder.Tensor:
             continue

@@ -1,4 +1,4 @@
-"""Divisions that round, remainders, and parts of numbers.
+"""Division with rounding, remainders, and fractional parts.
 
 Quotients are divided, never multiplied by a reciprocal: 49 / 49 is 1, and 49 * (1 / 49) is less in float32.
 """
@@ -12,32 +12,32 @@ aten = torch.ops.aten
 
 
 def _number(value: float, like: Tensor) -> Tensor:
-    """`value` as a tensor, in the number type that arithmetic of the two has."""
+    """`value` as a tensor, in the type of arithmetic of the two."""
     return torch.full((), value, dtype=torch.result_type(like, value))
 
 
-def remainder_by_number(x: Tensor, other: float) -> Tensor:
+def remainder_scalar(x: Tensor, other: float) -> Tensor:
     """`x % other`, with the sign of `other`."""
     return aten.remainder.Tensor(x, _number(other, x))
 
 
-def number_remainder(x: float, other: Tensor) -> Tensor:
-    """`x % other` of a number."""
+def scalar_remainder(x: float, other: Tensor) -> Tensor:
+    """`x % other` of a constant `x`."""
     return aten.remainder.Tensor(_number(x, other), other)
 
 
-def fmod_by_number(x: Tensor, other: float) -> Tensor:
+def fmod_scalar(x: Tensor, other: float) -> Tensor:
     """The remainder with the sign of `x`."""
     return aten.fmod.Tensor(x, _number(other, x))
 
 
-def divided_by_number(x: Tensor, other: float, *, rounding_mode: str | None = None) -> Tensor:
+def div_scalar_rounded(x: Tensor, other: float, *, rounding_mode: str | None = None) -> Tensor:
     """`x / other`, rounded."""
-    return divided(x, _number(other, x), rounding_mode=rounding_mode)
+    return div_rounded(x, _number(other, x), rounding_mode=rounding_mode)
 
 
-def divided(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
-    """`x / other`, rounded down or towards zero: the former has a rule in the walk."""
+def div_rounded(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
+    """`x / other`, rounded down or towards zero: lowering has a rule for the former."""
     if rounding_mode is None:
         return x / other
     if rounding_mode == "floor":
@@ -48,28 +48,28 @@ def divided(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = Non
     return torch.where(torch.logical_xor(x < 0, other < 0), -quotient, quotient)
 
 
-def floor_divided(x: Tensor, other: Tensor | float) -> Tensor:
+def floor_divide(x: Tensor, other: Tensor | float) -> Tensor:
     """`x // other`."""
     return aten.div.Tensor_mode(x, other, rounding_mode="floor")
 
 
-def floor_divided_by_number(x: Tensor, other: float) -> Tensor:
+def floor_divide_scalar(x: Tensor, other: float) -> Tensor:
     """`x // other`."""
     return aten.div.Tensor_mode(x, _number(other, x), rounding_mode="floor")
 
 
-def fraction(x: Tensor) -> Tensor:
-    """What stands behind the decimal point, with the sign of `x`."""
-    return x - truncated(x)
+def frac(x: Tensor) -> Tensor:
+    """Fractional part, with the sign of `x`."""
+    return x - trunc(x)
 
 
-def truncated(x: Tensor) -> Tensor:
-    """The next whole number towards zero."""
+def trunc(x: Tensor) -> Tensor:
+    """The next integer towards zero."""
     return x.sign() * x.abs().floor() if x.is_floating_point() else x
 
 
-def rounded_to(x: Tensor, *, decimals: int) -> Tensor:
-    """`x` to so many decimals; negative ones round to tens, hundreds, ..."""
+def round_decimals(x: Tensor, *, decimals: int) -> Tensor:
+    """`x` rounded to `decimals`; negative ones round to tens, hundreds, ..."""
     factor = 10.0 ** abs(decimals)
     return (x * factor).round() / factor if decimals >= 0 else (x / factor).round() * factor
 

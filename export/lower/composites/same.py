@@ -1,4 +1,4 @@
-"""Convolutions of pictures and sequences whose padding is said in a word."""
+"""1D and 2D convolutions with named padding, "same" or "valid"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONVOLUTIONS = {3: aten.conv1d.default, 4: aten.conv2d.default}
 """Convolutions by the rank of their weight."""
 
 
-def convolution_in_words(
+def convolution_with_named_padding(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -22,9 +22,10 @@ def convolution_in_words(
     dilation: Sequence[int] = (1,),
     groups: int = 1,
 ) -> Tensor:
-    """`conv1d` and `conv2d` with padding "same" or "valid"; of an odd number of zeros the last stands behind."""
+    """`conv1d` and `conv2d` with padding "same" or "valid"; of an odd number of zeros the extra one is at the
+    end."""
     kernel = weight.shape[2:]
-    # One number stands for every axis in torch, but not in the attributes of ONNX.
+    # In torch one number stands for every axis, but not in the attributes of ONNX.
     stride, dilation = (list(v) * (len(kernel) // len(v)) for v in (stride, dilation))
     totals = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     if any(total % 2 for total in totals):

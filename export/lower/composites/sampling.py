@@ -1,4 +1,4 @@
-"""Pictures sampled where another value says: `grid_sample` by look-ups."""
+"""Images sampled at computed positions: `grid_sample` by gathers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ZEROS, BORDER, REFLECTION = 0, 1, 2
 """Numbers of the modes in the schema of `grid_sampler_2d`."""
 
 
-def sampled(x: Tensor, grid: Tensor, mode: int, padding: int, align_corners: bool) -> Tensor:
-    """`grid_sample` of pictures `N C H W` at the places `N h w 2` (x, y in -1..1).
+def grid_sample(x: Tensor, grid: Tensor, mode: int, padding: int, align_corners: bool) -> Tensor:
+    """`grid_sample` of images `N C H W` at the positions `N h w 2` (x, y in -1..1).
 
-    Four look-ups of whole pixels, weighted (Jaderberg et al., arXiv:1506.02025, section 3.3), or one.
+    Four gathers of pixels, weighted (Jaderberg et al., arXiv:1506.02025, section 3.3), or one.
     """
     if mode not in (BILINEAR, NEAREST):
         return NotImplemented
@@ -43,7 +43,7 @@ def sampled(x: Tensor, grid: Tensor, mode: int, padding: int, align_corners: boo
 
 
 def _positions(grid: Tensor, size: int, padding: int, align_corners: bool) -> Tensor:
-    """Where along an axis of `size` pixels the numbers -1..1 point."""
+    """Pixel coordinates along an axis of `size` pixels for coordinates in -1..1."""
     if align_corners:
         place, low, high = (grid + 1) * ((size - 1) / 2), 0.0, size - 1.0
     else:
@@ -61,7 +61,7 @@ def _positions(grid: Tensor, size: int, padding: int, align_corners: bool) -> Te
 def _pixels(
     pixels: Tensor, n: int, size: tuple[int, int], rows: Tensor, columns: Tensor, padding: int
 ) -> Tensor:
-    """The pixels of `n` pictures at whole rows and columns; outside, 0 or those at the border."""
+    """The pixels of `n` images at integer rows and columns; outside, 0 or the border pixels."""
     height, width = size
     r, c = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     place = (r * width + c).to(torch.int64)

@@ -1,8 +1,8 @@
-"""Transposed convolution as an ordinary one whose channels are then laid out between the positions.
+"""Transposed convolution as an ordinary one whose extra channels are then interleaved with the positions.
 
-With stride s the outputs s * j, s * j + 1, ... see other taps of the kernel and the same inputs: each of these s
-phases is a convolution of stride 1. All are computed at once, as channels, and interleaved (the sub-pixel view of
-deconvolution, arXiv:1609.07009). No backend needs a kernel of its own for it, and int8 works as in any convolution.
+With stride s the outputs s * j, s * j + 1, ... use different taps of the kernel and the same inputs: each of these
+s phases is a convolution of stride 1. All are computed at once, as channels, and interleaved (the sub-pixel view of
+deconvolution, arXiv:1609.07009). No backend needs a separate kernel, and int8 works as in any convolution.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 class _Phases:
     """One axis: input length, kernel taps, stride, padding, dilation; output length.
 
-    `skipped` outputs are computed in front and cut off, which can make the convolution shorter.
+    `skipped` extra outputs are computed at the start and dropped, which can make the convolution shorter.
     """
 
     size: int
@@ -49,7 +49,7 @@ class _Phases:
 
     @property
     def length(self) -> int:
-        """Taps of the ordinary convolution."""
+        """Number of taps of the ordinary convolution."""
         return max(offset for _, offset in self.taps) - self.first + 1
 
     @property
@@ -59,7 +59,7 @@ class _Phases:
 
     @property
     def around(self) -> tuple[int, int]:
-        """Zeros before and after the input; negative where its ends are never read."""
+        """Zeros before and after the input; negative if its ends are never read."""
         return -self.first, self.count - 1 + self.first + self.length - self.size
 
 
@@ -129,7 +129,7 @@ def _axis(size: int, kernel: int, stride: int, padding: int, extra: int, dilatio
 
 
 def _ordinary(weight: Tensor, axes: Sequence[_Phases], groups: int) -> Tensor:
-    """Weights `O' I/groups k'...`; O' counts groups, phases in the first axis, channels, phases in the others."""
+    """Weights `O' I/groups k'...`; O' indexes groups, phases of the first axis, channels, phases of the others."""
     channels_in, channels_out = weight.shape[0] // groups, weight.shape[1]
     kernel = weight.reshape(groups, channels_in, channels_out, *weight.shape[2:])
     for i, axis in enumerate(axes):
@@ -147,18 +147,18 @@ def _ordinary(weight: Tensor, axes: Sequence[_Phases], groups: int) -> Tensor:
 
 
 def _interleaved(y: Tensor, axes: Sequence[_Phases], groups: int) -> Tensor:
-    """Phases that are channels laid out between the positions of their axes."""
+    """Interleaves phases, which are channels, with the positions of their axes."""
     first = axes[0].stride
     if groups > 1 and first > 1:
         y = y.reshape(y.shape[0], groups, first, -1, *y.shape[2:]).transpose(1, 2).reshape(y.shape)
     if first > 1:
-        # Positions, phases, channels: no number moves where time is the first axis and lies in the batch.
+        # Positions, phases, channels: no number moves if time is the first axis and part of the batch.
         y = y.transpose(1, 2)
         y = y.reshape(y.shape[0], y.shape[1] * first, y.shape[2] // first, *y.shape[3:]).transpose(1, 2)
     for i, axis in enumerate(axes[1:], 1):
         later = math.prod(other.stride for other in axes[i + 1 :])
         if axis.stride > 1:
-            # N, channels, phases of this axis, phases of later ones, positions -> phases behind their positions
+            # N, channels, phases of this axis, phases of later ones, positions -> phases after their positions
             parts = y.reshape(y.shape[0], -1, axis.stride, later, *y.shape[2:])
             order = [a for a in range(parts.dim()) if a != 2]
             order.insert(4 + i, 2)

@@ -1,4 +1,4 @@
-"""Where the work of an exported file is done: how much in its runtime's fast kernels, and what is left behind.
+"""Coverage: the share of an exported file that runs in its runtime's fast kernels, and the operators that do not.
 
-`report.py` holds the answer; one module per runtime finds it out from that runtime itself.
+`report.py` has the result; one module per runtime determines it from that runtime itself.
 """

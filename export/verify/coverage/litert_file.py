@@ -1,4 +1,4 @@
-"""A `.tflite` file as its runtime holds it: operators, tensors, and which of them the delegate took."""
+"""A `.tflite` file in its runtime: operators, tensors, and the operators that the delegate took."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One operator of the file; `partition` is the part handed to the delegate that holds it, `None` outside."""
+    """One operator of the file; `partition` is the delegated part that contains it, `None` outside."""
 
     kind: str
     inputs: tuple[Tensor, ...]
@@ -41,7 +41,7 @@ class Operator:
 
 
 def read_file(path: Path) -> tuple[Operator, ...]:
-    """The operators of a file in order of execution, after the runtime has handed out what its delegate takes."""
+    """The operators of a file in order of execution, after the runtime has applied its delegate."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
@@ -63,7 +63,7 @@ def read_file(path: Path) -> tuple[Operator, ...]:
 
 
 def _taken(nodes: Sequence[dict[str, Any]], delegates: Sequence[dict[str, Any]]) -> dict[int, int]:
-    """Node -> partition: what lies between the tensors that a delegate reads and those that it gives."""
+    """Node -> partition: the operators between the inputs and the outputs of a delegate."""
     maker = {tensor: node for node in nodes for tensor in map(int, node["outputs"])}
     found: dict[int, int] = {}
     for partition, delegate in enumerate(delegates):

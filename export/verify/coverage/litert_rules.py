@@ -1,4 +1,4 @@
-"""Why LiteRT's XNNPACK delegate leaves an operator behind: our table of its rules, for it does not say.
+"""Reasons why LiteRT's XNNPACK delegate does not take an operator: a table of its rules, which it does not report.
 
 Source: the checks in `xnnpack_delegate.cc` of google-ai-edge/LiteRT, read for the release of 2026.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from export.verify.coverage.litert_file import Operator
 
-UNEXPLAINED = "the XNNPACK delegate did not take it; no known rule says why"
+UNEXPLAINED = "the XNNPACK delegate did not take it, for an unknown reason"
 
 _FLOAT_ONLY = frozenset(
     (
@@ -28,16 +28,16 @@ _FLOAT_AND_INT8 = frozenset(
 )  # fmt: skip
 _LAYERS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"))
 _CONSTANTS = {"CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2), "TRANSPOSE_CONV": (1, 3)}
-"""Positions of weights and bias among the inputs, where they have to be constant."""
+"""Indices of weights and bias among the inputs, which must be constant."""
 
 _MOST_AXES = 6
 _MOST_JOINED = 5
 _LEAST_RATIO, _MOST_RATIO = 1 / 1024, 256
-"""Bounds of input scale / result scale in int8 sums."""
+"""Bounds of input scale / output scale in int8 sums."""
 
 
 def reason(op: Operator) -> str:
-    """Why the delegate left `op` behind, in one sentence; `UNEXPLAINED` where no rule of the table applies."""
+    """Why the delegate did not take `op`, in one sentence; `UNEXPLAINED` if no rule of the table applies."""
     found = (rule(op) for rule in _RULES)
     return next((sentence for sentence in found if sentence), UNEXPLAINED)
 
@@ -49,10 +49,10 @@ def _unknown_kind(op: Operator) -> str | None:
 
 
 def _number_type(op: Operator) -> str | None:
-    """The first operand decides: further ones may be axes and shapes."""
+    """The first operand decides: others may be axes and shapes."""
     given = op.outputs[0].dtype if op.kind == "QUANTIZE" else op.inputs[0].dtype
     if given == "int8" and op.kind in _FLOAT_ONLY:
-        return f"the XNNPACK delegate takes {op.kind} in float32 only, and here it computes in int8"
+        return f"the XNNPACK delegate takes {op.kind} in float32 only, and this one computes in int8"
     if given not in ("float32", "int8"):
         return f"the XNNPACK delegate computes in float32 and int8, and this {op.kind} in {given}"
     return None
@@ -64,23 +64,23 @@ def _computed_weights(op: Operator) -> str | None:
     if not computed:
         return None
     return (
-        f"the XNNPACK delegate takes {op.kind} with constant weights and bias only, and here {computed[0]!r} "
+        f"the XNNPACK delegate takes {op.kind} with constant weights and bias only, and {computed[0]!r} "
         "is computed"
     )
 
 
 def _few_bits(op: Operator) -> str | None:
-    """The runtime shows int4 weights as int8."""
+    """The runtime reports int4 weights as int8."""
     if op.kind not in _CONSTANTS or op.inputs[0].dtype != "float32" or op.inputs[1].dtype == "float32":
         return None
     return "it computes on float values with integer weights; the XNNPACK delegate does so in FULLY_CONNECTED only"
 
 
 def _scales_per_channel(op: Operator) -> str | None:
-    """Weights that are worked upon when the file runs."""
+    """Weights that are processed at run time."""
     if op.kind in _LAYERS or all(len(tensor.scales) < 2 for tensor in (*op.inputs, *op.outputs)):
         return None
-    return "it works on weights with a scale per channel, which the XNNPACK delegate takes as constants only"
+    return "it processes weights with a scale per channel, which the XNNPACK delegate takes as constants only"
 
 
 def _many_axes(op: Operator) -> str | None:
@@ -93,7 +93,7 @@ def _many_axes(op: Operator) -> str | None:
 def _many_joined(op: Operator) -> str | None:
     if op.kind != "CONCATENATION" or 2 <= len(op.inputs) <= _MOST_JOINED:
         return None
-    return f"it joins {len(op.inputs)} tensors; the XNNPACK delegate joins 2 to {_MOST_JOINED}"
+    return f"it concatenates {len(op.inputs)} tensors; the XNNPACK delegate concatenates 2 to {_MOST_JOINED}"
 
 
 def _far_scales(op: Operator) -> str | None:
@@ -104,7 +104,7 @@ def _far_scales(op: Operator) -> str | None:
     if not far:
         return None
     return (
-        f"a scale of its inputs is {far[0]:.3g} times that of its result; the XNNPACK delegate takes "
+        f"a scale of its inputs is {far[0]:.3g} times that of its output; the XNNPACK delegate takes "
         f"1/1024 to {_MOST_RATIO}"
     )
 
@@ -126,4 +126,4 @@ _RULES: tuple[Callable[[Operator], str | None], ...] = (
     _far_scales,
     _strides,
 )
-"""In order: the first that applies says why."""
+"""In order: the first rule that applies gives the reason."""

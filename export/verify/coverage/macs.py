@@ -1,7 +1,7 @@
 """Multiply-adds of ATen operators from their shapes, in captured, lowered and edge graphs alike.
 
-Counted are convolutions, matrix products, attention and recurrent layers, as papers count them; what maps,
-moves, pools or normalises values counts 0. Biases are additions and not counted.
+Counts convolutions, matrix products, attention and recurrent layers, as in publications; elementwise operators,
+data movement, pooling and normalisation count 0. Biases are additions and not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 def macs(node: fx.Node) -> int:
-    """Multiply-adds of one call, 0 for other nodes and for operators that do none worth counting."""
+    """Multiply-adds of one call, 0 for other nodes and for operators that are not counted."""
     schema = schema_of(node.target)
     if node.op != "call_function" or schema is None or schema.name not in _COUNTS:
         return 0
@@ -27,20 +27,20 @@ def macs(node: fx.Node) -> int:
 
 
 def _shape(value: Any) -> Shape:
-    """Shape of the tensor that a node gives, the first one where it gives several."""
+    """Shape of the output tensor of a node, the first of several."""
     given = value.meta["val"]
     return tuple((given[0] if isinstance(given, tuple | list) else given).shape)
 
 
 def _convolution(arguments: dict[str, Any], result: Shape) -> int:
-    """Every result value sums over its group's channels and the kernel."""
+    """Every output value sums over its group's channels and the kernel."""
     if arguments.get("transposed"):
         return _transposed(arguments, result)
     return prod(result) * prod(_shape(arguments["weight"])[1:])
 
 
 def _transposed(arguments: dict[str, Any], result: Shape) -> int:
-    """Every input value is multiplied with its kernel, whose results overlap; padding cuts off some of them."""
+    """Every input value is multiplied with its kernel, whose results overlap; padding crops some of them."""
     return prod(_shape(arguments["input"])) * prod(_shape(arguments["weight"])[1:])
 
 

@@ -1,4 +1,4 @@
-"""What XNNPACK takes of an ExecuTorch program: from the lowered edge program and what the partitioner said."""
+"""Coverage of an ExecuTorch program by XNNPACK, from the lowered edge program and the partitioner's reasons."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from export.verify.coverage.report import Coverage, LeftBehind
 
 
 def executorch_coverage(program: ExportedProgram, refused: Mapping[str, str]) -> Coverage:
-    """Coverage of a lowered method: one partition per call of the delegate, everything else is left behind.
+    """Coverage of a lowered method: one partition per call of the delegate, everything else is outside.
 
-    `refused` holds what `export.private.executorch.refusals` collected while the program was lowered.
+    `refused` holds the reasons that `export.private.executorch.refusals` collected during lowering.
     """
     module = program.graph_module
     accelerated, left = [], []
@@ -57,4 +57,4 @@ def _reason(node: fx.Node, refused: Mapping[str, str]) -> str:
     known = XnnpackPartitioner().target_partitioner_configs
     if format_target_name(node.target.__name__) not in known:  # type: ignore[union-attr]
         return "XNNPACK's partitioner has no rule for this operator"
-    return "XNNPACK's partitioner knows this operator and put it into no partition; it does not say why"
+    return "XNNPACK's partitioner supports this operator, and left it out for an unknown reason"

@@ -1,4 +1,4 @@
-"""What the XNNPACK delegate takes of a `.tflite` file: from LiteRT itself, which hands the operators out."""
+"""Coverage of a `.tflite` file by the XNNPACK delegate, from LiteRT itself, which applies the delegate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export.verify.coverage.report import Coverage, LeftBehind
 def litert_coverage(path: Path, *, places: Mapping[str, str]) -> Coverage:
     """Coverage of the file at `path`; `places` gives the user's source line for names of torch nodes.
 
-    Raises ImportError without ai-edge-litert, and what the runtime raises for a file that it cannot load.
+    Raises ImportError without ai-edge-litert, and the errors of the runtime for a file that it cannot load.
     """
     operators = read_file(path)
     partitions = {op.partition for op in operators if op.partition is not None}
@@ -33,7 +33,7 @@ def litert_coverage(path: Path, *, places: Mapping[str, str]) -> Coverage:
 
 def _left_behind(op: Operator, places: Mapping[str, str]) -> LeftBehind:
     name = op.outputs[0].name
-    # A tensor's name is that of the torch node that it comes from, a slash, and what the writer did with it.
+    # A tensor's name is that of its torch node, a slash, and the writer's suffix.
     place = places.get(name) or places.get(name.partition("/")[0])
     return LeftBehind(node=name, operator=op.kind, macs=_macs(op), reason=reason(op), place=place)
 
@@ -68,7 +68,7 @@ def _fully_connected(op: Operator) -> int:
 
 
 def _product(op: Operator) -> int:
-    """Rows times columns, whichever way round the first operand lies."""
+    """Rows times columns, in either order of the first operand."""
     rows = op.outputs[0].shape[-2]
     return op.outputs[0].size * (prod(op.inputs[0].shape[-2:]) // rows)
 
@@ -81,4 +81,4 @@ _COUNTS: dict[str, Callable[[Operator], int]] = {
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _product,
 }
-"""Multiply-adds by kind; the others do none worth counting."""
+"""Multiply-adds by kind; other kinds are not counted."""

@@ -1,4 +1,4 @@
-"""Which kernels ONNX Runtime uses for a file: from the graph that it optimises for the processor at hand."""
+"""Kernels that ONNX Runtime uses for a file, from the graph that it optimises for this processor."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from export.verify.coverage.onnx_file import Graph, macs
 from export.verify.coverage.onnx_rules import (
     BLOCKED,
     LAYERS,
-    called,
+    described,
     float_reason,
     integer_reason,
     is_accelerated,
-    said,
+    name_of,
 )
 from export.verify.coverage.report import Coverage, LeftBehind
 
@@ -27,28 +27,27 @@ if TYPE_CHECKING:
 _MOVES = frozenset(
     ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pad", "Concat", "Split")
 )
-"""Operators that leave every value as it is."""
+"""Operators that do not change values."""
 
 _CURVES = frozenset(
     ("Add", "BiasGelu", "BiasSoftmax", "Div", "Elu", "Erf", "Exp", "FastGelu", "Gelu", "HardSigmoid", "HardSwish",
      "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "Mul", "Pow", "QuickGelu", "ReduceMean", "ReduceSum",
      "Sigmoid", "SkipLayerNormalization", "Softmax", "Sqrt", "Sub", "Tanh")
 )  # fmt: skip
-"""Operators of float numbers that compute without being layers."""
+"""Float operators that compute and are not layers."""
 
-_NO_KERNEL = "ONNX Runtime's optimised graph has no kernel that could be told to be this layer's"
+_NO_KERNEL = "ONNX Runtime's optimised graph has no kernel that matches this layer"
 
 
 def onnxruntime_coverage(path: Path, *, scheme: str, places: Mapping[str, str]) -> Coverage:
     """Coverage of the ONNX file at `path` by the CPU provider of ONNX Runtime.
 
-    Accelerated are integer kernels in a `w8a8` file; in others matrix products (recurrent layers are made of
-    them) and convolutions in blocks of channels, but not convolutions through im2col. An int8 file's left
-    also names every pair of quantize and dequantize between its ends that was not fused into a kernel.
-    `partitions` is `None`: the CPU provider takes the whole graph. `places` gives the user's source line
-    for names of nodes and values.
+    Accelerated are integer kernels in a `w8a8` file; in others matrix products (including recurrent layers) and
+    convolutions in blocks of channels, but not convolutions through im2col. The list for an int8 file also names
+    every inner pair of quantize and dequantize that was not fused into a kernel. `partitions` is `None`: the CPU
+    provider takes the whole graph. `places` gives the user's source line for names of nodes and values.
 
-    Raises ImportError without onnxruntime, and what it raises for a file that it cannot load.
+    Raises ImportError without onnxruntime, and its errors for a file that it cannot load.
     """
     import onnx
     import onnxruntime
@@ -65,7 +64,7 @@ def onnxruntime_coverage(path: Path, *, scheme: str, places: Mapping[str, str]) 
         if count and (kernel is None or not is_accelerated(kernel, integers=integers)):
             reason = _reason(layer, kernel, written=written, optimised=optimised, integers=integers)
             place = places.get(layer.output[0])
-            name, kind = called(layer), layer.op_type
+            name, kind = name_of(layer), layer.op_type
             left.append(LeftBehind(node=name, operator=kind, macs=count, reason=reason, place=place))
     accelerated = total - sum(one.macs for one in left)
     if integers:
@@ -89,7 +88,7 @@ def _optimised(path: Path) -> onnx.ModelProto:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # it warns that the graph it is to write holds for this processor only
+    options.log_severity_level = 3  # it warns that the optimised graph is valid for this processor only
     with tempfile.TemporaryDirectory(prefix="pocketreel-coverage-") as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -97,10 +96,10 @@ def _optimised(path: Path) -> onnx.ModelProto:
 
 
 def _kernels(optimised: Graph) -> dict[str, onnx.NodeProto]:
-    """The layers of an optimised graph by every name under which the written file may know them.
+    """The layers of an optimised graph by every name that they may have in the written file.
 
-    A fused kernel is named after the node that it grew from, with additions; a blocked one after its result;
-    and most results keep their names.
+    A fused kernel is named after its original node, with additions; a blocked one after its output; and most
+    outputs keep their names.
     """
     found: dict[str, onnx.NodeProto] = {}
     for node in optimised.nodes:
@@ -114,7 +113,7 @@ def _kernels(optimised: Graph) -> dict[str, onnx.NodeProto]:
 def _kernel_of(
     layer: onnx.NodeProto, written: Graph, kernels: Mapping[str, onnx.NodeProto]
 ) -> onnx.NodeProto | None:
-    """The kernel that does the work of `layer`: named after it, its result, or what was fused behind it."""
+    """The kernel that computes `layer`: named after it, its output, or an operator fused after it."""
     if layer.name in kernels:
         return kernels[layer.name]
     result = layer.output[0]
@@ -140,31 +139,31 @@ def _reason(
 
 
 def _unfused(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind]:
-    """Every quantization inside of an optimised int8 graph, which no kernel has taken in.
+    """Every inner quantize or dequantize of an optimised int8 graph that is not fused into a kernel.
 
-    Those that turn the caller's values into int8, and the results into float, belong to the file.
+    Those that convert the inputs to int8, and the outputs to float, are part of the file.
     """
     for node in optimised.nodes:
-        beside, what = None, ""
+        neighbour, what = None, ""
         if node.op_type == "DequantizeLinear" and node.input[0] not in optimised.constants:
-            beside, what = next(iter(optimised.readers.get(node.output[0], [])), None), "reads"
+            neighbour, what = next(iter(optimised.readers.get(node.output[0], [])), None), "uses"
         elif node.op_type == "QuantizeLinear":
-            beside, what = _maker(node, optimised), "gives"
-        if beside is not None:
-            # Where the runtime turned the graph channels last, values are named after the nodes that make them.
-            # First what computes in float: that line is to be changed.
-            named = (beside.name, *beside.output, node.name, *node.output)
+            neighbour, what = _maker(node, optimised), "returns"
+        if neighbour is not None:
+            # In a graph converted to channels last, values are named after the nodes that compute them.
+            # The operator that computes in float comes first: that line is to be changed.
+            named = (neighbour.name, *neighbour.output, node.name, *node.output)
             yield LeftBehind(
-                node=called(node),
+                node=name_of(node),
                 operator=node.op_type,
                 macs=0,
-                reason=f"{said(beside)} {what} the value in float",
+                reason=f"{described(neighbour)} {what} the value in float",
                 place=next((places[name] for name in named if name in places), None),
             )
 
 
 def _between(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind]:
-    """What computes in float with nothing but float around it, so that no quantization stands beside it."""
+    """Operators that compute in float between float operators, so that no quantization is next to them."""
     for node in optimised.nodes:
         if node.op_type not in _CURVES:
             continue
@@ -172,16 +171,16 @@ def _between(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
         near = [*makers, *(reader for value in node.output for reader in optimised.readers.get(value, []))]
         if makers and not any(one.op_type in ("QuantizeLinear", "DequantizeLinear") for one in near):
             yield LeftBehind(
-                node=called(node),
+                node=name_of(node),
                 operator=node.op_type,
                 macs=0,
-                reason="it computes in float, as what it reads and what reads it do",
+                reason="it computes in float, as its inputs and consumers do",
                 place=next((places[name] for name in (node.name, *node.output) if name in places), None),
             )
 
 
 def _maker(node: onnx.NodeProto, graph: Graph) -> onnx.NodeProto | None:
-    """The node that computed what `node` reads, `None` when the caller gave it."""
+    """The node that computed the input of `node`, `None` if it is an input of the graph."""
     maker = graph.makers.get(node.input[0])
     while maker is not None and maker.op_type in _MOVES:
         maker = graph.makers.get(maker.input[0])

@@ -1,4 +1,4 @@
-"""A written ONNX file as coverage reads it: its layers with their multiply-adds, and their places in the source."""
+"""A written ONNX file: its layers with their multiply-adds, and their places in the source."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
-"""Property in which torch's exporter keeps the stack trace of every node."""
+"""Property in which torch's exporter stores the stack trace of every node."""
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX graph with the questions that coverage asks about it."""
+    """An ONNX graph with the queries of the coverage report."""
 
     model: onnx.ModelProto
 
@@ -38,7 +38,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> dict[str, list[onnx.NodeProto]]:
-        """The nodes that read each value."""
+        """The nodes that use each value."""
         found: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
             for value in node.input:
@@ -52,12 +52,12 @@ class Graph:
 
     @cached_property
     def inputs(self) -> frozenset[str]:
-        """What the caller gives."""
+        """Inputs of the graph."""
         return frozenset(value.name for value in self.model.graph.input)
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Shapes of all values, those of the caller included; every axis has to be known."""
+        """Shapes of all values, inputs included; every axis must be known."""
         from onnx import shape_inference
 
         graph = shape_inference.infer_shapes(self.model, data_prop=True).graph
@@ -69,8 +69,8 @@ class Graph:
 def places_in(model: ir.Model, *, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Name of a value or node -> the user's line, from torch's stack traces.
 
-    What has no trace, as passes over the graph make it, has the place that is `known` of it, or else takes
-    that of its first input that has one.
+    A node without a trace, added by a pass, has its place in `known`, or else the place of its first input that
+    has one.
     """
     found = dict(known or {})
     for node in model.graph:
@@ -85,15 +85,15 @@ def places_in(model: ir.Model, *, known: Mapping[str, str] | None = None) -> dic
 
 
 def macs(node: onnx.NodeProto, graph: Graph) -> int:
-    """Multiply-adds of a node of a written file, 0 for those that do none worth counting.
+    """Multiply-adds of a node of a written file, 0 for operators that are not counted.
 
-    Raises KeyError where the shape of one of its values is not known.
+    Raises KeyError if the shape of one of its values is not known.
     """
     return _COUNTS[node.op_type](node, graph.shapes) if node.op_type in _COUNTS else 0
 
 
 def _convolution(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
-    """Weights O I and the kernel: every result value sums over them."""
+    """Weights O I and the kernel: every output value sums over them."""
     return prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
 
 
@@ -107,7 +107,7 @@ def _product(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
 
 
 def _gemm(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
-    """A product of matrices; the first may lie transposed."""
+    """A matrix product; the first operand may be transposed."""
     return prod(shapes[node.input[0]]) * shapes[node.output[0]][1]
 
 

@@ -1,4 +1,4 @@
-"""Places in the user's source, in the form in which a file's description may hold them."""
+"""Places in the user's source, in the form for the description of a file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from export.lower.source import user_line
 
 
 def place_of(stack_trace: str | None) -> str | None:
-    """The user's line of a stack trace as `file:line` and the code, `None` where there is none.
+    """The user's line of a stack trace as `file:line` and the code, `None` if there is none.
 
-    The file is relative to the working directory, or its bare name outside of it: a description travels with
-    the file, and is to say nothing about the machine that wrote it.
+    The file is relative to the working directory, or its name only outside of it: the description is distributed
+    with the file and must not contain paths of this machine.
     """
     line = user_line(stack_trace)
     if line is None:
@@ -25,7 +25,7 @@ def place_of(stack_trace: str | None) -> str | None:
 
 
 def places_of(graph: fx.Graph) -> dict[str, str]:
-    """Node name -> place, for every node that has one; what a pass has added takes that of its first input."""
+    """Node name -> place, for every node that has one; a node added by a pass takes that of its first input."""
     found: dict[str, str] = {}
     for node in graph.nodes:
         inherited = (found[source.name] for source in node.all_input_nodes if source.name in found)

@@ -1,4 +1,5 @@
-"""How much of a file's work its runtime does in the kernels made for it, and what it leaves behind, and why."""
+"""Report on the share of a file that runs in accelerated kernels, and on the operators that do not, with
+reasons."""
 
 from __future__ import annotations
 
@@ -9,33 +10,33 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class LeftBehind:
-    """One operator that the accelerated kernels of a runtime did not take."""
+    """One operator that does not run in accelerated kernels."""
 
     node: str
-    """Its name in the file, or in the graph that the file was made from."""
+    """Its name in the file, or in the graph behind the file."""
     operator: str
-    """Its kind, in the words of the runtime."""
+    """Its kind, as the runtime names it."""
     macs: int
-    """Multiply-adds of it for one clip; 0 for what only moves or maps values."""
+    """Its multiply-adds for one clip; 0 for data movement and elementwise operators."""
     reason: str
     place: str | None = None
-    """File, line and text of the user's source that it comes from; `None` where that is not known."""
+    """File, line and text of the user's source; `None` if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """Where the multiply-adds of one file are done. Raises ValueError for counts that contradict each other."""
+    """Where the multiply-adds of one file run. Raises ValueError for contradictory counts."""
 
     macs: int
     """Multiply-adds of the whole file for one clip."""
     accelerated_macs: int
     """Those of them in the runtime's accelerated kernels."""
     partitions: int | None
-    """Parts handed to the accelerator one by one; `None` for a runtime that does not divide the graph."""
+    """Number of accelerated parts; `None` for a runtime that does not partition the graph."""
     left: tuple[LeftBehind, ...]
-    """What stays outside, in the order of execution."""
+    """Operators outside, in the order of execution."""
     source: str
-    """Where these facts come from."""
+    """Source of this information."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.accelerated_macs <= self.macs:
@@ -46,7 +47,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Accelerated part of all multiply-adds, 0..1; 1 for a file that has none."""
+        """Accelerated share of all multiply-adds, 0..1; 1 for a file that has none."""
         return self.accelerated_macs / self.macs if self.macs else 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,14 +63,14 @@ class Coverage:
 
 
 def attempt(look: Callable[[], Coverage]) -> tuple[Coverage | None, tuple[str, ...]]:
-    """What `look` finds, or `None` and a note that says why it found nothing.
+    """The result of `look`, or `None` and a note with the reason.
 
-    The file is written by then, and is worth having where its coverage cannot be told: without the runtime
-    at hand, or where the runtime here refuses a file that another one runs.
+    A file without a coverage report is still useful: its runtime may be missing here, or refuse a file that another
+    version runs.
     """
     try:
         return look(), ()
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         sentence = lines[0] if lines else "no message"
-        return None, (f"where its runtime does the work is not known: {type(error).__name__}: {sentence}",)
+        return None, (f"its coverage is unknown: {type(error).__name__}: {sentence}",)

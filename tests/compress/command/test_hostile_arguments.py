@@ -200,21 +200,21 @@ def test_recipes(place, line, code, said):
     [
         ("export.run {p}/net.py:Net --shape 100000x100000x100000 --check", 2, "an input has 134,217,728 at most"),
         (f"export.run {{p}}/net.py:Net --shape 1x3x{'9' * 5000} --check", 2, "more than 20 digits"),
-        ("export.run {p}/net.py:nothing --shape 1x8 --check", 2, "gives None; does it return the network"),
-        ("export.run {p}/net.py:one --shape 1x8 --check", 2, "gives int; it must give a torch.nn.Module"),
+        ("export.run {p}/net.py:nothing --shape 1x8 --check", 2, "returns None; does it return the network"),
+        ("export.run {p}/net.py:one --shape 1x8 --check", 2, "returns int; it must return a torch.nn.Module"),
         ("export.run {p}/fifo.py:one --shape 1x8 --check", 2, "there is no such file"),
         *[(f"{CALIBRATED} {{p}}/{name}", 2, f"calibration .*/{name}: {DAMAGED}") for name in (
             "negative.npy", "huge.npy", "short.npy", "odd.npy", "quote.npy", "text", "empty",
             "huge.npz", "negative.npz", "broken.npz",
         )],
-        (f"{CALIBRATED} {{p}}/fifo.npy", 2, "calibration .*/fifo.npy: is no regular file"),
-        (f"{CALIBRATED} /dev/zero", 2, "calibration /dev/zero: is no regular file"),
-        (f"{EXPORT} --clips {{p}}/folder", 2, "clips .*/folder: is no regular file"),
-        *[(f"{EXPORT} --weights {{p}}/{name}", 2, f"--weights .*/{name}: is not a plain file") for name in (
+        (f"{CALIBRATED} {{p}}/fifo.npy", 2, "calibration .*/fifo.npy: is not a regular file"),
+        (f"{CALIBRATED} /dev/zero", 2, "calibration /dev/zero: is not a regular file"),
+        (f"{EXPORT} --clips {{p}}/folder", 2, "clips .*/folder: is not a regular file"),
+        *[(f"{EXPORT} --weights {{p}}/{name}", 2, f"--weights .*/{name} is not a plain file") for name in (
             "text", "empty", "cut.pt", "header.safetensors",
         )],
-        (f"{EXPORT} --weights {{p}}/mixed.pt", 2, "mixed.pt: holds more than a state dict"),
-        (f"{EXPORT} --weights {{p}}/fifo.pt", 2, "fifo.pt: is no regular file"),
+        (f"{EXPORT} --weights {{p}}/mixed.pt", 2, "mixed.pt holds more than a state dict"),
+        (f"{EXPORT} --weights {{p}}/fifo.pt", 2, "fifo.pt: is not a regular file"),
         (f"{EXPORT} --weights {{p}}/{'w' * 300}", 2, "File name too long"),
     ],
 )  # fmt: skip

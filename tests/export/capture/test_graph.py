@@ -1,4 +1,4 @@
-"""Capturing what reads `x.data`: torch by itself would take the value of the example for a constant."""
+"""Captures code that reads `x.data`, which torch alone would treat as a constant of the example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ aten = torch.ops.aten
 
 
 class Detached(nn.Module):
-    """Reads the data of a value, of a parameter, and of a value in a function beside it."""
+    """Reads the data of a value, of a parameter, and of a value in another function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ def test_a_value_that_is_real_keeps_its_data():
     network = Detached()
     capture(network, (torch.rand(2, 3),))
     assert network.factors.data.data_ptr() == network.factors.data_ptr()
-    assert type(torch.Tensor.data).__name__ == "getset_descriptor", "torch is as it was before"
+    assert type(torch.Tensor.data).__name__ == "getset_descriptor", "torch is restored"
 
 
 class Written(nn.Module):
-    """Writes what it reads of a value's data."""
+    """Writes to a value's data."""
 
     def forward(self, x):
         y = x * 2

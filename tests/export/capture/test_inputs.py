@@ -23,9 +23,9 @@ def test_names_bounds_and_tokens():
         (["3,16,112"], "shape '3,16,112' cannot be read: give .*1x3x16x112x112.*text=1x16:int64<1000"),
         (["1x3x0x8x8"], "sizes are 1 or more"),
         (["1x1x1x1x1x1"], "there are 5 of them at most"),
-        (["text=1x16:int64"], "says not how many tokens there are"),
-        (["text=1x16:int64<0"], "0..-1, which is empty"),
-        (["1x3x4x8x8:1..0"], "1..0, which is empty"),
+        (["text=1x16:int64"], "does not give the number of tokens"),
+        (["text=1x16:int64<0"], "range 0..-1 is empty"),
+        (["1x3x4x8x8:1..0"], "range 1..0 is empty"),
         (["1x3x4x8x8:1.2.3..4"], "'1.2.3' is not a number"),
         (["1x2", "clip=1x3"], "two inputs are called 'clip'"),
         ([], "the network has no input"),
@@ -36,7 +36,7 @@ def test_other_spellings_are_refused(texts, message):
         parse_inputs(texts)
 
 
-def test_examples_tell_type_shape_and_the_bounds_of_tokens():
+def test_examples_give_type_shape_and_token_bounds():
     clip, text = describe_examples({"clip": torch.rand(1, 3, 2, 4, 4), "text": torch.tensor([[2, 7, 0]])})
     assert (clip.layout, clip.value_range) == ("NCTHW", None)
     assert (text.dtype, text.value_range) == ("int64", (0, 7))
@@ -48,7 +48,7 @@ def test_examples_tell_type_shape_and_the_bounds_of_tokens():
         describe_examples({"x": torch.zeros([1] * 6)})
 
 
-def test_examples_of_other_float_types_stand_for_float32_and_that_is_said():
+def test_examples_of_other_float_types_become_float32_with_a_note():
     examples = {"x": torch.zeros(1, dtype=torch.float16), "t": torch.zeros(1, 3, dtype=torch.int32)}
     assert [info.dtype for info in describe_examples(examples)] == ["float32", "int64"]
     first, second = cast_examples(examples)

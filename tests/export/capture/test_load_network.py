@@ -33,14 +33,14 @@ def test_a_factory_and_a_network_by_module_and_by_file():
         ("clips", "network 'clips': give MODULE:FACTORY"),
         (f"{NETS}:3", "give MODULE:FACTORY"),
         (f"{NETS}:clip", f"{NETS} has no 'clip'; did you mean 'clips'?"),
-        (f"{NETS}:A_NUMBER", "is int; it must be a network or a function that gives one"),
+        (f"{NETS}:A_NUMBER", "is int; it must be a network or a function that returns one"),
         (
             "tests.export.odd_nets:a_class",
-            r"gives the class Clips; it must give an instance of it: Clips\(\)",
+            r"returns the class Clips; it must return an instance of it: Clips\(\)",
         ),
         (
             "tests.export.odd_nets:gives_nothing",
-            r"gives None; .*eval\(\) gives None where train\(\) returns nothing",
+            r"returns None; .*eval\(\) returns None where train\(\) does",
         ),
         (
             "tests.export.odd_nets:needs_more",
@@ -74,7 +74,7 @@ def test_a_file_of_the_users_that_is_called_models(tmp_path):
     )
     assert f"needs its own package 'models' from {ROOT / 'models'}" in refused.stderr
     assert f"Python finds {tmp_path / 'models.py'}" in refused.stderr
-    assert "name a network of yours by its file: path/to/models.py:make_net" in refused.stderr
+    assert "refer to your network by its file: path/to/models.py:make_net" in refused.stderr
 
 
 def test_weights_of_both_kinds(tmp_path):
@@ -87,7 +87,7 @@ def test_weights_of_both_kinds(tmp_path):
         assert torch.equal(network.state_dict()["classifier.weight"], state["classifier.weight"])
 
 
-def test_weights_of_another_float_type_keep_it_for_the_exporter_to_say_so(tmp_path):
+def test_weights_of_another_float_type_are_cast_by_the_exporter_with_a_note(tmp_path):
     state = {
         name: value.bfloat16() for name, value in clips().state_dict().items() if "num_batches" not in name
     }
@@ -110,7 +110,9 @@ def test_weights_that_do_not_fit(tmp_path):
         load("none.pt")
     state = clips().state_dict()
     torch.save({**state, "extra": torch.zeros(1), "classifier.bias": torch.zeros(9)}, tmp_path / "other.pt")
-    expected = r"are not of this network: 1 unknown, such as extra; classifier.bias is \[9\], must be \[5\]"
+    expected = (
+        r"the weights of this network: 1 unknown, such as extra; classifier.bias is \[9\], must be \[5\]"
+    )
     with pytest.raises(ValueError, match=expected):
         load("other.pt")
     torch.save({"model": state}, tmp_path / "checkpoint.pt")
@@ -119,5 +121,5 @@ def test_weights_that_do_not_fit(tmp_path):
     torch.save(clips(), tmp_path / "whole.pt")
     (tmp_path / "text.safetensors").write_text("weights")
     for name in ("whole.pt", "text.safetensors"):
-        with pytest.raises(ValueError, match=f"{name}: is not a plain file of weights"):
+        with pytest.raises(ValueError, match=f"{name} is not a plain file of weights"):
             load(name)

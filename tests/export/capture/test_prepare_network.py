@@ -1,4 +1,4 @@
-"""Networks in other number types, in wrappers and with odd attributes, and what no file can be made of."""
+"""Networks in other float types, in wrappers and with unusual attributes, and networks that cannot be exported."""
 
 import re
 import threading
@@ -60,7 +60,7 @@ def test_a_network_that_needs_nothing_is_left_as_it_is():
         assert given.notes == () and "forward" not in vars(given.network)
 
 
-def test_the_users_network_stays_as_it_was():
+def test_the_users_network_is_not_changed():
     network = odd_nets.doubled().train()
     given = ready(network, (CLIP,))
     assert network.training and network.look.weight.dtype is torch.float64
@@ -68,11 +68,11 @@ def test_the_users_network_stays_as_it_was():
 
 
 @pytest.mark.parametrize("make", [odd_nets.in_parallel, odd_nets.compiled])
-def test_wrappers_for_training_are_taken_off(make):
+def test_wrappers_for_training_are_removed(make):
     assert type(readied(make).network) is odd_nets.Small
 
 
-def test_wrapped_parts_are_taken_off_too():
+def test_wrapped_parts_are_unwrapped_too():
     network = odd_nets.Small()
     network.look = nn.DataParallel(network.look)
     assert type(ready(network, (CLIP,)).network.look) is nn.Conv3d
@@ -91,7 +91,7 @@ def test_wrapped_parts_are_taken_off_too():
         odd_nets.Cached,
     ],
 )
-def test_odd_networks_answer_as_they_did(make):
+def test_prepared_networks_keep_their_outputs(make):
     torch.manual_seed(0)
     own = make()
     own.eval()
@@ -141,13 +141,13 @@ def test_what_no_file_can_be_made_of(make, message):
     [
         (
             odd_nets.Packed,
-            r"odd_nets.py:\d+ `given, _ = self.remember\(packed\)`: .*give all sequences one length",
+            r"odd_nets.py:\d+ `given, _ = self.remember\(packed\)`: .*pad all sequences to one length",
         ),
         (
             odd_nets.Numbered,
             r"a number out of a tensor at .*odd_nets.py:\d+ `return found \* found.max\(\).item",
         ),
-        (odd_nets.Numpy, r"odd_nets.py:\d+ `return torch.from_numpy.*; NumPy is outside of the graph"),
+        (odd_nets.Numpy, r"odd_nets.py:\d+ `return torch.from_numpy.*; NumPy is not part of the graph"),
         (
             odd_nets.Training,
             r"BatchNorm at .*odd_nets.py:\d+ .* is in training mode, although eval\(\) was called",
@@ -162,9 +162,9 @@ def test_advice_fits_what_cannot_be_captured(make, message):
 @pytest.mark.parametrize(
     ("make", "names"), [(odd_nets.Buffer, "what changed: before"), (odd_nets.Listed, "what changed: seen")]
 )
-def test_a_network_that_remembers_is_refused_at_once_with_what_it_keeps(tmp_path, make, names):
+def test_a_network_with_memory_is_refused_with_the_changed_attributes(tmp_path, make, names):
     begun = time.monotonic()
-    message = rf"the network remembers between calls: .*{names}\. .*step\(frame, state\).*--stream"
+    message = rf"the network keeps values between calls: .*{names}\. .*step\(frame, state\).*--stream"
     with pytest.raises(ValueError, match=message):
         export_network(make(), [SHAPE], out=tmp_path / "out")
     assert time.monotonic() - begun < 30 and not (tmp_path / "out").exists()
@@ -176,8 +176,8 @@ def test_a_network_that_remembers_is_refused_at_once_with_what_it_keeps(tmp_path
     ("make", "names"),
     [(odd_nets.Anchored, "what changed: anchor"), (odd_nets.Initialised, "what changed: scale")],
 )
-def test_a_network_that_keeps_values_of_its_first_input_is_refused_with_what_it_keeps(tmp_path, make, names):
-    message = rf"keeps what its first call made of the values of its input: .*{names}\. Make it in __init__"
+def test_a_network_that_caches_values_of_its_first_input_is_refused(tmp_path, make, names):
+    message = rf"caches values of its first input: .*{names}\. Compute them in __init__"
     with pytest.raises(ValueError, match=message):
         export_network(make(), [SHAPE], out=tmp_path / "out")
     with pytest.raises(ValueError, match=message):
@@ -185,11 +185,11 @@ def test_a_network_that_keeps_values_of_its_first_input_is_refused_with_what_it_
 
 
 @pytest.mark.parametrize("make", [odd_nets.Cached, odd_nets.Counting, odd_nets.DrawnOnce, odd_nets.Locked])
-def test_what_a_first_call_makes_of_sizes_or_draws_is_taken(make):
+def test_caches_of_sizes_and_of_random_numbers_are_accepted(make):
     assert not [one for one in check_network(make(), [SHAPE]) if one.severity == "refused"]
 
 
-def test_a_network_that_was_asked_before_keeps_what_it_has():
+def test_a_network_that_was_called_before_keeps_its_caches():
     network = odd_nets.Anchored()
     with torch.no_grad():
         network(CLIP)
@@ -220,7 +220,7 @@ def test_positions_of_a_fixed_mask_are_exported_as_advised(tmp_path):
         assert outcome.status == "exported", outcome.reason
 
 
-def test_random_answers_are_told_from_memory(tmp_path):
+def test_random_outputs_are_distinguished_from_memory(tmp_path):
     message = (
         r"draws random numbers at tests/export/odd_nets.py:\d+ `return F.dropout.*training=self.training"
     )
@@ -228,9 +228,9 @@ def test_random_answers_are_told_from_memory(tmp_path):
         export_network(odd_nets.Dropping(), [SHAPE], out=tmp_path / "out")
 
 
-def test_the_command_ends_with_2_for_a_network_that_remembers(tmp_path):
-    code, said = command("tests.export.odd_nets:Buffer", "--shape", SHAPE, "--out", tmp_path / "out")
-    assert code == 2 and "the network remembers between calls" in " ".join(said.split())
+def test_the_command_exits_with_2_for_a_network_with_memory(tmp_path):
+    code, printed = command("tests.export.odd_nets:Buffer", "--shape", SHAPE, "--out", tmp_path / "out")
+    assert code == 2 and "the network keeps values between calls" in " ".join(printed.split())
 
 
 def test_a_default_type_that_the_users_module_sets_does_not_matter(tmp_path):
@@ -242,21 +242,19 @@ def test_a_default_type_that_the_users_module_sets_does_not_matter(tmp_path):
         torch.set_default_dtype(torch.float32)
 
 
-def test_networks_that_mix_number_types_are_told_to_cast(tmp_path):
+def test_networks_that_mix_types_are_refused_with_the_remedy(tmp_path):
     network = odd_nets.Small()
     network.register_forward_pre_hook(lambda _, given: (given[0].long(),))
-    with pytest.raises(
-        ValueError, match=r"odd_nets.py:\d+ .*; it mixes number types: give all of it in float32"
-    ):
+    with pytest.raises(ValueError, match=r"odd_nets.py:\d+ .*; it mixes types: make all of it float32"):
         export_network(network, [SHAPE], out=tmp_path / "out")
 
 
 @pytest.mark.slow
-def test_files_say_what_was_cast(tmp_path):
+def test_notes_report_casts(tmp_path):
     example = {"clip": CLIP.double()}
     (outcome,) = export_network(odd_nets.HalfLayer(), example, out=tmp_path, formats=["tflite"]).outcomes
     assert outcome.status == "exported", outcome.reason
     assert outcome.parity.against["float"][0].relative_error < 1e-5
-    said = " ".join(outcome.notes)
+    printed = " ".join(outcome.notes)
     for part in ("of type float16", "computed in float32", "input 'clip' was given as float64"):
-        assert part in said
+        assert part in printed

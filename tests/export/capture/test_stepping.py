@@ -1,4 +1,4 @@
-"""Networks that run one frame at a time: what they have to have, and that files and integers follow the clip's."""
+"""Streaming networks: their requirements, and step files and integers that match those of the clip."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PLACES = {
     "tflite": ("model.tflite", "step"),
     "executorch": ("model.pte", "step"),
 }
-"""File and entry of the program for one frame."""
+"""File and entry of the step program."""
 
 
 class Own(nn.Module):
-    """As a user writes it: looks back one frame, and keeps its state in a tuple."""
+    """A user's network: uses one past frame, and keeps its state in a tuple."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Own(nn.Module):
 
 
 class Late(Own):
-    """Looks back two frames, and keeps both, so that one frame is handed on and not read."""
+    """Uses two past frames, and keeps both, so that one frame is passed through without being read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,12 +97,13 @@ def movinet():
 
 def after_all_frames(program, network, first, clip):
     state = dict(zip(network.names, first[1:], strict=True))
-    computed = [name for name in network.names if name not in network.handed_on]
+    computed = [name for name in network.names if name not in network.passed_through]
     for frame in clip.unbind(2):
         logits, *new = program(frame, *state.values())
         following = dict(zip(computed, new, strict=True))
         state = {
-            name: following[name] if name in following else state[network.handed_on[name]] for name in state
+            name: following[name] if name in following else state[network.passed_through[name]]
+            for name in state
         }
     return logits
 
@@ -123,14 +124,14 @@ def test_a_state_with_names_keeps_them():
     model, clips = movinet()
     network, first = step_network(model, clips[:1])
     states = describe_state(dict(zip(network.names, first[1:], strict=True)))
-    spec = step_spec(spec_of("1x3x4x16x16"), states, network.handed_on)
+    spec = step_spec(spec_of("1x3x4x16x16"), states, network.passed_through)
     assert list(spec.states)[:2] == ["state_count", "state_mean_0"]
     assert spec.inputs[1].dtype == "int64" and spec.arranged(
         clip_layout="NTHWC", token_dtype="int32"
     ).outputs[0].dtype == ("int32")
 
 
-def test_a_state_that_is_handed_on_is_no_output():
+def test_a_state_that_is_passed_through_is_not_an_output():
     made = stepper(Late().eval(), torch.rand(1, 3, FRAMES, 16, 16), spec_of("1x3x4x16x16"))
     assert made.spec.states == {"state_0": "next_0", "state_1": "state_0"}
     assert [info.name for info in made.spec.outputs] == ["next_0"]
@@ -142,7 +143,7 @@ def test_a_network_without_step_is_refused(tmp_path):
         export_network(nn.Flatten(), ["1x3x4x8x8"], out=tmp_path, stream=True)
 
 
-def test_a_network_that_also_listens_is_refused():
+def test_a_network_with_an_audio_input_is_refused():
     with pytest.raises(
         ValueError, match="takes one input, a clip N 3 T H W; this one takes clip NCTHW, audio"
     ):
@@ -169,7 +170,7 @@ def test_the_int8_step_gives_the_integers_of_the_int8_clip(qat):
         for clip in clips[8:]:
             expected = reference(clip[None])
             given = after_all_frames(stepping, network, first, clip[None])
-            # Sums in another order may round a half the other way: a few steps of the logits.
+            # Sums in another order may round ties differently: a few steps of the logits.
             assert (given - expected).abs().max() <= 4.01 * last_scale
             assert given.argmax() == expected.argmax()
 
@@ -197,7 +198,7 @@ def test_a_step_that_computes_otherwise_than_forward_has_no_int8_form():
         (Late, "fp32", ["onnx", "tflite", "executorch", "coreml"]),
     ],
 )
-def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, formats):
+def test_step_files_match_the_clip_program(tmp_path, network, scheme, formats):
     torch.manual_seed(0)
     clips = torch.rand(6, 1, 3, FRAMES, 16, 16).numpy()
     exported = export_network(
@@ -209,7 +210,7 @@ def test_step_files_answer_what_the_clip_is_answered(tmp_path, network, scheme, 
         calibration={"clip": clips},
         stream=True,
     )
-    assert exported.right, [outcome.reason for outcome in exported.outcomes]
+    assert exported.correct, [outcome.reason for outcome in exported.outcomes]
     for row in json.loads(exported.manifest.read_text())["files"]:
         step = row["step"]
         name, entry = PLACES[row["format"]]

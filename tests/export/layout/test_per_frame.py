@@ -1,7 +1,8 @@
-"""Frames apart: the same function, written frame by frame."""
+"""Per-frame form: the same function, written frame by frame."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.capture.graph import capture
-from export.layout.per_frame import frames_apart
+from export.layout.per_frame import to_per_frame
 from export.layout.per_frame.aligned import align_channels
 from export.layout.select import lower as lower_for_onnx
 from export.lower import NOTES, lower
@@ -26,8 +27,8 @@ def clip() -> Tensor:
     return torch.rand(1, 3, 8, 12, 10, generator=torch.Generator().manual_seed(0))
 
 
-def apart(model: nn.Module, example: tuple[Tensor, ...]) -> fx.GraphModule:
-    return frames_apart(lower(capture(model, example)))
+def per_frame(model: nn.Module, example: tuple[Tensor, ...]) -> fx.GraphModule:
+    return to_per_frame(lower(capture(model, example)))
 
 
 def assert_same(model: nn.Module, graph: fx.GraphModule, example: tuple[Tensor, ...]) -> None:
@@ -45,7 +46,7 @@ def targets(graph: fx.GraphModule) -> list[str]:
 def test_the_function_stays_the_same(name: str) -> None:
     table: dict[str, Callable[[], nn.Module]] = {**CONVOLUTIONS, **OTHERS}
     model = trained(table[name]()) if "rank" not in name else table[name]().eval()
-    assert_same(model, apart(model, (clip(),)), (clip(),))
+    assert_same(model, per_frame(model, (clip(),)), (clip(),))
 
 
 @pytest.mark.parametrize("name", ["x3d_tiny", "r3d_tiny", "slowfast_tiny", "i3d_tiny", "movinet_tiny"])
@@ -54,7 +55,7 @@ def test_networks(name: str) -> None:
     network = STUDENTS[name]
     model = network.build(spec, network.options())
     settle_statistics(model, spec)
-    assert_same(model, apart(model, spec.example()), spec.example())
+    assert_same(model, per_frame(model, spec.example()), spec.example())
 
 
 class Block(nn.Module):
@@ -76,24 +77,24 @@ class Block(nn.Module):
 
 def test_moves_in_time_need_no_work() -> None:
     model = Block(16, nn.ReLU()).eval()
-    graph = apart(model, (clip(),))
+    graph = per_frame(model, (clip(),))
     assert_same(model, graph, (clip(),))
     written = targets(graph)
     assert not any(word in target for target in written for word in ("permute", "pad.", "slice"))
-    # 8 frames of the two dense layers, and 3 taps of each frame but for the one that the first and the last miss.
+    # 8 frames of the two dense layers, and 3 taps of each frame but one less at the first and the last frame.
     assert written.count("aten.conv2d.default") == 8 + 22 + 8
 
 
 def test_channels_that_blocked_kernels_refuse_are_widened() -> None:
     model = Block(54, nn.SiLU()).eval()
-    graph = apart(model, (clip(),))
+    graph = per_frame(model, (clip(),))
     assert_same(model, graph, (clip(),))
     widths = {tensor.shape[0] for name, tensor in graph.named_buffers() if "tap" in name}
     assert 56 in widths and 54 not in widths
 
 
 class Gated(nn.Module):
-    """A depthwise convolution of 12 channels times a gate of one, on pictures."""
+    """A depthwise convolution of 12 channels times a gate of one, on images."""
 
     def __init__(self, gate: Callable[[Tensor], Tensor] | nn.Module) -> None:
         super().__init__()
@@ -110,11 +111,11 @@ GATES: dict[str, tuple[Callable[[Tensor], Tensor] | nn.Module, int]] = {
     "mean over channels": (lambda x: x.mean(1, keepdim=True), 12),
     "mean over everything": (lambda x: x.mean((1, 2, 3), keepdim=True), 12),
 }
-"""Gates, and how many channels the depthwise convolution may have beside each."""
+"""Gates, and the resulting number of channels of the depthwise convolution."""
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_one_channel_beside_many_stays_one(name: str) -> None:
+def test_a_single_channel_is_not_widened(name: str) -> None:
     gate, width = GATES[name]
     model, x = Gated(gate).eval(), clip()[:, :, 0]
     graph = lower(capture(model, (x,)))
@@ -127,7 +128,7 @@ def test_one_channel_beside_many_stays_one(name: str) -> None:
 def test_dense_kernels_of_three_taps_take_four_products_for_two_frames() -> None:
     model = nn.Conv3d(32, 32, (3, 1, 1), padding=(1, 0, 0)).eval()
     x = torch.rand(1, 32, 10, 6, 6, generator=torch.Generator().manual_seed(0))
-    graph = apart(model, (x,))
+    graph = per_frame(model, (x,))
     assert_same(model, graph, (x,))
     dense = [
         node
@@ -137,23 +138,25 @@ def test_dense_kernels_of_three_taps_take_four_products_for_two_frames() -> None
     assert len(dense) == 5 * 4  # for 10 frames; 28 without
 
 
-def test_onnx_takes_the_fastest_form_and_says_which() -> None:
+def test_onnx_takes_the_fastest_form_and_names_it() -> None:
     model = Block(16, nn.ReLU6()).eval()
     graph = lower_for_onnx(capture(model, (clip(),)))
     assert_same(model, graph, (clip(),))
     (note,) = graph.meta[NOTES]
-    assert note.startswith("form: frames ") and "as given" in note
+    assert (
+        re.match("form: (batched frames|per-frame|original network), ", note) and "original network" in note
+    )
 
 
-def test_a_form_that_onnx_does_not_have_is_left_out_and_says_why() -> None:
+def test_a_form_that_onnx_does_not_support_is_left_out_with_the_reason() -> None:
     pooled = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d((2, 1, 1))).eval()
     x = clip()[:, :, :2]
     graph = lower_for_onnx(capture(pooled, (x,)))
     assert_same(pooled, graph, (x,))
     chosen, *left_out = graph.meta[NOTES]
-    assert chosen.startswith("form: frames ")
+    assert re.match("form: (batched frames|per-frame), ", chosen)
     (reason,) = left_out
-    assert reason.startswith("form not taken: as given fails: ")
+    assert reason.startswith("form not taken: original network fails: ")
     assert "aten._adaptive_avg_pool3d" in reason and "\x1b" not in reason
 
 

@@ -1,4 +1,4 @@
-"""The streamed form: the same function, frames one after the other."""
+"""Stream order: the same function, frame after frame."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def int8(model: nn.Module, x: Tensor) -> ExportedProgram:
     return torch.export.export(convert(prepared), (x,))
 
 
-def answers(program: ExportedProgram, x: Tensor) -> tuple[Tensor, ...]:
+def outputs_of(program: ExportedProgram, x: Tensor) -> tuple[Tensor, ...]:
     with torch.no_grad():
         return as_tuple(program.module()(x))
 
 
 def assert_same(program: ExportedProgram, other: ExportedProgram, x: Tensor, tolerance: float) -> None:
-    for a, b in zip(answers(program, x), answers(other, x), strict=True):
+    for a, b in zip(outputs_of(program, x), outputs_of(other, x), strict=True):
         assert a.shape == b.shape
         assert (a - b).abs().max() <= tolerance * a.abs().max()
 

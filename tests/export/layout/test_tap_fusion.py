@@ -30,7 +30,7 @@ def int8(model: nn.Module) -> ExportedProgram:
 
 
 def noise(answer: Tensor, of: Tensor) -> float:
-    """Power of the difference as a part of that of `of`."""
+    """Power of the difference relative to that of `of`."""
     return float(((answer - of) ** 2).sum() / (of**2).sum())
 
 
@@ -134,7 +134,7 @@ def test_a_network() -> None:
 
 
 class Tokens(nn.Module):
-    """Linear layers over rows of pixels, with something between them that stays float."""
+    """Linear layers over rows of pixels, with a float operator in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,5 +156,5 @@ def test_linear_layers_over_tokens_are_products_of_matrices() -> None:
     assert len(linear) == 3
     for node in linear:
         values, weight = node.args[:2]
-        assert values.target is DEQUANTIZE and weight.target is READ_WEIGHT, "nothing stands between"
+        assert values.target is DEQUANTIZE and weight.target is READ_WEIGHT, "nothing in between"
         assert values.args[0].meta["val"].dtype is torch.int8 and values.meta["val"].dim() == 2

@@ -1,4 +1,4 @@
-"""Convolutions and pooling of many geometries, drawn at random from fixed seeds, lowered, against torch."""
+"""Lowered convolutions and poolings of random geometries, from fixed seeds, compared with torch."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def pooling(rng: random.Random) -> tuple[nn.Module, Tensor]:
 def test_drawn_geometries(draw, seed: int) -> None:
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    for _ in range(100):  # not every draw fits its input
+    for _ in range(100):  # some draws do not fit the input
         try:
             model, x = draw(rng)
             with torch.no_grad():

@@ -108,7 +108,7 @@ def test_weights_are_trainable_and_the_source_stays_untouched() -> None:
         for parameter in graph.parameters():
             parameter.add_(1)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    # Gathering and moving frames is not learned.
+    # Gathering and moving frames is not trained.
     kinds = {name.split("_")[-2].rstrip("0123456789") for name, _ in graph.named_buffers()}
     assert kinds == {"taps", "move", "div"}
 
@@ -165,8 +165,8 @@ def helper(x: Tensor) -> Tensor:
     [
         (
             Gamma(),
-            r"lgamma at .*test_lower\.py:\d+ `return torch\.lgamma\(clip \+ 1\)` cannot be exported: phone "
-            "runtimes have no operator for it, .*; write this line with sums",
+            r"lgamma at .*test_lower\.py:\d+ `return torch\.lgamma\(clip \+ 1\)` cannot be exported: mobile "
+            "runtimes have no operator for it .*; write this line with sums",
         ),
         (
             Unpooled(),

@@ -1,4 +1,4 @@
-"""Every operator and every style of writing networks, lowered, against torch."""
+"""Every operator and every style of network, lowered, compared with torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 3e-6
 
 
 def assert_lowers(model: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """Lowers `model` and compares the two; nothing above rank 4 is left but outputs."""
+    """Lowers `model` and compares the two; only outputs may have more than rank 4."""
     graph = lower(capture(model, inputs))
     for node in graph.graph.nodes:
         if node.op == "call_function" and node.target is not operator.getitem:
@@ -59,25 +59,25 @@ def test_weights_have_the_same_names_for_several_clips(name: str) -> None:
 
 
 @dataclass
-class Answer:
-    """What a network gives, in the way of libraries that return objects."""
+class Outputs:
+    """A network's outputs, as in libraries that return objects."""
 
     logits: Tensor
     hidden: tuple[Tensor, ...]
 
 
-torch.export.register_dataclass(Answer)
+torch.export.register_dataclass(Outputs)
 
 
 class Pair(NamedTuple):
-    """The same without telling torch."""
+    """The same, not registered with torch."""
 
     logits: Tensor
     aux: Tensor
 
 
 class ModelOutput(OrderedDict[str, Any]):
-    """As Hugging Face has it: a mapping whose keys torch is not told."""
+    """As in Hugging Face: a mapping whose keys torch does not know."""
 
 
 pytree.register_pytree_node(
@@ -93,7 +93,7 @@ pytree.register_pytree_node(
         (lambda x: x, ("logits",)),
         (lambda x: (x, [x + 1, {"aux": x + 2}]), ("output_0", "output_1_0", "output_1_1_aux")),
         (lambda x: {"logits": x, "a b": [x + 1, None]}, ("logits", "a_b_0")),
-        (lambda x: Answer(x, (x + 1, x + 2)), ("logits", "hidden_0", "hidden_1")),
+        (lambda x: Outputs(x, (x + 1, x + 2)), ("logits", "hidden_0", "hidden_1")),
         (lambda x: Pair(x, x + 1), ("logits", "aux")),
         (lambda x: ModelOutput(logits=x, hidden=(x + 1,)), ("logits", "hidden_0")),
     ],
@@ -106,7 +106,7 @@ def test_outputs_of_any_structure_are_unpacked_in_order(give, names) -> None:
     assert len(as_tuple(graph(clip))) == len(names)
 
 
-@pytest.mark.parametrize("give", [lambda x, y: Answer(x, (y,)), Pair, lambda x, y: ModelOutput(a=x, b=y)])
+@pytest.mark.parametrize("give", [lambda x, y: Outputs(x, (y,)), Pair, lambda x, y: ModelOutput(a=x, b=y)])
 def test_captured_networks_are_saved_without_the_classes_of_their_outputs(give) -> None:
     saved = io.BytesIO()
     torch.export.save(capture(Function(lambda x: give(x + 1, x + 2)), (torch.zeros(2),)), saved)

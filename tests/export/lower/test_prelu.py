@@ -1,4 +1,4 @@
-"""PReLU, which is one operator in every runtime, whatever the lowered graph makes of it."""
+"""PReLU is one operator in every runtime, although lowering decomposes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def slopes(layer: nn.PReLU) -> nn.PReLU:
 
 
 class Twice(nn.Module):
-    """One layer of slopes behind two others."""
+    """One layer of slopes after two others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_prelu_is_put_together_again(name: str) -> None:
+def test_prelu_is_restored(name: str) -> None:
     torch.manual_seed(0)
     make, shape, count = NETWORKS[name]
     model, x = make().eval(), torch.randn(shape)

@@ -1,4 +1,4 @@
-"""Lowered networks in the runtimes: the numbers of torch, whatever operators they are made of."""
+"""Lowered networks in the runtimes: the outputs match torch for every operator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.export.operators import OPERATORS
 from tests.export.styles import STYLES, inputs_of
 
 LIMIT = 1e-5
-"""Largest difference from torch, as part of the largest number."""
+"""Largest difference from torch, relative to the largest number."""
 
 LAYOUTS = {0: "", 1: "N", 2: "NK", 3: "NCT", 4: "NCTH", 5: "NCTHW"}
 
@@ -72,7 +72,7 @@ def error(name: str, folder: Path, runtime: str) -> float:
 
 
 def errors(model: nn.Module, inputs: tuple[Tensor, ...], folder: Path, runtime: str) -> dict[str, float]:
-    """The same of a network, for each of its outputs by name."""
+    """The same for every output of a network, by name."""
     from export.emit.coreml.writer import write as write_coreml
     from export.emit.executorch.writer import write as write_executorch
     from export.emit.onnx.writer import write as write_onnx
@@ -135,7 +135,7 @@ IN_ALL_RUNTIMES = (
 )  # fmt: skip
 
 
-class Together(nn.Module):
+class Parallel(nn.Module):
     """Several networks on one clip, each an output."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -152,7 +152,7 @@ class Together(nn.Module):
 def test_operators_that_runtimes_know_by_other_names(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(RUNTIMES[runtime])
     torch.manual_seed(0)
-    found = errors(Together(IN_ALL_RUNTIMES).eval(), (torch.rand(1, 3, 8, 12, 10),), tmp_path, runtime)
+    found = errors(Parallel(IN_ALL_RUNTIMES).eval(), (torch.rand(1, 3, 8, 12, 10),), tmp_path, runtime)
     assert not {name: error for name, error in found.items() if error > LIMIT}
 
 
@@ -180,7 +180,7 @@ class Sampling(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_pictures_sampled_where_an_input_says(runtime: str, tmp_path: Path) -> None:
+def test_images_sampled_at_computed_positions(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(RUNTIMES[runtime])
     torch.manual_seed(0)
     inputs = (torch.randn(2, 3, 6, 5), torch.rand(2, 4, 7, 2) * 2.6 - 1.3)

@@ -1,4 +1,4 @@
-"""What training a lowered network may change, and what it may not."""
+"""Training of a lowered network: which parameters may change, and which must not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.export.networks import Function, trained
 
 
 def causal() -> nn.Module:
-    """Dense, depthwise and temporal convolutions that see the past only; one answer per frame."""
+    """Dense, depthwise and temporal causal convolutions; one output per frame."""
     return trained(
         Function(
             lambda x, dense, depthwise, temporal: temporal(
@@ -37,7 +37,7 @@ def test_a_causal_network_does_not_learn_to_see_the_future() -> None:
     optimizer = torch.optim.AdamW(prepared.parameters(), lr=1e-2, weight_decay=0.1)
     for _ in range(5):
         optimizer.zero_grad()
-        # The target of each frame is the frame after it: whatever may see it would learn to.
+        # The target of each frame is the next frame, which a network would learn if it could see it.
         wanted = clips.mean((1, 3, 4)).roll(-1, 1)[:, None].expand(-1, 5, -1)
         F.mse_loss(prepared(clips), wanted).backward()
         optimizer.step()

@@ -1,4 +1,4 @@
-"""Insides of coremltools: its import goes without the libraries that are hidden from it."""
+"""Private APIs of coremltools: its import works without the hidden libraries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_which_operators_it_converts():
 
 
 def test_the_public_way_knows_no_operator_of_int8_graphs():
-    """When it does, `is_converted` is to go."""
+    """When it supports them, remove `is_converted`."""
     from coremltools.converters.mil.frontend.torch import is_torch_fx_node_supported
 
     graph = fx.Graph()

@@ -1,4 +1,4 @@
-"""Insides of ExecuTorch: passes that would trace an unchanged graph anew, and what the partitioner refuses."""
+"""Private APIs of ExecuTorch: passes that would retrace an unchanged graph, and the partitioner's refusals."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def test_this_executorch_is_the_one_that_it_was_written_for():
     check(insides)
 
 
-def test_what_the_partitioner_says_is_heard_with_its_reason():
-    """Said as the partitioner says it, and by the partitioner itself in `tests/export/verify/coverage`."""
+def test_the_partitioners_reasons_are_collected():
+    """Logged in the format of the partitioner here, and by the partitioner itself in
+    `tests/export/verify/coverage`."""
     from executorch.exir.backend.utils import WhyNoPartition
 
     say = WhyNoPartition(logger=logging.getLogger(f"{PARTITIONER_LOG}.config.node_configs"))
@@ -38,7 +39,7 @@ def test_what_the_partitioner_says_is_heard_with_its_reason():
     assert found == {"input_1": "for a reason"}
 
 
-def test_listening_to_the_partitioner_leaves_its_log_as_it_was():
+def test_collecting_the_reasons_restores_the_logger():
     logger = logging.getLogger(PARTITIONER_LOG)
     before = logger.level, logger.propagate, list(logger.handlers)
     with refusals():
@@ -53,7 +54,7 @@ class Gated(nn.Module):
 
 @pytest.fixture
 def graph():
-    """A graph in ExecuTorch's own operators."""
+    """A graph in ExecuTorch's edge operators."""
     from executorch.exir import to_edge
 
     program = torch.export.export(Gated(), (torch.rand(1, 3, 4, 4),))
@@ -99,7 +100,7 @@ def test_only_a_graph_that_nothing_changed_is_kept(graph):
         assert ops.edge.aten.add.Tensor in targets(fourth)
         assert kept == ["Looks"]
     assert targets(before) == targets(first)
-    assert Looks()(fourth).graph_module is not fourth, "the passes are as they were before"
+    assert Looks()(fourth).graph_module is not fourth, "the passes are restored"
 
 
 def test_a_value_that_was_replaced_is_traced_anew(graph):

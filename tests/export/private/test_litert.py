@@ -1,4 +1,4 @@
-"""Insides of LiteRT: they are there. What they give is held against files in `tests/export/verify/coverage`."""
+"""Private APIs of LiteRT exist. `tests/export/verify/coverage` compares their results with files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Insides of torch: they are there, and do what they are used for."""
+"""Private APIs of torch: they exist and work as required."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_schemas_of_operators_alone():
     assert found["placeholder"] is None and found["output"] is None
 
 
-def test_core_operators_are_taken_apart_as_well():
-    """Which is what `torch.export.default_decompositions` does not do: with it this would be no private name."""
+def test_core_operators_are_decomposed_as_well():
+    """`torch.export.default_decompositions` does not; otherwise the private name would not be needed."""
     core = [aten.expm1.default, aten.var.correction, aten.native_group_norm.default]
     assert set(insides.decompositions(core)) == set(core)
     assert not any(operator in torch.export.default_decompositions() for operator in core)
@@ -37,12 +37,12 @@ class Half(nn.Module):
             return x @ x
 
 
-def test_autocast_is_passed_over_and_told_of_where_it_is_on():
+def test_autocast_is_disabled_and_reported_where_it_is_on():
     noted = []
     with insides.no_autocast(lambda: noted.append(1)):
         assert Half()(torch.ones(2, 2)).dtype is torch.float32
     assert noted == [1]
-    assert Half()(torch.ones(2, 2)).dtype is torch.bfloat16, "torch is as it was before"
+    assert Half()(torch.ones(2, 2)).dtype is torch.bfloat16, "torch is restored"
 
 
 class Outside(nn.Module):
@@ -56,7 +56,7 @@ def helped(x):
     return x + 1
 
 
-def test_lines_of_the_users_are_kept_and_torch_is_left_as_it_was():
+def test_user_lines_are_kept_and_torch_is_restored():
     from torch.fx.proxy import TracerBase
 
     own = TracerBase._filter_traceback_frames
@@ -64,7 +64,7 @@ def test_lines_of_the_users_are_kept_and_torch_is_left_as_it_was():
         program = captured(Outside())
     assert TracerBase._filter_traceback_frames is own
     node = next(node for node in program.graph.nodes if node.op == "call_function")
-    # This file is the one that captures: none of its lines is the user's.
+    # This file is the one that captures: none of its lines counts as the user's.
     assert "stack_trace" not in node.meta
     with insides.user_lines_kept(file="elsewhere.py", function="captured"):
         program = captured(Outside())

@@ -1,4 +1,4 @@
-"""Tasks in processes of their own, as the exporter starts them."""
+"""Tasks in separate processes, as the exporter starts them."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs a task of this file; helpers are those of one test, which Python starts."""
+    """Runs a task of this file; each test has its own helpers, started by Python."""
     monkeypatch.setattr(child, "_idle", {})
     monkeypatch.setattr(child, "subprocess", subprocess)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
@@ -89,7 +89,7 @@ def test_tasks_at_the_same_time(run):
 
 
 def test_without_fork_a_helper_does_one_task_and_ends(run, tmp_path, monkeypatch):
-    """As on a Mac: the task is done by the helper itself."""
+    """As on a Mac: the helper runs the task itself."""
     script = "import sys; sys.platform = 'darwin'; from export.process.converter import main; main('', 0)"
     monkeypatch.setattr(child, "_command", lambda writer: [sys.executable, "-P", "-c", script])
     monkeypatch.setenv("COLOUR", "red")

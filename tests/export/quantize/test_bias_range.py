@@ -1,4 +1,4 @@
-"""BatchNorms that switch channels off, or nearly so: their int8 files are right in every format."""
+"""BatchNorms that switch channels off, or nearly so: their int8 files are correct in every format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_file_gives_what_the_reference_gives_and_that_is_near_float(tmp_path, 
     with torch.no_grad():
         wanted, expected = model(x), reference(x)
     given = ANSWERS[format](write(reference, x, tmp_path, format=format, scheme="w8a8").path, x)
-    # One scale for all outputs: the largest of them decides its steps.
+    # One scale for all outputs: the largest of them determines its steps.
     step = wanted.abs().max() / 127
     assert (expected - wanted).abs().max() <= 4 * step
     assert (given - expected).abs().max() <= 2 * step

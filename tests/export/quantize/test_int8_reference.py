@@ -30,7 +30,7 @@ DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 
 
 def clips(count: int, seed: int, *, frames: int = 4, size: int = 16) -> Tensor:
-    """Smooth moving pictures in 0..1."""
+    """Smooth moving images in 0..1."""
     coarse = torch.rand(count, 3, frames // 2, 5, 5, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(coarse, size=(frames, size, size), mode="trilinear")
 
@@ -54,7 +54,7 @@ def each_alone(graph: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
 
 
 def assert_all_layers_are_int8(reference: fx.GraphModule) -> None:
-    """All but the constants that a clip is multiplied with and added to before it is rounded."""
+    """All layers except constants that a clip is multiplied with or added to before its rounding."""
     normalised = {node for node in reference.graph.nodes if node.op == "placeholder"}
     for node in reference.graph.nodes:
         prepares = node.target in (aten.reshape.default, aten.mul.Tensor, aten.add.Tensor)
@@ -113,7 +113,7 @@ def test_moving_frames_is_exact(reference: fx.GraphModule) -> None:
             assert torch.equal(scale, torch.full_like(scale, 1 / 127))
             assert node.args[0].args[1:] == next(iter(node.users)).args[1:]
             moves += 1
-    # The stem's taps, two of three taps of each layer, all three where time has a stride.
+    # The stem's taps, two of three taps of each layer, all three for a temporal stride.
     assert moves == 1 + 4 * 2 + 3
 
 
@@ -167,7 +167,7 @@ def test_qat_learns_and_moves_to_a_single_clip() -> None:
     optimizer = torch.optim.Adam(prepared.parameters(), lr=3e-3)
     with torch.no_grad():
         before = prepared(examples)
-        prepared(100 * examples)  # evaluating does not move the ranges
+        prepared(100 * examples)  # evaluation does not change the ranges
         assert torch.equal(before, prepared(examples))
     losses = []
     for step in range(20):
@@ -228,7 +228,7 @@ FUTURE = torch.ones(4, 4).triu(1).bool()
 
 
 def scores(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Of four tokens, far enough apart for a softmax that is not uniform; and the tokens."""
+    """Scores of four tokens, different enough for a softmax that is not uniform; and the tokens."""
     tokens = 4 * x[:, :, :, 0].permute(0, 2, 1, 3).flatten(2) - 2
     return tokens @ tokens.transpose(1, 2) / 4, tokens
 

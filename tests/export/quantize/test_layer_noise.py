@@ -13,7 +13,7 @@ CLIPS = [(torch.rand(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(k)),
 
 
 class OneLoudChannel(nn.Module):
-    """Three layers; one channel of the second is far louder than the others, so that int8 leaves them few steps."""
+    """Three layers; one channel of the second is far larger than the others, which leaves these few int8 steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,18 +35,18 @@ def graphs():
     return lowered, convert(prepared)
 
 
-def test_layers_are_ranked_by_what_each_costs_the_answers_and_named_as_the_user_knows_them(graphs):
+def test_layers_are_ranked_by_their_cost_and_have_the_users_names(graphs):
     ranked = rank_layers(*graphs, CLIPS)
     assert [layer.alone_sqnr_db for layer in ranked] == sorted(layer.alone_sqnr_db for layer in ranked)
     by_module = {layer.module: layer for layer in ranked if layer.module}
     assert set(by_module) == {"first", "loud", "last"}
     loud, last, first = (by_module[name] for name in ("loud", "last", "first"))
     (divided,) = (layer for layer in ranked if layer.operator == "mul")
-    assert "test_layers.py" in divided.place and "x / x.new_tensor" in divided.place
-    # The quotient shows the noise of the loud channel's steps, which are not its own fault.
+    assert "test_layer_noise.py" in divided.place and "x / x.new_tensor" in divided.place
+    # The quotient shows the noise of the large channel's steps, which it does not cause.
     assert divided.sqnr_db < first.sqnr_db - 10
     assert ranked[0] == loud and loud.alone_sqnr_db < divided.alone_sqnr_db
-    # What is lost before the last layer is not its own fault.
+    # Nor does the last layer cause the noise of the layers before it.
     assert last.own_sqnr_db > last.sqnr_db + 10
     assert first.own_sqnr_db == pytest.approx(first.sqnr_db, abs=1)
 
@@ -64,6 +64,6 @@ def test_without_inputs_or_with_another_network_there_is_nothing_to_rank(graphs)
         rank_layers(lowered, reference, [])
     other = lower(capture(nn.Sequential(nn.MaxPool3d((1, 8, 8)), nn.Flatten()), CLIPS[0]))
     with pytest.raises(
-        ValueError, match=r"the reference has a layer 'conv2d' .* that the float graph has not"
+        ValueError, match=r"the reference has a layer 'conv2d' .* that is not in the float graph"
     ):
         rank_layers(other, reference, CLIPS)

@@ -1,4 +1,4 @@
-"""Schemes `fp16`, `w8`, `w4`: what is stored, how large the files become, and what they compute."""
+"""Schemes `fp16`, `w8`, `w4`: stored weights, file sizes, and outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
 from export.quantize.weight_only import LIMITS, scale_of_least_error, store_weights
 from export.trial import FLOAT, REFERENCE, Trial
-from export.verify.acceptance import judge
+from export.verify.acceptance import check_parity
 from export.verify.execute import execute
 from export.verify.parity import SQNR_LIMIT_DB, compare
 from tests.export.networks import Function, conv, trained
@@ -31,11 +31,11 @@ from tests.export.operators import OPERATORS
 READ = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 MOST = {"fp16": 0.54, "w8": 0.31, "w4": 0.19}
-"""Largest part of the float file's size that a file of `Small` may have; names and description weigh a little."""
+"""Largest size of a file of `Small`, relative to the float file; names and description take little space."""
 
 
 class Small(nn.Module):
-    """Dense convolutions, a pointwise and a depthwise one: what stores nearly all weights of video networks."""
+    """Dense convolutions, a pointwise and a depthwise one: the layers with nearly all weights of video networks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def graph() -> fx.GraphModule:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, graph):
-    """`files(format, scheme)`: the file of `graph`, its spec and the graph whose weights it holds; written once."""
+    """`files(format, scheme)`: the file of `graph`, its spec and the graph with its weights; written once."""
     known: dict[tuple[str, str], tuple[Path, FileSpec, fx.GraphModule]] = {}
 
     def written(name: str, scheme: str) -> tuple[Path, FileSpec, fx.GraphModule]:
@@ -89,7 +89,7 @@ def files(tmp_path_factory, graph):
 
 
 def sqnr_db(path: Path, spec: FileSpec, network: fx.GraphModule, folder: Path, name: str) -> float:
-    """How closely a file follows a network on four clips."""
+    """SQNR of a file against a network on four clips."""
     inputs = np.stack([clips(seed).numpy() for seed in range(4)])
     np.save(folder / "clip.npy", inputs)
     executed = execute(path, format=name, network=SPEC, file=spec, samples=folder, log=folder / "log")
@@ -100,7 +100,7 @@ def sqnr_db(path: Path, spec: FileSpec, network: fx.GraphModule, folder: Path, n
 
 
 def stored_bits(graph: fx.GraphModule) -> dict[str, int]:
-    """Layer -> bits of its weight, from the limits of the operator that reads it."""
+    """Layer -> bits of its weight, from the limits of its dequantize operator."""
     bits = {limits: bits for bits, limits in LIMITS.items()}
     return {
         node.name: bits[node.args[1].args[4:6]]
@@ -193,10 +193,10 @@ def test_masks_beyond_float16_stay_as_they_are(tmp_path, masked, name):
 
 
 def test_other_schemes_are_refused(graph):
-    with pytest.raises(ValueError, match="'w8a8' is not a matter of weights alone; allowed: fp16, w8, w4"):
+    with pytest.raises(ValueError, match="'w8a8' is not weight-only; allowed: fp16, w8, w4"):
         store_weights(graph, scheme="w8a8")
     with pytest.raises(
-        ValueError, match="'executorch' does not take scheme 'fp16'; it takes fp32, w8a8, w8, w4"
+        ValueError, match="'executorch' does not support scheme 'fp16'; it supports fp32, w8a8, w8, w4"
     ):
         check_formats(["executorch"], ["fp16"])
 
@@ -268,7 +268,8 @@ def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
     assert path.stat().st_size < 0.4 * 4 * sum(weight.numel() for weight in graph.parameters())
     assert sqnr_db(path, spec, stored, tmp_path, "executorch") > 35
     with pytest.raises(
-        ValueError, match=r"conv2d at .*test_weights.py:\d+ .* would have 4-bit weights: .* use the scheme w8"
+        ValueError,
+        match=r"conv2d at .*test_weight_only.py:\d+ .* would have 4-bit weights: .* use the scheme w8",
     ):
         files("executorch", "w4")
 
@@ -300,11 +301,11 @@ def test_executorch_takes_linear_layers_of_4_bits(tmp_path):
     assert (tmp_path / "model.pte").stat().st_size < two_of_four_layers + 12_000
 
 
-def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_path):
+def test_files_are_compared_with_torch_outputs_for_their_weights(graph, tmp_path):
     inputs = {"clip": np.stack([clips(seed).numpy() for seed in range(3)])}
     with torch.no_grad():
-        answers = np.stack([graph(torch.from_numpy(clip)).numpy() for clip in inputs["clip"]])
-    trial = Trial(inputs=inputs, source="clips", answers={FLOAT: (answers,)})
+        outputs = np.stack([graph(torch.from_numpy(clip)).numpy() for clip in inputs["clip"]])
+    trial = Trial(inputs=inputs, source="clips", outputs={FLOAT: (outputs,)})
     trial.save(tmp_path)
     program = tmp_path / "program.pt2"
     torch.export.save(capture(trained(Small()), (clips(0),)), program)
@@ -315,20 +316,21 @@ def test_files_are_judged_by_what_torch_answers_with_their_weights(graph, tmp_pa
         lowering="export.lower", stored=True, samples=tmp_path,
     )  # fmt: skip
     written = write_job(job)
-    assert written.answers is not None
+    assert written.reference_outputs is not None
     executed = execute(path, format="tflite", network=SPEC, file=spec, samples=tmp_path, log=tmp_path / "log")
-    judged = judge(
-        executed, trial.with_answers({REFERENCE: written.answers}), scheme="w8", outputs=["logits"]
+    checked = check_parity(
+        executed, trial.with_outputs({REFERENCE: written.reference_outputs}), scheme="w8", outputs=["logits"]
     )
     assert (
-        judged.wrong is None and judged.against[REFERENCE][0].sqnr_db > 100 > judged.against[FLOAT][0].sqnr_db
+        checked.wrong is None
+        and checked.against[REFERENCE][0].sqnr_db > 100 > checked.against[FLOAT][0].sqnr_db
     )
-    other = trial.with_answers({REFERENCE: (np.roll(written.answers[0], 1, axis=2),)})
-    judged = judge(executed, other, scheme="w8", outputs=["logits"])
-    assert judged.wrong is not None and "the network with the weights that it stores" in judged.wrong
+    other = trial.with_outputs({REFERENCE: (np.roll(written.reference_outputs[0], 1, axis=2),)})
+    checked = check_parity(executed, other, scheme="w8", outputs=["logits"])
+    assert checked.wrong is not None and "the network with the stored weights" in checked.wrong
 
 
-def test_a_network_as_it_was_given_is_rounded_too():
+def test_an_unlowered_network_is_rounded_too():
     given = capture(trained(Small()), (clips(0),)).module(check_guards=False)
     stored = store_weights(given, scheme="w4")
     assert list(stored_bits(stored).values()) == [8, 4, 4, 4, 8, 8]

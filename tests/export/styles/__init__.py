@@ -1,4 +1,4 @@
-"""Small networks in the styles in which people write them, with their inputs."""
+"""Small networks in common styles, with their inputs."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Attention(nn.Module):
 
 
 class Divided(nn.Module):
-    """Divided space-time attention: first along time at each place, then over the places of each frame."""
+    """Divided space-time attention: first over time at each position, then over the positions of each frame."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class Windows(nn.Module):
 
 
 class Pooled(nn.Module):
-    """Attention whose keys and values are pooled by a depthwise Conv3d over tokens, class token aside (MViT)."""
+    """Attention with keys and values pooled by a depthwise Conv3d over tokens, without the class token (MViT)."""
 
     def __init__(self, dim: int = 8, heads: int = 2) -> None:
         super().__init__()

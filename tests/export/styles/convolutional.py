@@ -1,4 +1,4 @@
-"""Convolutional networks in the handwriting of public code bases: blocks, shortcuts, gates, shifts, decoders."""
+"""Convolutional networks in the style of public code bases: blocks, shortcuts, gates, shifts, decoders."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def dense_net() -> nn.Module:
 
 
 class SamePool(nn.MaxPool3d):
-    """Inception's pooling with the padding of TensorFlow, computed from the size at hand."""
+    """Inception's pooling with TensorFlow's padding, computed from the input size."""
 
     def forward(self, x: Tensor) -> Tensor:
         pads: list[int] = []
@@ -90,7 +90,7 @@ class Inception(nn.Module):
 
 
 class TemporalShift(nn.Module):
-    """2D network over segments, with a shift before each convolution, and the mean of the segments' answers."""
+    """2D network over segments, with a shift before each convolution, and the mean of the segments' logits."""
 
     def __init__(self, segments: int = 4, div: int = 4) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class TemporalShift(nn.Module):
 
 
 class Up(nn.Module):
-    """Decoder step of a U-Net: upsample, pad to the skip's size, join, convolve."""
+    """Decoder step of a U-Net: upsample, pad to the skip's size, concatenate, convolve."""
 
     def __init__(self, channels: int, skip: int, out: int, *, learned: bool) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class WeightStandardized(nn.Conv3d):
 
 
 class Octave(nn.Module):
-    """Two resolutions that exchange, frame differences, and coordinates as channels."""
+    """Two resolutions that exchange features, frame differences, and coordinates as channels."""
 
     def __init__(self) -> None:
         super().__init__()

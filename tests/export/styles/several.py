@@ -1,4 +1,4 @@
-"""Networks of several pathways, inputs or outputs, and recurrent ones."""
+"""Networks with several pathways, inputs or outputs, and recurrent ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SlowFast(nn.Module):
 
 
 class Everything(nn.Module):
-    """Clip, log-mel picture and tokens; gated fusion, cross-attention, a mask for padding; a dict of answers."""
+    """Clip, log-mel spectrogram and tokens; gated fusion, cross-attention, a padding mask; a dict of outputs."""
 
     def __init__(self, dim: int = 8) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Frames(nn.Module):
 
 
 class Chomped(nn.Module):
-    """Dilated causal convolutions over features of frames, their ends cut off; gated like WaveNet."""
+    """Dilated causal convolutions over features of frames, with cropped ends; gated as in WaveNet."""
 
     def __init__(self, channels: int = 6) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Chomped(nn.Module):
 
 
 class Views(nn.Module):
-    """Several crops of a clip in one input, N V*C T H W; their answers averaged."""
+    """Several crops of a clip in one input, N V*C T H W; their logits averaged."""
 
     def __init__(self, views: int = 2) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Views(nn.Module):
 
 
 class Forecast(nn.Module):
-    """Predicts frames one after the other from the last ones, with running statistics of time."""
+    """Predicts frames one after the other from the last ones, with running statistics over time."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def test_a_file_that_its_runtime_refuses_is_a_failure_with_the_operators_line(tm
     torch.manual_seed(0)
     exported = export_network(ErrorFunction(), ["1x3x8x8"], out=tmp_path, formats=["onnx"])
     (outcome,) = exported.outcomes
-    assert outcome.status == "failed" and not exported.right
+    assert outcome.status == "failed" and not exported.correct
     assert "the file was written, and its runtime does not run it: " in outcome.reason
     assert "the operator is erf at " in outcome.reason and "bent = torch.erf(x)" in outcome.reason
     assert not list((tmp_path / "onnx" / "fp32").glob("model*")), "nobody can ship it"
@@ -41,16 +41,16 @@ def test_a_file_that_its_runtime_refuses_is_a_failure_with_the_operators_line(tm
 
 
 @pytest.mark.parametrize("broken", range(9))
-def test_halving_finds_the_first_operator_that_does_not_run(broken):
+def test_bisection_finds_the_first_operator_that_fails(broken):
     assert _halve(list(range(9)), lambda node: node < broken) == (broken - 1, broken)
 
 
-def test_halving_says_how_far_it_came():
+def test_bisection_returns_the_last_known_bounds():
     assert _halve(list(range(9)), lambda node: True) == (8, 9)
     assert _halve(list(range(9)), lambda node: None if node == 3 else node < 6) == (-1, 8)
 
 
-def test_a_beginning_gives_the_value_of_its_last_operator():
+def test_a_prefix_returns_the_value_of_its_last_operator():
     model, clip = ErrorFunction().eval(), torch.randn(1, 3, 8, 8)
     program = capture(model, (clip,))
     bent = next(node for node in program.graph.nodes if "erf" in node.name)

@@ -1,4 +1,4 @@
-"""Files run in a process of their own, and what becomes of files and runtimes that do not."""
+"""Runs files in a separate process, and tests files and runtimes that fail."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_a_runtime_that_crashes(tmp_path, monkeypatch):
     assert "dying" in (tmp_path / "convert.log").read_text()
 
 
-def test_a_runtime_that_is_not_installed_says_nothing_of_the_file(tmp_path, monkeypatch):
+def test_a_missing_runtime_leaves_the_file_unchecked(tmp_path, monkeypatch):
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('no such runtime')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     executed = run(tmp_path)

@@ -59,7 +59,7 @@ def test_a_reference_that_is_not_finite_is_refused():
         compare(np.array([[0.0, np.inf]]), np.zeros((1, 2)))
 
 
-def test_only_clear_answers_count_as_clear():
+def test_only_clear_predictions_count_as_clear():
     reference = np.array([[1.0, 0.0], [0.52, 0.5]])
     candidate = np.array([[1.0, 0.0], [0.5, 0.52]])
     parity = compare(reference, candidate)
@@ -79,7 +79,7 @@ def test_outputs_of_any_shape_are_compared(shape, agreement):
     assert parity.top1_agreement == agreement
 
 
-def test_logits_per_frame_are_answers_of_their_own():
+def test_logits_per_frame_are_separate_predictions():
     reference = np.zeros((2, 1, 2, 3))
     reference[..., 0] = 1
     candidate = reference.copy()

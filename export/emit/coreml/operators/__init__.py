@@ -1,7 +1,7 @@
-"""MIL's operators computed with torch: the arithmetic of the reference interpreter.
+"""MIL's operators computed with torch, for the reference interpreter.
 
-One file per kind of work; `OPERATORS` is the whole list. An operator that runs blocks of other operators (`cond`,
-`while_loop`) is no arithmetic and lives in the interpreter.
+One file per kind of operator; `OPERATORS` lists all. Operators that run blocks of other operators (`cond`,
+`while_loop`) are part of the interpreter.
 """
 
 from export.emit.coreml.operators.arguments import Operator

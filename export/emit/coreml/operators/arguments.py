@@ -1,7 +1,7 @@
-"""What an operator is given: its inputs by MIL's names, ready to compute with.
+"""Arguments of an operator: its inputs by MIL's names, as torch and Python values.
 
 Floats are float32 tensors, integers int32 tensors, flags bool tensors, texts `str`, several values a tuple. An
-optional input that the program leaves out is missing or None.
+optional input that the program omits is missing or None.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 Arguments = Mapping[str, Any]
 
 Operator = Callable[[Arguments], Any]
-"""Gives the result, or a tuple of results, of one MIL operator."""
+"""Returns the result, or a tuple of results, of one MIL operator."""
 
 
 def integers(given: Arguments, name: str, default: list[int]) -> list[int]:
@@ -33,7 +33,7 @@ def axis_of(given: Arguments, name: str = "axis", default: int = -1) -> int:
 
 
 def flag(given: Arguments, name: str, default: bool = False) -> bool:
-    """The scalar `name` as a truth value."""
+    """The scalar `name` as a bool."""
     return bool(number(given, name, default))
 
 

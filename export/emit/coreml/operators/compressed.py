@@ -1,4 +1,4 @@
-"""Compressed constants, and the passage between floats and int8.
+"""Compressed constants, and conversion between float and int8.
 
 Source: coremltools 9, `ops/defs/iOS16/constexpr_ops.py`, `iOS17/quantization_ops.py`, `iOS18/compression.py`.
 """
@@ -17,7 +17,7 @@ _INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 def _along(values: Tensor, like: Tensor, given: Arguments) -> Tensor:
-    """A scalar, or a vector laid along the axis that is given."""
+    """A scalar, or a vector along the axis that `given` names."""
     if values.dim() == 0:
         return values
     shape = [1] * like.dim()
@@ -58,7 +58,7 @@ def _bits(packed: Tensor, width: int, count: int) -> Tensor:
 
 
 def _looked_up(indices: Tensor, given: Arguments) -> Tensor:
-    """Vectors of `lut` (blocks, palette, vector) chosen by `indices`, laid along `vector_axis`."""
+    """Vectors of `lut` (blocks, palette, vector) chosen by `indices`, along `vector_axis`."""
     lut = given["lut"]
     tables = _spread(lut, indices.shape)
     chosen = tables.take_along_dim(indices.long()[..., None, None], -2).squeeze(-2)
@@ -114,4 +114,4 @@ COMPRESSED: dict[str, Operator] = {
     "constexpr_sparse_to_dense": _sparse_to_dense,
     "constexpr_sparse_blockwise_shift_scale": _sparse_shift_scale,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

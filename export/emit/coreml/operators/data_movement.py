@@ -1,4 +1,4 @@
-"""Operators that only move values: shapes, axes, slices, joins and padding, and those that make new tensors.
+"""Operators that only move values (shapes, axes, slices, concatenation, padding) or create tensors.
 
 Source: coremltools 9, `ops/defs/iOS15/tensor_transformation.py`, `tensor_operation.py`, `iOS17`, `iOS18`.
 """
@@ -139,7 +139,7 @@ def _sliding_windows(given: Arguments) -> Tensor:
 
 
 def _space_to_depth(given: Arguments) -> Tensor:
-    """Places inside a block become the slow part of the channels, unlike in `pixel_unshuffle`."""
+    """Positions inside a block become the slow part of the channels, unlike in `pixel_unshuffle`."""
     x, block = given["x"], int(given["block_size"])
     n, c, h, w = x.shape
     x = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
@@ -197,4 +197,4 @@ MOVES: dict[str, Operator] = {
     "argsort": lambda given: _sorted(given)[1],
     "topk": _topk,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

@@ -1,4 +1,4 @@
-"""Operators that compute every element by itself, activations included; operands broadcast.
+"""Elementwise operators, activations included; operands broadcast.
 
 Source of every formula: coremltools 9, `converters/mil/mil/ops/defs` (elementwise_unary, elementwise_binary,
 activation), docstrings of the operators.
@@ -105,4 +105,4 @@ ELEMENTWISE: dict[str, Operator] = {
     "softplus_parametric": _softplus_parametric,
     "softsign": lambda given: F.softsign(given["x"]),
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

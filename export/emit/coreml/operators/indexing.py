@@ -1,4 +1,4 @@
-"""Gathering by index and scattering to it.
+"""Gather and scatter operators.
 
 Source: coremltools 9, `ops/defs/iOS15/scatter_gather.py`, `iOS16`, `iOS17`. From iOS 17 on an index outside
 `0..length-1` is undefined; here it raises IndexError or RuntimeError (of torch).
@@ -38,7 +38,7 @@ def _gather_nd(given: Arguments) -> Tensor:
 
 
 def _scatter_along(data: Tensor, axis: int, indices: Tensor, given: Arguments) -> Tensor:
-    """`data` with `updates` written to, or combined with, the places along `axis`."""
+    """`data` with `updates` written to, or combined with, the positions along `axis`."""
     mode, updates = text(given, "mode", "add"), given["updates"]
     if mode == "update":
         return data.scatter(axis, indices, updates)
@@ -56,7 +56,7 @@ def _scatter(given: Arguments) -> Tensor:
 
 
 def _scatter_nd(given: Arguments) -> Tensor:
-    """Over the flattened leading axes that an index names, one row of `updates` for each index."""
+    """For each index, writes one row of `updates` over the flattened leading axes."""
     data, indices = given["data"], given["indices"].long()
     depth = indices.shape[-1]
     named, rest = data.shape[:depth], data.shape[depth:]
@@ -79,4 +79,4 @@ INDEXING: dict[str, Operator] = {
     ),
     "scatter_nd": _scatter_nd,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

@@ -1,4 +1,4 @@
-"""Sums of products that are not windows: matrix products, attention and einsum.
+"""Matrix products, attention and einsum.
 
 Source: coremltools 9, `ops/defs/iOS15/linear.py` and `ops/defs/iOS18/transformers.py`.
 """
@@ -31,4 +31,4 @@ PRODUCTS: dict[str, Operator] = {
     "einsum": lambda given: torch.einsum(given["equation"], *given["values"]),
     "scaled_dot_product_attention": _attention,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

@@ -1,4 +1,4 @@
-"""Recurrent layers over `x` of shape sequence, batch, features; states are computed in float32 between the steps.
+"""Recurrent layers over `x` of shape sequence, batch, features; states are float32 between the steps.
 
 Source: coremltools 9, `ops/defs/iOS15/recurrent.py`: equations and the order of the gates.
 """
@@ -26,14 +26,16 @@ States = tuple[Tensor, ...]
 def _activation(given: Arguments, name: str, default: str) -> Callable[[Tensor], Tensor]:
     kind = text(given, name, default).lower()
     if kind not in _ACTIVATIONS:
-        raise NotImplementedError(f"{name} {kind!r}; the reference knows {', '.join(_ACTIVATIONS)}")
+        raise NotImplementedError(f"{name} {kind!r}; the reference supports {', '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[kind]
 
 
 def _refuse(given: Arguments, *names: str) -> None:
     for name in names:
         if given.get(name) is not None:
-            raise NotImplementedError(f"input {name!r} of a recurrent layer; the reference computes without")
+            raise NotImplementedError(
+                f"input {name!r} of a recurrent layer; the reference does not support it"
+            )
 
 
 def _run(given: Arguments, step: Callable[[Tensor, States], States], states: States, *, back: bool) -> Any:
@@ -78,10 +80,10 @@ def _lstm(given: Arguments) -> tuple[Tensor, ...]:
 
 
 def _gru(given: Arguments) -> tuple[Tensor, ...]:
-    """The bias of the new gate lies outside the product with the reset gate, unlike in torch."""
+    """The bias of the new gate is outside the product with the reset gate, unlike in torch."""
     _refuse(given, "input_bias")
     if flag(given, "reset_after"):
-        raise NotImplementedError("gru with reset_after; the reference computes it without")
+        raise NotImplementedError("gru with reset_after; the reference does not support it")
     gate = _activation(given, "recurrent_activation", "sigmoid")
     activation = _activation(given, "activation", "tanh")
     bias = given.get("bias")
@@ -113,4 +115,4 @@ def _rnn(given: Arguments) -> tuple[Tensor, ...]:
 
 
 RECURRENT: dict[str, Operator] = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

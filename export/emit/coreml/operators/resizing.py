@@ -13,7 +13,7 @@ from export.emit.coreml.operators.arguments import Arguments, Operator, flag, in
 
 
 def _grid(size: int, target: int, mode: str) -> Tensor:
-    """Where along an axis of `size` elements each of the `target` results is sampled."""
+    """Sampling positions of the `target` results along an axis of `size` elements."""
     steps = torch.arange(target, dtype=torch.float64)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
         if target == 1:
@@ -79,7 +79,7 @@ def _resize(given: Arguments) -> Tensor:
 
 
 _PADDING = {"constant": "zeros", "border": "border", "reflection": "reflection", "symmetric": "reflection"}
-"""Padding mode of MIL -> that of `grid_sample`, which reflects about edges where corners are not aligned."""
+"""Padding mode of MIL -> that of `grid_sample`, which reflects about edges if corners are not aligned."""
 
 
 def _resample(given: Arguments) -> Tensor:
@@ -87,10 +87,10 @@ def _resample(given: Arguments) -> Tensor:
     aligned = {"reflection": True, "symmetric": False}.get(padding, corners)
     if text(given, "coordinates_mode", "") != "normalized_minus_one_to_one" or aligned != corners:
         raise NotImplementedError(
-            "resample whose coordinates are no numbers -1..1, or reflect about other places"
+            "resample with coordinates outside -1..1, or reflection about other positions"
         )
     if padding == "constant" and number(given, "padding_value", 0.0):
-        raise NotImplementedError("resample with padding that is not 0")
+        raise NotImplementedError("resample with nonzero padding")
     mode = text(given, "sampling_mode", "bilinear")
     return F.grid_sample(given["x"], given["coordinates"], mode, _PADDING[padding], corners)
 
@@ -105,4 +105,4 @@ RESIZING: dict[str, Operator] = {
     "resize": _resize,
     "resample": _resample,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

@@ -1,4 +1,4 @@
-"""Reductions, normalisations, softmax and running sums.
+"""Reductions, normalisations, softmax and cumulative sums.
 
 Source: coremltools 9, `ops/defs/iOS15/reduction.py`, `normalization.py`, `activation.py`, `tensor_operation.py`.
 """
@@ -15,7 +15,7 @@ from export.emit.coreml.operators.arguments import Arguments, Operator, axis_of,
 
 
 def _reduce(compute: Callable[[Tensor, list[int]], Tensor]) -> Operator:
-    """An operator that reduces `axes` (all when there are none), which `compute` keeps with length 1."""
+    """An operator that reduces `axes` (all if none are given), which `compute` keeps with length 1."""
 
     def operator(given: Arguments) -> Tensor:
         x = given["x"]
@@ -111,4 +111,4 @@ STATISTICS: dict[str, Operator] = {
     "l2_norm": _l2_norm,
     "local_response_norm": _local_response_norm,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

@@ -1,4 +1,4 @@
-"""Convolution and pooling over one to three spatial axes, with the paddings that MIL knows.
+"""Convolution and pooling over one to three spatial axes, with MIL's padding modes.
 
 Source: coremltools 9, `ops/defs/iOS15/conv.py`, `pool.py` and `ops/defs/_utils.py` (padding arithmetic).
 """
@@ -24,13 +24,14 @@ Sides = list[tuple[int, int]]
 
 
 def _halves(total: int, kind: str) -> tuple[int, int]:
-    """`total` on both sides; the odd one goes behind for `same`, in front for `same_lower`."""
+    """`total` split over both sides; the extra element goes to the end for `same`, to the start for
+    `same_lower`."""
     before = total - total // 2 if kind == "same_lower" else total // 2
     return before, total - before
 
 
 def _padding(given: Arguments, reach: Sequence[int], strides: Sequence[int]) -> Sides:
-    """Padding of a window that reaches over `reach` elements of each axis."""
+    """Padding for a window that spans `reach` elements of each axis."""
     kind, sizes = text(given, "pad_type", "valid"), given["x"].shape[2:]
     if kind == "valid":
         return [(0, 0)] * len(sizes)
@@ -119,7 +120,7 @@ def _mean(x: Tensor, given: Arguments, padding: float = 0.0) -> Tensor:
 
 
 def _avg_pool(given: Arguments) -> Tensor:
-    """What ceil mode reads beyond the padding never counts, as in torch; padding does unless it is excluded."""
+    """Elements that ceil mode reads beyond the padding never count, as in torch; padding counts unless excluded."""
     padding = 0.0 if flag(given, "exclude_padding_from_average") else 1.0
     counted = _mean(torch.ones_like(given["x"][:1, :1]), given, padding)
     return _mean(given["x"], given) / counted
@@ -136,4 +137,4 @@ WINDOWS: dict[str, Operator] = {
     "avg_pool": _avg_pool,
     "l2_pool": _l2_pool,
 }
-"""Name in MIL -> what it computes."""
+"""Name in MIL -> implementation."""

@@ -1,6 +1,6 @@
-"""Turns a captured graph into the form that ONNX Runtime runs fast on x86 and ARM: one pass, one function.
+"""Rewrites an ONNX graph into the form that ONNX Runtime runs fast on x86 and ARM: one function per pass.
 
-Every pass takes an `onnx_ir.Model`, changes it in place and gives the number of places it changed. Legend: Q is
+Every pass takes an `onnx_ir.Model`, changes it in place and returns the number of changes. Legend: Q is
 QuantizeLinear, DQ is DequantizeLinear, both with constant scale and zero point.
 """
 
@@ -37,7 +37,7 @@ INT8_PASSES: tuple[Callable[[ir.Model], int], ...] = (
     widen_scales_for_biases,
     quantize_biases,
 )
-"""The passes in their order."""
+"""The passes in order."""
 
 
 WEIGHT_PASSES: dict[str, tuple[Callable[[ir.Model], int], ...]] = {
@@ -45,11 +45,11 @@ WEIGHT_PASSES: dict[str, tuple[Callable[[ir.Model], int], ...]] = {
     "w8": (expand_integers_when_loading,),
     "w4": (expand_integers_when_loading,),
 }
-"""The passes of each scheme that is a matter of weights alone."""
+"""The passes of each weight-only scheme."""
 
 
 def tune_int8(model: ir.Model) -> None:
-    """Runs `INT8_PASSES` in order, then `separate_weights`; what nothing reads any more is dropped after each."""
+    """Runs `INT8_PASSES` in order, then `separate_weights`; unused values are dropped after each."""
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
     _run(INT8_PASSES, model)

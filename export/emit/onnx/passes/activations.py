@@ -1,4 +1,4 @@
-"""Passes about activations: clamps absorbed by ranges, the integer type and the pooling with fast kernels."""
+"""Passes over activations: clamps absorbed by ranges, and the integer type and pooling with fast kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def pool_by_average(model: ir.Model) -> int:
-    """Makes the mean over rows and columns an operator that has an integer kernel.
+    """Replaces the mean over rows and columns with an operator that has an integer kernel.
 
     Given: ReduceMean over axes (2, 3) of a rank-4 value, keepdims = 1.
     Result: GlobalAveragePool.
@@ -44,7 +44,7 @@ def pool_by_average(model: ir.Model) -> int:
 
 
 def absorb_clamps(model: ir.Model) -> int:
-    """Lets the saturation of Q do the work of a clamp.
+    """Removes clamps that the saturation of Q implies.
 
     Given: X -> Relu or Clip -> Q, where the clamp's bounds quantize to the ends of Q's range or beyond, so that
     saturation gives the same integers.
@@ -67,7 +67,7 @@ def absorb_clamps(model: ir.Model) -> int:
 
 
 def shift_to_uint8(model: ir.Model) -> int:
-    """Stores activations as uint8, the form with the fast x86 kernels; the same numbers, moved by 128.
+    """Stores activations as uint8, for which x86 has fast kernels; the same numbers, shifted by 128.
 
     Given: Q and DQ of activations with an int8 zero point, and Pad of int8 activations with one.
     Result: the same with a uint8 zero point, 128 higher. Weights stay int8.
@@ -91,7 +91,7 @@ def shift_to_uint8(model: ir.Model) -> int:
 
 
 def _bounds(clamp: ir.Node) -> tuple[float, float]:
-    """Lower and upper bound of a Relu or Clip node; infinite where there is none, or where it is computed."""
+    """Lower and upper bound of a Relu or Clip node; infinite if absent or computed."""
     if clamp.op_type == "Relu":
         return 0.0, np.inf
     low, high = (clamp.inputs[i] if i < len(clamp.inputs) else None for i in (1, 2))

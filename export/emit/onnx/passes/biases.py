@@ -1,4 +1,4 @@
-"""Passes about biases: int32, in the units in which integer kernels add them up."""
+"""Passes over biases: int32, in the units of the integer kernels' accumulators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INT32_LIMIT = 2**31 - 1
 
 
 def widen_scales_for_biases(model: ir.Model) -> int:
-    """Makes room for the int32 bias of channels whose weights are (almost) zero.
+    """Keeps the int32 bias in range for channels whose weights are (almost) zero.
 
     Given: Conv or Gemm on DQ'd input and weights, with a bias that is above 2^31 in units of
     input scale x weight scale (a pruned or dead channel: tiny weights, ordinary bias).
@@ -50,7 +50,7 @@ def widen_scales_for_biases(model: ir.Model) -> int:
 
 
 def quantize_biases(model: ir.Model) -> int:
-    """Stores biases in the type in which integer kernels add them up.
+    """Stores biases in the type of the integer kernels' accumulators.
 
     Given: Conv or Gemm on DQ'd input and weights, with a float bias.
     Result: the bias as int32 in units of input scale x weight scale, behind a DQ.
@@ -84,7 +84,7 @@ def quantize_biases(model: ir.Model) -> int:
 
 
 def _quantized_with_bias(node: ir.Node) -> tuple[float, ir.Node, np.ndarray] | None:
-    """Input scale, the weights' DQ node and the float bias of a Conv or Gemm, `None` if it is no such layer."""
+    """Input scale, the weights' DQ node and the float bias of a Conv or Gemm, `None` for other nodes."""
     input_dq, weight_dq = (value.producer() if value is not None else None for value in node.inputs[:2])
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is None or bias.dtype != np.float32 or input_dq is None or weight_dq is None:

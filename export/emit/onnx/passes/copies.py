@@ -1,4 +1,4 @@
-"""Passes about convolutions that compute nothing: copies of frames, and normalisation of the clip."""
+"""Passes over convolutions without arithmetic: copies of frames, and normalisation of the clip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _FEW_CHANNELS = 4
-"""Integer kernels work on 16 channels at a time; up to here plain float arithmetic is several times faster."""
+"""Integer kernels work on 16 channels at a time; up to this many, float arithmetic is several times faster."""
 
 _Tap = tuple[int, int]
 
@@ -35,7 +35,7 @@ def move_frames_by_padding(model: ir.Model) -> int:
 
     Given: DQ -> Conv with one-hot taps of weight 1 and no bias, depthwise or gathering several taps as channels
     -> Q with the scale and zero point of the DQ.
-    Result: Slice of the frames that a tap reads and Pad with the zero point, on the integers; a Concat where
+    Result: Slice of the frames that a tap reads and Pad with the zero point, on the integers; a Concat if
     there are several taps.
     """
     import onnx_ir as ir
@@ -69,7 +69,7 @@ def move_frames_by_padding(model: ir.Model) -> int:
 
 
 def normalise_in_float(model: ir.Model) -> int:
-    """Normalises the few channels of a clip where that is fast.
+    """Normalises the few channels of a clip in float, which is faster.
 
     Given: DQ -> depthwise 1x1 Conv of up to 4 channels, positive weights -> Q.
     Result: DQ with a scale per channel, that of the values x weight -> Add of the bias -> Q.
@@ -113,7 +113,7 @@ def normalise_in_float(model: ir.Model) -> int:
 
 @dataclass(frozen=True)
 class _Read:
-    """Which positions of an axis one tap reads: `first` to `last` in steps, with zeros around."""
+    """Positions of an axis that one tap reads: `first` to `last` in steps, with zeros around."""
 
     first: int
     last: int
@@ -146,9 +146,9 @@ def _write_copy(
     zero: ir.Value | None,
     name: str,
 ) -> ir.Value:
-    """Writes Slice and Pad, those that are needed, in front of the convolution.
+    """Writes the necessary Slice and Pad nodes in front of the convolution.
 
-    Cropping first: a Pad with negative amounts would take eight times as long.
+    Crops first: a Pad with negative amounts would take eight times as long.
     """
     import onnx_ir as ir
 
@@ -182,7 +182,8 @@ def _write_copy(
 
 
 def _one_hot_taps(conv: ir.Node) -> list[_Tap] | None:
-    """The tap of each block of output channels that copies all input channels in order; `None` if one does not."""
+    """The tap of each block of output channels that copies all input channels in order; `None` if a block
+    differs."""
     weights = _weights(conv)
     if weights is None or weights.ndim != 4:
         return None
@@ -203,7 +204,7 @@ def _one_hot_taps(conv: ir.Node) -> list[_Tap] | None:
 
 
 def _weights(conv: ir.Node) -> np.ndarray | None:
-    """The dequantized weights of a Conv, `None` where they are no int8 constant."""
+    """The dequantized weights of a Conv, `None` if they are not an int8 constant."""
     dequantize = conv.inputs[1].producer() if conv.inputs[1] is not None else None
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return None
@@ -218,7 +219,7 @@ def _weights(conv: ir.Node) -> np.ndarray | None:
 
 
 def _only_quantize(conv: ir.Node) -> ir.Node | None:
-    """The per-tensor Q that alone reads a Conv, if there is one."""
+    """The per-tensor Q that is the only consumer of a Conv, if there is one."""
     reading = readers(conv.outputs[0])
     if len(reading) != 1 or reading[0].op_type != "QuantizeLinear" or not is_per_tensor(reading[0]):
         return None

@@ -1,4 +1,4 @@
-"""Passes about data movement: values move as one byte each, and as little as possible."""
+"""Passes over data movement: values move as one byte each, and as little as possible."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def quantize_before_moving(model: ir.Model) -> int:
     """Moves Q up through data movement, so that one byte a value is moved instead of four.
 
-    Given: X -> Transpose/Reshape/... -> Q, and nothing else reads the moved values.
+    Given: X -> Transpose/Reshape/... -> Q, and no other consumer of the moved values.
     Result: X -> Q -> Transpose/Reshape/...
     """
     import onnx_ir as ir
@@ -86,7 +86,7 @@ def cancel_round_trips(model: ir.Model) -> int:
     """Drops a requantization that changes nothing.
 
     Given: DQ -> Q with equal scale and zero point.
-    Result: neither, for the readers of Q.
+    Result: the consumers of Q take the input of DQ.
     """
     count = 0
     for quantize in nodes(model, "QuantizeLinear"):
@@ -100,14 +100,14 @@ def cancel_round_trips(model: ir.Model) -> int:
 
 
 def view_in_channels_last(model: ir.Model) -> int:
-    """Writes a change of view so that no value has to move when both views are seen channels-last.
+    """Rewrites a reshape so that no value moves if both shapes are stored channels-last.
 
-    ONNX Runtime runs integer convolutions channels-last, between transposes of its own.
+    ONNX Runtime runs integer convolutions channels-last, between transposes that it inserts.
 
-    Given: a chain of Transpose and Reshape, which is a plain reshape when what has rank 4 is seen channels-last:
-    T C H W -> 1 C T H*W and back, rows of pictures, or the flattening before pooling.
-    Result: Transpose to channels-last -> Reshape -> Transpose back, those behind and before values of rank 4; both
-    transposes meet their inverses.
+    Given: a chain of Transpose and Reshape that is a plain reshape if values of rank 4 are stored channels-last:
+    T C H W -> 1 C T H*W and back, rows of images, or the flattening before pooling.
+    Result: Transpose to channels-last -> Reshape -> Transpose back, where the value has rank 4; both transposes
+    cancel with their inverses.
     """
     import onnx_ir as ir
 
@@ -143,12 +143,12 @@ def view_in_channels_last(model: ir.Model) -> int:
 
 
 def _channels_last(values: np.ndarray) -> np.ndarray:
-    """`N C H W` as `N H W C`; anything else as it is."""
+    """`N C H W` as `N H W C`; other ranks unchanged."""
     return np.transpose(values, (0, 2, 3, 1)) if values.ndim == 4 else values
 
 
 def _chain_of_moves(last: ir.Node) -> list[ir.Node]:
-    """The longest chain of Transpose and Reshape that ends with `last` and is read nowhere else."""
+    """The longest chain of Transpose and Reshape that ends with `last` and has no other consumer."""
     if any(reader.op_type in ("Transpose", "Reshape") for reader in last.outputs[0].consumers()):
         return [last]
     chain = [last]
@@ -164,7 +164,7 @@ def _chain_of_moves(last: ir.Node) -> list[ir.Node]:
 
 
 def _move(node: ir.Node, values: np.ndarray) -> np.ndarray:
-    """What a Transpose or Reshape node makes of `values`."""
+    """`values` after a Transpose or Reshape node."""
     if node.op_type == "Transpose":
         return np.transpose(values, node.attributes.get_ints("perm"))
     return values.reshape(static_shape(node.outputs[0]))

@@ -1,10 +1,9 @@
-"""Weights in the form that ONNX Runtime can make exact on x86 processors without VNNI.
+"""Stores weights in the form for which ONNX Runtime can be exact on x86 processors without VNNI.
 
-There it multiplies uint8 activations by int8 weights with `vpmaddubsw`, which saturates in 16 bits. With the
-session option `session.x64quantprecision` = "1" it turns weights into uint8 while it loads the file; their kernels
-are exact. Where kernels are exact anyway the option changes nothing. ONNX Runtime 1.31 names what it makes after
-the constant that it replaces, and refuses a file in which two layers share one.
-
+Without VNNI it multiplies uint8 activations by int8 weights with `vpmaddubsw`, which saturates in 16 bits. With the
+session option `session.x64quantprecision` = "1" it converts weights to uint8 while it loads the file; their kernels
+are exact. On processors whose kernels are exact the option changes nothing. ONNX Runtime 1.31 names the converted
+constants after the original, and refuses a file in which two layers share one.
 Source: `Avx2WeightS8ToU8Transformer` and `MlasPlatformU8S8Overflow` of ONNX Runtime.
 """
 
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def separate_weights(model: ir.Model) -> int:
-    """Leaves no two layers with one constant that ONNX Runtime replaces.
+    """Gives every layer its own copy of a constant that ONNX Runtime replaces.
 
     Given: DQ of constant int8 weights.
-    Result: the same with a zero point of its own. Weights that several layers read, as the steps of an LSTM do, are
+    Result: the same with a separate zero point. Weights that several layers share, as the steps of an LSTM do, are
     stored once, as uint8 around 128: exact on every processor.
     """
     count = 0

@@ -1,4 +1,4 @@
-"""Reading and changing an ONNX graph: the few words in which the passes are written."""
+"""Functions that read and change an ONNX graph, shared by the passes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def nodes(model: ir.Model, *op_types: str) -> list[ir.Node]:
-    """The nodes of these types, in the order of the graph, as a list of its own."""
+    """The nodes of these types, in the order of the graph, as a new list."""
     return [node for node in model.graph if node.op_type in op_types]
 
 
 def source(node: ir.Node) -> ir.Value:
-    """The first input of a node that must have one."""
+    """The first input of a node, which must have one."""
     first = node.inputs[0]
     assert first is not None, f"{node.op_type} {node.name!r} has no input"
     return first
@@ -32,7 +32,7 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The constant behind a value, `None` when it is computed from an input."""
+    """The constant behind a value, `None` if it is computed from an input."""
     if value is None or value.is_graph_input() or value.const_value is None:
         return None
     return value.const_value.numpy()
@@ -59,12 +59,12 @@ def same_parameters(one: ir.Node, other: ir.Node) -> bool:
 
 
 def readers(value: ir.Value) -> list[ir.Node]:
-    """The nodes that read the value; none when the caller of the file reads it too."""
+    """The nodes that use the value; none if it is an output of the graph."""
     return [] if value.is_graph_output() else list(value.consumers())
 
 
 def read_once(value: ir.Value) -> bool:
-    """Whether exactly one node, and nobody else, reads the value."""
+    """Whether exactly one node, and no output, uses the value."""
     return len(readers(value)) == 1
 
 
@@ -83,14 +83,14 @@ def initializer(model: ir.Model, name: str, values: np.ndarray) -> ir.Value:
 
 
 def take_place(model: ir.Model, old: ir.Node, new: ir.Node) -> None:
-    """Puts `new` where `old` is: its one output takes the name, type and readers of the old one."""
+    """Replaces `old` with `new`, whose only output takes the name, type and consumers of the old one."""
     import onnx_ir as ir
 
     ir.convenience.replace_nodes_and_values(model.graph, old, [old], [new], old.outputs, new.outputs)
 
 
 def bypass(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
-    """Removes `node` and lets its readers read `value`."""
+    """Removes `node` and connects its consumers to `value`."""
     import onnx_ir as ir
 
     ir.convenience.replace_all_uses_with(node.outputs[0], value, replace_graph_outputs=True)

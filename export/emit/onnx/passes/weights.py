@@ -1,8 +1,8 @@
-"""Passes about weights that are stored in fewer bits than float32 and computed with in float32.
+"""Passes over weights that are stored in fewer bits than float32 and computed with in float32.
 
-Constant folding of ONNX Runtime expands them once, when the file is loaded: no float kernel notices. It leaves
-DequantizeLinear alone, which would expand every weight in every inference: 1.5 times the time of float for six
-convolutions of 64 channels on pictures of 14 x 14, one x86-64 core.
+Constant folding of ONNX Runtime expands them once, when the file is loaded, at no cost for float kernels. It does
+not fold DequantizeLinear, which would expand every weight in every inference: 1.5 times the time of float for six
+convolutions of 64 channels on 14 x 14 images, one x86-64 core.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ OPSET_INT4 = 21
 """Operator set in which Cast takes int4."""
 
 _SMALL = 64
-"""Below so many values a tensor is left in float32: the node that casts it takes as much space."""
+"""Smaller tensors stay float32: the node that casts a tensor takes as much space."""
 
 
 def expand_integers_when_loading(model: ir.Model) -> int:
-    """Writes the reading of integer weights so that constant folding does it.
+    """Rewrites the dequantization of integer weights so that constant folding evaluates it.
 
     Given: DQ of a stored int8 weight without zero points, one scale per channel or one for all.
-    Result: Cast to float32 -> Mul by the scales; the weight is int4 where no number lies beyond -8..7.
+    Result: Cast to float32 -> Mul by the scales; the weight is int4 if all its numbers are in -8..7.
     """
     import ml_dtypes
     import onnx_ir as ir
@@ -55,7 +55,7 @@ def expand_integers_when_loading(model: ir.Model) -> int:
 
 
 def store_as_float16(model: ir.Model) -> int:
-    """Stores in 16 bits what 16 bits hold exactly.
+    """Stores weights in 16 bits where that is exact.
 
     Given: a float32 weight whose values are all float16 values.
     Result: the same as float16 -> Cast to float32.

@@ -15,7 +15,7 @@ INPUT = Builder.TensorSpec((1, 2, 4, 4), types.fp32)
 
 
 def saved(path, build, *, inputs=(INPUT,), opset=ct.target.iOS17):
-    """The package that holds the program `build`, in the precision in which it is written."""
+    """The package of the program `build`, in the precision in which it is written."""
     program = Builder.program(input_specs=list(inputs), opset_version=opset)(build)
     model = ct.convert(
         program,

@@ -51,7 +51,7 @@ def halves(*shape):
 
 
 INPUT = object()
-"""Stands for the input of the program."""
+"""Placeholder for the input of the program."""
 
 
 def operation(name, shape=(1, 2, 4, 4), kind=types.fp16, **given):
@@ -93,7 +93,7 @@ STATE = {"initial_h": halves(2, 4), "weight_ih": halves(16, 3), "weight_hh": hal
         (lambda: operation("cosh", x=INPUT), "no such operator"),
         (lambda: operation("lstm", (5, 2, 3), x=INPUT, initial_c=halves(2, 4), **STATE), "no recurrent cells"),
         (lambda: operation("batch_to_space", (4, 2, 2, 2), x=INPUT, block_shape=[2, 2], crops=[[0, 0], [0, 0]]),
-         "nothing is known"),
+         "no source covers this operator"),
     ],
 )  # fmt: skip
 def test_what_the_neural_engine_takes_and_refuses(made, reason):
@@ -128,7 +128,7 @@ def test_multiply_adds(made, count):
     assert macs(made()) == count
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML's own plan is asked there")
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML's compute plan is used there")
 def test_a_saved_program_is_looked_up_in_the_tables(tmp_path):
     path = saved(
         tmp_path, lambda x: Builder.cosh(x=Builder.conv(x=x, weight=X.repeat(2, 0)[:, :, :3]), name="c")

@@ -35,7 +35,7 @@ def test_recurrent_layers_become_linear_layers(layer):
     torch.testing.assert_close(program.module()(x)[0], layer(x)[0])
 
 
-def test_operators_that_coremltools_has_not_are_taken_apart():
+def test_operators_that_coremltools_lacks_are_decomposed():
     x = torch.randn(2, 3)
     names, given = decomposed(lambda x: F.celu(x, 1.5) + F.hardshrink(x), x)
     assert not any("celu" in name or "shrink" in name for name in names)
@@ -47,14 +47,14 @@ def test_operators_that_it_has_stay():
     assert names == {"aten.hardswish.default"}
 
 
-def test_an_operator_that_nobody_knows_is_named_with_its_place():
+def test_an_unknown_operator_is_named_with_its_place():
     with pytest.raises(
         NotImplementedError, match=r"linalg_cholesky at .*test_decompose\.py:\d+ `return function"
     ):
         decomposed(lambda x: torch.linalg.cholesky(x), torch.eye(2))
 
 
-def test_what_coremltools_would_convert_wrongly_is_taken_apart():
+def test_operators_that_coremltools_converts_incorrectly_are_decomposed():
     def function(x):
         either, one = torch.bitwise_or(x > 1.2, x > 1.6), torch.bitwise_xor(x > 1.2, x > 1.6)
         return 1 / x + x.asinh() + x.acosh() + either + one
@@ -66,7 +66,7 @@ def test_what_coremltools_would_convert_wrongly_is_taken_apart():
     torch.testing.assert_close(given, function(x))
 
 
-def test_the_bits_of_whole_numbers_are_refused_by_name():
+def test_bitwise_operators_on_integers_are_refused_by_name():
     with pytest.raises(NotImplementedError, match=r"bitwise_or at .*test_decompose\.py:\d+ "):
         decomposed(lambda x: torch.bitwise_or(x, 5), torch.tensor([1, 2]))
 

@@ -52,7 +52,7 @@ def written(path, model, clip):
 
 @pytest.mark.parametrize("make", [Sequences, MobileNet3D])
 @pytest.mark.slow
-def test_written_networks_answer_as_torch_does(tmp_path, make):
+def test_written_networks_match_torch(tmp_path, make):
     torch.manual_seed(0)
     model, clip = trained(make()), torch.rand(1, 3, 3, 8, 8)
     with torch.no_grad():

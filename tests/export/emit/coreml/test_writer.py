@@ -29,7 +29,7 @@ def operations(path):
     return Counter(operation.type for operation in block.operations)
 
 
-def answers(file, inputs):
+def outputs_of(file, inputs):
     _, run = open_package(file.path)
     given = run({info.name: value.numpy() for info, value in zip(file.inputs, inputs, strict=True)})
     return [given[info.name] for info in file.outputs]
@@ -63,7 +63,7 @@ def test_the_package_holds_names_shapes_types_and_description(tmp_path):
     assert json.loads(metadata["labels"])[0]["classes"][0] == "left"
     assert json.loads(metadata["provenance"]) == {"recipe": "small"}
     example = spec.example(seed=1)
-    for given, wanted in zip(answers(file, example), float_graph(spec)(*example), strict=True):
+    for given, wanted in zip(outputs_of(file, example), float_graph(spec)(*example), strict=True):
         assert np.abs(given - wanted.detach().numpy()).max() <= 1e-6 * wanted.abs().max()
     assert "batch_norm" not in operations(file.path), "whose epsilon changes x * a + b"
 
@@ -80,7 +80,7 @@ def test_float_packages_compute_in_the_precision_of_the_scheme(tmp_path, scheme,
     assert (kinds["cast"] > 0) == (precision == "float16")
     assert file.notes == (f"ML program for iOS 17 / macOS 14 and later, computes in {precision}",)
     assert file.coverage is not None and file.coverage.share == (precision == "float16")
-    (given,), wanted = answers(file, spec.example(seed=1)), graph(*spec.example(seed=1)).detach()
+    (given,), wanted = outputs_of(file, spec.example(seed=1)), graph(*spec.example(seed=1)).detach()
     assert np.abs(given - wanted.numpy()).max() <= tolerance * wanted.abs().max()
 
 
@@ -95,7 +95,7 @@ def test_an_int8_package_gives_what_the_int8_reference_gives(tmp_path):
     quantize = [n for n in graph.graph.nodes if "quantize_per_tensor.default" in str(n.target)]
     step = max(node.args[1] for node in quantize[-2:])
     for seed in range(1, 4):
-        (given,), wanted = answers(file, spec.example(seed=seed)), graph(*spec.example(seed=seed))
+        (given,), wanted = outputs_of(file, spec.example(seed=seed)), graph(*spec.example(seed=seed))
         assert np.abs(given - wanted.detach().numpy()).max() <= 1.01 * step, "one step of the logits"
 
 
@@ -116,7 +116,7 @@ def test_weights_are_stored_as_they_were_rounded(tmp_path, scheme, system, kind)
     file = written(tmp_path, spec, stored, scheme)
     assert operations(file.path)[kind] == 2, "the first layer has too few weights to be worth it"
     assert file.notes[0].startswith(f"ML program for {system} / macOS")
-    (given,), wanted = answers(file, spec.example(seed=1)), stored(*spec.example(seed=1))
+    (given,), wanted = outputs_of(file, spec.example(seed=1)), stored(*spec.example(seed=1))
     assert np.abs(given - wanted.detach().numpy()).max() <= 5e-3 * wanted.abs().max()
 
 
@@ -138,7 +138,7 @@ def test_a_user_network_without_class_names_is_written(tmp_path):
         description={},
     )
     file = write(program, tmp_path / "model.mlpackage", spec=spec, scheme="fp32")
-    (given,) = answers(file, (torch.ones(1, 3, 8, 8),))
+    (given,) = outputs_of(file, (torch.ones(1, 3, 8, 8),))
     assert given.shape == (1, 2, 6, 6)
     (output,) = ct.utils.load_spec(str(file.path)).description.output
     assert output.shortDescription == "float32 NCHW 1x2x6x6"

@@ -1,4 +1,4 @@
-"""ExecuTorch's files of networks in which several operators read one value, one bias or one weight."""
+"""ExecuTorch files of networks in which several operators share one value, one bias or one weight."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def assert_is_the_reference(tmp_path, model: nn.Module, *inputs: Tensor, scheme: str = "w8a8") -> None:
-    """The file gives what the int8 graph gives, but for single steps of rounding."""
+    """The file matches the int8 graph, up to single steps of rounding."""
     from executorch.runtime import Runtime
 
     graph = lower(capture(model.eval(), inputs))

@@ -55,7 +55,7 @@ def test_a_float_file_runs_describes_itself_and_names_what_is_left_behind(tmp_pa
 
 
 class RunningMean(nn.Module):
-    """What ExecuTorch takes apart with copies: a product with a matrix, and a gate."""
+    """Operators that ExecuTorch decomposes with copies: a matrix product, and a gate."""
 
     def __init__(self) -> None:
         super().__init__()

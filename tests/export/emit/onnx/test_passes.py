@@ -1,4 +1,4 @@
-"""Every pass on graphs where it applies, where it must not, and on numbers: before and after give the same."""
+"""Every pass on graphs where it applies, on graphs where it must not, and numerically before and after."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def run(model, feeds):
 
 
 def apply_and_compare(model, tune, *, feeds=None, atol=0.0):
-    """Runs the pass; checks that outputs stay the same; gives the number of changes."""
+    """Runs the pass, checks that the outputs do not change, and returns the number of changes."""
     feeds = feeds or {"x": np.random.default_rng(0).normal(size=(2, 4, 3, 6)).astype(np.float32) * 3}
     before = run(model, feeds)
     count = tune(model)
@@ -141,7 +141,7 @@ def test_the_time_plane_view_becomes_a_reshape_between_transposes_to_channels_la
     assert model.graph[-1].attributes["perm"].as_ints() == (0, 3, 1, 2)
 
 
-def test_rows_of_pictures_are_a_reshape_behind_or_before_one_transpose():
+def test_rows_of_images_are_a_reshape_after_or_before_one_transpose():
     model = model_of(
         "a = Transpose<perm=[1,0,2,3]>(x) b = Reshape(a, plane) c = Reshape(b, back) "
         "d = Transpose<perm=[1,0,2,3]>(c) e = Transpose<perm=[0,2,3,1]>(d) rows = Reshape(e, flat) "
@@ -374,7 +374,7 @@ def normalising_model(channels, *, weights):
 def test_normalisation_of_the_clip_is_a_scaled_dq_and_a_sum():
     model = normalising_model(3, weights=1)
     feeds = {"x": np.random.default_rng(0).random((2, 3, 3, 6), np.float32)}
-    # At most one step of the result: the two orders of float32 operations may round a tie to either side.
+    # At most one step of the result: the two orders of float32 operations may round a tie differently.
     assert apply_and_compare(model, normalise_in_float, feeds=feeds, atol=0.0301) == 1
     last = model.graph.outputs[0].producer()
     assert _types_above(last) == ["QuantizeLinear", "Add", "DequantizeLinear", "QuantizeLinear"]

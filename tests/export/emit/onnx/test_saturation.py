@@ -1,4 +1,4 @@
-"""The products of uint8 and int8 on x86 without VNNI, emulated in numpy."""
+"""The products of uint8 and int8 on x86 without VNNI, emulated in NumPy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.export.user_nets import clips
 
 
 def vpmaddubsw(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums of two neighbouring products each, saturated to 16 bits, as the instruction gives them."""
+    """Sums of two neighbouring products, saturated to 16 bits, as computed by the instruction."""
     products = activations.astype(np.int32) * weights.astype(np.int32)
     return np.clip(products[..., 0::2] + products[..., 1::2], -(2**15), 2**15 - 1)
 
@@ -108,13 +108,14 @@ class Recurrent(nn.Module):
 
 @pytest.mark.parametrize("network", [clips, Recurrent])
 def test_files_are_exact_on_every_processor(tmp_path, network):
-    """With the option, the answers are those of the graph without fusions, which computes the integers in float."""
+    """With the option, the outputs match those of the graph without fusions, which computes the integers in
+    float."""
     torch.manual_seed(0)
     shape = ["1x3x4x32x32"]
     exported = export_network(
         network(), shape, out=tmp_path, formats=["onnx"], schemes=["w8a8"], calibration="random"
     )
-    assert exported.right, exported.outcomes[0].reason
+    assert exported.correct, exported.outcomes[0].reason
     path = str(tmp_path / "onnx" / "w8a8" / "model.onnx")
     plain = ort.SessionOptions()
     plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -123,7 +124,7 @@ def test_files_are_exact_on_every_processor(tmp_path, network):
     clip = np.random.default_rng(0).random((1, 3, 4, 32, 32), np.float32)
     (given,) = exact.run(None, {"clip": clip})
     (wanted,) = ort.InferenceSession(path, plain).run(None, {"clip": clip})
-    # Kernels may round the last bit another way: steps of the output's own quantization.
+    # Kernels may round the last bit differently: steps of the output's own quantization.
     assert np.abs(given - wanted).max() <= 0.02 * np.abs(wanted).max()
 
 

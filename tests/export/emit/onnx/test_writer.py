@@ -70,7 +70,7 @@ def test_opset_and_ir_version_are_those_that_old_runtimes_read(float_file):
     assert model.ir_version <= 10
 
 
-def test_the_file_tells_nothing_about_the_machine_that_wrote_it(float_file):
+def test_the_file_does_not_reveal_the_machine_that_wrote_it(float_file):
     content = float_file[1].path.read_bytes()
     assert b".py" not in content and b"forward" not in content
 
@@ -79,7 +79,7 @@ def test_an_int8_file_runs_in_integer_kernels_from_end_to_end(int8_file, tmp_pat
     _, file = int8_file
     assert file.notes[0] == "uint8 activations, int8 weights; 10 of 10 layers in integers"
     assert (
-        "layers can saturate in 16 bits and give other answers: open the file with the session option"
+        "layers can saturate in 16 bits and give other outputs: open the file with the session option"
         in file.notes[1]
     )
     options = ort.SessionOptions()
@@ -96,7 +96,7 @@ def test_an_int8_file_gives_the_logits_of_the_int8_network(int8_file):
     for seed in range(8):
         inputs = ALL_INPUTS.example(seed=100 + seed)
         for ours, theirs in zip(graph(*inputs), logits_of(file, inputs), strict=True):
-            # Kernels may round the last bit another way: a few steps of the logits' own quantization.
+            # Kernels may round the last bit differently: a few steps of the logits' own quantization.
             np.testing.assert_allclose(ours.detach().numpy(), theirs, atol=0.01)
 
 
@@ -107,8 +107,8 @@ def test_layers_that_stay_in_float_are_named(tmp_path):
     assert file.notes[1].startswith("in float: Conv node_conv2d, ")
 
 
-class Answers(nn.Module):
-    """Outputs and an input with the names that torch gives to what lies between."""
+class ClashingNames(nn.Module):
+    """Outputs and an input with names that torch gives to intermediate values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Answers(nn.Module):
 
 
 def test_names_of_inputs_and_outputs_are_theirs_alone(tmp_path):
-    network, clip = Answers(), torch.rand(1, 3, 2, 4, 4)
+    network, clip = ClashingNames(), torch.rand(1, 3, 2, 4, 4)
     spec = FileSpec(
         inputs=parse_inputs(["softmax=1x3x2x4x4"]),
         outputs=describe_outputs(network(clip)),

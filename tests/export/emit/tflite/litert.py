@@ -1,4 +1,4 @@
-"""Written files in their runtime, for the tests of the LiteRT exporter."""
+"""Runs written files in LiteRT, for the tests of its writer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LETTERS = {5: "NCTHW", 4: "NCTH", 3: "NCT", 2: "NK"}
 
 
 def file_spec_of(inputs: dict[str, Tensor], outputs: tuple[Tensor, ...]) -> FileSpec:
-    """Clips as N T H W C, everything else as torch has it."""
+    """Clips as N T H W C, other tensors in torch's layout."""
 
     def info(name: str, tensor: Tensor) -> TensorInfo:
         dtype = {torch.int64: "int32"}.get(tensor.dtype, "float32")
@@ -73,7 +73,7 @@ class Written:
         )
 
     def is_one_partition(self) -> bool:
-        """Whether XNNPACK computes everything between the caller's inputs and outputs."""
+        """Whether XNNPACK computes everything between inputs and outputs."""
         delegates = [op for op in self.ops if op["op_name"] == "DELEGATE"]
         ends = {detail["index"] for detail in self.interpreter.get_output_details()}
         return len(delegates) == 1 and set(delegates[0]["outputs"]) == ends

@@ -46,7 +46,7 @@ def test_int8_file_computes_in_int8_with_the_parameters_of_the_reference(tmp_pat
 
 
 class Pooled(nn.Module):
-    """Max pooling with padding: of a ReLU, and of two pooled ones beside each other."""
+    """Max pooling with padding: of a ReLU, and of two concatenated poolings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def test_convolutions_over_time_compute_in_int8(tmp_path, groups):
     assert file.is_one_partition()
 
 
-def test_padding_said_in_a_word_leaves_a_convolution_in_int8(tmp_path):
+def test_named_padding_leaves_a_convolution_in_int8(tmp_path):
     inputs = {"x": torch.rand(1, 3, 10, 10)}
     model = trained(nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.Conv2d(8, 8, 4, padding="same")))
     reference, file = quantized(model, inputs, tmp_path)
@@ -175,7 +175,7 @@ def test_int8_files_stay_in_one_partition_and_transpose_nothing(tmp_path, name):
     (given,), (want,) = file(**inputs), as_tuple(reference(*inputs.values()))
     assert np.abs(given - want.detach().numpy()).max() <= 2.01 * step_of(file)
     assert file.is_one_partition()
-    # One transpose gives a result of rank 5 channels first.
+    # One transpose returns a result of rank 5 channels first.
     assert file.counts()["TRANSPOSE"] == (want.dim() == 5)
 
 

@@ -74,7 +74,7 @@ PICTURES: dict[str, Callable[[], nn.Module]] = {
     "padding": lambda: Call(lambda x: F.pad(x, (1, 0, 2, 1), value=0.5)),
     "products of pictures": lambda: Call(lambda x: x @ x.transpose(2, 3)),
 }  # fmt: skip
-"""Networks on pictures `1 6 8 10`."""
+"""Networks on images `1 6 8 10`."""
 
 LOWERED_PICTURES: dict[str, Callable[[], nn.Module]] = {
     "same padding": lambda: nn.Conv2d(6, 4, (3, 5), padding="same"),
@@ -82,7 +82,7 @@ LOWERED_PICTURES: dict[str, Callable[[], nn.Module]] = {
     "nearest neighbours at 5/4 of the pixels": lambda: nn.Upsample(scale_factor=1.25),
     "bilinear at 5/4 of the pixels": lambda: nn.Upsample(scale_factor=1.25, mode="bilinear"),
 }
-"""Networks on pictures `1 6 10 10` that no runtime has the operators of: lowering writes them with others."""
+"""Networks on images `1 6 10 10` with operators that no runtime has: lowering rewrites them."""
 
 SEQUENCES: dict[str, Callable[[], nn.Module]] = {
     "linear over channels": lambda: Call(lambda x, f: f(x.transpose(1, 2)), nn.Linear(6, 3)),
@@ -92,14 +92,14 @@ SEQUENCES: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_networks_on_pictures_agree_with_torch(tmp_path, name):
+def test_networks_on_images_match_torch(tmp_path, name):
     model = trained(PICTURES[name]())
     inputs = {"x": torch.randn(1, 6, 8, 10)}
     assert error_of(written(model, inputs, tmp_path), model, inputs) < 1e-5
 
 
 @pytest.mark.parametrize("name", LOWERED_PICTURES)
-def test_lowered_pictures_agree_with_torch(tmp_path, name):
+def test_lowered_networks_on_images_match_torch(tmp_path, name):
     model = trained(LOWERED_PICTURES[name]())
     inputs = {"x": torch.randn(1, 6, 10, 10)}
     assert error_of(written(model, inputs, tmp_path, lowering=True), model, inputs) < 1e-5
@@ -125,7 +125,7 @@ def test_lowered_networks_agree_with_torch(tmp_path, name):
     inputs = {"clip": torch.rand(CLIP)}
     file = written(model, inputs, tmp_path, lowering=True)
     assert error_of(file, model, inputs) < 1e-5
-    # A result of rank 5 is asked for channels first, which takes one transpose at the end.
+    # The spec requests a result of rank 5 channels first, which takes one transpose at the end.
     assert file.counts()["TRANSPOSE"] <= 1
 
 
@@ -133,7 +133,7 @@ def test_a_flattened_picture_needs_no_transpose(tmp_path):
     model = trained(PICTURES["flatten and linear"]())
     assert written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path).counts()["TRANSPOSE"] == 1
     lying = nn.Sequential(nn.Conv2d(6, 6, 1), model)
-    # The one before was for the input, which this test gives channels first.
+    # The remaining one is for the input, which this test passes channels first.
     assert written(trained(lying), {"x": torch.randn(1, 6, 8, 10)}, tmp_path).counts()["TRANSPOSE"] == 1
 
 
@@ -194,7 +194,7 @@ def test_constants_are_aligned_so_that_the_runtime_maps_them(tmp_path):
 def test_an_operator_without_a_form_is_refused_with_its_place_and_a_replacement(tmp_path):
     model = Call(lambda x: torch.erfinv(x) + torch.erfinv(2 * x))
     message = (
-        r"^erfinv at .*test_to_tflite[^;]* cannot be written for LiteRT: phone runtimes [^;]*; "
+        r"^erfinv at .*test_writer[^;]* cannot be written for LiteRT: mobile runtimes [^;]*; "
         r"write this line[^;]*$"  # once for both
     )
     with pytest.raises(NotImplementedError, match=message):
@@ -214,11 +214,11 @@ def test_padding_of_max_pooling_leaves_a_network_in_one_partition(tmp_path):
 
 def test_a_form_that_an_operator_does_not_have_is_refused_with_its_place(tmp_path):
     model = Call(lambda x: x.to(torch.float64))
-    with pytest.raises(NotImplementedError, match=r"to at .*test_to_tflite.*numbers of type torch.float64"):
+    with pytest.raises(NotImplementedError, match=r"to at .*test_writer.*numbers of type torch.float64"):
         written(model, {"x": torch.randn(1, 6, 8, 10)}, tmp_path)
 
 
-def test_an_unlowered_network_is_told_to_be_lowered(tmp_path):
+def test_an_unlowered_network_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(NotImplementedError, match=r"conv3d at .*lower the graph first"):
         written(nn.Conv3d(3, 4, 3), {"clip": torch.rand(CLIP)}, tmp_path)
 
@@ -233,14 +233,14 @@ def test_a_spec_that_does_not_fit_is_refused(tmp_path):
         write(program, tmp_path / "model.tflite", spec=spec, scheme="fp32")
 
     with pytest.raises(
-        ValueError, match=r"input 'x': the file is to take shape \(1, 3, 8, 10\) in layout NCTH"
+        ValueError, match=r"input 'x': the file must take shape \(1, 3, 8, 10\) in layout NCTH"
     ):
         attempt(other.inputs, fitting.outputs)
-    with pytest.raises(ValueError, match="takes 1 inputs, the file is to have 2"):
+    with pytest.raises(ValueError, match="takes 1 inputs, the file must have 2"):
         attempt(fitting.inputs * 2, fitting.outputs)
-    with pytest.raises(ValueError, match="gives 1 outputs, the file is to have 2"):
+    with pytest.raises(ValueError, match="returns 1 outputs, the file must have 2"):
         attempt(fitting.inputs, fitting.outputs * 2)
-    with pytest.raises(ValueError, match=r"output 'output0': the file is to give \(1, 3, 8, 10\)"):
+    with pytest.raises(ValueError, match=r"output 'output0': the file must return \(1, 3, 8, 10\)"):
         attempt(fitting.inputs, other.outputs)
 
 

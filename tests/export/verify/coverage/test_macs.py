@@ -1,4 +1,4 @@
-"""The counts agree with torch's own counter, which counts the same operators as they run."""
+"""The counts match torch's counter, which counts the same operators at run time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEQUENCE = (2, 7, 6)
 
 
 class Recurrent(nn.Module):
-    """The sequence that a recurrent layer gives."""
+    """The output sequence of a recurrent layer."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ NETWORKS = {
 
 
 def counted_by_torch(model: nn.Module, shape: tuple[int, ...]) -> int:
-    # The meta device has no fused kernels, whose insides the counter cannot see.
+    # The meta device has no fused kernels, whose operators the counter cannot see.
     model = model.to("meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(shape, device="meta"))

@@ -24,7 +24,7 @@ def coverage_of(model: nn.Module, x: Tensor, folder: Path):
 
 
 class Awkward(nn.Module):
-    """A 3D convolution and a look-up, which XNNPACK has not, around a GELU, which it has."""
+    """A 3D convolution and an embedding, which XNNPACK does not support, around a GELU, which it supports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ def test_what_is_left_is_named_with_its_multiply_adds_reason_and_place(tmp_path)
     assert found.accelerated_macs == 0 and found.share == 0.0
     assert left["aten.argmax.default"].reason == "XNNPACK's partitioner has no rule for this operator"
     assert left["aten.embedding.default"].macs == 0
-    # GELU and the mean were taken: they lie between what was left.
+    # GELU and the mean were taken: they are between the operators outside.
     assert found.partitions == 1 and not {"aten.gelu.default", "aten.mean.dim"} & left.keys()
     assert json.loads(json.dumps(found.to_dict()))["source"].startswith("delegation table of ExecuTorch")
 
 
-def test_every_part_that_is_handed_over_counts(tmp_path):
+def test_every_partition_counts(tmp_path):
     model = Function(
         lambda x, first, second: second(first(x).argmax(1).float()), nn.Linear(6, 5), nn.Linear(5, 3)
     )

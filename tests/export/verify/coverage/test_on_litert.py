@@ -34,7 +34,7 @@ def found_in_int8(model: nn.Module, folder: Path, shape: tuple[int, ...] = PICTU
 
 
 class Awkward(nn.Module):
-    """Padding by other than 0, steps of 2 and a logarithm of softmax, which the delegate has not."""
+    """Padding with another number than 0, steps of 2 and a log-softmax, which the delegate does not support."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,19 +79,19 @@ def test_the_multiply_adds_of_the_file_are_those_of_the_network(tmp_path, model,
 
 
 REFUSED_IN_INT8 = {
-    "a kind that is float only": (lambda x: F.gelu(x), "takes GELU in float32 only, and here it computes in int8"),
+    "a kind that is float only": (lambda x: F.gelu(x), "takes GELU in float32 only, and this one computes in int8"),
     "sums of unlike scales": (lambda x: F.relu(x) + 1e7, "takes 1/1024 to 256"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED_IN_INT8)
-def test_int8_operators_that_the_delegate_leaves_say_why(tmp_path, name):
+def test_int8_operators_outside_the_delegate_have_a_reason(tmp_path, name):
     function, reason = REFUSED_IN_INT8[name]
     (left,) = found_in_int8(Function(function), tmp_path).left
     assert reason in left.reason
 
 
-def test_int4_weights_of_a_convolution_say_why_it_is_left(tmp_path):
+def test_int4_convolutions_outside_the_delegate_have_a_reason(tmp_path):
     # The layers next to the input and the result keep 8 bits.
     model, x = nn.Sequential(*(nn.Conv2d(16, 16, 3) for _ in range(3))), torch.randn(1, 16, 8, 8)
     program = capture(store_weights(lower(capture(model, (x,))), scheme="w4"), (x,))
@@ -104,7 +104,7 @@ def test_multiply_adds_outside_of_the_delegate_are_not_accelerated(tmp_path):
     weights = Function(lambda x: F.conv2d(x, x.reshape(6, 6, 8, 10)[:, :, :3, :3] * 2))
     coverage = found(weights, tmp_path, (6, 6, 8, 10))
     (convolution,) = (one for one in coverage.left if one.operator == "CONV_2D")
-    assert "with constant weights and bias only, and here 'conv2d" in convolution.reason
+    assert "with constant weights and bias only, and 'conv2d" in convolution.reason
     assert convolution.macs == coverage.macs and coverage.share == 0.0
 
 
@@ -116,9 +116,9 @@ def test_mobilenet3d_is_one_partition_with_nothing_left(tmp_path):
     assert coverage.macs > 1e6
 
 
-def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
+def test_a_file_that_the_runtime_refuses_has_no_coverage_and_a_reason(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"no flatbuffer")
     coverage, notes = attempt(lambda: litert_coverage(path, places={}))
     assert coverage is None
-    assert notes[0].startswith("where its runtime does the work is not known: ValueError: ")
+    assert notes[0].startswith("its coverage is unknown: ValueError: ")

@@ -26,7 +26,7 @@ CLIP = (1, 3, 4, 8, 8)
 
 
 def found(model: nn.Module, x: Tensor, folder: Path):
-    """Coverage of the network as it is."""
+    """Coverage of the unlowered network."""
     program = capture(model, (x,))
     spec = file_spec_of({"clip": x}, as_tuple(model(x)))
     return write(program, folder / "model.onnx", spec=spec, scheme="fp32").coverage
@@ -48,21 +48,21 @@ BLOCKED = (
     nn.Conv2d(32, 32, 3, groups=2),
     nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU6(), nn.Conv2d(8, 4, 1), nn.ReLU()),
 )
-"""Few channels, a multiple of four, depthwise, whole blocks in a group, fused with what follows."""
+"""Few channels, a multiple of four, depthwise, whole blocks in a group, fused with the next operator."""
 
 GENERIC = (
     (nn.Conv2d(17, 8, 3), "it reads 17 channels, and blocked kernels take a multiple of 4"),
     (nn.Conv2d(6, 6, 3, groups=6), "it has 6 channels, and blocked kernels take a multiple of 4"),
     (nn.Conv2d(12, 12, 3, groups=3), "it has 3 groups of 4 to 4 channels"),
     (nn.ConvTranspose2d(8, 4, 2), "no blocked kernel for transposed convolutions"),
-    (nn.Sequential(nn.Conv3d(8, 8, 3), nn.ReLU()), "3 axes beside channels, and blocked kernels know 2"),
-    (nn.Conv1d(8, 8, 3), "1 axes beside channels, and blocked kernels know 2"),
+    (nn.Sequential(nn.Conv3d(8, 8, 3), nn.ReLU()), "3 axes besides channels, and blocked kernels support 2"),
+    (nn.Conv1d(8, 8, 3), "1 axes besides channels, and blocked kernels support 2"),
 )
 """Convolutions without a blocked kernel and the reason."""
 
 
 class Convolutions(nn.Module):
-    """Every layer on as much of the clip as it takes, and a convolution whose weights are computed."""
+    """Every layer on the part of the clip that it takes, and a convolution with computed weights."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def test_what_is_left_has_its_multiply_adds_and_its_place(tmp_path):
     assert coverage.accelerated_macs == coverage.macs - left.macs
 
 
-def test_an_int8_file_without_a_float_convolution_says_so(tmp_path):
+def test_an_int8_file_without_a_float_convolution_has_full_coverage(tmp_path):
     model = trained(
         nn.Sequential(conv(3, 8, 1, act=nn.ReLU6), conv(8, 8, 3, padding=1, groups=8), conv(8, 4, 1))
     )
@@ -146,8 +146,8 @@ def test_an_int8_file_names_what_computes_in_float_and_every_pair_left_unfused(t
     coverage = found_in_int8(trained(Curved()), torch.rand(CLIP), tmp_path)
     assert coverage.share == 1.0
     assert {(one.operator, one.reason) for one in coverage.left} == {
-        ("DequantizeLinear", "Gelu node_gelu reads the value in float"),
-        ("QuantizeLinear", "Gelu node_gelu gives the value in float"),
+        ("DequantizeLinear", "Gelu node_gelu uses the value in float"),
+        ("QuantizeLinear", "Gelu node_gelu returns the value in float"),
     }
     assert all(one.place.endswith("`y = F.gelu(self.before(clip))`") for one in coverage.left)
 
@@ -188,14 +188,14 @@ def test_layers_that_compute_in_float_in_an_int8_file_are_left_with_the_reason(t
     assert recurrent.place == "net.py:7 `self.memory(x)`"
     assert product.reason == "it computes in float: its second operand is float in the file"
     assert {one.operator for one in pairs} == {"DequantizeLinear", "QuantizeLinear"}
-    assert "GRU found gives the value in float" in [one.reason for one in pairs]
+    assert "GRU found returns the value in float" in [one.reason for one in pairs]
 
 
-def test_a_file_that_the_runtime_refuses_has_no_coverage_and_says_why(tmp_path):
+def test_a_file_that_the_runtime_refuses_has_no_coverage_and_a_reason(tmp_path):
     import onnx
 
     path = tmp_path / "model.onnx"
     onnx.save(onnx.ModelProto(), path)
     coverage, notes = attempt(lambda: onnxruntime_coverage(path, scheme="fp32", places={}))
     assert coverage is None
-    assert notes[0].startswith("where its runtime does the work is not known: ")
+    assert notes[0].startswith("its coverage is unknown: ")

@@ -18,7 +18,7 @@ def test_a_place_is_relative_to_the_working_directory(tmp_path, monkeypatch):
     )
 
 
-def test_a_place_outside_of_it_tells_nothing_about_the_machine(tmp_path):
+def test_a_place_outside_of_it_does_not_reveal_the_machine(tmp_path):
     assert place_of(TRACE.format(file=tmp_path / "mine.py")) == "mine.py:12 `y = self.lstm(x)`"
 
 

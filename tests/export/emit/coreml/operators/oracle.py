@@ -34,7 +34,7 @@ def packed(values, kind):
 
 
 def tensors(**given):
-    """Inputs of an operator as ours takes them."""
+    """Inputs of an operator in the form of the reference."""
     return {name: value if isinstance(value, str) else _ready(value) for name, value in given.items()}
 
 
@@ -43,9 +43,9 @@ def ids(cases):
 
 
 def check_against_coremltools(name, given, opset=target.iOS18):
-    """Builds the operator with constants alone, which coremltools then evaluates."""
+    """Builds the operator with constants only, which coremltools then evaluates."""
     with Function({}, opset_version=opset):
-        # A copy: some evaluations write into what they read.
+        # A copy: some evaluations modify their inputs.
         outputs = getattr(Builder, name)(**copy.deepcopy(given))
         outputs = outputs if isinstance(outputs, list | tuple) else (outputs,)
         operation = outputs[0].op

@@ -53,7 +53,7 @@ CASES = [
         None,
     ),
 ]
-"""Operator, its constants, and what type it gives where that is one of them."""
+"""Operator, its constants, and the type of its result if one of them specifies it."""
 
 OF_IOS_17 = [
     (

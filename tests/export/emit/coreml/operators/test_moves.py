@@ -94,7 +94,7 @@ AGAINST_TORCH = [
         tensors(x=floats(1, 2, 4, 6), downscale_factor=2),
         lambda given: F.pixel_unshuffle(given["x"], 2),
     ),
-    # As tf.nn.space_to_depth and depth_to_space in NCHW: channel `place in the block * channels + channel`.
+    # As tf.nn.space_to_depth and depth_to_space in NCHW: channel `position in the block * channels + channel`.
     (
         "space_to_depth",
         tensors(x=floats(1, 2, 4, 6), block_size=2),

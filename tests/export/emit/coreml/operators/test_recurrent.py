@@ -9,7 +9,7 @@ X, STATE = floats(5, 2, 3), floats(2, 4)
 
 torch.manual_seed(0)
 LSTM, BOTH_WAYS, RNN, GRU = nn.LSTM(3, 4), nn.LSTM(3, 4, bidirectional=True), nn.RNN(3, 4), nn.GRU(3, 4)
-# Core ML's bias of the new gate lies outside of the product with the reset gate, where torch's inner one is 0 here.
+# Core ML's bias of the new gate is outside the product with the reset gate; torch's inner one is 0 here.
 GRU.bias_hh_l0.data[8:] = 0
 
 
@@ -27,7 +27,7 @@ def weights(layer, order, *, torch_suffix="", suffix=""):
 
 
 IFOZ, ROZ = (0, 1, 3, 2), (0, 2, 1)
-"""Where torch keeps the gates that MIL wants in this order."""
+"""Position in torch of the gates in this order of MIL."""
 
 
 def both_ways(given):
@@ -87,7 +87,7 @@ def test_it_gives_what_torch_gives(name, given, wanted):
         (
             "rnn",
             tensors(activation="scaled_tanh"),
-            "activation 'scaled_tanh'; the reference knows sigmoid, tanh",
+            "activation 'scaled_tanh'; the reference supports sigmoid, tanh",
         ),
     ],
 )

@@ -11,13 +11,13 @@ X = floats(2, 3, 5, 6)
 
 
 def resized(height, width, corners=None):
-    """Nearest neighbours, or bilinear where `corners` says whether they are aligned."""
+    """Nearest neighbours, or bilinear if `corners` specifies whether they are aligned."""
     mode = "nearest" if corners is None else "bilinear"
     return lambda given: F.interpolate(given["x"], (height, width), mode=mode, align_corners=corners)
 
 
 def sampled(*, corners, border=False):
-    """Bilinear samples at coordinates -1..1, place by place, from the formula of MIL's documentation."""
+    """Bilinear samples at coordinates -1..1, one by one, from the formula of MIL's documentation."""
 
     def sample(given):
         x, coordinates = given["x"], given["coordinates"]
