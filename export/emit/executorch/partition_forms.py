@@ -162,6 +162,24 @@ def _subtracted(place: _Place) -> fx.Node:
     )
 
 
+def _clamped(place: _Place) -> fx.Node:
+    """Hardsigmoid with floats: ExecuTorch decomposes it with integers, which are converted at run time."""
+    shifted = place.call(aten.add.Tensor, place.given["self"], 3.0)
+    return place.call(aten.div.Tensor, place.call(aten.clamp.default, shifted, 0.0, 6.0), 6.0)
+
+
+def _gelu(place: _Place) -> fx.Node | None:
+    """GELU approximated by tanh, for which XNNPACK would compute the exact one."""
+    if place.given["approximate"] == "none":
+        return None
+    x = place.given["self"]
+    cube = place.call(aten.mul.Tensor, place.call(aten.mul.Tensor, x, x), x)
+    inner = place.call(aten.add.Tensor, x, place.call(aten.mul.Tensor, cube, 0.044715))
+    tanh = place.call(aten.tanh.default, place.call(aten.mul.Tensor, inner, math.sqrt(2 / math.pi)))
+    half = place.call(aten.mul.Tensor, x, 0.5)
+    return place.call(aten.mul.Tensor, half, place.call(aten.add.Tensor, tanh, 1.0))
+
+
 def _squared(place: _Place) -> fx.Node | None:
     exponent = place.given["exponent"]
     if type(exponent) is int or exponent != 2:
@@ -181,6 +199,8 @@ _FORMS: dict[Any, Callable[[_Place], fx.Node | None]] = {
     aten.rsub.Scalar: _subtracted,
     aten.rsub.Tensor: _subtracted,
     aten.pow.Tensor_Scalar: _squared,
+    aten.gelu.default: _gelu,
+    aten.hardsigmoid.default: _clamped,
 }
 """Operator -> function that writes its replacement, `None` if it stays."""
 

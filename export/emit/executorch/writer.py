@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor, fx
+from torch import fx
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -92,7 +92,7 @@ def _forget_history(program: ExportedProgram) -> None:
 
 
 def _drop_copies(graph_module: GraphModule) -> PassResult:
-    """Drops identity copies, which ExecuTorch leaves where it decomposes matmul or hardsigmoid: XNNPACK does not
+    """Drops identity copies, which ExecuTorch leaves where it decomposes matmul: XNNPACK does not
     support them, and each would split its partition."""
     from torch.fx.passes.infra.pass_base import PassResult
 
@@ -111,12 +111,9 @@ def _copies(node: fx.Node) -> bool:
 def _changes_nothing(copy: fx.Node) -> bool:
     (source,) = copy.all_input_nodes
     before, after = source.meta["val"], copy.meta["val"]
-    return (before.shape, before.dtype, _memory_order(before)) == (after.shape, after.dtype, _memory_order(after))
-
-
-def _memory_order(tensor: Tensor) -> list[int]:
-    """Axes from the outermost to the innermost in memory; axes of size 1 have no place there."""
-    return [axis for axis in tensor.dim_order() if tensor.shape[axis] != 1]
+    return all(getattr(before, name) == getattr(after, name) for name in ("shape", "dtype")) and (
+        before.dim_order() == after.dim_order()
+    )
 
 
 def _written(
