@@ -15,7 +15,7 @@ from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
 from benchmarks.latency import Progress
 from benchmarks.runtimes import RUNTIMES
-from benchmarks.top1 import Accuracy, right_answers
+from benchmarks.top1 import Accuracy, correct_predictions
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -183,8 +183,8 @@ class _Runner:
         per_label: dict[str, Accuracy] = {}
         notes = self.accuracy.notes
         for label, values, classes in zip(self._spec.labels, logits.values(), labels.T, strict=True):
-            right = right_answers(values, classes)
-            per_label[label.name] = Accuracy(correct=int(right.sum()), total=len(right))
+            correct = correct_predictions(values, classes)
+            per_label[label.name] = Accuracy(correct=int(correct.sum()), total=len(correct))
             finite = np.isfinite(values).all(axis=1)
             if not finite.all():
                 notes += (f"{label.name}: {(~finite).sum()} clips gave logits that are not finite: wrong",)

@@ -27,7 +27,7 @@ class Stream:
             if tensor.name in self._file.states
         }
 
-    def answer(self, frame: np.ndarray) -> list[np.ndarray]:
+    def predict(self, frame: np.ndarray) -> list[np.ndarray]:
         """Logits `1 K` of each label column after one more frame."""
         arrays = [
             tensor.arrange(frame) if tensor.name == FRAME else self._state[tensor.name]
@@ -35,12 +35,12 @@ class Stream:
         ]
         # Copied: a runtime may give its own memory, which the next frame overwrites.
         given = [np.array(output) for output in self._run(arrays)]
-        answers = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
-        known = {**self._state, **answers}
+        outputs = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
+        known = {**self._state, **outputs}
         self._state = {
             name: known[self._file.states[name]].reshape(before.shape) for name, before in self._state.items()
         }
-        return [output for name, output in answers.items() if name not in self._file.states.values()]
+        return [output for name, output in outputs.items() if name not in self._file.states.values()]
 
 
 def step_of(file: ExportedFile) -> ExportedFile:

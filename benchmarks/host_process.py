@@ -28,7 +28,7 @@ from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
 from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
 
 _LOAD_LIMIT_S = 180.0
-_ANSWER_LIMIT_S = 600.0
+_REPLY_LIMIT_S = 600.0
 _QUIT_LIMIT_S = 5.0
 _LAST_WORDS_LINES = 3
 
@@ -39,7 +39,7 @@ class Worker:
     def __init__(self, file: ExportedFile) -> None:
         self._file = file
         self._command = ""
-        self._limit_s = _ANSWER_LIMIT_S
+        self._limit_s = _REPLY_LIMIT_S
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `__exit__`)
         self._pipe, theirs = Pipe()
         root = str(Path(__file__).resolve().parents[1])
@@ -82,40 +82,40 @@ class Worker:
 
     def load(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> str:
         """Loads the file; gives name and version of the runtime. Raises `Unavailable` too."""
-        self._ask("load", (self._file, threads), limit_s=limit_s)
-        return self._answer()
+        self._send("load", (self._file, threads), limit_s=limit_s)
+        return self._receive()
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Hands over one clip's canonical inputs (`1 ...`) by name, for `time_runs` to run on."""
-        self._ask("hold", dict(inputs))
-        self._answer()
+        self._send("hold", dict(inputs))
+        self._receive()
 
-    def time_runs(self, count: int, *, limit_s: float = _ANSWER_LIMIT_S) -> np.ndarray:
+    def time_runs(self, count: int, *, limit_s: float = _REPLY_LIMIT_S) -> np.ndarray:
         """Nanoseconds of each of `count` inferences on the held inputs, after one that is not timed."""
-        self._ask("time_runs", count, limit_s=limit_s)
-        return self._answer()
+        self._send("time_runs", count, limit_s=limit_s)
+        return self._receive()
 
     def memory(self) -> Memory:
         """Memory of the process up to now."""
-        self._ask("memory", None)
-        return self._answer()
+        self._send("memory", None)
+        return self._receive()
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Sends canonical inputs of N clips by name, without waiting, so that several workers can run at once."""
-        self._ask("infer", dict(inputs))
+        self._send("infer", dict(inputs))
 
     def end_infer(self) -> list[np.ndarray]:
         """Logits `N K`, float32, one array per output of the file, for what `begin_infer` sent."""
-        return self._answer()
+        return self._receive()
 
-    def _ask(self, command: str, argument: object, *, limit_s: float = _ANSWER_LIMIT_S) -> None:
+    def _send(self, command: str, argument: object, *, limit_s: float = _REPLY_LIMIT_S) -> None:
         self._command, self._limit_s = command, limit_s
         try:
             self._pipe.send((command, argument))
         except OSError as error:
             raise self._death() from error
 
-    def _answer(self) -> Any:
+    def _receive(self) -> Any:
         try:
             if not self._pipe.poll(self._limit_s):
                 self._kill()
@@ -161,8 +161,8 @@ class Worker:
 class _Served:
     """The worker's side: one method per command."""
 
-    def load(self, asked: tuple[ExportedFile, int]) -> str:
-        file, threads = asked
+    def load(self, argument: tuple[ExportedFile, int]) -> str:
+        file, threads = argument
         runtime = _runtime(file)
         name = runtime.start()
         self._file = file
@@ -228,13 +228,13 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            answer = ("ok", getattr(served, command)(argument))
+            reply = ("ok", getattr(served, command)(argument))
         except Unavailable as error:
-            answer = ("unavailable", str(error))
+            reply = ("unavailable", str(error))
         except Exception as error:
-            answer = ("failed", f"{type(error).__name__}: {error}")
+            reply = ("failed", f"{type(error).__name__}: {error}")
         try:
-            pipe.send(answer)
+            pipe.send(reply)
         except BrokenPipeError:
             return
 

@@ -132,7 +132,7 @@ def measure_files(
     with ExitStack() as sessions:
         for done, runner in enumerate(runners, start=1):
             runner.prepare(inputs, sessions=sessions)
-            _tell(progress, "load", done=done, total=len(runners))
+            _report(progress, "load", done=done, total=len(runners))
         note = _take_turns(runners, rounds=rounds, max_seconds=max_seconds, seed=seed, progress=progress)
         for runner in runners:
             if runner.runs:
@@ -258,7 +258,7 @@ def _take_turns(
         order.shuffle(turns)
         for position, runner in enumerate(turns):
             runner.turn(position)
-        _tell(progress, "latency", done=done, total=rounds)
+        _report(progress, "latency", done=done, total=rounds)
         if done < rounds and time.monotonic() - begin_s > max_seconds:
             return f"stopped after {done} of {rounds} rounds: the limit of {max_seconds:g} s had passed"
     return None
@@ -286,6 +286,6 @@ def _check(*, device: str, threads: int, rounds: int) -> None:
         raise ValueError(f"rounds is {rounds}: at least 1 is needed, and {_FEWEST_ROUNDS} for an interval")
 
 
-def _tell(progress: Progress | None, what: str, *, done: int, total: int) -> None:
+def _report(progress: Progress | None, what: str, *, done: int, total: int) -> None:
     if progress is not None:
         progress(what, done, total)

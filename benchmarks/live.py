@@ -31,7 +31,7 @@ if not only_reads_arguments(__name__):
     import numpy as np
     from av.video.reformatter import VideoReformatter
 
-    from benchmarks.clips.container import said
+    from benchmarks.clips.container import message_of
     from benchmarks.clips.passing import Passing, Picture, passing_pictures
     from benchmarks.clips.pictures import Shown, square_of
     from benchmarks.device import SessionFailed, Unavailable
@@ -49,7 +49,7 @@ _LATEST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Prediction:
     """What the file says after one more frame."""
 
     source: str
@@ -63,7 +63,7 @@ class Answer:
 
 def classify_frames(
     source: str, model: Path, *, threads: int = 1, every: int = 1, limits: Limits = USUAL
-) -> Iterator[Answer]:
+) -> Iterator[Prediction]:
     """An answer to every `every`-th frame of a video, of all videos in a folder, or of a camera (`0`, `1`, ...).
 
     Each video begins anew, without memory of the one before; it is decoded in a process of its own, within
@@ -84,10 +84,10 @@ def classify_frames(
             frame = (picture.square[middle, middle].transpose(2, 0, 1)[None] / 255).astype(np.float32)
             begin_s = time.perf_counter()
             with _running(step):
-                logits = stream.answer(frame)[0].reshape(len(spec.labels[0].classes))
+                logits = stream.predict(frame)[0].reshape(len(spec.labels[0].classes))
             latency_ms = (time.perf_counter() - begin_s) * 1e3
             powers = np.exp(logits - logits.max())
-            yield Answer(
+            yield Prediction(
                 source=name, time_s=picture.time_s, latency_ms=latency_ms, shares=powers / powers.sum()
             )
 
@@ -134,7 +134,7 @@ def _camera(number: int) -> Iterator[Shown]:
         container = av.open(name, format=kind)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ValueError(
-            f"camera {number} ({name}) cannot be opened: {said(error)}; is it plugged in, and not in use?"
+            f"camera {number} ({name}) cannot be opened: {message_of(error)}; is it plugged in, and not in use?"
         ) from None
     with container:
         begin_s = time.monotonic()
@@ -178,7 +178,7 @@ def main(
     """
     console = output()
     latest: deque[float] = deque(maxlen=_LATEST)
-    answered, answer = 0, None
+    frames, prediction = 0, None
     with (
         exit_codes(failed=(Unavailable, SessionFailed)),
         suppress(KeyboardInterrupt),
@@ -186,37 +186,39 @@ def main(
         nullcontext() if console.is_interactive else bar(console, "live") as lines,
     ):
         spec, _ = read_model(model)
-        for answer in classify_frames(
+        for prediction in classify_frames(
             source, model, threads=threads, every=every, limits=parse_limits(limit)
         ):
-            latest.append(answer.latency_ms)
-            answered += 1
-            display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
+            latest.append(prediction.latency_ms)
+            frames += 1
+            display.update(_table_of(prediction, spec, latest, frames=frames, top=top))
             if lines is not None:
-                _tell(answer, spec, lines, answered=answered)
-    if answer is not None:
+                _show_line(prediction, spec, lines, frames=frames)
+    if prediction is not None:
         console.print(
-            f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
+            f"{frames} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
         )
 
 
-def _tell(answer: Answer, spec: ClipSpec, lines: Report, *, answered: int) -> None:
-    likeliest = int(answer.shares.argmax())
+def _show_line(prediction: Prediction, spec: ClipSpec, lines: Report, *, frames: int) -> None:
+    likeliest = int(prediction.shares.argmax())
     lines.remark = (
-        f"{answer.source} at {answer.time_s:.1f} s, frame {answered}, "
-        f"{spec.labels[0].classes[likeliest]} {100 * answer.shares[likeliest]:.1f} %"
+        f"{prediction.source} at {prediction.time_s:.1f} s, frame {frames}, "
+        f"{spec.labels[0].classes[likeliest]} {100 * prediction.shares[likeliest]:.1f} %"
     )
 
 
-def _picture_of(answer: Answer, spec: ClipSpec, latest: deque[float], *, answered: int, top: int) -> Table:
+def _table_of(
+    prediction: Prediction, spec: ClipSpec, latest: deque[float], *, frames: int, top: int
+) -> Table:
     """The likeliest classes as bars, and what the frames take."""
     title = (
-        f"{answer.source}  {answer.time_s:.1f} s   frame {answered}   {answer.latency_ms:.2f} ms "
+        f"{prediction.source}  {prediction.time_s:.1f} s   frame {frames}   {prediction.latency_ms:.2f} ms "
         f"(median {statistics.median(latest):.2f} ms, {1e3 / statistics.median(latest):.0f} frames a second)"
     )
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", show_header=False)
-    for number in np.argsort(answer.shares)[::-1][:top]:
-        share = float(answer.shares[number])
+    for number in np.argsort(prediction.shares)[::-1][:top]:
+        share = float(prediction.shares[number])
         table.add_row(spec.labels[0].classes[number], f"{share:.1%}", "█" * round(40 * share))
     return table
 

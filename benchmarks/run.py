@@ -22,12 +22,12 @@ from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.accuracy import FileAccuracy
-    from benchmarks.answers import check_answers, forget_answers, keep_answers
     from benchmarks.clips.cache import ClipSet
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
     from benchmarks.measure import Measurement, measure
+    from benchmarks.predictions import check_predictions, forget_predictions, keep_predictions
     from benchmarks.summary import print_summary, to_dict
     from compress.folders.keys import Key
     from compress.folders.locks import one_at_a_time
@@ -90,7 +90,7 @@ def run(
         Path | None,
         typer.Option(
             help="Also write the figures to this JSON file, and with --data the predictions and logits "
-            "for each clip to the folder OUT.answers."
+            "for each clip to the folder OUT.predictions."
         ),
     ] = None,
     workers: Annotated[
@@ -119,7 +119,7 @@ def run(
     Exit codes: 0 measured; 2 an argument, the export or the data is wrong; 3 a file that should run here failed,
     or none could run.
     """
-    answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     console = output()
     with exit_codes():
         if device not in DEVICES:
@@ -128,9 +128,9 @@ def run(
         if threads > cores:
             raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
         check_output_file(out, is_ours=_is_ours)
-        answers = None if out is None else out.with_name(f"{out.name}.answers")
-        if answers is not None:
-            check_answers(answers)
+        predictions = None if out is None else out.with_name(f"{out.name}.predictions")
+        if predictions is not None:
+            check_predictions(predictions)
         field_data = None
         if data is not None:
             field_data = FieldData(
@@ -170,28 +170,30 @@ def run(
     print_summary(measurement, exported.files, console=console, threads=threads)
     console.print(_data_remark(data, split, clips))
     content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
-    if out is not None and answers is not None:
+    if out is not None and predictions is not None:
         with exit_codes():
-            kept = _keep_answers(answers, measurement, clips)
+            kept = _keep_predictions(predictions, measurement, clips)
             write_output_file(out, json.dumps(content, indent=2) + "\n")
         if kept:
-            console.print(f"answers to each clip: {answers}", markup=False, soft_wrap=True)
-    answer(content)
+            console.print(f"predictions for each clip: {predictions}", markup=False, soft_wrap=True)
+    write_json(content)
     raise typer.Exit(_exit_code(measurement))
 
 
-def _keep_answers(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
+def _keep_predictions(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
     """Keeps what every file said to each clip, or removes the answers to other figures; whether there are any."""
-    answers = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
-    if (clips is None or not answers) and not folder.exists():
+    predictions = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
+    if (clips is None or not predictions) and not folder.exists():
         return False
-    with one_at_a_time(folder, waiting=lambda who: problems().print(f"answers: waiting for {who}")):
-        if clips is None or not answers:
-            forget_answers(folder)
+    with one_at_a_time(folder, waiting=lambda holder: problems().print(f"predictions: waiting for {holder}")):
+        if clips is None or not predictions:
+            forget_predictions(folder)
             return False
-        said = {name: [values.tobytes() for values in logits.values()] for name, logits in answers.items()}
-        facts = {name: hashlib.sha256(b"".join(given)).hexdigest() for name, given in said.items()}
-        keep_answers(folder, answers, clips, key=Key.of({"clips": clips.digest, "answers": facts}))
+        arrays = {
+            name: [values.tobytes() for values in logits.values()] for name, logits in predictions.items()
+        }
+        facts = {name: hashlib.sha256(b"".join(given)).hexdigest() for name, given in arrays.items()}
+        keep_predictions(folder, predictions, clips, key=Key.of({"clips": clips.digest, "predictions": facts}))
         return True
 
 

@@ -141,7 +141,7 @@ def main(
 
     Exit codes: 0 measured; 2 an argument or the export is wrong; 3 nothing could be measured.
     """
-    answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     console = output()
     with exit_codes(), bar(problems(), "stream") as progress:
         check_output_file(out, is_ours=_is_ours)
@@ -161,7 +161,7 @@ def main(
     content = [asdict(cost) for cost in costs]
     if out is not None:
         write_output_file(out, json.dumps(content, indent=2) + "\n")
-    answer(content)
+    write_json(content)
     raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)
 
 

@@ -38,17 +38,17 @@ class Accuracy:
         }
 
 
-def right_answers(logits: Any, labels: Any) -> np.ndarray:
+def correct_predictions(logits: Any, labels: Any) -> np.ndarray:
     """Whether each clip is answered right: bool `... N`, of logits `... N K` and class indices `N`.
 
     Both are arrays or tensors on the CPU. An answer that is not finite is wrong.
     """
     values = np.asarray(logits)
-    right: np.ndarray = (values.argmax(axis=-1) == np.asarray(labels)) & np.isfinite(values).all(axis=-1)
-    return right
+    correct: np.ndarray = (values.argmax(axis=-1) == np.asarray(labels)) & np.isfinite(values).all(axis=-1)
+    return correct
 
 
 def accuracy_of(logits: Any, labels: Any) -> Accuracy:
     """Top-1 of logits `N K` against class indices `N`."""
-    right = right_answers(logits, labels)
-    return Accuracy(correct=int(right.sum()), total=len(right))
+    correct = correct_predictions(logits, labels)
+    return Accuracy(correct=int(correct.sum()), total=len(correct))

@@ -25,7 +25,7 @@ def at_chance(
     *,
     spec: ClipSpec,
     labels: Tensor,
-    answered: Mapping[str, Sequence[int]] | None = None,
+    predicted: Mapping[str, Sequence[int]] | None = None,
 ) -> Iterator[WarningReport]:
     """What is wrong with the answers of a network or a file to the test split, one warning a label column.
 
@@ -39,14 +39,14 @@ def at_chance(
         clips, counts = len(truth), torch.bincount(truth, minlength=len(column.classes))
         often = int(counts.argmax())
         name, usual = column.classes[often], int(counts.max()) / clips
-        classes = list((answered or {}).get(column.name, ()))
+        classes = list((predicted or {}).get(column.name, ()))
         if len(classes) == 1 and int((counts > 0).sum()) > 1:
             only = column.classes[classes[0]]
             problem = f"answers {only!r} to all {clips} test clips"
         else:
             chance = max(usual, 1 / len(column.classes))
-            right = round(share * clips)
-            if guessed(right, clips, chance=chance) < LEVEL:
+            correct = round(share * clips)
+            if guessed(correct, clips, chance=chance) < LEVEL:
                 continue
             problem = (
                 f"{100 * share:.1f} % of {clips} test clips right cannot be told from chance: one answer to every "
@@ -60,9 +60,9 @@ def at_chance(
         )
 
 
-def guessed(right: int, clips: int, *, chance: float) -> float:
+def guessed(correct: int, clips: int, *, chance: float) -> float:
     """Probability that guesses which are right with probability `chance` get `right` of `clips` or more."""
-    if right <= 0 or chance >= 1:
+    if correct <= 0 or chance >= 1:
         return 1.0
     if chance <= 0:
         return 0.0
@@ -72,12 +72,12 @@ def guessed(right: int, clips: int, *, chance: float) -> float:
         - math.lgamma(clips - k + 1)
         + k * math.log(chance)
         + (clips - k) * math.log1p(-chance)
-        for k in range(right, clips + 1)
+        for k in range(correct, clips + 1)
     )
     return min(1.0, math.fsum(math.exp(term) for term in terms))
 
 
-def classes_answered(columns: Sequence[Any], spec: ClipSpec) -> dict[str, list[int]]:
+def predicted_classes(columns: Sequence[Any], spec: ClipSpec) -> dict[str, list[int]]:
     """The different classes among a network's answers by label column; `columns` are logits `N K` of each."""
     return {
         label.name: sorted(set(torch.as_tensor(column).argmax(1).tolist()))

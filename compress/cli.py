@@ -85,7 +85,7 @@ def main() -> NoReturn:
     given = sys.argv[1:]
     chosen = SUB_COMMANDS.get(given[0]) if given else None
     if chosen is None:
-        sys.exit(_answer(given))
+        sys.exit(_without_command(given))
     started_as(
         Invocation(words=(*_program(), given[0]), implied=chosen.implied, help=chosen.help),
     )
@@ -95,7 +95,7 @@ def main() -> NoReturn:
     raise RuntimeError(f"{chosen.module} did not exit")
 
 
-def _answer(given: list[str]) -> int:
+def _without_command(given: list[str]) -> int:
     """Prints what has to be said where no sub-command is named; the exit code."""
     from compress.command.terminal import (
         StandardOutputFailed,

@@ -18,13 +18,13 @@ class Batch:
 
     indices: list[int]
     """Positions of the clips in their `ClipSet`."""
-    view: Augmentation | None
+    augmentation: Augmentation | None
     labels: Tensor
     """Class indices, `N` x label columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class Outputs:
     """What a network says to clips."""
 
     logits: tuple[Tensor, ...]
@@ -32,10 +32,10 @@ class Answers:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """By name (`compress.features`), as far as they were asked for."""
 
-    def of(self, clips: Sequence[int], *, device: torch.device) -> Answers:
+    def of(self, clips: Sequence[int], *, device: torch.device) -> Outputs:
         """The answers to some of the clips, on the device."""
         chosen = list(clips)
-        return Answers(
+        return Outputs(
             logits=tuple(column[chosen].to(device) for column in self.logits),
             features={name: value[chosen].to(device) for name, value in self.features.items()},
         )
@@ -47,7 +47,7 @@ class Criterion(nn.Module):
     features: tuple[str, ...] = ()
     """Features of the network that it has to be given, by name (`compress.features`)."""
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         raise NotImplementedError
 
@@ -59,10 +59,10 @@ class LabelCriterion(Criterion):
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         losses = [
             cross_entropy(column, batch.labels[:, k], label_smoothing=self.label_smoothing)
-            for k, column in enumerate(answers.logits)
+            for k, column in enumerate(outputs.logits)
         ]
         return torch.stack(losses).sum()

@@ -19,7 +19,7 @@ from compress.clip import ClipConfig
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.command.progress import bar
 from compress.folders.contents import INDEX, contents_of
-from compress.leakage import told_apart
+from compress.leakage import content_ids
 from compress.sources import SOURCES
 from compress.sources.source import TAG_SEPARATOR, FilesConfig, Reading, SourceConfig
 from compress.splits import checked_rows, hold_out, open_splits, share_of
@@ -103,7 +103,7 @@ def open_data(
         notes.append(
             f"{share_of(skipped, listing.rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
         )
-    _tell(opened, spec=spec, notes=notes, console=console)
+    _print_summary(opened, spec=spec, notes=notes, console=console)
     return Data(
         spec=spec,
         train=opened["train"],
@@ -140,7 +140,7 @@ def list_data(
     with bar(console, "hashing clips", unit=" files") as report:
         contents = contents_of((row.path for row in rows), index=decoded / INDEX, report=report)
     if isinstance(config, FilesConfig):
-        content = told_apart(contents)
+        content = content_ids(contents)
         notes = checked_rows(config, rows, content, root=root)
         if not split["validation"] and split["train"]:
             split = hold_out(
@@ -178,7 +178,9 @@ def spec_before_clips(
     return spec if inputs is None else spec.only(tuple(inputs))
 
 
-def _tell(opened: dict[str, ClipSet], *, spec: ClipSpec, notes: Sequence[str], console: Console) -> None:
+def _print_summary(
+    opened: dict[str, ClipSet], *, spec: ClipSpec, notes: Sequence[str], console: Console
+) -> None:
     """Says what the data is, what was left out, and which files are odd."""
     counts = ", ".join(f"{len(clips)} {name}" for name, clips in opened.items())
     classes = ", ".join(

@@ -53,10 +53,10 @@ def _watch(model: nn.Module, name: str, found: dict[str, Tensor]) -> Any:
             f"{EMBEDDING} is what its classifiers are given"
         ) from None
 
-    def keep_answer(_: nn.Module, __: tuple[Tensor, ...], answer: Tensor) -> None:
-        found[name] = answer
+    def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        found[name] = output
 
-    return module.register_forward_hook(keep_answer)
+    return module.register_forward_hook(keep_output)
 
 
 def feature_sizes(model: nn.Module, spec: ClipSpec, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -81,5 +81,5 @@ class WithFeatures(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The first `columns` answers, then the features."""
         with watched(self.model, self.names) as found:
-            answers = as_tuple(self.model(*inputs))[: self.columns]
-        return answers + tuple(found[name] for name in self.names)
+            outputs = as_tuple(self.model(*inputs))[: self.columns]
+        return outputs + tuple(found[name] for name in self.names)

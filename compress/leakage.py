@@ -19,7 +19,7 @@ Contents = Mapping[Path, str]
 """What stands for a file's content, by its path: equal for equal files."""
 
 
-def told_apart(contents: Mapping[Path, str | None]) -> Contents:
+def content_ids(contents: Mapping[Path, str | None]) -> Contents:
     """What stands for the content of each file, of its SHA-256; a file that cannot be read stands for itself."""
     return {path: sha256 or f"path {path}" for path, sha256 in contents.items()}
 
@@ -71,8 +71,8 @@ def contradiction_message(pairs: Sequence[tuple[ClipRow, ClipRow]], *, root: Pat
     lines = []
     for a, b in pairs:
         differing = [name for name, given in a.labels.items() if b.labels.get(name) != given]
-        said = ", ".join(f"{name} {a.labels[name]!r} and {b.labels[name]!r}" for name in differing)
-        lines.append(f"{_called(a, root)} and {_called(b, root)}: {said}")
+        differences = ", ".join(f"{name} {a.labels[name]!r} and {b.labels[name]!r}" for name in differing)
+        lines.append(f"{_called(a, root)} and {_called(b, root)}: {differences}")
     return f"{len(pairs)} clips are labelled in two ways\n{listed(lines)}"
 
 

@@ -145,7 +145,7 @@ def main(
 
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is invalid, 3 a stage or backend failed.
     """
-    answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
@@ -159,7 +159,7 @@ def main(
     if plan_only:
         with exit_codes():
             try_for_plan(checked, cache=cache, device=trained_on, console=console)
-        answer({"name": planned.name, "steps": [asdict(step) for step in planned.steps]})
+        write_json({"name": planned.name, "steps": [asdict(step) for step in planned.steps]})
         return
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         keep_tracebacks_in(folder)
@@ -173,7 +173,7 @@ def main(
             fresh=fresh,
         )
     code = _verdict(report, folder, console)
-    answer((folder / "report.json").read_text(encoding="utf-8"))
+    write_json((folder / "report.json").read_text(encoding="utf-8"))
     raise typer.Exit(code)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.answers import FOLDER as ANSWERS
-from benchmarks.answers import NAMES as ANSWERS_NAMES
+from benchmarks.predictions import FOLDER as PREDICTIONS
+from benchmarks.predictions import NAMES as PREDICTIONS_NAMES
 from compress.artifact import STAGE_FILES
 from compress.data import Data
 from compress.folders.keys import Key
@@ -52,7 +52,7 @@ def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Pat
     )
     if contains(cache, out) and contains(out, cache):
         raise FolderRefused(f"--out {out} is the cache, too: choose another folder")
-    for name in ("stages", "export", ANSWERS, UNFINISHED):
+    for name in ("stages", "export", PREDICTIONS, UNFINISHED):
         if contains(out / name, cache):
             raise FolderRefused(f"--cache {cache} is where results of --out {out} go: choose another folder")
     if not out.is_dir():
@@ -85,7 +85,7 @@ def _check_places(out: Path, recipe: Recipe) -> None:
                 check_names(folder, STAGE_FILES)
         check_folders(root / "export", places)
         check_names(root / "export", REFERENCE_NAMES)
-        check_names(root / ANSWERS, ANSWERS_NAMES)
+        check_names(root / PREDICTIONS, PREDICTIONS_NAMES)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -156,8 +156,8 @@ class RunFolder:
 
         `results` are the keys of its stages and of its export by their folders, such as `stages/01_distill`.
         """
-        answers = Ledger.read(self.place / ANSWERS) or Ledger.read(self.out / ANSWERS)
-        more = {ANSWERS: answers.about["key"]} if answers else {}
+        predictions = Ledger.read(self.place / PREDICTIONS) or Ledger.read(self.out / PREDICTIONS)
+        more = {PREDICTIONS: predictions.about["key"]} if predictions else {}
         self._ledger.about["results"] = {**results, **more}
         if self.place != self.out:
             mine = Ledger.read(self.place)
@@ -196,7 +196,7 @@ def opened(out: Path, recipe: Recipe, *, console: Console) -> Iterator[RunFolder
     Raises `FolderRefused` when another run holds it. A swap that was interrupted is finished first.
     """
 
-    def tell(sentence: str) -> None:
+    def notify(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     with held(out):
@@ -206,17 +206,19 @@ def opened(out: Path, recipe: Recipe, *, console: Console) -> Iterator[RunFolder
             ledger = Ledger(folder=out, kind="run", about={"state": "new"})
             ledger.save()
         if ledger.damage:
-            tell(f"{ledger.damage}; its copy is whole and takes its place")
+            notify(f"{ledger.damage}; its copy is whole and takes its place")
             ledger.save()
         if ledger.about["state"] == "swapping":
-            tell(f"{out}: an earlier run was stopped while its results were swapped in; that is finished now")
+            notify(
+                f"{out}: an earlier run was stopped while its results were swapped in; that is finished now"
+            )
             _swap(out, ledger)
             _settle(out, ledger)
         _check_places(out, recipe)
         for name, expected in ledger.files.items():
             path = out / name
             if expected and path.is_file() and not path.is_symlink() and fingerprint(path) != expected:
-                tell(f"{path} was changed after it had been written")
+                notify(f"{path} was changed after it had been written")
         yield RunFolder(out, recipe, ledger)
 
 
@@ -257,7 +259,7 @@ def _parts(root: Path) -> Iterator[Path]:
     stages = root / "stages"
     if stages.is_dir() and not stages.is_symlink():
         yield from (path for path in sorted(stages.iterdir()) if path.is_dir() and not path.is_symlink())
-    for name in ("export", ANSWERS, f"{ANSWERS}.partial"):
+    for name in ("export", PREDICTIONS, f"{PREDICTIONS}.partial"):
         if (root / name).is_dir() and not (root / name).is_symlink():
             yield root / name
 

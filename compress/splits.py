@@ -108,7 +108,7 @@ def open_splits(
                     missing_audio=own.missing_audio if own else "refuse",
                     limits=own.limits.limits() if own else USUAL,
                     progress=report,
-                    tell=lambda sentence: say(console, sentence),
+                    notify=lambda sentence: say(console, sentence),
                 )
                 unreadable += opened[name].skipped
             except UnreadableClips as fault:  # none of the split can be read

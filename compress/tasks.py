@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet
 from benchmarks.clips.text import tags_in, words
-from compress.criterion import Answers, Batch, Criterion
+from compress.criterion import Batch, Criterion, Outputs
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
 from models.spec import ClipSpec
 
@@ -86,30 +86,30 @@ class TaskCriterion(Criterion):
         self.label_smoothing = label_smoothing
         self.log_variance = nn.Parameter(torch.zeros(len(self.weights))) if learned else None
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
-        weighted = torch.stack(self._losses(answers.logits, batch))
+        weighted = torch.stack(self._losses(outputs.logits, batch))
         weighted = weighted * torch.tensor(self.weights, device=weighted.device)
         if self.log_variance is None:
             return weighted.sum()
         return (weighted * (-self.log_variance).exp() + 0.5 * self.log_variance).sum()
 
-    def _losses(self, answers: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
+    def _losses(self, outputs: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
         """Those of the tasks, in the order of the answers."""
-        spec, truth, device = self.spec, self.truth, answers[0].device
+        spec, truth, device = self.spec, self.truth, outputs[0].device
         tagged = len(spec.labels) + len(spec.tags)
         losses = [
             cross_entropy(
                 column, truth.labels[batch.indices, k].to(device), label_smoothing=self.label_smoothing
             )
-            for k, column in enumerate(answers[: len(spec.labels)])
+            for k, column in enumerate(outputs[: len(spec.labels)])
         ]
         losses += [
             binary_cross_entropy(column, truth.tags[k][batch.indices].to(device))
-            for k, column in enumerate(answers[len(spec.labels) : tagged])
+            for k, column in enumerate(outputs[len(spec.labels) : tagged])
         ]
         if spec.retrieval:
-            clips, captions = answers[tagged].unbind(1)
+            clips, captions = outputs[tagged].unbind(1)
             losses.append(contrastive(clips, captions, truth.captions[batch.indices].to(device)))
         return losses
 
@@ -120,7 +120,7 @@ class TaskCriterion(Criterion):
         return dict(zip(task_names(self.spec), (-self.log_variance).exp().tolist(), strict=True))
 
 
-def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:
+def measure(outputs: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:
     """The figures of every task, by its name; all are shares, 0..1.
 
     Label columns: `top1`, `top5` where there are more than 5 classes, `macro_f1`. Tag columns: `map`, the mean
@@ -135,15 +135,15 @@ def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
     )
 
     figures: dict[str, dict[str, float]] = {}
-    for label, logits, right in zip(spec.labels, answers, truth.labels.T, strict=False):
+    for label, logits, target in zip(spec.labels, outputs, truth.labels.T, strict=False):
         classes = len(label.classes)
         figures[label.name] = {
-            f"top{k}": float(multiclass_accuracy(logits, right, classes, average="micro", top_k=k))
+            f"top{k}": float(multiclass_accuracy(logits, target, classes, average="micro", top_k=k))
             for k in (1, 5)
             if k < classes
         }
-        figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, right, classes, average="macro"))
-    for column, logits, given in zip(spec.tags, answers[len(spec.labels) :], truth.tags, strict=False):
+        figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, target, classes, average="macro"))
+    for column, logits, given in zip(spec.tags, outputs[len(spec.labels) :], truth.tags, strict=False):
         # A tag that no clip of the split has takes no part in the mean.
         each = [
             binary_average_precision(logits[:, tag], given[:, tag].long())
@@ -151,7 +151,7 @@ def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
         ]
         figures[column.name] = {"map": float(torch.stack(each).mean())}
     if spec.retrieval:
-        figures[RETRIEVAL] = _recall(answers[-1], truth.captions)
+        figures[RETRIEVAL] = _recall(outputs[-1], truth.captions)
     return figures
 
 
@@ -166,9 +166,9 @@ def _recall(pairs: Tensor, captions: Tensor) -> dict[str, float]:
     scores = clips @ pairs[first, 1].T
     belongs = numbers.unsqueeze(1) == torch.tensor(different)
     found = {}
-    for what, near, right in (("caption", scores, belongs), ("clip", scores.T, belongs.T)):
-        asks = torch.arange(len(near)).unsqueeze(1).expand_as(near)
+    for what, near, target in (("caption", scores, belongs), ("clip", scores.T, belongs.T)):
+        queries = torch.arange(len(near)).unsqueeze(1).expand_as(near)
         for k in (1, 5):
-            rate = RetrievalHitRate(top_k=k)(near.flatten(), right.flatten(), indexes=asks.flatten())
+            rate = RetrievalHitRate(top_k=k)(near.flatten(), target.flatten(), indexes=queries.flatten())
             found[f"{what}_recall_at_{k}"] = float(rate)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compress.artifact import Artifact
 from compress.stage import StageResult
 from compress.tasks import TaskCriterion, Truth, task_names
-from compress.teacher_answers import check_on_clips
+from compress.teacher_check import check_on_clips
 from compress.training import Job, batch_notes, fit
 
 if TYPE_CHECKING:

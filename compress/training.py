@@ -22,7 +22,7 @@ from compress.command.progress import bar
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
 from compress.conv3d_as_conv2d import conv3d_as_conv2d
-from compress.criterion import Answers, Batch, Criterion
+from compress.criterion import Batch, Criterion, Outputs
 from compress.features import watched
 from compress.folders.writing import Damaged, read_sealed, write_sealed
 from models.spec import ClipSpec, as_tuple
@@ -77,7 +77,7 @@ class TrainConfig(BaseModel):
         return self.epochs > 0
 
     @model_validator(mode="after")
-    def _corrupts_views(self) -> Self:
+    def _corruptions_need_views(self) -> Self:
         if self.corruptions and not self.views:
             raise ValueError("corruptions are part of the views, and views is 0; give 1 or more")
         return self
@@ -143,9 +143,9 @@ def fit(
                 rate = config.learning_rate * _schedule(position, warmup=steps, total=config.epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                inputs = clips.batch(batch.indices, view=batch.view)
+                inputs = clips.batch(batch.indices, augmentation=batch.augmentation)
                 logits = as_tuple(model(*_placed(inputs, job.device)))
-                loss = criterion(Answers(logits=logits, features=dict(features)), _on(batch, job.device))
+                loss = criterion(Outputs(logits=logits, features=dict(features)), _on(batch, job.device))
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"{job.name}: the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; "
@@ -158,8 +158,8 @@ def fit(
                 total += loss.item()
                 report(position + 1, config.epochs * steps)
             _set_training(model, False)
-            answers = logits_of(model, validation, batch=batch_size, device=job.device)
-            top1 = accuracy(answers, validation)[0].top1
+            outputs = logits_of(model, validation, batch=batch_size, device=job.device)
+            top1 = accuracy(outputs, validation)[0].top1
             curve += (
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
@@ -185,7 +185,7 @@ def logits_of(
     *,
     batch: int,
     device: torch.device,
-    view: Augmentation | None = None,
+    augmentation: Augmentation | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """Logits `N K` per label column, on the CPU; `model` has to be in eval mode."""
@@ -199,7 +199,7 @@ def logits_of(
             indices = list(range(start, min(start + batch, len(clips))))
             # Captured graphs take whole batches only: the last one is filled up with a clip that is cut off again.
             whole = indices + [start] * (batch - len(indices))
-            inputs = _placed(clips.batch(whole, view=view), device)
+            inputs = _placed(clips.batch(whole, augmentation=augmentation), device)
             columns = _columns(model, inputs, batch)
             parts.append(tuple(column[: len(indices)].cpu() for column in columns))
             if report:
@@ -209,20 +209,20 @@ def logits_of(
 
 def _columns(model: nn.Module, inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
     """The logits of a batch; the network may be a user's. Raises ValueError where they are none."""
-    who = type(model).__name__
-    with user_code(f"forward of {who} on {batch} clips", timed=False):
+    name = type(model).__name__
+    with user_code(f"forward of {name} on {batch} clips", timed=False):
         try:
             columns = as_tuple(model(*inputs))
         except (RuntimeError, ValueError, MemoryError):
             raise
         except Exception as error:
-            raise ValueError(f"forward of {who} on {batch} clips failed: {in_a_sentence(error)}") from error
+            raise ValueError(f"forward of {name} on {batch} clips failed: {in_a_sentence(error)}") from error
     for column in columns:
         if not isinstance(column, Tensor):
-            raise ValueError(f"{who} gives {type(column).__name__}; it has to give tensors of logits")
+            raise ValueError(f"{name} gives {type(column).__name__}; it has to give tensors of logits")
         if column.ndim == 0 or len(column) != batch:
             raise ValueError(
-                f"{who} gives logits of shape {list(column.shape)} for {batch} clips; it has to give a row for each"
+                f"{name} gives logits of shape {list(column.shape)} for {batch} clips; it has to give a row for each"
             )
     return columns
 
@@ -247,19 +247,22 @@ def by_column(found: list[Accuracy], spec: ClipSpec) -> dict[str, int]:
 def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     order = torch.randperm(len(clips), generator=generator).tolist()
-    view = _view(config, seed=seed, epoch=epoch)
+    augmentation = _augmentation(config, seed=seed, epoch=epoch)
     for start in range(0, len(clips) - size + 1, size):
         indices = order[start : start + size]
-        yield Batch(indices=indices, view=view, labels=clips.labels[indices])
+        yield Batch(indices=indices, augmentation=augmentation, labels=clips.labels[indices])
 
 
-def views_of(config: TrainConfig, *, seed: int) -> tuple[Augmentation | None, ...]:
+def augmentations_of(config: TrainConfig, *, seed: int) -> tuple[Augmentation | None, ...]:
     """The clean views of the clips that a training with this seed will show, each once."""
-    views = (_view(config, seed=seed, epoch=epoch) for epoch in range(min(config.epochs, config.views or 1)))
-    return tuple(dict.fromkeys(view and view.clean for view in views))
+    views = (
+        _augmentation(config, seed=seed, epoch=epoch)
+        for epoch in range(min(config.epochs, config.views or 1))
+    )
+    return tuple(dict.fromkeys(augmentation and augmentation.clean for augmentation in views))
 
 
-def _view(config: TrainConfig, *, seed: int, epoch: int) -> Augmentation | None:
+def _augmentation(config: TrainConfig, *, seed: int, epoch: int) -> Augmentation | None:
     if not config.views:
         return None
     return Augmentation(number=epoch % config.views, seed=seed, corruptions=config.corruptions)
@@ -277,7 +280,7 @@ def _sooner(model: nn.Module, device: torch.device) -> AbstractContextManager[No
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:
-    return Batch(indices=batch.indices, view=batch.view, labels=batch.labels.to(device))
+    return Batch(indices=batch.indices, augmentation=batch.augmentation, labels=batch.labels.to(device))
 
 
 def drawn(build: Callable[[], M], *, seed: int) -> M:

@@ -28,7 +28,7 @@ class Memory:
         self._state = state
         self.kept: State = {}
         """The state for the next frame."""
-        self._asked = {"past": 0, "mean": 0}
+        self._counts = {"past": 0, "mean": 0}
         if state is not None:
             self.kept[COUNT_STATE] = state[COUNT_STATE] + 1
             self._share = torch.reciprocal(self.kept[COUNT_STATE].float())
@@ -85,8 +85,8 @@ class Memory:
         return self.kept[name]
 
     def _next(self, kind: str) -> str:
-        name = f"{kind}_{self._asked[kind]}"
-        self._asked[kind] += 1
+        name = f"{kind}_{self._counts[kind]}"
+        self._counts[kind] += 1
         return name
 
 

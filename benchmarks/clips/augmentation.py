@@ -59,10 +59,13 @@ class Draw:
     """Share of the clip by which sound is moved to later."""
 
 
-def draw(view: Augmentation, indices: Sequence[int] | np.ndarray) -> Draw:
+def draw(augmentation: Augmentation, indices: Sequence[int] | np.ndarray) -> Draw:
     """What `view` does to the clips at `indices`."""
     even = np.array(
-        [np.random.default_rng((view.seed, view.number, int(index))).random(6) for index in indices]
+        [
+            np.random.default_rng((augmentation.seed, augmentation.number, int(index))).random(6)
+            for index in indices
+        ]
     )
     even = even.reshape(-1, 6)
     around = 2 * even - 1
@@ -76,15 +79,19 @@ def draw(view: Augmentation, indices: Sequence[int] | np.ndarray) -> Draw:
     )
 
 
-def drawn_conditions(view: Augmentation, indices: Sequence[int] | np.ndarray) -> list[Condition | None]:
+def drawn_conditions(
+    augmentation: Augmentation, indices: Sequence[int] | np.ndarray
+) -> list[Condition | None]:
     """What corrupts each of the clips at `indices`; None leaves it clean."""
     found: list[Condition | None] = []
     for index in indices:
-        random = np.random.default_rng((view.seed, view.number, int(index), len(view.corruptions)))
-        if not view.corruptions or random.random() >= _CORRUPTED:
+        random = np.random.default_rng(
+            (augmentation.seed, augmentation.number, int(index), len(augmentation.corruptions))
+        )
+        if not augmentation.corruptions or random.random() >= _CORRUPTED:
             found.append(None)
             continue
-        name = view.corruptions[random.integers(len(view.corruptions))]
+        name = augmentation.corruptions[random.integers(len(augmentation.corruptions))]
         severity = int(random.choice(SEVERITIES))
         found.append(Condition(name=name, severity=severity, seed=int(random.integers(2**31))))
     return found

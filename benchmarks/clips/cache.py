@@ -16,11 +16,11 @@ from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.rows import ClipRow, listed
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.store import decoded
 from benchmarks.clips.text import tokens
 from compress.folders.contents import INDEX, contents_of
-from compress.folders.results import Tell, tell_stderr
+from compress.folders.results import Notify, notify_stderr
 from models.spec import ClipSpec, Modality
 
 __all__ = ["Augmentation", "ClipSet", "UnreadableClips", "open_clips"]
@@ -79,7 +79,7 @@ def open_clips(
     limits: Limits = USUAL,
     contents: Mapping[Path, str | None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Tell = tell_stderr,
+    notify: Notify = notify_stderr,
 ) -> ClipSet:
     """The clips of `rows` as `spec` wants them, decoded in `workers` processes or found in the folder `cache`.
 
@@ -119,11 +119,11 @@ def open_clips(
             workers=workers,
             report=report,
             limits=limits,
-            tell=tell,
+            notify=notify,
         )
         finished += 1
     if spec.audio:
-        sound = SoundRule.of(spec.audio, missing=missing_audio)
+        sound = AudioRule.of(spec.audio, missing=missing_audio)
         values["audio"] = decoded(
             rows,
             sound,
@@ -132,7 +132,7 @@ def open_clips(
             workers=workers,
             report=report,
             limits=limits,
-            tell=tell,
+            notify=notify,
         )
     stored = [each for each in values.values() if isinstance(each, Decoded)]
     refused = {number: reason for each in reversed(stored) for number, reason in each.refused.items()}

@@ -69,7 +69,7 @@ class ClipSet:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def batch(
-        self, indices: Sequence[int] | Tensor, *, view: Augmentation | None = None
+        self, indices: Sequence[int] | Tensor, *, augmentation: Augmentation | None = None
     ) -> tuple[Tensor, ...]:
         """Inputs of the clips at `indices`, in `spec.inputs` order.
 
@@ -77,14 +77,14 @@ class ClipSet:
         `view=None` is the middle cut without any change, which is what a device gets.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        asked = _Asked(
+        selection = _Selection(
             numbers=chosen % self._distinct,
             places=self._places[chosen],
-            drawn=draw(view, chosen % self._distinct) if view else None,
-            conditions=self._conditions_of(chosen, view),
+            drawn=draw(augmentation, chosen % self._distinct) if augmentation else None,
+            conditions=self._conditions_of(chosen, augmentation),
         )
         inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
-        return tuple(inputs[name](asked) for name in self.spec.inputs)
+        return tuple(inputs[name](selection) for name in self.spec.inputs)
 
     def subset(self, indices: Sequence[int]) -> ClipSet:
         """The clips at `indices` alone; they have to be under no conditions yet."""
@@ -145,23 +145,23 @@ class ClipSet:
         """Number of clips, each counted under one condition alone."""
         return len(self.rows) // max(1, len(self._conditions))
 
-    def _conditions_of(self, chosen: np.ndarray, view: Augmentation | None) -> list[Condition | None]:
+    def _conditions_of(self, chosen: np.ndarray, augmentation: Augmentation | None) -> list[Condition | None]:
         if self._conditions:
             return [self._conditions[index // self._distinct] for index in chosen]
-        return drawn_conditions(view, chosen) if view else [None] * len(chosen)
+        return drawn_conditions(augmentation, chosen) if augmentation else [None] * len(chosen)
 
-    def _clip(self, asked: _Asked) -> Tensor:
+    def _clip(self, selection: _Selection) -> Tensor:
         video, stored = self.spec.video, self._values["clip"]
         assert video is not None and isinstance(stored, Decoded)
-        room, drawn = video.resize - video.size, asked.drawn
+        room, drawn = video.resize - video.size, selection.drawn
         if drawn is None:
-            tops = lefts = np.full(len(asked.places), room // 2)
+            tops = lefts = np.full(len(selection.places), room // 2)
         else:
             tops, lefts = (np.minimum(at * (room + 1), room).astype(int) for at in (drawn.top, drawn.left))
-        pixels = np.empty((len(asked.places), video.frames, video.size, video.size, 3), np.uint8)
-        for cut, place, top, left in zip(pixels, asked.places, tops, lefts, strict=True):
+        pixels = np.empty((len(selection.places), video.frames, video.size, video.size, 3), np.uint8)
+        for cut, place, top, left in zip(pixels, selection.places, tops, lefts, strict=True):
             cut[:] = stored.values[place, :, top : top + video.size, left : left + video.size]
-        corrupt(pixels, "clip", asked.conditions, asked.numbers)
+        corrupt(pixels, "clip", selection.conditions, selection.numbers)
         clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)
         if drawn is not None:
             contrast, brightness = (
@@ -171,25 +171,25 @@ class ClipSet:
             clip.sub_(0.5).mul_(contrast).add_(0.5 + brightness).clamp_(0, 1)
         return clip
 
-    def _audio(self, asked: _Asked) -> Tensor:
+    def _audio(self, selection: _Selection) -> Tensor:
         audio, stored = self.spec.audio, self._values["audio"]
         assert audio is not None and isinstance(stored, Decoded)
-        sound = np.array(stored.values[asked.places])
-        if asked.drawn is not None:
-            sound = moved(sound, asked.drawn)
-        corrupt(sound, "audio", asked.conditions, asked.numbers)
+        sound = np.array(stored.values[selection.places])
+        if selection.drawn is not None:
+            sound = moved(sound, selection.drawn)
+        corrupt(sound, "audio", selection.conditions, selection.numbers)
         return torch.from_numpy(sound).sub_(audio.mean).div_(audio.std).unsqueeze(1)
 
-    def _text(self, asked: _Asked) -> Tensor:
+    def _text(self, selection: _Selection) -> Tensor:
         stored = self._values["text"]
         assert isinstance(stored, np.ndarray)
-        captions = stored[asked.places]
-        corrupt(captions, "text", asked.conditions, asked.numbers, captions=stored)
+        captions = stored[selection.places]
+        corrupt(captions, "text", selection.conditions, selection.numbers, captions=stored)
         return torch.from_numpy(captions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _Selection:
     """The clips of one batch: their own numbers, where they are stored, and what is done to them."""
 
     numbers: np.ndarray

@@ -139,10 +139,10 @@ def opened(path: Path, limits: Limits = USUAL) -> Iterator[InputContainer]:
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
         if _lacks_memory(error):
             raise UnreadableClip(path, limits.no_memory()) from None
-        kinds = [who for who, what in _LISTENER.words if what.startswith(_NOT_OPENED)]
+        kinds = [logger for logger, what in _LISTENER.words if what.startswith(_NOT_OPENED)]
         if kinds:
             raise UnreadableClip(path, refused_kind(kinds[0])) from None
-        raise UnreadableClip(path, f"cannot be opened as video or sound: {said(error)}") from None
+        raise UnreadableClip(path, f"cannot be opened as video or sound: {message_of(error)}") from None
     assert isinstance(container, InputContainer)
     with container:
         yield container
@@ -210,7 +210,7 @@ def _lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
 
 
-def said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What FFmpeg said, without error numbers and file names."""
     text = getattr(error, "strerror", None) or str(error)
     if isinstance(error, av.InvalidDataError):

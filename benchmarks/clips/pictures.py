@@ -21,7 +21,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from benchmarks.clips.container import TRANSPARENT, UnreadableClip, decoded, over_limit, said
+from benchmarks.clips.container import TRANSPARENT, UnreadableClip, decoded, message_of, over_limit
 from benchmarks.clips.limits import Limits
 from benchmarks.clips.processes import Alive
 from benchmarks.clips.tracks import Media
@@ -117,7 +117,7 @@ def square_of(
         if reason := over_limit(error, limits):
             raise UnreadableClip(path, reason) from None
         raise UnreadableClip(
-            path, f"its pixels ({frame.format.name}) cannot be converted: {said(error)}"
+            path, f"its pixels ({frame.format.name}) cannot be converted: {message_of(error)}"
         ) from None
     upright = _upright(scaled.to_ndarray(), frame, path=path)
     top, left = (upright.shape[0] - resize) // 2, (upright.shape[1] - resize) // 2

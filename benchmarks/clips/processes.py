@@ -239,16 +239,16 @@ def serve(memory_mib: int | None) -> None:
 
 
 def _serve_one(work: Work, job: Any, sink: BinaryIO) -> None:
-    said_s = time.monotonic()
+    sent_s = time.monotonic()
 
     def send(message: Any) -> None:
-        nonlocal said_s
-        said_s = time.monotonic()
+        nonlocal sent_s
+        sent_s = time.monotonic()
         sink.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
         sink.flush()
 
     def alive() -> None:
-        if time.monotonic() - said_s > _SIGN_OF_LIFE_S:
+        if time.monotonic() - sent_s > _SIGN_OF_LIFE_S:
             send(None)
 
     try:

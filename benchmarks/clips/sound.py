@@ -33,9 +33,9 @@ from benchmarks.clips.container import (
     Refusal,
     UnreadableClip,
     decoded,
+    message_of,
     opened,
     over_limit,
-    said,
 )
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.processes import Alive
@@ -56,7 +56,7 @@ _STFT_FRAMES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundRule:
+class AudioRule:
     """What of an `AudioSpec` decides which values are computed; quick to import, for worker processes."""
 
     sample_rate_hz: int
@@ -68,7 +68,7 @@ class SoundRule:
     """`silence` gives clips of files without sound a silent waveform; `refuse` refuses them."""
 
     @classmethod
-    def of(cls, audio: AudioSpec, *, missing: str = "refuse") -> SoundRule:
+    def of(cls, audio: AudioSpec, *, missing: str = "refuse") -> AudioRule:
         """The rule of a spec."""
         return cls(
             sample_rate_hz=audio.sample_rate_hz,
@@ -80,8 +80,8 @@ class SoundRule:
         )
 
 
-def read_sound(
-    path: Path, cuts: Sequence[Cut], rule: SoundRule, *, limits: Limits = USUAL, alive: Alive
+def read_audio(
+    path: Path, cuts: Sequence[Cut], rule: AudioRule, *, limits: Limits = USUAL, alive: Alive
 ) -> Iterator[Outcome]:
     """Log-mel picture of each cut, float32 `M B`, not yet normalised.
 
@@ -111,7 +111,7 @@ def read_sound(
     begun = 0
     open_pieces: list[Piece] = []
     with opened(path, limits) as container:
-        for chunk in resampled_sound(container, media, rule.sample_rate_hz, alive=alive):
+        for chunk in resampled_audio(container, media, rule.sample_rate_hz, alive=alive):
             while begun < len(pieces) and pieces[begun].first < chunk.last:
                 open_pieces.append(pieces[begun])
                 begun += 1
@@ -126,7 +126,7 @@ def read_sound(
         yield from _finished(piece, rule)
 
 
-def log_mel(waveform: np.ndarray, rule: SoundRule) -> np.ndarray:
+def log_mel(waveform: np.ndarray, rule: AudioRule) -> np.ndarray:
     """Log-mel picture, float32 `M B`, of a mono waveform in -1..1 that covers the span; see the module's head."""
     half = rule.window // 2
     frames = len(waveform) // rule.hop + 1
@@ -212,7 +212,7 @@ class Piece:
         self.intact &= chunk.intact
 
 
-def _finished(piece: Piece, rule: SoundRule) -> Iterator[Outcome]:
+def _finished(piece: Piece, rule: AudioRule) -> Iterator[Outcome]:
     """The log-mel picture of a gathered waveform, or why there is none."""
     if not piece.intact:
         yield Refusal(cut=piece.cut, reason="its sound is damaged and cannot be decoded whole")
@@ -225,7 +225,7 @@ def _finished(piece: Piece, rule: SoundRule) -> Iterator[Outcome]:
         yield Clip(cut=piece.cut, values=log_mel(piece.waveform, rule))
 
 
-def resampled_sound(
+def resampled_audio(
     container: InputContainer, media: Media, rate_hz: int, *, alive: Alive
 ) -> Iterator[Chunk]:
     """The mono sound in order; what cannot be decoded comes as a chunk that is not intact."""
@@ -274,7 +274,7 @@ def resampled_sound(
             if reason := over_limit(error, media.limits):
                 raise UnreadableClip(media.path, reason) from None
             raise UnreadableClip(
-                media.path, f"its sound {arrangement} cannot be resampled: {said(error)}"
+                media.path, f"its sound {arrangement} cannot be resampled: {message_of(error)}"
             ) from None
         expected_s += frame.samples / frame.sample_rate
     if resampler is not None:

@@ -18,15 +18,15 @@ from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.processes import Alive, Lost, run_jobs
 from benchmarks.clips.rows import ClipRow
-from benchmarks.clips.sound import SoundRule, read_sound
+from benchmarks.clips.sound import AudioRule, read_audio
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.locks import if_free, one_at_a_time
-from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.results import Notify, notify_stderr, stored
 from compress.folders.source import source_hashes
 from compress.folders.writing import write_atomic
 
-Rule = FrameRule | SoundRule
+Rule = FrameRule | AudioRule
 Contents = Mapping[Path, str | None]
 """SHA-256 of the files by path; None for those that cannot be read."""
 Report = Callable[[int, int], None]
@@ -47,7 +47,7 @@ def decoded(
     workers: int,
     report: Report,
     limits: Limits,
-    tell: Tell = tell_stderr,
+    notify: Notify = notify_stderr,
 ) -> Decoded:
     """The values of all rows by `rule`, decoded now or found in `cache`.
 
@@ -80,10 +80,12 @@ def decoded(
     def load(finished: Path) -> tuple[np.ndarray, _Found]:
         return np.load(finished / _VALUES_FILE, mmap_mode="r"), _found(finished)
 
-    with one_at_a_time(folder, waiting=lambda who: tell(f"decoded clips: waiting for {who}")):
+    with one_at_a_time(folder, waiting=lambda holder: notify(f"decoded clips: waiting for {holder}")):
         _clear_leftovers(cache, but=folder)
         names = (_VALUES_FILE, _FOUND_FILE)
-        result = stored(folder, key=key, make=make, load=load, names=names, title="decoded clips", tell=tell)
+        result = stored(
+            folder, key=key, make=make, load=load, names=names, title="decoded clips", notify=notify
+        )
         values, found = result.value
         if result.cached and found.refused:
             del values
@@ -231,7 +233,7 @@ def read(job: _Job, alive: Alive) -> Iterator[Outcome]:
     outcomes = (
         read_frames(job.path, job.cuts, job.rule, limits=limits, alive=alive)
         if isinstance(job.rule, FrameRule)
-        else read_sound(job.path, job.cuts, job.rule, limits=limits, alive=alive)
+        else read_audio(job.path, job.cuts, job.rule, limits=limits, alive=alive)
     )
     try:
         for outcome in outcomes:

@@ -16,7 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, opened, over_limit, said
+from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, message_of, opened, over_limit
 from benchmarks.clips.display_order import display_times
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.processes import Alive
@@ -185,7 +185,7 @@ def _read_stamps(
     except (av.FFmpegError, OSError) as error:
         if reason := over_limit(error, limits):
             raise UnreadableClip(path, reason) from None
-        return stamps, f"is damaged, reading stops early: {said(error)}"
+        return stamps, f"is damaged, reading stops early: {message_of(error)}"
     except IndexError:  # from PyAV, whose list of streams does not grow
         reason = "a stream begins in its middle; re-wrap it: ffmpeg -i FILE -c copy NEW_FILE"
         raise UnreadableClip(path, reason) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.clips.rows import ClipRow, listed
 from benchmarks.exported import read_model
 from benchmarks.field_data import FieldData, field_rows
-from benchmarks.long_video.classify import VideoAnswer
+from benchmarks.long_video.classify import VideoPrediction
 from benchmarks.top1 import Accuracy
 
 
@@ -27,11 +27,15 @@ def labelled_videos(data: Path, model: Path, *, split: str) -> list[ClipRow]:
     return rows
 
 
-def video_accuracy(answers: Sequence[VideoAnswer], rows: Sequence[ClipRow]) -> dict[str, Accuracy]:
+def video_accuracy(predictions: Sequence[VideoPrediction], rows: Sequence[ClipRow]) -> dict[str, Accuracy]:
     """Top-1 of each label column over the videos that could be read; none where no video could."""
-    pairs = [(answer, row) for answer, row in zip(answers, rows, strict=True) if answer.unreadable is None]
+    pairs = [
+        (prediction, row)
+        for prediction, row in zip(predictions, rows, strict=True)
+        if prediction.unreadable is None
+    ]
     found: dict[str, Accuracy] = {}
     for name in rows[0].labels if pairs else ():
-        right = sum(answer.top[name][0][0] == row.labels[name] for answer, row in pairs)
-        found[name] = Accuracy(correct=right, total=len(pairs))
+        correct = sum(prediction.top[name][0][0] == row.labels[name] for prediction, row in pairs)
+        found[name] = Accuracy(correct=correct, total=len(pairs))
     return found

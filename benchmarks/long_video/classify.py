@@ -16,7 +16,7 @@ from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.processes import Done, Lost, run_jobs
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.text import tokens
 from benchmarks.device import Session
 from benchmarks.exported import read_model
@@ -37,7 +37,7 @@ Ranking = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentAnswer:
+class SegmentPrediction:
     """What the file says to one window: by label column, its most probable classes with their probabilities."""
 
     window: Window
@@ -45,7 +45,7 @@ class SegmentAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoAnswer:
+class VideoPrediction:
     """What the file says to a video and to each of its windows; or why it cannot be read."""
 
     path: Path
@@ -53,7 +53,7 @@ class VideoAnswer:
     end_s: float = 0.0
     top: dict[str, Ranking] = field(default_factory=dict)
     """By label column; the scores are those of `aggregate.py`."""
-    segments: tuple[SegmentAnswer, ...] = ()
+    segments: tuple[SegmentPrediction, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     """Windows that could not be decoded or answered."""
     notes: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def classify(
     missing_audio: Literal["refuse", "silence"] = "refuse",
     limits: Limits = USUAL,
     progress: Progress | None = None,
-) -> Iterator[VideoAnswer]:
+) -> Iterator[VideoPrediction]:
     """Answers of the exported file `model` to each video, in order; by default windows slide evenly.
 
     A video is decoded once, while the file answers; memory does not depend on its length but for a few numbers
@@ -89,17 +89,17 @@ def classify(
     _check(spec, windows=windows, aggregate=aggregate, top=top, caption=caption)
     with DEVICES["host"].open(file) as session:
         session.load(threads=1)
-        answering = _Answering(spec=spec, file=file, session=session, caption=caption, top=top)
+        classifier = _Classifier(spec=spec, file=file, session=session, caption=caption, top=top)
         for path in videos:
             job = Job(
                 path=path,
                 windows=windows,
                 frames=FrameRule.of(spec.video) if spec.video else None,
                 size=spec.video.size if spec.video else 0,
-                sound=SoundRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
+                sound=AudioRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
                 limits=limits,
             )
-            yield _classify_one(job, answering, aggregate=aggregate, progress=progress)
+            yield _classify_one(job, classifier, aggregate=aggregate, progress=progress)
 
 
 def _check(spec: ClipSpec, *, windows: Windows, aggregate: str, top: int, caption: str | None) -> None:
@@ -118,7 +118,7 @@ def _check(spec: ClipSpec, *, windows: Windows, aggregate: str, top: int, captio
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answering:
+class _Classifier:
     """A running file, and how its inputs are made and its logits read."""
 
     spec: ClipSpec
@@ -163,12 +163,14 @@ class _Answering:
 
 
 def _classify_one(
-    job: Job, answering: _Answering, *, aggregate: str, progress: Progress | None
-) -> VideoAnswer:
+    job: Job, classifier: _Classifier, *, aggregate: str, progress: Progress | None
+) -> VideoPrediction:
     begin_s = time.monotonic()
     span = Begun(start_s=0.0, end_s=0.0)
-    joined = {label.name: Aggregate(aggregate, classes=len(label.classes)) for label in answering.spec.labels}
-    segments: list[SegmentAnswer] = []
+    joined = {
+        label.name: Aggregate(aggregate, classes=len(label.classes)) for label in classifier.spec.labels
+    }
+    segments: list[SegmentPrediction] = []
     left_out: list[LeftOut] = []
     notes: dict[str, None] = {}
     unreadable: str | None = None
@@ -187,13 +189,13 @@ def _classify_one(
                     span = part
                 case Segment(window=window):
                     try:
-                        probabilities = answering.probabilities(part)
+                        probabilities = classifier.probabilities(part)
                     except ValueError as error:
                         left_out.append(LeftOut(window=window, reason=str(error)))
                         continue
                     for name, values in probabilities.items():
                         joined[name].add(values, seconds=window.end_s - window.start_s)
-                    segments.append(SegmentAnswer(window=window, top=answering.best(probabilities)))
+                    segments.append(SegmentPrediction(window=window, top=classifier.best(probabilities)))
                     if progress:
                         progress(job.path, window.end_s - span.start_s, span.end_s - span.start_s)
                 case LeftOut():
@@ -208,11 +210,11 @@ def _classify_one(
                     pass
     if not segments and unreadable is None:
         unreadable = left_out[0].reason if left_out else "holds no picture or sound of any length"
-    return VideoAnswer(
+    return VideoPrediction(
         path=job.path,
         start_s=span.start_s,
         end_s=span.end_s,
-        top=answering.best({name: one.scores for name, one in joined.items()}) if segments else {},
+        top=classifier.best({name: one.scores for name, one in joined.items()}) if segments else {},
         segments=tuple(segments),
         left_out=tuple(left_out),
         notes=tuple(notes),

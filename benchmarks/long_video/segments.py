@@ -14,9 +14,9 @@ from benchmarks.clips.container import Note, UnreadableClip, opened
 from benchmarks.clips.frames import FrameRule, uniform
 from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.processes import Alive
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.tracks import Media, probe
-from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape, Wanted, everything
+from benchmarks.long_video.tapes import AudioTape, DamagedWindow, FrameTape, Wanted, everything
 from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows, dynamic, last_sliding, sliding
 
 _SILENCE_S = 0.25
@@ -33,7 +33,7 @@ class Job:
     frames: FrameRule | None
     size: int
     """Pixels of a frame's side."""
-    sound: SoundRule | None
+    sound: AudioRule | None
     limits: Limits = USUAL
 
 
@@ -127,7 +127,7 @@ def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: 
         wanted = _wanted(job, begun)
         frames = FrameTape(container, media, job.frames, size=job.size, wanted=wanted, alive=alive)
     if job.sound is not None:
-        sound = SoundTape(files.enter_context(opened(job.path, job.limits)), media, job.sound, alive=alive)
+        sound = AudioTape(files.enter_context(opened(job.path, job.limits)), media, job.sound, alive=alive)
     last: Segment | LeftOut | None = None
 
     def still_until_s() -> float:
@@ -158,7 +158,7 @@ def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: 
 
 
 def _decoded(
-    window: Window, frames: FrameTape | None, sound: SoundTape | None, *, media: Media
+    window: Window, frames: FrameTape | None, sound: AudioTape | None, *, media: Media
 ) -> Segment | LeftOut:
     """A window from the tapes. Raises `UnreadableClip` for one that is longer than the limits allow."""
     span = {"start_s": window.start_s, "end_s": window.end_s}

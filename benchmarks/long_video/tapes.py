@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 from benchmarks.clips.frames import FrameRule, strided, uniform, with_following
 from benchmarks.clips.pictures import SAME_TIME_S, decoded_frames, remarks_on, square_of
 from benchmarks.clips.processes import Alive
-from benchmarks.clips.sound import Chunk, Piece, SoundRule, log_mel, resampled_sound
+from benchmarks.clips.sound import AudioRule, Chunk, Piece, log_mel, resampled_audio
 from benchmarks.clips.tracks import Media
 
 
@@ -142,20 +142,20 @@ class FrameTape:
             self._kept.popleft()
 
 
-class SoundTape:
+class AudioTape:
     """The sound of an opened file as log-mel pictures; windows have to be asked for in order.
 
     Holds the samples from the start of the window last asked for up to the last one decoded. A file without sound
     gives silence where the rule says so.
     """
 
-    def __init__(self, container: InputContainer, media: Media, rule: SoundRule, *, alive: Alive) -> None:
+    def __init__(self, container: InputContainer, media: Media, rule: AudioRule, *, alive: Alive) -> None:
         self.silent_s = 0.0
         """Seconds of the windows asked for in which there was no sound, as far as it ends early or has gaps."""
         self._rule = rule
         self._chunks: Iterator[Chunk] = iter(())
         if media.audio is not None:
-            self._chunks = resampled_sound(container, media, rule.sample_rate_hz, alive=alive)
+            self._chunks = resampled_audio(container, media, rule.sample_rate_hz, alive=alive)
         self._kept: deque[Chunk] = deque()
 
     def picture(self, *, start_s: float, end_s: float) -> np.ndarray:

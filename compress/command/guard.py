@@ -83,7 +83,7 @@ def run_command(
             try:
                 main(**options)
             except KeyboardInterrupt as error:
-                if interrupts.asked_to_stop():
+                if interrupts.stop_requested():
                     raise
                 raise RuntimeError(
                     "KeyboardInterrupt without Ctrl-C"
@@ -97,7 +97,7 @@ def run_command(
     code = _exit_code(command, renamed or {})
     interrupts.ignore()
     if works:
-        supervise.tell_code(code)
+        supervise.send_code(code)
     sys.exit(code)
 
 
@@ -145,7 +145,7 @@ def _exit_code(command: Callable[..., None], renamed: Mapping[str, str]) -> int:
     except BaseException as error:
         with suppress(OSError):
             finish_output()
-        return _said(error, renamed)
+        return _report_error(error, renamed)
 
 
 class _Command(TyperCommand):
@@ -185,7 +185,7 @@ def _versioned_options() -> list[Any]:
                 "--version",
                 is_eager=True,
                 expose_value=False,
-                callback=_say_version,
+                callback=_print_version,
                 help="Show the version and exit.",
             ),
         ] = False,
@@ -194,7 +194,7 @@ def _versioned_options() -> list[Any]:
     return typer.main.get_command(app).params
 
 
-def _say_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"pocketreel {__version__}")
         raise typer.Exit(OK)
@@ -206,9 +206,9 @@ def _program() -> str | None:
     return started.program if started else None
 
 
-def _said(error: BaseException, renamed: Mapping[str, str]) -> int:
+def _report_error(error: BaseException, renamed: Mapping[str, str]) -> int:
     """Says what went wrong on standard error; the exit code."""
-    if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
+    if isinstance(error, KeyboardInterrupt) and interrupts.stop_requested():
         return INTERRUPTED
     if hasattr(error, "format_message"):  # typer's, of its own and of click's classes
         context = getattr(error, "ctx", None)
@@ -236,9 +236,9 @@ def _said(error: BaseException, renamed: Mapping[str, str]) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; torch says that with a RuntimeError."""
-    said = str(error)
+    message_text = str(error)
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+        isinstance(error, RuntimeError) and any(words in message_text for words in _NO_MEMORY)
     )
 
 

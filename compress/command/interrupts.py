@@ -19,8 +19,8 @@ def stop_once() -> None:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        global _asked
-        _asked = True
+        global _requested
+        _requested = True
         ignore()
         raise KeyboardInterrupt
 
@@ -35,30 +35,30 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def asked_to_stop() -> bool:
+def stop_requested() -> bool:
     """Whether one of `SIGNALS` has come since `stop_once`, or inside `watched`."""
-    return _asked
+    return _requested
 
 
 @contextmanager
 def watched() -> Iterator[None]:
     """While it lasts, Ctrl-C is noticed (`asked_to_stop`), and does what it did before."""
-    global _asked
+    global _requested
     if threading.current_thread() is not threading.main_thread():
         yield  # signals do not raise here
         return
     before = signal.getsignal(signal.SIGINT)
 
     def notice(number: int, frame: FrameType | None) -> None:
-        global _asked
-        _asked = True
+        global _requested
+        _requested = True
         if callable(before):
             before(number, frame)
 
     if not callable(before):  # ignored, left to the system, or a handler that is none of Python's
         yield
         return
-    _asked = False
+    _requested = False
     signal.signal(signal.SIGINT, notice)
     try:
         yield
@@ -67,4 +67,4 @@ def watched() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-_asked = False
+_requested = False

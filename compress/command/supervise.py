@@ -56,22 +56,22 @@ def is_supervised() -> bool:
     return _pipe is not None
 
 
-def tell_code(code: int) -> None:
+def send_code(code: int) -> None:
     """Says with which exit code the work has ended: what this process does afterwards does not matter any more."""
-    _tell({"code": code})
+    _send({"code": code})
 
 
 @contextmanager
 def phase(doing: str, *, seconds: float | None = None, memory_bytes: int | None = None) -> Iterator[None]:
     """A part of the work, which is stopped when it takes longer, or when the process holds more memory."""
-    _tell({"begin": doing, "seconds": seconds, "bytes": memory_bytes})
+    _send({"begin": doing, "seconds": seconds, "bytes": memory_bytes})
     try:
         yield
     finally:
-        _tell({"end": doing})
+        _send({"end": doing})
 
 
-def _tell(message: dict[str, Any]) -> None:
+def _send(message: dict[str, Any]) -> None:
     if _pipe is not None:
         with suppress(OSError):
             os.write(_pipe, json.dumps(message).encode() + b"\n")
@@ -165,8 +165,8 @@ class _Watch:
             kill_all(started)
             return self._code
         if self.reason is None:
-            who = self._phases[-1].doing if self.users_code else "the command"
-            self.reason = f"{who} {how_it_ended(self._process.wait())}"
+            subject = self._phases[-1].doing if self.users_code else "the command"
+            self.reason = f"{subject} {how_it_ended(self._process.wait())}"
         return FAILED
 
     def stop(self) -> int:

@@ -77,7 +77,7 @@ def user_code(doing: str, *, timed: bool = True) -> Iterator[None]:
         except Exception:
             raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
+            if isinstance(error, KeyboardInterrupt) and interrupts.stop_requested():
                 raise
             raise UserCodeFailed(f"{doing} raised {_raised(error)}{at_line(error)}") from error
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import Augmentation
-from compress.criterion import Answers, Batch, Criterion, LabelCriterion
+from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.loss import DistillationLoss, Pair
 from compress.features import feature_sizes
 from compress.losses import cross_entropy
 from compress.stage import Context
-from compress.training import TrainConfig, drawn, views_of
+from compress.training import TrainConfig, augmentations_of, drawn
 from models.spec import ClipSpec
 
 
@@ -53,7 +53,7 @@ class DistillationCriterion(Criterion):
     def __init__(
         self,
         losses: Mapping[str, DistillationLoss],
-        answers: Mapping[Augmentation | None, Answers],
+        outputs: Mapping[Augmentation | None, Outputs],
         *,
         shared: Shared,
         config: DistillationConfig,
@@ -64,26 +64,26 @@ class DistillationCriterion(Criterion):
         self.losses = nn.ModuleDict(losses)
         names = [name for loss in losses.values() for name in loss.student_features]
         self.features = tuple(dict.fromkeys(names))
-        self._answers = {
-            view: Answers(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
-            for view, one in answers.items()
+        self._outputs = {
+            augmentation: Outputs(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
+            for augmentation, one in outputs.items()
         }
         self._columns = shared.student
         self._config = config
         self._label_smoothing = label_smoothing
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         of_labels = self._config.label_weight
         parts = [
             cross_entropy(column, batch.labels[:, k], label_smoothing=self._label_smoothing)
-            for k, column in enumerate(answers.logits)
+            for k, column in enumerate(outputs.logits)
         ]
         for k in self._columns:
             parts[k] = of_labels * parts[k]
-        student = Answers(logits=tuple(answers.logits[k] for k in self._columns), features=answers.features)
-        taught = self._answers[batch.view and batch.view.clean]
-        teacher = taught.of(batch.indices, device=answers.logits[0].device)
+        student = Outputs(logits=tuple(outputs.logits[k] for k in self._columns), features=outputs.features)
+        taught = self._outputs[batch.augmentation and batch.augmentation.clean]
+        teacher = taught.of(batch.indices, device=outputs.logits[0].device)
         for name, loss in self.losses.items():
             weight = (1 - of_labels) * self._config.losses[name]
             values = loss(student, teacher)
@@ -109,28 +109,28 @@ def learn_from_teacher(
     settings = context.distillation
     shared = Shared.of(spec, teacher.artifact.spec)
     rows = {name: LOSSES[name] for name in settings.losses}
-    asked = tuple(dict.fromkeys(name for row in rows.values() for name in row.teacher_features))
+    theirs = tuple(dict.fromkeys(name for row in rows.values() for name in row.teacher_features))
     ours = tuple(dict.fromkeys(name for row in rows.values() for name in row.student_features))
     pair = Pair(
         temperature=settings.temperature,
         classes=tuple(len(spec.labels[k].classes) for k in shared.student),
         student=feature_sizes(model, spec, ours),
-        teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, asked),
+        teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, theirs),
     )
     losses = {name: drawn(lambda row=row: row(pair), seed=context.seed) for name, row in rows.items()}  # type: ignore[misc]
-    answers = {
-        view: teacher.answers(
+    outputs = {
+        augmentation: teacher.outputs(
             context.data.train,
-            view=view,
-            features=asked,
+            augmentation=augmentation,
+            features=theirs,
             device=context.device,
             cache=context.cache,
             console=context.console,
         )
-        for view in views_of(config, seed=context.seed)
+        for augmentation in augmentations_of(config, seed=context.seed)
     }
     return DistillationCriterion(
-        losses, answers, shared=shared, config=settings, label_smoothing=config.label_smoothing
+        losses, outputs, shared=shared, config=settings, label_smoothing=config.label_smoothing
     )
 
 

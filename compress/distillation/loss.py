@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from compress.criterion import Answers
+from compress.criterion import Outputs
 
 Size = tuple[int, ...]
 """Shape of a feature of one clip."""
@@ -41,6 +41,6 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.pair = pair
 
-    def forward(self, student: Answers, teacher: Answers) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
         """A value for each label column of `pair.classes`, or a single one; both sides have these columns."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.criterion import Answers
+from compress.criterion import Outputs
 from compress.distillation.loss import DistillationLoss
 from compress.losses import soft_targets
 
@@ -13,7 +13,7 @@ from compress.losses import soft_targets
 class SoftTargets(DistillationLoss):
     """Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2."""
 
-    def forward(self, student: Answers, teacher: Answers) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
         """The divergence of each label column."""
         return torch.stack(
             [

@@ -91,12 +91,12 @@ def holder(beside: Path) -> str:
     """Who holds a lock, in words."""
     try:
         found = read_sealed_json(beside)
-        who = f"process {found['pid']} on {found['host']}, since {found['since']}"
+        process = f"process {found['pid']} on {found['host']}, since {found['since']}"
     except (OSError, Damaged, KeyError):  # it has the lock, and has not yet said so
         return "another process"
     if found["host"] == socket.gethostname() and not _alive(found["pid"], found["started"]):
-        return f"what {who} left running"
-    return who
+        return f"what {process} left running"
+    return process
 
 
 def _alive(pid: int, started: float) -> bool:

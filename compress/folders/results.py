@@ -12,7 +12,7 @@ from compress.folders.keys import difference, parts_of
 from compress.folders.ledger import Ledger, check_names, entries, matches, own_name
 
 T = TypeVar("T")
-Tell = Callable[[str], object]
+Notify = Callable[[str], object]
 """Called with one sentence for whoever watches."""
 
 
@@ -24,7 +24,7 @@ class Stored(Generic[T]):
     cached: bool
 
 
-def tell_stderr(sentence: str) -> None:
+def notify_stderr(sentence: str) -> None:
     """Prints to the error stream, where nobody else listens."""
     print(sentence, file=sys.stderr, flush=True)
 
@@ -39,7 +39,7 @@ def stored(
     scratch: Sequence[str] = (),
     also: Iterable[Path] = (),
     title: str | None = None,
-    tell: Tell = tell_stderr,
+    notify: Notify = notify_stderr,
 ) -> Stored[T]:
     """The result under `folder`, or in one of the folders `also`; made if none was made whole under the same key.
 
@@ -60,7 +60,7 @@ def stored(
         ledger = Ledger.read(place)
         if ledger is None:
             continue
-        reason = reason_against(ledger, key, tell=tell)
+        reason = reason_against(ledger, key, notify=notify)
         if reason is None:
             try:
                 return Stored(value=load(place), cached=True)
@@ -75,7 +75,7 @@ def stored(
         unfinished = None
     if unfinished is None or not unfinished.about.get("made") or unfinished.fault():
         for reason in reasons[:1]:
-            tell(f"{title}: made again, because {reason}")
+            notify(f"{title}: made again, because {reason}")
         unfinished = _begin(work, key, names)
         make(work)
         for name in [name for name in unfinished.ours() if matches(name, scratch)]:
@@ -124,14 +124,14 @@ def _begin(work: Path, key: str, names: Sequence[str]) -> Ledger:
     return ledger
 
 
-def reason_against(ledger: Ledger, key: str, *, tell: Tell) -> str | None:
+def reason_against(ledger: Ledger, key: str, *, notify: Notify) -> str | None:
     """Why the result of a ledger is not the one that is wanted; None when it is, and every file is as written."""
     if ledger.about.get("key") != key:
         return difference(ledger.about.get("parts", {}), parts_of(key))
     if not ledger.about.get("made"):
         return ledger.about.get("why", f"{ledger.folder} is unfinished")
     if ledger.damage:
-        tell(f"{ledger.damage}; its copy is whole and takes its place")
+        notify(f"{ledger.damage}; its copy is whole and takes its place")
         ledger.save()
     return ledger.fault()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGES = ("models", "compress", "export", "benchmarks")
 """Packages of ours; what other modules do is told by versions."""
 
-AROUND = ("compress.command", "compress.folders", "compress.console", "compress.store", "compress.versions")
+AROUND = ("compress.command", "compress.folders", "compress.store", "compress.versions")
 """Modules and packages that no result depends on: what they do is to show progress, to guard processes and to find
 and keep results. They stand in no key."""
 

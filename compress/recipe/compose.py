@@ -258,10 +258,10 @@ class _Composer:
     def _scalar(self, event: Any) -> _Whole:
         text: str = event.value
         self._count(1, len(text), event)
-        tag, asked = _TAG + "str", event.tag
-        if asked not in (None, "!"):
-            tag = asked
-        elif event.implicit[0] and asked is None:
+        tag, given = _TAG + "str", event.tag
+        if given not in (None, "!"):
+            tag = given
+        elif event.implicit[0] and given is None:
             kinds = (kind for kind, pattern in PATTERNS.items() if re.match(pattern, text))
             tag = _TAG + next(kinds, "str")
         node = yaml.ScalarNode(tag, text, event.start_mark, event.end_mark, style=event.style)

@@ -12,7 +12,7 @@ from benchmarks.files import FileId
 from benchmarks.top1 import Accuracy
 from compress import __version__
 from compress.artifact import Form
-from compress.chance import at_chance, classes_answered
+from compress.chance import at_chance, predicted_classes
 from compress.figures import name_of
 from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import FileFigures
@@ -86,7 +86,7 @@ def _warnings(
             outcome.record["after"]["top1"],
             spec=spec,
             labels=run.data.test.for_spec(spec).labels,
-            answered=classes_answered(outcome.test_logits, spec),
+            predicted=predicted_classes(outcome.test_logits, spec),
         )
     spec = run.student_spec
     truth = run.data.test.for_spec(spec).labels
@@ -95,9 +95,9 @@ def _warnings(
         yield from at_chance("models.student_labels_only", alone["top1"], spec=spec, labels=truth)
     for file in report["files"]:
         accuracy = file["accuracy"]
-        answered = accuracy.get("classes_answered")
+        predicted = accuracy.get("classes_answered")
         path = f"files.{name_of(file)}"
-        yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, answered=answered)
+        yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, predicted=predicted)
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -23,12 +23,12 @@ def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) 
         frames = clips.batch([index])[0][0].permute(1, 2, 3, 0)  # T H W C
         strip = np.concatenate((frames.numpy() * 255).round().astype(np.uint8), axis=1)
         caption = f"labelled {_names(clips.labels[index].tolist(), data.spec)}"
-        for who, outcome in (("teacher", teacher), ("student", student)):
+        for network, outcome in (("teacher", teacher), ("student", student)):
             if outcome is not None:
                 spec = outcome.artifact.spec
                 columns = outcome.test_logits[: len(spec.labels)]
-                answers = [int(column[index].argmax()) for column in columns]
-                caption += f"; {who}: {_names(answers, spec)}"
+                predicted = [int(column[index].argmax()) for column in columns]
+                caption += f"; {network}: {_names(predicted, spec)}"
         pictures.append(Sample(png=png(strip), caption=caption))
     return pictures
 

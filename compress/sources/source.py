@@ -86,7 +86,7 @@ class Reading:
     """Processes that may make them; 0 makes them in this one."""
     console: Console
 
-    def tell(self, sentence: str) -> None:
+    def notify(self, sentence: str) -> None:
         """Prints one sentence for whoever watches."""
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 

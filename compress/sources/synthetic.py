@@ -217,7 +217,7 @@ def read(config: SyntheticData, reading: Reading) -> Listing:
             write_synthetic(config, folder, workers=reading.workers, report=report)
 
     place = reading.cache / f"synthetic-{key[:16]}"
-    with one_at_a_time(place, waiting=lambda who: reading.tell(f"{title}: waiting for {who}")):
+    with one_at_a_time(place, waiting=lambda holder: reading.notify(f"{title}: waiting for {holder}")):
         folder = stored(
             place,
             key=key,
@@ -225,7 +225,7 @@ def read(config: SyntheticData, reading: Reading) -> Listing:
             load=lambda made: made,
             names=SYNTHETIC_FILES,
             title=title,
-            tell=reading.tell,
+            notify=reading.notify,
         ).value
     rows = read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags)
     return Listing(rows=rows, root=folder.absolute())

@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
-from benchmarks.answers import FOLDER, TORCH, keep_answers
 from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
 from benchmarks.measure import measure
-from compress.chance import classes_answered
+from benchmarks.predictions import FOLDER, TORCH, keep_predictions
+from compress.chance import predicted_classes
 from compress.command.progress import bar
 from compress.command.terminal import headed
 from compress.folders.keys import Key
@@ -83,7 +83,7 @@ def benchmark(
         runtimes=installed(FILES),
         cpu=DEVICES[settings.device].describe().cpu,
     )
-    if _answers_are_whole(run, key):
+    if _predictions_are_complete(run, key):
         earlier = kept(run, BENCHMARK, key=key, title="benchmark")
         if earlier is not None:
             return {FileId(*name.split(".")): FileFigures(**figures) for name, figures in earlier.items()}
@@ -110,7 +110,7 @@ def benchmark(
             )
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
-        _keep_answers(run, key, measured.accuracy, networks)
+        _keep_predictions(run, key, measured.accuracy, networks)
     for name, one in figures.items():
         run.console.print(headed(f"benchmark.{name}", _summary(one)))
     if any(one.failed for one in figures.values()):
@@ -120,36 +120,38 @@ def benchmark(
     return figures
 
 
-def _answers_are_whole(run: Run, key: Key) -> bool:
+def _predictions_are_complete(run: Run, key: Key) -> bool:
     """Whether the answers that figures under this key rest on are there as they were written."""
     own = Ledger.read(run.folder / FOLDER)
     for place in (run.folder, *run.finished):
         ledger = Ledger.read(place / FOLDER)
         if ledger is None:
             continue
-        reason = reason_against(ledger, key, tell=run.tell)
+        reason = reason_against(ledger, key, notify=run.notify)
         if reason is None:
             if own is not None and place != run.folder:
                 own.remove()
             return True
-        run.tell(f"benchmark: measured again, because {reason}")
+        run.notify(f"benchmark: measured again, because {reason}")
         return False
     return False
 
 
-def _keep_answers(
+def _keep_predictions(
     run: Run, key: Key, measured: Sequence[FileAccuracy], networks: Mapping[str, StageOutcome]
 ) -> None:
     """Keeps what every file said to each test clip, and the networks in torch that they hold."""
     spec = run.student_spec
-    answers = {
+    predictions = {
         f"{TORCH}.{scheme}": {
             name: column.numpy() for name, column in zip(spec.outputs, outcome.test_logits, strict=True)
         }
         for scheme, outcome in networks.items()
     }
-    answers |= {str(one.id): one.logits for one in measured if one.unavailable is None}
-    keep_answers(run.folder / FOLDER, answers, run.data.test.for_spec(spec), key=key, tell=run.tell)
+    predictions |= {str(one.id): one.logits for one in measured if one.unavailable is None}
+    keep_predictions(
+        run.folder / FOLDER, predictions, run.data.test.for_spec(spec), key=key, notify=run.notify
+    )
 
 
 def _figures(
@@ -174,7 +176,7 @@ def _figures(
             "ci95": per_label([column.interval for column in columns], spec, data=data),
             "clips": accuracy.clips,
             "runtime": accuracy.runtime,
-            "classes_answered": classes_answered([accuracy.logits[name] for name in spec.outputs], spec),
+            "classes_answered": predicted_classes([accuracy.logits[name] for name in spec.outputs], spec),
         }
         pairs = [
             compare(reference.numpy(), accuracy.logits[name])

@@ -85,14 +85,14 @@ def export(
         ledger = Ledger.read(place)
         if ledger is None:
             continue
-        reason = reason_against(ledger, key, tell=run.tell)
+        reason = reason_against(ledger, key, notify=run.notify)
         if reason is None:
             rows = _rows(place)
             run.console.print(headed("export", f"{len(rows)} files (already done)"))
             return Exported(folder=place, rows=rows, key=key)
         reasons.append(reason)
     for reason in reasons[:1]:
-        run.tell(f"export: made again, because {reason}")
+        run.notify(f"export: made again, because {reason}")
     before = Ledger.read(folder)
     if before is not None:
         before.clear()
@@ -107,7 +107,7 @@ def export(
             with adding(folder, REFERENCE_NAMES):
                 write_reference(
                     folder,
-                    networks={scheme: _asked(outcome.artifact) for scheme, outcome in networks.items()},
+                    networks={scheme: _runnable(outcome.artifact) for scheme, outcome in networks.items()},
                     spec=spec,
                     clips=run.student_spec,
                     steps={one.scheme: one.step.spec for one in variants if one.step is not None},
@@ -227,7 +227,7 @@ def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
         for name, tensor in zip(artifact.spec.inputs, clips.batch(chosen.tolist()), strict=True)
     }
     source = f"{count} of {len(clips)} test clips"
-    asked = _asked(artifact)
+    asked = _runnable(artifact)
     if artifact.form is Form.FLOAT:
         return ask({FLOAT: asked}, arrays, source=source)
     networks = {REFERENCE: asked}
@@ -236,7 +236,7 @@ def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
     return ask(networks, arrays, source=source)
 
 
-def _asked(artifact: Artifact) -> nn.Module:
+def _runnable(artifact: Artifact) -> nn.Module:
     """The artifact's network as it answers in torch, on the CPU and one clip at a time."""
     if artifact.form is Form.FLOAT:
         return copy.deepcopy(artifact.model).cpu()

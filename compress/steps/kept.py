@@ -30,7 +30,7 @@ def kept(run: Run, name: str, *, key: Key, title: str) -> Any | None:
         run.console.print(headed(title, "already done"))
         return earlier["figures"]
     for reason in reasons[:1]:
-        run.tell(f"{title}: measured again, because {reason}")
+        run.notify(f"{title}: measured again, because {reason}")
     return None
 
 

@@ -49,7 +49,7 @@ class Run:
     finished: tuple[Path, ...] = ()
     """Folders of finished runs whose results are taken where they are those of this run, too."""
 
-    def tell(self, sentence: str) -> None:
+    def notify(self, sentence: str) -> None:
         """Prints one sentence for whoever watches."""
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 

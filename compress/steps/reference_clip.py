@@ -87,7 +87,7 @@ def write_reference(
         for row in manifest["files"]:
             if row["status"] == "exported":
                 step = (steps or {}).get(row["scheme"])
-                outputs += _answers_of(export, row, spec=spec, step=step, samples=Path(scratch))
+                outputs += _outputs_of(export, row, spec=spec, step=step, samples=Path(scratch))
     manifest["reference"] = {
         "video": {**_listed(export, folder / "clip.mp4"), "start_s": 0.0, "end_s": FRAMES / FPS},
         "caption": caption,
@@ -160,7 +160,7 @@ def _inputs(video: Path, clips: ClipSpec, *, caption: str | None) -> dict[str, n
         return {name: tensor.numpy() for name, tensor in zip(clips.inputs, opened.batch([0]), strict=True)}
 
 
-def _answers_of(
+def _outputs_of(
     export: Path, row: Mapping[str, Any], *, spec: FileSpec, step: FileSpec | None, samples: Path
 ) -> list[dict[str, Any]]:
     """What one file of the export answers, each output saved; nothing where no program here runs it."""

@@ -14,7 +14,7 @@ from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
 from benchmarks.exported import read_export
-from benchmarks.top1 import right_answers
+from benchmarks.top1 import correct_predictions
 from compress.artifact import Form
 from compress.command.progress import bar
 from compress.command.terminal import headed
@@ -63,7 +63,7 @@ def robustness(
     found: list[RobustnessRow] = []
     try:
         for name, outcome in networks.items():
-            found += suite.rows(name, outcome.artifact.spec, _answers_of(run, name, outcome, suite))
+            found += suite.rows(name, outcome.artifact.spec, _logits_of(run, name, outcome, suite))
         found += _file_rows(run, suite, exported)
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"robustness: {error}") from error
@@ -127,13 +127,15 @@ class _Suite:
         """The clips as the network takes them, once for each of its conditions."""
         return self.clips.for_spec(spec).with_corruptions(self.conditions(spec))
 
-    def rows(self, name: str, spec: ClipSpec, answers: Sequence[np.ndarray]) -> Iterator[RobustnessRow]:
+    def rows(
+        self, name: str, spec: ClipSpec, logits_of_columns: Sequence[np.ndarray]
+    ) -> Iterator[RobustnessRow]:
         """One row per label column; `answers` are the logits `N K` to `corrupted(spec)`."""
         labels = self.clips.for_spec(spec).labels.numpy()
         for column, label in enumerate(spec.labels):
-            logits = answers[column].reshape(-1, len(labels), len(label.classes))
-            right = right_answers(logits, labels[:, column])
-            clean, *others = (float(share) for share in right.mean(axis=1))
+            logits = logits_of_columns[column].reshape(-1, len(labels), len(label.classes))
+            correct = correct_predictions(logits, labels[:, column])
+            clean, *others = (float(share) for share in correct.mean(axis=1))
             of_severities = iter(np.reshape(others, (-1, len(self.severities))).tolist())
             affecting = self.affecting(spec)
             corrupted = {
@@ -150,7 +152,7 @@ class _Suite:
             )
 
 
-def _answers_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> list[np.ndarray]:
+def _logits_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> list[np.ndarray]:
     columns: tuple[Tensor, ...] = predict(
         outcome.artifact,
         suite.corrupted(outcome.artifact.spec),

@@ -38,7 +38,7 @@ from compress.steps.pipeline import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
 from compress.tasks import measure, with_tasks
 from compress.teacher import Teacher
-from compress.teacher_answers import check_answers, check_on_clips
+from compress.teacher_check import check_logits, check_on_clips
 from compress.teacher_training import train_teacher
 from compress.training import accuracy, by_column, drawn, per_label
 from export import INT8_SCHEMES
@@ -65,7 +65,7 @@ def make_teacher(run: Run) -> StageOutcome:
 
     def work(context: Context) -> StageResult:
         model = build()
-        check_answers(model, spec, what="the teacher")
+        check_logits(model, spec, what="the teacher")
         artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
             load_weights(model, config.weights)
@@ -114,7 +114,7 @@ def _teacher_code(config: TableTeacher | FactoryTeacher) -> list[str]:
     """The modules that make a teacher."""
     if isinstance(config, FactoryTeacher):
         own = getattr(import_factory(config.factory), "__module__", "")
-        return [*_OF_EVERY, "compress.factory", "compress.teacher_answers", *([own] if is_ours(own) else [])]
+        return [*_OF_EVERY, "compress.factory", "compress.teacher_check", *([own] if is_ours(own) else [])]
     code = [*_OF_EVERY, "compress.teacher_training", *_code_of(TEACHERS[config.network])]
     return code if config.pretrained is None else [*code, "compress.pretrained"]
 
@@ -290,7 +290,7 @@ def _stage(
             scratch=("checkpoint.pt", "*/checkpoint.pt", _THREADS_FILE),
             also=[earlier / "stages" / folder for earlier in run.finished],
             title=path,
-            tell=run.tell,
+            notify=run.notify,
         )
     except (ValueError, RuntimeError, FloatingPointError, ImportError, OSError) as error:
         raise StepFailed(f"{path}: {error}") from error
@@ -303,7 +303,7 @@ def _stage(
         test_logits=logits,
         cached=result.cached,
     )
-    _tell(run, outcome)
+    _print_outcome(run, outcome)
     return outcome
 
 
@@ -317,10 +317,10 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
         try:
             threads = int(read_sealed(file))
         except Damaged as damage:
-            run.tell(f"{path}: goes on with {now} threads, because {damage}")
+            run.notify(f"{path}: goes on with {now} threads, because {damage}")
     write_sealed(file, str(threads).encode())
     if threads != now:
-        run.tell(
+        run.notify(
             f"{path}: goes on with {threads} threads of torch, with which it began (now {now}): its weights are "
             "then those of one undisturbed run"
         )
@@ -331,14 +331,14 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
         torch.set_num_threads(now)
 
 
-def _tell(run: Run, outcome: StageOutcome) -> None:
+def _print_outcome(run: Run, outcome: StageOutcome) -> None:
     record = outcome.record
     after, cpu_s, busy = record["after"], record.get("cpu_seconds"), record.get("busy")
     took = "already done" if outcome.cached else f"{record['seconds']:.0f} s"
     if not outcome.cached and cpu_s is not None:
         took += f", processor {cpu_s:.0f} s"
-    said = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
-    run.console.print(headed(outcome.path, said))
+    text = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
+    run.console.print(headed(outcome.path, text))
     for note in (*record["notes"], *([busy] if busy and not outcome.cached else [])):
         run.console.print(f"  {note}", markup=False)
 

@@ -14,7 +14,7 @@ from compress.data import list_data, spec_before_clips
 from compress.factory import build_network, load_weights
 from compress.recipe.sections import FactoryTeacher, Recipe
 from compress.sources.source import FilesConfig
-from compress.teacher_answers import ASKED, check_on_inputs
+from compress.teacher_check import CLIPS, check_on_inputs
 from models.spec import ClipSpec
 
 _WHAT = "the teacher (asked about random clips)"
@@ -34,7 +34,7 @@ def try_teacher(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> None
             torch.manual_seed(recipe.seed)
             model = build_network(config.factory, own)
         load_weights(model, config.weights)
-        inputs = own.example(batch=ASKED, seed=recipe.seed)
+        inputs = own.example(batch=CLIPS, seed=recipe.seed)
         check_on_inputs(model, own, inputs, device=device, what=_WHAT)
     except ValueError as error:
         raise ValueError(f"teacher: {error}") from error

@@ -33,7 +33,7 @@ if not only_reads_arguments(__name__):
 
     from benchmarks.accuracy import evaluate
     from benchmarks.exported import read_export
-    from benchmarks.top1 import accuracy_of, right_answers
+    from benchmarks.top1 import accuracy_of, correct_predictions
     from compress.data import Data, open_data
     from compress.distillation.config import DistillationConfig
     from compress.folders.locks import held
@@ -225,13 +225,13 @@ def _student(arm: str, seed: int, outcomes: Sequence[StageOutcome], *, data: Dat
         "parameters": learned.record["after"]["parameters"],
         "macs": learned.record["after"]["macs"],
         "seconds": round(learned.record["seconds"] + int8.record["seconds"]),
-        "right": _right(learned, data).astype(int).tolist(),
-        "right_int8": _right(int8, data).astype(int).tolist(),
+        "right": _correct(learned, data).astype(int).tolist(),
+        "right_int8": _correct(int8, data).astype(int).tolist(),
     }
 
 
-def _right(outcome: StageOutcome, data: Data) -> np.ndarray:
-    return right_answers(outcome.test_logits[0], data.test.labels[:, 0])
+def _correct(outcome: StageOutcome, data: Data) -> np.ndarray:
+    return correct_predictions(outcome.test_logits[0], data.test.labels[:, 0])
 
 
 def _figures(
@@ -300,13 +300,13 @@ def _gain(
     Each kind is what a student learned from and which of its answers count. The interval has 95 % of bootstrap
     samples of whole test files, since clips of one file are alike; it says nothing of other seeds.
     """
-    right = {
+    correct = {
         (row["learned_from"], which, row["seed"]): np.array(row[which])
         for row in students
         for which in ("right", "right_int8")
     }
     seeds = sorted({row["seed"] for row in students})
-    each = np.array([right[(*after, seed)] - right[(*before, seed)] for seed in seeds])
+    each = np.array([correct[(*after, seed)] - correct[(*before, seed)] for seed in seeds])
     _, owner = np.unique(files, return_inverse=True)
     totals, counts = np.bincount(owner, weights=each.mean(0)), np.bincount(owner)
     drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))

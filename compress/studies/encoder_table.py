@@ -141,8 +141,8 @@ def train(
         )
     seconds = time.process_time() - began_s
     test = data.test.for_spec(spec)
-    answers = logits_of(model, test, batch=32, device=torch.device("cpu"))
-    found = measure(answers, Truth.of(test, spec, tag_separator=data.tag_separator), spec)
+    outputs = logits_of(model, test, batch=32, device=torch.device("cpu"))
+    found = measure(outputs, Truth.of(test, spec, tag_separator=data.tag_separator), spec)
     encoder = model.get_submodule("encoders.clip")
     figures = {(task, figure): found[task][figure] for task, figure in FLOORS}
     return figures, sum(parameter.numel() for parameter in encoder.parameters()), seconds

@@ -70,9 +70,9 @@ def _summary(figures: Figures) -> Iterator[str]:
     yield "| | top-1 | latency | against fp32 | size |"
     yield "|---|---|---|---|---|"
     teacher, student = models["teacher"], models["student_float"]
-    yield f"| teacher: picture, sound, caption | {_percent(teacher['top1'])} % | | | |"
+    yield f"| teacher: video, audio, text | {_percent(teacher['top1'])} % | | | |"
     yield (
-        f"| student: picture alone, distilled, {_pruned_percent(figures):.0f} % of its MACs pruned "
+        f"| student: video only, distilled, {_pruned_percent(figures):.0f} % of its MACs pruned "
         f"| {_percent(student['top1'])} % | | | |"
     )
     for file in figures["files"]:
@@ -105,8 +105,8 @@ def _tables(figures: Figures) -> Iterator[str]:
     yield "| network | top-1 | parameters | MACs |"
     yield "|---|---|---|---|"
     for name, title in (
-        ("teacher", "teacher (picture, sound, caption)"),
-        ("student_float", "student (picture), distilled and pruned"),
+        ("teacher", "teacher (video, audio, text)"),
+        ("student_float", "student (video), distilled and pruned"),
         ("student_quantized", "the same in int8, torch reference"),
     ):
         model = models[name]

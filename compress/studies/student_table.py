@@ -102,7 +102,7 @@ def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) ->
             make=partial(_export, name, console=console),
             load=lambda folder: json.loads((folder / "row.json").read_text(encoding="utf-8")),
             names=("row.json", "fp32/*", "w8a8/*"),
-            tell=partial(console.print, markup=False),
+            notify=partial(console.print, markup=False),
         )
         row = result.value
         _write_row(page, name, _line(name, row))
@@ -163,7 +163,7 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
         calibration=known,
         clips=unseen,
         stream=STUDENTS[name].streams,
-        progress=partial(_tell, console),
+        progress=partial(_print_progress, console),
     )
     files = [_file(outcome) for outcome in exported.outcomes]
     row: Row = {
@@ -174,7 +174,7 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
     write_atomic(folder / "row.json", json.dumps(row, indent=1, allow_nan=False) + "\n")
 
 
-def _tell(console: Console, what: str, done: int, total: int) -> None:
+def _print_progress(console: Console, what: str, done: int, total: int) -> None:
     console.print(f"  {what} ({done} of {total})", markup=False)
 
 
@@ -228,8 +228,8 @@ def _cell(file: Mapping[str, Any]) -> str:
         figures = ["-" if one is None else f"{one:.0e}" for one in file["relative_error"]]
     else:
         figures = [f"{one:.0f}" for one in file["sqnr_db"]]
-    said = ", ".join(figures)
-    return said if file["status"] == "exported" else f"**{file['status']}** {said}".strip()
+    text = ", ".join(figures)
+    return text if file["status"] == "exported" else f"**{file['status']}** {text}".strip()
 
 
 def _write_row(page: Path, name: str, line: str) -> None:

@@ -67,25 +67,25 @@ def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
     assert row["ratio_to_first"]["value"] == 1
 
 
-def test_the_answers_to_each_clip_are_kept_beside_the_figures(export_dir, manifest, tmp_path):
+def test_the_predictions_for_each_clip_are_written_next_to_the_figures(export_dir, manifest, tmp_path):
     out = tmp_path / "figures.json"
-    folder = tmp_path / "figures.json.answers"
+    folder = tmp_path / "figures.json.predictions"
     command = (export_dir, "--rounds", 1, "--out", out)
     for split in ("test", "test"):  # the second time in place of the first
         done = run(*command, "--data", manifest, "--split", split)
-        assert done.exit_code == 0 and f"answers to each clip: {folder}" in done.output, done.output
+        assert done.exit_code == 0 and f"predictions for each clip: {folder}" in done.output, done.output
     (row,) = json.loads(out.read_text())["files"]
     with (folder / "onnx.fp32.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["path"] for line in lines] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     assert [line["move"] for line in lines] == ["left", "up", "left", "up"]
-    assert sum(line["move_right"] == "1" for line in lines) == 4 * row["accuracy"]["top1"]
+    assert sum(line["move_correct"] == "1" for line in lines) == 4 * row["accuracy"]["top1"]
     logits = np.load(folder / "onnx.fp32.npz")["logits"]
     classes = json.loads((export_dir / "manifest.json").read_text())["spec"]["labels"][0]["classes"]
-    assert [line["move_answer"] for line in lines] == [classes[k] for k in logits.argmax(1)]
+    assert [line["move_prediction"] for line in lines] == [classes[k] for k in logits.argmax(1)]
     (folder / "mine.txt").write_text("mine")
     assert run(*command).exit_code == 0
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"], "figures without clips have no answers"
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"], "figures without clips have no predictions"
     (folder / "onnx.fp32.csv").write_text("mine")
     refused = run(*command, "--data", manifest)
     assert refused.exit_code == 2 and "is not ours" in refused.output

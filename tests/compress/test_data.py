@@ -263,13 +263,15 @@ def test_a_column_is_for_labels_or_for_tags():
         ManifestData(source="manifest", manifest=Path("x.csv"), labels=["label"], tags=["label"])
 
 
-@pytest.mark.parametrize("view", [None, Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)])
-def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, view):
+@pytest.mark.parametrize(
+    "augmentation", [None, Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)]
+)
+def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, augmentation):
     """In every view: what stands in for sound that is not there is the same throughout."""
     lines = ["a.mp4,train,no,", "b.mp4,train,yes,oh", "c.mp4,validation,no,oh", "d.mp4,test,yes,oh"]
     clip = ClipConfig(frames=4, size=16, audio={"mels": 16, "bins": 24}, text={"length": 2})
     data, _ = opened(of(manifest(tmp_path, lines), missing_audio="silence"), tmp_path, clip=clip)
-    given = zip(data.spec.inputs, data.train.batch([0, 1], view=view), strict=True)
+    given = zip(data.spec.inputs, data.train.batch([0, 1], augmentation=augmentation), strict=True)
     assert {name: is_there(name, x).tolist() for name, x in given} == {
         "clip": [True, True],
         "audio": [False, False],

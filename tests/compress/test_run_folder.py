@@ -355,7 +355,7 @@ class _Run:
         self.folder, self.finished, self.said = folder, finished, []
         self.console = Console(quiet=True)
 
-    def tell(self, sentence):
+    def notify(self, sentence):
         self.said.append(sentence)
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from compress.artifact import size_of
 from compress.factory import build_network, import_factory, load_weights, source_of
 from compress.pretrained import load_pretrained
-from compress.teacher_answers import check_answers, check_on_clips, require_finite_answers
+from compress.teacher_check import check_logits, check_on_clips, require_finite_logits
 from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
 from models.teachers.encoder import choices
 from models.teachers.video import VIDEO_ENCODERS
@@ -109,14 +109,14 @@ def test_a_network_with_the_wrong_number_of_classes_is_refused():
     with pytest.raises(
         ValueError, match=r"the teacher gives logits of shape \[\(1, 3\)\].*x \(3 classes\), y"
     ):
-        check_answers(_network("clip"), small_spec("clip", labels=("x", "y")), what="the teacher")
+        check_logits(_network("clip"), small_spec("clip", labels=("x", "y")), what="the teacher")
 
 
 def test_a_network_that_does_not_take_the_inputs_is_refused():
     with pytest.raises(
         ValueError, match=r"the teacher does not take the inputs clip \[1, 3, 4, 32, 32\], text .*: "
     ):
-        check_answers(_network("clip"), small_spec("clip", "text"), what="the teacher")
+        check_logits(_network("clip"), small_spec("clip", "text"), what="the teacher")
 
 
 def test_the_source_of_a_factory_is_the_file_that_holds_it(tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_public_weights_are_for_teachers_with_a_video_encoder(tmp_path):
         load_pretrained(_network("clip"), MultimodalOptions(), tmp_path / "weights.pt")
 
 
-class Answering(torch.nn.Module):
+class FunctionTeacher(torch.nn.Module):
     """A teacher of clips whose answers are made by `how` from the means of colours, `N 3`."""
 
     def __init__(self, how):
@@ -220,7 +220,7 @@ def test_a_teacher_that_cannot_be_learned_from_is_refused_with_its_reason(tiny_d
     spec = tiny_data.spec.only(("clip",))
     with pytest.raises(ValueError, match=message):
         check_on_clips(
-            Answering(how).eval(),
+            FunctionTeacher(how).eval(),
             spec,
             tiny_data.train.for_spec(spec),
             device=torch.device("cpu"),
@@ -230,7 +230,7 @@ def test_a_teacher_that_cannot_be_learned_from_is_refused_with_its_reason(tiny_d
 
 def test_a_teacher_with_plain_answers_is_accepted(tiny_data):
     spec = tiny_data.spec.only(("clip",))
-    network = Answering(lambda own, x: 1e4 * own.norm(x)).eval()
+    network = FunctionTeacher(lambda own, x: 1e4 * own.norm(x)).eval()
     check_on_clips(
         network, spec, tiny_data.train.for_spec(spec), device=torch.device("cpu"), what="the teacher"
     )
@@ -242,4 +242,4 @@ def test_answers_that_are_not_finite_name_their_clip():
     with pytest.raises(
         ValueError, match=r"answers to 1 of 3 clips are NaN .* column label, the first to b\.mp4"
     ):
-        require_finite_answers((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])
+        require_finite_logits((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])

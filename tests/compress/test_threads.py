@@ -16,7 +16,7 @@ from compress.steps.train import _threads_of
 def run():
     said = []
     before = torch.get_num_threads()
-    yield SimpleNamespace(said=said, tell=said.append)
+    yield SimpleNamespace(said=said, notify=said.append)
     torch.set_num_threads(before)
 
 

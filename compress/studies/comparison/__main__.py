@@ -139,7 +139,7 @@ def compare(
         if settings == key[:-1] and (any_code or code == key[-1]):
             console.print(f"  kept, of code {code[:7]}", markup=False)
             return {**kept["figures"], "code": code[:7]}
-    found = measure(NETWORKS[name], out / name, effort=effort, tell=lambda what: console.print(f"  {what}"))
+    found = measure(NETWORKS[name], out / name, effort=effort, notify=lambda what: console.print(f"  {what}"))
     found = json.loads(json.dumps(found, allow_nan=False))
     write_sealed_json(path, {"key": key, "figures": found})
     return {**found, "code": key[-1][:7]}

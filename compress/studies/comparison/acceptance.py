@@ -149,13 +149,13 @@ def _slowest(figures: Figures) -> Line:
 def _int8_faster(figures: Figures, format: str, limit: float) -> Line:
     found = speedups(figures, f"float / int8, {format}", lambda row: row.int8_faster)
     wanted = [name for name, network in figures.items() if _row(network).int8_faster]
-    figures_said = ", ".join(
+    figures_text = ", ".join(
         f"{name} {found[name]:.2f}x" if name in found else f"{name} not measured" for name in wanted
     )
     return Line(
         text=f"int8 at least {limit:g}x as fast as float, {EXPORTERS[format].runtime}",
         holds=all(found.get(name, 0.0) >= limit for name in wanted) if wanted else None,
-        found=figures_said or "not measured",
+        found=figures_text or "not measured",
     )
 
 

@@ -17,7 +17,7 @@ from export import EXPORTERS
 _LONGEST_S = 3600.0
 """Rounds end early after this: far beyond what the slowest network takes."""
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 """Told what begins."""
 
 
@@ -35,9 +35,9 @@ class Effort:
     formats: tuple[str, ...] = tuple(EXPORTERS)
 
 
-def measure(row: Row, folder: Path, *, effort: Effort, tell: Tell) -> dict[str, Any]:
+def measure(row: Row, folder: Path, *, effort: Effort, notify: Notify) -> dict[str, Any]:
     """All figures of one network, as plain data; its files stay in `folder`."""
-    clock = _Clock(tell)
+    clock = _Clock(notify)
     clock.begin("fit")
     fitted = fit(row, seed=effort.seed, clips=effort.clips, known=effort.fitted)
     clock.begin("export")
@@ -105,13 +105,13 @@ def _ratios(
 class _Clock:
     """Says what begins and remembers how long each step took."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, notify: Notify) -> None:
         self.seconds: dict[str, float] = {}
-        self._tell, self._name, self._since = tell, "", time.monotonic()
+        self._notify, self._name, self._since = notify, "", time.monotonic()
 
     def begin(self, name: str) -> None:
         now = time.monotonic()
         if self._name:
             self.seconds[self._name] = round(now - self._since, 1)
         self._name, self._since = name, now
-        self._tell(name)
+        self._notify(name)

@@ -142,12 +142,12 @@ def test_copies_are_decoded_once_and_each_is_named(tmp_path, monkeypatch):
 
 def test_views_are_the_same_for_everyone_and_differ_from_each_other(rows, tmp_path):
     clips = open_clips(rows, SPEC, cache=tmp_path)
-    view = Augmentation(number=1, seed=5)
-    whole = clips.batch([0, 1, 2], view=view)
-    one = clips.select(("clip", "audio")).batch([2], view=view)
+    augmentation = Augmentation(number=1, seed=5)
+    whole = clips.batch([0, 1, 2], augmentation=augmentation)
+    one = clips.select(("clip", "audio")).batch([2], augmentation=augmentation)
     assert torch.equal(one[0][0], whole[0][2]) and torch.equal(one[1][0], whole[1][2])
     for other in (None, Augmentation(number=2, seed=5), Augmentation(number=1, seed=6)):
-        different = clips.batch([0, 1, 2], view=other)
+        different = clips.batch([0, 1, 2], augmentation=other)
         assert not torch.equal(different[0], whole[0])
         assert not torch.equal(different[1], whole[1])
         assert torch.equal(different[2], whole[2])

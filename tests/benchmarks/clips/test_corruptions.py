@@ -113,16 +113,19 @@ def test_a_set_under_conditions_has_every_clip_under_each(clips):
 
 
 def test_a_view_corrupts_about_half_of_the_clips_and_its_clean_one_none(clips):
-    view = Augmentation(number=0, seed=3, corruptions=("noise", "brightness"))
-    drawn = drawn_conditions(view, range(400))
+    augmentation = Augmentation(number=0, seed=3, corruptions=("noise", "brightness"))
+    drawn = drawn_conditions(augmentation, range(400))
     assert (
         drawn
-        == drawn_conditions(view, range(400))
-        != drawn_conditions(Augmentation(**{**vars(view), "number": 1}), range(400))
+        == drawn_conditions(augmentation, range(400))
+        != drawn_conditions(Augmentation(**{**vars(augmentation), "number": 1}), range(400))
     )
     kinds = {(each.name, each.severity) for each in drawn if each}
     assert len(kinds) == 6 and 150 < sum(each is not None for each in drawn) < 250
-    assert drawn_conditions(view.clean, range(400)) == [None] * 400
-    plain, noisy = clips.batch([0, 1], view=view.clean), clips.batch([0, 1], view=view)
+    assert drawn_conditions(augmentation.clean, range(400)) == [None] * 400
+    plain, noisy = (
+        clips.batch([0, 1], augmentation=augmentation.clean),
+        clips.batch([0, 1], augmentation=augmentation),
+    )
     changed = [not np.array_equal(a, b) for a, b in zip(plain[0], noisy[0], strict=True)]
     assert changed == [each is not None for each in drawn[:2]]

@@ -14,14 +14,14 @@ from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import Limits, parse_limits
 from benchmarks.clips.passing import Passing, passing_pictures
 from benchmarks.clips.processes import Done, Lost, run_jobs
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.store import _Job, read
 from tests.benchmarks.clips.films import film
 from tests.benchmarks.clips.hostile import gif, numbered, png, shown, wav, wrapped
 from tests.memory import fresh_process
 
 FRAMES = FrameRule(frames=4, resize=24, sampling="uniform", stride=1)
-SOUND = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=16, bins=8)
+SOUND = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=16, bins=8)
 USUAL = Limits()
 TWO_GB = 2_000_000_000
 

@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from benchmarks.clips.container import Clip, Cut, Note, Refusal
-from benchmarks.clips.sound import SoundRule, log_mel, mel_triangles, read_sound
+from benchmarks.clips.sound import AudioRule, log_mel, mel_triangles, read_audio
 from tests.benchmarks.clips.films import RATE_HZ, damaged, film
 
-RULE = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=40, bins=20)
+RULE = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=40, bins=20)
 
 
 def read(path, *cuts, rule=RULE):
-    return list(read_sound(path, cuts or [Cut()], rule, alive=lambda: None))
+    return list(read_audio(path, cuts or [Cut()], rule, alive=lambda: None))
 
 
 def picture(path, *cuts, rule=RULE):
@@ -160,7 +160,7 @@ def test_missing_sound_is_refused_or_silent_when_allowed(tmp_path):
     (refused,) = read(path)
     assert isinstance(refused, Refusal)
     assert "has no sound; allow silence with `missing_audio: silence`" in refused.reason
-    silent = SoundRule(**{**vars(RULE), "missing": "silence"})
+    silent = AudioRule(**{**vars(RULE), "missing": "silence"})
     assert np.allclose(picture(path, rule=silent), np.log(1e-6))
 
 

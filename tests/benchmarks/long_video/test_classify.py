@@ -40,7 +40,7 @@ def command(*arguments):
 
 def test_every_input_reaches_the_file_as_the_clip_readers_make_it(tmp_path, video):
     model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/fp32/model.onnx"
-    (answer,) = classify([video], model, windows=Sliding(segment_s=2, stride_s=2), caption="a b", top=3)
+    (prediction,) = classify([video], model, windows=Sliding(segment_s=2, stride_s=2), caption="a b", top=3)
     rows = [
         ClipRow(
             path=video,
@@ -50,16 +50,16 @@ def test_every_input_reaches_the_file_as_the_clip_readers_make_it(tmp_path, vide
             start_s=segment.window.start_s,
             end_s=segment.window.end_s,
         )
-        for segment in answer.segments
+        for segment in prediction.segments
     ]
     clips = open_clips(rows, ALL_INPUTS, cache=tmp_path / "cache")
     inputs = dict(zip(ALL_INPUTS.inputs, (each.numpy() for each in clips.batch([0, 1])), strict=True))
     wanted = expected_logits(ALL_INPUTS, inputs)
     means = np.mean([softmax(logits.astype(np.float64)) for logits in wanted["logits_move"]], axis=0)
-    assert dict(answer.top["move"]) == pytest.approx(
+    assert dict(prediction.top["move"]) == pytest.approx(
         dict(zip(("left", "right", "up"), means, strict=True)), abs=1e-4
     )
-    assert set(answer.top) == {"move", "colour"} and answer.unreadable is None
+    assert set(prediction.top) == {"move", "colour"} and prediction.unreadable is None
 
 
 def test_the_command_writes_every_window_as_json(tmp_path, model, video):

@@ -8,7 +8,7 @@ from benchmarks.clips.container import Clip, Cut, Note
 from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import Limits
 from benchmarks.clips.pictures import square_of
-from benchmarks.clips.sound import SoundRule, read_sound
+from benchmarks.clips.sound import AudioRule, read_audio
 from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
 from benchmarks.long_video.windows import Dynamic, Sliding
 from tests.benchmarks.clips.films import cut_off, damaged, film
@@ -16,7 +16,7 @@ from tests.benchmarks.long_video.scenes import scenes
 
 UNIFORM = FrameRule(frames=4, resize=24, sampling="uniform", stride=1)
 STRIDED = FrameRule(frames=3, resize=24, sampling="strided", stride=2)
-SOUND = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6)
+SOUND = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6)
 
 
 def read(path, windows, *, frames=UNIFORM, sound=None, size=24):
@@ -41,7 +41,7 @@ def test_a_window_is_the_clip_that_is_cut_from_the_same_span(tmp_path, windows, 
     cuts = [Cut(start_s=each.window.start_s, end_s=each.window.end_s) for each in segments]
     for reader, rule, found in (
         (read_frames, frames, [each.frames for each in segments]),
-        (read_sound, SOUND, [each.sound for each in segments]),
+        (read_audio, SOUND, [each.sound for each in segments]),
     ):
         clips = {
             one.cut: one.values for one in reader(path, cuts, rule, alive=quiet) if isinstance(one, Clip)
@@ -116,7 +116,7 @@ def test_a_video_without_sound_is_refused_or_silent(tmp_path):
     path = film(tmp_path / "a.mp4")
     (refused,) = of_kind(read(path, Sliding(), sound=SOUND), Unreadable)
     assert refused.reason == "has no sound; allow silence with --missing-audio silence"
-    silent = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6, missing="silence")
+    silent = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6, missing="silence")
     parts = read(path, Sliding(), sound=silent)
     assert np.allclose(of_kind(parts, Segment)[0].sound, np.log(1e-6))
     assert "silence is read there" in of_kind(parts, Note)[-1].text

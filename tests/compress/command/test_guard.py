@@ -256,7 +256,7 @@ def test_ctrl_c_in_user_code_stays_ctrl_c():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, outside)
-    assert interrupts.asked_to_stop()
+    assert interrupts.stop_requested()
 
 
 def test_how_processes_end():

@@ -31,7 +31,7 @@ def keep(folder, text="one", *, key="k", told=None, also=(), names=("value", "de
         load=load,
         names=names,
         also=also,
-        tell=(told if told is not None else []).append,
+        notify=(told if told is not None else []).append,
     )
 
 
@@ -94,7 +94,7 @@ def test_what_load_cannot_read_is_made_again(tmp_path):
         return "fine"
 
     told = []
-    again = stored(tmp_path / "a", key="k", make=make_value("x"), load=reads_once, tell=told.append)
+    again = stored(tmp_path / "a", key="k", make=make_value("x"), load=reads_once, notify=told.append)
     assert (again.value, again.cached) == ("fine", False)
     assert "cannot be read (KeyError: 'audio')" in told[0]
 

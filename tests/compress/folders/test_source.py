@@ -28,7 +28,7 @@ FILES = {
     "compress/child.py": "COMMAND = ['python', '-m', 'models.other']\n",
     "compress/page.py": "TEMPLATE = 'page.j2'\n",
     "compress/page.j2": "Hello",
-    "compress/console.py": "from models.other import OTHER\n",
+    "compress/store.py": "from models.other import OTHER\n",
     "compress/said.py": "from compress.command.progress import OTHER\n",
     "export/__init__.py": "if True:\n    raise_an_alarm()\nTABLE = {'a': 'export.a'}\n",
     "export/a.py": "A = 1\n",

@@ -30,7 +30,7 @@ SMALL_EFFORT = Effort(clips=16, rounds=6, fitted=32, formats=("onnx",))
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
-    found = measure(TINY, tmp_path_factory.mktemp("tiny"), effort=SMALL_EFFORT, tell=lambda what: None)
+    found = measure(TINY, tmp_path_factory.mktemp("tiny"), effort=SMALL_EFFORT, notify=lambda what: None)
     return json.loads(json.dumps(found, allow_nan=False))
 
 
@@ -154,7 +154,7 @@ def run(monkeypatch, tmp_path):
     """Calls the command on a table of one network whose measurement is counted, not done."""
     calls = []
 
-    def measured(row, folder, *, effort, tell):
+    def measured(row, folder, *, effort, notify):
         calls.append(row)
         if row.network == "broken":
             raise RuntimeError("no such network")

@@ -19,22 +19,27 @@ import numpy as np
 from benchmarks.clips.clip_set import ClipSet
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger, check_names
-from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.results import Notify, notify_stderr, stored
 from compress.folders.writing import write_atomic
 
-FOLDER = "answers"
+FOLDER = "predictions"
 """Name of the folder in that of a run."""
 NAMES = ("*.csv", "*.npz")
 """Patterns of the files in it."""
 TORCH = "torch"
 
 
-Answers = Mapping[str, np.ndarray]
+Logits = Mapping[str, np.ndarray]
 """Logits `N K` by output name, of clips in their order."""
 
 
-def keep_answers(
-    folder: Path, answers: Mapping[str, Answers], clips: ClipSet, *, key: Key, tell: Tell = tell_stderr
+def keep_predictions(
+    folder: Path,
+    predictions: Mapping[str, Logits],
+    clips: ClipSet,
+    *,
+    key: Key,
+    notify: Notify = notify_stderr,
 ) -> None:
     """Writes the answers of everything that was asked, by its name, into `folder`, in place of those before.
 
@@ -42,27 +47,27 @@ def keep_answers(
     """
 
     def make(work: Path) -> None:
-        for name, logits in answers.items():
-            write_answers(work, name, logits, clips)
+        for name, logits in predictions.items():
+            write_predictions(work, name, logits, clips)
 
-    forget_answers(folder)
-    stored(folder, key=key, make=make, load=lambda made: made, names=NAMES, tell=tell)
+    forget_predictions(folder)
+    stored(folder, key=key, make=make, load=lambda made: made, names=NAMES, notify=notify)
 
 
-def check_answers(folder: Path) -> None:
+def check_predictions(folder: Path) -> None:
     """Raises `FolderRefused` before the work where `keep_answers` would."""
     for place in (folder, folder.with_name(f"{folder.name}.partial")):
         check_names(place, NAMES)
 
 
-def forget_answers(folder: Path) -> None:
+def forget_predictions(folder: Path) -> None:
     """Removes answers that were kept in `folder`, and nothing else."""
     earlier = Ledger.read(folder)
     if earlier is not None:
         earlier.remove()
 
 
-def write_answers(folder: Path, name: str, logits: Answers, clips: ClipSet) -> None:
+def write_predictions(folder: Path, name: str, logits: Logits, clips: ClipSet) -> None:
     """Writes `<name>.csv` and `<name>.npz` into `folder`.
 
     A clip whose logits are not all finite has an empty answer, which is wrong. Paths are relative to the folder
@@ -75,7 +80,7 @@ def write_answers(folder: Path, name: str, logits: Answers, clips: ClipSet) -> N
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     columns = [label.name for label in clips.spec.labels]
-    of_each = ("{}", "{}_answer", "{}_probability", "{}_right")
+    of_each = ("{}", "{}_prediction", "{}_probability", "{}_correct")
     writer.writerow(
         ["path", "start_s", "end_s"] + [name.format(column) for column in columns for name in of_each]
     )
@@ -100,7 +105,7 @@ def _cells(
         if not np.isfinite(values).all():
             cells.append((classes[label], "", "", "0"))
             continue
-        answer = int(values.argmax())
-        probability = 1 / np.exp(values - values[answer]).sum()
-        cells.append((classes[label], classes[answer], f"{probability:.4f}", str(int(answer == label))))
+        predicted = int(values.argmax())
+        probability = 1 / np.exp(values - values[predicted]).sum()
+        cells.append((classes[label], classes[predicted], f"{probability:.4f}", str(int(predicted == label))))
     return cells

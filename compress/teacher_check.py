@@ -16,7 +16,7 @@ from compress.command.sentence import in_a_sentence
 from compress.command.user_code import UserCodeFailed, user_code
 from models.spec import ClipSpec
 
-ASKED = 4
+CLIPS = 4
 """Clips that the teacher is asked about."""
 _TOLERANCE = 5e-3
 """Of the largest logit: what the order of float32 additions may change, on a CPU or with TF32 on an accelerator."""
@@ -26,7 +26,7 @@ def check_on_clips(
     model: nn.Module, spec: ClipSpec, clips: ClipSet, *, device: torch.device, what: str
 ) -> None:
     """Asks the network about a few clips, which have the inputs of `spec`, as `check_on_inputs` does."""
-    places = torch.linspace(0, len(clips) - 1, min(ASKED, len(clips))).round().long().tolist()
+    places = torch.linspace(0, len(clips) - 1, min(CLIPS, len(clips))).round().long().tolist()
     check_on_inputs(model, spec, clips.batch(places), device=device, what=what)
 
 
@@ -41,25 +41,27 @@ def check_on_inputs(
     model.to(device)
     inputs = tuple(x.to(device) for x in inputs)
     with torch.no_grad():
-        first = ask(model, inputs, spec, what=what)
+        first = run_network(model, inputs, spec, what=what)
         _require_finite(first, model, inputs, spec, what=what)
-        again = ask(model, inputs, spec, what=what)
+        again = run_network(model, inputs, spec, what=what)
         mode = _in_train_mode(model) or _OTHERWISE
         _require_same(
             first, again, spec, what=f"{what} answers the same clips differently when asked twice", mode=mode
         )
         order = list(range(len(inputs[0])))[::-1]
-        turned = ask(model, tuple(x[order] for x in inputs), spec, what=what)
+        turned = run_network(model, tuple(x[order] for x in inputs), spec, what=what)
         back = tuple(column[order] for column in turned)
         _require_same(
             first, back, spec, what=f"{what} answers by the order of the clips in a batch", mode=mode
         )
-        alone = ask(model, tuple(x[:1] for x in inputs), spec, what=what)
-        lone = tuple(column[:1] for column in first)
-        _require_same(lone, alone, spec, what=f"{what} answers by what else is in a batch", mode=mode)
+        alone = run_network(model, tuple(x[:1] for x in inputs), spec, what=what)
+        first_alone = tuple(column[:1] for column in first)
+        _require_same(first_alone, alone, spec, what=f"{what} answers by what else is in a batch", mode=mode)
 
 
-def ask(model: nn.Module, inputs: tuple[Tensor, ...], spec: ClipSpec, *, what: str) -> tuple[Tensor, ...]:
+def run_network(
+    model: nn.Module, inputs: tuple[Tensor, ...], spec: ClipSpec, *, what: str
+) -> tuple[Tensor, ...]:
     """A network's answers, one tensor a task; `ValueError` when it fails or answers what the data does not need."""
     try:
         with torch.no_grad(), user_code(f"{what}, forward of {type(model).__name__}"):
@@ -70,7 +72,7 @@ def ask(model: nn.Module, inputs: tuple[Tensor, ...], spec: ClipSpec, *, what: s
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in zip(spec.inputs, inputs, strict=True))
         reason = f"{in_a_sentence(error)}{_in_train_mode(model)}"
         raise ValueError(f"{what} does not take the inputs {shapes}: {reason}") from error
-    return answers_of(given, spec, clips=len(inputs[0]), what=what)
+    return checked_logits(given, spec, clips=len(inputs[0]), what=what)
 
 
 _OTHERWISE = (
@@ -90,12 +92,12 @@ def _in_train_mode(model: nn.Module) -> str:
     )
 
 
-def check_answers(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
+def check_logits(model: nn.Module, spec: ClipSpec, *, what: str) -> None:
     """Runs the network on one example; raises `ValueError` when its logits are not what the data needs."""
-    ask(model, spec.example(), spec, what=what)
+    run_network(model, spec.example(), spec, what=what)
 
 
-def answers_of(given: object, spec: ClipSpec, *, clips: int, what: str) -> tuple[Tensor, ...]:
+def checked_logits(given: object, spec: ClipSpec, *, clips: int, what: str) -> tuple[Tensor, ...]:
     """A network's answers as one tensor a task; `ValueError` when they are not what the data needs."""
     columns = given if isinstance(given, tuple) else (given,)
     wanted = [(clips, len(column.classes)) for column in (*spec.labels, *spec.tags)]
@@ -119,7 +121,7 @@ def answers_of(given: object, spec: ClipSpec, *, clips: int, what: str) -> tuple
     return tensors
 
 
-def require_finite_answers(columns: Sequence[Tensor], spec: ClipSpec, *, names: Sequence[str]) -> None:
+def require_finite_logits(columns: Sequence[Tensor], spec: ClipSpec, *, names: Sequence[str]) -> None:
     """Raises `ValueError` naming the first clip whose logits are not finite; `names` says what clips are called."""
     for label, column in zip(spec.labels, columns, strict=False):
         bad = (~torch.isfinite(column)).any(1).nonzero().flatten().tolist()
@@ -163,8 +165,8 @@ def _require_same(
     tasks = [column.name for column in (*spec.labels, *spec.tags)] + ["retrieval"] * spec.retrieval
     for task, one, other in zip(tasks, first, second, strict=True):
         scale = max(float(one.abs().max()), float(other.abs().max()))
-        apart = float((one - other).abs().max())
-        if not apart <= _TOLERANCE * scale + 1e-6:
+        difference = float((one - other).abs().max())
+        if not difference <= _TOLERANCE * scale + 1e-6:
             raise ValueError(
-                f"{what}: logits of the column {task} differ by {apart:.3g}, the largest is {scale:.3g}{mode}"
+                f"{what}: logits of the column {task} differ by {difference:.3g}, the largest is {scale:.3g}{mode}"
             )
