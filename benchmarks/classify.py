@@ -1,4 +1,4 @@
-"""`pocketreel classify VIDEO...`: what an exported file says to whole videos of any length."""
+"""`pocketreel classify VIDEO...`: classifies whole videos of any length with an exported file."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def run(
 
     Example: pocketreel classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
 
-    Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
+    Exit codes: 0 every video was classified; 2 an argument is invalid or a video cannot be read; 3 the file failed in
     its runtime.
     """
     write_json = json_alone(as_json)
@@ -109,7 +109,7 @@ def run(
         dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
         rule = _windows(windows, sliding=sliding, dynamic=dynamic)
         if bool(videos) == bool(data):
-            raise ValueError("give either videos or labelled ones (--data)")
+            raise ValueError("give either videos or labelled videos (--data), not both or neither")
         rows = labelled_videos(data, model, split=split) if data else []
         with bar(problems(), "classify", unit=" s of video") as report:
             for prediction in classify(
@@ -145,7 +145,7 @@ def run(
 
 
 def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, float | None]) -> Windows:
-    """The rule that the options give; ValueError for options of the other kind of windows."""
+    """The windows given by the options; ValueError for options of the other kind of windows."""
     given, others = (sliding, dynamic) if kind == "sliding" else (dynamic, sliding)
     wrong = [f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None]
     if wrong:
@@ -155,7 +155,7 @@ def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, 
         return Dynamic(**settings)
     segment_s = settings.get("segment_s", Sliding.segment_s)
     if "stride_s" in settings and "overlap_s" in settings:
-        raise ValueError("--stride-s and --overlap-s say the same thing; give one of them")
+        raise ValueError("--stride-s and --overlap-s are alternatives; give one of them")
     return Sliding(
         segment_s=segment_s,
         stride_s=settings.get("stride_s", segment_s - settings.get("overlap_s", segment_s / 2)),
@@ -163,19 +163,20 @@ def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, 
 
 
 def _lines(prediction: VideoPrediction) -> Iterator[str]:
-    """What is printed about a video."""
+    """The printed lines of one video."""
     if prediction.unreadable is not None:
-        yield f"{prediction.path}: not classified{' to its end' if prediction.segments else ''}: {prediction.unreadable}"
+        part = "only partly classified" if prediction.segments else "not classified"
+        yield f"{prediction.path}: {part}: {prediction.unreadable}"
     if prediction.segments:
         yield (
-            f"{prediction.path}: {len(prediction.segments)} windows in {prediction.end_s - prediction.start_s:.1f} s, "
-            f"classified in {prediction.seconds:.1f} s"
+            f"{prediction.path}: {len(prediction.segments)} windows in "
+            f"{prediction.end_s - prediction.start_s:.1f} s, classified in {prediction.seconds:.1f} s"
         )
         for name, ranking in prediction.top.items():
             yield f"  {name}: " + ", ".join(f"{label} {score:.3f}" for label, score in ranking)
     yield from (f"  note: {note}" for note in prediction.notes)
     if prediction.left_out:
-        yield f"  left out: {len(prediction.left_out)} windows"
+        yield f"  skipped: {len(prediction.left_out)} windows"
         yield listed(
             [
                 f"{one.window.start_s:.2f} to {one.window.end_s:.2f} s: {one.reason}"
@@ -216,7 +217,7 @@ def _rankings(top: dict[str, Ranking], *, score: str) -> dict[str, list[dict[str
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds answers that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return {"schema_version", "model", "windows", "videos"} <= set(content)
 
 

@@ -1,4 +1,4 @@
-"""`pocketreel bench EXPORT_DIR`: measures files exported earlier, also on clips of the user's own."""
+"""`pocketreel bench EXPORT_DIR`: measures exported files, also on the user's own clips."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ def run(
         ),
     ] = 1,
     cache: Annotated[
-        Path | None, typer.Option(help="Cache folder for decoded clips; by default they are not kept.")
+        Path | None, typer.Option(help="Cache folder for decoded clips; by default none.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measures exported files: accuracy on labelled clips (--data), latency, size and memory.
 
-    Every file runs in its own runtime, in a process of its own; files take turns.
+    Every file runs in its own runtime and process; files are interleaved.
 
     Without --data only latency is measured, on random inputs of the right shapes.
 
@@ -116,7 +116,7 @@ def run(
 
     Example: pocketreel bench out/mobilenet3d_int8/export --data field.csv
 
-    Exit codes: 0 measured; 2 an argument, the export or the data is wrong; 3 a file that should run here failed,
+    Exit codes: 0 measured; 2 an argument, the export or the data is invalid; 3 a file that should run here failed,
     or none could run.
     """
     write_json = json_alone(as_json)
@@ -181,7 +181,7 @@ def run(
 
 
 def _keep_predictions(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
-    """Keeps what every file said to each clip, or removes the answers to other figures; whether there are any."""
+    """Writes the predictions of every file, or removes those of earlier figures; returns whether there are any."""
     predictions = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
     if (clips is None or not predictions) and not folder.exists():
         return False
@@ -209,9 +209,9 @@ def _columns(options: list[str] | None, *, option: str) -> dict[str, list[str]]:
 
 def _data_remark(data: Path | None, split: str, clips: ClipSet | None) -> str:
     if clips is None:
-        return "latency on random inputs; no accuracy: no clips were given (--data)"
+        return "latency on random inputs; no accuracy without clips (--data)"
     lines = [f"accuracy on {len(clips)} clips of {data}, split {split}; latency on random inputs"]
-    lines += [f"left out: {path}: {reason}" for path, reason in clips.skipped]
+    lines += [f"skipped: {path}: {reason}" for path, reason in clips.skipped]
     lines += [f"note: {path}: {note}" for path, note in clips.notes]
     return "\n".join(lines)
 
@@ -236,7 +236,7 @@ def _exit_code(measurement: Measurement) -> int:
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds figures that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return {"schema_version", "device", "files"} <= set(content)
 
 

@@ -1,4 +1,4 @@
-"""What a training minimises: a module that gives a loss, and may learn something itself."""
+"""Training criteria: modules that compute a loss and may have trainable parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a criterion may use beside the answers."""
+    """Inputs of a criterion other than the outputs of the network."""
 
     indices: list[int]
     """Positions of the clips in their `ClipSet`."""
@@ -25,15 +25,15 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a network says to clips."""
+    """Logits and features of a network on a batch of clips."""
 
     logits: tuple[Tensor, ...]
-    """`N K` per label column; a teacher's answers to further tasks follow."""
+    """`N K` per label column; those of further tasks of a teacher follow."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
-    """By name (`compress.features`), as far as they were asked for."""
+    """The requested features by name (`compress.features`)."""
 
     def of(self, clips: Sequence[int], *, device: torch.device) -> Outputs:
-        """The answers to some of the clips, on the device."""
+        """The outputs for some of the clips, on the device."""
         chosen = list(clips)
         return Outputs(
             logits=tuple(column[chosen].to(device) for column in self.logits),
@@ -42,10 +42,10 @@ class Outputs:
 
 
 class Criterion(nn.Module):
-    """The loss of a training. `fit` trains its parameters, if it has any, and keeps them beside the network's."""
+    """The loss of a training. `fit` trains its parameters, if any, and checkpoints them with those of the network."""
 
     features: tuple[str, ...] = ()
-    """Features of the network that it has to be given, by name (`compress.features`)."""
+    """Names of the features of the network that it needs (`compress.features`)."""
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""

@@ -1,4 +1,4 @@
-"""A network that the user brings: a factory that builds it, and a file of its weights."""
+"""User networks: a factory that builds the network, and a file with its weights."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from models.spec import ClipSpec
 
 
 def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
-    """The function that `package.module:function` names. Importing it runs that module's code.
+    """Imports the function `package.module:function`, which runs the code of its module.
 
-    Raises `ValueError` when the reference has another form or does not lead to a callable.
+    Raises `ValueError` for a malformed reference and for anything but a callable.
     """
     module_name, colon, attribute = reference.partition(":")
     if not colon or not module_name or not attribute:
-        raise ValueError(f"a factory is written package.module:function, not {reference!r}")
+        raise ValueError(f"a factory has the form package.module:function, not {reference!r}")
     with user_code(f"importing {module_name!r} of factory {reference!r}"):
         try:
             module = importlib.import_module(module_name)
@@ -47,18 +47,17 @@ def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
         inspect.signature(factory).bind(None)
     except TypeError as error:
         raise ValueError(
-            f"factory {reference!r} is called with one argument, the `ClipSpec` of the data, which it does not "
-            f"take: {error}"
+            f"factory {reference!r} must accept one argument, the `ClipSpec` of the data: {error}"
         ) from error
-    except ValueError:  # its signature is not known
+    except ValueError:  # its signature is unknown
         pass
     return factory
 
 
 def build_network(reference: str, spec: ClipSpec) -> nn.Module:
-    """The network that the factory `reference` gives for clips of `spec`, in eval mode.
+    """The network that the factory `reference` builds for clips of `spec`, in eval mode.
 
-    Raises `ValueError` for a factory that fails or gives anything else.
+    Raises `ValueError` for a factory that fails or returns anything but a module.
     """
     factory = import_factory(reference)
     with user_code(f"calling factory {reference!r}"):
@@ -72,20 +71,20 @@ def build_network(reference: str, spec: ClipSpec) -> nn.Module:
             ) from error
     if not isinstance(network, nn.Module):
         given = (
-            "None; does it return the network? (eval() gives None where train() returns nothing)"
+            "None; check that it returns the network (eval() returns None if train() does)"
             if network is None
             else type(network).__name__
         )
-        raise ValueError(f"factory {reference!r} gives {given}; it must give a torch.nn.Module")
+        raise ValueError(f"factory {reference!r} returns {given}; it must return a torch.nn.Module")
     return network
 
 
 def source_of(reference: str) -> str:
-    """Hex SHA-256 of the file that holds a factory; of what it imports in turn nothing is known."""
+    """Hex SHA-256 of the file of a factory, without the modules that it imports."""
     factory = inspect.unwrap(import_factory(reference))
     try:
         path = inspect.getsourcefile(factory)
-    except TypeError:  # an object that can be called
+    except TypeError:  # a callable object
         path = inspect.getsourcefile(type(factory)) if type(factory).__module__ != "builtins" else None
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 
@@ -93,35 +92,35 @@ def source_of(reference: str) -> str:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a state dict from `.safetensors`, or from a torch file with `weights_only=True`.
 
-    Raises `ValueError` for a file of another kind, and when names or shapes do not agree with the network.
+    Raises `ValueError` for another type of file, and if names or shapes do not match the network.
     """
     weights = read_weights(path)
     if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path} holds more than the weights of a network; save its state_dict() alone")
+        raise ValueError(f"{path} contains more than the weights of a network; save only its state_dict()")
     try:
         with user_code(f"loading the weights of {type(model).__name__}"):
             model.load_state_dict(weights)
     except Exception as error:
-        raise ValueError(f"{path} does not hold the weights of this network: {error}") from error
+        raise ValueError(f"{path} does not contain the weights of this network: {error}") from error
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """What a file of weights holds; `ValueError` for a file of another kind."""
+    """Reads a file of weights; `ValueError` for another type of file."""
     if not path.is_file():
-        why = "is no regular file" if path.exists() else "there is no such file"
+        why = "not a regular file" if path.exists() else "no such file"
         raise FileNotFoundError(f"{path}: {why}")
     try:
         with naming(path):
             if path.suffix == ".safetensors":
                 return load_file(path)
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a broken file makes of the readers is of many types
+    except Exception as error:  # the readers raise many types for a broken file
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # it may not be read
+            raise  # permission denied
         raise ValueError(
             f"{path} is not a plain file of weights (safetensors, or a state dict saved by torch.save): "
             f"{in_a_sentence(error)}"
         ) from error
     if not isinstance(weights, dict):
-        raise ValueError(f"{path} holds a {type(weights).__name__}, not a state dict; save net.state_dict()")
+        raise ValueError(f"{path} contains a {type(weights).__name__}, not a state dict; save net.state_dict()")
     return weights

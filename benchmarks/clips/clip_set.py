@@ -27,8 +27,8 @@ __all__ = ["Augmentation", "ClipSet"]
 class ClipSet:
     """Decoded clips: `batch` gives a network's inputs, `labels` (int64, `N` x label columns) its targets.
 
-    `rows` are the clips in the order of their indices; `skipped` has those that were left out, and `notes` what is
-    odd about files that were read, both as (path, text).
+    `rows` are the clips in the order of their indices; `skipped` lists the excluded files and `notes` the anomalies
+    of files that were read, both as (path, text).
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ClipSet:
         self.notes = list(notes)
         self._values = values
         self._places = places
-        """Where the values of each clip stand in the stored arrays."""
+        """Position of each clip in the stored arrays."""
         self._conditions = list(conditions)
-        """With conditions, the clips stand there once for each of them."""
+        """With conditions, the clips are repeated once for each of them."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -60,7 +60,7 @@ class ClipSet:
 
     @property
     def digest(self) -> str:
-        """Hash of all that can change the batches or the labels: decoded values, captions, classes, spec."""
+        """Hash of everything that determines the batches and labels: decoded values, captions, classes, spec."""
         facts: list[object] = [self.spec.to_dict(), self.labels.tolist(), self._places.tolist()]
         facts += [condition and asdict(condition) for condition in self._conditions]
         for name in self.spec.inputs:
@@ -74,7 +74,7 @@ class ClipSet:
         """Inputs of the clips at `indices`, in `spec.inputs` order.
 
         float32 `N 3 T H W` in 0..1, float32 `N 1 M B` normalised, int64 `N L`.
-        `view=None` is the middle cut without any change, which is what a device gets.
+        `augmentation=None` is the centre crop, as on a device.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         selection = _Selection(
@@ -87,7 +87,7 @@ class ClipSet:
         return tuple(inputs[name](selection) for name in self.spec.inputs)
 
     def subset(self, indices: Sequence[int]) -> ClipSet:
-        """The clips at `indices` alone; they have to be under no conditions yet."""
+        """The clips at `indices`. The clip set must have no conditions yet."""
         assert not self._conditions
         return ClipSet(
             spec=self.spec,
@@ -100,15 +100,15 @@ class ClipSet:
         )
 
     def with_corruptions(self, conditions: Sequence[Condition | None]) -> ClipSet:
-        """Every clip under each of the conditions: first all clips under the first one, then under the next.
+        """The clips under each of the conditions: first all clips under the first one, then under the next.
 
-        `None` leaves them clean.
+        `None` is the clean condition.
 
-        Raises ValueError for clips that are under conditions already.
+        Raises ValueError if the clip set already has conditions.
         """
         if self._conditions or not conditions:
             raise ValueError(
-                f"{len(conditions)} conditions for clips that have {len(self._conditions)} already"
+                f"{len(conditions)} conditions for clips that already have {len(self._conditions)}"
             )
         return ClipSet(
             spec=self.spec,
@@ -122,7 +122,7 @@ class ClipSet:
         )
 
     def select(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
-        """The same clips with fewer modalities and label columns. Raises ValueError for one that there is not."""
+        """The same clips with fewer modalities and label columns. Raises ValueError for an unknown one."""
         spec = self.spec.only(inputs, labels=labels)
         places = [self.spec.labels.index(label) for label in spec.labels]
         return ClipSet(
@@ -142,7 +142,7 @@ class ClipSet:
 
     @property
     def _distinct(self) -> int:
-        """Number of clips, each counted under one condition alone."""
+        """Number of clips, without their repetition by conditions."""
         return len(self.rows) // max(1, len(self._conditions))
 
     def _conditions_of(self, chosen: np.ndarray, augmentation: Augmentation | None) -> list[Condition | None]:
@@ -190,7 +190,7 @@ class ClipSet:
 
 @dataclass(frozen=True, kw_only=True)
 class _Selection:
-    """The clips of one batch: their own numbers, where they are stored, and what is done to them."""
+    """The clips of one batch: their indices, stored positions, augmentation and corruptions."""
 
     numbers: np.ndarray
     places: np.ndarray

@@ -1,7 +1,7 @@
-"""A student learns from its teacher and from the labels: the criterion that all stages that train share.
+"""The distillation criterion of all training stages: losses with the teacher and with the labels.
 
-Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; one consistent view for teacher
-and student after Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; the same augmentation for teacher
+and student: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from models.spec import ClipSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """The label columns that student and teacher both answer: their numbers among those of each."""
+    """The label columns that student and teacher share: their indices in each."""
 
     student: tuple[int, ...]
     teacher: tuple[int, ...]
 
     @classmethod
     def of(cls, student: ClipSpec, teacher: ClipSpec) -> Shared:
-        """Columns are the same where they have the same name. Raises `ValueError` when there is none."""
+        """Matches columns by name. Raises `ValueError` if none is shared."""
         taught = {label.name: number for number, label in enumerate(teacher.labels)}
         both = [k for k, label in enumerate(student.labels) if label.name in taught]
         if not both:
             raise ValueError(
-                f"the teacher answers {', '.join(taught)}, the student learns "
-                f"{', '.join(label.name for label in student.labels)}: they share no label column"
+                f"the teacher has the label columns {', '.join(taught)}, the student "
+                f"{', '.join(label.name for label in student.labels)}: they share none"
             )
         return cls(student=tuple(both), teacher=tuple(taught[student.labels[k].name] for k in both))
 
 
 class DistillationCriterion(Criterion):
-    """The losses between student and teacher, mixed with the labels, summed over the label columns.
+    """The distillation losses, weighted with the cross-entropy of the labels, summed over the label columns.
 
-    A label column that the teacher does not answer is learned from the labels alone.
+    A label column that the teacher lacks is learned from the labels alone.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class DistillationCriterion(Criterion):
         config: DistillationConfig,
         label_smoothing: float,
     ) -> None:
-        """`answers` are the teacher's to all training clips in each view that will be used."""
+        """`outputs` are those of the teacher for all training clips, by augmentation."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
         names = [name for loss in losses.values() for name in loss.student_features]
@@ -98,10 +98,10 @@ class DistillationCriterion(Criterion):
 def learn_from_teacher(
     model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context
 ) -> DistillationCriterion:
-    """The criterion by which `model`, of `spec`, learns from the teacher, whose answers are all computed here.
+    """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
 
-    They are found in the cache where an earlier training has asked for the same. Raises `ValueError` when there is
-    no teacher, when it answers no label column of the student's, and for features that a network does not have.
+    Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column with
+    the student, and for features that a network does not have.
     """
     teacher = context.teacher
     if teacher is None:
@@ -135,7 +135,7 @@ def learn_from_teacher(
 
 
 def best_criterion(model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context) -> Criterion:
-    """The teacher's answers where the recipe has a teacher, the labels alone where it has none."""
+    """The distillation criterion if the recipe has a teacher, else that of the labels alone."""
     if context.teacher is None:
         return LabelCriterion(label_smoothing=config.label_smoothing)
     return learn_from_teacher(model, spec, config=config, context=context)

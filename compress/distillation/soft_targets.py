@@ -1,4 +1,4 @@
-"""The teacher's classes, softened: what a student learns of how alike they are."""
+"""Soft targets: the teacher's softmax probabilities at a temperature."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SoftTargets(DistillationLoss):
     """Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2."""
 
     def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
-        """The divergence of each label column."""
+        """The Kullback-Leibler divergence of each label column."""
         return torch.stack(
             [
                 soft_targets(ours, theirs, temperature=self.pair.temperature)
