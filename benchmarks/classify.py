@@ -96,8 +96,8 @@ def run(
 
     Example: pocketreel classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
 
-    Exit codes: 0 every video was classified; 2 an argument is invalid or a video cannot be read; 3 the file failed in
-    its runtime.
+    Exit codes: 0 every video was classified; 2 an argument is invalid or a video cannot be read; 3 the file failed
+    in its runtime.
     """
     write_json = json_alone(as_json)
     console = output()

@@ -87,7 +87,8 @@ class Session(Protocol):
         """Memory of the process so far."""
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Starts inference on canonical inputs of N clips by name, without waiting, so that sessions can run in parallel."""
+        """Starts inference on canonical inputs of N clips by name, without waiting, so that sessions can run in
+        parallel."""
 
     def end_infer(self) -> list[np.ndarray]:
         """Logits `N K` of `begin_infer`, float32, one array per output of the file."""

@@ -30,8 +30,8 @@ class Exported:
         """The spec of the clips; raises ValueError if the export has none."""
         if self.spec is None:
             raise ValueError(
-                "this export specifies only the shapes of its inputs, not preprocessing and classes: its accuracy on "
-                "labelled clips cannot be measured; omit --data to measure latency"
+                "this export specifies only the shapes of its inputs, not preprocessing and classes: its accuracy "
+                "on labelled clips cannot be measured; omit --data to measure latency"
             )
         return self.spec
 
@@ -109,8 +109,8 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
         raise ValueError(f"{model}: {file.missing}")
     if exported.spec is None:
         raise ValueError(
-            f"{model}: its export specifies only the shapes of its inputs, not preprocessing and classes; export it "
-            "by a recipe"
+            f"{model}: its export specifies only the shapes of its inputs, not preprocessing and classes; export "
+            "it by a recipe"
         )
     return exported.spec, file
 
@@ -194,15 +194,15 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
         names = tuple(tensor.name for tensor in tensors)
         if sorted(names) != sorted(expected):
             raise ValueError(
-                f"{export_dir}: manifest.json lists for {file.title} the {what} {', '.join(names)}, but its spec has "
-                f"{', '.join(expected)}: export again"
+                f"{export_dir}: manifest.json lists for {file.title} the {what} {', '.join(names)}, but its spec "
+                f"has {', '.join(expected)}: export again"
             )
     for name, label in zip(spec.outputs, spec.labels, strict=True):
         (logits,) = (tensor for tensor in file.outputs if tensor.name == name)
         if logits.shape != (1, len(label.classes)):
             raise ValueError(
-                f"{export_dir}: manifest.json lists for {file.title} the output {name} of shape {list(logits.shape)}, "
-                f"but its spec has {len(label.classes)} classes: export again"
+                f"{export_dir}: manifest.json lists for {file.title} the output {name} of shape "
+                f"{list(logits.shape)}, but its spec has {len(label.classes)} classes: export again"
             )
     return file
 

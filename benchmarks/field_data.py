@@ -85,9 +85,7 @@ def _rows(data: FieldData, spec: ClipSpec) -> list[ClipRow]:
             f"({', '.join(names)}): pass a manifest (CSV) with these columns"
         )
     if data.where or data.exclude or data.pad_s:
-        raise ValueError(
-            f"{data.path}: --where, --exclude and --pad-s need a manifest (CSV), not a folder"
-        )
+        raise ValueError(f"{data.path}: --where, --exclude and --pad-s need a manifest (CSV), not a folder")
     return [replace(row, labels={names[0]: row.labels["class"]}) for row in read_folder(data.path)]
 
 
@@ -99,8 +97,8 @@ def _check_classes(rows: Sequence[ClipRow], spec: ClipSpec, *, where: Path) -> N
         if unknown:
             raise ValueError(
                 f"{where}: label {label.name!r} has classes unknown to the files: {_few(unknown)} "
-                f"({unknown.total()} of {len(rows)} clips); known are {_few(label.classes)}. Rename them, or exclude "
-                "them with --exclude COLUMN=VALUE"
+                f"({unknown.total()} of {len(rows)} clips); known are {_few(label.classes)}. Rename them, or "
+                "exclude them with --exclude COLUMN=VALUE"
             )
 
 

@@ -76,7 +76,8 @@ class ExportedFile:
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
     missing: str | None = None
-    """The exporter's reason why the file cannot be measured: not written, or misses its pass criterion; else None."""
+    """The exporter's reason why the file cannot be measured: not written, or misses its pass criterion; else
+    None."""
     macs: int | None = None
     """Multiply-adds of one inference, if the exporter counted them."""
     entry: str | None = None

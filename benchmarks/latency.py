@@ -25,12 +25,13 @@ from benchmarks.runtimes import PEERS, RUNTIMES
 _WARM_UP_S = 0.3
 _TURN_S = 0.1
 _SETTLE_S = 0.05
-"""Pause before each turn with several threads: those of ONNX Runtime spin for about 30 ms after an inference and would
-slow down the next file."""
+"""Pause before each turn with several threads: those of ONNX Runtime spin for about 30 ms after an inference and
+would slow down the next file."""
 _MOST_INFERENCES = 200
 _RESAMPLES = 2000
 _FEWEST_ROUNDS = 6
-"""Fewest rounds for a 95 % interval: all of n medians lie on one side of the true median with probability 2 * 0.5^n."""
+"""Fewest rounds for a 95 % interval: all of n medians lie on one side of the true median with probability 2 *
+0.5^n."""
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called after each step."""

@@ -110,9 +110,7 @@ def _sources(
         return
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(
-            f"{source}: no such video or folder; give a camera by its number, such as 0"
-        )
+        raise FileNotFoundError(f"{source}: no such video or folder; give a camera by its number, such as 0")
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in _VIDEOS)
     if not files:
         raise ValueError(
@@ -134,7 +132,8 @@ def _camera(number: int) -> Iterator[Shown]:
         container = av.open(name, format=kind)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ValueError(
-            f"camera {number} ({name}) cannot be opened: {message_of(error)}; check that it is connected and not in use"
+            f"camera {number} ({name}) cannot be opened: {message_of(error)}; "
+            "check that it is connected and not in use"
         ) from None
     with container:
         begin_s = time.monotonic()

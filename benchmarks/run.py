@@ -193,7 +193,9 @@ def _keep_predictions(folder: Path, measurement: Measurement, clips: ClipSet | N
             name: [values.tobytes() for values in logits.values()] for name, logits in predictions.items()
         }
         facts = {name: hashlib.sha256(b"".join(given)).hexdigest() for name, given in arrays.items()}
-        keep_predictions(folder, predictions, clips, key=Key.of({"clips": clips.digest, "predictions": facts}))
+        keep_predictions(
+            folder, predictions, clips, key=Key.of({"clips": clips.digest, "predictions": facts})
+        )
         return True
 
 

@@ -38,7 +38,8 @@ class Runtime:
     install: str
     """Command that installs it."""
     load: Callable[[ExportedFile, int], Run]
-    """`load(file, threads)`; raises what the runtime raises, and ValueError if the file differs from the manifest."""
+    """`load(file, threads)`; raises what the runtime raises, and ValueError if the file differs from the
+    manifest."""
     system: str | None = None
     """The only supported `platform.system()`; None = all."""
     elsewhere: str = ""
@@ -63,8 +64,8 @@ class Runtime:
 def _onnx_session(onnxruntime: Any, file: ExportedFile, options: Any) -> Any:
     """A session whose integer products are also exact on x86 processors without VNNI.
 
-    The option has no effect on other processors. Files in which layers share weights or zero points cannot be opened
-    with it on those, and are opened without it; this project writes no such files.
+    The option has no effect on other processors. Files in which layers share weights or zero points cannot be
+    opened with it on those, and are opened without it; this project writes no such files.
     """
     exact, providers = "session.x64quantprecision", ["CPUExecutionProvider"]
     options.add_session_config_entry(exact, "1")

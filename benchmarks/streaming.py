@@ -1,8 +1,8 @@
 """`pocketreel stream EXPORT_DIR`: cost of a new frame with the step program, compared with the whole clip.
 
-For each new frame of a stream, a clip network processes the last T frames again; the step program of the same network
-processes only the new frame. Both are measured in the same rounds, so that their ratio does not depend on other load;
-see `docs/measuring.md`.
+For each new frame of a stream, a clip network processes the last T frames again; the step program of the same
+network processes only the new frame. Both are measured in the same rounds, so that their ratio does not depend on
+other load; see `docs/measuring.md`.
 """
 
 from __future__ import annotations

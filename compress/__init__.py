@@ -7,7 +7,8 @@ __version__ = "0.1.0"
 
 
 def refuse_strangers() -> None:
-    """Raises ImportError if a package of another project shadows one of Pocketreel's, whose names are common words."""
+    """Raises ImportError if a package of another project shadows one of Pocketreel's, whose names are common
+    words."""
     home = Path(__file__).resolve().parent.parent
     for name in ("models", "export", "benchmarks"):
         spec = find_spec(name)

@@ -13,7 +13,10 @@ class LimitsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pixels: int = Field(
-        default=Limits.max_pixels, ge=1, le=2**31 - 1, description="Pixels of a frame; the default admits 8K video."
+        default=Limits.max_pixels,
+        ge=1,
+        le=2**31 - 1,
+        description="Pixels of a frame; the default admits 8K video.",
     )
     max_frames: int = Field(default=Limits.max_frames, ge=1, le=10**9, description="Frames within one clip.")
     max_span_s: float = Field(

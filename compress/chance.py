@@ -29,8 +29,8 @@ def at_chance(
 ) -> Iterator[WarningReport]:
     """Warnings for the predictions of a network or a file on the test split, one per label column.
 
-    `labels` are the true class indices, `N` x label columns of `spec`; `predicted` the distinct predicted classes by
-    label column, if known.
+    `labels` are the true class indices, `N` x label columns of `spec`; `predicted` the distinct predicted classes
+    by label column, if known.
     """
     for column, truth in zip(spec.labels, labels.T, strict=True):
         share = top1.get(column.name) if isinstance(top1, Mapping) else top1

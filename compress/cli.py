@@ -59,8 +59,8 @@ SUB_COMMANDS = {
         summary="List operators of a network that a runtime would refuse, run slowly or run in float.",
         implied=("--check",),
         help="""
-        Lists, from the graph of a network alone and before training, the operators that each runtime would refuse, run
-        slowly or run in float, and alternatives. Writes nothing.
+        Lists, from the graph of a network alone and before training, the operators that each runtime would
+        refuse, run slowly or run in float, and alternatives. Writes nothing.
 
         Exit codes: 0 no operator would be refused; 2 an argument is invalid; 3 an operator would be refused.
         """,

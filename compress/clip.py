@@ -25,7 +25,10 @@ class AudioConfig(_Config):
     mels: int = Field(default=40, ge=1, le=512, description="Mel bands.")
     bins: int = Field(default=64, ge=1, le=4_096, description="Time bins over the whole clip.")
     mean: float = Field(
-        default=-4.0, ge=-1_000, le=1_000, description="The input of networks is (x - mean) / std of the log-mel spectrogram."
+        default=-4.0,
+        ge=-1_000,
+        le=1_000,
+        description="The input of networks is (x - mean) / std of the log-mel spectrogram.",
     )
     std: float = Field(default=4.0, ge=1e-3, le=1_000, description="See `mean`.")
 
@@ -38,7 +41,9 @@ class AudioConfig(_Config):
 class TextConfig(_Config):
     """Captions as tokens; the vocabulary comes from the training clips."""
 
-    length: int = Field(default=16, ge=1, le=4_096, description="Tokens of a caption; longer captions are truncated.")
+    length: int = Field(
+        default=16, ge=1, le=4_096, description="Tokens of a caption; longer captions are truncated."
+    )
     max_words: int = Field(default=1_000, ge=1, le=1_000_000, description="Largest size of the vocabulary.")
 
 
@@ -59,8 +64,8 @@ class ClipConfig(_Config):
     )
     sampling: Literal["uniform", "strided"] = Field(
         default="uniform",
-        description="`uniform`: the centres of equal parts of the clip; `strided`: every `stride`-th frame, centred in "
-        "the clip.",
+        description="`uniform`: the centres of equal parts of the clip; `strided`: every `stride`-th frame, centred "
+        "in the clip.",
     )
     stride: int = Field(
         default=1, ge=1, le=10_000, description="Distance between frames in source frames, for `strided`."

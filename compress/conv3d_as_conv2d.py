@@ -1,7 +1,7 @@
 """Computes Conv3d layers over space alone or over time alone as Conv2d during training: equal results, faster.
 
-CPU libraries have fast kernels for 2D convolutions and slow ones for 3D. In channels-last order, frames are already a
-batch of images, and each clip is an image of T rows and H*W columns, so nothing is copied.
+CPU libraries have fast kernels for 2D convolutions and slow ones for 3D. In channels-last order, frames are
+already a batch of images, and each clip is an image of T rows and H*W columns, so nothing is copied.
 """
 
 from __future__ import annotations

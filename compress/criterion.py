@@ -42,7 +42,8 @@ class Outputs:
 
 
 class Criterion(nn.Module):
-    """The loss of a training. `fit` trains its parameters, if any, and checkpoints them with those of the network."""
+    """The loss of a training. `fit` trains its parameters, if any, and checkpoints them with those of the
+    network."""
 
     features: tuple[str, ...] = ()
     """Names of the features of the network that it needs (`compress.features`)."""

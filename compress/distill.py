@@ -32,7 +32,7 @@ class DistillConfig(TrainConfig):
 
     baseline: bool = Field(
         default=False,
-        description="Also train the same student on the labels alone, for the same number of steps, for comparison.",
+        description="Also train the same student on the labels alone, for the same number of steps.",
     )
 
 

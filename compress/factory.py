@@ -122,5 +122,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             f"{in_a_sentence(error)}"
         ) from error
     if not isinstance(weights, dict):
-        raise ValueError(f"{path} contains a {type(weights).__name__}, not a state dict; save net.state_dict()")
+        raise ValueError(
+            f"{path} contains a {type(weights).__name__}, not a state dict; save net.state_dict()"
+        )
     return weights

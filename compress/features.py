@@ -49,8 +49,8 @@ def _watch(model: nn.Module, name: str, found: dict[str, Tensor]) -> Any:
     except AttributeError:
         known = [EMBEDDING, *(child for child, _ in model.named_children())]
         raise ValueError(
-            f"{type(model).__name__} has no feature {name!r}; its top-level modules are {', '.join(known[1:])}, and "
-            f"{EMBEDDING} is the input of its classifiers"
+            f"{type(model).__name__} has no feature {name!r}; its top-level modules are "
+            f"{', '.join(known[1:])}, and {EMBEDDING} is the input of its classifiers"
         ) from None
 
     def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:

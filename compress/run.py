@@ -1,7 +1,7 @@
-"""One recipe, from teacher to measured files: `pocketreel run recipes/mobilenet3d_int8.yaml`.
+"""Runs one recipe, from teacher to measured files: `pocketreel run recipes/mobilenet3d_int8.yaml`.
 
-Read the recipe, plan, make the networks, export them, measure the files, judge, report, exit.
-Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or a
+Steps: read the recipe, plan, train and compress the networks, export, benchmark, evaluate gates, report.
+Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is invalid, 3 a stage or a
 backend failed, 70 an unexpected error, 130 stopped.
 """
 
@@ -54,11 +54,11 @@ def run_recipe(
     console: Console,
     fresh: bool = False,
 ) -> Report:
-    """Does what the recipe says, or finds it done; writes and returns the report.
+    """Runs the recipe, using cached results; writes and returns the report.
 
-    With `fresh`, earlier results are forgotten as soon as data and settings are known to be right.
-    Raises `ValueError` for clips that the recipe's data does not give and for a teacher of the user's that cannot
-    be learned from, `StepFailed` for a step that failed.
+    With `fresh`, earlier results are removed as soon as data and settings are validated.
+
+    Raises `ValueError` for invalid data and for an unusable user teacher, `StepFailed` for a failed step.
     """
     tried = try_before_clips(recipe, device=device)
     data = open_data(
@@ -73,7 +73,7 @@ def run_recipe(
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
     check_settings(run)
-    run.build_student()  # refuses options that do not fit these clips before hours of training
+    run.build_student()  # refuses options that do not match the clips before hours of training
     folder.begin(fresh=fresh)
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None
@@ -178,16 +178,18 @@ def main(
 
 
 def _verdict(report: Report, folder: Path, console: Console) -> int:
-    """Prints how the run ended and gives its exit code."""
+    """Prints the outcome of the run and returns its exit code."""
     print_files(report, console)
     print_gates(report, console)
     console.print(f"report: {folder / 'report.html'}")
     bad = [file for file in report["files"] if file["status"] != "exported"]
     if bad:
-        return _complain(FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
+        return _complain(
+            FAILED, f"{len(bad)} files failed or missed their pass criterion; see the reasons above"
+        )
     stopped = did_not_run(report)
     if stopped:
-        return _complain(FAILED, f"should have run here and did not: {', '.join(stopped)}")
+        return _complain(FAILED, f"should have run on this machine and did not: {', '.join(stopped)}")
     return OK if gates_hold(report["gates"]) else GATE_FAILED
 
 

@@ -1,6 +1,7 @@
-"""What a teacher learns: several tasks at once, their losses, and what is measured of each.
+"""Multi-task training of teachers: tasks, losses and metrics.
 
-Label columns (one class a clip), tag columns (any number), and `retrieval` (which caption belongs to which clip).
+Tasks are label columns (one class per clip), tag columns (any number), and `retrieval` (matching captions to
+clips).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from compress.losses import binary_cross_entropy, contrastive, cross_entropy
 from models.spec import ClipSpec
 
 RETRIEVAL = "retrieval"
-"""Name of the task that has no column of its own."""
+"""Name of the task without a column."""
 
 Weighting = Literal["fixed", "uncertainty"]
 
 
 def with_tasks(spec: ClipSpec, inputs: tuple[str, ...], tasks: Sequence[str]) -> ClipSpec:
-    """The spec of a teacher with these inputs that learns these tasks; `spec` is that of the data."""
+    """The spec of a teacher with these inputs and tasks; `spec` is that of the data."""
     labels = [label.name for label in spec.labels]
     return replace(
         spec.only(inputs, labels=tuple(name for name in tasks if name in labels)),
@@ -35,24 +36,24 @@ def with_tasks(spec: ClipSpec, inputs: tuple[str, ...], tasks: Sequence[str]) ->
 
 
 def task_names(spec: ClipSpec) -> list[str]:
-    """The tasks of a network in the order of its answers."""
+    """The tasks of a network in the order of its outputs."""
     return [column.name for column in (*spec.labels, *spec.tags)] + [RETRIEVAL] * spec.retrieval
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The right answers to the tasks of all clips of a set."""
+    """The targets of all tasks for the clips of a set."""
 
     labels: Tensor
     """Class indices, int64 `N` x label columns."""
     tags: tuple[Tensor, ...]
     """0 or 1, float32 `N K` per tag column."""
     captions: Tensor
-    """Number of each clip's caption, int64 `N`: the same for the same words, -1 for none."""
+    """Number of each clip's caption, int64 `N`: equal for equal words, -1 for none."""
 
     @classmethod
     def of(cls, clips: ClipSet, spec: ClipSpec, *, tag_separator: str) -> Truth:
-        """The truth of `clips`, which has the label columns of `spec`."""
+        """The targets of `clips` for the label columns of `spec`."""
         tags = []
         for column in spec.tags:
             found = [set(tags_in(row.more[column.name], separator=tag_separator)) for row in clips.rows]
@@ -63,11 +64,11 @@ class Truth:
 
 
 class TaskCriterion(Criterion):
-    """The sum over the tasks of a spec of their losses, each times its weight.
+    """The weighted sum of the losses of all tasks of a spec.
 
-    With `learned`, the weights are multiplied by some that are learned from each task's uncertainty. Kendall, Gal,
+    With `learned`, the weights are multiplied by ones learned from the uncertainty of each task. Kendall, Gal,
     Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", section 3.2: every task has a variance;
-    its loss counts `1 / variance`, and half its logarithm is added, which keeps variances small.
+    its loss is weighted by `1 / variance`, and half the logarithm of the variance is added as a penalty.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class TaskCriterion(Criterion):
         label_smoothing: float,
         learned: bool = False,
     ) -> None:
-        """`truth` is that of all clips, `weights` has the tasks by name."""
+        """`truth` has the targets of all clips, `weights` the weight of each task by name."""
         super().__init__()
         self.spec, self.truth = spec, truth
         self.weights = [weights[name] for name in task_names(spec)]
@@ -95,7 +96,7 @@ class TaskCriterion(Criterion):
         return (weighted * (-self.log_variance).exp() + 0.5 * self.log_variance).sum()
 
     def _losses(self, outputs: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
-        """Those of the tasks, in the order of the answers."""
+        """The losses of the tasks, in the order of the outputs."""
         spec, truth, device = self.spec, self.truth, outputs[0].device
         tagged = len(spec.labels) + len(spec.tags)
         losses = [
@@ -114,18 +115,18 @@ class TaskCriterion(Criterion):
         return losses
 
     def task_weights(self) -> dict[str, float] | None:
-        """What the losses count by what was learned; None where nothing is learned."""
+        """The learned weights of the losses; None for fixed weights."""
         if self.log_variance is None:
             return None
         return dict(zip(task_names(self.spec), (-self.log_variance).exp().tolist(), strict=True))
 
 
 def measure(outputs: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:
-    """The figures of every task, by its name; all are shares, 0..1.
+    """The metrics of every task, by name; all are shares, 0..1.
 
     Label columns: `top1`, `top5` where there are more than 5 classes, `macro_f1`. Tag columns: `map`, the mean
     over tags of average precision. Retrieval: `caption_recall_at_<k>`, how often a clip's caption is among the k
-    nearest of all different captions, and `clip_recall_at_<k>`, how often a clip with that caption is among the k
+    nearest of all distinct captions, and `clip_recall_at_<k>`, how often a clip with that caption is among the k
     nearest clips.
     """
     from torchmetrics.functional.classification import (
@@ -144,7 +145,7 @@ def measure(outputs: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
         }
         figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, target, classes, average="macro"))
     for column, logits, given in zip(spec.tags, outputs[len(spec.labels) :], truth.tags, strict=False):
-        # A tag that no clip of the split has takes no part in the mean.
+        # Tags without a clip in the split are not part of the mean.
         each = [
             binary_average_precision(logits[:, tag], given[:, tag].long())
             for tag in given.any(0).nonzero().flatten().tolist()
@@ -156,7 +157,7 @@ def measure(outputs: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
 
 
 def _recall(pairs: Tensor, captions: Tensor) -> dict[str, float]:
-    """Recall at 1 and 5 in both directions, of `N 2 F` over the clips that have a caption."""
+    """Recall at 1 and 5 in both directions for `N 2 F`, over the clips with a caption."""
     from torchmetrics.retrieval import RetrievalHitRate
 
     has = captions >= 0

@@ -1,4 +1,4 @@
-"""The teacher: asked once per clip and view, and its answers kept."""
+"""The teacher: runs once per clip and augmentation, with cached outputs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _OUTPUTS = "outputs.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A trained network that is only asked, never changed."""
+    """A trained network in inference mode."""
 
     artifact: Artifact
     key: str
-    """Content hash of what made it; its cached answers are found by it."""
+    """Content hash of its training, the key of its cached outputs."""
 
     def outputs(
         self,
@@ -40,18 +40,18 @@ class Teacher:
         console: Console,
         features: tuple[str, ...] = (),
     ) -> Outputs:
-        """Logits `N K` per label column of every clip in one view, and the features that are named
-        (`compress.features`): computed once, then read from `cache`.
+        """Logits `N K` per label column and the named features (`compress.features`) of all clips under one
+        augmentation: computed once, then read from `cache`.
 
-        `clips` has the inputs of the whole data set; the teacher is given those that it takes. What it answers to
-        tags and retrieval is not kept. Raises `ValueError` for answers that are not finite.
+        `clips` has the inputs of the whole data set, of which the teacher uses its own. Outputs for tags and
+        retrieval are not stored. Raises `ValueError` for non-finite logits.
         """
         spec = self.artifact.spec
         clips = clips.for_spec(spec)
         parts = f"{self.key} {clips.digest} {augmentation}" + (f" {features}" if features else "")
         name = hashlib.sha256(parts.encode()).hexdigest()[:32]
         folder = cache / "teacher" / name
-        title = "teacher answers" + (f", view {augmentation.number + 1}" if augmentation else "")
+        title = "teacher logits" + (f", augmentation {augmentation.number + 1}" if augmentation else "")
         count, network = len(spec.labels), self.artifact.model
         if features:
             network = WithFeatures(network, features, columns=count)

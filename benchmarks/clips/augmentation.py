@@ -1,7 +1,8 @@
 """Deterministic augmentation of clips.
 
-An augmentation depends on (seed, number, index of the clip) alone, so that the logits of a teacher can be cached and
-compared with a student that gets exactly the same inputs. There is no mirroring: left and right may be classes.
+An augmentation depends on (seed, number, index of the clip) alone, so that the logits of a teacher can be cached
+and compared with a student that gets exactly the same inputs. There is no mirroring: left and right may be
+classes.
 
 An augmentation may also corrupt clips, for the student alone: the teacher gets the clean version (Xie et al. 2020,
 "Self-training with Noisy Student improves ImageNet classification").

@@ -85,7 +85,8 @@ def open_clips(
     """The clips of `rows`, preprocessed by `spec`, decoded in `workers` processes or read from the folder `cache`.
 
     `workers=0` decodes in this process; the values do not depend on it. `progress` is called with the number of
-    decoded clips and their total, `notify` with a message when it waits for another run or stored clips are damaged.
+    decoded clips and their total, `notify` with a message when it waits for another run or stored clips are
+    damaged.
 
     The cache is keyed by the content of the files, not by their paths. Pass `contents`, the SHA-256 of all files,
     if it is already known.

@@ -92,7 +92,7 @@ _LISTENER = _Listener()
 
 
 def _listen() -> None:
-    """Sends FFmpeg's errors to `_LISTENER`; they are not printed unless a program has configured logging before."""
+    """Sends FFmpeg's errors to `_LISTENER`; they are printed only if a program configured logging before."""
     log = logging.getLogger("libav")
     if _LISTENER not in log.handlers:
         log.addHandler(_LISTENER)
@@ -121,13 +121,11 @@ def opened(path: Path, limits: Limits = USUAL) -> Iterator[InputContainer]:
     """Opens a file. Raises `UnreadableClip` if it is not a media file, also while it is being read."""
     path = Path(path)
     _refuse_unless_file(path)
-    # "file:" prevents "a:b.mp4" from being parsed as a protocol; the whitelists prevent playlists from opening URLs.
+    # "file:" prevents that "a:b.mp4" is parsed as a protocol; the whitelists keep playlists from opening URLs.
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ALLOWED,
-        "max_pixels": str(
-            limits.max_pixels
-        ),  # of the frames that are decoded to probe the file
+        "max_pixels": str(limits.max_pixels),  # of the frames that are decoded to probe the file
         "threads": "1",
     }
     _listen()

@@ -2,10 +2,10 @@
 
 Every function is deterministic in its values, level and generator. Video is uint8 `T H W C`.
 
-Concept and levels of noise, brightness and contrast (their severities 1, 3 and 5): Hendrycks &
-Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"; video compression
-and dropped frames: Yi et al. 2021, "Benchmarking the Robustness of Spatial-Temporal Models Against Corruptions"; the
-other levels, missing audio and wrong captions are Pocketreel's.
+Concept and levels of noise, brightness and contrast (their severities 1, 3 and 5): Hendrycks & Dietterich 2019,
+"Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"; video compression and dropped
+frames: Yi et al. 2021, "Benchmarking the Robustness of Spatial-Temporal Models Against Corruptions"; the other
+levels, missing audio and wrong captions are Pocketreel's.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def missing_sound(picture: np.ndarray, share: float, random: np.random.Generator
 
 
 def wrong_caption(captions: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Tokens `L` of the first of two captions `2 L`, each position replaced by the second with probability `share`."""
+    """Tokens `L` of the first of two captions `2 L`, each position replaced by the second with probability
+    `share`."""
     own, other = captions
     return np.where(random.random(len(own)) < share, other, own)
 

@@ -1,8 +1,8 @@
 """Presentation times of frames for files that only store decoding times.
 
-Containers such as AVI, ASF and MXF have one timestamp per packet, the decoding time. Where the presentation order of
-a codec differs from its storage order (B-frames), FFmpeg passes these times on, and the decoder returns frames in
-presentation order with times that jump back. The sorted times are the presentation times.
+Containers such as AVI, ASF and MXF have one timestamp per packet, the decoding time. Where the presentation order
+of a codec differs from its storage order (B-frames), FFmpeg passes these times on, and the decoder returns frames
+in presentation order with times that jump back. The sorted times are the presentation times.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ def strided(shown_s: np.ndarray, *, start_s: float, end_s: float, frames: int, s
 
 
 def _shown_times(media: Media, *, alive: Alive) -> np.ndarray:
-    """Presentation times of all frames. Packets do not suffice: some hold no visible frame (VP8), some half of one."""
+    """Presentation times of all frames. Packets do not suffice: some hold no visible frame (VP8), some half of
+    one."""
     with opened(media.path, media.limits) as container:
         return np.array([shown.time_s for shown in decoded_frames(container, media, alive=alive)])
 

@@ -1,10 +1,10 @@
 """Video frames of a file in presentation order, and their conversion to upright squares.
 
-Colours are converted by the file's tags (matrix and range) without tone mapping; alpha is ignored; interlaced frames
-are not deinterlaced; pixels that are not square are resampled.
+Colours are converted by the file's tags (matrix and range) without tone mapping; alpha is ignored; interlaced
+frames are not deinterlaced; pixels that are not square are resampled.
 
-Scaling is FFmpeg's bilinear filter, whose support grows with the reduction, plane by plane before colour conversion.
-`export/preparation.py` has the formulas, which applications follow.
+Scaling is FFmpeg's bilinear filter, whose support grows with the reduction, plane by plane before colour
+conversion. `export/preparation.py` has the formulas, which applications follow.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def _upright(pixels: np.ndarray, frame: VideoFrame, *, path: Path) -> np.ndarray
         to_right, to_bottom = c, b
     else:
         raise UnreadableClip(
-            path, f"its display matrix (about {frame.rotation} degrees) is not a multiple of 90 degrees, which is not supported"
+            path,
+            f"its display matrix (about {frame.rotation} degrees) is not a multiple of 90 degrees",
         )
     return pixels[:: 1 if to_bottom > 0 else -1, :: 1 if to_right > 0 else -1]
 

@@ -66,7 +66,8 @@ def run_jobs(
     waiting_results: int = 64,
     memory_mib: int | None = None,
 ) -> Generator[tuple[int, Any]]:
-    """Yields (number of the job, result) as results arrive; those of one job in order, ending with `Done` or `Lost`.
+    """Yields (number of the job, result) as results arrive; those of one job in order, ending with `Done` or
+    `Lost`.
 
     A job is lost when its worker dies or gives no sign of life for `silence_limit_s`; the others continue. An
     exception in a job is raised here. `memory_mib` limits the address space of a worker. Workers pause while
@@ -219,7 +220,8 @@ class _Serving:
 
 
 def serve(memory_mib: int | None) -> None:
-    """Main loop of a worker process: reads jobs from stdin and writes results to stdout until the pipe is closed."""
+    """Main loop of a worker process: reads jobs from stdin and writes results to stdout until the pipe is
+    closed."""
     end_with_parent(os.getppid())  # even while it decodes
     _Serving.here = True
     if memory_mib is not None and resource is not None:

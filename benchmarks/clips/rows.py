@@ -113,12 +113,12 @@ def read_folder(root: Path) -> list[ClipRow]:
                 continue
             for clip in _visible(group):
                 if clip.is_dir():
-                    faults.append(f"{clip.relative_to(root)} is a folder: put clips directly into split/class/")
+                    faults.append(
+                        f"{clip.relative_to(root)} is a folder: put clips directly into split/class/"
+                    )
                 rows.append(ClipRow(path=clip.absolute(), split=split.name, labels={"class": group.name}))
     if not rows and not faults:
-        faults.append(
-            "contains no clips; expected split/class/clip.mp4, split one of " + ", ".join(SPLITS)
-        )
+        faults.append("contains no clips; expected split/class/clip.mp4, split one of " + ", ".join(SPLITS))
     _refuse(root, faults)
     return rows
 
@@ -196,7 +196,9 @@ def _check_file(clip: Path, fault: Callable[[str], None]) -> None:
         if not clip.exists():
             fault(f"no such file: {shortened(clip)}")
         elif not clip.is_file():
-            fault(f"{shortened(clip)} is {'a folder' if clip.is_dir() else 'not a regular file'}: give a video")
+            fault(
+                f"{shortened(clip)} is {'a folder' if clip.is_dir() else 'not a regular file'}: give a video"
+            )
     except OSError as error:
         fault(f"no such file: {shortened(clip)} ({error.strerror})")
 

@@ -128,7 +128,8 @@ def read_audio(
 
 
 def log_mel(waveform: np.ndarray, rule: AudioRule) -> np.ndarray:
-    """Log-mel spectrogram, float32 `M B`, of a mono waveform in -1..1 that covers the span; see the module docstring."""
+    """Log-mel spectrogram, float32 `M B`, of a mono waveform in -1..1 that covers the span; see the module
+    docstring."""
     half = rule.window // 2
     frames = len(waveform) // rule.hop + 1
     padded = np.pad(waveform.astype(np.float32, copy=False), (half, rule.window))
@@ -294,7 +295,9 @@ def _refuse_odd(frame: AudioFrame, media: Media) -> None:
     """Raises `UnreadableClip` for audio with an unsupported sample rate or channel layout."""
     low_hz, high_hz = _RATES_HZ
     if not low_hz <= frame.sample_rate <= high_hz:
-        reason = f"its audio has {frame.sample_rate:,} samples per second; supported are {low_hz:,} to {high_hz:,}"
+        reason = (
+            f"its audio has {frame.sample_rate:,} samples per second; supported are {low_hz:,} to {high_hz:,}"
+        )
         raise UnreadableClip(media.path, reason)
 
 

@@ -154,7 +154,9 @@ def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: 
     if frames:
         yield from (Note(text=text) for text in sorted(frames.remarks))
     if sound and sound.silent_s > _SILENCE_S:
-        yield Note(text=f"has no audio for {sound.silent_s:.1f} s of its windows, which is replaced by silence")
+        yield Note(
+            text=f"has no audio for {sound.silent_s:.1f} s of its windows, which is replaced by silence"
+        )
 
 
 def _decoded(

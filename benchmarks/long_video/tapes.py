@@ -49,8 +49,8 @@ class _Kept:
 class FrameTape:
     """Video of an opened file, as frames of `size` pixels. Request windows in order.
 
-    Holds the frames from the start of the last requested window to the last decoded one. Frames that no window needs
-    are decoded but not converted, which saves half of the time with large frames.
+    Holds the frames from the start of the last requested window to the last decoded one. Frames that no window
+    needs are decoded but not converted, which saves half of the time with large frames.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class FrameTape:
 class AudioTape:
     """Audio of an opened file as log-mel spectrograms. Request windows in order.
 
-    Holds the samples from the start of the last requested window to the last decoded one. A file without audio gives
-    silence if the rule allows it.
+    Holds the samples from the start of the last requested window to the last decoded one. A file without audio
+    gives silence if the rule allows it.
     """
 
     def __init__(self, container: InputContainer, media: Media, rule: AudioRule, *, alive: Alive) -> None:
@@ -161,7 +161,8 @@ class AudioTape:
     def picture(self, *, start_s: float, end_s: float) -> np.ndarray:
         """Log-mel spectrogram of a window, float32 `M B`, not yet normalised; drops earlier samples.
 
-        Raises `DamagedWindow` when the audio cannot be decoded completely, or is missing and the rule refuses silence.
+        Raises `DamagedWindow` when the audio cannot be decoded completely, or is missing and the rule refuses
+        silence.
         """
         first, last = (round(time_s * self._rule.sample_rate_hz) for time_s in (start_s, end_s))
         piece = Piece(cut=0, first=first, last=max(last, first + 1))

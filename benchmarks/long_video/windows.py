@@ -25,8 +25,9 @@ class Window:
 class Sliding:
     """Windows of `segment_s` that start every `stride_s`.
 
-    The last one is shifted back to end with the video; a video shorter than a window is one window. Windows overlap by
-    `segment_s - stride_s`. Raises ValueError for lengths that are not positive, and for a stride that leaves gaps.
+    The last one is shifted back to end with the video; a video shorter than a window is one window. Windows
+    overlap by `segment_s - stride_s`. Raises ValueError for lengths that are not positive, and for a stride that
+    leaves gaps.
     """
 
     segment_s: float = 2.0
@@ -48,8 +49,8 @@ class Sliding:
 class Dynamic:
     """Windows that end where the image changes, with a length of `min_s` to `max_s`.
 
-    `change` is the threshold of the colour difference from the window so far; see `change.py`. Raises ValueError for
-    lengths that are not positive or not in ascending order, and for a change outside 0..1.
+    `change` is the threshold of the colour difference from the window so far; see `change.py`. Raises ValueError
+    for lengths that are not positive or not in ascending order, and for a change outside 0..1.
     """
 
     min_s: float = 1.0
@@ -59,8 +60,8 @@ class Dynamic:
     def __post_init__(self) -> None:
         if not 0 < self.min_s <= self.max_s:
             raise ValueError(
-                f"windows of at least {self.min_s:g} s and at most {self.max_s:g} s: the minimum must be more than 0 "
-                "and at most the maximum"
+                f"windows of at least {self.min_s:g} s and at most {self.max_s:g} s: the minimum must be more "
+                "than 0 and at most the maximum"
             )
         if not 0 < self.change < 1:
             raise ValueError(f"a change of {self.change:g} is not between 0 and 1")

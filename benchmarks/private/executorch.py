@@ -15,7 +15,8 @@ WRITTEN_FOR = {"executorch": "1.4.1"}
 _inside = Insides(WRITTEN_FOR, __name__)
 
 PASSED_OVER = "executorch.exir"
-"""The exporter, including torch's compiler: slow and large to import, while the runtime needs one decorator of it."""
+"""The exporter, including torch's compiler: slow and large to import, while the runtime needs one decorator of
+it."""
 
 
 @contextmanager

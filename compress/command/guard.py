@@ -113,8 +113,8 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
 def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Exits with a message for expected errors.
 
-    Exit code 2 for ValueError and for a user file that is missing, of another type or not accessible; 3 for `failed`
-    and for exhausted resources: memory, disk space.
+    Exit code 2 for ValueError and for a user file that is missing, of another type or not accessible; 3 for
+    `failed` and for exhausted resources: memory, disk space.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """Access to private APIs of other libraries by name, with version checks.
 
-Only the files `private/<library>.py` of a package use such names, each with the versions that it was written for. If
-another version lacks a name, the error states the name, the user and the remedy.
+Only the files `private/<library>.py` of a package use such names, each with the versions that it was written for.
+If another version lacks a name, the error states the name, the user and the remedy.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ class Report:
         """The bar that shows it; without one, lines are printed."""
 
     def __call__(self, *args: str | float) -> None:
-        """`done` of `total`, after an optional description. Another total, or a smaller `done`, starts another part."""
+        """`done` of `total`, after an optional description. Another total, or a smaller `done`, starts another
+        part."""
         *remark, done, total = args
         done, total = float(done), float(total)
         if total != self.total or done < self.done:

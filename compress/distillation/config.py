@@ -17,7 +17,10 @@ class DistillationConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(
-        default=2.0, ge=0.01, le=1_000, description="Temperature of the softmax of teacher and student; 1 leaves the logits unchanged."
+        default=2.0,
+        ge=0.01,
+        le=1_000,
+        description="Temperature of the softmax of teacher and student; 1 leaves the logits unchanged.",
     )
     label_weight: float = Field(
         default=0.1,

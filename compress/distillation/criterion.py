@@ -1,7 +1,7 @@
 """The distillation criterion of all training stages: losses with the teacher and with the labels.
 
-Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; the same augmentation for teacher
-and student: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; the same augmentation for
+teacher and student: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def learn_from_teacher(
 ) -> DistillationCriterion:
     """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
 
-    Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column with
-    the student, and for features that a network does not have.
+    Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column
+    with the student, and for features that a network does not have.
     """
     teacher = context.teacher
     if teacher is None:

@@ -1,8 +1,8 @@
 """SHA-256 of files, cached by their metadata, so that a file is hashed once and not at every start.
 
-A cached hash is used if path, size, times and inode of the file are unchanged since it was read, and if the file was
-old enough at that time: a file that is written twice within the resolution of the clock has equal times for both
-contents ("racily clean" in git).
+A cached hash is used if path, size, times and inode of the file are unchanged since it was read, and if the file
+was old enough at that time: a file that is written twice within the resolution of the clock has equal times for
+both contents ("racily clean" in git).
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def check_output_file(
 
     `is_ours` checks the content of an existing JSON file; without it, any file is replaced.
 
-    Raises an OSError if the file system denies it, and `FolderRefused` for a link, a pipe, a socket or a device, and
-    for a file that was not written by the same command.
+    Raises an OSError if the file system denies it, and `FolderRefused` for a link, a pipe, a socket or a device,
+    and for a file that was not written by the same command.
     """
     if path is None:
         return

@@ -43,11 +43,11 @@ def stored(
 ) -> Stored[T]:
     """The result in `folder`, or in one of the folders `also`; computed if no complete one has the same key.
 
-    A result is used only if every file has its original size and SHA-256, and `load` can read it. Otherwise it counts
-    as missing, and `notify` gets the reason.
+    A result is used only if every file has its original size and SHA-256, and `load` can read it. Otherwise it
+    counts as missing, and `notify` gets the reason.
 
-    `make(work)` writes files that match `names` into a working folder, `<folder>.partial`, which replaces the result
-    when `make` returns. A killed run leaves the working folder; the next `make` with the same key finds the
+    `make(work)` writes files that match `names` into a working folder, `<folder>.partial`, which replaces the
+    result when `make` returns. A killed run leaves the working folder; the next `make` with the same key finds the
     unfinished work in it. Files that match `scratch` are removed at the end. Other files in these folders that are
     not Pocketreel's are kept.
 

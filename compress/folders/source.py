@@ -20,8 +20,8 @@ AROUND = ("compress.command", "compress.folders", "compress.store", "compress.ve
 keys."""
 
 TABLES = ("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources")
-"""Packages whose `__init__` is only a table of methods. A result names the rows that it uses (`Stage.methods`), so that
-a new row changes no key."""
+"""Packages whose `__init__` is only a table of methods. A result names the rows that it uses (`Stage.methods`), so
+that a new row changes no key."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The folder of the packages."""

@@ -1,4 +1,4 @@
-"""Pictures for the report: a few test clips, and what the networks said to them."""
+"""Sample images for the report: a few test clips with predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COUNT = 4
 
 
 def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) -> list[Sample]:
-    """The first test clips as strips of their frames, with label and answers; none without a picture input."""
+    """The first test clips as strips of frames, with labels and predictions; none without video."""
     if data.spec.video is None:
         return []
     clips = data.test.select(("clip",))
@@ -34,7 +34,7 @@ def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) 
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture, uint8 `H W 3`, as a PNG file."""
+    """Encodes an image, uint8 `H W 3`, as PNG."""
     encoder = av.CodecContext.create("png", "w")
     encoder.height, encoder.width, encoder.pix_fmt = picture.shape[0], picture.shape[1], "rgb24"
     packets = encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))

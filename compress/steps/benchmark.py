@@ -1,4 +1,4 @@
-"""The step that measures files."""
+"""The benchmark step: measures exported files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BENCHMARK = "benchmark.json"
 
 
 def check_settings(run: Run) -> None:
-    """Raises `ValueError` for what this machine cannot do."""
+    """Raises `ValueError` for settings that this machine does not support."""
     settings = run.recipe.benchmark
     cores = DEVICES[settings.device].describe().cores
     if settings.threads > cores:
@@ -43,7 +43,7 @@ def check_settings(run: Run) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFigures:
-    """What was measured of one exported file on a device, in the words of the report."""
+    """Figures of one exported file on a device, in the format of the report."""
 
     accuracy: dict[str, Any]
     parity: dict[str, Any]
@@ -52,22 +52,20 @@ class FileFigures:
 
     @property
     def failed(self) -> bool:
-        """Whether the file should have run here and did not."""
+        """Whether the file should have run on this machine and did not."""
         return any(part.get("failed", False) for part in (self.accuracy, *self.latency))
 
 
 def benchmark(
     run: Run, networks: Mapping[str, StageOutcome], exported: Exported
 ) -> dict[FileId, FileFigures]:
-    """Accuracy, parity and latency of every file that is right, through its own runtime.
+    """Accuracy, parity and latency of every exported file in its own runtime.
 
-    `networks` has what the files of each scheme hold; parity is that with its logits on the test split.
+    `networks` has the torch network of each scheme; parity compares with its logits on the test split. Files that
+    miss their pass criterion are not measured.
 
-    A file that is wrong is not measured: how fast it gives wrong answers says nothing.
-
-    Kept in `benchmark.json` and taken from there as long as files, clips, settings, runtimes and the processor stay
-    the same; not kept when a file should have run here and did not. What every file said to each clip stands in
-    `answers/`.
+    Cached in `benchmark.json` for equal files, clips, settings, runtimes and processor; not cached if a file should
+    have run on this machine and did not. Predictions for each clip are written to `predictions/`.
     """
     settings = run.recipe.benchmark
     key = content_key(
@@ -121,7 +119,7 @@ def benchmark(
 
 
 def _predictions_are_complete(run: Run, key: Key) -> bool:
-    """Whether the answers that figures under this key rest on are there as they were written."""
+    """Whether the predictions of this key exist and are intact."""
     own = Ledger.read(run.folder / FOLDER)
     for place in (run.folder, *run.finished):
         ledger = Ledger.read(place / FOLDER)
@@ -140,7 +138,7 @@ def _predictions_are_complete(run: Run, key: Key) -> bool:
 def _keep_predictions(
     run: Run, key: Key, measured: Sequence[FileAccuracy], networks: Mapping[str, StageOutcome]
 ) -> None:
-    """Keeps what every file said to each test clip, and the networks in torch that they hold."""
+    """Writes the predictions of every file and of the torch networks for each test clip."""
     spec = run.student_spec
     predictions = {
         f"{TORCH}.{scheme}": {
@@ -162,7 +160,7 @@ def _figures(
     network: StageOutcome,
     beside: FileLatency | None,
 ) -> FileFigures:
-    """`beside` is the float file of the same format, whose turns stand in the same rounds."""
+    """`beside` is the float file of the same format, timed in the same rounds."""
     spec, data = network.artifact.spec, run.data.spec
     top1: dict[str, Any] = {"top1": None, "ci95": None, "clips": 0, "runtime": None}
     parity: dict[str, Any] = {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None}
@@ -216,4 +214,4 @@ def _summary(figures: FileFigures) -> str:
     top1, latency = figures.accuracy["top1"], figures.latency[0]
     if top1 is None or latency["p50_ms"] is None:
         return figures.accuracy.get("reason") or latency.get("reason") or "not measured"
-    return f"top-1 {shares(top1)}, {latency['p50_ms']:.2f} ms a clip"
+    return f"top-1 {shares(top1)}, {latency['p50_ms']:.2f} ms per clip"

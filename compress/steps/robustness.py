@@ -1,4 +1,4 @@
-"""The step that measures how teacher, student and files bear corrupted clips."""
+"""The robustness step: accuracy of teacher, student and files on corrupted clips."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _CLEAN: tuple[Condition | None, ...] = (None,)
 def robustness(
     run: Run, *, teacher: StageOutcome | None, stages: Sequence[StageOutcome], exported: Exported
 ) -> RobustnessReport | None:
-    """Top-1 on clean and corrupted test clips of the teacher, the float student and every file that is right.
+    """Top-1 of the teacher, the float student and every exported file on clean and corrupted test clips.
 
-    None when the recipe does not ask for it. Kept in `robustness.json` and taken from there as long as networks,
-    files, clips, settings and runtimes stay the same; not kept when a file should have run here and did not.
+    None if the recipe has no section `robustness`. Cached in `robustness.json` for equal networks, files, clips,
+    settings and runtimes; not cached if a file should have run on this machine and did not.
     """
     settings = run.recipe.robustness
     if settings is None:
@@ -88,7 +88,7 @@ def robustness(
 
 @dataclass(frozen=True, kw_only=True)
 class _Suite:
-    """The clips, and what corrupts them."""
+    """The clips and their corruptions."""
 
     clips: ClipSet
     corruptions: tuple[str, ...]
@@ -101,7 +101,7 @@ class _Suite:
         assert settings is not None
         test = run.data.test
         count = min(settings.clips or len(test), len(test))
-        # Evenly over the split, in which the classes may stand one after another.
+        # Evenly spaced, because the split may be sorted by class.
         chosen = np.unique(np.linspace(0, len(test) - 1, count).round().astype(int)).tolist()
         fitting = tuple(name for name, row in CORRUPTIONS.items() if row.modality in test.spec.inputs)
         return cls(
@@ -112,7 +112,7 @@ class _Suite:
         )
 
     def affecting(self, spec: ClipSpec) -> list[str]:
-        """The corruptions that change an input of a network."""
+        """The corruptions of inputs of a network."""
         return [name for name in self.corruptions if CORRUPTIONS[name].modality in spec.inputs]
 
     def conditions(self, spec: ClipSpec) -> tuple[Condition | None, ...]:
@@ -124,13 +124,13 @@ class _Suite:
         )
 
     def corrupted(self, spec: ClipSpec) -> ClipSet:
-        """The clips as the network takes them, once for each of its conditions."""
+        """The inputs of the network for all clips, under each of its conditions."""
         return self.clips.for_spec(spec).with_corruptions(self.conditions(spec))
 
     def rows(
         self, name: str, spec: ClipSpec, logits_of_columns: Sequence[np.ndarray]
     ) -> Iterator[RobustnessRow]:
-        """One row per label column; `answers` are the logits `N K` to `corrupted(spec)`."""
+        """One row per label column; `logits_of_columns` are the logits `N K` for `corrupted(spec)`."""
         labels = self.clips.for_spec(spec).labels.numpy()
         for column, label in enumerate(spec.labels):
             logits = logits_of_columns[column].reshape(-1, len(labels), len(label.classes))

@@ -74,14 +74,18 @@ def test_an_empty_split_names_the_others(manifest, tmp_path):
 
 def test_unknown_classes_are_named(manifest, tmp_path):
     spec = replace(VIDEO_ONLY, labels=(LabelSpec(name="move", classes=("left", "right", "down")),))
-    message = r"label 'move' .* do not know: up \(1 of 5 clips\); known are left, right, down.* --exclude"
+    message = (
+        r"label 'move' .* unknown to the files: up \(1 of 5 clips\); known are left, right, down.* --exclude"
+    )
     with pytest.raises(ValueError, match=message):
         opened(FieldData(path=manifest), tmp_path, spec)
 
 
 def test_captions_are_needed_by_a_network_that_reads(manifest, tmp_path):
     spec = replace(VIDEO_ONLY, text=TextSpec(length=3, vocabulary=("a",)))
-    with pytest.raises(ValueError, match="the files take a caption, but no row has one in a column 'text'"):
+    with pytest.raises(
+        ValueError, match="the files take text, but no row has a caption in the column 'text'"
+    ):
         opened(FieldData(path=manifest), tmp_path, spec)
 
 

@@ -44,14 +44,14 @@ def test_the_command_shows_classes_and_latency(tmp_path, model):
     video = film(tmp_path / "video.mp4", frames=3, quadrants=True)
     result = CliRunner().invoke(app, [str(video), "--model", str(model)])
     assert result.exit_code == 0, result.output
-    assert "left" in result.output and "ms a frame" in result.output
+    assert "left" in result.output and "ms per frame" in result.output
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("97", r"camera 97 \(.*\) cannot be opened: .*; is it plugged in, and not in use\?"),
-        ("nowhere.mp4", "nowhere.mp4: no such video or folder; a camera is given by its number, such as 0"),
+        ("97", r"camera 97 \(.*\) cannot be opened: .*; check that it is connected and not in use"),
+        ("nowhere.mp4", "nowhere.mp4: no such video or folder; give a camera by its number, such as 0"),
     ],
 )
 def test_a_source_that_is_not_there_is_refused(source, message, model):
@@ -88,5 +88,5 @@ def test_states_that_lead_nowhere_are_refused(tmp_path, model):
     manifest = json.loads(path.read_text())
     manifest["files"][0]["step"]["states"] = {"state_sum": "no_such"}
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="the states of a step do not lead from its inputs to its outputs"):
+    with pytest.raises(ValueError, match="the states of a step program do not map its inputs to its outputs"):
         list(classify_frames(str(tmp_path), model))

@@ -52,7 +52,7 @@ def test_frames_and_clips_are_measured_in_the_same_rounds(tmp_path):
 
 def test_an_export_without_steps_is_refused_with_what_to_do(tmp_path):
     message = (
-        r"onnx/fp32/model.onnx holds no program for one frame; export its network with "
+        r"onnx/fp32/model.onnx has no step program; export its network with "
         "`student: {stream: true}`"
     )
     with pytest.raises(ValueError, match=message):

@@ -31,7 +31,7 @@ def test_the_tail_of_the_binomial_distribution(
 
 def test_a_third_of_three_classes_is_chance() -> None:
     (message,) = warned(1 / 3, [2, 2, 2])
-    assert message.startswith("33.3 % of 6 test clips right cannot be told from chance")
+    assert message.startswith("top-1 of 33.3 % on 6 test clips is not above chance")
     assert f"{CLASSES[0]!r}, gives 33.3 %" in message
 
 
@@ -49,7 +49,10 @@ def test_few_clips_prove_nothing_and_many_do() -> None:
 def test_one_answer_to_every_clip_is_named() -> None:
     (message,) = warned(0.9, [90, 5, 5], predicted=[0])
     assert message.startswith(f"answers {CLASSES[0]!r} to all 100 test clips")
-    assert not warned(1.0, [100, 0, 0], predicted=[0]) or "cannot be told" in warned(1.0, [100, 0, 0], [0])[0]
+    assert (
+        not warned(1.0, [100, 0, 0], predicted=[0])
+        or "is not above chance" in warned(1.0, [100, 0, 0], [0])[0]
+    )
 
 
 def test_classes_are_those_of_the_largest_logits() -> None:

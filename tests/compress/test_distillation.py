@@ -132,7 +132,7 @@ def test_a_loss_of_a_single_value_counts_once(monkeypatch):
 
 
 def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():
-    with pytest.raises(ValueError, match="answers x, the student learns y: they share no label column"):
+    with pytest.raises(ValueError, match="has the label columns x, the student y: they share none"):
         criterion_of(Knows([0.0, 0.0, 9.0]), "y")
 
 

@@ -80,7 +80,7 @@ def test_what_int8_gains_is_a_figure_of_the_device() -> None:
     (held,) = judged(report, metric="files.onnx.w8a8.host.ratio_to_fp32", max=0.9)
     assert (held["verdict"], held["value"]) == ("passed", 0.8)
     (missing,) = judged(report, metric="files.tflite.w8a8.host.ratio_to_fp32", max=0.9)
-    assert "none was measured beside it" in missing["reason"]
+    assert "no fp32 file was measured" in missing["reason"]
 
 
 def test_what_was_not_measured_fails_and_says_why() -> None:

@@ -102,7 +102,9 @@ def test_corruptions_change_what_is_learned_the_same_way_every_time(tiny_data, t
 
 
 def test_corruptions_without_views_and_unknown_ones_are_refused():
-    with pytest.raises(ValueError, match="corruptions are part of the views, and views is 0; give 1 or more"):
+    with pytest.raises(
+        ValueError, match="corruptions are part of the augmentations, but views is 0; give 1 or more"
+    ):
         TrainConfig(epochs=1, views=0, corruptions=("noise",))
     with pytest.raises(ValueError, match="Input should be 'noise', 'blur'"):
         TrainConfig(epochs=1, corruptions=("fog",))
@@ -125,7 +127,7 @@ def test_a_batch_larger_than_the_data_is_all_of_the_data(tiny_data, tmp_path):
     assert weights_sha256(whole) == weights_sha256(larger)
     assert batch_notes(TrainConfig(epochs=1, batch=24), tiny_data.train) == ()
     assert batch_notes(TrainConfig(epochs=1, batch=25), tiny_data.train) == (
-        "batch 25 was brought down to the 24 training clips that there are",
+        "batch 25 was reduced to the number of training clips, 24",
     )
 
 
@@ -182,7 +184,7 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
         criterion=Projected("video.0", _student(tiny_data).video[0][0].out_channels),
     )
     with pytest.raises(
-        ValueError, match=r"has no feature 'video\.99'; its own modules are .*embedding is what"
+        ValueError, match=r"has no feature 'video\.99'; its top-level modules are .*embedding is the input"
     ):
         _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
 

@@ -77,7 +77,9 @@ def test_a_wrong_caption_takes_words_of_another_one():
 
 
 def test_unknown_corruptions_and_severities_are_refused():
-    with pytest.raises(ValueError, match=r"no corruption 'nois'; allowed: noise, .*; did you mean 'noise'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown corruption 'nois'; allowed: noise, .*; did you mean 'noise'\?"
+    ):
         Condition(name="nois", severity=1, seed=0)
     with pytest.raises(ValueError, match="severity 4 of 'blur': allowed are 1, 2, 3"):
         Condition(name="blur", severity=4, seed=0)
@@ -108,7 +110,7 @@ def test_a_set_under_conditions_has_every_clip_under_each(clips):
     assert under.digest != clips.digest
     alone = under.select(("clip",)).batch([1])[0]
     assert np.array_equal(alone[0], found[0][1])
-    with pytest.raises(ValueError, match="clips that have 3 already"):
+    with pytest.raises(ValueError, match="clips that already have 3"):
         under.with_corruptions(conditions)
 
 

@@ -101,25 +101,25 @@ def test_a_video_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
     whole = film(tmp_path / "whole.mkv", frames=60, container="matroska")
     parts = read(cut_off(whole, tmp_path / "part.mkv", share=0.7), Sliding(segment_s=1, stride_s=1))
     assert 3 <= len(of_kind(parts, Segment)) < 6
-    assert any("is cut off: its header promises 6.0 s" in note.text for note in of_kind(parts, Note))
+    assert any("is truncated: its header declares 6.0 s" in note.text for note in of_kind(parts, Note))
 
 
 def test_damaged_windows_are_left_out_and_the_others_are_read(tmp_path):
     whole = film(tmp_path / "whole.mp4", frames=80, noisy=True, options={"g": "10", "preset": "ultrafast"})
     parts = read(damaged(whole, tmp_path / "bad.mp4", start=0.4, stop=0.5), Sliding(segment_s=1, stride_s=1))
     assert of_kind(parts, Segment)
-    assert all("cannot be decoded whole" in each.reason for each in of_kind(parts, LeftOut))
+    assert all("cannot be decoded completely" in each.reason for each in of_kind(parts, LeftOut))
     assert of_kind(parts, LeftOut)
 
 
 def test_a_video_without_sound_is_refused_or_silent(tmp_path):
     path = film(tmp_path / "a.mp4")
     (refused,) = of_kind(read(path, Sliding(), sound=SOUND), Unreadable)
-    assert refused.reason == "has no sound; allow silence with --missing-audio silence"
+    assert refused.reason == "has no audio; allow silence with --missing-audio silence"
     silent = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6, missing="silence")
     parts = read(path, Sliding(), sound=silent)
     assert np.allclose(of_kind(parts, Segment)[0].sound, np.log(1e-6))
-    assert "silence is read there" in of_kind(parts, Note)[-1].text
+    assert "is replaced by silence" in of_kind(parts, Note)[-1].text
 
 
 def test_a_network_that_only_listens_needs_no_picture(tmp_path):
@@ -130,7 +130,7 @@ def test_a_network_that_only_listens_needs_no_picture(tmp_path):
 
 def test_what_is_no_video_is_unreadable(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video at all")
-    assert "cannot be opened as video or sound" in read(tmp_path / "a.mp4", Sliding())[0].reason
+    assert "cannot be opened as video or audio" in read(tmp_path / "a.mp4", Sliding())[0].reason
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,9 @@ def test_the_imports_of_a_module_itself_in_one_package(tree):
 
 
 def test_a_module_that_is_not_there_is_refused(tree):
-    with pytest.raises(ModuleNotFoundError, match=r"compress\.gone is no module of models, compress, export"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"compress\.gone is not a module of models, compress, export"
+    ):
         source_hashes("compress.gone", root=tree)
     assert source.is_ours("models.spec", root=tree) and not source.is_ours("torch", root=tree)
 

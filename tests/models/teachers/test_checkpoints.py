@@ -281,5 +281,5 @@ def test_weights_that_do_not_fit_are_refused(change, message):
 
 
 def test_an_encoder_without_public_weights_is_refused():
-    with pytest.raises(ValueError, match="no public weights are known for factorised; they are for r3d_18"):
+    with pytest.raises(ValueError, match="no public weights are known for factorised; available for r3d_18"):
         load_public(torch.nn.Identity(), {}, encoder="factorised")
