@@ -64,8 +64,8 @@ class ClipConfig(_Config):
     )
     sampling: Literal["uniform", "strided"] = Field(
         default="uniform",
-        description="`uniform`: the centres of equal parts of the clip; `strided`: every `stride`-th frame, centred "
-        "in the clip.",
+        description="`uniform`: the centres of equal parts of the clip; `strided`: every `stride`-th frame, "
+        "centred in the clip.",
     )
     stride: int = Field(
         default=1, ge=1, le=10_000, description="Distance between frames in source frames, for `strided`."

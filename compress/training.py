@@ -46,7 +46,7 @@ class TrainConfig(BaseModel):
         default=32,
         ge=2,
         le=8_192,
-        description="Clips per step, or all training clips if there are fewer; an incomplete last batch is dropped.",
+        description="Clips per step, or all training clips if fewer; the incomplete last batch is dropped.",
     )
     learning_rate: float = Field(default=3e-3, ge=1e-8, le=10, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(
@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
     corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] = Field(  # type: ignore[valid-type]
         default=(),
         max_length=len(CORRUPTIONS),
-        description="Corruptions, one of which is applied to every second augmented clip; the teacher gets clean clips.",
+        description="Corruptions, one of which is applied to every second clip; the teacher gets clean clips.",
     )
 
     @property
@@ -114,8 +114,8 @@ def fit(
     """
     if len(clips) < LEAST_CLIPS:
         raise ValueError(
-            f"{job.name}: {len(clips)} training clip{'s' * (len(clips) != 1)}; training needs {LEAST_CLIPS} or more, "
-            f"and dozens of clips per class for useful predictions"
+            f"{job.name}: {len(clips)} training clip{'s' * (len(clips) != 1)}; training needs {LEAST_CLIPS} or "
+            f"more, and dozens of clips per class for useful predictions"
         )
     batch_size = min(config.batch, len(clips))
     steps = len(clips) // batch_size

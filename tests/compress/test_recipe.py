@@ -320,7 +320,8 @@ BROKEN = {
     "a whole number beyond 64 bits": (
         f"seed: {2**63}",
         [
-            "seed (line N): too large a number; the largest whole number is 9223372036854775807; given: 9223372036854775808"
+            "seed (line N): too large a number; the largest whole number is 9223372036854775807; "
+            "given: 9223372036854775808"
         ],
     ),
     "a number of many digits": (

@@ -207,14 +207,14 @@ def test_recipes(place, line, code, said):
             "negative.npy", "huge.npy", "short.npy", "odd.npy", "quote.npy", "text", "empty",
             "huge.npz", "negative.npz", "broken.npz",
         )],
-        (f"{CALIBRATED} {{p}}/fifo.npy", 2, "calibration .*/fifo.npy: is not a regular file"),
-        (f"{CALIBRATED} /dev/zero", 2, "calibration /dev/zero: is not a regular file"),
-        (f"{EXPORT} --clips {{p}}/folder", 2, "clips .*/folder: is not a regular file"),
+        (f"{CALIBRATED} {{p}}/fifo.npy", 2, "calibration .*/fifo.npy: is no regular file"),
+        (f"{CALIBRATED} /dev/zero", 2, "calibration /dev/zero: is no regular file"),
+        (f"{EXPORT} --clips {{p}}/folder", 2, "clips .*/folder: is no regular file"),
         *[(f"{EXPORT} --weights {{p}}/{name}", 2, f"--weights .*/{name}: is not a plain file") for name in (
             "text", "empty", "cut.pt", "header.safetensors",
         )],
         (f"{EXPORT} --weights {{p}}/mixed.pt", 2, "mixed.pt: holds more than a state dict"),
-        (f"{EXPORT} --weights {{p}}/fifo.pt", 2, "fifo.pt: is not a regular file"),
+        (f"{EXPORT} --weights {{p}}/fifo.pt", 2, "fifo.pt: is no regular file"),
         (f"{EXPORT} --weights {{p}}/{'w' * 300}", 2, "File name too long"),
     ],
 )  # fmt: skip
