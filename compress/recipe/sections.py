@@ -147,7 +147,7 @@ class BenchmarkConfig(Section):
     threads: int = Field(default=1, ge=1, le=1_024)
     """Number of threads of each runtime."""
     rounds: int = Field(default=30, ge=1, le=100_000)
-    """Number of timed rounds; every file runs once in each."""
+    """Number of timed rounds; all files run in each."""
 
 
 class RobustnessConfig(Section):

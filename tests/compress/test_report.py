@@ -192,6 +192,20 @@ def test_a_file_that_is_wrong_is_said_plainly_and_not_measured(tmp_path: Path) -
     assert "| tflite | w8a8 | wrong outputs |" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_the_notes_of_files_are_on_both_pages(tmp_path: Path, name: str) -> None:
+    report = gated()
+    report["files"][0]["notes"] = ["the accuracy *dropped*"]
+    write_report(report, tmp_path)
+    text = (tmp_path / name).read_text()
+    if name == "report.md":
+        format, scheme = report["files"][0]["format"], report["files"][0]["scheme"]
+        notes = text.partition("Notes on files:")[2].partition("## ")[0]
+        assert notes.strip() == rf"- {format}, {scheme}: the accuracy \*dropped\*"
+    else:
+        assert "the accuracy *dropped*" in text
+
+
 def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
     report = gated()
     report["gates"] = []
