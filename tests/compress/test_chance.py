@@ -32,7 +32,7 @@ def test_the_tail_of_the_binomial_distribution(
 def test_a_third_of_three_classes_is_chance() -> None:
     (message,) = warned(1 / 3, [2, 2, 2])
     assert message.startswith("top-1 of 33.3 % on 6 test clips is not above chance")
-    assert f"{CLASSES[0]!r}, gives 33.3 %" in message
+    assert f"always predicting {CLASSES[0]!r} gives 33.3 %" in message
 
 
 def test_a_share_that_the_most_frequent_class_gives_is_chance_however_high() -> None:
@@ -46,9 +46,9 @@ def test_few_clips_prove_nothing_and_many_do() -> None:
     assert not warned(1.0, [2, 2, 2])
 
 
-def test_one_answer_to_every_clip_is_named() -> None:
+def test_a_constant_prediction_is_named() -> None:
     (message,) = warned(0.9, [90, 5, 5], predicted=[0])
-    assert message.startswith(f"answers {CLASSES[0]!r} to all 100 test clips")
+    assert message.startswith(f"predicts {CLASSES[0]!r} for all 100 test clips")
     assert (
         not warned(1.0, [100, 0, 0], predicted=[0])
         or "is not above chance" in warned(1.0, [100, 0, 0], [0])[0]

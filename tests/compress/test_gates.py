@@ -137,7 +137,7 @@ def test_every_label_column_is_judged_unless_one_is_named() -> None:
     (result,) = judged(report, metric="files.onnx.w8a8.top1.slot", min=0.8)
     assert (result["metric"], result["value"]) == ("files.onnx.w8a8.top1.slot", 0.8)
     (result,) = judged(report, metric="files.onnx.w8a8.top1.letter", min=0.8)
-    assert result["reason"] == "no label column 'letter'; there are word, slot"
+    assert result["reason"] == "no label column 'letter'; available: word, slot"
 
 
 def test_every_metric_that_a_recipe_may_name_is_found_in_realistic_report() -> None:
