@@ -193,13 +193,13 @@ def test_a_file_where_a_folder_has_to_go_is_refused(tmp_path):
     with opened(tmp_path / "o", recipe_with(), console=Console(quiet=True)):
         pass
     (tmp_path / "o" / "stages").write_text("mine")
-    with pytest.raises(FolderRefused, match="stages is a file, and a folder of that name is needed"):
+    with pytest.raises(FolderRefused, match="stages is a file, but a folder of that name is needed"):
         check(tmp_path / "o")
 
 
 @pytest.mark.parametrize(
     ("cache", "message"),
-    [(".", "is also the cache"), ("stages", "is inside the results of --out"), ("export/x", "is where")],
+    [(".", "is also the cache"), ("stages", "is inside the results of --out"), ("export/x", "is inside")],
 )
 def test_the_cache_lies_elsewhere(tmp_path, cache, message):
     with pytest.raises(FolderRefused, match=message):

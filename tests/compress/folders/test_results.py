@@ -111,7 +111,7 @@ def test_differences_name_four_parts_at_most():
     earlier, now = {str(n): "1" for n in range(9)}, {str(n): "2" for n in range(9)}
     assert difference(earlier, now).endswith("3 (1, now 2) and 5 more changed")
     assert difference({}, now) == "its key changed"
-    assert difference({"a": "1"}, {"b": "2"}) == "a (gone), b (new) changed"
+    assert difference({"a": "1"}, {"b": "2"}) == "a (removed), b (new) changed"
 
 
 def test_files_of_others_survive_in_every_place(tmp_path):
