@@ -221,7 +221,7 @@ BROKEN = {
     "a scheme that no format takes": (
         "export: {formats: [executorch], schemes: [fp16]}",
         [
-            "export.formats.0 (line N): executorch files cannot hold fp16",
+            "export.formats.0 (line N): executorch files do not support fp16",
             "export.schemes.0 (line N): no format of the recipe supports fp16",
         ],
     ),

@@ -209,7 +209,7 @@ def test_the_cache_lies_elsewhere(tmp_path, cache, message):
 
 def test_the_folder_of_an_export_is_no_folder_of_a_run(tmp_path):
     Ledger(folder=tmp_path, kind="export").save()
-    with pytest.raises(FolderRefused, match="folder of another kind of result"):
+    with pytest.raises(FolderRefused, match="contains another kind of result"):
         check(tmp_path)
 
 

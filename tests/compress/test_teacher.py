@@ -68,7 +68,7 @@ def test_a_teacher_whose_train_returns_nothing_is_kept_counted_and_asked(tmp_pat
     clips = tiny_data.train.for_spec(spec)
     check_on_clips(network, spec, clips, device=torch.device("cpu"), what="the teacher")
     with pytest.raises(
-        ValueError, match=r"gives None; .*eval\(\) gives None where train\(\) returns nothing"
+        ValueError, match=r"returns None; .*eval\(\) returns None if train\(\) does"
     ):
         build_network("quiet_teacher:build_in_eval_mode", spec)
 
@@ -203,7 +203,7 @@ WRONG_TEACHERS = {
     "a row short": (lambda _, x: x[1:], r"returns logits of shape \[\(3, 8\)\]; .* need \[\(4, 8\)\]"),
     "other classes": (
         lambda _, x: x[:, :5],
-        r"returns logits of shape \[\(4, 5\)\]; .* label \(8 classes\) need",
+        r"returns logits of shape \[\(4, 5\)\]; .* label \(8 classes\), need",
     ),
     "whole numbers": (
         lambda _, x: x.argmax(1, keepdim=True),
