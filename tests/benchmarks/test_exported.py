@@ -80,7 +80,8 @@ def test_a_folder_without_manifest_points_at_one_below(export_dir):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is not JSON .*: export again"), ("[]", "holds a list, not the manifest")]
+    ("content", "message"),
+    [("{", "is not JSON .*: export again"), ("[]", "contains a list, not the manifest")],
 )
 def test_a_manifest_that_is_none(export_dir, content, message):
     (export_dir / "manifest.json").write_text(content)

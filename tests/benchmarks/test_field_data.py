@@ -67,7 +67,7 @@ def test_no_such_data(tmp_path):
 
 def test_an_empty_split_names_the_others(manifest, tmp_path):
     with pytest.raises(
-        ValueError, match=r"no clips in split 'validation'; there are test \(5\), train \(1\)"
+        ValueError, match=r"no clips in split 'validation'; available: test \(5\), train \(1\)"
     ):
         opened(FieldData(path=manifest, split="validation"), tmp_path)
 
@@ -91,7 +91,7 @@ def test_captions_are_needed_by_a_network_that_reads(manifest, tmp_path):
 
 def test_a_folder_has_one_label_only(tmp_path):
     spec = replace(VIDEO_ONLY, labels=(*VIDEO_ONLY.labels, LabelSpec(name="colour", classes=("red",))))
-    with pytest.raises(ValueError, match=r"give 2 labels \(move, colour\): pass a manifest"):
+    with pytest.raises(ValueError, match=r"have 2 label columns \(move, colour\): pass a manifest"):
         opened(FieldData(path=tmp_path), tmp_path, spec)
 
 

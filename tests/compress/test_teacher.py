@@ -67,9 +67,7 @@ def test_a_teacher_whose_train_returns_nothing_is_kept_counted_and_asked(tmp_pat
     assert size_of(network, spec).macs == 3 * len(spec.labels[0].classes)
     clips = tiny_data.train.for_spec(spec)
     check_on_clips(network, spec, clips, device=torch.device("cpu"), what="the teacher")
-    with pytest.raises(
-        ValueError, match=r"returns None; .*eval\(\) returns None if train\(\) does"
-    ):
+    with pytest.raises(ValueError, match=r"returns None; .*eval\(\) returns None if train\(\) does"):
         build_network("quiet_teacher:build_in_eval_mode", spec)
 
 

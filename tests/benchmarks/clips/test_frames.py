@@ -267,7 +267,7 @@ def unreadable(tmp_path):
     yield tmp_path / "still.png", "is a still image"
     subtitles = tmp_path / "words.srt"
     subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
-    yield subtitles, "neither video nor audio"
+    yield subtitles, "not supported for video or audio"
 
 
 def test_what_is_no_video_is_refused_by_name_and_reason(tmp_path):

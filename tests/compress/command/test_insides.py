@@ -34,7 +34,7 @@ def test_what_is_gone_is_named_with_versions_and_what_to_do(path):
 def test_an_attribute_that_is_gone_is_named_by_its_class(tmp_path):
     import filelock
 
-    with pytest.raises(ImportError, match=r"has no filelock\.\S+Lock\._gone, which export"):
+    with pytest.raises(ImportError, match=r"has no filelock\.\S+Lock\._gone, a private API that export"):
         INSIDE.of(filelock.FileLock(tmp_path / "lock"), "_gone")
 
 

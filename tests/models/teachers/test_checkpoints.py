@@ -269,7 +269,7 @@ def test_values_go_where_they_belong():
         (lambda w: w.update(extra=torch.empty(1)), "1 tensors unknown, the first: extra"),
         (
             lambda w: w.update({"stem.0.weight": torch.empty(8, 3, 3, 7, 7)}),
-            r"of another shape, the first: video\.0\.0\.weight is \(8, 3, 3, 7, 7\) and not \(64, 3, 3, 7, 7\)",
+            r"of another shape, the first: video\.0\.0\.weight is \(8, 3, 3, 7, 7\) instead of \(64, 3, 3, 7, 7\)",
         ),
     ],
 )
