@@ -1,6 +1,6 @@
-"""Measures exported files on devices. Knows files, clips and devices; nothing of `compress` or `export`.
+"""Measures exported files on devices. Depends on neither the pipeline of `compress` nor on `export`.
 
-`DEVICES` is the whole list of devices; a new one is one line here and one module with `describe()` and
+`DEVICES` lists all devices; a new one is one line here and one module with `describe()` and
 `open_session(file)`. Importing this package loads no runtime and no torch.
 """
 

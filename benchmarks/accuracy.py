@@ -1,4 +1,4 @@
-"""How often each exported file is right, run through its own runtime on labelled clips."""
+"""Accuracy of exported files, each run in its own runtime on labelled clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
 from benchmarks.latency import Progress
 from benchmarks.runtimes import RUNTIMES
-from benchmarks.top1 import Accuracy, right_answers
+from benchmarks.top1 import Accuracy, correct_predictions
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ _CHUNK_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class FileAccuracy:
-    """Accuracy of one exported file on one device over all clips, and its logits; or why there is none.
+    """Accuracy and logits of one exported file on one device over all clips; or the reason why they are missing.
 
-    `per_label` has every label column by name.
+    `per_label` maps each label column to its accuracy.
     """
 
     format: str
@@ -39,9 +39,9 @@ class FileAccuracy:
     runtime: str | None = None
     """Name and version."""
     unavailable: str | None = None
-    """Why there are no figures."""
+    """Reason for missing figures."""
     failed: bool = False
-    """The file should have run here and did not: it was refused, crashed or took too long."""
+    """The file should have run on this device but was refused, crashed or timed out."""
     notes: tuple[str, ...] = ()
     logits: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     """Logits `N K`, float32, by output name, in the order of the clips."""
@@ -76,11 +76,11 @@ def evaluate(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> list[FileAccuracy]:
-    """Accuracy of every exported file on all of `clips`, in the files' order.
+    """Accuracy of every exported file on all of `clips`, in the order of the files.
 
-    Files run side by side, each in its own process, on the same chunks of clips. A file that cannot run says
-    why and does not stop the others. Raises ValueError when there are no clips or they were prepared or
-    labelled otherwise than the files expect.
+    Files run in parallel, each in its own process, on the same chunks of clips. A file that cannot run reports
+    the reason and does not stop the others. Raises ValueError when there are no clips, or when their
+    preprocessing or labels differ from what the files expect.
     """
     if len(clips) == 0:
         raise ValueError("there are no clips to evaluate on")
@@ -109,7 +109,7 @@ def _check_same(given: ClipSpec, wanted: ClipSpec) -> None:
     for name in ("video", "audio", "text", "labels"):
         theirs, ours = getattr(given, name), getattr(wanted, name)
         if name == "video" and theirs is not None and ours is not None:
-            # The file normalises frames for itself: clips are the same whatever it does to them.
+            # The file contains the normalisation; clips do not depend on it.
             theirs = replace(theirs, mean=ours.mean, std=ours.std)
         if theirs != ours:
             raise ValueError(
@@ -118,7 +118,7 @@ def _check_same(given: ClipSpec, wanted: ClipSpec) -> None:
 
 
 def _chunks(clips: ClipSet) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Inputs by name for some clips at a time, with the number of clips up to and including these."""
+    """Inputs by name of consecutive chunks of clips, each with the number of clips up to its end."""
     clip_bytes = sum(tensor.nbytes for tensor in clips.batch([0]))
     step = max(1, _CHUNK_BYTES // clip_bytes)
     for begin in range(0, len(clips), step):
@@ -128,7 +128,7 @@ def _chunks(clips: ClipSet) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
 
 
 class _Runner:
-    """One file's session and the logits that it has given so far."""
+    """The session of one file and its logits so far."""
 
     _session: Session
 
@@ -183,11 +183,11 @@ class _Runner:
         per_label: dict[str, Accuracy] = {}
         notes = self.accuracy.notes
         for label, values, classes in zip(self._spec.labels, logits.values(), labels.T, strict=True):
-            right = right_answers(values, classes)
-            per_label[label.name] = Accuracy(correct=int(right.sum()), total=len(right))
+            correct = correct_predictions(values, classes)
+            per_label[label.name] = Accuracy(correct=int(correct.sum()), total=len(correct))
             finite = np.isfinite(values).all(axis=1)
             if not finite.all():
-                notes += (f"{label.name}: {(~finite).sum()} clips gave logits that are not finite: wrong",)
+                notes += (f"{label.name}: {(~finite).sum()} clips have non-finite logits and count as wrong",)
         self.accuracy = replace(
             self.accuracy,
             per_label=per_label,

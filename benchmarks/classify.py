@@ -1,4 +1,4 @@
-"""`pocketreel classify VIDEO...`: what an exported file says to whole videos of any length."""
+"""`pocketreel classify VIDEO...`: classifies whole videos of any length with an exported file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if not only_reads_arguments(__name__):
     from benchmarks.clips.rows import listed
     from benchmarks.device import SessionFailed, Unavailable
     from benchmarks.long_video.accuracy import labelled_videos, video_accuracy
-    from benchmarks.long_video.classify import Ranking, VideoAnswer, classify
+    from benchmarks.long_video.classify import Ranking, VideoPrediction, classify
     from benchmarks.long_video.windows import Dynamic, Sliding, Windows
 
 SCHEMA_VERSION = 1
@@ -96,12 +96,12 @@ def run(
 
     Example: pocketreel classify match.mp4 --model out/mobilenet3d_int8/export/onnx/w8a8/model.onnx
 
-    Exit codes: 0 every video was classified; 2 an argument is wrong or a video cannot be read; 3 the file failed in
-    its runtime.
+    Exit codes: 0 every video was classified; 2 an argument is invalid or a video cannot be read; 3 the file failed
+    in its runtime.
     """
-    write_answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     console = output()
-    answers: list[VideoAnswer] = []
+    predictions: list[VideoPrediction] = []
     with exit_codes(failed=(SessionFailed, Unavailable)):
         limits = parse_limits(limit)
         check_output_file(out, is_ours=_is_ours)
@@ -109,10 +109,10 @@ def run(
         dynamic = {"min_s": min_s, "max_s": max_s, "change": change}
         rule = _windows(windows, sliding=sliding, dynamic=dynamic)
         if bool(videos) == bool(data):
-            raise ValueError("give either videos or labelled ones (--data)")
+            raise ValueError("give either videos or labelled videos (--data), not both or neither")
         rows = labelled_videos(data, model, split=split) if data else []
         with bar(problems(), "classify", unit=" s of video") as report:
-            for answer in classify(
+            for prediction in classify(
                 videos or [row.path for row in rows],
                 model,
                 windows=rule,
@@ -123,10 +123,10 @@ def run(
                 limits=limits,
                 progress=lambda video, done_s, total_s: report(video.name, done_s, total_s),
             ):
-                answers.append(answer)
-                console.print("\n".join(_lines(answer)))
-    accuracy = video_accuracy(answers, rows) if rows else {}
-    readable = sum(answer.unreadable is None for answer in answers)
+                predictions.append(prediction)
+                console.print("\n".join(_lines(prediction)))
+    accuracy = video_accuracy(predictions, rows) if rows else {}
+    readable = sum(prediction.unreadable is None for prediction in predictions)
     for name, one in accuracy.items():
         ends = " to ".join(f"{100 * end:.1f}" for end in one.interval)
         console.print(f"{name}: top-1 {100 * one.top1:.1f} % of {readable} videos (95 %: {ends})")
@@ -136,16 +136,16 @@ def run(
         "windows": {"kind": windows, **asdict(rule)},
         "aggregate": aggregate,
         "accuracy": {name: one.to_dict() for name, one in accuracy.items()} if rows else None,
-        "videos": [_to_dict(answer) for answer in answers],
+        "videos": [_to_dict(prediction) for prediction in predictions],
     }
     if out is not None:
         write_output_file(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_answer(content)
-    raise typer.Exit(USAGE if any(answer.unreadable for answer in answers) else OK)
+    write_json(content)
+    raise typer.Exit(USAGE if any(prediction.unreadable for prediction in predictions) else OK)
 
 
 def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, float | None]) -> Windows:
-    """The rule that the options give; ValueError for options of the other kind of windows."""
+    """The windows given by the options; ValueError for options of the other kind of windows."""
     given, others = (sliding, dynamic) if kind == "sliding" else (dynamic, sliding)
     wrong = [f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None]
     if wrong:
@@ -155,53 +155,57 @@ def _windows(kind: str, *, sliding: dict[str, float | None], dynamic: dict[str, 
         return Dynamic(**settings)
     segment_s = settings.get("segment_s", Sliding.segment_s)
     if "stride_s" in settings and "overlap_s" in settings:
-        raise ValueError("--stride-s and --overlap-s say the same thing; give one of them")
+        raise ValueError("--stride-s and --overlap-s are alternatives; give one of them")
     return Sliding(
         segment_s=segment_s,
         stride_s=settings.get("stride_s", segment_s - settings.get("overlap_s", segment_s / 2)),
     )
 
 
-def _lines(answer: VideoAnswer) -> Iterator[str]:
-    """What is printed about a video."""
-    if answer.unreadable is not None:
-        yield f"{answer.path}: not classified{' to its end' if answer.segments else ''}: {answer.unreadable}"
-    if answer.segments:
+def _lines(prediction: VideoPrediction) -> Iterator[str]:
+    """The printed lines of one video."""
+    if prediction.unreadable is not None:
+        part = "only partly classified" if prediction.segments else "not classified"
+        yield f"{prediction.path}: {part}: {prediction.unreadable}"
+    if prediction.segments:
         yield (
-            f"{answer.path}: {len(answer.segments)} windows in {answer.end_s - answer.start_s:.1f} s, "
-            f"classified in {answer.seconds:.1f} s"
+            f"{prediction.path}: {len(prediction.segments)} windows in "
+            f"{prediction.end_s - prediction.start_s:.1f} s, classified in {prediction.seconds:.1f} s"
         )
-        for name, ranking in answer.top.items():
+        for name, ranking in prediction.top.items():
             yield f"  {name}: " + ", ".join(f"{label} {score:.3f}" for label, score in ranking)
-    yield from (f"  note: {note}" for note in answer.notes)
-    if answer.left_out:
-        yield f"  left out: {len(answer.left_out)} windows"
+    yield from (f"  note: {note}" for note in prediction.notes)
+    if prediction.left_out:
+        yield f"  skipped: {len(prediction.left_out)} windows"
         yield listed(
-            [f"{one.window.start_s:.2f} to {one.window.end_s:.2f} s: {one.reason}" for one in answer.left_out]
+            [
+                f"{one.window.start_s:.2f} to {one.window.end_s:.2f} s: {one.reason}"
+                for one in prediction.left_out
+            ]
         )
 
 
-def _to_dict(answer: VideoAnswer) -> dict[str, Any]:
+def _to_dict(prediction: VideoPrediction) -> dict[str, Any]:
     return {
-        "path": str(answer.path),
-        "start_s": round(answer.start_s, 6),
-        "end_s": round(answer.end_s, 6),
-        "seconds": round(answer.seconds, 3),
-        "unreadable": answer.unreadable,
-        "top": _rankings(answer.top, score="score"),
+        "path": str(prediction.path),
+        "start_s": round(prediction.start_s, 6),
+        "end_s": round(prediction.end_s, 6),
+        "seconds": round(prediction.seconds, 3),
+        "unreadable": prediction.unreadable,
+        "top": _rankings(prediction.top, score="score"),
         "segments": [
             {
                 "start_s": round(one.window.start_s, 6),
                 "end_s": round(one.window.end_s, 6),
                 "top": _rankings(one.top, score="probability"),
             }
-            for one in answer.segments
+            for one in prediction.segments
         ],
         "left_out": [
             {"start_s": one.window.start_s, "end_s": one.window.end_s, "reason": one.reason}
-            for one in answer.left_out
+            for one in prediction.left_out
         ],
-        "notes": list(answer.notes),
+        "notes": list(prediction.notes),
     }
 
 
@@ -213,7 +217,7 @@ def _rankings(top: dict[str, Ranking], *, score: str) -> dict[str, list[dict[str
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds answers that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return {"schema_version", "model", "windows", "videos"} <= set(content)
 
 

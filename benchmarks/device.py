@@ -1,6 +1,6 @@
-"""What a device is: it says what it is, and opens exported files for running.
+"""The interface of a device: it describes itself and opens exported files.
 
-Everything else is shared by all devices: rounds, order and intervals (`latency.py`), accuracy (`accuracy.py`).
+All devices share rounds, order and intervals (`latency.py`) and accuracy (`accuracy.py`).
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ if TYPE_CHECKING:
     from benchmarks.files import ExportedFile
 
 ROUNDS = 30
-"""How often the files of a measurement take turns."""
+"""Number of rounds in which the files of a measurement are interleaved."""
 MAX_SECONDS = 300.0
-"""After how long the rounds end early."""
+"""Time after which the rounds are stopped early."""
 
 
 class Unavailable(RuntimeError):
-    """The device cannot run the format; says why and what to do. Nothing is wrong with the file."""
+    """The device cannot run the format. The message states reason and remedy; the file is not at fault."""
 
 
 class SessionFailed(RuntimeError):
-    """The runtime refused the file, died or took too long; says which file, when and how."""
+    """The runtime refused the file, crashed or timed out. The message names the file and the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a device is, as far as its figures depend on it; None = the system does not say."""
+    """Properties of a device that affect its figures; None if the system does not report one."""
 
     name: str
     """The device's name in `DEVICES`."""
     cpu: str
     cores: int
-    """Cores that a process may use."""
+    """Number of cores available to a process."""
     memory_bytes: int
     system: str
     governor: str | None
-    """Rule by which the clock frequency is chosen, e.g. `performance`."""
+    """Clock frequency governor, e.g. `performance`."""
     int8_instructions: tuple[str, ...]
-    """Instruction-set extensions of the CPU that speed up int8."""
+    """Instruction-set extensions of the CPU that accelerate int8."""
     load_1min: float
-    """Average number of running processes over the last minute: how busy the device was already."""
+    """Load average of the last minute, before the measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Memory of the process that runs a file.
 
-    `peak_rss_bytes` is the largest resident set since the process began (Linux: `VmHWM`; elsewhere
-    `ru_maxrss`): Python, NumPy, the runtime's library (for ExecuTorch's Python binding that includes torch),
-    the file's weights and its activations, pages shared with other processes included. `model_rss_bytes` is
-    the part by which the peak rose from just before the file was loaded.
+    `peak_rss_bytes` is the peak resident set of the process (Linux: `VmHWM`; elsewhere `ru_maxrss`): Python, NumPy,
+    the runtime library (for ExecuTorch's Python binding that includes torch), weights and activations of the file,
+    including pages shared with other processes. `model_rss_bytes` is the increase of the peak since just before the
+    file was loaded.
     """
 
     peak_rss_bytes: int
@@ -62,35 +62,36 @@ class Memory:
 
 
 class Session(Protocol):
-    """One exported file, opened on a device. Used in a `with` block, which ends it.
+    """One exported file, opened on a device. Use it in a `with` block, which closes it.
 
-    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit passes; after
-    that the session is of no more use.
+    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded; the
+    session cannot be used afterwards.
     """
 
     def __enter__(self) -> Self:
-        """Nothing is loaded yet."""
+        """Enters the session; nothing is loaded yet."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Ends whatever runs the file."""
+        """Ends the process that runs the file."""
 
     def load(self, *, threads: int) -> str:
-        """Loads the file; gives name and version of the runtime. Raises `Unavailable` too."""
+        """Loads the file; returns name and version of the runtime. Also raises `Unavailable`."""
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Takes one clip's canonical inputs (`1 ...`) by name, for `time_runs` to run on."""
+        """Stores the canonical inputs (`1 ...`) of one clip by name for `time_runs`."""
 
     def time_runs(self, count: int) -> np.ndarray:
-        """Nanoseconds of each of `count` inferences on the held inputs, after one that is not timed."""
+        """Times `count` inferences on the stored inputs in nanoseconds, after one warm-up."""
 
     def memory(self) -> Memory:
-        """Memory of the process up to now."""
+        """Memory of the process so far."""
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Takes canonical inputs of N clips by name without waiting, so that several sessions can run at once."""
+        """Starts inference on canonical inputs of N clips by name, without waiting, so that sessions can run in
+        parallel."""
 
     def end_infer(self) -> list[np.ndarray]:
-        """Logits `N K`, float32, one array per output of the file, for what `begin_infer` took."""
+        """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

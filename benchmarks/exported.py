@@ -1,4 +1,4 @@
-"""Reads what an export wrote: the files that `manifest.json` lists, checked against what lies on disk."""
+"""Reads an export: the files that `manifest.json` lists, verified on disk."""
 
 from __future__ import annotations
 
@@ -20,34 +20,33 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """Exported files and the spec of the network that all of them hold."""
+    """Exported files and the spec of their network."""
 
     spec: ClipSpec | None
-    """`None` for a network of which only the shapes are known, as `pocketreel export` writes it."""
+    """`None` if only the shapes of the network are known, as in an export by `pocketreel export`."""
     files: tuple[ExportedFile, ...]
 
     def clip_spec(self) -> ClipSpec:
-        """What clips have to be like; raises ValueError when the export does not say."""
+        """The spec of the clips; raises ValueError if the export has none."""
         if self.spec is None:
             raise ValueError(
-                "this export does not say what its inputs and classes are, only their shapes: its accuracy on "
-                "labelled clips cannot be measured; leave --data out to measure latency"
+                "this export specifies only the shapes of its inputs, not preprocessing and classes: its accuracy "
+                "on labelled clips cannot be measured; omit --data to measure latency"
             )
         return self.spec
 
     def only(self, ids: Collection[FileId]) -> Exported:
-        """The same without the files that are not named."""
+        """The export with only the given files."""
         return replace(self, files=tuple(file for file in self.files if file.id in ids))
 
 
 def read_export(
     export_dir: Path, *, formats: Sequence[str] | None = None, schemes: Sequence[str] | None = None
 ) -> Exported:
-    """The files of `export_dir` in the manifest's order; `formats` and `schemes` keep only those.
+    """The files of `export_dir` in the manifest's order, restricted to `formats` and `schemes`.
 
-    Raises FileNotFoundError (no manifest, or a file that it lists is gone) and ValueError (a manifest that
-    cannot be read, another schema version, a format or scheme that is unknown or not there, a file that has
-    changed).
+    Raises FileNotFoundError (a missing manifest or file) and ValueError (a manifest that cannot be read, another
+    schema version, an unknown or missing format or scheme, a changed file).
     """
     manifest = _read_json(export_dir)
     where = export_dir / "manifest.json"
@@ -75,10 +74,10 @@ def read_export(
 
 
 def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
-    """One file of an export, `<export>/<format>/<scheme>/model.<ext>`, and what clips and classes it knows.
+    """One file of an export, `<export>/<format>/<scheme>/model.<ext>`, and the spec of its clips.
 
     Raises FileNotFoundError (no such file, or no manifest.json in a folder above it), ValueError (a file that the
-    manifest does not list or that could not be exported, an export that does not say what its inputs are), and
+    manifest does not list or that could not be exported, an export without a spec), and
     what `read_export` raises.
     """
     if not model.exists():
@@ -90,8 +89,8 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
     )
     if export_dir is None:
         raise FileNotFoundError(
-            f"{model}: there is no manifest.json in the folders above it, which says how to feed the file; keep "
-            "the file in its export"
+            f"{model}: there is no manifest.json in the folders above it, which describes the inputs of the file; "
+            "keep the file in its export"
         )
     try:
         files = _read_json(export_dir)["files"]
@@ -110,8 +109,8 @@ def read_model(model: Path) -> tuple[ClipSpec, ExportedFile]:
         raise ValueError(f"{model}: {file.missing}")
     if exported.spec is None:
         raise ValueError(
-            f"{model}: its export does not say what its inputs and classes are, only their shapes; export it by a "
-            "recipe"
+            f"{model}: its export specifies only the shapes of its inputs, not preprocessing and classes; export "
+            "it by a recipe"
         )
     return exported.spec, file
 
@@ -126,7 +125,7 @@ def _read_json(export_dir: Path) -> dict[str, Any]:
         nested = sorted(export_dir.glob("*/manifest.json"))
         hint = f"; did you mean {nested[0].parent}?" if nested else ""
         raise FileNotFoundError(
-            f"{export_dir}: is no export: there is no manifest.json in it (a run writes its export to "
+            f"{export_dir}: is not an export: it has no manifest.json (a run writes its export to "
             f"out/<recipe>/export){hint}"
         )
     try:
@@ -134,7 +133,7 @@ def _read_json(export_dir: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: is not JSON ({error}): export again") from error
     if not isinstance(manifest, dict):
-        raise ValueError(f"{where}: holds a {type(manifest).__name__}, not the manifest of an export")
+        raise ValueError(f"{where}: contains a {type(manifest).__name__}, not the manifest of an export")
     return manifest
 
 
@@ -165,7 +164,7 @@ def _check_ids(
 
 def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> ExportedFile:
     if row["status"] != "exported":
-        why = "not exported" if row["status"] == "failed" else "exported, but wrong"
+        why = "not exported" if row["status"] == "failed" else "misses its pass criterion"
         return ExportedFile(
             format=row["format"],
             scheme=row["scheme"],
@@ -195,15 +194,15 @@ def _file(export_dir: Path, row: dict[str, Any], *, spec: ClipSpec | None) -> Ex
         names = tuple(tensor.name for tensor in tensors)
         if sorted(names) != sorted(expected):
             raise ValueError(
-                f"{export_dir}: manifest.json gives {file.title} the {what} {', '.join(names)}, but its spec has "
-                f"{', '.join(expected)}: export again"
+                f"{export_dir}: manifest.json lists for {file.title} the {what} {', '.join(names)}, but its spec "
+                f"has {', '.join(expected)}: export again"
             )
     for name, label in zip(spec.outputs, spec.labels, strict=True):
         (logits,) = (tensor for tensor in file.outputs if tensor.name == name)
         if logits.shape != (1, len(label.classes)):
             raise ValueError(
-                f"{export_dir}: manifest.json gives {file.title} the output {name} of shape {list(logits.shape)}, "
-                f"but its spec has {len(label.classes)} classes: export again"
+                f"{export_dir}: manifest.json lists for {file.title} the output {name} of shape "
+                f"{list(logits.shape)}, but its spec has {len(label.classes)} classes: export again"
             )
     return file
 
@@ -222,7 +221,7 @@ def _step(export_dir: Path, row: dict[str, Any], *, of: ExportedFile) -> Exporte
     taken, given = ({tensor.name for tensor in tensors} for tensors in (step.inputs, step.outputs))
     wrong = [f"{name!r}: {after!r}" for name, after in step.states.items() if after not in given | taken]
     if wrong or taken - step.states.keys() != {FRAME} or step.states.keys() - taken:
-        raise TypeError(f"the states of a step do not lead from its inputs to its outputs: {step.states!r}")
+        raise TypeError(f"the states of a step program do not map its inputs to its outputs: {step.states!r}")
     _check_on_disk(step, row["sha256"], export_dir=export_dir)
     return step
 
@@ -233,22 +232,22 @@ def _macs(row: dict[str, Any]) -> int | None:
 
 
 def _inside(export_dir: Path, given: str) -> Path:
-    """The place of a file of the export; TypeError for a path that leads out of its folder."""
+    """Path of a file in the export; TypeError for a path outside its folder."""
     path = PurePosixPath(given)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in given:
-        raise TypeError(f"the path {given!r} does not lead into the export")
+        raise TypeError(f"the path {given!r} is outside the export")
     return export_dir / path
 
 
 def _whole(number: Any) -> int:
     if type(number) is not int or number < 0:
-        raise TypeError(f"{number!r} is no number of things")
+        raise TypeError(f"{number!r} is not a count")
     return number
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
@@ -266,17 +265,17 @@ def _tensor(row: dict[str, Any]) -> FileTensor:
 def _check_on_disk(file: ExportedFile, sha256: str, *, export_dir: Path) -> None:
     if not file.path.exists():
         raise FileNotFoundError(
-            f"{export_dir}: manifest.json lists {file.title}, which is gone: export again"
+            f"{export_dir}: manifest.json lists {file.title}, which is missing: export again"
         )
     if _sha256(file.path) != sha256:
         raise ValueError(
-            f"{export_dir}: {file.title} is not the file that manifest.json describes (another SHA-256): "
+            f"{export_dir}: {file.title} is not the file that manifest.json describes (different SHA-256): "
             "export again"
         )
 
 
 def _sha256(path: Path) -> str:
-    """Digest of a file; of a folder (`.mlpackage`), over relative path, a zero byte and content of each file."""
+    """SHA-256 of a file; of a folder (`.mlpackage`), over relative path, a zero byte and content of each file."""
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

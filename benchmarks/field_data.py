@@ -1,4 +1,4 @@
-"""A user's own labelled clips, prepared for files exported earlier."""
+"""Labelled clips of a user, preprocessed for exported files."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _NAMES_SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class FieldData:
-    """Where clips are and which of them to take."""
+    """A data set and the selection of its clips."""
 
     path: Path
     """A manifest (CSV) or a folder `root/split/class/clip.mp4`."""
     split: str = "test"
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Keeps only rows of the manifest whose column has one of these values."""
+    """Keep only the rows of the manifest with these values, by column."""
     exclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Leaves out rows of the manifest whose column has one of these values."""
+    """Exclude the rows of the manifest with these values, by column."""
     pad_s: float = 0.0
-    """Seconds by which a manifest's cut times are widened on both sides."""
+    """Seconds by which the spans of the manifest are extended on both sides."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     max_unreadable_share: float = MAX_UNREADABLE_SHARE
-    """Share of the clips that `skip` may leave out."""
+    """Largest share of clips that `skip` may exclude."""
     missing_audio: Literal["refuse", "silence"] = "refuse"
     limits: Limits = USUAL
 
@@ -40,14 +40,13 @@ class FieldData:
 def open_field_data(
     data: FieldData, spec: ClipSpec, *, cache: Path, workers: int, progress: Progress | None = None
 ) -> ClipSet:
-    """The clips of `data`, decoded and labelled as `spec` says.
+    """The clips of `data`, decoded and labelled as defined by `spec`.
 
-    Raises what the clip readers raise, and ValueError when the split is empty, a class is none of the spec's,
-    or captions are needed and there are none.
+    Raises what the clip readers raise, and ValueError for an empty split, an unknown class, and missing captions.
     """
     rows = field_rows(data, spec)
     if spec.text is not None and not any(row.text for row in rows):
-        raise ValueError(f"{data.path}: the files take a caption, but no row has one in a column 'text'")
+        raise ValueError(f"{data.path}: the files take text, but no row has a caption in the column 'text'")
     return open_clips(
         rows,
         spec,
@@ -62,12 +61,12 @@ def open_field_data(
 
 
 def field_rows(data: FieldData, spec: ClipSpec) -> list[ClipRow]:
-    """The rows of the split, whose classes are all known to `spec`; raises as `open_field_data` does."""
+    """The rows of the split; raises as `open_field_data` does."""
     rows = [row for row in _rows(data, spec) if row.split == data.split]
     if not rows:
         there = Counter(row.split for row in _rows(data, spec))
         listed = ", ".join(f"{split} ({count})" for split, count in there.items())
-        raise ValueError(f"{data.path}: no clips in split {data.split!r}; there are {listed}")
+        raise ValueError(f"{data.path}: no clips in split {data.split!r}; available: {listed}")
     _check_classes(rows, spec, where=data.path)
     return rows
 
@@ -82,13 +81,11 @@ def _rows(data: FieldData, spec: ClipSpec) -> list[ClipRow]:
         )
     if len(names) > 1:
         raise ValueError(
-            f"{data.path}: is a folder, which has one class per clip; the files give {len(names)} labels "
+            f"{data.path}: is a folder, which has one class per clip; the files have {len(names)} label columns "
             f"({', '.join(names)}): pass a manifest (CSV) with these columns"
         )
     if data.where or data.exclude or data.pad_s:
-        raise ValueError(
-            f"{data.path}: --where, --exclude and --pad-s need a manifest (CSV), this is a folder"
-        )
+        raise ValueError(f"{data.path}: --where, --exclude and --pad-s need a manifest (CSV), not a folder")
     return [replace(row, labels={names[0]: row.labels["class"]}) for row in read_folder(data.path)]
 
 
@@ -99,9 +96,9 @@ def _check_classes(rows: Sequence[ClipRow], spec: ClipSpec, *, where: Path) -> N
         )
         if unknown:
             raise ValueError(
-                f"{where}: label {label.name!r} has classes that the files do not know: {_few(unknown)} "
-                f"({unknown.total()} of {len(rows)} clips); known are {_few(label.classes)}. Rename them, or leave "
-                "them out with --exclude COLUMN=VALUE"
+                f"{where}: label {label.name!r} has classes unknown to the files: {_few(unknown)} "
+                f"({unknown.total()} of {len(rows)} clips); known are {_few(label.classes)}. Rename them, or "
+                "exclude them with --exclude COLUMN=VALUE"
             )
 
 

@@ -1,4 +1,4 @@
-"""An exported file as data: what it is, what it takes, what it gives. Imports NumPy alone, for worker processes."""
+"""Exported files as data: identity, inputs and outputs. Imports only NumPy, for worker processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 AXES = "NCTHWMBLK"
-"""Axis letters in the order in which inputs are kept (clips `NCTHW`, sound `NCMB`, tokens `NL`); a file may ask for
-its axes in another order."""
+"""Axis letters in canonical order (clips `NCTHW`, audio `NCMB`, tokens `NL`); a file may have another order."""
 
 _FED_DTYPES = ("float32", "float16", "int64", "int32")
 
 
 class FileId(NamedTuple):
-    """What tells the files of one export apart."""
+    """Identifies a file of an export."""
 
     format: str
     scheme: str
@@ -28,7 +27,7 @@ class FileId(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FileTensor:
-    """One input or output of a file, as `manifest.json` gives it; `layout` has one letter per axis."""
+    """One input or output of a file as in `manifest.json`; `layout` has one letter per axis."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,14 +37,14 @@ class FileTensor:
 
     @property
     def canonical_shape(self) -> tuple[int, ...]:
-        """Sizes of the axes in canonical order."""
+        """The shape in canonical order of axes."""
         return tuple(self.shape[self.layout.index(axis)] for axis in sorted(self.layout, key=AXES.index))
 
     def arrange(self, array: np.ndarray) -> np.ndarray:
-        """One clip's canonical input (`1 ...`) in this tensor's layout and dtype, contiguous.
+        """Converts the canonical input (`1 ...`) of one clip to the layout and dtype of this tensor, contiguous.
 
-        Raises ValueError when the layout does not name every axis, the dtype is not one that is fed here, or the
-        resulting shape is not the file's.
+        Raises ValueError when the layout does not name every axis, the dtype is unsupported, or the resulting shape
+        differs from that of the file.
         """
         letters = set(self.layout)
         if letters - set(AXES) or not len(letters) == len(self.layout) == array.ndim:
@@ -56,11 +55,11 @@ class FileTensor:
         canonical = sorted(self.layout, key=AXES.index)
         if self.dtype not in _FED_DTYPES:
             known = ", ".join(_FED_DTYPES)
-            raise ValueError(f"input {self.name!r} has dtype {self.dtype!r}; inputs are fed as {known}")
+            raise ValueError(f"input {self.name!r} has dtype {self.dtype!r}; supported are {known}")
         moved = np.transpose(array, [canonical.index(axis) for axis in self.layout])
         if moved.shape != self.shape:
             raise ValueError(
-                f"input {self.name!r} takes shape {list(self.shape)} ({self.layout}), but the clip gives "
+                f"input {self.name!r} has shape {list(self.shape)} ({self.layout}), but the clip has "
                 f"{list(moved.shape)}"
             )
         return np.ascontiguousarray(moved, dtype=self.dtype)
@@ -77,20 +76,21 @@ class ExportedFile:
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
     missing: str | None = None
-    """Why there is nothing to measure, in the exporter's words: no file, or a wrong one; None when there is one."""
+    """The exporter's reason why the file cannot be measured: not written, or misses its pass criterion; else
+    None."""
     macs: int | None = None
-    """Multiply-adds of one run, where the exporter has counted them."""
+    """Multiply-adds of one inference, if the exporter counted them."""
     entry: str | None = None
-    """Which program of the file this is (a signature, or a method); None for the one for clips."""
+    """Entry point of the program in the file (a signature or a method); None for the program for clips."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """Of a program for one frame: inputs that are its state -> outputs that hold their next values, or the inputs
-    whose present values those are."""
+    """Of a step program: state inputs -> outputs with their next values, or inputs whose current values become the
+    next values."""
     step: ExportedFile | None = None
-    """The program for one frame of a network that streams, in the same file or in one beside it."""
+    """The step program of a streaming network, in the same or in another file."""
 
     @property
     def id(self) -> FileId:
-        """Its format and scheme."""
+        """Format and scheme of the file."""
         return FileId(self.format, self.scheme)
 
     @property

@@ -1,4 +1,4 @@
-"""A program for one frame, fed a stream: it keeps the state between frames, which the file itself does not."""
+"""Runs a step program on a stream of frames and keeps the state between frames."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ import numpy as np
 from benchmarks.files import ExportedFile
 
 FRAME = "frame"
-"""Name of the input that takes one frame, canonical `1 3 H W`, RGB in 0..1."""
+"""Name of the input for one frame, canonical `1 3 H W`, RGB in 0..1."""
 
 
 class Stream:
-    """One stream of frames through a loaded file; its state begins with zeros."""
+    """A stream of frames through a loaded file; the initial state is zeros."""
 
     def __init__(self, file: ExportedFile, run: Callable[[Sequence[np.ndarray]], list[np.ndarray]]) -> None:
         self._file, self._run = file, run
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all frames so far, as at a cut to another scene."""
+        """Resets the state, as at a cut to another scene."""
         self._state = {
             tensor.name: np.zeros(tensor.shape, tensor.dtype)
             for tensor in self._file.inputs
             if tensor.name in self._file.states
         }
 
-    def answer(self, frame: np.ndarray) -> list[np.ndarray]:
+    def predict(self, frame: np.ndarray) -> list[np.ndarray]:
         """Logits `1 K` of each label column after one more frame."""
         arrays = [
             tensor.arrange(frame) if tensor.name == FRAME else self._state[tensor.name]
             for tensor in self._file.inputs
         ]
-        # Copied: a runtime may give its own memory, which the next frame overwrites.
+        # Copied: a runtime may return its own buffer, which the next frame overwrites.
         given = [np.array(output) for output in self._run(arrays)]
-        answers = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
-        known = {**self._state, **answers}
+        outputs = dict(zip((tensor.name for tensor in self._file.outputs), given, strict=True))
+        known = {**self._state, **outputs}
         self._state = {
             name: known[self._file.states[name]].reshape(before.shape) for name, before in self._state.items()
         }
-        return [output for name, output in answers.items() if name not in self._file.states.values()]
+        return [output for name, output in outputs.items() if name not in self._file.states.values()]
 
 
 def step_of(file: ExportedFile) -> ExportedFile:
-    """The file's program for one frame; raises ValueError when its network was exported without one."""
+    """The step program of the file; raises ValueError if the network was exported without one."""
     if file.step is None:
         raise ValueError(
-            f"{file.title} holds no program for one frame; export its network with `student: {{stream: true}}` in "
+            f"{file.title} has no step program; export its network with `student: {{stream: true}}` in "
             "the recipe, or --stream"
         )
     return file.step
 
 
 def first_inputs(step: ExportedFile, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """A random frame and a state of zeros, canonical and by name: what `measure_files` runs a step on."""
+    """A random frame and a zero state, canonical, by name: the inputs of `measure_files` for a step program."""
     generator = np.random.default_rng(seed)
     return {
         tensor.name: generator.random(tensor.canonical_shape, dtype=np.float32)

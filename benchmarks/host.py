@@ -1,4 +1,4 @@
-"""This machine as a device: what it is, and exported files opened on it."""
+"""This machine as a device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 def describe() -> Description:
-    """CPU, cores, memory, system, clock governor and present load of this machine."""
+    """CPU, cores, memory, system, clock governor and current load of this machine."""
     import psutil
 
     return Description(
@@ -33,15 +33,15 @@ def describe() -> Description:
 
 
 def open_session(file: ExportedFile) -> Session:
-    """A process of this machine that runs the file."""
-    # Imported here: `python -m benchmarks.host_process` is to be the first that imports that module.
+    """Opens the file in a process of this machine."""
+    # Imported here, so that `python -m benchmarks.host_process` is the first import of that module.
     from benchmarks.host_process import Worker
 
     return Worker(file)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""One runtime in a process of its own: what crashes, leaks or grabs threads there stays there.
+"""Runs one runtime in a separate process, which isolates crashes, leaks and thread pools.
 
 `Worker` is the parent's handle; `python -m benchmarks.host_process FD` is the process that it starts. They exchange
-(command, argument) and (outcome, value) over a pipe. The process imports nothing but NumPy and its runtime,
-so that its peak memory speaks of the runtime and the file. Linux and macOS.
+(command, argument) and (outcome, value) over a pipe. The process imports only NumPy and its runtime, so that its
+peak memory is that of the runtime and the file. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
 from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
 
 _LOAD_LIMIT_S = 180.0
-_ANSWER_LIMIT_S = 600.0
+_REPLY_LIMIT_S = 600.0
 _QUIT_LIMIT_S = 5.0
 _LAST_WORDS_LINES = 3
 
 
 class Worker:
-    """The `Session` of this machine: a process. Ends with its `with` block, or by itself when its parent dies."""
+    """The `Session` of this machine: a process that ends with its `with` block or with its parent."""
 
     def __init__(self, file: ExportedFile) -> None:
         self._file = file
         self._command = ""
-        self._limit_s = _ANSWER_LIMIT_S
+        self._limit_s = _REPLY_LIMIT_S
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `__exit__`)
         self._pipe, theirs = Pipe()
         root = str(Path(__file__).resolve().parents[1])
@@ -65,7 +65,7 @@ class Worker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Ends the process, by force if it does not go, or at once when the program itself was interrupted."""
+        """Ends the process; kills it if it does not end, or at once if the program was interrupted."""
         self._pipe.close()
         if kind is not None and not issubclass(kind, Exception):
             self._process.kill()
@@ -81,46 +81,46 @@ class Worker:
         return self._process.pid
 
     def load(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> str:
-        """Loads the file; gives name and version of the runtime. Raises `Unavailable` too."""
-        self._ask("load", (self._file, threads), limit_s=limit_s)
-        return self._answer()
+        """Loads the file; returns name and version of the runtime. Also raises `Unavailable`."""
+        self._send("load", (self._file, threads), limit_s=limit_s)
+        return self._receive()
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Hands over one clip's canonical inputs (`1 ...`) by name, for `time_runs` to run on."""
-        self._ask("hold", dict(inputs))
-        self._answer()
+        """Sends the canonical inputs (`1 ...`) of one clip by name for `time_runs`."""
+        self._send("hold", dict(inputs))
+        self._receive()
 
-    def time_runs(self, count: int, *, limit_s: float = _ANSWER_LIMIT_S) -> np.ndarray:
-        """Nanoseconds of each of `count` inferences on the held inputs, after one that is not timed."""
-        self._ask("time_runs", count, limit_s=limit_s)
-        return self._answer()
+    def time_runs(self, count: int, *, limit_s: float = _REPLY_LIMIT_S) -> np.ndarray:
+        """Times `count` inferences on the stored inputs in nanoseconds, after one warm-up."""
+        self._send("time_runs", count, limit_s=limit_s)
+        return self._receive()
 
     def memory(self) -> Memory:
-        """Memory of the process up to now."""
-        self._ask("memory", None)
-        return self._answer()
+        """Memory of the process so far."""
+        self._send("memory", None)
+        return self._receive()
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Sends canonical inputs of N clips by name, without waiting, so that several workers can run at once."""
-        self._ask("infer", dict(inputs))
+        """Sends canonical inputs of N clips by name, without waiting, so that workers can run in parallel."""
+        self._send("infer", dict(inputs))
 
     def end_infer(self) -> list[np.ndarray]:
-        """Logits `N K`, float32, one array per output of the file, for what `begin_infer` sent."""
-        return self._answer()
+        """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
+        return self._receive()
 
-    def _ask(self, command: str, argument: object, *, limit_s: float = _ANSWER_LIMIT_S) -> None:
+    def _send(self, command: str, argument: object, *, limit_s: float = _REPLY_LIMIT_S) -> None:
         self._command, self._limit_s = command, limit_s
         try:
             self._pipe.send((command, argument))
         except OSError as error:
             raise self._death() from error
 
-    def _answer(self) -> Any:
+    def _receive(self) -> Any:
         try:
             if not self._pipe.poll(self._limit_s):
                 self._kill()
                 raise self._failure(
-                    f"gave no answer to {self._command!r} in {self._limit_s:g} s and was ended"
+                    f"did not respond to {self._command!r} within {self._limit_s:g} s and was killed"
                 )
             outcome, value = self._pipe.recv()
         except (EOFError, OSError) as error:
@@ -139,7 +139,7 @@ class Worker:
             return self._failure(f"closed its pipe in {self._command!r}")
         how = f"exited with code {code}"
         if code < 0:
-            how = f"died of {signal_name(-code)}"
+            how = f"was killed by {signal_name(-code)}"
         if code == -signal.SIGKILL:
             how += " (often: out of memory)"
         return self._failure(f"{how} in {self._command!r}{self._last_words()}")
@@ -151,7 +151,7 @@ class Worker:
         self._log.seek(0)
         text = self._log.read().decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f"; it last said: {' | '.join(lines[-_LAST_WORDS_LINES:])}" if lines else ""
+        return f"; last output: {' | '.join(lines[-_LAST_WORDS_LINES:])}" if lines else ""
 
     def _kill(self) -> None:
         self._process.kill()
@@ -159,10 +159,10 @@ class Worker:
 
 
 class _Served:
-    """The worker's side: one method per command."""
+    """The worker side: one method per command."""
 
-    def load(self, asked: tuple[ExportedFile, int]) -> str:
-        file, threads = asked
+    def load(self, argument: tuple[ExportedFile, int]) -> str:
+        file, threads = argument
         runtime = _runtime(file)
         name = runtime.start()
         self._file = file
@@ -194,7 +194,7 @@ class _Served:
                 if given.shape != tensor.shape:
                     raise ValueError(
                         f"manifest.json describes output {tensor.name!r} with shape {list(tensor.shape)}, "
-                        f"but the file gave {list(given.shape)}; export again"
+                        f"but the file returns {list(given.shape)}; export again"
                     )
                 column[clip] = given[0]
         return logits
@@ -211,7 +211,7 @@ def _runtime(file: ExportedFile) -> Runtime:
 def _peak_rss_bytes() -> int:
     status = Path("/proc/self/status")
     if status.exists():
-        # Not `ru_maxrss`: on Linux that starts at the peak of the process which forked this one.
+        # Not `ru_maxrss`: on Linux it is inherited from the parent process.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     import resource
@@ -228,13 +228,13 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            answer = ("ok", getattr(served, command)(argument))
+            reply = ("ok", getattr(served, command)(argument))
         except Unavailable as error:
-            answer = ("unavailable", str(error))
+            reply = ("unavailable", str(error))
         except Exception as error:
-            answer = ("failed", f"{type(error).__name__}: {error}")
+            reply = ("failed", f"{type(error).__name__}: {error}")
         try:
-            pipe.send(answer)
+            pipe.send(reply)
         except BrokenPipeError:
             return
 
@@ -242,8 +242,8 @@ def _serve(pipe: Connection) -> None:
 if __name__ == "__main__":
     if int(sys.argv[2]):
         end_with_parent(int(sys.argv[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
-    # Answers are pickled by the name of their class, which must be the parent's.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the program, which ends its workers
+    # Replies are pickled by class name, which must be that of the parent.
     from benchmarks import host_process as worker
 
     worker._serve(Connection(int(sys.argv[1])))

@@ -1,8 +1,8 @@
-"""How long one inference takes in each exported file, and how much memory it needs.
+"""Measures latency and memory of one inference for each exported file.
 
-All files are loaded first, each in a process of its own. Then they take turns, in rounds of random order, so
-that whatever else the machine does (other work, a changing clock) falls on all of them alike; figures of two
-files are compared round by round. `docs/measuring.md` says what the numbers mean.
+All files are loaded first, each in its own process. They are then timed in interleaved rounds of random order, so
+that other load and a changing clock affect all of them equally; two files are compared round by round.
+`docs/measuring.md` explains the figures.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from benchmarks.runtimes import PEERS, RUNTIMES
 _WARM_UP_S = 0.3
 _TURN_S = 0.1
 _SETTLE_S = 0.05
-"""Pause before each turn when there are several threads: ONNX Runtime's keep spinning for some 30 ms after an
-inference, which would take cores from the file whose turn is next."""
+"""Pause before each turn with several threads: those of ONNX Runtime spin for about 30 ms after an inference and
+would slow down the next file."""
 _MOST_INFERENCES = 200
 _RESAMPLES = 2000
 _FEWEST_ROUNDS = 6
-"""Fewer rounds support no 95 % interval: all of n medians lie on one side of the true one with 2 * 0.5^n."""
+"""Fewest rounds for a 95 % interval: all of n medians lie on one side of the true median with probability 2 *
+0.5^n."""
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called after each step."""
@@ -38,10 +39,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FileLatency:
-    """Latency of one exported file on one device, batch 1; or why there is none.
+    """Latency of one exported file on one device, batch 1; or the reason why it is missing.
 
-    Percentiles are over all `inferences` of all rounds. The interval of p50 is a bootstrap over rounds: the
-    inferences of one round share its luck, so a round is drawn whole.
+    Percentiles are over all `inferences` of all rounds. The interval of p50 is a bootstrap over whole rounds,
+    because the inferences of one round are correlated.
     """
 
     format: str
@@ -56,18 +57,18 @@ class FileLatency:
     inferences: int = 0
     peak_rss_bytes: int | None = None
     model_rss_bytes: int | None = None
-    """Part of the peak that loading and running the file added to the process with its runtime."""
+    """Increase of the peak by loading and running the file, without the runtime itself."""
     runtime: str | None = None
     """Name and version."""
     unavailable: str | None = None
-    """Why there are no figures."""
+    """Reason for missing figures."""
     failed: bool = False
-    """The file should have run here and did not: it was refused, crashed or took too long."""
+    """The file should have run on this device but was refused, crashed or timed out."""
     notes: tuple[str, ...] = ()
     round_p50_ms: tuple[float, ...] = field(default=(), repr=False)
-    """Median of each round, in order of time."""
+    """Median of each round, in temporal order."""
     positions: tuple[int, ...] = field(default=(), repr=False)
-    """Whose turn it was in each round: 0 = first."""
+    """Position of the file in each round, from 0."""
 
     @property
     def id(self) -> FileId:
@@ -77,7 +78,7 @@ class FileLatency:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A file's latency in units of another's, with a 95 % interval (None with too few rounds)."""
+    """Latency of a file relative to another, with a 95 % interval (None with too few rounds)."""
 
     value: float
     ci95: tuple[float, float] | None
@@ -93,12 +94,12 @@ def measure_latency(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[FileLatency]:
-    """Latency of every exported file on a device, in their order.
+    """Latency of every exported file on a device, in the order of the files.
 
-    Inputs are random values in the range of real ones, made from the manifest and `seed`, which also
-    orders the turns. Each round gives every file about a tenth of a second, at least one inference. Ends
-    early at the end of the round in which `max_seconds` pass, and notes it. A file that cannot run says why
-    and does not stop the others. Raises ValueError for `threads` or `rounds`.
+    Inputs are random values in the range given by the manifest. `seed` determines them and the order within rounds.
+    In each round, every file runs for about a tenth of a second, at least once. Stops at the end of the round in
+    which `max_seconds` is exceeded, and notes it. A file that cannot run reports the reason and does not stop the
+    others. Raises ValueError for invalid `threads` or `rounds`.
     """
     return measure_files(
         exported.files,
@@ -123,16 +124,16 @@ def measure_files(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[FileLatency]:
-    """Latency of files wherever they are from, all on one clip's `inputs` (`1 ...`, by name), as `measure_latency`.
+    """Latency of any files on the `inputs` of one clip (`1 ...`, by name), as `measure_latency`.
 
-    Raises ValueError for `threads` or `rounds`.
+    Raises ValueError for invalid `threads` or `rounds`.
     """
     _check(device=device, threads=threads, rounds=rounds)
     runners = [_Runner(file, device=device, threads=threads) for file in files]
     with ExitStack() as sessions:
         for done, runner in enumerate(runners, start=1):
             runner.prepare(inputs, sessions=sessions)
-            _tell(progress, "load", done=done, total=len(runners))
+            _report(progress, "load", done=done, total=len(runners))
         note = _take_turns(runners, rounds=rounds, max_seconds=max_seconds, seed=seed, progress=progress)
         for runner in runners:
             if runner.runs:
@@ -141,7 +142,7 @@ def measure_files(
 
 
 def _random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
-    """One clip's canonical inputs by name; of a network that says nothing but shapes, those of its first file."""
+    """Canonical inputs of one clip by name; without a spec, from the shapes of the first file."""
     if exported.spec is not None:
         example = exported.spec.example(seed=seed)
         return {name: tensor.numpy() for name, tensor in zip(exported.spec.inputs, example, strict=True)}
@@ -156,10 +157,10 @@ def _random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
 
 
 def ratio(file: FileLatency, baseline: FileLatency) -> Ratio | None:
-    """How many times as long as `baseline` the `file` takes: the median over rounds of the round's ratio.
+    """Latency of `file` relative to `baseline`: the median over rounds of the ratio within a round.
 
-    Both must come from the same `measure_latency`, whose rounds pair them. None when either has no figures or
-    they share no rounds. The interval is a bootstrap over rounds.
+    Both must come from the same `measure_latency` call. None if either has no figures or they share no rounds. The
+    interval is a bootstrap over rounds.
     """
     shared = min(len(file.round_p50_ms), len(baseline.round_p50_ms))
     if shared == 0 or file.unavailable or baseline.unavailable:
@@ -169,7 +170,7 @@ def ratio(file: FileLatency, baseline: FileLatency) -> Ratio | None:
 
 
 class _Runner:
-    """One file's session and what has been measured of it so far."""
+    """The session of one file and its measurements so far."""
 
     _session: Session
 
@@ -191,7 +192,7 @@ class _Runner:
         return self.latency.unavailable is None
 
     def prepare(self, inputs: Mapping[str, np.ndarray], *, sessions: ExitStack) -> None:
-        """Loads the file, warms it up and finds how many inferences fill a turn."""
+        """Loads the file, warms it up and determines the number of inferences per turn."""
         if not self.runs:
             return
         try:
@@ -210,7 +211,7 @@ class _Runner:
         )
 
     def turn(self, position: int) -> None:
-        """One turn, the `position`-th of its round."""
+        """Runs one turn at position `position` of its round."""
         if self.latency.threads > 1:
             time.sleep(_SETTLE_S)
         try:
@@ -220,7 +221,7 @@ class _Runner:
             self._give_up(error)
 
     def finish(self, note: str | None) -> None:
-        """Turns what was measured into figures; asks for the peak memory, which by now has seen everything."""
+        """Computes the figures; reads the peak memory, after all inferences."""
         try:
             memory = self._session.memory()
         except SessionFailed as error:
@@ -250,7 +251,7 @@ class _Runner:
 def _take_turns(
     runners: list[_Runner], *, rounds: int, max_seconds: float, seed: int, progress: Progress | None
 ) -> str | None:
-    """Runs the rounds; says so when they were stopped early."""
+    """Runs the rounds; returns a note if they were stopped early."""
     order = random.Random(seed)
     begin_s = time.monotonic()
     for done in range(1, rounds + 1):
@@ -258,16 +259,16 @@ def _take_turns(
         order.shuffle(turns)
         for position, runner in enumerate(turns):
             runner.turn(position)
-        _tell(progress, "latency", done=done, total=rounds)
+        _report(progress, "latency", done=done, total=rounds)
         if done < rounds and time.monotonic() - begin_s > max_seconds:
-            return f"stopped after {done} of {rounds} rounds: the limit of {max_seconds:g} s had passed"
+            return f"stopped after {done} of {rounds} rounds: the limit of {max_seconds:g} s was exceeded"
     return None
 
 
 def median_interval(rounds: np.ndarray, *, seed: int = 0) -> tuple[float, float] | None:
     """95 % percentile-bootstrap interval of the median of all values of `rounds` (one row per round).
 
-    Rows are drawn whole, because the values of one round share its luck. None with fewer rounds than can
+    Rows are drawn as a whole, because the values of one round are correlated. None with fewer rounds than can
     support a 95 % interval. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
     if len(rounds) < _FEWEST_ROUNDS:
@@ -286,6 +287,6 @@ def _check(*, device: str, threads: int, rounds: int) -> None:
         raise ValueError(f"rounds is {rounds}: at least 1 is needed, and {_FEWEST_ROUNDS} for an interval")
 
 
-def _tell(progress: Progress | None, what: str, *, done: int, total: int) -> None:
+def _report(progress: Progress | None, what: str, *, done: int, total: int) -> None:
     if progress is not None:
         progress(what, done, total)

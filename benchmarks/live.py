@@ -1,7 +1,7 @@
-"""`pocketreel live VIDEO|FOLDER|CAMERA --model FILE`: what an exported file says, frame by frame.
+"""`pocketreel live VIDEO|FOLDER|CAMERA --model FILE`: classifies frame by frame with an exported file.
 
-The file is one of a network that streams (`docs/streaming.md`). Each frame is decoded, prepared as `manifest.json`
-says, and given to the file once, together with the state that it gave back for the frame before.
+The file holds a streaming network (`docs/streaming.md`). Each frame is decoded, preprocessed as `manifest.json`
+specifies, and passed to the file once, together with the state after the previous frame.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if not only_reads_arguments(__name__):
     import numpy as np
     from av.video.reformatter import VideoReformatter
 
-    from benchmarks.clips.container import said
+    from benchmarks.clips.container import message_of
     from benchmarks.clips.passing import Passing, Picture, passing_pictures
     from benchmarks.clips.pictures import Shown, square_of
     from benchmarks.device import SessionFailed, Unavailable
@@ -43,32 +43,32 @@ if not only_reads_arguments(__name__):
 
 _VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"))
 _CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}")}
-"""System -> FFmpeg's name of its cameras, and how a camera of a number is called."""
+"""FFmpeg's camera format and the pattern of camera names, by operating system."""
 _LATEST = 100
-"""Frames over which the shown latency is the median."""
+"""Number of frames in the median of the displayed latency."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the file says after one more frame."""
+class Prediction:
+    """The prediction after one frame."""
 
     source: str
     time_s: float
-    """When the frame is shown, in its video or since the camera was opened."""
+    """Presentation time of the frame in its video, or time since the camera was opened."""
     latency_ms: float
-    """Of the file alone, without decoding and preparing the frame."""
+    """Inference only, without decoding and preprocessing."""
     shares: np.ndarray
     """Softmax of the logits of the first label column."""
 
 
 def classify_frames(
     source: str, model: Path, *, threads: int = 1, every: int = 1, limits: Limits = USUAL
-) -> Iterator[Answer]:
-    """An answer to every `every`-th frame of a video, of all videos in a folder, or of a camera (`0`, `1`, ...).
+) -> Iterator[Prediction]:
+    """Predicts every `every`-th frame of a video, of all videos in a folder, or of a camera (`0`, `1`, ...).
 
-    Each video begins anew, without memory of the one before; it is decoded in a process of its own, within
-    `limits`. Raises ValueError and FileNotFoundError for a source or a model that cannot be read, `Unavailable`
-    where the model's runtime is missing, `SessionFailed` where it does not take or run the file.
+    The state is reset for each video, which is decoded in a separate process within `limits`. Raises ValueError and
+    FileNotFoundError for a source or a model that cannot be read, `Unavailable` if the runtime is missing, and
+    `SessionFailed` if it cannot load or run the file.
     """
     spec, file = read_model(model)
     step = step_of(file)
@@ -84,17 +84,17 @@ def classify_frames(
             frame = (picture.square[middle, middle].transpose(2, 0, 1)[None] / 255).astype(np.float32)
             begin_s = time.perf_counter()
             with _running(step):
-                logits = stream.answer(frame)[0].reshape(len(spec.labels[0].classes))
+                logits = stream.predict(frame)[0].reshape(len(spec.labels[0].classes))
             latency_ms = (time.perf_counter() - begin_s) * 1e3
             powers = np.exp(logits - logits.max())
-            yield Answer(
+            yield Prediction(
                 source=name, time_s=picture.time_s, latency_ms=latency_ms, shares=powers / powers.sum()
             )
 
 
 @contextmanager
 def _running(file: ExportedFile) -> Iterator[None]:
-    """Raises `SessionFailed` for whatever a runtime makes of a file that it does not take."""
+    """Converts any exception of the runtime to `SessionFailed`."""
     try:
         yield
     except Exception as error:
@@ -104,15 +104,13 @@ def _running(file: ExportedFile) -> Iterator[None]:
 def _sources(
     source: str, video: VideoSpec, *, every: int, limits: Limits
 ) -> Iterator[tuple[str, Iterator[Picture]]]:
-    """Name and pictures of each video of a source."""
+    """Name and frames of each video of a source."""
     if source.isdecimal():
         yield f"camera {source}", _squares(_camera(int(source)), video, every=every, limits=limits)
         return
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(
-            f"{source}: no such video or folder; a camera is given by its number, such as 0"
-        )
+        raise FileNotFoundError(f"{source}: no such video or folder; give a camera by its number, such as 0")
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in _VIDEOS)
     if not files:
         raise ValueError(
@@ -123,18 +121,19 @@ def _sources(
 
 
 def _camera(number: int) -> Iterator[Shown]:
-    """Frames as they come; raises ValueError with what to do when there is no such camera."""
+    """Yields frames as they arrive; raises ValueError with a remedy if the camera cannot be opened."""
     kind, pattern = _CAMERAS.get(platform.system(), (None, ""))
     if kind is None:
         raise ValueError(
-            f"cameras are read on {' and '.join(_CAMERAS)}, not on {platform.system()}; give a video"
+            f"cameras are supported on {' and '.join(_CAMERAS)}, not on {platform.system()}; give a video"
         )
     name = pattern.format(number)
     try:
         container = av.open(name, format=kind)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ValueError(
-            f"camera {number} ({name}) cannot be opened: {said(error)}; is it plugged in, and not in use?"
+            f"camera {number} ({name}) cannot be opened: {message_of(error)}; "
+            "check that it is connected and not in use"
         ) from None
     with container:
         begin_s = time.monotonic()
@@ -143,7 +142,7 @@ def _camera(number: int) -> Iterator[Shown]:
 
 
 def _squares(frames: Iterator[Shown], video: VideoSpec, *, every: int, limits: Limits) -> Iterator[Picture]:
-    """Every `every`-th frame of a camera as its middle square."""
+    """The centre square of every `every`-th frame of a camera."""
     scaler = VideoReformatter()
     for number, shown in enumerate(frames):
         if number % every == 0:
@@ -173,12 +172,12 @@ def main(
 
     Example: pocketreel live 0 --model out/live/export/onnx/w8a8/model_step.onnx
 
-    Exit codes: 0 the source has ended, or was stopped with Ctrl-C; 2 an argument is wrong or the source cannot be
-    read; 3 the file's runtime is missing, or does not take the file.
+    Exit codes: 0 the source ended, or was stopped with Ctrl-C; 2 an argument is invalid or the source cannot be
+    read; 3 the runtime is missing or cannot load the file.
     """
     console = output()
     latest: deque[float] = deque(maxlen=_LATEST)
-    answered, answer = 0, None
+    frames, prediction = 0, None
     with (
         exit_codes(failed=(Unavailable, SessionFailed)),
         suppress(KeyboardInterrupt),
@@ -186,37 +185,39 @@ def main(
         nullcontext() if console.is_interactive else bar(console, "live") as lines,
     ):
         spec, _ = read_model(model)
-        for answer in classify_frames(
+        for prediction in classify_frames(
             source, model, threads=threads, every=every, limits=parse_limits(limit)
         ):
-            latest.append(answer.latency_ms)
-            answered += 1
-            display.update(_picture_of(answer, spec, latest, answered=answered, top=top))
+            latest.append(prediction.latency_ms)
+            frames += 1
+            display.update(_table_of(prediction, spec, latest, frames=frames, top=top))
             if lines is not None:
-                _tell(answer, spec, lines, answered=answered)
-    if answer is not None:
+                _show_line(prediction, spec, lines, frames=frames)
+    if prediction is not None:
         console.print(
-            f"{answered} frames; {statistics.median(latest):.2f} ms a frame (median of the last ones)"
+            f"{frames} frames; {statistics.median(latest):.2f} ms per frame (median of the last frames)"
         )
 
 
-def _tell(answer: Answer, spec: ClipSpec, lines: Report, *, answered: int) -> None:
-    likeliest = int(answer.shares.argmax())
+def _show_line(prediction: Prediction, spec: ClipSpec, lines: Report, *, frames: int) -> None:
+    likeliest = int(prediction.shares.argmax())
     lines.remark = (
-        f"{answer.source} at {answer.time_s:.1f} s, frame {answered}, "
-        f"{spec.labels[0].classes[likeliest]} {100 * answer.shares[likeliest]:.1f} %"
+        f"{prediction.source} at {prediction.time_s:.1f} s, frame {frames}, "
+        f"{spec.labels[0].classes[likeliest]} {100 * prediction.shares[likeliest]:.1f} %"
     )
 
 
-def _picture_of(answer: Answer, spec: ClipSpec, latest: deque[float], *, answered: int, top: int) -> Table:
-    """The likeliest classes as bars, and what the frames take."""
+def _table_of(
+    prediction: Prediction, spec: ClipSpec, latest: deque[float], *, frames: int, top: int
+) -> Table:
+    """Table of the most probable classes as bars, with the latency."""
     title = (
-        f"{answer.source}  {answer.time_s:.1f} s   frame {answered}   {answer.latency_ms:.2f} ms "
-        f"(median {statistics.median(latest):.2f} ms, {1e3 / statistics.median(latest):.0f} frames a second)"
+        f"{prediction.source}  {prediction.time_s:.1f} s   frame {frames}   {prediction.latency_ms:.2f} ms "
+        f"(median {statistics.median(latest):.2f} ms, {1e3 / statistics.median(latest):.0f} frames per second)"
     )
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", show_header=False)
-    for number in np.argsort(answer.shares)[::-1][:top]:
-        share = float(answer.shares[number])
+    for number in np.argsort(prediction.shares)[::-1][:top]:
+        share = float(prediction.shares[number])
         table.add_row(spec.labels[0].classes[number], f"{share:.1%}", "█" * round(40 * share))
     return table
 

@@ -1,4 +1,4 @@
-"""Everything that is measured of an export on one device, in one session."""
+"""Measures an export on one device: latency, memory and accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Measurement:
     device: Description
     latency: list[FileLatency]
     accuracy: list[FileAccuracy]
-    """Empty when no clips were given."""
+    """Empty without clips."""
 
 
 def measure(
@@ -36,10 +36,10 @@ def measure(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Measurement:
-    """Latency of every exported file on a device, and accuracy when there are `clips`.
+    """Latency of every exported file on a device, and accuracy if `clips` are given.
 
-    A file that cannot run says why and does not stop the others. Raises what `measure_latency` and `evaluate`
-    raise.
+    A file that cannot run reports the reason and does not stop the others. Raises what `measure_latency` and
+    `evaluate` raise.
     """
     description = DEVICES[device].describe()
     latency = measure_latency(

@@ -1,4 +1,4 @@
-"""`pocketreel bench EXPORT_DIR`: measures files exported earlier, also on clips of the user's own."""
+"""`pocketreel bench EXPORT_DIR`: measures exported files, also on the user's own clips."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from compress.folders.output import check_output_file, write_output_file
 
 if not only_reads_arguments(__name__):
     from benchmarks.accuracy import FileAccuracy
-    from benchmarks.answers import check_answers, forget_answers, keep_answers
     from benchmarks.clips.cache import ClipSet
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
     from benchmarks.measure import Measurement, measure
+    from benchmarks.predictions import check_predictions, forget_predictions, keep_predictions
     from benchmarks.summary import print_summary, to_dict
     from compress.folders.keys import Key
     from compress.folders.locks import one_at_a_time
@@ -90,7 +90,7 @@ def run(
         Path | None,
         typer.Option(
             help="Also write the figures to this JSON file, and with --data the predictions and logits "
-            "for each clip to the folder OUT.answers."
+            "for each clip to the folder OUT.predictions."
         ),
     ] = None,
     workers: Annotated[
@@ -102,13 +102,13 @@ def run(
         ),
     ] = 1,
     cache: Annotated[
-        Path | None, typer.Option(help="Cache folder for decoded clips; by default they are not kept.")
+        Path | None, typer.Option(help="Cache folder for decoded clips; by default none.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measures exported files: accuracy on labelled clips (--data), latency, size and memory.
 
-    Every file runs in its own runtime, in a process of its own; files take turns.
+    Every file runs in its own runtime and process; files are interleaved.
 
     Without --data only latency is measured, on random inputs of the right shapes.
 
@@ -116,10 +116,10 @@ def run(
 
     Example: pocketreel bench out/mobilenet3d_int8/export --data field.csv
 
-    Exit codes: 0 measured; 2 an argument, the export or the data is wrong; 3 a file that should run here failed,
+    Exit codes: 0 measured; 2 an argument, the export or the data is invalid; 3 a file that should run here failed,
     or none could run.
     """
-    answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     console = output()
     with exit_codes():
         if device not in DEVICES:
@@ -128,9 +128,9 @@ def run(
         if threads > cores:
             raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
         check_output_file(out, is_ours=_is_ours)
-        answers = None if out is None else out.with_name(f"{out.name}.answers")
-        if answers is not None:
-            check_answers(answers)
+        predictions = None if out is None else out.with_name(f"{out.name}.predictions")
+        if predictions is not None:
+            check_predictions(predictions)
         field_data = None
         if data is not None:
             field_data = FieldData(
@@ -170,28 +170,32 @@ def run(
     print_summary(measurement, exported.files, console=console, threads=threads)
     console.print(_data_remark(data, split, clips))
     content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
-    if out is not None and answers is not None:
+    if out is not None and predictions is not None:
         with exit_codes():
-            kept = _keep_answers(answers, measurement, clips)
+            kept = _keep_predictions(predictions, measurement, clips)
             write_output_file(out, json.dumps(content, indent=2) + "\n")
         if kept:
-            console.print(f"answers to each clip: {answers}", markup=False, soft_wrap=True)
-    answer(content)
+            console.print(f"predictions for each clip: {predictions}", markup=False, soft_wrap=True)
+    write_json(content)
     raise typer.Exit(_exit_code(measurement))
 
 
-def _keep_answers(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
-    """Keeps what every file said to each clip, or removes the answers to other figures; whether there are any."""
-    answers = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
-    if (clips is None or not answers) and not folder.exists():
+def _keep_predictions(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
+    """Writes the predictions of every file, or removes those of earlier figures; returns whether there are any."""
+    predictions = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
+    if (clips is None or not predictions) and not folder.exists():
         return False
-    with one_at_a_time(folder, waiting=lambda who: problems().print(f"answers: waiting for {who}")):
-        if clips is None or not answers:
-            forget_answers(folder)
+    with one_at_a_time(folder, waiting=lambda holder: problems().print(f"predictions: waiting for {holder}")):
+        if clips is None or not predictions:
+            forget_predictions(folder)
             return False
-        said = {name: [values.tobytes() for values in logits.values()] for name, logits in answers.items()}
-        facts = {name: hashlib.sha256(b"".join(given)).hexdigest() for name, given in said.items()}
-        keep_answers(folder, answers, clips, key=Key.of({"clips": clips.digest, "answers": facts}))
+        arrays = {
+            name: [values.tobytes() for values in logits.values()] for name, logits in predictions.items()
+        }
+        facts = {name: hashlib.sha256(b"".join(given)).hexdigest() for name, given in arrays.items()}
+        keep_predictions(
+            folder, predictions, clips, key=Key.of({"clips": clips.digest, "predictions": facts})
+        )
         return True
 
 
@@ -207,9 +211,9 @@ def _columns(options: list[str] | None, *, option: str) -> dict[str, list[str]]:
 
 def _data_remark(data: Path | None, split: str, clips: ClipSet | None) -> str:
     if clips is None:
-        return "latency on random inputs; no accuracy: no clips were given (--data)"
+        return "latency on random inputs; no accuracy without clips (--data)"
     lines = [f"accuracy on {len(clips)} clips of {data}, split {split}; latency on random inputs"]
-    lines += [f"left out: {path}: {reason}" for path, reason in clips.skipped]
+    lines += [f"skipped: {path}: {reason}" for path, reason in clips.skipped]
     lines += [f"note: {path}: {note}" for path, note in clips.notes]
     return "\n".join(lines)
 
@@ -234,7 +238,7 @@ def _exit_code(measurement: Measurement) -> int:
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds figures that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return {"schema_version", "device", "files"} <= set(content)
 
 

@@ -1,7 +1,7 @@
-"""The runtimes that execute exported files: for each format, how a file is loaded and run.
+"""The runtimes of exported files: how files of each format are loaded and run.
 
-Used inside a worker process, so nothing here imports torch or a runtime before it is asked for: what a
-worker has loaded counts in the peak memory that it reports.
+Used in worker processes. torch and runtimes are imported only on use, because imports count in the peak memory that
+a worker reports.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from benchmarks.files import ExportedFile
 from benchmarks.private import executorch, litert
 
 _CLIP_SIGNATURE = "serving_default"
-"""Name of the program for clips in a LiteRT file of several programs."""
+"""Name of the program for clips in a LiteRT file with several programs."""
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-"""Gives a file's outputs for its inputs, both in the order, layout and dtype of `manifest.json`."""
+"""Runs a file: inputs to outputs, both in the order, layout and dtype of `manifest.json`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What executes one format: its name, where it comes from, and how it loads a file."""
+    """The runtime of one format: its name, its distribution, and its loader."""
 
     name: str
     module: str
-    """Imported by `start`, before `load`: the library's own memory is not the file's."""
+    """Imported by `start`, before `load`, so that the memory of the library is not attributed to the file."""
     distribution: str
     install: str
-    """Command that installs it, and where it is given."""
+    """Command that installs it."""
     load: Callable[[ExportedFile, int], Run]
-    """`load(file, threads)`; raises whatever the runtime raises, and ValueError when the file is not as the
-    manifest describes it."""
+    """`load(file, threads)`; raises what the runtime raises, and ValueError if the file differs from the
+    manifest."""
     system: str | None = None
-    """The only `platform.system()` on which it runs; None = all."""
+    """The only supported `platform.system()`; None = all."""
     elsewhere: str = ""
-    """What to say on other systems."""
+    """Message on other systems."""
     notes: tuple[str, ...] = ()
-    """What has to be said beside every figure."""
+    """Notes on every figure."""
     importing: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Within it, `module` is imported."""
+    """Context in which `module` is imported."""
 
     def start(self) -> str:
-        """Imports the runtime and gives its name and version; raises `Unavailable` with what to do."""
+        """Imports the runtime; returns its name and version. Raises `Unavailable` with a remedy."""
         if self.system is not None and platform.system() != self.system:
             raise Unavailable(self.elsewhere)
         try:
@@ -62,10 +62,10 @@ class Runtime:
 
 
 def _onnx_session(onnxruntime: Any, file: ExportedFile, options: Any) -> Any:
-    """A session whose integer products are exact on x86 processors without VNNI, too.
+    """A session whose integer products are also exact on x86 processors without VNNI.
 
-    The option changes nothing on other processors. Files in which layers share weights or zero points cannot be
-    opened with it there, and are opened without; this project writes no such files.
+    The option has no effect on other processors. Files in which layers share weights or zero points cannot be
+    opened with it on those, and are opened without it; this project writes no such files.
     """
     exact, providers = "session.x64quantprecision", ["CPUExecutionProvider"]
     options.add_session_config_entry(exact, "1")
@@ -105,7 +105,7 @@ def _load_tflite(file: ExportedFile, threads: int) -> Run:
     wanted = file.entry or (signatures[0] if len(signatures) == 1 else _CLIP_SIGNATURE)
     if wanted not in signatures:
         raise ValueError(
-            f"the file has the signatures {', '.join(signatures) or 'none'}; {wanted!r} has to name its inputs and "
+            f"the file has the signatures {', '.join(signatures) or 'none'}; {wanted!r} must name its inputs and "
             "outputs"
         )
     signature = interpreter.get_signature_runner(wanted)
@@ -123,7 +123,7 @@ def _load_executorch(file: ExportedFile, threads: int) -> Run:
 
     given_threads = executorch.use_threads(threads)
     if given_threads != threads:
-        raise Unavailable(f"ExecuTorch was told to use {threads} threads and uses {given_threads}")
+        raise Unavailable(f"ExecuTorch uses {given_threads} threads instead of the requested {threads}")
     method = ExecuTorch.get().load_program(file.path).load_method(file.entry or "forward")
     _check_count("inputs", described=len(file.inputs), found=method.metadata.num_inputs())
     _check_count("outputs", described=len(file.outputs), found=method.metadata.num_outputs())
@@ -161,7 +161,7 @@ def _load_openvino(file: ExportedFile, threads: int) -> Run:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        # Its own choice is bfloat16 where the processor has it: another network than the others compute.
+        # Its default is bfloat16 where the processor supports it, which is not comparable with the others.
         "INFERENCE_PRECISION_HINT": "f32",
     }
     model = openvino.Core().compile_model(file.path, "CPU", settings)
@@ -225,11 +225,11 @@ RUNTIMES: dict[str, Runtime] = {
         install=_EXTRA.format("coreml"),
         load=_load_coreml,
         system="Darwin",
-        elsewhere="Core ML runs on Apple systems only; converted, not measured",
+        elsewhere="Core ML runs on Apple systems only; the file is converted, not measured",
         notes=("Core ML chooses its compute units and threads itself",),
     ),
 }
-"""Every format by name. A new format is one line here and one loader."""
+"""Runtimes by format. A new format is one line here and one loader."""
 
 PEERS: dict[str, Runtime] = {
     "openvino": Runtime(
@@ -238,7 +238,7 @@ PEERS: dict[str, Runtime] = {
         distribution="openvino",
         install="pip install openvino",
         load=_load_openvino,
-        notes=("a runtime for desktop processors, measured as a peer; nothing is exported for it",),
+        notes=("a runtime for desktop processors, measured for comparison; not an export format",),
     ),
 }
-"""Runtimes that are measured to compare with, by a name in the place of a format."""
+"""Runtimes that are measured for comparison, by a name in place of a format."""

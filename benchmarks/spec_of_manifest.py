@@ -1,4 +1,4 @@
-"""The spec in a manifest, proven: whoever prepares clips by it may trust every type and every number."""
+"""Reads the spec of a manifest and validates every type and number."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from models.spec import ClipSpec
 
 _MOST = 2**27
-"""Elements of one input, as `export.capture.inputs` takes them; no number of a spec is larger."""
+"""Largest number of elements of an input, as in `export.capture.inputs`; no number of a spec is larger."""
 _LARGEST_RESIZE = 4_096
-"""Pixels of a frame's short side, as recipes take them."""
+"""Largest short side of a frame in pixels, as in recipes."""
 
 
 def spec_of_manifest(data: Mapping[str, Any]) -> ClipSpec:
-    """The spec that `ClipSpec.to_dict` wrote. Raises TypeError for a field of another type or without sense."""
-    ClipSpec.from_dict(data)  # knows the fields that there are; those of a later version are refused
+    """The spec written by `ClipSpec.to_dict`. Raises TypeError for a field of another type or an invalid value."""
+    ClipSpec.from_dict(data)  # refuses unknown fields, such as those of a later version
     try:
         spec = TypeAdapter(ClipSpec).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
@@ -51,4 +51,4 @@ def _faults(spec: ClipSpec) -> Iterator[str]:
         or len(set(names)) < len(names)
         or not all(x.classes for x in spec.labels)
     ):
-        yield "it needs an input, and label columns of different names with classes"
+        yield "it needs an input, and label columns with distinct names and classes"

@@ -1,8 +1,8 @@
-"""`pocketreel stream EXPORT_DIR`: what one more frame costs, against running the whole clip again.
+"""`pocketreel stream EXPORT_DIR`: cost of a new frame with the step program, compared with the whole clip.
 
-A camera gives one frame at a time. A network of clips has to see the last T frames again at each of them; the
-program for one frame of the same network sees the new one alone. Both are measured in the same rounds, so that
-their ratio holds whatever else the machine does; `docs/measuring.md` says how.
+For each new frame of a stream, a clip network processes the last T frames again; the step program of the same
+network processes only the new frame. Both are measured in the same rounds, so that their ratio does not depend on
+other load; see `docs/measuring.md`.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if not only_reads_arguments(__name__):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameCost:
-    """What a frame costs in one format; a figure is None where it could not be measured."""
+    """Cost of a frame in one file; None for figures that could not be measured."""
 
     format: str
     scheme: str
     runtime: str | None
     frames: int
-    """Of a clip."""
+    """Frames of a clip."""
     clip_ms: float | None
-    """Median of one run of the program for clips."""
+    """Median latency of the program for clips."""
     frame_ms: float | None
-    """Median of one run of the program for one frame."""
+    """Median latency of the step program."""
     cheaper: Ratio | None
-    """How many times cheaper a new frame is by the program for one frame."""
+    """Speedup of a new frame by the step program."""
     macs_ratio: float | None
-    """The same in multiply-adds: what it would be if all of them took the same time and nothing else took any."""
+    """The same ratio in multiply-adds: the speedup if they determined the time."""
     unavailable: str | None = None
 
 
@@ -64,9 +64,9 @@ def measure_streaming(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[FrameCost, ...]:
-    """What a frame costs in every file of an export, clips and frames taking turns in random order.
+    """Cost of a frame in every file of an export; both programs are interleaved in random order.
 
-    Raises what `read_export` raises, and ValueError for an export without programs for one frame.
+    Raises what `read_export` raises, and ValueError for an export without step programs.
     """
     exported = read_export(export_dir, formats=formats, schemes=schemes)
     clips = [file for file in exported.files if file.missing is None]
@@ -139,9 +139,9 @@ def main(
 
     Example: pocketreel stream out/live/export
 
-    Exit codes: 0 measured; 2 an argument or the export is wrong; 3 nothing could be measured.
+    Exit codes: 0 measured; 2 an argument or the export is invalid; 3 nothing could be measured.
     """
-    answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     console = output()
     with exit_codes(), bar(problems(), "stream") as progress:
         check_output_file(out, is_ours=_is_ours)
@@ -161,7 +161,7 @@ def main(
     content = [asdict(cost) for cost in costs]
     if out is not None:
         write_output_file(out, json.dumps(content, indent=2) + "\n")
-    answer(content)
+    write_json(content)
     raise typer.Exit(OK if any(cost.cheaper for cost in costs) else FAILED)
 
 
@@ -189,7 +189,7 @@ def _number(value: float | None) -> str:
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds costs that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return (
         isinstance(content, list)
         and content != []

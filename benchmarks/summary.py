@@ -1,4 +1,4 @@
-"""A measurement as a table for people and as plain data for programs."""
+"""Formats a measurement as tables and as plain data."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SCHEMA_VERSION = 1
 def print_summary(
     measurement: Measurement, files: Sequence[ExportedFile], *, console: Console, threads: int
 ) -> None:
-    """Prints the device, a table of what a file costs, one of its latency, and what has to be said besides."""
+    """Prints the device, a table of sizes and accuracy, one of latency, and notes."""
     device = measurement.device
     console.print(
         f"{device.cpu}, {device.cores} cores, {device.system}; {threads} thread{'s' * (threads > 1)}, "
-        f"clock governor {device.governor or 'not known'}, load {device.load_1min:.1f}",
+        f"clock governor {device.governor or 'unknown'}, load {device.load_1min:.1f}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -39,7 +39,7 @@ def print_summary(
 
 
 def to_dict(measurement: Measurement, files: Sequence[ExportedFile]) -> dict[str, Any]:
-    """The measurement as plain data; without the logits."""
+    """The measurement as plain data, without the logits."""
     rows = []
     for file, latency, accuracy, times in _joined(measurement, files):
         row: dict[str, Any] = {
@@ -60,7 +60,7 @@ def to_dict(measurement: Measurement, files: Sequence[ExportedFile]) -> dict[str
 def _joined(
     measurement: Measurement, files: Sequence[ExportedFile]
 ) -> list[tuple[ExportedFile, FileLatency, FileAccuracy | None, Ratio | None]]:
-    """Each file with its figures and its latency in units of the first file that has one."""
+    """Each file with its figures and its latency relative to the first measured file."""
     accuracies: Sequence[FileAccuracy | None] = measurement.accuracy or [None] * len(files)
     first = next((latency for latency in measurement.latency if latency.unavailable is None), None)
     return [
@@ -113,7 +113,7 @@ def _empty_table(first: str, *headings: str) -> Table:
 
 
 def _label_names(measurement: Measurement) -> list[str]:
-    """Names of the label columns; one nameless column when there is only one, or no file gave any."""
+    """Names of the label columns; one column without a name if there is at most one."""
     names = next((list(one.per_label) for one in measurement.accuracy if one.per_label), [""])
     return names if len(names) > 1 else [""]
 
@@ -134,7 +134,7 @@ def _ms(value: float | None) -> str:
 
 
 def _remarks(measurement: Measurement, files: Sequence[ExportedFile]) -> list[str]:
-    """What the table cannot say: which runtimes, how much was measured, why something is missing."""
+    """Notes: runtimes, number of measurements, reasons for missing figures."""
     remarks = []
     for file, latency, accuracy, _ in _joined(measurement, files):
         parts = [latency.runtime] if latency.runtime else []

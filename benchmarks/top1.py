@@ -1,4 +1,4 @@
-"""How often answers are right: the one place where top-1 is computed, for networks and files alike."""
+"""Top-1 accuracy of networks and files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """How many of so many clips were answered with the labelled class."""
+    """Number of correctly classified clips."""
 
     correct: int
     total: int
@@ -29,7 +29,7 @@ class Accuracy:
         return float(found.low), float(found.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: the counts, and what follows from them."""
+        """Plain data: accuracy, interval and counts."""
         return {
             "top1": self.top1,
             "ci95": list(self.interval),
@@ -38,17 +38,17 @@ class Accuracy:
         }
 
 
-def right_answers(logits: Any, labels: Any) -> np.ndarray:
-    """Whether each clip is answered right: bool `... N`, of logits `... N K` and class indices `N`.
+def correct_predictions(logits: Any, labels: Any) -> np.ndarray:
+    """Whether each clip is classified correctly: bool `... N`, from logits `... N K` and class indices `N`.
 
-    Both are arrays or tensors on the CPU. An answer that is not finite is wrong.
+    Both are arrays or tensors on the CPU. A clip with non-finite logits counts as wrong.
     """
     values = np.asarray(logits)
-    right: np.ndarray = (values.argmax(axis=-1) == np.asarray(labels)) & np.isfinite(values).all(axis=-1)
-    return right
+    correct: np.ndarray = (values.argmax(axis=-1) == np.asarray(labels)) & np.isfinite(values).all(axis=-1)
+    return correct
 
 
 def accuracy_of(logits: Any, labels: Any) -> Accuracy:
     """Top-1 of logits `N K` against class indices `N`."""
-    right = right_answers(logits, labels)
-    return Accuracy(correct=int(right.sum()), total=len(right))
+    correct = correct_predictions(logits, labels)
+    return Accuracy(correct=int(correct.sum()), total=len(correct))

@@ -7,7 +7,8 @@ __version__ = "0.1.0"
 
 
 def refuse_strangers() -> None:
-    """Raises ImportError if another project's package answers to one of our names, which are common words."""
+    """Raises ImportError if a package of another project shadows one of Pocketreel's, whose names are common
+    words."""
     home = Path(__file__).resolve().parent.parent
     for name in ("models", "export", "benchmarks"):
         spec = find_spec(name)
@@ -15,7 +16,7 @@ def refuse_strangers() -> None:
         if found != home / name / "__init__.py":
             raise ImportError(
                 f"Pocketreel needs its own package {name!r} from {home / name}, but Python finds {found}; "
-                f"start Python in another folder, or take that one off PYTHONPATH"
+                f"start Python in another folder, or remove that one from PYTHONPATH"
             )
 
 

@@ -1,4 +1,4 @@
-"""The one thing that flows through the pipeline, and how it is kept."""
+"""The artifact that stages pass on, and its storage."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STAGE_FILES = (
     *("artifact.json", "weights.safetensors", "program.pt2", "step.pt2", "test_logits.safetensors"),
     *("checkpoint.pt", "*/checkpoint.pt"),
 )
-"""Names of what lies in the folder of a stage; checkpoints, as long as it is not finished."""
+"""Names of files in the folder of a stage, including checkpoints of an unfinished one."""
 
 
 class Form(StrEnum):
-    """What kind of network an artifact holds."""
+    """Kind of the network in an artifact."""
 
     FLOAT = "float"
     """A trainable `nn.Module` in float32."""
@@ -47,26 +47,26 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A network with the description of its inputs and the record of what made it."""
+    """A network with the spec of its inputs and the record of the stages that made it."""
 
     model: nn.Module
-    """In eval mode; a stage never changes the one it was given."""
+    """In eval mode; stages do not modify their input."""
     spec: ClipSpec
     form: Form = Form.FLOAT
     streams: bool = False
-    """Whether files are to hold a program for one frame beside the one for clips."""
+    """Whether exported files also hold a step program."""
     step: ExportedProgram | None = None
-    """Of a quantized artifact that streams: the int8 reference for one frame."""
+    """The int8 reference for one frame, of a quantized streaming artifact."""
     history: tuple[StageRecord, ...] = ()
 
 
 def size_of(model: nn.Module, spec: ClipSpec) -> Size:
-    """Parameters and MACs of one clip, as `models.counts` counts them."""
+    """Parameters and MACs for one clip, counted by `models.counts`."""
     return Size(parameters=count_parameters(model), macs=count_macs(model, spec))
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """Hex SHA-256 over names and values of all parameters and buffers."""
+    """Hex SHA-256 of names and values of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -77,7 +77,7 @@ def weights_sha256(model: nn.Module) -> str:
 def save_artifact(artifact: Artifact, folder: Path) -> None:
     """Writes the weights (safetensors) or the quantized program (`torch.export`) and a description."""
     if artifact.form is Form.FLOAT:
-        # Copies: layers may share a tensor, which the format does not know.
+        # Copies: layers may share a tensor, which the format does not support.
         state = artifact.model.state_dict()
         weights = {name: value.cpu().contiguous().clone() for name, value in state.items()}
         write_atomic(folder / "weights.safetensors", save(weights))
@@ -96,14 +96,14 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
 
 
 def _save_program(program: ExportedProgram, path: Path) -> None:
-    """Through memory: torch's own writer ends the process where the disk is full."""
+    """Serializes in memory first: torch's own writer aborts the process on a full disk."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     write_atomic(path, buffer.getvalue())
 
 
 def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
-    """The artifact that `save_artifact` wrote; `build` gives the network as it was before any pruning."""
+    """Loads an artifact written by `save_artifact`; `build` constructs the network before pruning."""
     description = json.loads((folder / "artifact.json").read_text())
     form = Form(description["form"])
     step = None
@@ -128,10 +128,10 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
 
 
 def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Loads weights into a network whose channels are first cut to the weights' shapes.
+    """Loads weights into a network after its channels are reduced to the shapes of the weights.
 
-    Convolutions, BatchNorms and linear layers are resized as structured pruning leaves them; a depthwise
-    convolution stays depthwise. Raises `ValueError` when names do not agree.
+    Convolutions, BatchNorms and linear layers are resized as by structured pruning; a depthwise
+    convolution stays depthwise. Raises `ValueError` when names do not match.
     """
     for name, module in model.named_modules():
         weight = weights.get(f"{name}.weight")
@@ -148,7 +148,7 @@ def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
         else:
             raise ValueError(
                 f"cannot resize {name} ({type(module).__name__}) from {tuple(module.weight.shape)} to "
-                f"{tuple(weight.shape)}: only convolutions, BatchNorms and linear layers are ever pruned"
+                f"{tuple(weight.shape)}: only convolutions, BatchNorms and linear layers are pruned"
             )
         for kind in ("weight", "bias", "running_mean", "running_var"):
             value = weights.get(f"{name}.{kind}")
@@ -160,7 +160,7 @@ def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     if expected != set(weights):
         missing, surplus = sorted(expected - set(weights)), sorted(set(weights) - expected)
         raise ValueError(
-            f"these weights are not of this network: {len(missing)} missing (first: {missing[:3]}), "
+            f"the weights do not match this network: {len(missing)} missing (first: {missing[:3]}), "
             f"{len(surplus)} unknown (first: {surplus[:3]})"
         )
     model.load_state_dict(weights)

@@ -1,7 +1,7 @@
-"""The console command `pocketreel`: each of its sub-commands runs a module, as `python -m` does.
+"""The console command `pocketreel`: each subcommand runs a module, as `python -m` does.
 
 `pocketreel run RECIPE` is `python -m compress.run RECIPE`: the same function with the same options, supervision and
-exit codes. Tables that maintainers make stay `python -m compress.studies.comparison` and the like.
+exit codes. Tables for maintainers are made by `python -m compress.studies.comparison` and similar commands.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ NAME = "pocketreel"
 
 @dataclass(frozen=True, kw_only=True)
 class SubCommand:
-    """A module that is a command, and what its name here stands for."""
+    """A subcommand and the module that it runs."""
 
     module: str
     summary: str
     implied: tuple[str, ...] = ()
-    """Options that are given with it."""
+    """Options that are added to the command line."""
     help: str | None = None
-    """The help text where that of the module is about more."""
+    """The help text, if it differs from that of the module."""
 
 
 SUB_COMMANDS = {
     "run": SubCommand(
         module="compress.run",
-        summary="Run a recipe: train, export, measure and report. Goes on where it was.",
+        summary="Run a recipe: train, export, measure and report. Resumes a stopped run.",
     ),
     "plan": SubCommand(
         module="compress.run",
         summary="Check a recipe and print the steps of its run.",
         implied=("--plan",),
         help="""
-        Checks a recipe and prints the steps of its run, without running it. Nothing is written.
+        Checks a recipe and prints the steps of its run, without running it. Writes nothing.
 
-        Exit codes: 0 the recipe can be run, 2 the recipe or an argument is wrong.
+        Exit codes: 0 the recipe can be run, 2 the recipe or an argument is invalid.
         """,
     ),
     "export": SubCommand(
-        module="export.run", summary="Write any PyTorch network as files for phones, and prove every file."
+        module="export.run", summary="Export any PyTorch network to files for phones, and verify every file."
     ),
     "check": SubCommand(
         module="export.run",
-        summary="Say which operators of a network each runtime would refuse, run slowly or run in float.",
+        summary="List operators of a network that a runtime would refuse, run slowly or run in float.",
         implied=("--check",),
         help="""
-        Says from the graph of a network alone, before any training, which operators each runtime would refuse, run
-        slowly or run in float, and what to use instead. Nothing is written.
+        Lists, from the graph of a network alone and before training, the operators that each runtime would
+        refuse, run slowly or run in float, and alternatives. Writes nothing.
 
-        Exit codes: 0 nothing would be refused; 2 an argument is wrong; 3 something would be refused.
+        Exit codes: 0 no operator would be refused; 2 an argument is invalid; 3 an operator would be refused.
         """,
     ),
     "bench": SubCommand(
@@ -74,18 +74,18 @@ SUB_COMMANDS = {
     ),
     "live": SubCommand(module="benchmarks.live", summary="Classify a camera or videos frame by frame."),
     "stream": SubCommand(
-        module="benchmarks.streaming", summary="Measure what a new frame of a stream costs in exported files."
+        module="benchmarks.streaming", summary="Measure the latency of a new frame of a stream."
     ),
 }
 
 
 def main() -> NoReturn:
-    """Runs the sub-command that the first argument names, and exits with its code."""
+    """Runs the subcommand named by the first argument, and exits with its code."""
     only_reads_arguments("__main__")
     given = sys.argv[1:]
     chosen = SUB_COMMANDS.get(given[0]) if given else None
     if chosen is None:
-        sys.exit(_answer(given))
+        sys.exit(_without_command(given))
     started_as(
         Invocation(words=(*_program(), given[0]), implied=chosen.implied, help=chosen.help),
     )
@@ -95,8 +95,8 @@ def main() -> NoReturn:
     raise RuntimeError(f"{chosen.module} did not exit")
 
 
-def _answer(given: list[str]) -> int:
-    """Prints what has to be said where no sub-command is named; the exit code."""
+def _without_command(given: list[str]) -> int:
+    """Handles a command line without a subcommand: help, version or an error; returns the exit code."""
     from compress.command.terminal import (
         StandardOutputFailed,
         finish_output,
@@ -144,7 +144,7 @@ def _help(name: str) -> str:
             f"  {'--version':{width}} Show the version and exit.",
             f"  {'--help':{width}} Show this message and exit.",
             "",
-            f"{name} COMMAND --help says what a command takes.",
+            f"{name} COMMAND --help shows the arguments of a command.",
         ]
     )
 
@@ -158,7 +158,7 @@ def _unknown(word: str, name: str) -> str:
 
 
 def _program() -> tuple[str, ...]:
-    """What the user typed before the sub-command."""
+    """The part of the command line before the subcommand."""
     script = Path(sys.argv[0])
     if script.stem != NAME:  # python -m compress.cli
         return tuple(sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1])
@@ -167,7 +167,7 @@ def _program() -> tuple[str, ...]:
 
 
 def _look_for_modules_here() -> None:
-    """Has modules of the user's found from the working directory, as `python -m` does, not from the script's."""
+    """Puts the working directory on the module path, as `python -m` does, in place of the script's folder."""
     if sys.flags.safe_path or Path(sys.argv[0]).stem != NAME:
         return
     scripts = str(Path(sys.argv[0]).resolve().parent)

@@ -1,4 +1,4 @@
-"""The section `clip` of a recipe: what of a clip goes into networks."""
+"""The section `clip` of a recipe: preprocessing of the inputs of networks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ class _Config(BaseModel):
 
 
 class AudioConfig(_Config):
-    """Sound as a log-mel picture; see `AudioSpec`."""
+    """Audio as a log-mel spectrogram; see `AudioSpec`."""
 
     sample_rate_hz: int = Field(
-        default=16_000, ge=1_000, le=192_000, description="Sample rate to which the sound is brought, mono."
+        default=16_000, ge=1_000, le=192_000, description="Sample rate after resampling, mono."
     )
-    window: int = Field(default=400, ge=16, le=65_536, description="Samples of one window.")
-    hop: int = Field(default=160, ge=1, le=65_536, description="Samples from one window to the next.")
+    window: int = Field(default=400, ge=16, le=65_536, description="Window length in samples.")
+    hop: int = Field(default=160, ge=1, le=65_536, description="Distance between windows in samples.")
     mels: int = Field(default=40, ge=1, le=512, description="Mel bands.")
     bins: int = Field(default=64, ge=1, le=4_096, description="Time bins over the whole clip.")
     mean: float = Field(
-        default=-4.0, ge=-1_000, le=1_000, description="Networks are given (x - mean) / std of the log-mel."
+        default=-4.0,
+        ge=-1_000,
+        le=1_000,
+        description="The input of networks is (x - mean) / std of the log-mel spectrogram.",
     )
     std: float = Field(default=4.0, ge=1e-3, le=1_000, description="See `mean`.")
 
@@ -36,10 +39,12 @@ class AudioConfig(_Config):
 
 
 class TextConfig(_Config):
-    """Captions as tokens; the vocabulary is taken from the training clips."""
+    """Captions as tokens; the vocabulary comes from the training clips."""
 
-    length: int = Field(default=16, ge=1, le=4_096, description="Tokens of a caption; longer ones are cut.")
-    max_words: int = Field(default=1_000, ge=1, le=1_000_000, description="Most words in the vocabulary.")
+    length: int = Field(
+        default=16, ge=1, le=4_096, description="Tokens of a caption; longer captions are truncated."
+    )
+    max_words: int = Field(default=1_000, ge=1, le=1_000_000, description="Largest size of the vocabulary.")
 
 
 _Mean = Annotated[float, Field(ge=-1_000, le=1_000)]
@@ -47,27 +52,27 @@ _Std = Annotated[float, Field(ge=1e-3, le=1_000)]
 
 
 class ClipConfig(_Config):
-    """What of a clip goes into networks."""
+    """Preprocessing of the inputs of networks."""
 
-    frames: int = Field(default=8, ge=1, le=1_024, description="Frames of a clip.")
-    size: int = Field(default=64, ge=8, le=1_024, description="Pixels of a frame's side.")
+    frames: int = Field(default=8, ge=1, le=1_024, description="Number of frames of a clip.")
+    size: int = Field(default=64, ge=8, le=1_024, description="Height and width of a frame in pixels.")
     resize: int | None = Field(
         default=None,
         ge=8,
         le=4_096,
-        description="Short side before cutting `size` out; default: size * 1.125, rounded.",
+        description="Short side before the centre crop to `size`; default: size * 1.125, rounded.",
     )
     sampling: Literal["uniform", "strided"] = Field(
         default="uniform",
-        description="`uniform`: the middles of equal parts of the clip; `strided`: every `stride`-th frame, around "
-        "the clip's middle.",
+        description="`uniform`: the centres of equal parts of the clip; `strided`: every `stride`-th frame, "
+        "centred in the clip.",
     )
     stride: int = Field(
-        default=1, ge=1, le=10_000, description="Source frames from one frame to the next, for `strided`."
+        default=1, ge=1, le=10_000, description="Distance between frames in source frames, for `strided`."
     )
     mean: tuple[_Mean, _Mean, _Mean] = Field(
         default=(0.5, 0.5, 0.5),
-        description="Networks themselves compute (x - mean) / std of each colour, RGB in 0..1.",
+        description="Networks compute (x - mean) / std per channel, RGB in 0..1.",
     )
     std: tuple[_Std, _Std, _Std] = Field(default=(0.5, 0.5, 0.5), description="See `mean`.")
     audio: AudioConfig | None = None
@@ -76,13 +81,13 @@ class ClipConfig(_Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.resize is not None and self.resize < self.size:
-            raise ValueError(f"resize {self.resize} is smaller than size {self.size}: nothing to cut out")
+            raise ValueError(f"resize {self.resize} is smaller than size {self.size}: cannot crop")
         if self.sampling == "uniform" and self.stride != 1:
             raise ValueError(f"stride {self.stride} has no effect with sampling `uniform`; use `strided`")
         return self
 
     def video_spec(self) -> VideoSpec:
-        """The picture's part of a `ClipSpec`."""
+        """The video part of a `ClipSpec`."""
         resize = round(self.size * 1.125) if self.resize is None else self.resize
         return VideoSpec(
             frames=self.frames,

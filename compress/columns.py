@@ -1,4 +1,4 @@
-"""What the columns of a data set say: its classes, its tags, its words. All are taken from the training clips."""
+"""Classes, tags and vocabulary of a data set, from the columns of the training clips."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from models.spec import LabelSpec, TextSpec
 
 
 def label_specs(split: Mapping[str, Sequence[ClipRow]], *, root: Path) -> tuple[LabelSpec, ...]:
-    """Every label column with the classes of the training clips, sorted by alphabet.
+    """Every label column with the classes of the training clips, in alphabetical order.
 
-    Raises `ValueError` for a column of one class, and for classes that only other splits have.
+    Raises `ValueError` for a column with one class, and for classes that occur only in other splits.
     """
     specs, faults = [], []
     for name in split["train"][0].labels:
@@ -27,16 +27,16 @@ def label_specs(split: Mapping[str, Sequence[ClipRow]], *, root: Path) -> tuple[
             ]
         specs.append(LabelSpec(name=name, classes=tuple(sorted(classes))))
     if faults:
-        raise ValueError(f"{root}: classes do not fit\n{listed(faults)}")
+        raise ValueError(f"{root}: inconsistent classes\n{listed(faults)}")
     return tuple(specs)
 
 
 def tag_specs(
     columns: Sequence[str], split: Mapping[str, Sequence[ClipRow]], *, separator: str, root: Path
 ) -> tuple[LabelSpec, ...]:
-    """Every tag column with the tags of the training clips, sorted by alphabet.
+    """Every tag column with the tags of the training clips, in alphabetical order.
 
-    Raises `ValueError` for a column without tags in train or test, and for tags that only other splits have.
+    Raises `ValueError` for a column without tags in train or test, and for tags that occur only in other splits.
     """
     specs, faults = [], []
     for name in columns:
@@ -54,13 +54,13 @@ def tag_specs(
             faults += [f"tags {name!r}: {tag!r} is in split {other} but not in train" for tag in unknown]
         specs.append(LabelSpec(name=name, classes=tuple(sorted(found["train"]))))
     if faults:
-        raise ValueError(f"{root}: tags do not fit\n{listed(faults)}")
+        raise ValueError(f"{root}: inconsistent tags\n{listed(faults)}")
     return tuple(specs)
 
 
 def text_spec(train: Sequence[ClipRow], *, length: int, max_words: int, root: Path) -> TextSpec:
-    """How captions become tokens, with the words of the training clips; `ValueError` when they have none."""
+    """Tokenization with the vocabulary of the training clips; `ValueError` if they have no captions."""
     found = vocabulary((row.text for row in train), max_words=max_words)
     if not found:
-        raise ValueError(f"{root}: captions are wanted (`text`), but no training clip has one")
+        raise ValueError(f"{root}: the recipe uses captions (`text`), but no training clip has one")
     return TextSpec(length=length, vocabulary=found)

@@ -1,7 +1,7 @@
-"""Convolutions over space alone or over time alone as 2D ones, while a network trains: the same numbers, sooner.
+"""Computes Conv3d layers over space alone or over time alone as Conv2d during training: equal results, faster.
 
-A CPU's library has good kernels for 2D convolutions and poor ones for 3D. In channels-last order frames are already
-a batch of pictures, and each clip a picture of T rows and H*W columns, so nothing is copied.
+CPU libraries have fast kernels for 2D convolutions and slow ones for 3D. In channels-last order, frames are
+already a batch of images, and each clip is an image of T rows and H*W columns, so nothing is copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def conv3d_as_conv2d(model: nn.Module) -> Iterator[None]:
-    """Within this context the convolutions of `model` that span space alone or time alone are computed in 2D."""
+    """In this context, convolutions of `model` over space alone or time alone are computed in 2D."""
     changed: list[nn.Conv3d] = []
     try:
         for module in model.modules():

@@ -1,4 +1,4 @@
-"""What a training minimises: a module that gives a loss, and may learn something itself."""
+"""Training criteria: modules that compute a loss and may have trainable parameters."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ from compress.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a criterion may use beside the answers."""
+    """Inputs of a criterion other than the outputs of the network."""
 
     indices: list[int]
     """Positions of the clips in their `ClipSet`."""
-    view: Augmentation | None
+    augmentation: Augmentation | None
     labels: Tensor
     """Class indices, `N` x label columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a network says to clips."""
+class Outputs:
+    """Logits and features of a network on a batch of clips."""
 
     logits: tuple[Tensor, ...]
-    """`N K` per label column; a teacher's answers to further tasks follow."""
+    """`N K` per label column; those of further tasks of a teacher follow."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
-    """By name (`compress.features`), as far as they were asked for."""
+    """The requested features by name (`compress.features`)."""
 
-    def of(self, clips: Sequence[int], *, device: torch.device) -> Answers:
-        """The answers to some of the clips, on the device."""
+    def of(self, clips: Sequence[int], *, device: torch.device) -> Outputs:
+        """The outputs for some of the clips, on the device."""
         chosen = list(clips)
-        return Answers(
+        return Outputs(
             logits=tuple(column[chosen].to(device) for column in self.logits),
             features={name: value[chosen].to(device) for name, value in self.features.items()},
         )
 
 
 class Criterion(nn.Module):
-    """The loss of a training. `fit` trains its parameters, if it has any, and keeps them beside the network's."""
+    """The loss of a training. `fit` trains its parameters, if any, and checkpoints them with those of the
+    network."""
 
     features: tuple[str, ...] = ()
-    """Features of the network that it has to be given, by name (`compress.features`)."""
+    """Names of the features of the network that it needs (`compress.features`)."""
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         raise NotImplementedError
 
@@ -59,10 +60,10 @@ class LabelCriterion(Criterion):
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         losses = [
             cross_entropy(column, batch.labels[:, k], label_smoothing=self.label_smoothing)
-            for k, column in enumerate(answers.logits)
+            for k, column in enumerate(outputs.logits)
         ]
         return torch.stack(losses).sum()

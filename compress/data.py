@@ -1,4 +1,4 @@
-"""The clips of a run: listed by their source, told apart, and decoded."""
+"""The clips of a run: listed by their source, deduplicated by content, split and decoded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from compress.clip import ClipConfig
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.command.progress import bar
 from compress.folders.contents import INDEX, contents_of
-from compress.leakage import told_apart
+from compress.leakage import content_ids
 from compress.sources import SOURCES
 from compress.sources.source import TAG_SEPARATOR, FilesConfig, Reading, SourceConfig
 from compress.splits import checked_rows, hold_out, open_splits, share_of
 from models.spec import AudioSpec, ClipSpec
 
 DECODED = "decoded"
-"""Folder in the cache that holds decoded clips, and the index of the files that were hashed."""
+"""Cache folder of decoded clips and of the index of file hashes."""
 
 if TYPE_CHECKING:
     DataConfig = SourceConfig
@@ -38,34 +38,34 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Decoded clips of all splits, and the spec they share."""
+    """Decoded clips of all splits and their common spec."""
 
     spec: ClipSpec
     train: ClipSet
     validation: ClipSet
     test: ClipSet
     skipped: list[tuple[Path, str]]
-    """Clips left out because they cannot be read, with the reason."""
+    """Unreadable clips that were excluded, with the reason."""
     notes: tuple[str, ...] = ()
-    """What a reader of the figures has to know about the clips."""
+    """Notes on the clips for the report."""
     tag_separator: str = TAG_SEPARATOR
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedData:
-    """Clips of all splits before any is decoded, and the spec that they will have."""
+    """Clips of all splits before decoding, and their spec."""
 
     root: Path
-    """The folder that their files lie in."""
+    """The folder of the files."""
     split: dict[str, list[ClipRow]]
     spec: ClipSpec
     notes: list[str]
     contents: dict[Path, str | None]
-    """SHA-256 of each file; None for one that cannot be read."""
+    """SHA-256 of each file; None for an unreadable one."""
 
     @property
     def rows(self) -> list[ClipRow]:
-        """Those of all splits."""
+        """The rows of all splits."""
         return [row for rows in self.split.values() for row in rows]
 
 
@@ -79,12 +79,12 @@ def open_data(
     console: Console,
     before_decoding: Callable[[ClipSpec], object] = lambda spec: None,
 ) -> Data:
-    """All splits, decoded or from `cache`, with classes and vocabulary taken from the training clips.
+    """All splits, decoded or from `cache`, with classes and vocabulary from the training clips.
 
-    `before_decoding` is called with the spec as soon as it is known; what it raises ends this. `console` gets
-    progress bars and what a user should know: counts, held-out files, files left out, files that are odd.
+    `before_decoding` is called with the spec as soon as it is known; its exceptions are passed on. `console` gets
+    progress bars, counts, held-out files, excluded files and remarks on files.
 
-    Raises ValueError for clips that cannot be read, those of all splits together, and what `list_data` raises.
+    Raises ValueError for unreadable clips, those of all splits together, and what `list_data` raises.
     """
     listing = list_data(config, clip, cache=cache, workers=workers, seed=seed, console=console)
     spec, notes = listing.spec, listing.notes
@@ -101,9 +101,9 @@ def open_data(
     skipped = [entry for clips in opened.values() for entry in clips.skipped]
     if skipped:
         notes.append(
-            f"{share_of(skipped, listing.rows)} cannot be read and are left out\n{listed(by_reason(skipped))}"
+            f"{share_of(skipped, listing.rows)} cannot be read and are excluded\n{listed(by_reason(skipped))}"
         )
-    _tell(opened, spec=spec, notes=notes, console=console)
+    _print_summary(opened, spec=spec, notes=notes, console=console)
     return Data(
         spec=spec,
         train=opened["train"],
@@ -124,12 +124,12 @@ def list_data(
     seed: int,
     console: Console,
 ) -> ListedData:
-    """The clips of all splits, none of them decoded; those that a source makes are kept in `cache`.
+    """Lists the clips of all splits without decoding; generated clips are stored in `cache`.
 
-    `seed` chooses the files held out for validation when the data has no such split.
+    `seed` selects the files held out for validation if the data has no such split.
 
-    Raises ValueError for splits or classes that are missing and for clips that are in two splits at once, and what
-    the source's `read` raises.
+    Raises ValueError for missing splits or classes and for clips that are in two splits, and what the source's
+    `read` raises.
     """
     reading = Reading(cache=cache, workers=workers, console=console)
     found = SOURCES[config.source].read(config, reading)
@@ -140,7 +140,7 @@ def list_data(
     with bar(console, "hashing clips", unit=" files") as report:
         contents = contents_of((row.path for row in rows), index=decoded / INDEX, report=report)
     if isinstance(config, FilesConfig):
-        content = told_apart(contents)
+        content = content_ids(contents)
         notes = checked_rows(config, rows, content, root=root)
         if not split["validation"] and split["train"]:
             split = hold_out(
@@ -148,7 +148,7 @@ def list_data(
             )
     absent = [name for name in SPLITS if not split[name]]
     if absent:
-        raise ValueError(f"{root}: no clips in split {', '.join(absent)}; train and test are needed")
+        raise ValueError(f"{root}: no clips in split {', '.join(absent)}; train and test are required")
     spec = ClipSpec(
         video=clip.video_spec(),
         audio=AudioSpec(**clip.audio.model_dump()) if clip.audio else None,
@@ -162,10 +162,10 @@ def list_data(
 def spec_before_clips(
     config: SourceConfig, clip: ClipConfig, *, inputs: Sequence[str] | None
 ) -> ClipSpec | None:
-    """The spec of clips that need not be there yet, of these inputs alone; by default of all.
+    """The spec of clips that may not exist yet, with these inputs; by default with all.
 
-    `None` for sources whose classes are read from clips, and where captions are among the inputs: their words are
-    known when the clips are.
+    `None` for sources whose classes come from the clips, and with captions among the inputs, whose vocabulary comes
+    from the clips.
     """
     labels = SOURCES[config.source].labels
     if labels is None or (clip.text is not None and (inputs is None or "text" in inputs)):
@@ -178,8 +178,10 @@ def spec_before_clips(
     return spec if inputs is None else spec.only(tuple(inputs))
 
 
-def _tell(opened: dict[str, ClipSet], *, spec: ClipSpec, notes: Sequence[str], console: Console) -> None:
-    """Says what the data is, what was left out, and which files are odd."""
+def _print_summary(
+    opened: dict[str, ClipSet], *, spec: ClipSpec, notes: Sequence[str], console: Console
+) -> None:
+    """Prints the number of clips and classes, excluded files, and remarks on files."""
     counts = ", ".join(f"{len(clips)} {name}" for name, clips in opened.items())
     classes = ", ".join(
         [f"{len(label.classes)} classes of {label.name}" for label in spec.labels]

@@ -1,4 +1,4 @@
-"""`distill`: the student learns from its teacher, by the losses of the recipe's section `distillation`."""
+"""`distill`: trains the student with the distillation losses of the section `distillation`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class DistillConfig(TrainConfig):
 
     baseline: bool = Field(
         default=False,
-        description="Also train the same student on the labels alone, for the same number of steps, to compare.",
+        description="Also train the same student on the labels alone, for the same number of steps.",
     )
 
 
 def distill(artifact: Artifact, config: DistillConfig, context: Context) -> StageResult:
-    """The student after learning from the teacher; `ValueError` when the run has no teacher."""
+    """The distilled student; `ValueError` if the run has no teacher."""
     if context.teacher is None:
         raise ValueError("distill needs a teacher; the recipe has none")
 

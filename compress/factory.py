@@ -1,4 +1,4 @@
-"""A network that the user brings: a factory that builds it, and a file of its weights."""
+"""User networks: a factory that builds the network, and a file with its weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from models.spec import ClipSpec
 
 
 def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
-    """The function that `package.module:function` names. Importing it runs that module's code.
+    """Imports the function `package.module:function`, which runs the code of its module.
 
-    Raises `ValueError` when the reference has another form or does not lead to a callable.
+    Raises `ValueError` for a malformed reference and for anything but a callable.
     """
     module_name, colon, attribute = reference.partition(":")
     if not colon or not module_name or not attribute:
-        raise ValueError(f"a factory is written package.module:function, not {reference!r}")
+        raise ValueError(f"a factory has the form package.module:function, not {reference!r}")
     with user_code(f"importing {module_name!r} of factory {reference!r}"):
         try:
             module = importlib.import_module(module_name)
@@ -44,18 +44,17 @@ def import_factory(reference: str) -> Callable[[ClipSpec], nn.Module]:
         inspect.signature(factory).bind(None)
     except TypeError as error:
         raise ValueError(
-            f"factory {reference!r} is called with one argument, the `ClipSpec` of the data, which it does not "
-            f"take: {error}"
+            f"factory {reference!r} must accept one argument, the `ClipSpec` of the data: {error}"
         ) from error
-    except ValueError:  # its signature is not known
+    except ValueError:  # its signature is unknown
         pass
     return factory
 
 
 def build_network(reference: str, spec: ClipSpec) -> nn.Module:
-    """The network that the factory `reference` gives for clips of `spec`, in eval mode.
+    """The network that the factory `reference` builds for clips of `spec`, in eval mode.
 
-    Raises `ValueError` for a factory that fails or gives anything else.
+    Raises `ValueError` for a factory that fails or returns anything but a module.
     """
     factory = import_factory(reference)
     with user_code(f"calling factory {reference!r}"):
@@ -69,20 +68,20 @@ def build_network(reference: str, spec: ClipSpec) -> nn.Module:
             ) from error
     if not isinstance(network, nn.Module):
         given = (
-            "None; does it return the network? (eval() gives None where train() returns nothing)"
+            "None; check that it returns the network (eval() returns None if train() does)"
             if network is None
             else type(network).__name__
         )
-        raise ValueError(f"factory {reference!r} gives {given}; it must give a torch.nn.Module")
+        raise ValueError(f"factory {reference!r} returns {given}; it must return a torch.nn.Module")
     return network
 
 
 def source_of(reference: str) -> str:
-    """Hex SHA-256 of the file that holds a factory; of what it imports in turn nothing is known."""
+    """Hex SHA-256 of the file of a factory, without the modules that it imports."""
     factory = inspect.unwrap(import_factory(reference))
     try:
         path = inspect.getsourcefile(factory)
-    except TypeError:  # an object that can be called
+    except TypeError:  # a callable object
         path = inspect.getsourcefile(type(factory)) if type(factory).__module__ != "builtins" else None
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 

@@ -1,7 +1,7 @@
-"""What flows inside a network, by name: for losses that look further than at logits.
+"""Intermediate features of a network by name, for losses on more than the logits.
 
-`embedding` is what the classifiers are given, `N F`; any other name is the dotted name of a module, such as
-`video.layers.3`, and means what that module gives.
+`embedding` is the input of the classifiers, `N F`; any other name is the dotted name of a module, such as
+`video.layers.3`, and means the output of that module.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ EMBEDDING = "embedding"
 
 @contextmanager
 def watched(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """A mapping that holds the named features of the network's last answer, while the context lasts.
+    """In this context, a mapping with the named features of the last forward pass.
 
-    Raises `ValueError` for names that the network does not have; a captured graph has none.
+    Raises `ValueError` for unknown names; a captured graph has none.
     """
     found: dict[str, Tensor] = {}
     with ExitStack() as hooks:
@@ -35,8 +35,8 @@ def watched(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
 def _watch(model: nn.Module, name: str, found: dict[str, Tensor]) -> Any:
     if isinstance(model, torch.fx.GraphModule):
         raise ValueError(
-            f"the feature {name!r} is asked for of a captured graph, which has no modules: quantization-aware "
-            "training takes losses of logits alone"
+            f"the feature {name!r} is not available in a captured graph, which has no modules: quantization-aware "
+            "training supports only losses on logits"
         )
     if name == EMBEDDING:
 
@@ -49,18 +49,18 @@ def _watch(model: nn.Module, name: str, found: dict[str, Tensor]) -> Any:
     except AttributeError:
         known = [EMBEDDING, *(child for child, _ in model.named_children())]
         raise ValueError(
-            f"{type(model).__name__} has no feature {name!r}; its own modules are {', '.join(known[1:])}, and "
-            f"{EMBEDDING} is what its classifiers are given"
+            f"{type(model).__name__} has no feature {name!r}; its top-level modules are "
+            f"{', '.join(known[1:])}, and {EMBEDDING} is the input of its classifiers"
         ) from None
 
-    def keep_answer(_: nn.Module, __: tuple[Tensor, ...], answer: Tensor) -> None:
-        found[name] = answer
+    def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        found[name] = output
 
-    return module.register_forward_hook(keep_answer)
+    return module.register_forward_hook(keep_output)
 
 
 def feature_sizes(model: nn.Module, spec: ClipSpec, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The shape of each named feature for one clip, without the batch axis; `model` has to be in eval mode."""
+    """The shape of each named feature for one clip, without the batch axis; `model` must be in eval mode."""
     if not names:
         return {}
     device = next(model.parameters(), torch.empty(0)).device
@@ -70,7 +70,7 @@ def feature_sizes(model: nn.Module, spec: ClipSpec, names: Sequence[str]) -> dic
 
 
 class WithFeatures(nn.Module):
-    """A network that gives its named features after its answers, so that both are computed and kept in one go."""
+    """A network that returns its named features after its logits, so that both come from one forward pass."""
 
     def __init__(self, model: nn.Module, names: Sequence[str], *, columns: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class WithFeatures(nn.Module):
         self.columns = columns
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The first `columns` answers, then the features."""
+        """Returns the logits of the first `columns` columns, then the features."""
         with watched(self.model, self.names) as found:
-            answers = as_tuple(self.model(*inputs))[: self.columns]
-        return answers + tuple(found[name] for name in self.names)
+            outputs = as_tuple(self.model(*inputs))[: self.columns]
+        return outputs + tuple(found[name] for name in self.names)

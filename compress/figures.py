@@ -1,4 +1,4 @@
-"""Figures as people read them: points, sizes, times and counts with their units."""
+"""Formats figures for readers: points, sizes, times and counts with units."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def percent(share: float | None) -> str:
 
 
 def points(drop_pp: float | None) -> str:
-    """A drop in percentage points as the change that it is: `−0.4` for a drop of 0.4."""
+    """A drop in percentage points as a change: `−0.4` for a drop of 0.4."""
     if drop_pp is None:
         return NOT_MEASURED
     change = round(-drop_pp, 1)
@@ -76,7 +76,7 @@ def count(number: float | None) -> str:
 
 
 def figure(name: str, value: Any) -> str:
-    """A value of a stage or a gate, in the unit that its name promises."""
+    """A value of a stage or a gate, in the unit given by its name."""
     if value is None:
         return NOT_MEASURED
     if isinstance(value, Mapping):
@@ -100,16 +100,16 @@ def figure(name: str, value: Any) -> str:
 
 
 def exact(number: float) -> str:
-    """A number with all of its digits and none more: `0.0001`, `1e-07`, `3`."""
+    """The shortest exact decimal of a number: `0.0001`, `1e-07`, `3`."""
     if isinstance(number, float) and number.is_integer() and abs(number) < 1e15:
         return str(int(number))
     return repr(number)
 
 
 def against_limit(name: str, value: float | None, limit: float) -> tuple[str, str]:
-    """A figure and its limit as `figure` shows them, with more digits where these would mislead.
+    """A figure and its limit in the format of `figure`, with more digits where rounding would mislead.
 
-    A limit never looks like another one, and a figure beyond its limit never looks as if it were on it or within.
+    Different limits have different texts, and a figure beyond its limit never appears to be within it.
     """
     shown_limit = figure(name, limit)
     if _read(shown_limit) != float(f"{limit:.12g}"):
@@ -130,7 +130,7 @@ _UNITS = {"%": 0.01, "kB": 1e3, "MB": 1e6, "GB": 1e9, "k": 1e3, "M": 1e6, "G": 1
 
 
 def _read(text: str) -> float | None:
-    """The number that a reader takes from a figure in words; None for a duration in minutes."""
+    """The number in a formatted figure; None for a duration in minutes."""
     number, _, unit = text.partition(" ")
     return None if unit.startswith("min") else float(f"{float(number) * _UNITS.get(unit, 1.0):.15g}")
 
@@ -140,7 +140,7 @@ def _same_side(shown: float | None, value: float, limit: float) -> bool:
 
 
 def _precise(name: str, number: float, *, digits: int) -> str:
-    """A figure in the smallest unit that its name promises, with so many significant digits."""
+    """A figure in the smallest unit given by its name, with `digits` significant digits."""
     unit, scale = next(
         (unit for ending, unit in _PRECISE if ending in name),
         ("", 1.0),
@@ -159,7 +159,7 @@ _PRECISE = (
     ("top1", (" %", 100.0)),
     ("accuracy", (" %", 100.0)),
 )
-"""Part of a name, and the unit of such figures with the factor that brings them to it."""
+"""Part of a name, and the unit of such figures with the conversion factor."""
 
 
 def _three_digits(value: float) -> str:

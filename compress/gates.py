@@ -1,7 +1,7 @@
-"""Gates: limits in a recipe that decide whether a run has passed.
+"""Gates: limits in a recipe that decide whether a run passes.
 
-A gate names a figure of the report by its path, such as `files.onnx.w8a8.top1_drop_pp`, and one limit. A figure
-that was not measured never passes silently: the gate fails unless it says `unmeasured: allow`.
+A gate sets one limit on a figure of the report, given by its path, such as `files.onnx.w8a8.top1_drop_pp`. If the
+figure was not measured, the gate fails unless it has `unmeasured: allow`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ FILE_METRICS: dict[str, tuple[str, ...]] = {
     "sqnr_db": ("parity", "sqnr_db"),
     "max_abs_error": ("parity", "max_abs_error"),
 }
-"""Figures of one exported file, and where its entry in the report holds them; the drop is computed."""
+"""Figures of one exported file, and their keys in its entry of the report; the drop is computed."""
 
 DEVICE_METRICS = ("p50_ms", "p90_ms", "p99_ms", "ratio_to_fp32", "peak_rss_bytes")
-"""Figures of one exported file on one device, which its `latency` holds."""
+"""Figures of one exported file on one device, from its `latency`."""
 
 MODEL_METRICS = ("top1", "parameters", "macs")
 STAGE_METRICS = ("seconds", *(f"{when}.{what}" for when in ("before", "after") for what in MODEL_METRICS))
@@ -44,13 +44,13 @@ class GateConfig(BaseModel):
     metric: Annotated[str, Field(min_length=1, max_length=400)]
     """Path of the figure: `files.<format>.<scheme>.<figure>`, `files.<format>.<scheme>.<device>.<figure>` for time
     and memory, `models.<model>.<figure>` or `stages.<n>.<figure>`. `*` stands for every format, scheme or device.
-    With several label columns each is judged, unless the path ends in one's name."""
+    With several label columns, the gate applies to each, unless the path ends in the name of one."""
     min: Limit | None = None
     """The figure must be at least this. Give either `min` or `max`."""
     max: Limit | None = None
     """The figure must be at most this."""
     unmeasured: Literal["fail", "allow"] = "fail"
-    """What a figure that could not be measured means, such as the accuracy of a Core ML file on Linux."""
+    """Verdict for a figure that could not be measured, such as the accuracy of a Core ML file on Linux."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> GateConfig:
@@ -60,7 +60,7 @@ class GateConfig(BaseModel):
 
     @property
     def limit(self) -> float:
-        """The one limit, whichever it is."""
+        """The limit, `min` or `max`."""
         limit = self.max if self.min is None else self.min
         assert limit is not None
         return limit
@@ -85,9 +85,9 @@ def metric_names(
     stages: int,
     labels: Sequence[str] = (),
 ) -> list[str]:
-    """Every metric that a report with these files, devices, models and number of stages can hold.
+    """All metrics of a report with these files, devices, models and number of stages.
 
-    `files` are formats with schemes; `models` has the label columns that each answers, `labels` are those of the
+    `files` are formats with schemes; `models` maps each model to its label columns, `labels` are those of the
     student.
     """
     places = dict.fromkeys(
@@ -112,7 +112,7 @@ def metric_names(
 
 
 def renamed(metric: str, *, scheme: str, device: str) -> str | None:
-    """The metric that one of schema 1, such as `artifacts.onnx.p50_ms`, is called now; None for any other."""
+    """The current name of a metric of schema 1, such as `artifacts.onnx.p50_ms`; None for any other."""
     section, _, rest = metric.partition(".")
     name, _, figure = rest.partition(".")
     if section != "artifacts" or not figure:
@@ -122,15 +122,15 @@ def renamed(metric: str, *, scheme: str, device: str) -> str | None:
 
 
 def evaluate_gates(gates: Iterable[GateConfig], report: Mapping[str, Any]) -> list[GateReport]:
-    """The verdict on every figure that the gates name, in the gates' order.
+    """The verdicts on the figures of all gates, in order.
 
-    A gate with `*`, and a gate on a figure which several label columns have, gives one result per figure.
+    A gate with `*`, or on a figure of several label columns, gives one result per figure.
     """
     return [_judge(gate, figure) for gate in gates for figure in _figures(gate.metric, report)]
 
 
 def gates_hold(results: Iterable[GateReport]) -> bool:
-    """Whether the run passes: nothing failed, and nothing is unmeasured that had to be measured."""
+    """Whether the run passes: no gate failed, and unmeasured figures are allowed."""
     return all(result["allowed"] for result in results)
 
 
@@ -171,7 +171,7 @@ def _figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
 
 
 def _file_figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
-    """What a metric of files means: one figure per file, and where it is measured on devices per device."""
+    """The figures of a metric of files: one per file, and per device if it depends on the device."""
     _, name, scheme, *rest = metric.split(".")
     files = [
         one for one in report["files"] if name in ("*", one["format"]) and scheme in ("*", one["scheme"])
@@ -198,9 +198,9 @@ def _file_figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
 
 
 _NOT_RELATED = {
-    "ratio_to_fp32": "this is the fp32 file, or none was measured beside it",
+    "ratio_to_fp32": "this is the fp32 file, or no fp32 file was measured",
 }
-"""Why a figure of a file that was measured is missing."""
+"""Reasons for missing figures of a measured file."""
 
 
 def _split(metric: str) -> tuple[str, str, str, str | None]:
@@ -211,7 +211,7 @@ def _split(metric: str) -> tuple[str, str, str, str | None]:
 
 
 def _recipe_stage(report: Mapping[str, Any], index: int) -> Mapping[str, Any] | None:
-    """The report's entry for `stages.<index>` of the recipe; the teacher's own stage is not counted."""
+    """The entry of the report for `stages.<index>` of the recipe, without the teacher stage."""
     prefix = f"stages.{index}."
     return next((stage for stage in report["stages"] if stage["path"].startswith(prefix)), None)
 
@@ -233,7 +233,7 @@ def _descend(value: Any, keys: Sequence[str]) -> Any:
 
 
 def _why(file: Mapping[str, Any], figure: str) -> str:
-    """Why a figure of this file is missing: the reason nearest to it."""
+    """The most specific reason for a missing figure of this file."""
     section = FILE_METRICS[figure][0] if FILE_METRICS[figure] else "accuracy"
     near = file.get(section)
     reason = near.get("reason") if isinstance(near, Mapping) else None
@@ -244,7 +244,7 @@ def _per_label(metric: str, label: str | None, value: Any, why: str) -> Iterator
     if isinstance(value, Mapping):
         if label is not None and label not in value:
             columns = ", ".join(value)
-            yield _Figure(f"{metric}.{label}", None, f"no label column {label!r}; there are {columns}")
+            yield _Figure(f"{metric}.{label}", None, f"no label column {label!r}; available: {columns}")
             return
         for name in value if label is None else (label,):
             yield from _per_label(f"{metric}.{name}", None, value[name], why)

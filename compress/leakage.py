@@ -1,6 +1,6 @@
-"""Clips that are in two splits at once, and clips that are labelled twice with different classes.
+"""Finds clips that are in two splits, and clips with contradictory labels.
 
-The same file may go by several names: links, other spellings of its path, copies. What counts is its content.
+Files are compared by content, because one file may have several paths: links, spellings, copies.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pathlib import Path
 from benchmarks.clips.rows import SPLITS, ClipRow, listed
 
 _SAME_TIME_S = 1e-3
-"""Spans that overlap by less only touch."""
+"""Smaller overlaps of spans are ignored."""
 
 Contents = Mapping[Path, str]
-"""What stands for a file's content, by its path: equal for equal files."""
+"""An identifier of the content of each file, by path."""
 
 
-def told_apart(contents: Mapping[Path, str | None]) -> Contents:
-    """What stands for the content of each file, of its SHA-256; a file that cannot be read stands for itself."""
+def content_ids(contents: Mapping[Path, str | None]) -> Contents:
+    """Content identifiers from the SHA-256 of each file; an unreadable file is identified by its path."""
     return {path: sha256 or f"path {path}" for path, sha256 in contents.items()}
 
 
 def leaks(rows: Sequence[ClipRow], content: Contents) -> list[tuple[ClipRow, ClipRow]]:
-    """Pairs of clips of different splits that show the same content at once; one for a clip and a split."""
+    """Pairs of clips of different splits with overlapping content; one per clip and split."""
     pairs = []
     for group in _by_content(rows, content).values():
         if len({row.split for row in group}) < 2:
@@ -49,7 +49,7 @@ def _in_order(a: ClipRow, b: ClipRow) -> tuple[ClipRow, ClipRow]:
 
 
 def contradictions(rows: Sequence[ClipRow], content: Contents) -> list[tuple[ClipRow, ClipRow]]:
-    """Pairs of clips of the same span of the same content whose labels differ."""
+    """Pairs of clips with equal content and span but different labels."""
     pairs = []
     for group in _by_content(rows, content).values():
         first: dict[tuple[float, float], ClipRow] = {}
@@ -61,19 +61,19 @@ def contradictions(rows: Sequence[ClipRow], content: Contents) -> list[tuple[Cli
 
 
 def leak_message(pairs: Sequence[tuple[ClipRow, ClipRow]], *, root: Path) -> str:
-    """Which clips are in two splits at once, one a line."""
+    """Lists clips that are in two splits, one per line."""
     lines = [f"{_called(a, root)} in {a.split} and {_called(b, root)} in {b.split}" for a, b in pairs]
-    return f"{len(pairs)} clips are in two splits at once, by path, link or content\n{listed(lines)}"
+    return f"{len(pairs)} clips are in two splits, by path, link or content\n{listed(lines)}"
 
 
 def contradiction_message(pairs: Sequence[tuple[ClipRow, ClipRow]], *, root: Path) -> str:
-    """Which clips are labelled in two ways, one a line."""
+    """Lists clips with contradictory labels, one per line."""
     lines = []
     for a, b in pairs:
         differing = [name for name, given in a.labels.items() if b.labels.get(name) != given]
-        said = ", ".join(f"{name} {a.labels[name]!r} and {b.labels[name]!r}" for name in differing)
-        lines.append(f"{_called(a, root)} and {_called(b, root)}: {said}")
-    return f"{len(pairs)} clips are labelled in two ways\n{listed(lines)}"
+        differences = ", ".join(f"{name} {a.labels[name]!r} and {b.labels[name]!r}" for name in differing)
+        lines.append(f"{_called(a, root)} and {_called(b, root)}: {differences}")
+    return f"{len(pairs)} clips have contradictory labels\n{listed(lines)}"
 
 
 def _by_content(rows: Sequence[ClipRow], content: Contents) -> dict[str, list[ClipRow]]:
@@ -84,7 +84,7 @@ def _by_content(rows: Sequence[ClipRow], content: Contents) -> dict[str, list[Cl
 
 
 def _span(row: ClipRow) -> tuple[float, float]:
-    """Start and end of a clip as it is decoded, as far as that is known without opening the file."""
+    """Start and end of a clip, as far as known without opening the file."""
     start_s = 0.0 if row.start_s is None else max(0.0, row.start_s - row.pad_s)
     return start_s, math.inf if row.end_s is None else row.end_s + row.pad_s
 

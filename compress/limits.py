@@ -1,7 +1,7 @@
-"""Ranges of a recipe's settings: every number, text and list has one, so that no absurd value costs hours.
+"""Ranges of the settings of a recipe: every number, text and list has one, so that absurd values are refused at
+once.
 
-A range is wide enough for any sensible use and narrow enough that nothing in it overflows a float32 or a file
-system.
+A range covers any sensible use, and no value in it overflows a float32 or a file system.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 LARGEST_SEED = 2**63 - 1
 MAX_PATH = 4_096
-"""Characters of a path, as Linux takes them."""
+"""Largest length of a path on Linux."""
 
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 """Name of a column."""

@@ -1,4 +1,4 @@
-"""Losses of teachers and students: pure functions of logits.
+"""Loss functions of teachers and students on logits.
 
 Shapes: `student`, `teacher` are `N K` logits; `labels` are `N` class indices.
 """
@@ -15,7 +15,7 @@ def cross_entropy(student: Tensor, labels: Tensor, *, label_smoothing: float = 0
 
 
 def soft_targets(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence from the teacher's softened classes, times temperature squared.
+    """Kullback-Leibler divergence from the teacher's softmax at `temperature`, times temperature squared.
 
     Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
@@ -26,17 +26,17 @@ def soft_targets(student: Tensor, teacher: Tensor, *, temperature: float) -> Ten
 
 
 def binary_cross_entropy(logits: Tensor, tags: Tensor) -> Tensor:
-    """Mean over clips and tags of the cross-entropy of each tag; `tags` is 0 or 1, `N K` like `logits`."""
+    """Mean binary cross-entropy over clips and tags; `tags` is 0 or 1, `N K` like `logits`."""
     return F.binary_cross_entropy_with_logits(logits, tags)
 
 
 def contrastive(clips: Tensor, captions: Tensor, numbers: Tensor) -> Tensor:
-    """Mean of both directions' cross-entropy between each clip and the captions of the batch (InfoNCE).
+    """InfoNCE loss: mean cross-entropy in both directions between the clips and captions of the batch.
 
-    `clips` and `captions` are `N F` whose inner products are logits; `numbers`, `N`, are the same for clips with
-    the same caption, -1 for a clip without one, which is left out. Where several clips share a caption all of them
-    are right. Source: Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding"; Radford et
-    al. 2021 (CLIP), figure 3; several right ones as in Khosla et al. 2020, "Supervised Contrastive Learning".
+    `clips` and `captions` are `N F` whose inner products are logits; `numbers`, `N`, are equal for clips with the
+    same caption, and -1 for a clip without one, which is ignored. Clips that share a caption are all positives.
+    Source: Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding"; Radford et al. 2021
+    (CLIP), figure 3; several positives as in Khosla et al. 2020, "Supervised Contrastive Learning".
     """
     has = numbers >= 0
     if not has.any():

@@ -1,6 +1,6 @@
-"""What an artifact answers to clips, be it float or quantized.
+"""Runs an artifact, float or quantized, on clips.
 
-A module of its own, since the numbers of a float network do not depend on how quantized ones are made.
+A separate module, so that results of float networks do not depend on the code of quantization.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from compress.training import FLOAT_BATCH, logits_of
 def predict(
     artifact: Artifact, clips: ClipSet, *, device: torch.device, console: Console, title: str
 ) -> tuple[Tensor, ...]:
-    """Logits `N K` per label column of every clip's centre crop; quantized graphs run one clip at a time."""
+    """Logits `N K` per label column for the centre crops of all clips; quantized graphs run one clip at a time."""
     model, batch = artifact.model, FLOAT_BATCH
     if artifact.form is Form.QUANTIZED:
         from export.quantize.int8_reference import for_evaluation

@@ -1,4 +1,4 @@
-"""Public weights that a teacher's video encoder starts from."""
+"""Public pretrained weights of a teacher's video encoder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from models.teachers.checkpoints import load_public
 from models.teachers.modular import ModularTeacher
 
 _WRAPPERS = ("state_dict", "model_state", "model")
-"""Keys under which published files keep their state dict."""
+"""Keys of the state dict in published files."""
 
 
 def load_pretrained(teacher: nn.Module, options: Any, path: Path) -> str:
-    """Loads public weights into the teacher's video encoder; gives a note that says what was loaded.
+    """Loads public weights into the teacher's video encoder; returns a note on the loaded weights.
 
-    Raises `ValueError` for a teacher without a video encoder or one that has no public weights, and for a file that
-    does not hold them.
+    Raises `ValueError` for a teacher without a video encoder or without public weights, and for a file that does
+    not contain them.
     """
     encoder = getattr(getattr(options, "video", None), "name", None)
     if encoder is None or not isinstance(teacher, ModularTeacher) or "clip" not in teacher.encoders:

@@ -1,8 +1,7 @@
-"""`prune`: whole channels leave the network until it costs a given share of its MACs, then it recovers.
+"""`prune`: structured channel pruning to a given share of the MACs, followed by recovery training.
 
-Which channels belong together is read from the network's dependency graph: Fang et al. 2023, "DepGraph: Towards
-Any Structural Pruning" (the torch-pruning library). Which ones leave first is decided by a row of
-`PRUNING_CRITERIA`, compared across all layers.
+Groups of dependent channels come from the dependency graph: Fang et al. 2023, "DepGraph: Towards Any Structural
+Pruning" (the torch-pruning library). A row of `PRUNING_CRITERIA` ranks channels globally over all layers.
 """
 
 from __future__ import annotations
@@ -28,29 +27,28 @@ from models.heads import classifiers_of
 from models.spec import ClipSpec, as_tuple
 
 _STEPS = 500
-"""In how many equal steps torch-pruning would remove everything; we stop at the first that meets the target."""
+"""Number of equal steps in which torch-pruning would remove everything; stops at the first that meets the
+target."""
 
 
 class PruneConfig(TrainConfig):
-    """Settings of one `prune` stage; the training settings are those of the recovery."""
+    """Settings of one `prune` stage; the training settings apply to the recovery."""
 
     macs_ratio: float = Field(
-        ge=0.001, lt=1, description="Share of the MACs that is kept, e.g. 0.55; not the share that goes."
+        ge=0.001, lt=1, description="Share of the MACs that remains, e.g. 0.55; not the removed share."
     )
     criterion: Literal[tuple(PRUNING_CRITERIA)] = Field(  # type: ignore[valid-type]
-        default="magnitude", description="What decides which channels leave first."
+        default="magnitude", description="Criterion for the importance of channels."
     )
-    epochs: int = Field(
-        default=4, ge=0, le=MAX_EPOCHS, description="Epochs of recovery; 0 leaves the network as cut."
-    )
-    round_to: int = Field(default=8, ge=1, le=1_024, description="Channel counts stay multiples of this.")
+    epochs: int = Field(default=4, ge=0, le=MAX_EPOCHS, description="Epochs of recovery; 0 skips it.")
+    round_to: int = Field(default=8, ge=1, le=1_024, description="Channel counts remain multiples of this.")
     max_pruning_ratio: float = Field(
-        default=0.8, gt=0, lt=1, description="A layer that has lost this share of its channels loses no more."
+        default=0.8, gt=0, lt=1, description="Largest share of channels removed from a layer."
     )
 
 
 def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageResult:
-    """The student with fewer channels, recovered; `ValueError` when the target is out of reach."""
+    """The pruned and recovered student; `ValueError` if the target cannot be reached."""
     model = copy.deepcopy(artifact.model).cpu()
     cut_channels(model, artifact.spec, config=config, clips=_labelled(artifact.spec, config, context))
     curve: tuple[dict[str, float], ...] = ()
@@ -70,7 +68,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
 
 
 def _labelled(spec: ClipSpec, config: PruneConfig, context: Context) -> Iterator[LabelledClips]:
-    """Training clips in an order that the seed decides, centre crops, a batch at a time."""
+    """Yields batches of training clips in random order, centre crops."""
     clips = context.data.train.for_spec(spec)
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(context.seed)).tolist()
     for start in range(0, len(order), config.batch):
@@ -81,10 +79,10 @@ def _labelled(spec: ClipSpec, config: PruneConfig, context: Context) -> Iterator
 def cut_channels(
     model: nn.Module, spec: ClipSpec, *, config: PruneConfig, clips: Iterable[LabelledClips] = ()
 ) -> None:
-    """Removes channels from `model` in place until its MACs are at most `config.macs_ratio` of what they were.
+    """Removes channels from `model` in place until its MACs are at most `config.macs_ratio` of the original.
 
-    `clips` are there for criteria that look at what the network makes of clips. A network may have a method
-    `layers_left_whole()` that gives layers none of whose channels may go; its classifiers keep theirs.
+    `clips` are for criteria that run the network. A network may have a method `layers_left_whole()` that returns
+    layers that are not pruned; classifiers are not pruned either.
     """
     import torch_pruning as tp
 
@@ -112,7 +110,7 @@ def cut_channels(
             if size_of(model, spec).macs <= target:
                 return
     raise ValueError(
-        f"prune: {size_of(model, spec).macs / target * config.macs_ratio:.0%} of the MACs is the least that "
+        f"prune: {size_of(model, spec).macs / target * config.macs_ratio:.0%} of the MACs is the minimum that "
         f"round_to {config.round_to} and max_pruning_ratio {config.max_pruning_ratio} allow, the target is "
         f"{config.macs_ratio:.0%}; raise `macs_ratio` or `max_pruning_ratio`, or lower `round_to`"
     )

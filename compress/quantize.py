@@ -1,6 +1,6 @@
-"""`quantize`: int8 weights and activations; a row of `QUANTIZATION_METHODS` says how they come about.
+"""`quantize`: int8 weights and activations by a row of `QUANTIZATION_METHODS`.
 
-The result is the torch int8 reference: a graph that computes what every exported int8 file has to compute.
+The result is the torch int8 reference: the graph that every exported int8 file must reproduce.
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference"; the flow is torchao's PT2E.
 """
@@ -32,14 +32,14 @@ class QuantizeConfig(TrainConfig):
 
     scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
     mode: Literal[tuple(QUANTIZATION_METHODS)] = Field(  # type: ignore[valid-type]
-        default="ptq", description="ptq calibrates; qat calibrates, then trains with quantization simulated."
+        default="ptq", description="ptq calibrates; qat calibrates, then trains with simulated quantization."
     )
     calibration_clips: int = Field(
-        default=128, ge=1, le=1_000_000, description="Training clips whose activations set the ranges."
+        default=128, ge=1, le=1_000_000, description="Number of training clips for calibrating the ranges."
     )
     epochs: int = Field(default=2, ge=1, le=MAX_EPOCHS, description="Epochs of quantization-aware training.")
     learning_rate: float = Field(
-        default=2e-4, ge=1e-8, le=10, description="Peak learning rate of that training."
+        default=2e-4, ge=1e-8, le=10, description="Peak learning rate of quantization-aware training."
     )
 
     @property
@@ -63,7 +63,7 @@ class QuantizeConfig(TrainConfig):
 
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
-    """The int8 reference of the student, for one clip at a time, and where it streams for one frame at a time."""
+    """The int8 reference of the student for single clips, and for single frames if it streams."""
     from export.quantize.int8_reference import calibrate, convert, prepare, transfer
     from export.quantize.step_reference import step_reference
 
@@ -98,14 +98,14 @@ def _lowered(model: nn.Module, artifact: Artifact, *, batch: int) -> torch.fx.Gr
 
 
 def _steps(clips: ClipSet, *, config: QuantizeConfig, batch: int) -> int:
-    """Whole batches of calibration clips."""
+    """Number of full batches of calibration clips."""
     return min(config.calibration_clips, len(clips)) // batch
 
 
 def _calibration_batches(
     clips: ClipSet, *, config: QuantizeConfig, batch: int, context: Context
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Whole batches of clips drawn with the run's seed, as the device will see them (centre crop)."""
+    """Yields full batches of random calibration clips, preprocessed as on a device (centre crop)."""
     generator = torch.Generator().manual_seed(context.seed)
     order = torch.randperm(len(clips), generator=generator).tolist()
     steps = _steps(clips, config=config, batch=batch)

@@ -1,4 +1,4 @@
-"""What a stage did: kept beside its result, and told in the report."""
+"""The record of a stage, stored with its result and included in the report."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing_extensions import TypedDict
 
 @with_config(ConfigDict(use_attribute_docstrings=True, extra="allow"))
 class StageRecord(TypedDict):
-    """What one stage did."""
+    """Record of one stage."""
 
     name: str
     """The verb, or `teacher`."""
     path: str
     """Place in the recipe: `stages.0.distill`, or `teacher`."""
     seconds: float
-    """Time that the work took, in the run that did it."""
+    """Elapsed time, in the run that executed it."""
     cpu_seconds: NotRequired[float | None]
-    """Processor time within `seconds`, of all threads and of child processes."""
+    """Processor time of all threads and child processes."""
     busy: NotRequired[str | None]
-    """A sentence if other programs kept the machine busy meanwhile, so that `seconds` says less; else null."""
+    """Message if other programs loaded the machine meanwhile, so that `seconds` is less meaningful; else null."""
     cached: NotRequired[bool]
-    """Whether this run took the result from an earlier one."""
+    """Whether the result is from an earlier run."""
     threads: NotRequired[Annotated[int, Field(ge=0)]]
-    """Of torch, while the stage was made; another number rounds sums otherwise, and gives other weights."""
+    """Number of torch threads; another number changes the rounding of sums, and therefore the weights."""
     before: dict[str, Any]
     after: dict[str, Any]
-    """`top1`, `parameters`, `macs` and `tasks`, each as in `models`; `correct`, how many test clips are right, by
-    label column; of a `distill` with `baseline: true`, `labels_only_top1` and `labels_only_correct`, the same of
-    the same student trained on the labels alone; `task_weights`, of a teacher with `weighting: uncertainty`, the
-    learned weight of every task."""
+    """`top1`, `parameters`, `macs` and `tasks`, each as in `models`; `correct`, the number of correctly classified
+    test clips by label column; for `distill` with `baseline: true`, `labels_only_top1` and `labels_only_correct`,
+    those of the same student trained on the labels alone; for a teacher with `weighting: uncertainty`,
+    `task_weights`, the learned weight of every task."""
     config: NotRequired[dict[str, Any]]
     weights_sha256: NotRequired[str]
-    """Over all weights that the stage gave; equal hashes are equal networks."""
+    """SHA-256 of all weights after the stage; equal hashes mean equal networks."""
     curve: NotRequired[list[dict[str, float | None]]]
     """One row per epoch of a training stage."""
     notes: NotRequired[list[str]]

@@ -1,8 +1,7 @@
-"""The shape of `report.json`, version 1. Its JSON Schema, `docs/report.schema.json`, is made from these types.
+"""The schema of `report.json`. Its JSON Schema, `docs/report.schema.json`, is generated from these types.
 
-Within version 1 keys are only ever added. Shares such as `top1` are 0..1. A figure that is `null` was not
-measured, and a `reason` beside it says why. With several label columns a per-label figure is a mapping from
-column to figure.
+Within a version, keys are only added. Shares such as `top1` are 0..1. A figure that is `null` was not measured, and
+`reason` says why. With several label columns, a per-label figure is a mapping from column to figure.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class ModelReport(TypedDict):
     ci95: NotRequired[IntervalPerLabel | None]
     """95 % interval of `top1`."""
     tasks: NotRequired[dict[str, dict[str, Share]]]
-    """Figures of every task, by its name: `top1`, `top5`, `macro_f1` of a label column, `map` of tags, and of
-    `retrieval` the `caption_recall_at_<k>` and `clip_recall_at_<k>`."""
+    """Figures by task: `top1`, `top5`, `macro_f1` of a label column, `map` of tags, `caption_recall_at_<k>` and
+    `clip_recall_at_<k>` of `retrieval`."""
     parameters: Count | None
     macs: Count | None
     """Multiply-accumulate operations of one clip."""
@@ -49,20 +48,20 @@ class ModelReport(TypedDict):
 
 @_documented
 class ModelReports(TypedDict):
-    """Every network of the run; `null` for those that the recipe does not make."""
+    """All networks of the run; `null` for those that the recipe does not produce."""
 
     teacher: ModelReport | None
     student_labels_only: NotRequired[ModelReport | None]
-    """The same student trained on the labels alone: what distillation is compared with."""
+    """The same student trained on the labels alone: the baseline of distillation."""
     student_float: ModelReport | None
-    """The student as it was before quantization."""
+    """The student before quantization."""
     student_quantized: ModelReport | None
     """The torch int8 reference."""
 
 
 @_documented
 class AccuracyReport(TypedDict):
-    """Top-1 of one file through its own runtime."""
+    """Top-1 of one file in its own runtime."""
 
     top1: SharePerLabel | None
     ci95: IntervalPerLabel | None
@@ -70,26 +69,26 @@ class AccuracyReport(TypedDict):
     runtime: str | None
     reason: NotRequired[str]
     failed: NotRequired[bool]
-    """The file should have run here and did not."""
+    """The file should have run on this machine and did not."""
     classes_answered: NotRequired[dict[str, list[Count]]]
-    """The different classes among its answers, by label column."""
+    """The distinct predicted classes, by label column."""
 
 
 @_documented
 class ParityReport(TypedDict):
-    """How close one file's logits are to those of the torch network it was written from."""
+    """Parity of the logits of one file with the torch network that it was exported from."""
 
     max_abs_error: float | dict[str, float] | None
     sqnr_db: float | dict[str, float] | None
-    """Signal to quantization noise, from -160 to 160; 160 also for outputs that are equal, -160 where some are not
-    finite."""
+    """Signal-to-quantization-noise ratio, from -160 to 160; 160 also for equal outputs, -160 for non-finite
+    ones."""
     top1_agreement: SharePerLabel | None
     reason: NotRequired[str]
 
 
 @_documented
 class LatencyReport(TypedDict):
-    """Time for one clip, on one device."""
+    """Latency for one clip on one device."""
 
     device: str
     threads: Count
@@ -97,17 +96,17 @@ class LatencyReport(TypedDict):
     p90_ms: Milliseconds | None
     p99_ms: Milliseconds | None
     p50_ci95_ms: NotRequired[tuple[Milliseconds, Milliseconds] | None]
-    """95 % interval of `p50_ms`, by a bootstrap over the rounds; `null` also with fewer than 6 rounds."""
+    """95 % interval of `p50_ms`, by a bootstrap over rounds; `null` with fewer than 6 rounds."""
     ratio_to_fp32: NotRequired[float | None]
-    """Times as long as the fp32 file of the same format takes, over rounds that both were in; below 1 is faster."""
+    """Latency relative to the fp32 file of the same format, over common rounds; below 1 is faster."""
     ratio_to_fp32_ci95: NotRequired[tuple[float, float] | None]
-    """95 % interval of `ratio_to_fp32`, as that of `p50_ms`."""
+    """95 % interval of `ratio_to_fp32`, computed as for `p50_ms`."""
     peak_rss_bytes: Count | None
-    """Most memory that the runtime's process held."""
+    """Peak resident memory of the runtime process."""
     rounds: NotRequired[Count]
     reason: NotRequired[str]
     failed: NotRequired[bool]
-    """The file should have run here and did not."""
+    """The file should have run on this machine and did not."""
 
 
 @_documented
@@ -116,18 +115,18 @@ class FileReport(TypedDict):
 
     format: str
     path: str | None
-    """Relative to the report's folder; null when no file was written."""
+    """Relative to the report's folder; null if no file was written."""
     scheme: str
     size_bytes: Count | None
     status: NotRequired[Literal["exported", "wrong", "failed"]]
-    """wrong: the file is there, but its answers are not those of torch; it is not measured."""
+    """wrong: the file misses its pass criterion and is not measured."""
     reason: NotRequired[str | None]
-    """Why there is no file, or what is wrong with it."""
+    """Reason why the file was not written or misses its pass criterion."""
     accuracy: AccuracyReport
     parity: ParityReport
     latency: list[LatencyReport]
     seconds: NotRequired[float]
-    """Time that the conversion took."""
+    """Time of the conversion."""
     notes: NotRequired[list[str]]
 
 
@@ -140,19 +139,19 @@ class RobustnessRow(TypedDict):
     label: str
     clean: Share | None
     corrupted: NotRequired[dict[str, list[Share]]]
-    """By corruption, one share for each of the severities; the clean one where it is `unaffected`."""
+    """By corruption, one share per severity; the clean share for `unaffected` corruptions."""
     mean: Share | None
-    """Over all corruptions and severities."""
+    """Mean over all corruptions and severities."""
     unaffected: NotRequired[list[str]]
-    """Corruptions of inputs that it does not take."""
+    """Corruptions of inputs that the network does not take."""
     reason: NotRequired[str]
     failed: NotRequired[bool]
-    """The file should have run here and did not."""
+    """The file should have run on this machine and did not."""
 
 
 @_documented
 class RobustnessReport(TypedDict):
-    """Top-1 on corrupted clips; all rows see the same clips, corrupted in the same way."""
+    """Top-1 on corrupted clips; all rows use the same corrupted clips."""
 
     clips: Count
     corruptions: list[str]
@@ -176,7 +175,7 @@ class GateReport(TypedDict):
 
 @_documented
 class WarningReport(TypedDict):
-    """A network or a file that is no better than chance in a label column, or gives one answer to every clip."""
+    """A network or file at chance level in a label column, or with a constant prediction."""
 
     path: str
     """`models.<model>`, `stages.<n>.<verb>` or `files.<format>.<scheme>`."""
@@ -187,7 +186,7 @@ class WarningReport(TypedDict):
 
 @_documented
 class SkippedReport(TypedDict):
-    """A video that could not be read and was left out because the recipe says so."""
+    """An unreadable video that was excluded, as set in the recipe."""
 
     path: str
     reason: str
@@ -206,20 +205,20 @@ class DataReport(TypedDict):
 
 @_documented
 class Report(TypedDict):
-    """A whole run."""
+    """The report of a run."""
 
     schema_version: Literal[2]
     recipe: dict[str, Any]
-    """The recipe as resolved: defaults and overrides filled in."""
+    """The resolved recipe, with defaults and overrides."""
     environment: dict[str, Any]
     data: NotRequired[DataReport]
     models: ModelReports
     stages: list[StageRecord]
     files: list[FileReport]
     robustness: NotRequired[RobustnessReport | None]
-    """`null` when the recipe does not ask for it."""
+    """`null` if the recipe has no section `robustness`."""
     gates: list[GateReport]
     skipped: NotRequired[list[SkippedReport]]
     warnings: NotRequired[list[WarningReport]]
-    """What is to be known before any figure: networks and files that have learned nothing."""
+    """Networks and files at chance level."""
     notes: NotRequired[list[str]]

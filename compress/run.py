@@ -1,7 +1,7 @@
-"""One recipe, from teacher to measured files: `pocketreel run recipes/mobilenet3d_int8.yaml`.
+"""Runs one recipe, from teacher to measured files: `pocketreel run recipes/mobilenet3d_int8.yaml`.
 
-Read the recipe, plan, make the networks, export them, measure the files, judge, report, exit.
-Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is wrong, 3 a stage or a
+Steps: read the recipe, plan, train and compress the networks, export, benchmark, evaluate gates, report.
+Exit codes: 0 done and every gate passed, 1 a gate failed, 2 the recipe or an argument is invalid, 3 a stage or a
 backend failed, 70 an unexpected error, 130 stopped.
 """
 
@@ -54,11 +54,11 @@ def run_recipe(
     console: Console,
     fresh: bool = False,
 ) -> Report:
-    """Does what the recipe says, or finds it done; writes and returns the report.
+    """Runs the recipe, using cached results; writes and returns the report.
 
-    With `fresh`, earlier results are forgotten as soon as data and settings are known to be right.
-    Raises `ValueError` for clips that the recipe's data does not give and for a teacher of the user's that cannot
-    be learned from, `StepFailed` for a step that failed.
+    With `fresh`, earlier results are removed as soon as data and settings are validated.
+
+    Raises `ValueError` for invalid data and for an unusable user teacher, `StepFailed` for a failed step.
     """
     tried = try_before_clips(recipe, device=device)
     data = open_data(
@@ -73,7 +73,7 @@ def run_recipe(
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
     check_settings(run)
-    run.build_student()  # refuses options that do not fit these clips before hours of training
+    run.build_student()  # refuses options that do not match the clips before hours of training
     folder.begin(fresh=fresh)
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None
@@ -145,7 +145,7 @@ def main(
 
     Exit codes: 0 done, 1 a gate failed, 2 the recipe or an argument is invalid, 3 a stage or backend failed.
     """
-    answer = json_alone(as_json)
+    write_json = json_alone(as_json)
     silence_libraries()
     set_limits(seconds=user_code_timeout, gigabytes=user_code_memory)
     console = output()
@@ -159,7 +159,7 @@ def main(
     if plan_only:
         with exit_codes():
             try_for_plan(checked, cache=cache, device=trained_on, console=console)
-        answer({"name": planned.name, "steps": [asdict(step) for step in planned.steps]})
+        write_json({"name": planned.name, "steps": [asdict(step) for step in planned.steps]})
         return
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         keep_tracebacks_in(folder)
@@ -173,21 +173,23 @@ def main(
             fresh=fresh,
         )
     code = _verdict(report, folder, console)
-    answer((folder / "report.json").read_text(encoding="utf-8"))
+    write_json((folder / "report.json").read_text(encoding="utf-8"))
     raise typer.Exit(code)
 
 
 def _verdict(report: Report, folder: Path, console: Console) -> int:
-    """Prints how the run ended and gives its exit code."""
+    """Prints the outcome of the run and returns its exit code."""
     print_files(report, console)
     print_gates(report, console)
     console.print(f"report: {folder / 'report.html'}")
     bad = [file for file in report["files"] if file["status"] != "exported"]
     if bad:
-        return _complain(FAILED, f"{len(bad)} files failed or are wrong; the reasons are above")
+        return _complain(
+            FAILED, f"{len(bad)} files failed or missed their pass criterion; see the reasons above"
+        )
     stopped = did_not_run(report)
     if stopped:
-        return _complain(FAILED, f"should have run here and did not: {', '.join(stopped)}")
+        return _complain(FAILED, f"should have run on this machine and did not: {', '.join(stopped)}")
     return OK if gates_hold(report["gates"]) else GATE_FAILED
 
 

@@ -1,7 +1,7 @@
-"""The folder of a run: ours by its ledger, held by one run at a time, and at every moment the folder of one run.
+"""The folder of a run: listed in a ledger, locked by one run at a time, and always consistent.
 
-Results of a run that was finished stay in place until the next one is finished: what that one makes lies in
-`unfinished/` and is swapped in at the end.
+Results of a finished run stay in place until the next one is finished, which writes to `unfinished/` and is
+swapped in at the end.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.answers import FOLDER as ANSWERS
-from benchmarks.answers import NAMES as ANSWERS_NAMES
+from benchmarks.predictions import FOLDER as PREDICTIONS
+from benchmarks.predictions import NAMES as PREDICTIONS_NAMES
 from compress.artifact import STAGE_FILES
 from compress.data import Data
 from compress.folders.keys import Key
@@ -39,7 +39,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Path, plan_only: bool) -> None:
-    """Raises `FolderRefused` when a run of this recipe cannot be written into `out` and touch no other file."""
+    """Raises `FolderRefused` if a run of this recipe cannot be written into `out` without touching other files."""
     named = [(f"the recipe's {'.'.join(map(str, place))}", path) for place, path in paths_in(recipe)]
     check_clear(
         out,
@@ -51,23 +51,25 @@ def check_run_folder(out: Path, recipe: Recipe, *, recipe_path: Path, cache: Pat
         ],
     )
     if contains(cache, out) and contains(out, cache):
-        raise FolderRefused(f"--out {out} is the cache, too: choose another folder")
-    for name in ("stages", "export", ANSWERS, UNFINISHED):
+        raise FolderRefused(f"--out {out} is also the cache: choose another folder")
+    for name in ("stages", "export", PREDICTIONS, UNFINISHED):
         if contains(out / name, cache):
-            raise FolderRefused(f"--cache {cache} is where results of --out {out} go: choose another folder")
+            raise FolderRefused(
+                f"--cache {cache} is inside the results of --out {out}: choose another folder"
+            )
     if not out.is_dir():
         return
     ledger = Ledger.read(out)
     if ledger is None:
         _refuse_foreign(out)
     elif ledger.kind != "run":
-        raise FolderRefused(f"--out {out} is the folder of another kind of result: choose another folder")
-    if plan_only:  # a run does it once it holds the folder
+        raise FolderRefused(f"--out {out} contains another kind of result: choose another folder")
+    if plan_only:  # a run checks it after locking the folder
         _check_places(out, recipe)
 
 
 def _home() -> list[tuple[str, Path]]:
-    """The home folder; an account without a name, as containers have them, may have none."""
+    """The home folder; an account without a name, as in containers, may have none."""
     try:
         return [("the home folder", Path.home())]
     except RuntimeError:
@@ -75,7 +77,7 @@ def _home() -> list[tuple[str, Path]]:
 
 
 def _check_places(out: Path, recipe: Recipe) -> None:
-    """Raises `FolderRefused` where a name that the run needs is taken by what is not ours."""
+    """Raises `FolderRefused` if a required name is taken by a file that is not Pocketreel's."""
     places = [place_of(*one) for one in pairs(recipe.export.formats, recipe.schemes)]
     for root in (out, out / UNFINISHED):
         check_names(root, ROOT_FILES)
@@ -85,7 +87,7 @@ def _check_places(out: Path, recipe: Recipe) -> None:
                 check_names(folder, STAGE_FILES)
         check_folders(root / "export", places)
         check_names(root / "export", REFERENCE_NAMES)
-        check_names(root / ANSWERS, ANSWERS_NAMES)
+        check_names(root / PREDICTIONS, PREDICTIONS_NAMES)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -94,34 +96,34 @@ def _refuse_foreign(out: Path) -> None:
         return
     if (out / "recipe.yaml").is_file() and (out / "stages").is_dir():
         raise FolderRefused(
-            f"--out {out} holds results of an earlier version of Pocketreel, without the list of its files by "
-            "which they could be told from yours: choose another folder, or move this one away"
+            f"--out {out} contains results of an earlier version of Pocketreel, without the list of its files that "
+            "distinguishes them from yours: choose another folder, or move this one away"
         )
     raise FolderRefused(
-        f"--out {out} holds files that are no results of a run (such as {min(there).name}); they are never "
-        "touched: choose a new or an empty folder"
+        f"--out {out} contains files that are not results of a run (such as {min(there).name}), which are never "
+        "changed: choose a new or an empty folder"
     )
 
 
 def stage_names(recipe: Recipe) -> list[str]:
-    """Names of the folders in `stages/` that a run of the recipe has."""
+    """Names of the folders in `stages/` of a run of the recipe."""
     verbs = [entry.verb for entry in recipe.stages] or ["student"]
     first = ["00_teacher"] if recipe.teacher else []
     return first + [f"{number:02d}_{verb}" for number, verb in enumerate(verbs, start=1)]
 
 
 class RunFolder:
-    """The folder of a run that is under way, held by this process."""
+    """The folder of a run in progress, locked by this process."""
 
     def __init__(self, out: Path, recipe: Recipe, ledger: Ledger) -> None:
         self.out, self._recipe, self._ledger = out, recipe, ledger
         self.place = out
-        """Where this run writes."""
+        """The folder that this run writes to."""
         self.finished: tuple[Path, ...] = ()
-        """Where it finds results of the run before, beside its own."""
+        """Folders with results of the previous run."""
 
     def check_clips(self, data: Data) -> None:
-        """Raises `FolderRefused` when clips of the user's lie in the folder."""
+        """Raises `FolderRefused` if the folder contains clips of the user."""
         paths = [row.path for clips in (data.train, data.validation, data.test) for row in clips.rows]
         for parent in dict.fromkeys(path.parent for path in paths):
             if isinstance(self._recipe.data, FilesConfig) and contains(self.out, parent):
@@ -130,7 +132,8 @@ class RunFolder:
                 )
 
     def begin(self, *, fresh: bool) -> None:
-        """Chooses where the run writes, and leaves its recipe there; with `fresh`, forgets all earlier results."""
+        """Chooses the folder to write to, and writes the recipe there; with `fresh`, removes all earlier
+        results."""
         if fresh:
             self._forget()
         about = self._ledger.about
@@ -146,18 +149,18 @@ class RunFolder:
             self.place.mkdir(exist_ok=True)
             ledger = Ledger.read(self.place) or Ledger(folder=self.place, kind="run")
             if ledger.about.get("run", run)["identity"] != identity:
-                ledger.clear()  # figures and recipe of yet another run; stages are found by their keys
+                ledger.clear()  # figures and recipe of another run; stages are looked up by key
             ledger.about = {"state": "unfinished", "run": run}
             self._claim(ledger)
         write_atomic(self.place / "recipe.yaml", dump_yaml(self._recipe.to_dict()))
 
     def finish(self, results: Mapping[str, str]) -> None:
-        """Makes the results of this run those of the folder, and removes what no longer belongs to it.
+        """Makes the results of this run those of the folder, and removes obsolete results.
 
         `results` are the keys of its stages and of its export by their folders, such as `stages/01_distill`.
         """
-        answers = Ledger.read(self.place / ANSWERS) or Ledger.read(self.out / ANSWERS)
-        more = {ANSWERS: answers.about["key"]} if answers else {}
+        predictions = Ledger.read(self.place / PREDICTIONS) or Ledger.read(self.out / PREDICTIONS)
+        more = {PREDICTIONS: predictions.about["key"]} if predictions else {}
         self._ledger.about["results"] = {**results, **more}
         if self.place != self.out:
             mine = Ledger.read(self.place)
@@ -191,12 +194,12 @@ class RunFolder:
 
 @contextmanager
 def opened(out: Path, recipe: Recipe, *, console: Console) -> Iterator[RunFolder]:
-    """The run's folder, made if need be, which no other run may use until the end.
+    """Creates and locks the folder of a run.
 
-    Raises `FolderRefused` when another run holds it. A swap that was interrupted is finished first.
+    Raises `FolderRefused` if another run has locked it. Completes an interrupted swap first.
     """
 
-    def tell(sentence: str) -> None:
+    def notify(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     with held(out):
@@ -206,22 +209,24 @@ def opened(out: Path, recipe: Recipe, *, console: Console) -> Iterator[RunFolder
             ledger = Ledger(folder=out, kind="run", about={"state": "new"})
             ledger.save()
         if ledger.damage:
-            tell(f"{ledger.damage}; its copy is whole and takes its place")
+            notify(f"{ledger.damage}; its copy is intact and is used instead")
             ledger.save()
         if ledger.about["state"] == "swapping":
-            tell(f"{out}: an earlier run was stopped while its results were swapped in; that is finished now")
+            notify(
+                f"{out}: an earlier run was stopped while its results were swapped in; this is now complete"
+            )
             _swap(out, ledger)
             _settle(out, ledger)
         _check_places(out, recipe)
         for name, expected in ledger.files.items():
             path = out / name
             if expected and path.is_file() and not path.is_symlink() and fingerprint(path) != expected:
-                tell(f"{path} was changed after it had been written")
+                notify(f"{path} was changed after it was written")
         yield RunFolder(out, recipe, ledger)
 
 
 def _swap(out: Path, ledger: Ledger) -> None:
-    """Puts what lies in `unfinished/` in place; begun again after a kill, it goes on."""
+    """Moves the content of `unfinished/` into place; after a kill, another call completes it."""
     place = out / UNFINISHED
     if place.is_dir():
         for name, key in ledger.about["results"].items():
@@ -241,7 +246,7 @@ def _swap(out: Path, ledger: Ledger) -> None:
 
 
 def _settle(out: Path, ledger: Ledger) -> None:
-    """Removes results that are not of the finished run, and notes what its files are."""
+    """Removes results that do not belong to the finished run, and stores the fingerprints of its files."""
     for folder in _parts(out):
         if folder.relative_to(out).as_posix() not in ledger.about["results"]:
             _remove(folder)
@@ -253,23 +258,23 @@ def _settle(out: Path, ledger: Ledger) -> None:
 
 
 def _parts(root: Path) -> Iterator[Path]:
-    """Folders of results: stages, also unfinished ones, the export, and the answers of its files."""
+    """Folders of results: stages, also unfinished ones, the export, and the predictions of its files."""
     stages = root / "stages"
     if stages.is_dir() and not stages.is_symlink():
         yield from (path for path in sorted(stages.iterdir()) if path.is_dir() and not path.is_symlink())
-    for name in ("export", ANSWERS, f"{ANSWERS}.partial"):
+    for name in ("export", PREDICTIONS, f"{PREDICTIONS}.partial"):
         if (root / name).is_dir() and not (root / name).is_symlink():
             yield root / name
 
 
 def _remove(folder: Path, *, kinds: Sequence[str] = ("result", "export")) -> None:
-    """Removes what is ours in a folder, and the folder if nothing else is in there."""
+    """Removes Pocketreel's files from a folder, and the folder if it is empty."""
     ledger = Ledger.read(folder)
     if ledger is not None and ledger.kind in kinds:
         ledger.remove()
-    _remove_if_empty(folder)  # left by a kill after the ledger had gone
+    _remove_if_empty(folder)  # left by a kill after the ledger was removed
 
 
 def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):  # it is not there, or something is in it
+    with suppress(OSError):  # missing or not empty
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""The splits of a data set: which clips are held out, which are in two of them, and all of them decoded."""
+"""The splits of a data set: hold-out, leakage check and decoding."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def hold_out(
     seed: int,
     console: Console,
 ) -> dict[str, list[ClipRow]]:
-    """Training rows of some files become validation rows: those whose path, hashed with the seed, comes first.
+    """Moves the training rows of some files to validation: those whose path, hashed with the seed, comes first.
 
-    All clips of a file go together, and those of its copies; where the data set lies does not matter. A file that
-    lies elsewhere goes by its content instead of its path.
+    All clips of a file and of its copies stay together, independently of the location of the data set. A file
+    outside the data set is hashed by content instead of path.
     """
 
     def order(path: Path) -> bytes:
@@ -48,7 +48,7 @@ def hold_out(
             held.update(same)
     if len(held) == len(files):
         raise ValueError(
-            f"{root}: {len(files)} training files are too few to hold some out; add split `validation`"
+            f"{root}: {len(files)} training files are too few for a hold-out split; add a split `validation`"
         )
     console.print(
         f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it",
@@ -62,14 +62,14 @@ def hold_out(
 
 
 def checked_rows(config: FilesConfig, rows: Sequence[ClipRow], content: Contents, *, root: Path) -> list[str]:
-    """Notes on rows that contradict each other; ValueError for clips in two splits, unless that is allowed."""
+    """Notes on contradictory rows; ValueError for clips in two splits, unless that is allowed."""
     notes = []
     if found := leaks(rows, content):
         message = leak_message(found, root=root)
         if config.leakage == "refuse":
             raise ValueError(
-                f"{root}: {message}\nfigures on clips that were learned mean nothing: take them out of one of the "
-                "splits, or allow it with `leakage: allow` in the section data"
+                f"{root}: {message}\nfigures on training clips are meaningless: remove the clips from one of the "
+                "splits, or allow them with `leakage: allow` in the section data"
             )
         notes.append(message)
     if found := contradictions(rows, content):
@@ -87,9 +87,9 @@ def open_splits(
     workers: int,
     console: Console,
 ) -> dict[str, ClipSet]:
-    """The clips of all splits, decoded or found in the folder `cache` by the `contents` of their files.
+    """The clips of all splits, decoded or read from the folder `cache` by the `contents` of their files.
 
-    Raises `UnreadableClips` with those of all splits that cannot be read.
+    Raises `UnreadableClips` with the unreadable clips of all splits.
     """
     own = config if isinstance(config, FilesConfig) else None
     opened: dict[str, ClipSet] = {}
@@ -108,10 +108,10 @@ def open_splits(
                     missing_audio=own.missing_audio if own else "refuse",
                     limits=own.limits.limits() if own else USUAL,
                     progress=report,
-                    tell=lambda sentence: say(console, sentence),
+                    notify=lambda sentence: say(console, sentence),
                 )
                 unreadable += opened[name].skipped
-            except UnreadableClips as fault:  # none of the split can be read
+            except UnreadableClips as fault:  # all clips of the split
                 unreadable += fault.found
     clips = sum(map(len, split.values()))
     if not unreadable:
@@ -124,10 +124,10 @@ def open_splits(
 
 
 def share_of(skipped: Sequence[tuple[Path, str]], rows: Sequence[ClipRow]) -> str:
-    """How many clips are left out, and their share."""
+    """Number and share of the excluded clips."""
     return f"{len(skipped)} of {len(rows)} clips ({len(skipped) / len(rows):.1%})"
 
 
 def say(console: Console, sentence: str) -> None:
-    """Prints a sentence as it is, without markup."""
+    """Prints a message without markup."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a stage is: a function from artifact to artifact, its settings, what it may use, and where it may stand."""
+"""The interface of stages: a function from artifact to artifact, its settings, context and order."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What stages use beside the artifact. Nothing in here changes during a run."""
+    """Inputs of stages other than the artifact, constant during a run."""
 
     device: torch.device
     seed: int
     data: Data
     teacher: Teacher | None
     distillation: DistillationConfig
-    """How whoever trains learns from the teacher."""
+    """Settings of distillation for training stages."""
     build_student: Callable[[], nn.Module]
-    """A freshly initialised student, the same one on every call."""
+    """Builds an initialised student, with equal weights in every call."""
     folder: Path
-    """Where a stage keeps unfinished work; it survives a kill and is gone once the stage is finished."""
+    """Folder for unfinished work of a stage; it survives a kill and is removed when the stage is finished."""
     cache: Path
-    """Where work shared by several stages is kept, under content hashes."""
+    """Folder for results shared by several stages, by content hash."""
     console: Console = field(default_factory=Console)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """The new artifact and what the report tells of how it came about."""
+    """The new artifact and data for the report."""
 
     artifact: Artifact
     curve: tuple[dict[str, float], ...] = ()
@@ -65,12 +65,12 @@ class Stage:
     gives: Form
     needs_teacher: bool = False
     needs_training: bool = False
-    """Whether its input has to be trained already; `distill` is what trains it."""
+    """Whether its input must already be trained, by `distill`."""
     methods: Callable[[Any], Iterable[Callable[..., Any]]] = _nothing
-    """What its settings choose from tables of methods: the stage depends on these rows, not on their neighbours."""
+    """The rows of method tables that its settings select; the stage depends only on these rows."""
 
 
 def training_job(name: str, context: Context) -> Job:
-    """The training job of that name within a stage: its checkpoints lie in the stage's own folder."""
+    """The training job `name` within a stage, with checkpoints in the folder of the stage."""
     folder = context.folder / name.replace(": ", "_").replace(" ", "_")
     return Job(name=name, device=context.device, seed=context.seed, folder=folder, console=context.console)

@@ -1,4 +1,4 @@
-"""Results on disk: found again by a hash of all that can change them, written whole or not at all."""
+"""Keys of results on disk: hashes of everything that determines them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Stored", "content_key", "one_at_a_time", "stored", "write_atomic"]
 
 
 def content_key(*, code: Iterable[str], alone: Iterable[str] = (), **parts: Any) -> Key:
-    """Hash of plain data, the source that makes the result, and the versions of what networks are made with.
+    """Hash of plain data, the source code of the result, and the versions of the training packages.
 
-    `code` are the modules that make it; those that they import count with them (`compress.folders.source`). Modules
-    `alone` count without: a step that reaches every other through the recipe and its tables.
+    `code` are the modules that compute it, including their imports (`compress.folders.source`). Modules `alone`
+    count without their imports: steps that import all others through the recipe and its tables.
     """
     source = source_hashes(*code, alone=alone)
     return Key.of({**parts, "source": source, "versions": installed(TRAINING)})

@@ -1,14 +1,14 @@
-"""What happens in synthetic clips: frames, sound and caption of a shape that moves in one of eight ways.
+"""Content of synthetic clips: frames, audio and caption of a shape with one of eight motions.
 
-Half-way through a clip the shape's place, size, colour and surroundings are drawn alike for all classes, so that
-time has to be looked at. What makes it hard:
+At the middle of a clip, position, size, colour and background of the shape have the same distribution for all
+classes, so that single frames do not suffice. Sources of difficulty:
 
-- picture: pixel noise, bars in front, moments in which the shape is not seen, small motions, directions turned
-  towards a neighbouring class; in some clips the shape hardly stands out at all;
-- sound: each class has a pitch contour and a timbre, in noise; some clips have noise alone;
-- caption: names the motion, or is vague, or is missing.
+- video: pixel noise, occluding bars, frames without the shape, small motions, directions turned towards a
+  neighbouring class; low contrast in some clips;
+- audio: each class has a pitch contour and a timbre, with noise; some clips have only noise;
+- text: the caption names the motion, is vague, or is missing.
 
-Each evidence fails in other clips than the others, so a network with all three is better than with one.
+The modalities fail in different clips, so a network with all three is better than with one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDE = 72
-"""Pixels of a frame's side."""
+"""Height and width of a frame in pixels."""
 SAMPLE_RATE_HZ = 16_000
 SECONDS = 1.0
 
@@ -33,7 +33,7 @@ OPPOSITE = {
     "orbit_counterclockwise": "orbit_clockwise",
     "recede": "approach",
 }
-"""Each class with the one that it is most easily taken for: the same motion backwards."""
+"""Each class with the most easily confused one: the same motion backwards."""
 CLASSES = tuple(OPPOSITE)
 
 TAGS = {
@@ -50,7 +50,7 @@ TAGS = {
     "diamond": ("cornered",),
     "ring": ("round", "hollow"),
 }
-"""What a clip is tagged with: the words of its motion and of its thing."""
+"""Tags of a clip: the words of its motion and of its thing."""
 
 _DIRECTION = {"move_right": 0.0, "move_down": 0.5, "move_left": 1.0, "move_up": 1.5}
 """Angle of the motion in units of pi, y downwards."""
@@ -78,26 +78,26 @@ THINGS = ("ball", "box", "diamond", "ring")
 
 @dataclass(frozen=True, kw_only=True)
 class Hardness:
-    """What `difficulty` stands for. Probabilities are per clip unless another unit is named."""
+    """Parameters derived from `difficulty`. Probabilities are per clip unless stated otherwise."""
 
     pixel_noise: float
-    """Standard deviation, pixels being 0..1."""
+    """Standard deviation, for pixels in 0..1."""
     bars: float
-    """Mean number of bars in front of the scene."""
+    """Mean number of occluding bars."""
     unseen: float
-    """Probability that the shape is not seen, per frame."""
+    """Probability that the shape is missing, per frame."""
     faint: float
-    """Probability that the shape hardly stands out, in the whole clip."""
+    """Probability of low contrast in the whole clip."""
     smallest_motion: float
-    """Share of the full motion that a clip has at least."""
+    """Smallest share of the full motion."""
     turned: float
-    """Largest angle between a motion and its class's direction, in units of pi; 0.25 is the border."""
+    """Largest angle between a motion and the direction of its class, in units of pi; 0.25 is the class border."""
     distractors: float
     """Mean number of trembling shapes."""
     sound_noise: float
-    """Standard deviation, the signal having a peak of about 0.3."""
+    """Standard deviation, for a signal with a peak of about 0.3."""
     sound_lost: float
-    """Probability that the sound is noise alone."""
+    """Probability that the audio is only noise."""
     caption_vague: float
     caption_missing: float
     wrong_label: float
@@ -105,7 +105,7 @@ class Hardness:
 
     @classmethod
     def of(cls, difficulty: float) -> Hardness:
-        """Everything grows in proportion to the difficulty."""
+        """The parameters, proportional to the difficulty."""
         return cls(
             pixel_noise=0.01 + 0.08 * difficulty,
             bars=2.0 * difficulty,
@@ -152,7 +152,7 @@ def draw_frames(
 def path(
     motion: str, hard: Hardness, random: np.random.Generator, *, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the shape is, `T 2` as (x, y) in pixels, and its radius, `T`; half-way alike for all classes."""
+    """Position of the shape, `T 2` as (x, y) in pixels, and its radius, `T`; class-independent at the middle."""
     middle = random.uniform(24, SIDE - 24, 2)
     radius = random.uniform(7, 11)
     size = random.uniform(hard.smallest_motion, 1.0)
@@ -175,7 +175,7 @@ def path(
 
 
 def draw_sound(motion: str, hard: Hardness, random: np.random.Generator) -> np.ndarray:
-    """Mono sound of one clip, float32 in -1..1: each class has a pitch contour, a loudness and a timbre."""
+    """Mono audio of one clip, float32 in -1..1: each class has a pitch contour, a loudness and a timbre."""
     samples = round(SAMPLE_RATE_HZ * SECONDS)
     time = np.arange(samples) / samples
     base_hz = random.uniform(220, 380)
@@ -197,7 +197,7 @@ def draw_sound(motion: str, hard: Hardness, random: np.random.Generator) -> np.n
 
 
 def draw_caption(motion: str, thing: str, hard: Hardness, random: np.random.Generator) -> str:
-    """A sentence that names the motion, or a vague one, or none."""
+    """A sentence that names the motion, a vague one, or an empty one."""
     fate = random.random()
     if fate < hard.caption_missing:
         return ""
@@ -222,7 +222,7 @@ def _contrasting(random: np.random.Generator, background: np.ndarray) -> np.ndar
 
 
 def _mask(thing: str, at: np.ndarray, sizes: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How much of each pixel the shape covers, float32 `T H W` in 0..1, with soft edges."""
+    """Coverage of each pixel by the shape, float32 `T H W` in 0..1, with soft edges."""
     across = np.abs(x[None] - at[:, 0, None, None].astype(np.float32))
     down = np.abs(y[None] - at[:, 1, None, None].astype(np.float32))
     radius = sizes[:, None, None].astype(np.float32)
@@ -238,6 +238,6 @@ def _mask(thing: str, at: np.ndarray, sizes: np.ndarray, x: np.ndarray, y: np.nd
 
 
 def _paint(picture: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
-    """Lays a colour over the picture `T H W 3`, in place."""
+    """Blends a colour into the frames `T H W 3`, in place."""
     for channel in range(3):
         picture[..., channel] += mask * (np.float32(colour[channel]) - picture[..., channel])

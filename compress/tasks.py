@@ -1,6 +1,7 @@
-"""What a teacher learns: several tasks at once, their losses, and what is measured of each.
+"""Multi-task training of teachers: tasks, losses and metrics.
 
-Label columns (one class a clip), tag columns (any number), and `retrieval` (which caption belongs to which clip).
+Tasks are label columns (one class per clip), tag columns (any number), and `retrieval` (matching captions to
+clips).
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import ClipSet
 from benchmarks.clips.text import tags_in, words
-from compress.criterion import Answers, Batch, Criterion
+from compress.criterion import Batch, Criterion, Outputs
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
 from models.spec import ClipSpec
 
 RETRIEVAL = "retrieval"
-"""Name of the task that has no column of its own."""
+"""Name of the task without a column."""
 
 Weighting = Literal["fixed", "uncertainty"]
 
 
 def with_tasks(spec: ClipSpec, inputs: tuple[str, ...], tasks: Sequence[str]) -> ClipSpec:
-    """The spec of a teacher with these inputs that learns these tasks; `spec` is that of the data."""
+    """The spec of a teacher with these inputs and tasks; `spec` is that of the data."""
     labels = [label.name for label in spec.labels]
     return replace(
         spec.only(inputs, labels=tuple(name for name in tasks if name in labels)),
@@ -35,24 +36,24 @@ def with_tasks(spec: ClipSpec, inputs: tuple[str, ...], tasks: Sequence[str]) ->
 
 
 def task_names(spec: ClipSpec) -> list[str]:
-    """The tasks of a network in the order of its answers."""
+    """The tasks of a network in the order of its outputs."""
     return [column.name for column in (*spec.labels, *spec.tags)] + [RETRIEVAL] * spec.retrieval
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The right answers to the tasks of all clips of a set."""
+    """The targets of all tasks for the clips of a set."""
 
     labels: Tensor
     """Class indices, int64 `N` x label columns."""
     tags: tuple[Tensor, ...]
     """0 or 1, float32 `N K` per tag column."""
     captions: Tensor
-    """Number of each clip's caption, int64 `N`: the same for the same words, -1 for none."""
+    """Number of each clip's caption, int64 `N`: equal for equal words, -1 for none."""
 
     @classmethod
     def of(cls, clips: ClipSet, spec: ClipSpec, *, tag_separator: str) -> Truth:
-        """The truth of `clips`, which has the label columns of `spec`."""
+        """The targets of `clips` for the label columns of `spec`."""
         tags = []
         for column in spec.tags:
             found = [set(tags_in(row.more[column.name], separator=tag_separator)) for row in clips.rows]
@@ -63,11 +64,11 @@ class Truth:
 
 
 class TaskCriterion(Criterion):
-    """The sum over the tasks of a spec of their losses, each times its weight.
+    """The weighted sum of the losses of all tasks of a spec.
 
-    With `learned`, the weights are multiplied by some that are learned from each task's uncertainty. Kendall, Gal,
+    With `learned`, the weights are multiplied by ones learned from the uncertainty of each task. Kendall, Gal,
     Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", section 3.2: every task has a variance;
-    its loss counts `1 / variance`, and half its logarithm is added, which keeps variances small.
+    its loss is weighted by `1 / variance`, and half the logarithm of the variance is added as a penalty.
     """
 
     def __init__(
@@ -79,53 +80,53 @@ class TaskCriterion(Criterion):
         label_smoothing: float,
         learned: bool = False,
     ) -> None:
-        """`truth` is that of all clips, `weights` has the tasks by name."""
+        """`truth` has the targets of all clips, `weights` the weight of each task by name."""
         super().__init__()
         self.spec, self.truth = spec, truth
         self.weights = [weights[name] for name in task_names(spec)]
         self.label_smoothing = label_smoothing
         self.log_variance = nn.Parameter(torch.zeros(len(self.weights))) if learned else None
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
-        weighted = torch.stack(self._losses(answers.logits, batch))
+        weighted = torch.stack(self._losses(outputs.logits, batch))
         weighted = weighted * torch.tensor(self.weights, device=weighted.device)
         if self.log_variance is None:
             return weighted.sum()
         return (weighted * (-self.log_variance).exp() + 0.5 * self.log_variance).sum()
 
-    def _losses(self, answers: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
-        """Those of the tasks, in the order of the answers."""
-        spec, truth, device = self.spec, self.truth, answers[0].device
+    def _losses(self, outputs: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
+        """The losses of the tasks, in the order of the outputs."""
+        spec, truth, device = self.spec, self.truth, outputs[0].device
         tagged = len(spec.labels) + len(spec.tags)
         losses = [
             cross_entropy(
                 column, truth.labels[batch.indices, k].to(device), label_smoothing=self.label_smoothing
             )
-            for k, column in enumerate(answers[: len(spec.labels)])
+            for k, column in enumerate(outputs[: len(spec.labels)])
         ]
         losses += [
             binary_cross_entropy(column, truth.tags[k][batch.indices].to(device))
-            for k, column in enumerate(answers[len(spec.labels) : tagged])
+            for k, column in enumerate(outputs[len(spec.labels) : tagged])
         ]
         if spec.retrieval:
-            clips, captions = answers[tagged].unbind(1)
+            clips, captions = outputs[tagged].unbind(1)
             losses.append(contrastive(clips, captions, truth.captions[batch.indices].to(device)))
         return losses
 
     def task_weights(self) -> dict[str, float] | None:
-        """What the losses count by what was learned; None where nothing is learned."""
+        """The learned weights of the losses; None for fixed weights."""
         if self.log_variance is None:
             return None
         return dict(zip(task_names(self.spec), (-self.log_variance).exp().tolist(), strict=True))
 
 
-def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:
-    """The figures of every task, by its name; all are shares, 0..1.
+def measure(outputs: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str, dict[str, float]]:
+    """The metrics of every task, by name; all are shares, 0..1.
 
     Label columns: `top1`, `top5` where there are more than 5 classes, `macro_f1`. Tag columns: `map`, the mean
     over tags of average precision. Retrieval: `caption_recall_at_<k>`, how often a clip's caption is among the k
-    nearest of all different captions, and `clip_recall_at_<k>`, how often a clip with that caption is among the k
+    nearest of all distinct captions, and `clip_recall_at_<k>`, how often a clip with that caption is among the k
     nearest clips.
     """
     from torchmetrics.functional.classification import (
@@ -135,28 +136,28 @@ def measure(answers: Sequence[Tensor], truth: Truth, spec: ClipSpec) -> dict[str
     )
 
     figures: dict[str, dict[str, float]] = {}
-    for label, logits, right in zip(spec.labels, answers, truth.labels.T, strict=False):
+    for label, logits, target in zip(spec.labels, outputs, truth.labels.T, strict=False):
         classes = len(label.classes)
         figures[label.name] = {
-            f"top{k}": float(multiclass_accuracy(logits, right, classes, average="micro", top_k=k))
+            f"top{k}": float(multiclass_accuracy(logits, target, classes, average="micro", top_k=k))
             for k in (1, 5)
             if k < classes
         }
-        figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, right, classes, average="macro"))
-    for column, logits, given in zip(spec.tags, answers[len(spec.labels) :], truth.tags, strict=False):
-        # A tag that no clip of the split has takes no part in the mean.
+        figures[label.name]["macro_f1"] = float(multiclass_f1_score(logits, target, classes, average="macro"))
+    for column, logits, given in zip(spec.tags, outputs[len(spec.labels) :], truth.tags, strict=False):
+        # Tags without a clip in the split are not part of the mean.
         each = [
             binary_average_precision(logits[:, tag], given[:, tag].long())
             for tag in given.any(0).nonzero().flatten().tolist()
         ]
         figures[column.name] = {"map": float(torch.stack(each).mean())}
     if spec.retrieval:
-        figures[RETRIEVAL] = _recall(answers[-1], truth.captions)
+        figures[RETRIEVAL] = _recall(outputs[-1], truth.captions)
     return figures
 
 
 def _recall(pairs: Tensor, captions: Tensor) -> dict[str, float]:
-    """Recall at 1 and 5 in both directions, of `N 2 F` over the clips that have a caption."""
+    """Recall at 1 and 5 in both directions for `N 2 F`, over the clips with a caption."""
     from torchmetrics.retrieval import RetrievalHitRate
 
     has = captions >= 0
@@ -166,9 +167,9 @@ def _recall(pairs: Tensor, captions: Tensor) -> dict[str, float]:
     scores = clips @ pairs[first, 1].T
     belongs = numbers.unsqueeze(1) == torch.tensor(different)
     found = {}
-    for what, near, right in (("caption", scores, belongs), ("clip", scores.T, belongs.T)):
-        asks = torch.arange(len(near)).unsqueeze(1).expand_as(near)
+    for what, near, target in (("caption", scores, belongs), ("clip", scores.T, belongs.T)):
+        queries = torch.arange(len(near)).unsqueeze(1).expand_as(near)
         for k in (1, 5):
-            rate = RetrievalHitRate(top_k=k)(near.flatten(), right.flatten(), indexes=asks.flatten())
+            rate = RetrievalHitRate(top_k=k)(near.flatten(), target.flatten(), indexes=queries.flatten())
             found[f"{what}_recall_at_{k}"] = float(rate)
     return found

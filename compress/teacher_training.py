@@ -1,4 +1,4 @@
-"""A teacher of ours learns its tasks."""
+"""Trains a teacher on its tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compress.artifact import Artifact
 from compress.stage import StageResult
 from compress.tasks import TaskCriterion, Truth, task_names
-from compress.teacher_answers import check_on_clips
+from compress.teacher_check import check_on_clips
 from compress.training import Job, batch_notes, fit
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train_teacher(artifact: Artifact, config: TableTeacher, *, data: Data, job: Job) -> StageResult:
-    """The teacher after learning its tasks; `artifact` holds it as it was drawn, and is trained in place."""
+    """The trained teacher; `artifact` holds the initialised network, which is trained in place."""
     spec = artifact.spec
     train, validation = data.train.for_spec(spec), data.validation.for_spec(spec)
     criterion = TaskCriterion(

@@ -1,4 +1,4 @@
-"""The only training loop: teacher, distillation, recovery after pruning and quantization-aware training use it."""
+"""The training loop of teachers, distillation, recovery after pruning and quantization-aware training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from compress.command.progress import bar
 from compress.command.sentence import in_a_sentence
 from compress.command.user_code import user_code
 from compress.conv3d_as_conv2d import conv3d_as_conv2d
-from compress.criterion import Answers, Batch, Criterion
+from compress.criterion import Batch, Criterion, Outputs
 from compress.features import watched
 from compress.folders.writing import Damaged, read_sealed, write_sealed
 from models.spec import ClipSpec, as_tuple
@@ -31,9 +31,9 @@ T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 MAX_EPOCHS = 10_000
 FLOAT_BATCH = 32
-"""Clips that a float network is asked about at once."""
+"""Batch size for inference of float networks."""
 LEAST_CLIPS = 2
-"""Of a training set: a BatchNorm needs two clips to know a variance."""
+"""Smallest size of a training set: a BatchNorm needs two clips for a variance."""
 
 
 class TrainConfig(BaseModel):
@@ -46,8 +46,7 @@ class TrainConfig(BaseModel):
         default=32,
         ge=2,
         le=8_192,
-        description="Clips per step, or all training clips where these are fewer; what is left of them after "
-        "the last whole batch waits for another epoch.",
+        description="Clips per step, or all training clips if fewer; the incomplete last batch is dropped.",
     )
     learning_rate: float = Field(default=3e-3, ge=1e-8, le=10, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(
@@ -57,41 +56,41 @@ class TrainConfig(BaseModel):
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of each label spread over all classes; helps where labels are not all right.",
+        description="Share of each label spread over all classes; helps with label noise.",
     )
     views: int = Field(
         default=4,
         ge=0,
         le=1_000,
-        description="Augmented views per clip, one an epoch in turn; 0 trains on the centre crop alone.",
+        description="Number of augmentations per clip, one per epoch in turn; 0 trains on the centre crop.",
     )
     corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] = Field(  # type: ignore[valid-type]
         default=(),
         max_length=len(CORRUPTIONS),
-        description="Corruptions of which every second clip of a view gets one; a teacher answers to clean views.",
+        description="Corruptions, one of which is applied to every second clip; the teacher gets clean clips.",
     )
 
     @property
     def trains(self) -> bool:
-        """Whether these settings train anything at all."""
+        """Whether these settings train anything."""
         return self.epochs > 0
 
     @model_validator(mode="after")
-    def _corrupts_views(self) -> Self:
+    def _corruptions_need_views(self) -> Self:
         if self.corruptions and not self.views:
-            raise ValueError("corruptions are part of the views, and views is 0; give 1 or more")
+            raise ValueError("corruptions are part of the augmentations, but views is 0; give 1 or more")
         return self
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where and with what seed a training runs."""
+    """Name, device, seed and folder of a training."""
 
     name: str
     device: torch.device
     seed: int
     folder: Path
-    """Holds `checkpoint.pt` after every epoch; a killed training goes on from there."""
+    """Contains `checkpoint.pt` after every epoch, from which a killed training resumes."""
     console: Console
 
 
@@ -104,19 +103,19 @@ def fit(
     validation: ClipSet,
     job: Job,
 ) -> tuple[dict[str, float], ...]:
-    """Trains `model` in place and gives one row per epoch: `epoch`, `loss`, `learning_rate`, `validation_top1`.
+    """Trains `model` in place and returns one row per epoch: `epoch`, `loss`, `learning_rate`, `validation_top1`.
 
-    What `criterion` learns is trained and kept beside it, under the same settings.
+    The parameters of `criterion` are trained and checkpointed with the same settings.
 
-    The order of the clips, the views and every random number depend on the seed and the epoch alone, so that a
-    resumed training ends with the weights of an uninterrupted one. A batch larger than the training set is the
-    whole set (`batch_notes` says so). Raises `ValueError` for fewer than 2 training clips, `FloatingPointError`
-    when the loss is no longer finite, and `ValueError` for features that the network does not have.
+    The order of the clips, augmentations and all random numbers depend only on the seed and the epoch, so that a
+    resumed training gives the weights of an uninterrupted one. A batch larger than the training set is reduced to
+    it (see `batch_notes`). Raises `ValueError` for fewer than 2 training clips and for unknown features, and
+    `FloatingPointError` if the loss is not finite.
     """
     if len(clips) < LEAST_CLIPS:
         raise ValueError(
-            f"{job.name}: {len(clips)} training clip{'s' * (len(clips) != 1)}; training takes {LEAST_CLIPS} or "
-            f"more, and answers anything only from dozens of clips a class"
+            f"{job.name}: {len(clips)} training clip{'s' * (len(clips) != 1)}; training needs {LEAST_CLIPS} or "
+            f"more, and dozens of clips per class for useful predictions"
         )
     batch_size = min(config.batch, len(clips))
     steps = len(clips) // batch_size
@@ -143,9 +142,9 @@ def fit(
                 rate = config.learning_rate * _schedule(position, warmup=steps, total=config.epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                inputs = clips.batch(batch.indices, view=batch.view)
+                inputs = clips.batch(batch.indices, augmentation=batch.augmentation)
                 logits = as_tuple(model(*_placed(inputs, job.device)))
-                loss = criterion(Answers(logits=logits, features=dict(features)), _on(batch, job.device))
+                loss = criterion(Outputs(logits=logits, features=dict(features)), _on(batch, job.device))
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"{job.name}: the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; "
@@ -158,8 +157,8 @@ def fit(
                 total += loss.item()
                 report(position + 1, config.epochs * steps)
             _set_training(model, False)
-            answers = logits_of(model, validation, batch=batch_size, device=job.device)
-            top1 = accuracy(answers, validation)[0].top1
+            outputs = logits_of(model, validation, batch=batch_size, device=job.device)
+            top1 = accuracy(outputs, validation)[0].top1
             curve += (
                 {"epoch": epoch + 1, "loss": total / steps, "learning_rate": rate, "validation_top1": top1},
             )
@@ -173,10 +172,10 @@ def fit(
 
 
 def batch_notes(config: TrainConfig, clips: ClipSet) -> tuple[str, ...]:
-    """What a report says of a batch that is larger than the training set."""
+    """A note for a batch size that is larger than the training set."""
     if config.batch <= len(clips):
         return ()
-    return (f"batch {config.batch} was brought down to the {len(clips)} training clips that there are",)
+    return (f"batch {config.batch} was reduced to the number of training clips, {len(clips)}",)
 
 
 def logits_of(
@@ -185,10 +184,10 @@ def logits_of(
     *,
     batch: int,
     device: torch.device,
-    view: Augmentation | None = None,
+    augmentation: Augmentation | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, ...]:
-    """Logits `N K` per label column, on the CPU; `model` has to be in eval mode."""
+    """Logits `N K` per label column, on the CPU; `model` must be in eval mode."""
     if next(model.parameters(), torch.empty(0)).device != device:
         model.to(device)
     parts: list[tuple[Tensor, ...]] = []
@@ -197,9 +196,9 @@ def logits_of(
     with torch.no_grad():
         for start in range(0, len(clips), batch):
             indices = list(range(start, min(start + batch, len(clips))))
-            # Captured graphs take whole batches only: the last one is filled up with a clip that is cut off again.
+            # Captured graphs take only full batches: the last one is padded with a clip whose logits are dropped.
             whole = indices + [start] * (batch - len(indices))
-            inputs = _placed(clips.batch(whole, view=view), device)
+            inputs = _placed(clips.batch(whole, augmentation=augmentation), device)
             columns = _columns(model, inputs, batch)
             parts.append(tuple(column[: len(indices)].cpu() for column in columns))
             if report:
@@ -208,65 +207,69 @@ def logits_of(
 
 
 def _columns(model: nn.Module, inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
-    """The logits of a batch; the network may be a user's. Raises ValueError where they are none."""
-    who = type(model).__name__
-    with user_code(f"forward of {who} on {batch} clips", timed=False):
+    """The logits of a batch of a network, which may be user code. Raises ValueError for invalid outputs."""
+    name = type(model).__name__
+    with user_code(f"forward of {name} on {batch} clips", timed=False):
         try:
             columns = as_tuple(model(*inputs))
         except (RuntimeError, ValueError, MemoryError):
             raise
         except Exception as error:
-            raise ValueError(f"forward of {who} on {batch} clips failed: {in_a_sentence(error)}") from error
+            raise ValueError(f"forward of {name} on {batch} clips failed: {in_a_sentence(error)}") from error
     for column in columns:
         if not isinstance(column, Tensor):
-            raise ValueError(f"{who} gives {type(column).__name__}; it has to give tensors of logits")
+            raise ValueError(f"{name} returns {type(column).__name__}; it must return tensors of logits")
         if column.ndim == 0 or len(column) != batch:
             raise ValueError(
-                f"{who} gives logits of shape {list(column.shape)} for {batch} clips; it has to give a row for each"
+                f"{name} returns logits of shape {list(column.shape)} for {batch} clips; it must return "
+                "one row per clip"
             )
     return columns
 
 
 def accuracy(logits: tuple[Tensor, ...], clips: ClipSet) -> list[Accuracy]:
-    """How often each label column is right; answers to further tasks follow theirs and do not count."""
+    """Accuracy of each label column; outputs of further tasks follow and are ignored."""
     return [accuracy_of(column, labels) for column, labels in zip(logits, clips.labels.T, strict=False)]
 
 
 def per_label(values: list[T], spec: ClipSpec, *, data: ClipSpec) -> T | dict[str, T]:
-    """A network's values for the label columns that it learns: by their names where the data has several."""
+    """The values of a network for its label columns: by name if the data has several."""
     if len(data.labels) == 1:
         return values[0]
     return {label.name: value for label, value in zip(spec.labels, values, strict=True)}
 
 
 def by_column(found: list[Accuracy], spec: ClipSpec) -> dict[str, int]:
-    """How many clips are right, by label column."""
+    """Number of correctly classified clips, by label column."""
     return {label.name: one.correct for label, one in zip(spec.labels, found, strict=False)}
 
 
 def _batches(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch: int) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     order = torch.randperm(len(clips), generator=generator).tolist()
-    view = _view(config, seed=seed, epoch=epoch)
+    augmentation = _augmentation(config, seed=seed, epoch=epoch)
     for start in range(0, len(clips) - size + 1, size):
         indices = order[start : start + size]
-        yield Batch(indices=indices, view=view, labels=clips.labels[indices])
+        yield Batch(indices=indices, augmentation=augmentation, labels=clips.labels[indices])
 
 
-def views_of(config: TrainConfig, *, seed: int) -> tuple[Augmentation | None, ...]:
-    """The clean views of the clips that a training with this seed will show, each once."""
-    views = (_view(config, seed=seed, epoch=epoch) for epoch in range(min(config.epochs, config.views or 1)))
-    return tuple(dict.fromkeys(view and view.clean for view in views))
+def augmentations_of(config: TrainConfig, *, seed: int) -> tuple[Augmentation | None, ...]:
+    """The distinct clean augmentations of a training with this seed."""
+    views = (
+        _augmentation(config, seed=seed, epoch=epoch)
+        for epoch in range(min(config.epochs, config.views or 1))
+    )
+    return tuple(dict.fromkeys(augmentation and augmentation.clean for augmentation in views))
 
 
-def _view(config: TrainConfig, *, seed: int, epoch: int) -> Augmentation | None:
+def _augmentation(config: TrainConfig, *, seed: int, epoch: int) -> Augmentation | None:
     if not config.views:
         return None
     return Augmentation(number=epoch % config.views, seed=seed, corruptions=config.corruptions)
 
 
 def _placed(inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
-    """Inputs on the device; clips channels-last, which halves the time of a Conv3d step on a CPU."""
+    """Moves inputs to the device; video is channels-last, which halves the time of a Conv3d step on a CPU."""
     return tuple(
         x.to(device, memory_format=torch.channels_last_3d) if x.dim() == 5 else x.to(device) for x in inputs
     )
@@ -277,18 +280,18 @@ def _sooner(model: nn.Module, device: torch.device) -> AbstractContextManager[No
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:
-    return Batch(indices=batch.indices, view=batch.view, labels=batch.labels.to(device))
+    return Batch(indices=batch.indices, augmentation=batch.augmentation, labels=batch.labels.to(device))
 
 
 def drawn(build: Callable[[], M], *, seed: int) -> M:
-    """The network that `build` gives, its weights drawn from the seed: the same ones for the same seed."""
+    """Calls `build` with the random generator seeded: equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    # Torch takes seeds of 64 bits.
+    # Seeds of torch have 64 bits.
     return (seed * 100_003 + epoch) % 2**63
 
 
@@ -309,7 +312,7 @@ def _parameter_groups(learning: list[nn.Parameter], config: TrainConfig) -> list
 
 
 def _set_training(model: nn.Module, training: bool) -> None:
-    """`train()` / `eval()`; a captured graph has its observers switched instead, it has no modes."""
+    """`train()` / `eval()`; a captured graph has no modes, so its observers are switched instead."""
     if isinstance(model, torch.fx.GraphModule):
         from torchao.quantization.pt2e import disable_observer, enable_observer
 
@@ -320,7 +323,7 @@ def _set_training(model: nn.Module, training: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """All that changes in a training."""
+    """The state of a training."""
 
     model: nn.Module
     criterion: Criterion
@@ -334,14 +337,14 @@ class _State:
         write_sealed(job.folder / "checkpoint.pt", buffer.getvalue())
 
     def resume(self, job: Job) -> tuple[dict[str, float], ...]:
-        """Goes on from the checkpoint, if there is one; gives the rows of the epochs that are done."""
+        """Restores the checkpoint, if there is one; returns the rows of the completed epochs."""
         path = job.folder / "checkpoint.pt"
         if not path.is_file():
             return ()
         try:
             data = read_sealed(path)
         except Damaged as damage:
-            job.console.print(f"  {job.name}: begins anew, because {damage}", markup=False, soft_wrap=True)
+            job.console.print(f"  {job.name}: restarts, because {damage}", markup=False, soft_wrap=True)
             return ()
         state = torch.load(io.BytesIO(data), map_location=job.device, weights_only=True)
         for name, part in self._parts().items():

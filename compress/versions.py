@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 TRAINING = ("torch", "torchao", "torch-pruning")
-"""What networks are made with."""
+"""Packages for training."""
 
 FILES = (
     *("onnx", "onnxscript", "onnxruntime"),
@@ -14,11 +14,11 @@ FILES = (
     "executorch",
     "coremltools",
 )
-"""What writes files and runs them."""
+"""Packages for exporting and running files."""
 
 
 def installed(names: Iterable[str] = (*TRAINING, *FILES)) -> dict[str, str]:
-    """Version by name of those of the distributions that are installed."""
+    """Versions of the installed distributions, by name."""
     found = {}
     for name in names:
         try:

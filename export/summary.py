@@ -79,10 +79,11 @@ def _remarks(outcomes: Sequence[ExportOutcome]) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in outcomes:
         if one.reason is not None:
-            status = "is wrong" if one.status == "wrong" else "failed"
-            reasons.setdefault((status, one.reason), []).append(one.name)
+            reasons.setdefault((one.status, one.reason), []).append(one.name)
     # A reason that several files share is printed once.
-    lines += [f"{', '.join(files)} {status}: {reason}" for (status, reason), files in reasons.items()]
+    for (status, reason), files in reasons.items():
+        verb = "failed" if status == "failed" else "is wrong" if len(files) == 1 else "are wrong"
+        lines.append(f"{', '.join(files)} {verb}: {reason}")
     for one in outcomes:
         lines += [f"{one.name}{text}" for text in cost_notes(one)]
         if one.parity is not None and one.parity.unknown is not None:

@@ -39,14 +39,14 @@ from models.x3d import X3dOptions, x3d_m, x3d_s, x3d_tiny, x3d_xs
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network that recipes may name: `build(spec, options)` with an instance of `options`."""
+    """A network for recipes: `build(spec, options)` with an instance of `options`."""
 
     build: Callable[[ClipSpec, Any], nn.Module]
     options: type
     inputs: tuple[str, ...]
-    """Inputs that it can take; a recipe may give it fewer, but never none of them."""
+    """Supported inputs; a recipe may use fewer, but at least one."""
     streams: bool = False
-    """Whether it has `step` and `initial_state` (`models.streaming`) and so runs one frame at a time."""
+    """Whether it has `step` and `initial_state` (`models.streaming`) and can run one frame at a time."""
 
 
 TEACHERS: dict[str, Network] = {

@@ -1,8 +1,8 @@
-"""A small student that sees and hears: factorised inverted residuals over the clip, 2D ones over the log-mel.
+"""A small audio-visual student: factorised inverted residuals over the video, 2D ones over the log-mel.
 
-The shape is our own, from known parts: inverted residuals (Sandler et al. 2018, "MobileNetV2") with kernels in
+The architecture is new, from known parts: inverted residuals (Sandler et al. 2018, "MobileNetV2") with kernels in
 space, then in time (Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions"), and the same blocks over the
-log-mel picture. Both are joined late, by one hidden layer over their features (Ngiam et al. 2011, "Multimodal Deep
+log-mel spectrogram. Late fusion by one hidden layer over both features (Ngiam et al. 2011, "Multimodal Deep
 Learning"), so that every operator runs on every phone runtime.
 """
 
@@ -21,7 +21,7 @@ from models.spec import ClipSpec
 
 @dataclass(frozen=True, kw_only=True)
 class _Shape:
-    """What is between the stems and the classifiers, before any width."""
+    """Blocks between the stems and the classifiers, before scaling."""
 
     stem: int
     picture: tuple[Blocks, ...]
@@ -62,7 +62,7 @@ class AudioVisual(nn.Module):
         super().__init__()
         if spec.text is not None:
             raise ValueError(
-                f"the audio-visual student takes clip and audio; it was given {', '.join(spec.inputs)}"
+                f"the audio-visual student takes clip and audio; given: {', '.join(spec.inputs)}"
             )
         stem = round_channels(shape.stem * options.width)
         joined = 0
@@ -98,7 +98,7 @@ class AudioVisual(nn.Module):
 
 
 def _branch(before: int, stem: int, rows: Sequence[Blocks], *, options: MobileNet3dOptions) -> nn.Sequential:
-    """A stem that halves the picture, then the blocks; a log-mel is a clip of one frame."""
+    """A stem that halves the resolution, then the blocks; a log-mel is a clip of one frame."""
     layers: list[nn.Module] = [conv_bn_relu6(before, stem, kernel=(1, 3, 3), stride=(1, 2, 2))]
     channels = stem
     for row in rows:
@@ -115,7 +115,7 @@ def _branch(before: int, stem: int, rows: Sequence[Blocks], *, options: MobileNe
 
 
 def _halvings(rows: Sequence[Blocks]) -> int:
-    """Pixels that become one."""
+    """Total downsampling factor."""
     return 2 ** (1 + sum(row.stride[2] == 2 for row in rows))
 
 
@@ -125,5 +125,5 @@ def audiovisual(spec: ClipSpec, options: MobileNet3dOptions) -> AudioVisual:
 
 
 def audiovisual_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> AudioVisual:
-    """Two short branches: for tests, where it trains in seconds."""
+    """Two short branches, for tests: trains in seconds."""
     return AudioVisual(spec, shape=_TINY, options=options)

@@ -34,8 +34,8 @@ _TINY: tuple[tuple[int, ...], ...] = ((8,), (16,), (16, 24))
 class C3d(nn.Module):
     """Clip `N 3 T H W` -> logits `N K` per label column.
 
-    The first linear layer reads every position of the last map, so its size, and that of the network, follows
-    the spec's frames and size. Time is halved until one frame is left.
+    The first linear layer takes every position of the last feature map, so its size depends on the spec's frames
+    and size. Time is halved until one frame is left.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class C3d(nn.Module):
                 after = round_channels(count * options.width)
                 layers += [nn.Conv3d(channels, after, 3, padding=1), nn.ReLU(inplace=True)]
                 channels = after
-            # The first pooling leaves time alone, so that motion is not lost early (section 3.2).
+            # The first pooling does not reduce time, to preserve early motion (section 3.2).
             pool, extent = max_pool_by_two(extent, time=index > 0)
             layers.append(pool)
         self.video = nn.Sequential(*layers)
@@ -80,7 +80,7 @@ def c3d(spec: ClipSpec, options: C3dOptions) -> C3d:
 
 
 def c3d_tiny(spec: ClipSpec, options: C3dOptions) -> C3d:
-    """Two short stages: for tests, where it runs in milliseconds."""
+    """Two short stages, for tests: runs in milliseconds."""
     return C3d(spec, stages=_TINY, hidden=16, options=options)
 
 

@@ -1,8 +1,8 @@
-"""CNN and LSTM: a MobileNetV2 looks at each frame alone, a recurrent layer follows what it sees over time.
+"""CNN and LSTM: a MobileNetV2 for single frames and a recurrent layer over time.
 
 Sources: Donahue et al. 2015, "Long-term Recurrent Convolutional Networks for Visual Recognition and Description",
-section 4 (which averages the answers of all steps; here the last step answers); Sandler et al. 2018, "MobileNetV2"
-for the frames. The combination is our own.
+section 4 (which averages the predictions of all steps; here the last step predicts); Sandler et al. 2018,
+"MobileNetV2" for the frames. The combination is Pocketreel's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CnnLstmOptions:
     width: float = size_factor()
     """Multiplies every number of channels, and the size of the recurrent layer."""
     recurrent: Literal["lstm", "gru"] = "lstm"
-    """Kind of the recurrent layer."""
+    """Type of the recurrent layer."""
     dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
@@ -54,7 +54,7 @@ class _InvertedResidual2d(nn.Module):
 
 
 class CnnLstm(nn.Module):
-    """Clip `N 3 T H W` -> logits `N K` per label column, as they are after the clip's last frame."""
+    """Clip `N 3 T H W` -> logits `N K` per label column after the last frame."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class CnnLstm(nn.Module):
         return self.heads(self.recurrent(features)[0][:, -1])
 
     def layers_left_whole(self) -> list[nn.Module]:
-        """What pruning has to leave alone: the recurrent layer and the features that it is given."""
+        """Layers that must not be pruned: the recurrent layer and the layer before it."""
         return [self.recurrent, self.frame[-1]]
 
 
@@ -105,7 +105,7 @@ def cnn_lstm(spec: ClipSpec, options: CnnLstmOptions) -> CnnLstm:
 
 
 def cnn_lstm_tiny(spec: ClipSpec, options: CnnLstmOptions) -> CnnLstm:
-    """Two short stages and 24 recurrent features: for tests, where it trains in seconds."""
+    """Two short stages and 24 recurrent features, for tests: trains in seconds."""
     return CnnLstm(spec, blocks=TINY, stem=8, head=48, hidden=24, options=options)
 
 

@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, and its multiply-accumulate operations for one clip."""
+"""Counts parameters and multiply-accumulate operations for one clip."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from models.spec import ClipSpec
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers that training changes; a tensor that several layers share counts once."""
+    """Number of trainable parameters; shared tensors count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, spec: ClipSpec) -> int:
     """Multiply-accumulate operations of convolutions, matrix products and attention for one clip, in eval mode.
 
-    Shapes alone are computed, on a copy on the meta device, so the largest network takes milliseconds; build
-    it under `torch.device("meta")` and it takes no memory either. The meta device also splits LSTMs and fused
-    attention into the products they are made of, which the CPU's fused kernels hide from the counter. Elementwise
-    operations, normalisation and pooling are not counted, as is usual.
+    A copy on the meta device computes only shapes, which takes milliseconds; a network built under
+    `torch.device("meta")` also takes no memory. The meta device decomposes LSTMs and fused attention into matrix
+    products, which fused CPU kernels hide from the counter. Elementwise operations, normalisation and pooling are
+    not counted, as usual.
 
-    A model of a user's that needs values, or holds tensors that are neither parameters nor buffers, is run as it is
-    and where it is; then the products within LSTMs are missing.
+    A user model that needs values, or has tensors that are neither parameters nor buffers, is run on its own
+    device; the products within LSTMs are then missing.
     """
     try:
         shapes = copy.deepcopy(model)
-        shapes.to("meta")  # what a user's own `to` and `eval` return is their affair
+        shapes.to("meta")  # the return values of a user's `to` and `eval` are ignored
         shapes.eval()
         return _counted(shapes, spec, device=torch.device("meta"))
     except (
         NotImplementedError,
         RuntimeError,
-    ):  # what torch raises without values, and for a mixture of devices
+    ):  # raised by torch without values, and for mixed devices
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         return _counted(model, spec, device=device)
 

@@ -1,10 +1,10 @@
-"""Pictures alone, then time: a ResNet-50 looks at each frame, a mean, a maximum or an LSTM puts them together.
+"""A ResNet-50 for single frames, combined over time by a mean, a maximum or an LSTM.
 
 Sources: He et al. 2016, "Deep Residual Learning for Image Recognition", table 1, with the stride in the 3x3
 convolution as in torchvision; Karpathy et al. 2014, "Large-scale Video Classification with Convolutional Neural
-Networks" for frames by themselves; Donahue et al. 2015, "Long-term Recurrent Convolutional Networks" for the LSTM.
+Networks" for single frames; Donahue et al. 2015, "Long-term Recurrent Convolutional Networks" for the LSTM.
 
-Layers of a frame bear torchvision's names, so that its checkpoints fit.
+Layers have torchvision's names, so that its checkpoints can be loaded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class FramePoolingOptions:
     width: float = size_factor()
     """Multiplies every number of channels."""
     pooling: Literal["mean", "max"] = "mean"
-    """What of each feature is kept over all frames."""
+    """Pooling of each feature over all frames."""
     dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
@@ -67,14 +67,14 @@ class Bottleneck2d(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's answer."""
+        """Applies the block."""
         found = torch.relu(self.bn1(self.conv1(x)))
         found = torch.relu(self.bn2(self.conv2(found)))
         return torch.relu(self.bn3(self.conv3(found)) + self.downsample(x))
 
 
 class ResnetFrames(nn.Module):
-    """Pictures `N 3 H W` -> features `N F`: a residual network without its classifier."""
+    """Images `N 3 H W` -> features `N F`: a residual network without its classifier."""
 
     def __init__(self, *, stem: int, blocks: Sequence[int], width: float) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ResnetFrames(nn.Module):
         self.features = channels
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Means over each picture of the last stage."""
+        """Spatial means of the last stage."""
         x = self.maxpool(torch.relu(self.bn1(self.conv1(pictures))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
@@ -102,7 +102,7 @@ class ResnetFrames(nn.Module):
 
 
 class FrameResnet(nn.Module):
-    """Clip `N 3 T H W` -> logits `N K` per label column; `over_time` puts the features of all frames together."""
+    """Clip `N 3 T H W` -> logits `N K` per label column; `over_time` combines the features of all frames."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ def resnet50_frames(spec: ClipSpec, options: FramePoolingOptions) -> FrameResnet
 
 
 def resnet_frames_tiny(spec: ClipSpec, options: FramePoolingOptions) -> FrameResnet:
-    """Two stages of one block: for tests, where it runs in milliseconds."""
+    """Two stages of one block, for tests: runs in milliseconds."""
     return _pooled(spec, options, stem=8, blocks=_TINY)
 
 
@@ -153,7 +153,7 @@ def resnet50_lstm(spec: ClipSpec, options: ResnetLstmOptions) -> FrameResnet:
 
 
 def resnet_lstm_tiny(spec: ClipSpec, options: ResnetLstmOptions) -> FrameResnet:
-    """Two stages of one block, then 32 recurrent features: for tests, where it runs in milliseconds."""
+    """Two stages of one block, then 32 recurrent features, for tests: runs in milliseconds."""
     return _recurrent(spec, options, stem=8, blocks=_TINY, hidden=32)
 
 

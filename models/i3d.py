@@ -1,10 +1,10 @@
-"""I3D: Inception-v1 whose kernels and poolings grew a time axis; `InceptionV1` carries S3D as well.
+"""I3D: Inception-v1 with kernels and poolings inflated in time; `InceptionV1` is also used by S3D.
 
 Sources: Carreira and Zisserman 2017, "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset",
 section 2.4 and figure 3; Szegedy et al. 2015, "Going Deeper with Convolutions", table 1 (the widths).
 
-Paddings are the same on both sides here, where the authors' TensorFlow code pads the end of an axis more; maps
-have the same sizes either way. The mean is taken over the whole last map, so that any clip length is taken.
+Padding is symmetric, whereas the authors' TensorFlow code pads the end of an axis more; feature maps have the same
+sizes. The mean is over the whole last feature map, so that any clip length is supported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Convolve = Callable[[int, int, int, int], nn.Module]
 """`(channels before, channels after, kernel, stride)` -> a convolution over space and time with its activation."""
 
 BATCHNORM_EPS = 1e-3
-"""Of every BatchNorm in the Inception family."""
+"""Epsilon of every BatchNorm in the Inception family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Widths:
     three: tuple[int, int]
     """1x1x1, then 3x3x3."""
     second: tuple[int, int]
-    """1x1x1, then 3x3x3 again, which took the place of the 5x5 of the images' network."""
+    """1x1x1, then 3x3x3, in place of the 5x5 of the image network."""
     pooled: int
     """3x3x3 maximum, then 1x1x1."""
 
@@ -90,7 +90,7 @@ TINY = Skeleton(stem=(8, 8, 16), stages=((), (Widths(point=8, three=(8, 16), sec
 
 
 class InceptionBlock(nn.Module):
-    """Four branches over the same input, side by side as channels; `width` scales them all."""
+    """Four branches over the same input, concatenated along channels; `width` scales them all."""
 
     def __init__(self, before: int, widths: Widths, *, convolve: Convolve, width: float) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def i3d(spec: ClipSpec, options: I3dOptions) -> InceptionV1:
 
 
 def i3d_tiny(spec: ClipSpec, options: I3dOptions) -> InceptionV1:
-    """One block after the stem: for tests, where it runs in milliseconds."""
+    """One block after the stem, for tests: runs in milliseconds."""
     return _i3d(spec, TINY, options)
 
 

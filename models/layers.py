@@ -1,4 +1,4 @@
-"""Building blocks that several families share."""
+"""Building blocks shared by several networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Normalise(nn.Module):
 
 
 class Heads(nn.Module):
-    """One linear classifier per label and tag column on features `N F`; gives a tensor, or a tuple when several."""
+    """One linear classifier per label and tag column on features `N F`; returns a tensor, or a tuple for
+    several."""
 
     def __init__(self, features: int, spec: ClipSpec, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -53,10 +54,10 @@ class Heads(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """A small CNN over a log-mel picture: `N 1 M B` -> `N features`.
+    """A small CNN over a log-mel spectrogram: `N 1 M B` -> `N features`.
 
     One 3x3 convolution of stride 2 per entry of `channels`, then the mean over bands and time; with `keep_time`
-    over bands alone, so that the features of early and late sounds stay apart.
+    only over bands, which preserves temporal order.
     """
 
     def __init__(self, audio: AudioSpec, *, channels: Sequence[int], keep_time: bool = False) -> None:
@@ -128,10 +129,10 @@ def conv_bn_relu(
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel of `N C T H W` by a gate that its means over the whole clip decide.
+    """Scales each channel of `N C T H W` by a gate computed from the channel means over the clip.
 
-    Hu et al. 2018, "Squeeze-and-Excitation Networks", section 3; `gate` is the function of the last of the two
-    pointwise layers, `hidden` the channels between them.
+    Hu et al. 2018, "Squeeze-and-Excitation Networks", section 3; `gate` is the activation of the second pointwise
+    layer, `hidden` the channels between both.
     """
 
     def __init__(self, channels: int, *, hidden: int, gate: type[nn.Module] = nn.Sigmoid) -> None:
@@ -148,7 +149,7 @@ class SqueezeExcite(nn.Module):
 def initialise(network: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
     """He initialisation of convolutions (He et al. 2015), linear layers of standard deviation 0.01 without bias.
 
-    `fan_out` suits networks with BatchNorm; without it `fan_in` keeps the size of what flows forward.
+    `fan_out` suits networks with BatchNorm; without it, `fan_in` preserves the scale of activations.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
@@ -162,7 +163,7 @@ def initialise(network: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_
 
 
 def require_size(video: VideoSpec, *, network: str, least: int) -> None:
-    """Raises `ValueError` when frames have fewer than `least` rows and columns of pixels."""
+    """Raises `ValueError` if frames have fewer than `least` rows and columns."""
     if video.size < least:
         raise ValueError(
             f"frames of {video.size} x {video.size} are too small for {network}: use a size of at least {least}"
@@ -170,10 +171,10 @@ def require_size(video: VideoSpec, *, network: str, least: int) -> None:
 
 
 def max_pool_by_two(extent: Triple, *, time: bool = True) -> tuple[nn.MaxPool3d, Triple]:
-    """Maxima over 2 x 2 x 2 of a map of T x H x W = `extent`, and the extent of the result: halves, rounded up.
+    """Max pooling over 2 x 2 x 2 of T x H x W = `extent`, and the extent of the result: halves, rounded up.
 
-    Odd axes are padded, an axis of one position stays as it is, so that short clips do not run out of frames;
-    without `time` frames are left alone.
+    Odd axes are padded, and an axis of length one is unchanged, to support short clips; without `time`, frames are
+    not pooled.
     """
     halved = [size > 1 and (axis > 0 or time) for axis, size in enumerate(extent)]
     kernel = tuple(2 if halve else 1 for halve in halved)
@@ -183,13 +184,12 @@ def max_pool_by_two(extent: Triple, *, time: bool = True) -> tuple[nn.MaxPool3d,
 
 
 def clip_only(spec: ClipSpec, *, network: str, least_size: int) -> VideoSpec:
-    """How the clips of a spec look that has nothing but clips; `ValueError` when it has more, or too small ones.
+    """The video spec of a spec with only video input; `ValueError` for other inputs or too small frames.
 
-    `least_size`, in pixels, is what is left as one pixel when `network` has halved rows and columns for the
-    last time.
+    `least_size`, in pixels, is the total downsampling factor of `network`.
     """
     if spec.video is None or spec.inputs != ("clip",):
-        raise ValueError(f"{network} takes the input clip alone; it was given {', '.join(spec.inputs)}")
+        raise ValueError(f"{network} takes only the input clip; given: {', '.join(spec.inputs)}")
     require_size(spec.video, network=network, least=least_size)
     return spec.video
 
@@ -208,9 +208,9 @@ AnyRow = TypeVar("AnyRow", bound=_Row)
 
 
 def deepened(rows: Sequence[AnyRow], depth: float) -> list[AnyRow]:
-    """`rows` with `depth` times as many blocks of every width: the last one again and again, or without the last.
+    """`rows` with `depth` times as many blocks of every width, by repeating or dropping the last ones.
 
-    Rounded, and at least one is left; what is repeated halves nothing.
+    The number is rounded and at least one; repeated blocks have no stride.
     """
     found: list[AnyRow] = []
     for _, alike in itertools.groupby(rows, key=lambda row: row.channels):

@@ -1,9 +1,10 @@
-"""MobileNet (2+1)D: MobileNetV2 whose depthwise convolutions work first in space, then in time.
+"""MobileNet (2+1)D: MobileNetV2 with depthwise convolutions factorised in space, then time.
 
-The shape is our own: channels, expansions and repeats of Sandler et al. 2018, "MobileNetV2", the strides in time
-of Köpüklü et al. 2019, "Resource Efficient 3D Convolutional Neural Networks", and the factorisation of Tran et al.
-2018, "A Closer Look at Spatiotemporal Convolutions for Action Recognition", with BatchNorm and ReLU6 after each
-half. A depthwise layer has 9 + 3 weights a channel instead of 27, and no convolution spans three dimensions.
+The architecture is Pocketreel's: channels, expansions and repeats of Sandler et al. 2018, "MobileNetV2", the
+strides in time of Köpüklü et al. 2019, "Resource Efficient 3D Convolutional Neural Networks", and the
+factorisation of Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions for Action Recognition", with
+BatchNorm and ReLU6 after each half. A depthwise layer has 9 + 3 weights a channel instead of 27, and no
+convolution spans three dimensions.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ def mobilenet2plus1d(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d
 
 
 def mobilenet2plus1d_small(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
-    """Three stages, the first of them small already: for clips of 8 small frames, and for training on a CPU."""
+    """Three stages, for clips of 8 small frames and training on a CPU."""
     return inverted_residuals(
         spec, options, blocks=_SMALL, stem=16, head=256, audio_channels=(16, 32, 64, 128), factorised=True
     )
 
 
 def mobilenet2plus1d_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
-    """Two short stages: for tests, where it trains in seconds."""
+    """Two short stages, for tests: trains in seconds."""
     return inverted_residuals(
         spec, options, blocks=TINY, stem=8, head=48, audio_channels=(8, 16, 24), factorised=True
     )

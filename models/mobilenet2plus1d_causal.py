@@ -1,8 +1,8 @@
 """Causal MobileNet (2+1)D: the blocks of `models.mobilenet2plus1d` for streams, one frame at a time.
 
-No frame's features depend on a later frame: kernels in time reach back alone, as in Kondratyuk et al. 2021,
-"MoViNets", section 3.2. Time keeps its length, since a stream gives an answer at every frame; there are no running
-means but the one in front of the classifiers, so a frame costs little beside its convolutions.
+Features of a frame do not depend on later frames: temporal kernels are causal, as in Kondratyuk et al. 2021,
+"MoViNets", section 3.2. There is no temporal stride, since a stream needs a prediction at every frame; the only
+running mean is in front of the classifiers, so a frame costs little more than its convolutions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.streaming import CausalConv, Memory
 from models.streaming_mobilenet import StreamingMobileNet
 
 _FRAMES = 3
-"""What a kernel in time spans."""
+"""Frames of a temporal kernel."""
 
 
 class _Residual(nn.Module):
@@ -48,7 +48,7 @@ def mobilenet2plus1d_causal(spec: ClipSpec, options: MobileNet3dOptions) -> Stre
 
 
 def mobilenet2plus1d_causal_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> StreamingMobileNet:
-    """Two short stages: for tests, where it trains in seconds."""
+    """Two short stages, for tests: trains in seconds."""
     return _network(spec, options, blocks=TINY, stem=8, head=48)
 
 

@@ -42,17 +42,17 @@ class MobileNet3dOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """`repeats` blocks that give `channels`; the first of them has the stride and changes the channels."""
+    """`repeats` blocks with `channels` outputs; the first has the stride and changes the channels."""
 
     channels: int
     repeats: int
     stride: Triple
     expand: int = 1
-    """Inner channels per channel of the input; of inverted residuals only."""
+    """Expansion factor of inverted residuals."""
 
 
 def repeats(row: Blocks, depth: float) -> int:
-    """How many blocks a row has in a network of this depth."""
+    """Number of blocks of a row in a network of this depth."""
     return max(1, round(row.repeats * depth))
 
 
@@ -89,7 +89,7 @@ class InvertedResidual3d(nn.Module):
     """1x1x1 expansion, depthwise 3x3x3, 1x1x1 linear projection; added to its input where shapes agree.
 
     `factorised` splits the depthwise convolution into one over space, 1x3x3, and one over time, 3x1x1, which is
-    left out without `time`.
+    omitted without `time`.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class InvertedResidual3d(nn.Module):
 
 
 class MobileNet3d(nn.Module):
-    """Clip `N 3 T H W` (and, if the spec has sound, log-mel `N 1 M B`) -> logits `N K` per label column.
+    """Clip `N 3 T H W` (and, if the spec has audio, log-mel `N 1 M B`) -> logits `N K` per label column.
 
-    The mean of what `video` gives goes through `embed`, which gives `features` features.
+    `embed` maps the mean of the outputs of `video` to `features` features.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class MobileNet3d(nn.Module):
         super().__init__()
         if spec.video is None or spec.text is not None:
             raise ValueError(
-                f"MobileNet3D takes the inputs clip, or clip and audio; it was given {', '.join(spec.inputs)}"
+                f"MobileNet3D takes the inputs clip, or clip and audio; given: {', '.join(spec.inputs)}"
             )
         halvings = math.prod(layer.stride[2] for layer in video.modules() if isinstance(layer, nn.Conv3d))
         require_size(spec.video, network="this MobileNet3D", least=halvings)
@@ -178,10 +178,10 @@ def inverted_residuals(
     audio_channels: Sequence[int],
     factorised: bool = False,
 ) -> MobileNet3d:
-    """A MobileNetV2 of the given blocks between a stem and a head of so many channels, before any width.
+    """A MobileNetV2 of the given blocks with the channels of stem and head, before scaling by the width.
 
-    `factorised` makes every convolution that spans space and time one over space, then one over time; the
-    stem then sees single frames.
+    `factorised` replaces every convolution over space and time by one over space, then one over time; the stem then
+    convolves single frames.
     """
     channels = round_channels(stem * options.width)
     kernel = (1, 3, 3) if factorised else (3, 3, 3)
@@ -213,14 +213,14 @@ def mobilenet3d(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
 
 
 def mobilenet3d_small(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
-    """Four stages that keep time longer: for clips of 8 small frames, and for training on a CPU."""
+    """Four stages with less temporal downsampling, for clips of 8 small frames and training on a CPU."""
     return inverted_residuals(
         spec, options, blocks=_SMALL, stem=16, head=256, audio_channels=(16, 32, 64, 128)
     )
 
 
 def mobilenet3d_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> MobileNet3d:
-    """Two short stages: for tests, where it trains in seconds."""
+    """Two short stages, for tests: trains in seconds."""
     return inverted_residuals(spec, options, blocks=TINY, stem=8, head=48, audio_channels=(8, 16, 24))
 
 

@@ -1,9 +1,9 @@
-"""MobileNet3D V3: MobileNetV3-Large with kernels that span time; squeeze-excite and hard-swish.
+"""MobileNet3D V3: MobileNetV3-Large with temporal kernels; squeeze-excite and hard-swish.
 
 Source: Howard et al. 2019, "Searching for MobileNetV3", table 1: channels, expansions, kernels over rows and
-columns, squeeze-excite, activations and strides over rows and columns. No 3D form of it is published. Ours: every
+columns, squeeze-excite, activations and strides over rows and columns. No 3D form is published. Here, every
 depthwise kernel and the stem also span `frames` frames, and time is halved with rows and columns, as in
-3D-MobileNetV2. With kernels of one frame and a clip of one frame it is MobileNetV3-Large itself.
+3D-MobileNetV2. With kernels of one frame and a clip of one frame, it is MobileNetV3-Large.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MobileNet3dV3Options(MobileNet3dOptions):
     """Size of a MobileNet3D V3."""
 
     width: float = size_factor()
-    """Multiplies every number of channels; the layer before the classifiers gets no narrower."""
+    """Multiplies every number of channels; the layer before the classifiers is not reduced."""
     depth: float = size_factor()
     """Multiplies the number of blocks of every width, rounded; at least one is left."""
     dropout: float = dropout_share(0.2)
@@ -71,7 +71,7 @@ _TINY: tuple[_Block, ...] = (
 
 
 class _Residual(nn.Module):
-    """Expansion, depthwise convolution, perhaps squeeze-excite, linear projection; added where shapes agree."""
+    """Expansion, depthwise convolution, optional squeeze-excite, linear projection; residual where shapes agree."""
 
     def __init__(self, before: int, row: _Block, *, width: float, frames: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def mobilenet3d_v3(spec: ClipSpec, options: MobileNet3dV3Options) -> MobileNet3d
 
 
 def mobilenet3d_v3_tiny(spec: ClipSpec, options: MobileNet3dV3Options) -> MobileNet3d:
-    """Four blocks with everything that the large one has: for tests, where it trains in seconds."""
+    """Four blocks with all features of the large one, for tests: trains in seconds."""
     return _mobilenet3d_v3(spec, options, blocks=_TINY, stem=8, features=48, audio_channels=(8, 16, 24))
 
 
@@ -114,10 +114,10 @@ def _mobilenet3d_v3(
     features: int,
     audio_channels: Sequence[int],
 ) -> MobileNet3d:
-    """The blocks between a stem and a head whose last convolution is as wide as the last block inside."""
+    """The blocks between a stem and a head whose last convolution has the inner width of the last block."""
     frames = options.kernel_frames
     if frames < 1 or frames % 2 == 0:
-        raise ValueError(f"kernel_frames is {frames}: use an odd number, 1 for kernels without time")
+        raise ValueError(f"kernel_frames is {frames}: use an odd number, 1 for spatial kernels")
     channels = round_channels(stem * options.width)
     layers = [conv_bn(3, channels, kernel=(frames, 3, 3), stride=(1, 2, 2)), nn.Hardswish(inplace=True)]
     for row in deepened(blocks, options.depth):

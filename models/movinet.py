@@ -1,12 +1,12 @@
-"""MoViNet A0, A1 and A2: a causal network for streams; no frame's features depend on a later frame.
+"""MoViNet A0, A1 and A2: causal networks for streams; features of a frame do not depend on later frames.
 
 Source: Kondratyuk et al. 2021, "MoViNets: Mobile Video Networks for Efficient Video Recognition", sections 3.1
 (blocks) and 3.2 (causal convolutions, causal squeeze-excite), with the channels of the authors' published code
-and the hard-swish and hard-sigmoid of their networks for phones. Their learned factor in front of each sum, which
-starts at zero, is left to the BatchNorm there.
+and the hard-swish and hard-sigmoid of their networks for phones. Their learned factor in front of each sum,
+initially zero, is replaced by the BatchNorm there.
 
-They stream (`models.streaming`): what flows from one frame to the next is the last frames in front of a
-`CausalConv` and running means, of the squeeze-excites and in front of the classifiers.
+They stream (`models.streaming`): the state is the last inputs of each `CausalConv` and the running means of the
+squeeze-excites and in front of the classifiers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class MovinetOptions:
     depth: float = size_factor()
     """Multiplies the number of blocks of every width, rounded; at least one is left."""
     factorised: bool = True
-    """Convolutions over space and time work in space, then in time, as the authors' networks for phones do;
-    without it over both at once, as in the paper."""
+    """Whether convolutions over space and time are factorised in space, then time, as in the authors' networks for
+    phones; otherwise 3D, as in the paper."""
     dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
@@ -52,7 +52,7 @@ _FLAT, _SMALL, _THREE, _FIVE = (1, 5), (1, 3), (3, 3), (5, 3)
 
 
 def _stage(channels: int, *rows: tuple[tuple[int, int], int], halves: bool = True) -> tuple[_Block, ...]:
-    """Blocks that give `channels`, each with its kernel and inner channels; the first one halves the picture."""
+    """Blocks with `channels` outputs, each with its kernel and inner channels; the first halves the resolution."""
     return tuple(
         _Block(kernel=kernel, expanded=expanded, channels=channels, halves=halves and number == 0)
         for number, (kernel, expanded) in enumerate(rows)
@@ -105,7 +105,7 @@ _TINY: tuple[_Block, ...] = (
 
 
 class CausalSqueezeExcite(nn.Module):
-    """Scales the channels of each frame by a gate that the means over all frames so far decide."""
+    """Scales the channels of each frame by a gate computed from the means over all frames so far."""
 
     def __init__(self, channels: int, *, hidden: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class CausalSqueezeExcite(nn.Module):
 class _Residual(nn.Module):
     """Expansion, depthwise convolutions, squeeze-excite, projection; added to its input.
 
-    Where shapes differ the input is averaged over 3x3 pixels and projected first.
+    Where shapes differ, the input is first averaged over 3x3 pixels and projected.
     """
 
     def __init__(self, before: int, row: _Block, *, width: float, factorised: bool) -> None:
@@ -163,7 +163,7 @@ class _Residual(nn.Module):
 
 
 class Movinet(StreamingNetwork):
-    """Clip `N 3 T H W` -> logits `N K` per label column, as they are after the clip's last frame."""
+    """Clip `N 3 T H W` -> logits `N K` per label column after the last frame."""
 
     def __init__(
         self,
@@ -219,5 +219,5 @@ def movinet_a2(spec: ClipSpec, options: MovinetOptions) -> Movinet:
 
 
 def movinet_tiny(spec: ClipSpec, options: MovinetOptions) -> Movinet:
-    """Three blocks with everything that A0 has: for tests, where it trains in seconds."""
+    """Three blocks with all features of A0, for tests: trains in seconds."""
     return Movinet(spec, blocks=_TINY, stem=8, head=48, features=64, options=options)

@@ -1,4 +1,4 @@
-"""What publications state of students' sizes, beside which the documentation puts what our networks count."""
+"""Published sizes of students, which the documentation compares with those of this project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One published shape: a row of `models.STUDENTS`, its options and clip, and the figures."""
+    """One published network: a row of `models.STUDENTS`, its options and clip, and the figures."""
 
     network: str
     frames: int
@@ -21,11 +21,11 @@ class Published:
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
-    """Why ours counts otherwise, where it does."""
+    """Reason for a difference, if any."""
 
 
 _KOEPUEKLUE = "Köpüklü et al. 2019, table 8"
-_WITH_BATCHNORM = "the table counts BatchNorm's operations, too"
+_WITH_BATCHNORM = "the table includes the operations of BatchNorm"
 
 PUBLISHED: tuple[Published, ...] = (
     Published(
@@ -134,7 +134,7 @@ PUBLISHED: tuple[Published, ...] = (
         parameters=4.8e6,
         macs=10.3e9,
         source="Kondratyuk et al. 2021; MACs: authors' model zoo",
-        remark="the channels of the authors' code, which do not give their figures",
+        remark="the channels of the authors' code, which do not reproduce their figures",
     ),
 )
-"""Every published shape among the students."""
+"""Published sizes of all students that have them."""

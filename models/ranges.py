@@ -1,4 +1,4 @@
-"""Ranges of the options of networks, which a recipe is checked against before anything is built."""
+"""Ranges of the options of networks, validated in a recipe before anything is built."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def within(default: float, least: float, most: float) -> Any:
-    """A field of an options dataclass whose value lies between `least` and `most`, both included.
+    """A field of an options dataclass with values from `least` to `most`, inclusive.
 
-    The dataclass itself does not check it: pydantic, which reads recipes into options, finds the range in the
-    field's metadata.
+    The dataclass itself does not validate it: pydantic reads the range from the field's metadata when it parses a
+    recipe.
     """
     return field(default=default, metadata={"ge": least, "le": most})
 
@@ -21,5 +21,5 @@ def size_factor(default: float = 1.0) -> Any:
 
 
 def dropout_share(default: float) -> Any:
-    """A share of features that is zeroed while training; not all of them."""
+    """A dropout probability, below 1."""
     return within(default, 0.0, 0.95)

@@ -1,4 +1,4 @@
-"""R3D-18 and R(2+1)D-18: residual networks over space and time, with whole or factorised kernels.
+"""R3D-18 and R(2+1)D-18: residual networks over space and time, with 3D or factorised kernels.
 
 Source: Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions for Action Recognition", sections 3.3
 (R3D), 3.5 (R(2+1)D) and table 1.
@@ -17,7 +17,7 @@ from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 Convolve = Callable[[int, int, int, int], nn.Module]
-"""`(channels before, channels after, middle channels, stride)` -> a 3x3x3 convolution, whole or factorised."""
+"""`(channels before, channels after, middle channels, stride)` -> a 3x3x3 convolution, 3D or factorised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ResNet3dOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stages:
-    """Channels of each stage and how many blocks it has; every stage but the first halves time and space."""
+    """Channels and number of blocks of each stage; every stage but the first halves time and space."""
 
     channels: tuple[int, ...]
     blocks: int
@@ -95,10 +95,10 @@ class ResNet3d(nn.Module):
 
 
 def middle_channels(before: int, after: int) -> int:
-    """Channels between a spatial and a temporal convolution that together weigh as much as one 3x3x3.
+    """Channels between a spatial and a temporal convolution with together as many weights as one 3x3x3.
 
-    Section 3.5, with t = d = 3. As in the authors' released networks a block computes it once, from its outer
-    channels, for both of its convolutions.
+    Section 3.5, with t = d = 3. As in the authors' released networks, computed once per block from its outer
+    channels.
     """
     return (27 * before * after) // (9 * before + 3 * after)
 
@@ -109,7 +109,7 @@ def r3d_18(spec: ClipSpec, options: ResNet3dOptions) -> ResNet3d:
 
 
 def r3d_tiny(spec: ClipSpec, options: ResNet3dOptions) -> ResNet3d:
-    """Two blocks: for tests, where it runs in milliseconds."""
+    """Two blocks, for tests: runs in milliseconds."""
     return _r3d(spec, _TINY, options)
 
 
@@ -119,7 +119,7 @@ def r2plus1d_18(spec: ClipSpec, options: ResNet3dOptions) -> ResNet3d:
 
 
 def r2plus1d_tiny(spec: ClipSpec, options: ResNet3dOptions) -> ResNet3d:
-    """Two blocks: for tests, where it runs in milliseconds."""
+    """Two blocks, for tests: runs in milliseconds."""
     return _r2plus1d(spec, _TINY, options)
 
 

@@ -25,11 +25,11 @@ class S3dOptions:
     dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
     gating: bool = False
-    """Whether a gate follows every temporal convolution, which makes it an S3D-G."""
+    """Whether a gate follows every temporal convolution (S3D-G)."""
 
 
 class FeatureGate(nn.Module):
-    """Channels scaled by 0..1, decided by the mean of all channels over the clip."""
+    """Scales channels by gates in 0..1 computed from the means of all channels over the clip."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def s3d(spec: ClipSpec, options: S3dOptions) -> InceptionV1:
 
 
 def s3d_tiny(spec: ClipSpec, options: S3dOptions) -> InceptionV1:
-    """One block after the stem: for tests, where it runs in milliseconds."""
+    """One block after the stem, for tests: runs in milliseconds."""
     return _s3d(spec, TINY, options)
 
 

@@ -1,4 +1,4 @@
-"""ShuffleNet3D: ShuffleNetV2 with 3D convolutions; half of the channels pass each block untouched.
+"""ShuffleNet3D: ShuffleNetV2 with 3D convolutions; half of the channels bypass each block.
 
 Sources: Ma et al. 2018, "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design"; Köpüklü et
 al. 2019, "Resource Efficient 3D Convolutional Neural Networks" (channels per width, strides in time).
@@ -22,7 +22,7 @@ class ShuffleNet3dOptions:
     """Size of a ShuffleNet3D."""
 
     width: float = size_factor()
-    """Which of the published sets of channels: 0.25, 0.5, 1.0, 1.5 or 2.0."""
+    """A published width: 0.25, 0.5, 1.0, 1.5 or 2.0."""
     dropout: float = dropout_share(0.2)
     """Share of features zeroed before the classifiers while training."""
 
@@ -46,7 +46,7 @@ _TINY: dict[float, _Channels] = {1.0: _Channels(stages=(16, 32), last=48)}
 
 
 class _Branch(nn.Sequential):
-    """Pointwise, depthwise 3x3x3 without activation, pointwise: gives `after` channels."""
+    """Pointwise, depthwise 3x3x3 without activation, pointwise, with `after` output channels."""
 
     def __init__(self, before: int, after: int, *, stride: int) -> None:
         super().__init__(
@@ -57,7 +57,7 @@ class _Branch(nn.Sequential):
 
 
 class _Unit(nn.Module):
-    """One half of the channels passes, the other is worked on; then the halves are interleaved."""
+    """Transforms one half of the channels, then interleaves both halves."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Unit(nn.Module):
 
 
 class _Downsample(nn.Module):
-    """Both branches see all channels and halve time, rows and columns."""
+    """Two branches over all channels that halve time, rows and columns."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class ShuffleNet3d(nn.Module):
         return self.heads(self.video(self.normalise(clip)).mean((2, 3, 4)))
 
     def layers_left_whole(self) -> list[nn.Module]:
-        """What pruning has to leave alone: the halves that are joined and interleaved have one size each."""
+        """Layers that must not be pruned: the concatenated halves must have equal sizes."""
         layers: list[nn.Module] = []
         for unit in self.video:
             if isinstance(unit, _Unit | _Downsample):
@@ -139,10 +139,10 @@ def shufflenet3d(spec: ClipSpec, options: ShuffleNet3dOptions) -> ShuffleNet3d:
 
 
 def shufflenet3d_tiny(spec: ClipSpec, options: ShuffleNet3dOptions) -> ShuffleNet3d:
-    """Two stages in one width: for tests, where it trains in seconds."""
+    """Two stages in one width, for tests: trains in seconds."""
     return ShuffleNet3d(spec, widths=_TINY, stem=8, repeats=(2, 2), options=options)
 
 
 def _shuffle(x: Tensor) -> Tensor:
-    """Channels of the two halves in turn: 0, C/2, 1, C/2 + 1 and so on (ShuffleNet, section 3.1)."""
+    """Interleaves the two halves of the channels: 0, C/2, 1, C/2 + 1 and so on (ShuffleNet, section 3.1)."""
     return x.unflatten(1, (2, x.shape[1] // 2)).transpose(1, 2).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""SlowFast: a deep pathway over few frames, a thin one over all of them, joined after every stage.
+"""SlowFast: a wide pathway over few frames and a thin one over all frames, fused after every stage.
 
 Source: Feichtenhofer et al. 2019, "SlowFast Networks for Video Recognition", section 3 and table 1; the lateral
 kernel of 7 frames is that of the authors' released 8x8 network (the paper has 5).
@@ -25,19 +25,19 @@ class SlowFastOptions:
     dropout: float = dropout_share(0.5)
     """Share of features zeroed before the classifiers while training."""
     alpha: int = within(4, 1, 64)
-    """The slow pathway sees every `alpha`-th frame of the clip."""
+    """The slow pathway takes every `alpha`-th frame of the clip."""
 
     def __post_init__(self) -> None:
         if self.alpha < 1:
-            raise ValueError(f"alpha is {self.alpha}, but the slow pathway takes every 1st, 2nd, ... frame")
+            raise ValueError(f"alpha is {self.alpha}, but it must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """Bottleneck blocks of both pathways; the first of them has the stride in space."""
+    """Bottleneck blocks of both pathways; the first has the spatial stride."""
 
     channels: int
-    """Of the slow pathway's 1x3x3 convolutions; its blocks give four times as many."""
+    """Channels of the slow pathway's 1x3x3 convolutions; its blocks output four times as many."""
     blocks: int
     stride: int
     slow_frames: int
@@ -56,9 +56,9 @@ _TINY: tuple[_Stage, ...] = (
 )
 _EXPANSION = 4
 _FAST_SHARE = 8
-"""The fast pathway has one in so many of the slow pathway's channels (1 / beta)."""
+"""Ratio of the channels of the slow to the fast pathway (1 / beta)."""
 _LATERAL_RATIO = 2
-"""Channels that a lateral connection hands over, per channel of the fast pathway."""
+"""Output channels of a lateral connection per channel of the fast pathway."""
 _LATERAL_FRAMES = 7
 _STEM = 64
 
@@ -84,7 +84,7 @@ class Bottleneck3d(nn.Module):
 
 
 class SlowFast(nn.Module):
-    """Clip `N 3 T H W` -> logits `N K` per label column; both pathways read the one clip."""
+    """Clip `N 3 T H W` -> logits `N K` per label column; both pathways take the same clip."""
 
     def __init__(
         self, spec: ClipSpec, *, stem: int, stages: tuple[_Stage, ...], options: SlowFastOptions
@@ -94,7 +94,7 @@ class SlowFast(nn.Module):
         self.normalise = Normalise(video.mean, video.std)
         slow = round_channels(stem * options.width)
         fast = slow // _FAST_SHARE
-        # A stride of alpha over a kernel of one frame reads every alpha-th frame, no copy of them is made.
+        # A temporal stride of alpha with a kernel of one frame selects every alpha-th frame without a copy.
         self.slow_stem = _stem(slow, frames=1, stride=options.alpha)
         self.fast_stem = _stem(fast, frames=5, stride=1)
         self.laterals, self.slow_stages, self.fast_stages = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -128,7 +128,7 @@ def slowfast_r50(spec: ClipSpec, options: SlowFastOptions) -> SlowFast:
 
 
 def slowfast_tiny(spec: ClipSpec, options: SlowFastOptions) -> SlowFast:
-    """Two stages of one block: for tests, where it runs in milliseconds."""
+    """Two stages of one block, for tests: runs in milliseconds."""
     return SlowFast(spec, stem=16, stages=_TINY, options=options)
 
 

@@ -1,10 +1,10 @@
-"""What goes into a network and what comes out of it, with units.
+"""Specification of the inputs and outputs of a network, with units.
 
-A `ClipSpec` travels with the weights: the clip reader prepares inputs by it, networks are built by it,
-exporters write it beside every file. Values are plain data, so `to_dict` / `from_dict` round-trip as JSON.
+A `ClipSpec` is stored with the weights: it defines preprocessing in the clip reader, the layers of networks, and
+the manifest of exports. Values are plain data, so `to_dict` / `from_dict` round-trip as JSON.
 
 Shape legend used throughout the project: N clips, C channels, T frames, H rows, W columns, M mel bands,
-B time bins of the log-mel picture, L text tokens, K classes.
+B time bins of the log-mel spectrogram, L text tokens, K classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 Modality = Literal["clip", "audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("clip", "audio", "text")
-"""Every modality, in the order in which a network's `forward` takes those it uses."""
+"""All modalities, in the order of the arguments of `forward`."""
 
 PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
 """Token ids that are not words; the first word of `TextSpec.vocabulary` has id 2."""
@@ -26,10 +26,10 @@ PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSpec:
-    """How frames are chosen and cut from a video: network input `clip`, float32 `N 3 T H W`, RGB in 0..1.
+    """Sampling and cropping of video: network input `clip`, float32 `N 3 T H W`, RGB in 0..1.
 
-    The short side of each (upright) frame is resized to `resize` pixels, then the centre `size` x `size`
-    is cut out. Networks apply `(x - mean) / std` themselves.
+    The short side of each (upright) frame is resized to `resize` pixels, then the centre `size` x `size` is
+    cropped. Networks apply `(x - mean) / std` themselves.
     """
 
     frames: int
@@ -44,9 +44,9 @@ class VideoSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSpec:
-    """How sound becomes a log-mel picture: network input `audio`, float32 `N 1 M B`.
+    """Conversion of audio to a log-mel spectrogram: network input `audio`, float32 `N 1 M B`.
 
-    Mono sound at `sample_rate_hz`; periodic Hann window of `window` samples moved by `hop` samples; unscaled
+    Mono audio at `sample_rate_hz`; periodic Hann window of `window` samples moved by `hop` samples; unscaled
     power spectrum; `mels` HTK mel bands from 0 Hz to half the sample rate; natural logarithm of
     (power + 1e-6), then `(x - mean) / std`; resampled in time to exactly `bins` bins over the clip's span.
     """
@@ -62,7 +62,7 @@ class AudioSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """How a caption becomes tokens: network input `text`, int64 `N L`.
+    """Tokenization of a caption: network input `text`, int64 `N L`.
 
     Lower-cased runs of letters, digits and apostrophes; id = position in `vocabulary` + 2, 1 = unknown
     word, 0 = padding up to `length`.
@@ -81,7 +81,7 @@ class LabelSpec:
 
 
 State = dict[str, Tensor]
-"""What a streaming network hands from one frame to the next, by name: zeros before the first frame."""
+"""State of a streaming network between frames, by name; zeros before the first frame."""
 
 COUNT_STATE = "count"
 """Name of the state that counts the frames of a stream."""
@@ -89,7 +89,7 @@ COUNT_STATE = "count"
 
 @dataclass(frozen=True, kw_only=True)
 class StateSpec:
-    """One tensor of a `State`, of rank 4 at most; which axis is what is the network's own business."""
+    """One tensor of a `State`, of rank 4 at most; the meaning of its axes is internal to the network."""
 
     name: str
     shape: tuple[int, ...]
@@ -98,16 +98,16 @@ class StateSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """The inputs of a network (a modality that is `None` is not used) and its label columns."""
+    """The inputs of a network (`None` for an unused modality) and its label columns."""
 
     video: VideoSpec | None
     audio: AudioSpec | None = None
     text: TextSpec | None = None
     labels: tuple[LabelSpec, ...]
     tags: tuple[LabelSpec, ...] = ()
-    """Columns of which a clip has any number of classes. Teachers learn them; no exported file answers them."""
+    """Columns with any number of classes per clip. Teachers learn them; exported files have no outputs for them."""
     retrieval: bool = False
-    """Whether a teacher also learns which caption belongs to which clip."""
+    """Whether a teacher also learns to match captions to clips."""
 
     @property
     def inputs(self) -> tuple[Modality, ...]:
@@ -149,7 +149,7 @@ class ClipSpec:
         return tuple(tensors)
 
     def only(self, inputs: tuple[str, ...], *, labels: tuple[str, ...] | None = None) -> ClipSpec:
-        """The same spec with these modalities and label columns alone (`None`: all columns), without tags."""
+        """The spec with only these modalities and label columns (`None`: all columns), without tags."""
         missing = [name for name in inputs if name not in self.inputs]
         if missing:
             raise ValueError(f"the data has no input {missing[0]!r}; it has {', '.join(self.inputs)}")
@@ -168,12 +168,12 @@ class ClipSpec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that `json.dumps` takes and `from_dict` gives back."""
+        """Plain data for `json.dumps` and `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClipSpec:
-        """The spec that `to_dict` wrote (lists of JSON become tuples again)."""
+        """Restores a spec from `to_dict` (lists of JSON become tuples)."""
 
         def build(kind: type, values: Mapping[str, Any] | None) -> Any:
             if values is None:
@@ -193,8 +193,8 @@ class ClipSpec:
 def describe_state(state: Mapping[str, Tensor]) -> tuple[StateSpec, ...]:
     """Names, shapes and types of a state's tensors, in their order.
 
-    Raises ValueError for a tensor of rank above 4 or of another type than float32 and int64: no phone runtime would
-    take it.
+    Raises ValueError for a tensor of rank above 4 or of another type than float32 and int64, which phone runtimes
+    do not support.
     """
     known: dict[torch.dtype, Literal["float32", "int64"]] = {
         torch.float32: "float32",
@@ -204,7 +204,7 @@ def describe_state(state: Mapping[str, Tensor]) -> tuple[StateSpec, ...]:
         if tensor.dim() > 4 or tensor.dtype not in known:
             raise ValueError(
                 f"state {name!r} is {tensor.dtype} of shape {list(tensor.shape)}; states are float32 or int64, of "
-                "rank 4 at most: flatten axes that belong together"
+                "rank 4 at most: flatten axes"
             )
     return tuple(
         StateSpec(name=name, shape=tuple(tensor.shape), dtype=known[tensor.dtype])

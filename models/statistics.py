@@ -1,9 +1,8 @@
-"""Statistics for networks that were never trained, so that they compute with numbers like those of trained ones.
+"""BatchNorm statistics for untrained networks, for realistic activations.
 
-A fresh network is unlike a trained one: its BatchNorms do nothing (mean 0, variance 1, gamma 1, beta 0), so
-activations grow or fade from layer to layer, folding a BatchNorm into a convolution changes nothing, and a
-quantizer meets ranges that no trained network has. Speed, float parity and ranges can then be judged on
-random weights only after `settle_statistics`.
+In an initialised network, BatchNorms are the identity (mean 0, variance 1, gamma 1, beta 0), so that activations
+grow or vanish from layer to layer, folding a BatchNorm has no effect, and quantization ranges are unrealistic.
+Measure speed, float parity and ranges of random weights only after `settle_statistics`.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ _BRIGHTNESS = (0.3, 0.7)
 
 
 def settle_statistics(model: nn.Module, spec: ClipSpec, *, seed: int = 0, clips: int = 8) -> int:
-    """Gives every BatchNorm of `model` weights and running statistics; how many there are. Leaves it in eval mode.
+    """Sets weights and running statistics of all BatchNorms of `model`; returns their number. Sets eval mode.
 
-    Gamma is drawn evenly from 0.5 to 1.5 and beta from a normal distribution of deviation 0.2; then one pass over
-    `clips` random clips, in which each BatchNorm normalises by the batch, finds running means and variances. As
-    what flows on is normalised already when the next layer measures it, all of them agree with each other, and
-    activations keep their size at any depth. Dropout stays off, the convolutions stay as they are. The same seed
-    gives the same network; a network without BatchNorm is left alone.
+    Gamma is uniform in 0.5 to 1.5 and beta normal with standard deviation 0.2. One pass over `clips` random clips,
+    in which each BatchNorm normalises by the batch, then sets running means and variances. Since the input of each
+    layer is already normalised, the statistics are consistent, and activations keep their scale at any depth.
+    Dropout is off, and convolutions are unchanged. The same seed gives the same network; a network without
+    BatchNorm is unchanged.
 
-    Raises `ValueError` for fewer than two clips, over which there is no variance.
+    Raises `ValueError` for fewer than two clips, which have no variance.
     """
     if clips < 2:
         raise ValueError(f"{clips} clip has no variance to measure: use at least 2 clips")
@@ -48,7 +47,7 @@ def settle_statistics(model: nn.Module, spec: ClipSpec, *, seed: int = 0, clips:
                 norm.bias.copy_(torch.randn(norm.num_features, generator=generator) * _BETA_DEVIATION)
             norm.reset_running_stats()
             norm.train()
-            norm.momentum = None  # The plain mean over batches, here over one.
+            norm.momentum = None  # cumulative average, here over one batch
         model(*random_inputs(spec, batch=clips, seed=seed))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -57,12 +56,11 @@ def settle_statistics(model: nn.Module, spec: ClipSpec, *, seed: int = 0, clips:
 
 
 def random_inputs(spec: ClipSpec, *, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
-    """Inputs in `forward`'s order whose clips look a little like pictures: smooth shapes that move, and detail.
+    """Inputs in `forward`'s order whose video resembles natural images: smooth moving shapes, and detail.
 
-    A clip is a sum of noise of several resolutions, from patches of eight pixels and frames to full detail, in
-    shares that differ from clip to clip as sharp and smooth videos do: without such differences the last layers
-    of a deep network would see the same in every clip, and their variances would be next to nothing. Sound and
-    text are those of `spec.example`.
+    A clip is a sum of noise at several resolutions, from patches of eight pixels and frames to full detail, with
+    weights that vary between clips: without this variation, the last layers of a deep network would have nearly
+    equal inputs for all clips, and their variances would vanish. Audio and text are those of `spec.example`.
     """
     inputs = list(spec.example(batch=batch, seed=seed))
     if "clip" in spec.inputs:
@@ -72,7 +70,7 @@ def random_inputs(spec: ClipSpec, *, batch: int, seed: int = 0) -> tuple[Tensor,
 
 
 def _pictures(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Clips `N 3 T H W` in 0..1, every one with its own brightness, contrast and share of detail."""
+    """Clips `N 3 T H W` in 0..1 with random brightness, contrast and share of detail."""
     per_clip = (shape[0], 1, 1, 1, 1)
 
     def between(least: float, most: float, *size: int) -> Tensor:

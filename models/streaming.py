@@ -1,8 +1,8 @@
-"""Causal networks that run on a whole clip or on one frame at a time, by the same code.
+"""Causal networks that run on a whole clip or on one frame at a time, with the same code.
 
-What flows from one frame to the next passes through a `Memory` alone: the last frames in front of a convolution in
-time, and running means. On a clip it pads with zeros and averages; on a stream it takes what the frame before has
-left behind and keeps what the next one will need. So layers are written once, and both ways give the same numbers.
+Information passes between frames only through a `Memory`: the last inputs of temporal convolutions, and running
+means. On a clip, it pads with zeros and averages; on a stream, it reads the state of the previous frame and stores
+that for the next. Layers are written once, and both modes give the same results.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from models.spec import COUNT_STATE, State
 
 
 class Memory:
-    """What causal layers know of the frames before; given `state` it is that of one frame of a stream.
+    """Access of causal layers to previous frames; with `state`, for one frame of a stream.
 
-    Layers ask in the order in which they run, which names what they keep: means `mean_0`, ..., and single frames;
-    `past_0_2` is what the first layer that looks back was given two frames ago.
+    States are named by the order in which layers run: means `mean_0`, ..., and single frames; `past_0_2` is the
+    input of the first temporal layer two frames ago.
     """
 
     def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
         self._state = state
         self.kept: State = {}
         """The state for the next frame."""
-        self._asked = {"past": 0, "mean": 0}
+        self._counts = {"past": 0, "mean": 0}
         if state is not None:
             self.kept[COUNT_STATE] = state[COUNT_STATE] + 1
             self._share = torch.reciprocal(self.kept[COUNT_STATE].float())
 
     @property
     def is_stream(self) -> bool:
-        """Whether layers see one frame, and not a whole clip."""
+        """Whether the input is one frame of a stream, not a clip."""
         return self._state is not None
 
     def with_past(self, x: Tensor, frames: int) -> Tensor:
-        """`x`, `N C T H W`, behind the `frames` frames before it; before the first one there are zeros."""
+        """`x`, `N C T H W`, preceded by the `frames` previous frames; zeros before the first frame."""
         n, c, t, h, w = x.shape
         layer = self._next("past")
         names = [f"{layer}_{ago}" for ago in range(frames, 0, -1)]
@@ -47,12 +47,12 @@ class Memory:
             self.kept |= {name: x.new_zeros(n, c, 1, h * w) for name in names}
             return functional.pad(x, (0, 0, 0, 0, frames, 0))
         seen = [*(self._state[name] for name in names), x.flatten(3)]
-        # Every frame but the oldest is kept as it is, only under another name: nobody has to copy it.
+        # All frames but the oldest are only renamed, without a copy.
         self.kept |= dict(zip(names, seen[1:], strict=True))
         return torch.cat(seen, 2).view(n, c, frames + t, h, w)
 
     def delayed(self, x: Tensor) -> Tensor:
-        """`x`, `N C T H W`, one frame later: the frame before takes each one's place, zeros that of the first."""
+        """`x`, `N C T H W`, delayed by one frame; zeros for the first."""
         if not self.is_stream:
             return shifted(self.with_past(x, 1), later=True)
         assert self._state is not None
@@ -61,11 +61,11 @@ class Memory:
         return self._state[name].view_as(x)
 
     def mean(self, x: Tensor) -> Tensor:
-        """Features of frames, `N C T 1 1`, as their mean over all frames so far, `N C`."""
+        """The mean of features `N C T 1 1` over all frames so far, `N C`."""
         return self._updated(x) if self.is_stream else self._of_clip(x).mean(2).flatten(1)
 
     def running_mean(self, x: Tensor) -> Tensor:
-        """Features of frames, `N C T 1 1`, as their means over the frames so far, each frame's own included."""
+        """Running means of features `N C T 1 1` over the frames up to and including each frame."""
         if self.is_stream:
             return self._updated(x).view_as(x)
         features = self._of_clip(x).flatten(2)
@@ -80,20 +80,20 @@ class Memory:
         assert self._state is not None
         name = self._next("mean")
         mean = self._state[name]
-        # In this form the mean of an endless stream keeps its size, and its precision.
+        # This form is numerically stable for endless streams.
         self.kept[name] = mean + (x.flatten(1) - mean) * self._share
         return self.kept[name]
 
     def _next(self, kind: str) -> str:
-        name = f"{kind}_{self._asked[kind]}"
-        self._asked[kind] += 1
+        name = f"{kind}_{self._counts[kind]}"
+        self._counts[kind] += 1
         return name
 
 
 def shifted(x: Tensor, *, later: bool) -> Tensor:
-    """`x`, `N C T H W`, without its last frame, or `later` without: without its first one, `N C T-1 H W`.
+    """`x`, `N C T H W`, without its last frame, or with `later` without its first one, `N C T-1 H W`.
 
-    Written as a convolution with one tap, which every part of the exporter knows to be a move of frames.
+    Implemented as a convolution with one tap, which the exporter recognises as a shift of frames.
     """
     taps = x.new_tensor([1.0, 0.0] if later else [0.0, 1.0])
     channels = x.shape[1]
@@ -101,7 +101,7 @@ def shifted(x: Tensor, *, later: bool) -> Tensor:
 
 
 def past_means(frames: int, *, like: Tensor) -> Tensor:
-    """`T T`: what turns features of frames, `... T`, by a matrix product into their means over the past.
+    """`T T`: the matrix that maps features `... T` to their running means.
 
     Column `t` holds `1 / (t + 1)` in the rows up to `t`, so the mean includes the frame itself.
     """
@@ -110,7 +110,7 @@ def past_means(frames: int, *, like: Tensor) -> Tensor:
 
 
 class CausalConv(nn.Module):
-    """Depthwise convolution over a frame and the `past` ones before it; before the first frame there are zeros."""
+    """Depthwise convolution over a frame and the `past` previous ones; zeros before the first frame."""
 
     def __init__(self, channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
         super().__init__()
@@ -127,9 +127,9 @@ class CausalConv(nn.Module):
 
 
 class StreamingNetwork(nn.Module):
-    """A network whose answer to a clip is what it says at the clip's last frame.
+    """A network whose prediction for a clip is that at its last frame.
 
-    Subclasses write `look(clip, memory)`; `forward` calls it with a whole clip, `step` with a frame of a stream.
+    Subclasses implement `look(clip, memory)`; `forward` calls it with a whole clip, `step` with one frame.
     """
 
     def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
@@ -137,20 +137,20 @@ class StreamingNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, clip: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Logits of each label column after the clip's last frame."""
+        """Logits of each label column after the last frame of the clip."""
         return self.look(clip, Memory())
 
     def step(self, frame: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor | tuple[Tensor, ...], State]:
-        """Logits after one more frame, `N 3 H W`, and the state for the next one.
+        """Logits after one more frame, `N 3 H W`, and the next state.
 
-        After N frames they are those of `forward` for the clip of these N frames.
+        After N frames, the logits equal those of `forward` for the clip of these N frames.
         """
         memory = Memory(state)
         logits = self.look(frame.unsqueeze(2), memory)
         return logits, memory.kept
 
     def initial_state(self, frame: Tensor) -> State:
-        """The state before the first frame of a stream of frames like `frame`, `N 3 H W`: all zeros."""
+        """The state before the first frame of a stream, all zeros; `frame`, `N 3 H W`, gives the shape."""
         memory, training = Memory(), self.training
         self.eval()
         with torch.no_grad():

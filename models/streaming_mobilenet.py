@@ -1,7 +1,7 @@
-"""MobileNetV2's stages around inverted residuals that know the past: what TSM and the causal MobileNet share.
+"""MobileNetV2 with causal inverted residuals: the common base of TSM and the causal MobileNet.
 
-Strides are in space alone: a stream gives an answer at every frame, so time keeps its length. Frames are averaged
-in front of the classifiers.
+There is no temporal stride, since a stream needs a prediction at every frame. Frames are averaged in front of the
+classifiers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.streaming import Memory, StreamingNetwork
 class StreamingMobileNet(StreamingNetwork):
     """Clip `N 3 T H W` -> logits `N K` per label column.
 
-    `residual(before, after, expand=, stride=)` makes one block, which is called with a clip and its memory.
+    `residual(before, after, expand=, stride=)` builds one block, which is called with a clip and its memory.
     """
 
     def __init__(

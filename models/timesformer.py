@@ -1,4 +1,4 @@
-"""TimeSformer: patches of single frames as tokens; each block looks along time first, then across its frame.
+"""TimeSformer: patches of single frames as tokens; each block attends over time, then over space.
 
 Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", section 3 and
 figure 2, divided space-time attention with the released networks' layer after the attention over time. ViT-B:
@@ -48,26 +48,26 @@ class DividedBlock(nn.Module):
             nn.Linear(features, 4 * features), nn.GELU(), nn.Linear(4 * features, features)
         )
 
-    def forward(self, answer: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """The answering token `N 1 F` and the patches `N T S F` (S patches of a frame), both as they came.
+    def forward(self, class_token: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """The class token `N 1 F` and the patches `N T S F` (S patches of a frame), with unchanged shapes.
 
-        A patch looks at its own place in all frames, then, with the answering token, at its whole frame; that
-        token gets the mean of what it found in every frame.
+        A patch attends to its position in all frames, then, together with the class token, to its frame; the class
+        token is averaged over frames.
         """
         clips, frames, places, _ = patches.shape
         along_time = patches.transpose(1, 2).flatten(0, 1)
         along_time = self.after_time(self.time(self.before_time(along_time)))
         patches = patches + along_time.unflatten(0, (clips, places)).transpose(1, 2)
-        within_frame = torch.cat([answer.unsqueeze(1).expand(-1, frames, -1, -1), patches], dim=2)
+        within_frame = torch.cat([class_token.unsqueeze(1).expand(-1, frames, -1, -1), patches], dim=2)
         found = self.space(self.before_space(within_frame.flatten(0, 1))).unflatten(0, (clips, frames))
-        answer = answer + found[:, :, 0].mean(1, keepdim=True)
+        class_token = class_token + found[:, :, 0].mean(1, keepdim=True)
         patches = patches + found[:, :, 1:]
-        answer = answer + self.layers(self.before_layers(answer))
-        return answer, patches + self.layers(self.before_layers(patches))
+        class_token = class_token + self.layers(self.before_layers(class_token))
+        return class_token, patches + self.layers(self.before_layers(patches))
 
 
 class Timesformer(nn.Module):
-    """Clip `N 3 T H W` -> logits `N K` per label column, from a token of its own."""
+    """Clip `N 3 T H W` -> logits `N K` per label column, from a class token."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Timesformer(nn.Module):
         side = video.size // patch
         places = torch.cat([torch.zeros(1, features), sines((side, side), features)])
         self.place = nn.Parameter(places.unsqueeze(0))
-        """Of the answering token, then of every patch of a frame."""
+        """Positions of the class token, then of every patch of a frame."""
         self.moment = nn.Parameter(sines((video.frames,), features).unsqueeze(0))
         self.blocks = nn.ModuleList(
             DividedBlock(features, heads=features // head_features)
@@ -109,10 +109,10 @@ class Timesformer(nn.Module):
         patches = self.embed(pictures.flatten(0, 1)).flatten(2).transpose(1, 2)
         patches = (patches + self.place[:, 1:]).unflatten(0, pictures.shape[:2])
         patches = patches + self.moment.unsqueeze(2)
-        answer = (self.answer + self.place[:, :1]).expand(len(clip), -1, -1)
+        class_token = (self.answer + self.place[:, :1]).expand(len(clip), -1, -1)
         for block in self.blocks:
-            answer, patches = block(answer, patches)
-        return self.heads(self.norm(answer[:, 0]))
+            class_token, patches = block(class_token, patches)
+        return self.heads(self.norm(class_token[:, 0]))
 
 
 def timesformer(spec: ClipSpec, options: TimesformerOptions) -> Timesformer:
@@ -121,5 +121,5 @@ def timesformer(spec: ClipSpec, options: TimesformerOptions) -> Timesformer:
 
 
 def timesformer_tiny(spec: ClipSpec, options: TimesformerOptions) -> Timesformer:
-    """Two blocks of 32 features with patches of 8 x 8: for tests, where it trains in seconds."""
+    """Two blocks of 32 features with patches of 8 x 8, for tests: trains in seconds."""
     return Timesformer(spec, patch=8, features=32, head_features=16, blocks=2, options=options)

@@ -1,9 +1,9 @@
-"""TSM: MobileNetV2 on single frames, whose blocks exchange a part of their channels with neighbouring frames.
+"""TSM: MobileNetV2 on single frames that exchanges part of the channels between neighbouring frames.
 
 Source: Lin, Gan, Han 2019, "TSM: Temporal Shift Module for Efficient Video Understanding": residual shift (section
 3.3) of an eighth of the channels each way in front of the first layer of every inverted residual that has a
 shortcut; the online form (section 4.2) takes an eighth from the frame before alone, and can stream. Frames are
-averaged in front of the classifiers, which gives what averaging their logits gives. Blocks as in Sandler et al.
+averaged in front of the classifiers, which equals averaging their logits. Blocks as in Sandler et al.
 2018, "MobileNetV2", table 2.
 """
 
@@ -24,20 +24,22 @@ from models.streaming import Memory, shifted
 from models.streaming_mobilenet import StreamingMobileNet
 
 _PARTS = 8
-"""One of so many channels moves, each way."""
+"""Inverse share of channels shifted in each direction."""
 
 
 class _Shift(nn.Module):
-    """Moves an eighth of the channels a frame on, and unless `online` another eighth a frame back."""
+    """Shifts an eighth of the channels by one frame forwards, and unless `online` another eighth backwards."""
 
     def __init__(self, *, online: bool) -> None:
         super().__init__()
         self.online = online
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        """`N C T H W`, with other frames in some of its channels."""
+        """`N C T H W` with some channels shifted in time."""
         if memory.is_stream and not self.online:
-            raise ValueError("this TSM shifts both ways and so needs the next frame; tsm_online can stream")
+            raise ValueError(
+                "this TSM shifts in both directions and needs the next frame; tsm_online can stream"
+            )
         part = max(1, x.shape[1] // _PARTS)
         parts = [memory.delayed(x[:, :part])]
         if not self.online:
@@ -47,7 +49,7 @@ class _Shift(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Expansion, depthwise 3x3, linear projection, of single frames; with a shortcut also a shift in front."""
+    """Expansion, depthwise 3x3, linear projection, of single frames; blocks with a shortcut start with a shift."""
 
     def __init__(self, before: int, after: int, *, expand: int, stride: int, online: bool) -> None:
         super().__init__()
@@ -69,7 +71,7 @@ class _Residual(nn.Module):
 
 
 class Tsm(StreamingMobileNet):
-    """Clip `N 3 T H W` -> logits `N K` per label column; a stream of frames too where it is `online`."""
+    """Clip `N 3 T H W` -> logits `N K` per label column; also for streams if `online`."""
 
     def __init__(
         self,
@@ -87,20 +89,20 @@ class Tsm(StreamingMobileNet):
         )
 
     def layers_left_whole(self) -> list[nn.Module]:
-        """Layers whose channels shifts cut by number, so that none of them may be pruned."""
+        """Layers that must not be pruned, because shifts split their channels by index."""
         return [self.stem[0], *(cast(_Residual, block).project[0] for block in self.blocks)]
 
 
 def tsm(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
-    """TSM-MobileNetV2, published for 8 frames of 224 x 224; shifts both ways, so it needs whole clips."""
+    """TSM-MobileNetV2, published for 8 frames of 224 x 224; shifts in both directions, for whole clips."""
     return Tsm(spec, blocks=MOBILENET_V2, stem=32, head=1280, online=False, options=options)
 
 
 def tsm_online(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
-    """The same with shifts from the frame before alone: for streams."""
+    """TSM with shifts from the previous frame only, for streams."""
     return Tsm(spec, blocks=MOBILENET_V2, stem=32, head=1280, online=True, options=options)
 
 
 def tsm_tiny(spec: ClipSpec, options: MobileNet3dOptions) -> Tsm:
-    """Two short stages of the online form: for tests, where it trains in seconds."""
+    """Two short stages of the online form, for tests: trains in seconds."""
     return Tsm(spec, blocks=TINY, stem=8, head=48, online=True, options=options)

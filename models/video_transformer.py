@@ -1,8 +1,9 @@
-"""A video transformer: tubelets of a clip as tokens, plain attention over all of them.
+"""A video transformer: tubelets of a clip as tokens, with joint space-time attention.
 
 Sources: Arnab et al. 2021, "ViViT: A Video Vision Transformer", section 3.2 (tubelet embedding) and model 1 (joint
 space-time attention); Tong et al. 2022, "VideoMAE" for the sizes: tubelets of 2 x 16 x 16, mean pooling, 12 blocks
-of 384 features with 6 heads (its ViT-S). Positions begin as sines, as VideoMAE's do, and are learned as in ViViT.
+of 384 features with 6 heads (its ViT-S). Positional embeddings are initialised as sines, as in VideoMAE, and
+learned as in ViViT.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ class VideoTransformerOptions:
     """Size of a video transformer."""
 
     width: float = size_factor()
-    """Multiplies the features of a token, and with them the number of heads; 0.5 is as narrow as ViT-Ti."""
+    """Multiplies the features of a token, and with them the number of heads; 0.5 is the width of ViT-Ti."""
     depth: float = size_factor()
     """Multiplies the number of blocks, rounded up."""
     pooling: Literal["mean", "class"] = "mean"
-    """What is classified: the mean of all tokens, or a token of its own."""
+    """Input of the classifiers: the mean of all tokens, or a class token."""
     dropout: float = dropout_share(0.0)
     """Share of features zeroed before the classifiers while training."""
 
 
 def initialise(network: nn.Module) -> None:
-    """Uniform weights that keep the size of what passes (Glorot & Bengio 2010), as VideoMAE's; biases of zero.
+    """Uniform Glorot initialisation (Glorot & Bengio 2010), as in VideoMAE; zero biases.
 
-    The standard deviation of 0.02 that ViT gives all weights suits its 768 features: layers of 32 features would
-    pass on a ninth of what they take, and attention, whose scores would all be alike, would hardly begin to learn.
+    ViT's standard deviation of 0.02 for all weights suits its 768 features: layers of 32 features would reduce the
+    scale to a ninth, and attention, with nearly equal scores, would hardly start to learn.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d):
@@ -49,10 +50,10 @@ def initialise(network: nn.Module) -> None:
 
 
 def sines(sizes: Sequence[int], features: int) -> Tensor:
-    """Where each cell of a grid lies: `cells F`, the last axis of the grid the fastest.
+    """Sinusoidal positions of the cells of a grid: `cells F`, the last axis varies fastest.
 
     Every axis has an equal share of the features: sines and cosines of wavelengths from 2 pi to 20,000 pi cells
-    (Vaswani et al. 2017, section 3.5). What does not divide stays zero.
+    (Vaswani et al. 2017, section 3.5). The remaining features are zero.
     """
     waves = features // (2 * len(sizes))
     rates = 10_000.0 ** -(torch.arange(waves) / max(1, waves))
@@ -71,7 +72,7 @@ class Attention(nn.Module):
         self.project = nn.Linear(features, features)
 
     def forward(self, tokens: Tensor, *, there: Tensor | None = None) -> Tensor:
-        """`N L F` -> `N L F`; tokens that are not `there` (`N L`, true or false) are not looked at."""
+        """`N L F` -> `N L F`; the mask `there`, bool `N L`, marks tokens to attend to."""
         features = tokens.shape[2]
         query, key, value = (
             part.unflatten(2, (self.heads, features // self.heads)).transpose(1, 2)
@@ -83,7 +84,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a layer of four times the features with GELU; each normalised before, added after."""
+    """Attention, then an MLP of four times the features with GELU; pre-norm, with residuals."""
 
     def __init__(self, features: int, *, heads: int) -> None:
         super().__init__()
@@ -95,13 +96,13 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, tokens: Tensor, *, there: Tensor | None = None) -> Tensor:
-        """`N L F` -> `N L F`; tokens that are not `there` are not looked at."""
+        """`N L F` -> `N L F`; the mask `there` marks tokens to attend to."""
         tokens = tokens + self.attention(self.before_attention(tokens), there=there)
         return tokens + self.layers(self.before_layers(tokens))
 
 
 class VideoTransformer(nn.Module):
-    """Clip `N 3 T H W` -> logits `N K` per label column; `tubelet` are frames, rows and columns of a token."""
+    """Clip `N 3 T H W` -> logits `N K` per label column; `tubelet` is (frames, rows, columns) of a token."""
 
     def __init__(
         self,
@@ -144,9 +145,9 @@ class VideoTransformer(nn.Module):
         return self.heads(tokens.mean(1) if self.answer is None else tokens[:, 0])
 
     def layers_left_whole(self) -> list[nn.Module]:
-        """What pruning has to leave alone: everything but the inner features of the blocks' layers.
+        """Layers that must not be pruned: all but the inner features of the MLPs.
 
-        The features of a token are common to all blocks, those of attention are shared out among heads.
+        The features of a token are shared by all blocks, and those of attention are divided among heads.
         """
         inner = {block.layers[0] for block in self.blocks if isinstance(block, TransformerBlock)}
         return [layer for layer in self.modules() if not list(layer.children()) and layer not in inner]
@@ -160,12 +161,12 @@ def video_transformer(spec: ClipSpec, options: VideoTransformerOptions) -> Video
 
 
 def video_transformer_tiny(spec: ClipSpec, options: VideoTransformerOptions) -> VideoTransformer:
-    """Two blocks of 32 features with tubelets of 2 x 8 x 8: for tests, where it trains in seconds."""
+    """Two blocks of 32 features with tubelets of 2 x 8 x 8, for tests: trains in seconds."""
     return VideoTransformer(spec, tubelet=(2, 8, 8), features=32, head_features=16, blocks=2, options=options)
 
 
 def _require_whole_tubelets(video: VideoSpec, tubelet: Triple) -> None:
-    """Raises `ValueError` when tubelets would leave frames or pixels of the clip unseen."""
+    """Raises `ValueError` if tubelets do not cover all frames and pixels of the clip."""
     frames, pixels, _ = tubelet
     if video.frames % frames or video.size % pixels:
         raise ValueError(

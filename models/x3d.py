@@ -1,7 +1,7 @@
-"""X3D: a narrow, deep 3D residual network that was grown axis by axis; XS, S and M differ in their clips alone.
+"""X3D: a narrow, deep 3D residual network expanded axis by axis; XS, S and M differ only in their clips.
 
 Source: Feichtenhofer 2020, "X3D: Expanding Architectures for Efficient Video Recognition", table 3 (right) and
-appendix; details that the paper leaves open as in the author's published configuration: squeeze-excite in every
+appendix; unspecified details as in the author's published configuration: squeeze-excite in every
 other block, its channels a sixteenth of the block's in multiples of 8, no BatchNorm after the last layer.
 """
 
@@ -27,7 +27,7 @@ from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 
 _BOTTLENECK = 2.25
-"""Inner channels of a block per channel that it gives."""
+"""Inner channels of a block per output channel."""
 _SQUEEZE = 1 / 16
 """Channels of a squeeze-excite per inner channel."""
 
@@ -46,7 +46,7 @@ class X3dOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """`repeats` blocks of `channels`; the first of them halves rows and columns."""
+    """`repeats` blocks of `channels`; the first halves rows and columns."""
 
     channels: int
     repeats: int
@@ -62,7 +62,7 @@ _TINY = (_Stage(channels=8, repeats=2), _Stage(channels=16, repeats=2))
 
 
 class _Block(nn.Module):
-    """1x1x1 expansion, channel-wise 3x3x3, perhaps squeeze-excite, swish, 1x1x1 projection; shortcut, ReLU."""
+    """1x1x1 expansion, channel-wise 3x3x3, optional squeeze-excite, swish, 1x1x1 projection; shortcut, ReLU."""
 
     def __init__(self, before: int, after: int, *, halves: bool, excites: bool) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Block(nn.Module):
 
 
 class X3d(nn.Module):
-    """Clip `N 3 T H W` -> logits `N K` per label column; no layer but the last mean shortens time."""
+    """Clip `N 3 T H W` -> logits `N K` per label column; time is only reduced by the last mean."""
 
     def __init__(
         self, spec: ClipSpec, *, stages: Sequence[_Stage], features: int, options: X3dOptions
@@ -138,5 +138,5 @@ def x3d_m(spec: ClipSpec, options: X3dOptions) -> X3d:
 
 
 def x3d_tiny(spec: ClipSpec, options: X3dOptions) -> X3d:
-    """Two stages of two blocks, of which one each excites: for tests, where it trains in seconds."""
+    """Two stages of two blocks, one of each with squeeze-excite, for tests: trains in seconds."""
     return X3d(spec, stages=_TINY, features=48, options=options)

@@ -1,9 +1,8 @@
-"""Reads clips: rows of a manifest -> decoded frames, sound and text -> batches for a network.
+"""Reads clips: rows of a manifest -> decoded video, audio and text -> batches for a network.
 
-`rows` reads manifests, `formats` says which kinds of files are opened and `limits` how much they may ask for,
-`container` opens them, `stamps` and `tracks` find out when they begin and end, `display_order` in which order
-frames are shown where a file does not say, `pictures` decodes frames, `frames` and `sound` cut clips out of
-them, `passing` gives one frame after another, `text` makes tokens, `workers` runs decoders in processes of
-their own, `store` keeps what they decoded, `cache` offers it as batches, `views` and `corruptions` change
-clips.
+`rows` reads manifests, `formats` lists the supported containers, `limits` bounds their resources, `container`
+opens them, `stamps` and `tracks` find the start and end of their streams, `display_order` the presentation order
+of frames where a file does not specify it, `pictures` decodes frames, `frames` and `sound` extract clips,
+`passing` iterates over the frames of a video, `text` tokenizes, `processes` runs decoders in separate processes,
+`store` caches decoded values, `cache` provides them as batches, `augmentation` and `corruptions` transform clips.
 """

@@ -1,10 +1,11 @@
-"""Views: augmented versions of clips, the same pixels and sounds for everyone who asks for the same view.
+"""Deterministic augmentation of clips.
 
-A view is drawn from (seed, view number, index of the clip) alone, so that answers of a teacher to a view can be
-kept and given to a student that sees exactly that view. There is no mirroring: left and right may be classes.
+An augmentation depends on (seed, number, index of the clip) alone, so that the logits of a teacher can be cached
+and compared with a student that gets exactly the same inputs. There is no mirroring: left and right may be
+classes.
 
-A view may also corrupt clips. That is for the student alone: its teacher answers to the clean view (Xie et al.
-2020, "Self-training with Noisy Student improves ImageNet classification").
+An augmentation may also corrupt clips, for the student alone: the teacher gets the clean version (Xie et al. 2020,
+"Self-training with Noisy Student improves ImageNet classification").
 """
 
 from __future__ import annotations
@@ -18,51 +19,54 @@ import numpy as np
 from benchmarks.clips.corruptions import SEVERITIES, Condition
 
 _BRIGHTNESS = 0.12
-"""Added to pixels in 0..1, at most."""
+"""Largest change of pixels, in 0..1."""
 _CONTRAST = 1.25
-"""Factor around the middle grey, at most; its inverse at least."""
+"""Largest factor of the contrast around middle grey; the smallest is its inverse."""
 _GAIN = 1.0
-"""Added to the logarithm of power, at most: about 4 dB."""
+"""Largest change of the logarithm of power: about 4 dB."""
 _TIME_SHIFT = 0.04
-"""Share of a clip by which sound is moved, at most."""
+"""Largest shift of audio in time, as a share of the clip."""
 _CORRUPTED = 0.5
-"""Share of the clips that a view with corruptions corrupts."""
+"""Share of the clips that an augmentation with corruptions corrupts."""
 _SILENCE = log(1e-6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Augmentation `number` of the family that `seed` names."""
+    """Augmentation `number` of the family given by `seed`."""
 
     number: int
     seed: int
     corruptions: tuple[str, ...] = ()
-    """Names of `CORRUPTIONS`: every second clip, on the average, gets one of them at one of the severities."""
+    """Names of `CORRUPTIONS`: on average, every second clip gets one of them at a random severity."""
 
     @property
     def clean(self) -> Augmentation:
-        """The same view without corruptions."""
+        """The same augmentation without corruptions."""
         return replace(self, corruptions=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """What a view does to each of N clips; all arrays have length N."""
+    """The drawn parameters of an augmentation for each of N clips; all arrays have length N."""
 
     top: np.ndarray
     left: np.ndarray
-    """Upper left corner of the cut, in 0..1 of the room that there is."""
+    """Upper left corner of the crop, in 0..1 of the available range."""
     brightness: np.ndarray
     contrast: np.ndarray
     gain: np.ndarray
     shift: np.ndarray
-    """Share of the clip by which sound is moved to later."""
+    """Shift of audio to later times, as a share of the clip."""
 
 
-def draw(view: Augmentation, indices: Sequence[int] | np.ndarray) -> Draw:
-    """What `view` does to the clips at `indices`."""
+def draw(augmentation: Augmentation, indices: Sequence[int] | np.ndarray) -> Draw:
+    """Draws the parameters of the clips at `indices`."""
     even = np.array(
-        [np.random.default_rng((view.seed, view.number, int(index))).random(6) for index in indices]
+        [
+            np.random.default_rng((augmentation.seed, augmentation.number, int(index))).random(6)
+            for index in indices
+        ]
     )
     even = even.reshape(-1, 6)
     around = 2 * even - 1
@@ -76,22 +80,26 @@ def draw(view: Augmentation, indices: Sequence[int] | np.ndarray) -> Draw:
     )
 
 
-def drawn_conditions(view: Augmentation, indices: Sequence[int] | np.ndarray) -> list[Condition | None]:
-    """What corrupts each of the clips at `indices`; None leaves it clean."""
+def drawn_conditions(
+    augmentation: Augmentation, indices: Sequence[int] | np.ndarray
+) -> list[Condition | None]:
+    """The corruption of each of the clips at `indices`; None for a clean clip."""
     found: list[Condition | None] = []
     for index in indices:
-        random = np.random.default_rng((view.seed, view.number, int(index), len(view.corruptions)))
-        if not view.corruptions or random.random() >= _CORRUPTED:
+        random = np.random.default_rng(
+            (augmentation.seed, augmentation.number, int(index), len(augmentation.corruptions))
+        )
+        if not augmentation.corruptions or random.random() >= _CORRUPTED:
             found.append(None)
             continue
-        name = view.corruptions[random.integers(len(view.corruptions))]
+        name = augmentation.corruptions[random.integers(len(augmentation.corruptions))]
         severity = int(random.choice(SEVERITIES))
         found.append(Condition(name=name, severity=severity, seed=int(random.integers(2**31))))
     return found
 
 
 def moved(sound: np.ndarray, drawn: Draw) -> np.ndarray:
-    """Log-mel pictures `N M B`, louder or quieter and moved in time; edges are repeated where sound moved away."""
+    """Log-mel spectrograms `N M B` with another gain, shifted in time; edge values are repeated."""
     bins = sound.shape[2]
     source = np.arange(bins)[None] - np.rint(drawn.shift * bins).astype(int)[:, None]
     taken = np.take_along_axis(sound, source.clip(0, bins - 1)[:, None], axis=2)

@@ -1,9 +1,10 @@
-"""Clips as batches of tensors, decoded once and kept on disk."""
+"""Clips as batches of tensors, decoded once and cached on disk."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,24 +17,24 @@ from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.rows import ClipRow, listed
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.store import decoded
 from benchmarks.clips.text import tokens
 from compress.folders.contents import INDEX, contents_of
-from compress.folders.results import Tell, tell_stderr
+from compress.folders.results import Notify, notify_stderr
 from models.spec import ClipSpec, Modality
 
 __all__ = ["Augmentation", "ClipSet", "UnreadableClips", "open_clips"]
 
 
 MAX_UNREADABLE_SHARE = 0.05
-"""Share of the clips that may be left out because they cannot be read, unless another one is given."""
+"""Default of the largest share of unreadable clips that may be excluded."""
 
 
 class UnreadableClips(ValueError):
-    """Clips that cannot be read: all of them, as (path, reason).
+    """Unreadable clips, all of them, as (path, reason).
 
-    With `allowed_share` they are too many to be left out.
+    With `allowed_share`, they exceed the share that may be excluded.
     """
 
     def __init__(
@@ -45,16 +46,16 @@ class UnreadableClips(ValueError):
             for (path, reason), count in Counter(self.found).items()
         ]
         head = f"{len(self.found)} of {clips} clips cannot be read"
-        advice = "repair these files, take their rows out, or leave them out with `unreadable: skip`"
+        advice = "repair these files, remove their rows, or exclude them with `unreadable: skip`"
         if allowed_share is not None:
-            head += f" ({len(self.found) / clips:.1%}), more than may be left out ({allowed_share:.1%})"
+            head += f" ({len(self.found) / clips:.1%}), more than the allowed share ({allowed_share:.1%})"
             lines = by_reason(self.found)
-            advice = "repair these files, take their rows out, or raise `max_unreadable_share`"
+            advice = "repair these files, remove their rows, or raise `max_unreadable_share`"
         super().__init__(f"{head}\n{listed(lines)}\n{advice}")
 
 
 def by_reason(found: Sequence[tuple[Path, str]]) -> list[str]:
-    """How many clips cannot be read for which reason, the most frequent first, each with its first file.
+    """The number of unreadable clips by reason, most frequent first, each with its first file.
 
     >>> by_reason([(Path("a"), "is empty"), (Path("b"), "no such file"), (Path("c"), "is empty")])
     ['2 clips: is empty (first: a)', '1 clip: no such file (first: b)']
@@ -79,60 +80,50 @@ def open_clips(
     limits: Limits = USUAL,
     contents: Mapping[Path, str | None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Tell = tell_stderr,
+    notify: Notify = notify_stderr,
 ) -> ClipSet:
-    """The clips of `rows` as `spec` wants them, decoded in `workers` processes or found in the folder `cache`.
+    """The clips of `rows`, preprocessed by `spec`, decoded in `workers` processes or read from the folder `cache`.
 
-    `workers=0` decodes in this process; the values do not depend on it. `progress` is called with what is done and
-    what there is to do, `tell` with a sentence where another run has to be waited for or stored clips are damaged.
+    `workers=0` decodes in this process; the values do not depend on it. `progress` is called with the number of
+    decoded clips and their total, `notify` with a message when it waits for another run or stored clips are
+    damaged.
 
-    Clips are found by the content of their files, wherever these lie. `contents` has the SHA-256 of all files, if
-    they are known already.
+    The cache is keyed by the content of the files, not by their paths. Pass `contents`, the SHA-256 of all files,
+    if it is already known.
 
-    Files that ask for more than `limits` cannot be read. Without workers nothing bounds the memory of decoders.
+    Files that exceed `limits` cannot be read. Without workers, the memory of decoders is unbounded.
 
-    Raises `UnreadableClips` listing every clip that cannot be read (with `skip`: only when they are more than
-    `max_unreadable_share` of the clips, or all), and
-    ValueError for rows whose class is not one of the spec's, or when captions are wanted and there are none.
+    Raises `UnreadableClips` with every unreadable clip (with `skip`: only if they exceed `max_unreadable_share` of
+    the clips, or are all of them), and ValueError for rows with an unknown class and for missing captions.
     """
     if not rows:
         raise ValueError("there are no clips to open")
     labels = _labels(rows, spec)
     steps = (spec.video is not None) + (spec.audio is not None)
-    finished = 0
 
-    def report(done: int, total: int) -> None:
+    def report(finished: int, done: int, total: int) -> None:
         if progress:
             progress(finished * total + done, steps * total)
 
     if contents is None:
         contents = contents_of((row.path for row in rows), index=cache / INDEX)
     values: dict[Modality, Decoded | np.ndarray] = {}
-    report(0, len(rows))
+    report(0, 0, len(rows))
+    rules: dict[Modality, FrameRule | AudioRule] = {}
     if spec.video:
-        rule = FrameRule.of(spec.video)
-        values["clip"] = decoded(
+        rules["clip"] = FrameRule.of(spec.video)
+    if spec.audio:
+        rules["audio"] = AudioRule.of(spec.audio, missing=missing_audio)
+    for finished, (name, rule) in enumerate(rules.items()):
+        values[name] = decoded(
             rows,
             rule,
             contents=contents,
             cache=cache,
             workers=workers,
-            report=report,
+            report=partial(report, finished),
             limits=limits,
-            tell=tell,
-        )
-        finished += 1
-    if spec.audio:
-        sound = SoundRule.of(spec.audio, missing=missing_audio)
-        values["audio"] = decoded(
-            rows,
-            sound,
-            contents=contents,
-            cache=cache,
-            workers=workers,
-            report=report,
-            limits=limits,
-            tell=tell,
+            notify=notify,
         )
     stored = [each for each in values.values() if isinstance(each, Decoded)]
     refused = {number: reason for each in reversed(stored) for number, reason in each.refused.items()}
@@ -159,7 +150,7 @@ def open_clips(
 
 
 def _labels(rows: Sequence[ClipRow], spec: ClipSpec) -> Tensor:
-    """Class numbers, int64 `N` x label columns."""
+    """Class indices, int64 `N` x label columns."""
     columns = []
     for label in spec.labels:
         numbers = {name: number for number, name in enumerate(label.classes)}
@@ -171,8 +162,8 @@ def _labels(rows: Sequence[ClipRow], spec: ClipSpec) -> Tensor:
         ]
         if faults:
             raise ValueError(
-                f"label {label.name!r}: {len(faults)} classes that the network does not know\n{listed(faults)}\n"
-                f"it knows {', '.join(label.classes)}; leave other rows out"
+                f"label {label.name!r}: {len(faults)} classes unknown to the network\n{listed(faults)}\n"
+                f"known: {', '.join(label.classes)}; exclude other rows"
             )
         columns.append([numbers[row.labels[label.name]] for row in rows])
     return torch.tensor(columns, dtype=torch.int64).T.contiguous()

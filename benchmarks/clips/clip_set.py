@@ -27,8 +27,8 @@ __all__ = ["Augmentation", "ClipSet"]
 class ClipSet:
     """Decoded clips: `batch` gives a network's inputs, `labels` (int64, `N` x label columns) its targets.
 
-    `rows` are the clips in the order of their indices; `skipped` has those that were left out, and `notes` what is
-    odd about files that were read, both as (path, text).
+    `rows` are the clips in the order of their indices; `skipped` lists the excluded files and `notes` the anomalies
+    of files that were read, both as (path, text).
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ClipSet:
         self.notes = list(notes)
         self._values = values
         self._places = places
-        """Where the values of each clip stand in the stored arrays."""
+        """Position of each clip in the stored arrays."""
         self._conditions = list(conditions)
-        """With conditions, the clips stand there once for each of them."""
+        """With conditions, the clips are repeated once for each of them."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -60,7 +60,7 @@ class ClipSet:
 
     @property
     def digest(self) -> str:
-        """Hash of all that can change the batches or the labels: decoded values, captions, classes, spec."""
+        """Hash of everything that determines the batches and labels: decoded values, captions, classes, spec."""
         facts: list[object] = [self.spec.to_dict(), self.labels.tolist(), self._places.tolist()]
         facts += [condition and asdict(condition) for condition in self._conditions]
         for name in self.spec.inputs:
@@ -69,25 +69,25 @@ class ClipSet:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def batch(
-        self, indices: Sequence[int] | Tensor, *, view: Augmentation | None = None
+        self, indices: Sequence[int] | Tensor, *, augmentation: Augmentation | None = None
     ) -> tuple[Tensor, ...]:
         """Inputs of the clips at `indices`, in `spec.inputs` order.
 
         float32 `N 3 T H W` in 0..1, float32 `N 1 M B` normalised, int64 `N L`.
-        `view=None` is the middle cut without any change, which is what a device gets.
+        `augmentation=None` is the centre crop, as on a device.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        asked = _Asked(
+        selection = _Selection(
             numbers=chosen % self._distinct,
             places=self._places[chosen],
-            drawn=draw(view, chosen % self._distinct) if view else None,
-            conditions=self._conditions_of(chosen, view),
+            drawn=draw(augmentation, chosen % self._distinct) if augmentation else None,
+            conditions=self._conditions_of(chosen, augmentation),
         )
         inputs = {"clip": self._clip, "audio": self._audio, "text": self._text}
-        return tuple(inputs[name](asked) for name in self.spec.inputs)
+        return tuple(inputs[name](selection) for name in self.spec.inputs)
 
     def subset(self, indices: Sequence[int]) -> ClipSet:
-        """The clips at `indices` alone; they have to be under no conditions yet."""
+        """The clips at `indices`. The clip set must have no conditions yet."""
         assert not self._conditions
         return ClipSet(
             spec=self.spec,
@@ -100,15 +100,15 @@ class ClipSet:
         )
 
     def with_corruptions(self, conditions: Sequence[Condition | None]) -> ClipSet:
-        """Every clip under each of the conditions: first all clips under the first one, then under the next.
+        """The clips under each of the conditions: first all clips under the first one, then under the next.
 
-        `None` leaves them clean.
+        `None` is the clean condition.
 
-        Raises ValueError for clips that are under conditions already.
+        Raises ValueError if the clip set already has conditions.
         """
         if self._conditions or not conditions:
             raise ValueError(
-                f"{len(conditions)} conditions for clips that have {len(self._conditions)} already"
+                f"{len(conditions)} conditions for clips that already have {len(self._conditions)}"
             )
         return ClipSet(
             spec=self.spec,
@@ -122,7 +122,7 @@ class ClipSet:
         )
 
     def select(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
-        """The same clips with fewer modalities and label columns. Raises ValueError for one that there is not."""
+        """The same clips with fewer modalities and label columns. Raises ValueError for an unknown one."""
         spec = self.spec.only(inputs, labels=labels)
         places = [self.spec.labels.index(label) for label in spec.labels]
         return ClipSet(
@@ -142,26 +142,26 @@ class ClipSet:
 
     @property
     def _distinct(self) -> int:
-        """Number of clips, each counted under one condition alone."""
+        """Number of clips, without their repetition by conditions."""
         return len(self.rows) // max(1, len(self._conditions))
 
-    def _conditions_of(self, chosen: np.ndarray, view: Augmentation | None) -> list[Condition | None]:
+    def _conditions_of(self, chosen: np.ndarray, augmentation: Augmentation | None) -> list[Condition | None]:
         if self._conditions:
             return [self._conditions[index // self._distinct] for index in chosen]
-        return drawn_conditions(view, chosen) if view else [None] * len(chosen)
+        return drawn_conditions(augmentation, chosen) if augmentation else [None] * len(chosen)
 
-    def _clip(self, asked: _Asked) -> Tensor:
+    def _clip(self, selection: _Selection) -> Tensor:
         video, stored = self.spec.video, self._values["clip"]
         assert video is not None and isinstance(stored, Decoded)
-        room, drawn = video.resize - video.size, asked.drawn
+        room, drawn = video.resize - video.size, selection.drawn
         if drawn is None:
-            tops = lefts = np.full(len(asked.places), room // 2)
+            tops = lefts = np.full(len(selection.places), room // 2)
         else:
             tops, lefts = (np.minimum(at * (room + 1), room).astype(int) for at in (drawn.top, drawn.left))
-        pixels = np.empty((len(asked.places), video.frames, video.size, video.size, 3), np.uint8)
-        for cut, place, top, left in zip(pixels, asked.places, tops, lefts, strict=True):
+        pixels = np.empty((len(selection.places), video.frames, video.size, video.size, 3), np.uint8)
+        for cut, place, top, left in zip(pixels, selection.places, tops, lefts, strict=True):
             cut[:] = stored.values[place, :, top : top + video.size, left : left + video.size]
-        corrupt(pixels, "clip", asked.conditions, asked.numbers)
+        corrupt(pixels, "clip", selection.conditions, selection.numbers)
         clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)
         if drawn is not None:
             contrast, brightness = (
@@ -171,26 +171,26 @@ class ClipSet:
             clip.sub_(0.5).mul_(contrast).add_(0.5 + brightness).clamp_(0, 1)
         return clip
 
-    def _audio(self, asked: _Asked) -> Tensor:
+    def _audio(self, selection: _Selection) -> Tensor:
         audio, stored = self.spec.audio, self._values["audio"]
         assert audio is not None and isinstance(stored, Decoded)
-        sound = np.array(stored.values[asked.places])
-        if asked.drawn is not None:
-            sound = moved(sound, asked.drawn)
-        corrupt(sound, "audio", asked.conditions, asked.numbers)
+        sound = np.array(stored.values[selection.places])
+        if selection.drawn is not None:
+            sound = moved(sound, selection.drawn)
+        corrupt(sound, "audio", selection.conditions, selection.numbers)
         return torch.from_numpy(sound).sub_(audio.mean).div_(audio.std).unsqueeze(1)
 
-    def _text(self, asked: _Asked) -> Tensor:
+    def _text(self, selection: _Selection) -> Tensor:
         stored = self._values["text"]
         assert isinstance(stored, np.ndarray)
-        captions = stored[asked.places]
-        corrupt(captions, "text", asked.conditions, asked.numbers, captions=stored)
+        captions = stored[selection.places]
+        corrupt(captions, "text", selection.conditions, selection.numbers, captions=stored)
         return torch.from_numpy(captions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """The clips of one batch: their own numbers, where they are stored, and what is done to them."""
+class _Selection:
+    """The clips of one batch: their indices, stored positions, augmentation and corruptions."""
 
     numbers: np.ndarray
     places: np.ndarray

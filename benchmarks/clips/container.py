@@ -1,4 +1,4 @@
-"""Opens media files safely and decodes them, within the limits of `limits.py`."""
+"""Opens and decodes media files within the limits of `limits.py`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from benchmarks.clips.processes import Alive
 
 _IO_TIMEOUT_S = 30.0
 _PATTERN = frozenset("%*?{")
-"""Characters that make FFmpeg take a name for the pattern of many."""
+"""Characters that FFmpeg interprets as a pattern of file names."""
 _TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) (?:exceeds|is invalid)")
 TRANSPARENT = "is transparent; its opacity is ignored"
 _NOT_OPENED = "Format not on whitelist"
 
 
 class UnreadableClip(ValueError):
-    """A clip that cannot be read: which file, and why."""
+    """A clip that cannot be read: its file and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
@@ -43,7 +43,7 @@ class UnreadableClip(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """The part of a file that one clip is; None means the file's start or end."""
+    """The span of one clip in a file; None means the start or end of the file."""
 
     start_s: float | None = None
     end_s: float | None = None
@@ -52,7 +52,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """What a reader decoded for the cut of that number."""
+    """The decoded values of cut number `cut`."""
 
     cut: int
     values: np.ndarray
@@ -60,7 +60,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a reader has nothing for the cut of that number."""
+    """The reason why cut number `cut` could not be decoded."""
 
     cut: int
     reason: str
@@ -68,7 +68,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something about the file that a user should know although it was read."""
+    """A remark about a file that was read."""
 
     text: str
 
@@ -77,14 +77,14 @@ Outcome = Clip | Refusal | Note
 
 
 class _Listener(logging.Handler):
-    """The last words of FFmpeg, which say more than its error numbers: (who spoke, what)."""
+    """The last log messages of FFmpeg, which say more than its error codes: (logger, message)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.words: deque[tuple[str, str]] = deque(maxlen=50)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps what was said."""
+        """Stores the message."""
         self.words.append((record.name.removeprefix("libav."), record.getMessage()))
 
 
@@ -92,7 +92,7 @@ _LISTENER = _Listener()
 
 
 def _listen() -> None:
-    """Has FFmpeg's errors told to `_LISTENER`, and to nobody else unless a program asked for them before."""
+    """Sends FFmpeg's errors to `_LISTENER`; they are printed only if a program configured logging before."""
     log = logging.getLogger("libav")
     if _LISTENER not in log.handlers:
         log.addHandler(_LISTENER)
@@ -104,7 +104,7 @@ def _listen() -> None:
 
 
 class _Nameless:
-    """A file without a name that FFmpeg could take for a pattern."""
+    """A file object without a name, which FFmpeg could interpret as a pattern."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
@@ -118,16 +118,14 @@ class _Nameless:
 
 @contextmanager
 def opened(path: Path, limits: Limits = USUAL) -> Iterator[InputContainer]:
-    """The opened file. Raises `UnreadableClip` for anything that is not a media file, also while it is read."""
+    """Opens a file. Raises `UnreadableClip` if it is not a media file, also while it is being read."""
     path = Path(path)
     _refuse_unless_file(path)
-    # "file:" keeps FFmpeg from taking "a:b.mp4" for a protocol; the whitelists keep lists of files off the network.
+    # "file:" prevents that "a:b.mp4" is parsed as a protocol; the whitelists keep playlists from opening URLs.
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ALLOWED,
-        "max_pixels": str(
-            limits.max_pixels
-        ),  # of the frames that are decoded to find out what the file holds
+        "max_pixels": str(limits.max_pixels),  # of the frames that are decoded to probe the file
         "threads": "1",
     }
     _listen()
@@ -139,10 +137,10 @@ def opened(path: Path, limits: Limits = USUAL) -> Iterator[InputContainer]:
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
         if _lacks_memory(error):
             raise UnreadableClip(path, limits.no_memory()) from None
-        kinds = [who for who, what in _LISTENER.words if what.startswith(_NOT_OPENED)]
+        kinds = [logger for logger, what in _LISTENER.words if what.startswith(_NOT_OPENED)]
         if kinds:
             raise UnreadableClip(path, refused_kind(kinds[0])) from None
-        raise UnreadableClip(path, f"cannot be opened as video or sound: {said(error)}") from None
+        raise UnreadableClip(path, f"cannot be opened as video or audio: {message_of(error)}") from None
     assert isinstance(container, InputContainer)
     with container:
         yield container
@@ -158,16 +156,16 @@ def _refuse_unless_file(path: Path) -> None:
             raise UnreadableClip(path, "is not a regular file")
         if path.stat().st_size == 0:
             raise UnreadableClip(path, "is empty (0 bytes)")
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+    except OSError as error:  # a name that is too long, a folder without permission
         raise UnreadableClip(path, f"cannot be opened: {error.strerror}") from None
 
 
 def decoded(
     container: InputContainer, stream: Stream, *, path: Path, limits: Limits, alive: Alive
 ) -> Iterator[object | None]:
-    """Every frame of a picture or of sound, in order; None where one cannot be decoded.
+    """Yields the frames of a video or audio stream in order; None for one that cannot be decoded.
 
-    Raises `UnreadableClip` for frames that are over the limits.
+    Raises `UnreadableClip` for frames that exceed the limits.
     """
     if stream.codec_context is not None:
         stream.codec_context.options = {
@@ -198,7 +196,7 @@ def decoded(
 
 
 def over_limit(error: BaseException, limits: Limits) -> str | None:
-    """The limit that FFmpeg kept to when it failed with this error; None: it failed of something else."""
+    """The message of the limit that caused this FFmpeg error; None for any other error."""
     for _, words in reversed(_LISTENER.words):
         if size := _TOO_LARGE.search(words):
             _LISTENER.words.clear()
@@ -210,9 +208,9 @@ def _lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
 
 
-def said(error: BaseException) -> str:
-    """What FFmpeg said, without error numbers and file names."""
+def message_of(error: BaseException) -> str:
+    """FFmpeg's message, without error codes and file names."""
     text = getattr(error, "strerror", None) or str(error)
     if isinstance(error, av.InvalidDataError):
-        return f"{text} (not a media file, or its header is missing as after a broken download)"
+        return f"{text} (not a media file, or its header is missing, as after an incomplete download)"
     return text

@@ -1,11 +1,11 @@
-"""Corruptions of clips as cameras, networks and people cause them, at severities 1 to 3.
+"""Corruptions of clips by cameras, transmission and annotation, at severities 1 to 3.
 
-Every function is pure: the same values, level and generator give the same result. Pictures are uint8 `T H W C`.
+Every function is deterministic in its values, level and generator. Video is uint8 `T H W C`.
 
-The idea, and the levels of noise, brightness and contrast (those of its severities 1, 3 and 5): Hendrycks &
-Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"; video compression
-and lost frames: Yi et al. 2021, "Benchmarking the Robustness of Spatial-Temporal Models Against Corruptions"; the
-other levels, missing sound and wrong captions are ours.
+Concept and levels of noise, brightness and contrast (their severities 1, 3 and 5): Hendrycks & Dietterich 2019,
+"Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"; video compression and dropped
+frames: Yi et al. 2021, "Benchmarking the Robustness of Spatial-Temporal Models Against Corruptions"; the other
+levels, missing audio and wrong captions are Pocketreel's.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ from scipy.ndimage import gaussian_filter
 
 SEVERITIES = (1, 2, 3)
 _IMAGENET_SIDE = 224
-"""Pixels of a frame's side for which the levels of blur are given."""
+"""Frame size in pixels to which the levels of blur refer."""
 _SILENCE = log(1e-6)
 
 
 def noise(clip: np.ndarray, deviation: float, random: np.random.Generator) -> np.ndarray:
-    """Gaussian noise of that standard deviation, pixels being 0..1, anew in every frame: a sensor in the dark."""
+    """Independent Gaussian noise in every frame, pixels in 0..1: a sensor in low light."""
     return _pixels(clip / 255 + random.normal(scale=deviation, size=clip.shape))
 
 
 def blur(clip: np.ndarray, deviation: float, _: np.random.Generator) -> np.ndarray:
-    """Gaussian blur, in pixels of a frame of 224: a lens out of focus."""
+    """Gaussian blur, in pixels of a frame of 224 pixels: defocus."""
     pixels = deviation * clip.shape[1] / _IMAGENET_SIDE
     return _pixels(gaussian_filter(clip / 255, sigma=(0, pixels, pixels, 0)))
 
 
 def brightness(clip: np.ndarray, change: float, random: np.random.Generator) -> np.ndarray:
-    """All pixels, being 0..1, brighter or darker by so much; which of the two is drawn."""
+    """Adds or subtracts `change`, pixels in 0..1; the sign is random."""
     return _pixels(clip / 255 + change * random.choice((-1, 1)))
 
 
 def contrast(clip: np.ndarray, share: float, _: np.random.Generator) -> np.ndarray:
-    """That share of the contrast is left around each frame's mean: fog."""
+    """Scales the contrast around the mean of each frame by `share`: fog."""
     mean = clip.mean(axis=(1, 2), keepdims=True)
     return _pixels(((clip - mean) * share + mean) / 255)
 
 
 def jpeg(clip: np.ndarray, quantizer: float, _: np.random.Generator) -> np.ndarray:
-    """Every frame written and read as JPEG; the quantizer scale is 1 (best) to 31."""
+    """Compresses every frame as JPEG; the quantizer scale is 1 (best) to 31."""
     return _recoded(clip, "mjpeg", "yuvj420p", {}, quantizer=int(quantizer))
 
 
 def h264(clip: np.ndarray, crf: float, _: np.random.Generator) -> np.ndarray:
-    """The clip written and read as H.264; the constant rate factor is 0 (lossless) to 51 (worst)."""
+    """Compresses the clip as H.264; the constant rate factor is 0 (lossless) to 51 (worst)."""
     options = {"preset": "ultrafast", "crf": str(int(crf)), "threads": "1"}
     return _recoded(clip, "libx264", "yuv420p", options)
 
 
 def dropped_frames(clip: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Each frame but the first is lost with that probability; the one before stays instead."""
+    """Drops each frame but the first with probability `share`; the previous frame is repeated."""
     lost = random.random(len(clip)) < share
     lost[0] = False
     return clip[np.maximum.accumulate(np.where(lost, 0, np.arange(len(clip))))]
 
 
 def missing_sound(picture: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """A log-mel picture float32 `M B`, not normalised, with silence in one stretch of that share of its time."""
+    """Replaces a contiguous `share` of a log-mel spectrogram, float32 `M B`, not normalised, by silence."""
     bins = picture.shape[1]
     length = round(share * bins)
     begin = random.integers(bins - length + 1)
@@ -79,7 +79,8 @@ def missing_sound(picture: np.ndarray, share: float, random: np.random.Generator
 
 
 def wrong_caption(captions: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Tokens `L`: the first of two captions `2 L`, each place with that probability taken from the second."""
+    """Tokens `L` of the first of two captions `2 L`, each position replaced by the second with probability
+    `share`."""
     own, other = captions
     return np.where(random.random(len(own)) < share, other, own)
 
@@ -91,7 +92,7 @@ class Corruption:
     modality: Literal["clip", "audio", "text"]
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     levels: tuple[float, float, float]
-    """What `apply` is given at severity 1, 2 and 3."""
+    """The level passed to `apply` at severity 1, 2 and 3."""
 
 
 CORRUPTIONS: dict[str, Corruption] = {
@@ -105,12 +106,12 @@ CORRUPTIONS: dict[str, Corruption] = {
     "missing_sound": Corruption(modality="audio", apply=missing_sound, levels=(1 / 3, 2 / 3, 1)),
     "wrong_caption": Corruption(modality="text", apply=wrong_caption, levels=(1 / 3, 2 / 3, 1)),
 }
-"""Every corruption by name. A new one is a function above and one line here."""
+"""Corruptions by name. A new one is a function above and one line here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """A corruption at a severity; what it draws depends on the seed, its name and the clip's number alone.
+    """A corruption at a severity. Its random numbers depend on the seed, its name and the clip number alone.
 
     Raises ValueError for an unknown name or severity.
     """
@@ -130,7 +131,7 @@ class Condition:
         return CORRUPTIONS[self.name].modality
 
     def generator(self, number: int) -> np.random.Generator:
-        """Random numbers for clip `number`, the same for all severities."""
+        """Random generator of clip `number`, the same for all severities."""
         return np.random.default_rng((self.seed, crc32(self.name.encode()), number))
 
     def apply(self, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -147,10 +148,10 @@ def corrupt(
     *,
     captions: np.ndarray | None = None,
 ) -> None:
-    """Corrupts N clips of one modality in place, each under its own condition (None: left as it is).
+    """Corrupts N clips of one modality in place, each under its own condition (None: unchanged).
 
-    `numbers` are the clips' own. Tokens need the `captions` of all clips, from which a wrong one is taken; where
-    all captions are the same, none is wrong.
+    `numbers` are the clip numbers. Text needs the `captions` of all clips, from which wrong captions are drawn; if
+    all captions are equal, they are left unchanged.
     """
     for place, (condition, number) in enumerate(zip(conditions, numbers.tolist(), strict=True)):
         if condition is None or condition.modality != modality:
@@ -163,12 +164,12 @@ def corrupt(
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ValueError when a name is none of `CORRUPTIONS`."""
+    """Raises ValueError for a name that is not in `CORRUPTIONS`."""
     for name in names:
         if name not in CORRUPTIONS:
             close = difflib.get_close_matches(name, CORRUPTIONS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"no corruption {name!r}; allowed: {', '.join(CORRUPTIONS)}{hint}")
+            raise ValueError(f"unknown corruption {name!r}; allowed: {', '.join(CORRUPTIONS)}{hint}")
 
 
 def _pixels(values: np.ndarray) -> np.ndarray:
@@ -179,7 +180,7 @@ def _pixels(values: np.ndarray) -> np.ndarray:
 def _recoded(
     clip: np.ndarray, codec: str, pix_fmt: str, options: dict[str, str], *, quantizer: int | None = None
 ) -> np.ndarray:
-    """The clip after a lossy codec; frames with an odd side are widened by a pixel in between."""
+    """Encodes and decodes the clip with a lossy codec; frames with an odd size are padded by a pixel meanwhile."""
     _, height, width, _ = clip.shape
     even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     encoder = cast(VideoCodecContext, av.CodecContext.create(codec, "w"))

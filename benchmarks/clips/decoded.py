@@ -1,4 +1,4 @@
-"""What decoding gives. Without torch, which processes that decode do not load."""
+"""The result of decoding. Imports no torch, which decoding processes do not need."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Decoded:
     """One modality of the rows of a clip set."""
 
     sha256: str
-    """Over all values of all rows: the same clips decode to the same hash, wherever they lie."""
+    """Over all values of all rows; independent of the paths of the files."""
     values: np.ndarray
     """Memory-mapped, one entry per row: frames uint8 `N T R R 3`, or log-mel float32 `N M B`."""
     refused: dict[int, str]
-    """Why a row has no values, by its number."""
+    """Reason for missing values, by row number."""
     notes: list[tuple[Path, str]]

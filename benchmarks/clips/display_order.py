@@ -1,8 +1,8 @@
-"""When frames are shown, for files that only say in which order frames are stored.
+"""Presentation times of frames for files that only store decoding times.
 
-Containers such as AVI, ASF and MXF know one time for each packet, that of decoding. Where a codec shows frames in
-another order than it stores them (B-frames), FFmpeg passes these times on, and frames come out of the decoder in
-the order in which they are shown with times that step back. Their times, sorted, are when they are shown.
+Containers such as AVI, ASF and MXF have one timestamp per packet, the decoding time. Where the presentation order
+of a codec differs from its storage order (B-frames), FFmpeg passes these times on, and the decoder returns frames
+in presentation order with times that jump back. The sorted times are the presentation times.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from benchmarks.clips.limits import Limits
 from benchmarks.clips.processes import Alive
 
 _IN_ORDER = 300
-"""So many frames in order, and none is expected to come out of order."""
+"""After this many frames in order, the rest is assumed to be in order."""
 
 
 def display_times(path: Path, stream: int, *, limits: Limits, alive: Alive) -> np.ndarray | None:
-    """Sorted times of all frames of a video stream in seconds; None when they are in order as they are.
+    """Sorted times of all frames of a video stream in seconds; None if they are already in order.
 
-    Decodes the first frames, and all of them when their times step back.
+    Decodes the first frames, and all of them if their times jump back.
     """
     times_s: list[float] = []
     steps_back = False
@@ -37,7 +37,7 @@ def display_times(path: Path, stream: int, *, limits: Limits, alive: Alive) -> n
         frames = decoded(container, video, path=path, limits=limits, alive=alive)
         for frame in cast(Iterator[VideoFrame | None], frames):
             if (frame is None or frame.is_corrupt) and not steps_back:
-                return None  # frames that are lost put others out of order
+                return None  # lost frames change the order of others
             if frame is None:
                 continue
             if frame.pts is None or frame.time_base is None:

@@ -1,8 +1,8 @@
-"""Which kinds of files are opened: containers of video and sound that hold what they show.
+"""The supported file formats: containers that hold their own video and audio.
 
-Playlists, descriptions of streams, patterns of file names, devices and text are known to FFmpeg too, are found in
-any file by its content, and fetch other files or answers from a network while they are opened. They are refused by
-name, before a byte beyond the first ones is read.
+FFmpeg also supports playlists, stream descriptions, file name patterns, devices and text. It detects them by the
+content of any file, and opening them may read other files or access a network. They are refused by format name,
+before more than the first bytes are read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ g723_1 g729 g726 g726le hca hcom iamf binka epaf genh aa aax adp ads adx afc aix
 fsb fwse msf nsp pvf rsd sol svs xmd
 """
 ALLOWED = ",".join((_VIDEO + _SOUND).split())
-"""FFmpeg's names of the kinds that are opened, for its option `format_whitelist`."""
+"""FFmpeg's names of the supported formats, for its option `format_whitelist`."""
 
 _REFUSED = {
     "concat": "a list of other files",
@@ -43,9 +43,9 @@ _REFUSED = {
 
 
 def refused_kind(kind: str) -> str:
-    """What a file of a kind is that is not opened, as FFmpeg calls the kind."""
+    """Describes an unsupported format, given by its FFmpeg name."""
     if kind.endswith("_pipe") or kind in ("image2", "ico"):
-        return f"is a still picture ({kind.removesuffix('_pipe')}), not a video"
+        return f"is a still image ({kind.removesuffix('_pipe')}), not a video"
     if kind in _REFUSED:
         return f"is {_REFUSED[kind]}, not a video"
-    return f"is of the kind {kind!r}, which holds neither picture nor sound that are read here"
+    return f"has the format {kind!r}, which is not supported for video or audio"

@@ -1,7 +1,7 @@
-"""Frames of clips: one pass through a file gives the frames of all clips cut from it.
+"""Frames of clips: one pass through a file gives the frames of all clips in it.
 
-The frame at a time is the one that a player shows at that time: the last one whose timestamp is not later.
-`pictures` says what a frame looks like.
+The frame at a time is the one that a player shows: the last frame whose timestamp is not later.
+`pictures` defines the preprocessing of a frame.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRule:
-    """What of a `VideoSpec` decides which pixels are decoded; quick to import, for worker processes."""
+    """The fields of a `VideoSpec` that determine the decoded pixels; quick to import, for worker processes."""
 
     frames: int
     resize: int
@@ -44,7 +44,7 @@ class FrameRule:
 
     @classmethod
     def of(cls, video: VideoSpec) -> FrameRule:
-        """The rule of a spec; the stride counts only where it is used."""
+        """The rule of a spec; the stride is ignored where it is unused."""
         stride = video.stride if video.sampling == "strided" else 1
         return cls(frames=video.frames, resize=video.resize, sampling=video.sampling, stride=stride)
 
@@ -52,18 +52,18 @@ class FrameRule:
 def read_frames(
     path: Path, cuts: Sequence[Cut], rule: FrameRule, *, limits: Limits = USUAL, alive: Alive
 ) -> Iterator[Outcome]:
-    """Frames of each cut, uint8 `T R R 3` in RGB: upright, short side resized to R, the middle square.
+    """Frames of each cut, uint8 `T R R 3` in RGB: upright, short side resized to R, centre square.
 
-    `uniform` takes the frames shown at the centres of T equal parts of the span. `strided` takes every
-    `stride`-th frame of the span, the chosen ones in its middle; a span with too few frames repeats its last one.
+    `uniform` takes the frames at the centres of T equal parts of the span. `strided` takes every `stride`-th frame,
+    centred in the span; a span with too few frames repeats its last one.
 
-    A clip whose frames come out damaged is refused; damage elsewhere in the file does not matter to it.
-    Raises `UnreadableClip` when nothing (more) of the file can be read.
+    A clip with damaged frames is refused; damage elsewhere in the file has no effect on it.
+    Raises `UnreadableClip` when the file, or the rest of it, cannot be read.
     """
     media = probe(path, limits=limits, alive=alive)
     yield from (Note(text=note) for note in media.notes)
     if media.video is None:
-        raise UnreadableClip(path, "has no picture, only sound")
+        raise UnreadableClip(path, "has no video, only audio")
     shown_s = _shown_times(media, alive=alive) if rule.sampling == "strided" else None
     wanted: list[tuple[float, int, int]] = []
     for number, cut in enumerate(cuts):
@@ -93,9 +93,9 @@ def uniform(*, start_s: float, end_s: float, frames: int) -> np.ndarray:
 
 
 def strided(shown_s: np.ndarray, *, start_s: float, end_s: float, frames: int, stride: int) -> np.ndarray:
-    """Times of `frames` frames, each `stride` frames after the one before, from the middle of the span.
+    """Times of `frames` frames at a distance of `stride` frames, centred in the span.
 
-    A span with fewer frames begins with its first and repeats its last one.
+    A span with fewer frames starts at its first and repeats its last one.
 
     >>> strided(np.arange(10) / 10, start_s=0.0, end_s=1.0, frames=4, stride=2)
     array([0.1, 0.3, 0.5, 0.7])
@@ -108,7 +108,8 @@ def strided(shown_s: np.ndarray, *, start_s: float, end_s: float, frames: int, s
 
 
 def _shown_times(media: Media, *, alive: Alive) -> np.ndarray:
-    """When each frame is shown. Packets do not tell: some hold no frame to show (VP8), some half of one."""
+    """Presentation times of all frames. Packets do not suffice: some hold no visible frame (VP8), some half of
+    one."""
     with opened(media.path, media.limits) as container:
         return np.array([shown.time_s for shown in decoded_frames(container, media, alive=alive)])
 
@@ -116,7 +117,7 @@ def _shown_times(media: Media, *, alive: Alive) -> np.ndarray:
 def _pick(
     frames: Iterable[Shown], wanted: deque[tuple[float, int, int]], *, media: Media, rule: FrameRule
 ) -> Iterator[Outcome]:
-    """Gives each frame to the clips that want it; `wanted` is (time, number of the cut, place in it), sorted."""
+    """Assigns each frame to its clips; `wanted` is (time, number of the cut, position in it), sorted."""
     assert media.video is not None
     shape = (rule.frames, rule.resize, rule.resize, 3)
     begun: dict[int, np.ndarray] = {}
@@ -136,7 +137,7 @@ def _pick(
             if not shown.intact or (late and following and not following.intact):
                 del missing[number]
                 begun.pop(number, None)
-                reason = f"is damaged: what is shown at {time_s:.2f} s cannot be decoded whole"
+                reason = f"is damaged: the frame at {time_s:.2f} s cannot be decoded completely"
                 yield Refusal(cut=number, reason=reason)
                 continue
             if square is None:
@@ -159,7 +160,7 @@ def _pick(
 
 
 def with_following(frames: Iterable[Shown]) -> Iterator[tuple[Shown, Shown | None]]:
-    """Each frame with the one that takes its place; the last one stays."""
+    """Pairs each frame with the next one; None after the last."""
     last = None
     for shown in frames:
         if last:

@@ -1,6 +1,6 @@
-"""How much a file may ask for: what is read costs what a file is, and not what its header claims.
+"""Limits on the resources for decoding one file, so that a false header cannot exhaust the machine.
 
-A file that is over a limit is refused with the figure that broke it and the name of the limit.
+A file that exceeds a limit is refused with the value and the name of the limit.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from benchmarks.clips.processes import Alive, end_after_cpu_s
 
 _MIB = 2**20
 _GRACE_S = 10.0
-"""A decoder that does not come back from one packet is ended so much later than one that does."""
+"""Extra time before a decoder that hangs in one packet is killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one file may ask for. Raises ValueError for a limit that is not a number above 0."""
+    """Resource limits for one file. Raises ValueError for a limit that is not a number above 0."""
 
     max_pixels: int = 36_000_000
     """Pixels of a frame; 8K video has 33.2 (7680x4320) or 35.4 million (8192x4320)."""
@@ -30,11 +30,11 @@ class Limits:
     max_span_s: float = 3600.0
     """Length of one clip."""
     max_samples: int = 60_000_000
-    """Samples of one clip's sound, at the rate to which it is brought."""
+    """Audio samples of one clip, after resampling."""
     max_memory_mib: int = 1_800
-    """Memory of a process that decodes, address space as the system counts it."""
+    """Address space of a decoding process."""
     max_cpu_s: float = 30.0
-    """Processor time that decoding a file may take, and as much again for each MiB of it."""
+    """Processor time for decoding a file, plus the same for each MiB of it."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -43,40 +43,40 @@ class Limits:
                 raise ValueError(f"limit {field.name} is {value}; give a number above 0")
 
     def over(self, name: str, what: str) -> str:
-        """Says that a file breaks the limit `name`: `what` is the figure, with its unit."""
+        """The message for a file that exceeds the limit `name`; `what` is the value with its unit."""
         return (
-            f"{what}, over the limit {name} = {getattr(self, name):,}; if the file is to be trusted, raise it: "
+            f"{what}, over the limit {name} = {getattr(self, name):,}; if you trust the file, raise the limit: "
             f"data.limits.{name} in a recipe, --limit {name}=NUMBER of a command"
         )
 
     def pixels(self, width: int, height: int) -> str | None:
-        """Why a frame of this size is refused; None: it is not."""
+        """The message for a frame that is too large; None if it is not."""
         if width * height <= self.max_pixels:
             return None
-        return self.over("max_pixels", f"its picture is {width}x{height}, {width * height:,} pixels")
+        return self.over("max_pixels", f"its frames are {width}x{height}, {width * height:,} pixels")
 
     @property
     def decoder_pixels(self) -> int:
-        """The limit for FFmpeg, which counts the padding of rows and of blocks too."""
+        """The limit for FFmpeg, which also counts the padding of rows and blocks."""
         return self.max_pixels + self.max_pixels // 8 + 2**20
 
     def no_memory(self) -> str:
-        """Why a file is refused for which there was no memory."""
-        return self.over("max_memory_mib", "decoding it takes more memory than a decoder is given")
+        """The message for a file whose decoder ran out of memory."""
+        return self.over("max_memory_mib", "decoding it takes more memory than a decoder may use")
 
 
 USUAL = Limits()
-"""The limits unless others are given; they take all video that cameras write."""
+"""The default limits, which admit video of any camera."""
 
 
 def metered(path: Path, limits: Limits, alive: Alive, *, refuse: Callable[[str], Exception]) -> Alive:
-    """`alive`, which also raises `refuse(reason)` when this thread has used up the file's processor time.
+    """Wraps `alive` to raise `refuse(reason)` when this thread exceeds the processor time for the file.
 
-    In a worker process, the system ends a decoder that never calls it.
+    In a worker process, the system kills a decoder that never calls it.
     """
     try:
         size_bytes = path.stat().st_size
-    except OSError:  # whoever opens it says so
+    except OSError:  # reported when the file is opened
         size_bytes = 0
     allowed_s = limits.max_cpu_s * (1 + size_bytes / _MIB)
     begin_s = time.thread_time()
@@ -92,7 +92,7 @@ def metered(path: Path, limits: Limits, alive: Alive, *, refuse: Callable[[str],
 
 
 def parse_limits(options: Sequence[str] | None) -> Limits:
-    """The limits that options NAME=NUMBER change; raises ValueError for unknown names and for other values.
+    """Parses options NAME=NUMBER into limits; raises ValueError for unknown names and invalid values.
 
     >>> parse_limits(["max_pixels=1000000"]).max_pixels
     1000000
@@ -104,7 +104,7 @@ def parse_limits(options: Sequence[str] | None) -> Limits:
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1)
             hint = f"nearest: {near[0]}; " if near else ""
-            raise ValueError(f"--limit {option!r}: no limit {name!r}; {hint}there are {', '.join(kinds)}")
+            raise ValueError(f"--limit {option!r}: unknown limit {name!r}; {hint}allowed: {', '.join(kinds)}")
         try:
             given[name] = kinds[name](text.replace("_", ""))
         except ValueError:
@@ -116,7 +116,7 @@ def parse_limits(options: Sequence[str] | None) -> Limits:
 
 
 LIMITS_HELP = (
-    "Let a file ask for more: "
+    "Raise the limit of a resource per file: "
     + ", ".join(f"{field.name} ({field.default:,})" for field in fields(Limits))
     + ". Repeatable."
 )

@@ -1,4 +1,4 @@
-"""The frames of a video one after another, decoded in a process of their own, for whoever looks at each once."""
+"""Iterates over the frames of a video, decoded in a separate process."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from benchmarks.clips.processes import Alive, Lost, run_jobs
 from benchmarks.clips.tracks import probe
 
 _WAITING = 4
-"""So many decoded frames may wait to be taken."""
+"""Largest number of decoded frames in the queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passing:
-    """Which frames of which video, and how large; quick to import, for worker processes."""
+    """A video, its frame size and the step between frames; quick to import, for worker processes."""
 
     path: Path
     resize: int
     every: int
-    """Takes every so manieth frame."""
+    """Takes every `every`-th frame."""
     limits: Limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A frame's upright middle square, uint8 `R R 3`, and when it is shown."""
+    """The upright centre square of a frame, uint8 `R R 3`, and its presentation time."""
 
     time_s: float
     square: np.ndarray
 
 
 def passing_pictures(passing: Passing) -> Iterator[Picture]:
-    """The frames, in order. Raises `UnreadableClip` when nothing (more) of the video can be read."""
+    """Yields the frames in order. Raises `UnreadableClip` when the video, or the rest of it, cannot be read."""
     jobs = run_jobs(
         _read,
         [passing],
@@ -51,7 +51,7 @@ def passing_pictures(passing: Passing) -> Iterator[Picture]:
     with closing(jobs):
         for _, result in jobs:
             if isinstance(result, Lost):
-                raise UnreadableClip(passing.path, f"its decoder was lost: {result.reason}")
+                raise UnreadableClip(passing.path, f"its decoder failed: {result.reason}")
             if isinstance(result, Picture):
                 yield result
 
@@ -62,7 +62,7 @@ def _read(passing: Passing, alive: Alive) -> Iterator[Picture]:
     try:
         media = probe(path, limits=limits, alive=alive)
         if media.video is None:
-            raise UnreadableClip(path, "has no picture, only sound")
+            raise UnreadableClip(path, "has no video, only audio")
         scaler = VideoReformatter()
         with opened(path, limits) as container:
             for number, shown in enumerate(decoded_frames(container, media, alive=alive)):

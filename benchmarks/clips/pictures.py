@@ -1,10 +1,10 @@
-"""The picture of a file: its frames in the order in which they are shown, and each as an upright square.
+"""Video frames of a file in presentation order, and their conversion to upright squares.
 
-Colours are taken by the file's own tags (matrix and range) without tone mapping; opacity is ignored;
-interlaced frames stay woven; pixels that are not square are made so.
+Colours are converted by the file's tags (matrix and range) without tone mapping; alpha is ignored; interlaced
+frames are not deinterlaced; pixels that are not square are resampled.
 
-Scaling is FFmpeg's bilinear: where it reduces, the triangle grows with the reduction, plane by plane before colours
-are converted. `export/preparation.py` has the formulas, which applications follow.
+Scaling is FFmpeg's bilinear filter, whose support grows with the reduction, plane by plane before colour
+conversion. `export/preparation.py` has the formulas, which applications follow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from benchmarks.clips.container import TRANSPARENT, UnreadableClip, decoded, over_limit, said
+from benchmarks.clips.container import TRANSPARENT, UnreadableClip, decoded, message_of, over_limit
 from benchmarks.clips.limits import Limits
 from benchmarks.clips.processes import Alive
 from benchmarks.clips.tracks import Media
@@ -34,31 +34,31 @@ _SCALING = (
 )
 _LONGEST_TO_SHORTEST = 32
 SAME_TIME_S = 1e-6
-"""Times closer than this are the same."""
+"""Times that differ by less are equal."""
 _HDR_TRANSFERS = (16, 18)
 """AVColorTransferCharacteristic of PQ and HLG."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A decoded frame and when it is shown."""
+    """A decoded frame and its presentation time."""
 
     frame: VideoFrame
     time_s: float
     intact: bool
-    """False from damage on until the next key frame."""
+    """False after damage until the next key frame."""
     aspect: float
-    """Width of a pixel, its height being 1."""
+    """Pixel aspect ratio: width / height."""
 
 
 def decoded_frames(container: InputContainer, media: Media, *, alive: Alive) -> Iterator[Shown]:
-    """Every frame, in the order of presentation."""
+    """Yields all frames in presentation order."""
     track = media.video
     assert track is not None
     stream = container.streams[track.index]
     assert isinstance(stream, av.VideoStream)
     if stream.codec_context is None:
-        raise UnreadableClip(media.path, "has a picture in a format that FFmpeg cannot decode")
+        raise UnreadableClip(media.path, "has video in a format that FFmpeg cannot decode")
     stream.codec_context.thread_count = 1  # worker processes are the parallelism
     aspect = float(stream.sample_aspect_ratio or 1)
     intact, time_s, number = True, None, -1
@@ -70,20 +70,20 @@ def decoded_frames(container: InputContainer, media: Media, *, alive: Alive) -> 
         number += 1
         intact = not frame.is_corrupt and (intact or bool(frame.key_frame))
         if time_s is None and frame.pts is None and track.timed:
-            continue  # it belongs before the start of the file
+            continue  # it precedes the start of the file
         if track.shown_s is not None and number < len(track.shown_s):
             now_s = float(track.shown_s[number])
         else:
             now_s = _time(frame, media, before_s=time_s)
         if time_s is not None and now_s < time_s - SAME_TIME_S:
-            intact = False  # frames only come in the wrong order when some are lost
+            intact = False  # frames are out of order only if some are lost
             continue
         time_s = now_s
         yield Shown(frame=frame, time_s=time_s, intact=intact, aspect=aspect)
 
 
 def _time(frame: VideoFrame, media: Media, *, before_s: float | None) -> float:
-    """When a frame is shown; a missing timestamp is one interval after the frame before."""
+    """Presentation time of a frame; a missing timestamp is one interval after the previous frame."""
     track = media.video
     assert track is not None
     if track.timed and frame.pts is not None and frame.time_base is not None:
@@ -94,13 +94,13 @@ def _time(frame: VideoFrame, media: Media, *, before_s: float | None) -> float:
 def square_of(
     shown: Shown, *, resize: int, scaler: VideoReformatter, path: Path, limits: Limits
 ) -> np.ndarray:
-    """The upright middle square of a frame, uint8 `R R 3`."""
+    """The upright centre square of a frame, uint8 `R R 3`."""
     frame = shown.frame
     width, height = frame.width * shown.aspect, float(frame.height)
     if max(width, height) > _LONGEST_TO_SHORTEST * min(width, height):
         raise UnreadableClip(
             path,
-            f"its picture is {frame.width}x{frame.height}: one side is more than "
+            f"its frames are {frame.width}x{frame.height}: one side is more than "
             f"{_LONGEST_TO_SHORTEST} times the other",
         )
     scale = resize / min(width, height)
@@ -117,7 +117,7 @@ def square_of(
         if reason := over_limit(error, limits):
             raise UnreadableClip(path, reason) from None
         raise UnreadableClip(
-            path, f"its pixels ({frame.format.name}) cannot be converted: {said(error)}"
+            path, f"its pixels ({frame.format.name}) cannot be converted: {message_of(error)}"
         ) from None
     upright = _upright(scaled.to_ndarray(), frame, path=path)
     top, left = (upright.shape[0] - resize) // 2, (upright.shape[1] - resize) // 2
@@ -125,10 +125,10 @@ def square_of(
 
 
 def _upright(pixels: np.ndarray, frame: VideoFrame, *, path: Path) -> np.ndarray:
-    """`H W 3` turned and mirrored as the file's display matrix asks.
+    """Rotates and mirrors `H W 3` by the display matrix of the file.
 
-    The matrix (ISO/IEC 14496-12, 8.2.2: rows a b u, c d v, x y w) takes a point (x, y), y downwards, to
-    (a x + c y, b x + d y). Quarter turns and mirrorings are exact; nothing else is taken.
+    The matrix (ISO/IEC 14496-12, 8.2.2: rows a b u, c d v, x y w) maps a point (x, y), y downwards, to
+    (a x + c y, b x + d y). Only multiples of 90 degrees and mirroring are supported, which are exact.
     """
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if matrix is None:
@@ -142,18 +142,19 @@ def _upright(pixels: np.ndarray, frame: VideoFrame, *, path: Path) -> np.ndarray
         to_right, to_bottom = c, b
     else:
         raise UnreadableClip(
-            path, f"its display matrix (about {frame.rotation} degrees) is no quarter turn; no other is read"
+            path,
+            f"its display matrix (about {frame.rotation} degrees) is not a multiple of 90 degrees",
         )
     return pixels[:: 1 if to_bottom > 0 else -1, :: 1 if to_right > 0 else -1]
 
 
 def remarks_on(frame: VideoFrame) -> set[str]:
-    """What was left as it is in a frame although a player may do more."""
+    """Remarks on properties of a frame that are ignored, although a player may use them."""
     remarks = set()
     if frame.color_trc in _HDR_TRANSFERS:
-        remarks.add("is HDR; its colours are read without tone mapping and look flat")
+        remarks.add("is HDR; its colours are read without tone mapping and have low contrast")
     if frame.interlaced_frame:
-        remarks.add("is interlaced; its fields are read woven, without deinterlacing")
+        remarks.add("is interlaced; its frames are read without deinterlacing")
     if any(component.is_alpha for component in frame.format.components):
         remarks.add(TRANSPARENT)
     return remarks

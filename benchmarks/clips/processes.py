@@ -1,7 +1,7 @@
-"""Runs jobs in processes of their own, where a crash or a hang costs one job and not the program.
+"""Runs jobs in worker processes, so that a crash or a hang loses one job and not the program.
 
-A worker is a plain `python` that imports only what its jobs need; the main program is not imported again.
-Worker and program exchange pickles through pipes; a worker ends when its pipe does.
+A worker is a new `python` process that imports only what its jobs need, not the main program.
+Worker and program exchange pickles through pipes; a worker ends when its pipe is closed.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from compress.command.lifetime import end_with_parent
 resource: ModuleType | None
 try:
     import resource
-except ImportError:  # Windows knows no such limits
+except ImportError:  # Windows has no such limits
     resource = None
 
 Alive = Callable[[], None]
 Work = Callable[[Any, Alive], Iterator[Any]]
-"""A module-level function that yields the results of one job and calls `alive` now and then."""
+"""A module-level function that yields the results of one job and calls `alive` regularly."""
 
 _SIGN_OF_LIFE_S = 1.0
-_CPU_USED_UP = "it used up its processor time (limit max_cpu_s)"
+_CPU_USED_UP = "it exceeded its processor time (limit max_cpu_s)"
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """Comes after the last result of a job."""
+    """Follows the last result of a job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """Comes instead of `Done`: the worker died, or was stopped because nothing was heard of it."""
+    """Replaces `Done`: the worker died, or was killed because it gave no sign of life."""
 
     reason: str
 
@@ -66,12 +66,13 @@ def run_jobs(
     waiting_results: int = 64,
     memory_mib: int | None = None,
 ) -> Generator[tuple[int, Any]]:
-    """Yields (number of the job, result) as results come; those of one job in order, `Done` or `Lost` at their end.
+    """Yields (number of the job, result) as results arrive; those of one job in order, ending with `Done` or
+    `Lost`.
 
-    A job is lost when its worker dies or gives no sign of life for `silence_limit_s`; the others go on. An
-    exception in a job is raised here. With `memory_mib` a worker gets no more address space than that. The workers
-    pause while `waiting_results` wait to be taken, which bounds the memory of this process. `workers=0` runs the
-    jobs one after the other in this process, where nothing guards against crashes, hangs and lack of memory.
+    A job is lost when its worker dies or gives no sign of life for `silence_limit_s`; the others continue. An
+    exception in a job is raised here. `memory_mib` limits the address space of a worker. Workers pause while
+    `waiting_results` results are in the queue, which bounds the memory of this process. `workers=0` runs the jobs
+    sequentially in this process, without protection against crashes, hangs and lack of memory.
     """
     if workers == 0:
         for number, job in enumerate(jobs):
@@ -102,11 +103,11 @@ def run_jobs(
             worker.dismiss()
         while any(worker.thread.is_alive() for worker in crew):
             with suppress(Empty):
-                came.get(timeout=0.01)  # a thread may be waiting for room
+                came.get(timeout=0.01)  # a thread may be waiting for space
 
 
 class _Worker:
-    """A thread that hands jobs to a process and replaces the process when it is lost."""
+    """A thread that sends jobs to a process and restarts the process when it is lost."""
 
     def __init__(
         self,
@@ -128,14 +129,14 @@ class _Worker:
         self.thread.start()
 
     def stop_if_silent(self) -> None:
-        """Kills the process when nothing was heard of it for too long."""
+        """Kills the process when it gave no sign of life for too long."""
         since_s = self._listening_since_s
         if since_s is not None and time.monotonic() - since_s > self._silence_limit_s and self._process:
             self._stopped = True
             self._process.kill()
 
     def dismiss(self) -> None:
-        """Ends the process and, with it, the thread."""
+        """Ends the process and the thread."""
         self._dismissed = True
         if self._process:
             self._process.kill()
@@ -171,7 +172,7 @@ class _Worker:
             yield Lost(reason=self._end())
 
     def _end(self) -> str:
-        """Ends the process; says how it ended."""
+        """Ends the process; returns how it ended."""
         process, self._process = self._process, None
         if process is None:
             return "it was not running"
@@ -193,7 +194,7 @@ class _Worker:
 
 
 def _start(memory_mib: int | None) -> subprocess.Popen[bytes]:
-    # The project first: a folder of the user's, put on the path for its network, may hold a `models` too.
+    # The project first: a folder that the user added to the path may also contain `models`.
     paths = os.pathsep.join(os.path.abspath(path) for path in (str(_PROJECT), *sys.path))  # noqa: PTH100
     return subprocess.Popen(
         [sys.executable, "-P", "-c", f"from benchmarks.clips.processes import serve; serve({memory_mib})"],
@@ -204,7 +205,7 @@ def _start(memory_mib: int | None) -> subprocess.Popen[bytes]:
 
 
 def end_after_cpu_s(seconds: float) -> None:
-    """Has the system end this process after so much more processor time; outside workers nothing happens."""
+    """Limits the further processor time of this process; no effect outside workers."""
     if not _Serving.here or resource is None:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -219,16 +220,17 @@ class _Serving:
 
 
 def serve(memory_mib: int | None) -> None:
-    """The life of a worker process: takes jobs from stdin and gives results to stdout until the pipe ends."""
-    end_with_parent(os.getppid())  # whatever it decodes at that time
+    """Main loop of a worker process: reads jobs from stdin and writes results to stdout until the pipe is
+    closed."""
+    end_with_parent(os.getppid())  # even while it decodes
     _Serving.here = True
     if memory_mib is not None and resource is not None:
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         wanted = memory_mib * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the program, which ends its workers
     sink = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get between the pickles
+    os.dup2(2, 1)  # output of libraries must not corrupt the pickles
     with suppress(BrokenPipeError):
         while True:
             try:
@@ -239,16 +241,16 @@ def serve(memory_mib: int | None) -> None:
 
 
 def _serve_one(work: Work, job: Any, sink: BinaryIO) -> None:
-    said_s = time.monotonic()
+    sent_s = time.monotonic()
 
     def send(message: Any) -> None:
-        nonlocal said_s
-        said_s = time.monotonic()
+        nonlocal sent_s
+        sent_s = time.monotonic()
         sink.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
         sink.flush()
 
     def alive() -> None:
-        if time.monotonic() - said_s > _SIGN_OF_LIFE_S:
+        if time.monotonic() - sent_s > _SIGN_OF_LIFE_S:
             send(None)
 
     try:
@@ -263,7 +265,7 @@ def _serve_one(work: Work, job: Any, sink: BinaryIO) -> None:
 
 
 def _travels(error: Exception) -> bool:
-    """Whether an exception can be pickled and built again."""
+    """Whether an exception can be pickled and restored."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,4 +1,4 @@
-"""Which clips there are: rows of a manifest (CSV) or files of a folder tree, checked before anything is decoded."""
+"""Reads the list of clips: rows of a manifest (CSV) or files of a folder tree, validated before decoding."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from compress.folders.writing import naming
 
 SPLITS = ("train", "validation", "test")
 FAULTS_SHOWN = 20
-"""A message that lists faults stops after so many and gives the number of the others."""
+"""Largest number of faults in a message; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRow:
-    """One clip: a span of a file, its split, one class per label column, its caption, and further cells.
+    """One clip: a span of a file, its split, one class per label column, its caption, and other cells.
 
-    `start_s` and `end_s` count from the start of the file; `None` means the file's start or end. A row with
-    times is widened by `pad_s` on both sides, as far as the file reaches.
+    `start_s` and `end_s` are relative to the start of the file; `None` means the start or end of the file. A row
+    with times is extended by `pad_s` on both sides, within the file.
     """
 
     path: Path
@@ -46,11 +46,11 @@ def read_manifest(
 ) -> list[ClipRow]:
     """The rows of a CSV with columns `path, split, <label columns>` and optionally `text, start_s, end_s`.
 
-    `path` cells are relative to the manifest's folder. `where` keeps only rows whose column has one of the
-    values, `exclude` leaves such rows out; both happen before rows are checked. `text_column=None` withholds
-    captions. The cells of the columns `more` come with the rows as they are, empty ones too.
+    `path` cells are relative to the manifest's folder. `where` keeps only rows whose column has one of the values,
+    `exclude` removes such rows; both are applied before validation. `text_column=None` ignores captions. The cells
+    of the columns `more` are copied unchanged, also if empty.
 
-    Raises FileNotFoundError without the file, and ValueError listing every fault with its line: missing
+    Raises FileNotFoundError if the file is missing, and ValueError listing every fault with its line: missing
     columns, values that no row has, unknown splits, empty labels, bad times, repeated rows, missing files.
     """
     path = Path(path)
@@ -93,10 +93,10 @@ def read_manifest(
 
 
 def read_folder(root: Path) -> list[ClipRow]:
-    """The clips of `root/<split>/<class>/<file>`, with the label column `class`; dot files are ignored.
+    """The clips of `root/<split>/<class>/<file>`, with the label column `class`; hidden files are ignored.
 
-    Raises FileNotFoundError without the folder, and ValueError listing every fault: unknown splits, files that
-    lie outside a class folder, folders inside one, no clips at all.
+    Raises FileNotFoundError if the folder is missing, and ValueError listing every fault: unknown splits, files
+    outside a class folder, folders inside one, no clips.
     """
     root = Path(root)
     if not root.is_dir():
@@ -109,22 +109,22 @@ def read_folder(root: Path) -> list[ClipRow]:
             continue
         for group in _visible(split):
             if not group.is_dir():
-                faults.append(f"{group.relative_to(root)} is not a folder: clips lie in split/class/")
+                faults.append(f"{group.relative_to(root)} is not a folder: put clips into split/class/")
                 continue
             for clip in _visible(group):
                 if clip.is_dir():
-                    faults.append(f"{clip.relative_to(root)} is a folder: clips lie directly in split/class/")
+                    faults.append(
+                        f"{clip.relative_to(root)} is a folder: put clips directly into split/class/"
+                    )
                 rows.append(ClipRow(path=clip.absolute(), split=split.name, labels={"class": group.name}))
     if not rows and not faults:
-        faults.append(
-            "holds no clips; they belong into split/class/clip.mp4, split one of " + ", ".join(SPLITS)
-        )
+        faults.append("contains no clips; expected split/class/clip.mp4, split one of " + ", ".join(SPLITS))
     _refuse(root, faults)
     return rows
 
 
 def listed(faults: Sequence[str]) -> str:
-    """The faults as indented lines, at most `FAULTS_SHOWN` and then the number of the others."""
+    """The faults as indented lines, at most `FAULTS_SHOWN`, then the number of the others."""
     shown = [f"  {fault}" for fault in faults[:FAULTS_SHOWN]]
     if len(faults) > FAULTS_SHOWN:
         shown.append(f"  ... and {len(faults) - FAULTS_SHOWN} more")
@@ -164,7 +164,7 @@ def _parse(
     pad_s: float,
     fault: Callable[[str], None],
 ) -> ClipRow:
-    """One row; what is wrong with it goes to `fault`."""
+    """Parses one row; `fault` is called with every fault."""
     clip = (folder / cells["path"]).absolute()
     if not cells["path"]:
         fault("path is empty")
@@ -191,38 +191,40 @@ def _parse(
 
 
 def _check_file(clip: Path, fault: Callable[[str], None]) -> None:
-    """Reports a clip that is not there, or that cannot be: its name is too long, or holds a NUL."""
+    """Reports a missing clip, or an invalid path: too long, or with a NUL."""
     try:
         if not clip.exists():
             fault(f"no such file: {shortened(clip)}")
         elif not clip.is_file():
-            fault(f"{shortened(clip)} is {'a folder' if clip.is_dir() else 'no regular file'}: give a video")
+            fault(
+                f"{shortened(clip)} is {'a folder' if clip.is_dir() else 'not a regular file'}: give a video"
+            )
     except OSError as error:
         fault(f"no such file: {shortened(clip)} ({error.strerror})")
 
 
 def shortened(path: Path) -> str:
-    """A path as messages give it."""
+    """A path for messages, shortened if it is long."""
     text = str(path)
     return text if len(text) <= 200 else f"{text[:100]} ... {text[-80:]}"
 
 
 def _differences(row: ClipRow, earlier: ClipRow) -> str:
-    """What to do about a row that repeats an earlier one."""
+    """The remedy for a row that repeats an earlier one."""
     differing = [
         f"{name} {earlier.labels[name]!r} and {given!r}"
         for name, given in row.labels.items()
         if earlier.labels[name] != given
     ]
     return (
-        f" and contradicts it ({', '.join(differing)}): keep the right one"
+        f" and contradicts it ({', '.join(differing)}): keep the correct one"
         if differing
         else ": keep one of them"
     )
 
 
 def _seconds(cells: Mapping[str, str], column: str, fault: Callable[[str], None]) -> float | None:
-    """The time in a cell; empty or without such a column: None."""
+    """The time in a cell; None if the cell is empty or the column is missing."""
     text = cells.get(column, "")
     if not text:
         return None
@@ -239,7 +241,7 @@ def _seconds(cells: Mapping[str, str], column: str, fault: Callable[[str], None]
 def _unused_values(
     lines: Sequence[tuple[int, dict[str, str]]], filters: Mapping[str, Sequence[str]] | None
 ) -> list[str]:
-    """Faults for filter values that no row has: almost always a misspelling."""
+    """Faults for filter values that no row has, usually misspellings."""
     faults = []
     for column, values in (filters or {}).items():
         present = sorted({cells[column] for _, cells in lines})
@@ -250,15 +252,15 @@ def _unused_values(
 
 
 def _unknown(what: str, given: str, allowed: Sequence[str]) -> str:
-    """`no column 'lable'; nearest: 'label' (there are ...)`."""
+    """`no column 'lable'; nearest: 'label' (available: ...)`."""
     near = difflib.get_close_matches(given, allowed, n=1)
     hint = f"; nearest: {near[0]!r}" if near else ""
     names = ", ".join(list(allowed)[:FAULTS_SHOWN]) + (", ..." if len(allowed) > FAULTS_SHOWN else "")
-    return f"no {what} {given!r}{hint} (there are: {names})"
+    return f"no {what} {given!r}{hint} (available: {names})"
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted, without names that begin with a dot."""
+    """Sorted entries of a folder without hidden ones."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 

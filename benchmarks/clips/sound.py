@@ -1,10 +1,10 @@
-"""Sound of clips: one pass through a file gives the log-mel pictures of all clips cut from it.
+"""Audio of clips: one pass through a file gives the log-mel spectrograms of all clips in it.
 
-    waveform = channels resampled to `sample_rate_hz`, their mean, cut to the span, silence where there is none
+    waveform = mean of the channels, resampled to `sample_rate_hz`, cut to the span, zeros where audio is missing
     power[f, b] = |rfft(hann * waveform around f * hop)[b]|^2, hann periodic, zeros outside the span,
                   f = 0 .. samples // hop
     mel[f, m] = sum over b of triangle[m, b] * power[f, b]
-    picture[m, k] = mean of ln(mel + 1e-6), linear in time, at the centres of p equal parts of bin k,
+    output[m, k] = mean of ln(mel + 1e-6), linear in time, at the centres of p equal parts of bin k,
                     p = ceil(frames / bins); the bins are equal parts of the span, samples 0 .. samples
 
 The triangles have a peak of 1 and corners evenly spaced on the mel scale 2595 log10(1 + Hz / 700) (O'Shaughnessy
@@ -33,9 +33,9 @@ from benchmarks.clips.container import (
     Refusal,
     UnreadableClip,
     decoded,
+    message_of,
     opened,
     over_limit,
-    said,
 )
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.processes import Alive
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
 
 _FLOOR = 1e-6
 _GAP_S = 0.1
-"""Timestamps may be so much off before they count as a gap; real files round them and drift a little."""
+"""Deviation of timestamps above which they count as a gap; real files round them and drift slightly."""
 _RATES_HZ = (1_000, 3_000_000)
-"""Sample rates of sound, from the lowest of toys to that of one-bit sound (DSD256, in bytes)."""
+"""Range of supported sample rates, up to one-bit audio (DSD256, in bytes)."""
 _MISSING_S = 0.25
-"""Sound may begin later or end earlier than the picture by so much without a note."""
+"""Audio may start later or end earlier than video by this much without a note."""
 _STFT_FRAMES = 4096
-"""Frames transformed at once, which bounds the memory for long clips."""
+"""Frames per FFT call, which bounds the memory for long clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundRule:
-    """What of an `AudioSpec` decides which values are computed; quick to import, for worker processes."""
+class AudioRule:
+    """The fields of an `AudioSpec` that determine the computed values; quick to import, for worker processes."""
 
     sample_rate_hz: int
     window: int
@@ -65,10 +65,10 @@ class SoundRule:
     mels: int
     bins: int
     missing: str = "refuse"
-    """`silence` gives clips of files without sound a silent waveform; `refuse` refuses them."""
+    """`silence` uses a silent waveform for files without audio; `refuse` refuses them."""
 
     @classmethod
-    def of(cls, audio: AudioSpec, *, missing: str = "refuse") -> SoundRule:
+    def of(cls, audio: AudioSpec, *, missing: str = "refuse") -> AudioRule:
         """The rule of a spec."""
         return cls(
             sample_rate_hz=audio.sample_rate_hz,
@@ -80,14 +80,15 @@ class SoundRule:
         )
 
 
-def read_sound(
-    path: Path, cuts: Sequence[Cut], rule: SoundRule, *, limits: Limits = USUAL, alive: Alive
+def read_audio(
+    path: Path, cuts: Sequence[Cut], rule: AudioRule, *, limits: Limits = USUAL, alive: Alive
 ) -> Iterator[Outcome]:
-    """Log-mel picture of each cut, float32 `M B`, not yet normalised.
+    """Log-mel spectrogram of each cut, float32 `M B`, not yet normalised.
 
-    Where the file has no sound within a span there is silence, with a note when it is longer than 0.25 s. A clip
-    without any sound is refused, or silent where the rule says so. A clip whose sound comes out damaged is refused.
-    Raises `UnreadableClip` when nothing (more) of the file can be read.
+    Missing audio within a span is replaced by silence, with a note if it is longer than 0.25 s. A clip without any
+    audio is refused, or silent if `rule.missing` is `silence`. A clip with damaged audio is refused.
+
+    Raises `UnreadableClip` when the file, or the rest of it, cannot be read.
     """
     media = probe(path, limits=limits, alive=alive)
     pieces: list[Piece] = []
@@ -99,7 +100,7 @@ def read_sound(
             continue
         first, last = (round(time_s * rule.sample_rate_hz) for time_s in (start_s, end_s))
         if last - first > limits.max_samples:
-            has = f"the sound of the clip {start_s:g}..{end_s:g} s has {last - first:,} samples"
+            has = f"the audio of the clip {start_s:g}..{end_s:g} s has {last - first:,} samples"
             yield Refusal(cut=number, reason=limits.over("max_samples", has))
             continue
         pieces.append(Piece(cut=number, first=first, last=max(last, first + 1)))
@@ -111,7 +112,7 @@ def read_sound(
     begun = 0
     open_pieces: list[Piece] = []
     with opened(path, limits) as container:
-        for chunk in resampled_sound(container, media, rule.sample_rate_hz, alive=alive):
+        for chunk in resampled_audio(container, media, rule.sample_rate_hz, alive=alive):
             while begun < len(pieces) and pieces[begun].first < chunk.last:
                 open_pieces.append(pieces[begun])
                 begun += 1
@@ -126,8 +127,9 @@ def read_sound(
         yield from _finished(piece, rule)
 
 
-def log_mel(waveform: np.ndarray, rule: SoundRule) -> np.ndarray:
-    """Log-mel picture, float32 `M B`, of a mono waveform in -1..1 that covers the span; see the module's head."""
+def log_mel(waveform: np.ndarray, rule: AudioRule) -> np.ndarray:
+    """Log-mel spectrogram, float32 `M B`, of a mono waveform in -1..1 that covers the span; see the module
+    docstring."""
     half = rule.window // 2
     frames = len(waveform) // rule.hop + 1
     padded = np.pad(waveform.astype(np.float32, copy=False), (half, rule.window))
@@ -150,9 +152,9 @@ def log_mel(waveform: np.ndarray, rule: SoundRule) -> np.ndarray:
 
 @cache
 def mel_triangles(*, sample_rate_hz: int, window: int, mels: int) -> np.ndarray:
-    """Weights `M (window // 2 + 1)` of the mel bands; see the module's head.
+    """Weights `M (window // 2 + 1)` of the mel bands; see the module docstring.
 
-    Raises ValueError when bands are so narrow that one of them falls between two frequencies of the transform.
+    Raises ValueError when a band is so narrow that it contains no frequency of the FFT.
     """
     top = 2595 * math.log10(1 + sample_rate_hz / 2 / 700)
     corners_hz = 700 * (10 ** (np.linspace(0, top, mels + 2) / 2595) - 1)
@@ -163,14 +165,14 @@ def mel_triangles(*, sample_rate_hz: int, window: int, mels: int) -> np.ndarray:
     if empty:
         raise ValueError(
             f"{mels} mel bands are too many for a window of {window} samples at {sample_rate_hz} Hz: "
-            f"{empty} of them are empty; take fewer bands or a longer window"
+            f"{empty} of them are empty; use fewer bands or a longer window"
         )
     return triangles.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """Samples from number `first` on; None where the sound is damaged."""
+    """Samples from index `first` on; `intact` is False where the audio is damaged."""
 
     first: int
     samples: np.ndarray
@@ -178,12 +180,12 @@ class Chunk:
 
     @property
     def last(self) -> int:
-        """Number of the sample after the last one."""
+        """Index after the last sample."""
         return self.first + len(self.samples)
 
 
 class Piece:
-    """The waveform of one clip while it is gathered, samples `first` to `last` of the file."""
+    """The partial waveform of one clip, samples `first` to `last` of the file."""
 
     def __init__(self, *, cut: int, first: int, last: int) -> None:
         self.cut = cut
@@ -195,13 +197,13 @@ class Piece:
 
     @property
     def waveform(self) -> np.ndarray:
-        """Samples of the whole span; silence where none have come."""
+        """Samples of the whole span; zeros where none were decoded."""
         if self._samples is None:
             self._samples = np.zeros(self.last - self.first, np.float32)
         return self._samples
 
     def take(self, chunk: Chunk) -> None:
-        """Keeps what of the chunk lies within the span."""
+        """Copies the part of the chunk within the span."""
         start, stop = max(self.first, chunk.first), min(self.last, chunk.last)
         if start >= stop:
             return
@@ -212,23 +214,23 @@ class Piece:
         self.intact &= chunk.intact
 
 
-def _finished(piece: Piece, rule: SoundRule) -> Iterator[Outcome]:
-    """The log-mel picture of a gathered waveform, or why there is none."""
+def _finished(piece: Piece, rule: AudioRule) -> Iterator[Outcome]:
+    """The log-mel spectrogram of a complete waveform, or the reason why there is none."""
     if not piece.intact:
-        yield Refusal(cut=piece.cut, reason="its sound is damaged and cannot be decoded whole")
+        yield Refusal(cut=piece.cut, reason="its audio is damaged and cannot be decoded completely")
     elif not piece.filled and rule.missing != "silence":
-        yield Refusal(cut=piece.cut, reason="has no sound; allow silence with `missing_audio: silence`")
+        yield Refusal(cut=piece.cut, reason="has no audio; allow silence with `missing_audio: silence`")
     else:
         silent_s = (len(piece.waveform) - piece.filled) / rule.sample_rate_hz
         if silent_s > _MISSING_S:
-            yield Note(text=f"has no sound for {silent_s:.2f} s of a clip; silence is read there")
+            yield Note(text=f"has no audio for {silent_s:.2f} s of a clip, which is replaced by silence")
         yield Clip(cut=piece.cut, values=log_mel(piece.waveform, rule))
 
 
-def resampled_sound(
+def resampled_audio(
     container: InputContainer, media: Media, rate_hz: int, *, alive: Alive
 ) -> Iterator[Chunk]:
-    """The mono sound in order; what cannot be decoded comes as a chunk that is not intact."""
+    """Yields mono audio in order; a part that cannot be decoded is a chunk that is not intact."""
     assert media.audio is not None
     resampler: av.AudioResampler | None = None
     setup = None
@@ -254,7 +256,7 @@ def resampled_sound(
         if time_s < expected_s - _GAP_S:
             raise UnreadableClip(
                 media.path,
-                f"the timestamps of its sound jump back from {expected_s:.2f} s to {time_s:.2f} s; "
+                f"the timestamps of its audio jump back from {expected_s:.2f} s to {time_s:.2f} s; "
                 "re-encode it to repair them",
             )
         _refuse_odd(frame, media)
@@ -265,7 +267,7 @@ def resampled_sound(
             first = round(time_s * rate_hz)
             if broken and first > position:
                 yield Chunk(first=position, samples=_silence(first - position), intact=False)
-            # Interleaved samples: PyAV reads planes beyond the eighth channel from where there are none.
+            # Interleaved samples: PyAV reads planes beyond the eighth channel out of bounds.
             resampler, setup = av.AudioResampler(format="flt", rate=rate_hz), arrangement
             position, expected_s, broken = first, time_s, False
         try:
@@ -274,7 +276,7 @@ def resampled_sound(
             if reason := over_limit(error, media.limits):
                 raise UnreadableClip(media.path, reason) from None
             raise UnreadableClip(
-                media.path, f"its sound {arrangement} cannot be resampled: {said(error)}"
+                media.path, f"its audio {arrangement} cannot be resampled: {message_of(error)}"
             ) from None
         expected_s += frame.samples / frame.sample_rate
     if resampler is not None:
@@ -285,23 +287,25 @@ def resampled_sound(
 
 
 def _silence(samples: int) -> np.ndarray:
-    """So many zeros, in the memory of one: damage may claim to last for days."""
+    """Zeros in the memory of one value: a damaged timestamp may claim days."""
     return np.broadcast_to(np.float32(0), samples)
 
 
 def _refuse_odd(frame: AudioFrame, media: Media) -> None:
-    """Raises `UnreadableClip` for sound whose resampling would take what no real sound takes."""
+    """Raises `UnreadableClip` for audio with an unsupported sample rate or channel layout."""
     low_hz, high_hz = _RATES_HZ
     if not low_hz <= frame.sample_rate <= high_hz:
-        reason = f"its sound has {frame.sample_rate:,} samples a second; {low_hz:,} to {high_hz:,} are read"
+        reason = (
+            f"its audio has {frame.sample_rate:,} samples per second; supported are {low_hz:,} to {high_hz:,}"
+        )
         raise UnreadableClip(media.path, reason)
 
 
 def _decoded(container: InputContainer, media: Media, *, alive: Alive) -> Iterator[AudioFrame | None]:
-    """Every frame of the sound in order; None where one cannot be decoded."""
+    """Yields audio frames in order; None for one that cannot be decoded."""
     assert media.audio is not None
     stream = container.streams[media.audio.index]
     if stream.codec_context is None:
-        raise UnreadableClip(media.path, "has sound in a format that FFmpeg cannot decode")
+        raise UnreadableClip(media.path, "has audio in a format that FFmpeg cannot decode")
     frames = decoded(container, stream, path=media.path, limits=media.limits, alive=alive)
     yield from cast(Iterator[AudioFrame | None], frames)

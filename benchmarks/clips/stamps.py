@@ -1,4 +1,4 @@
-"""Timestamps of packets, and the picture or sound that they make."""
+"""Timestamps of packets, and the tracks that they form."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _WITHOUT_STAMPS = 0.1
-"""Share of the packets without a timestamp from which on they are counted instead."""
+"""Share of packets without a timestamp above which frames are counted instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """When the picture or the sound of a file begins and ends."""
+    """Start, end and packet times of a video or audio stream."""
 
     index: int
-    """Number of the stream in the file."""
+    """Index of the stream in the file."""
     times_s: np.ndarray
-    """When its packets are presented, sorted."""
+    """Sorted presentation times of the packets."""
     interval_s: float
-    """Usual time from one frame to the next."""
+    """Typical time between frames."""
     end_s: float
     timed: bool
-    """False when the file has no timestamps and frames are taken to follow each other evenly."""
+    """False when the file has no timestamps and frames are assumed to be evenly spaced."""
     shown_s: np.ndarray | None = None
-    """When each frame that is decoded is shown, in order; None: as the frames say themselves."""
+    """Presentation times of the decoded frames, in order; None: use the timestamps of the frames."""
 
     @property
     def start_s(self) -> float:
-        """When the first packet is presented."""
+        """Presentation time of the first packet."""
         return float(self.times_s[0])
 
 
 @dataclass(kw_only=True)
 class Stamps:
-    """Times and durations of a stream's packets, in 16 bytes a packet: an hour has hundreds of thousands."""
+    """Times and durations of the packets of a stream, in 16 bytes per packet: an hour has hundreds of thousands."""
 
     times_s: array[float] = field(default_factory=lambda: array("d"))
-    """NaN where a packet has none."""
+    """NaN for a packet without a timestamp."""
     durations_s: array[float] = field(default_factory=lambda: array("d"))
     first_decoded_s: float = math.inf
     """The earliest decoding time."""
@@ -55,7 +55,7 @@ class Stamps:
 def track_of(
     index: int, stamps: Stamps, *, origin_s: float, rate_hz: float | None, timed: bool
 ) -> Track | None:
-    """The track that packets with these timestamps make; None without packets."""
+    """The track of packets with these timestamps; None without packets."""
     if not stamps.times_s:
         return None
     times_s, durations_s = np.array(stamps.times_s) - origin_s, np.array(stamps.durations_s)
@@ -91,7 +91,7 @@ def track_of(
 
 
 def _filled(times_s: np.ndarray, durations_s: np.ndarray, *, rate_hz: float | None) -> np.ndarray:
-    """Times with those that are missing one interval after the one before, as program streams need it."""
+    """Fills missing times, each one interval after the previous one, as program streams need it."""
     lasting = durations_s[durations_s > 0]
     interval_s = float(np.median(lasting)) if len(lasting) else 1 / rate_hz if rate_hz else 0.04
     numbers = np.arange(len(times_s))

@@ -1,4 +1,4 @@
-"""What was decoded, on disk: one array per modality, found again by a hash of everything that can change it."""
+"""Cache of decoded values on disk: one array per modality, keyed by a hash of everything that determines it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.processes import Alive, Lost, run_jobs
 from benchmarks.clips.rows import ClipRow
-from benchmarks.clips.sound import SoundRule, read_sound
+from benchmarks.clips.sound import AudioRule, read_audio
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger
 from compress.folders.locks import if_free, one_at_a_time
-from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.results import Notify, notify_stderr, stored
 from compress.folders.source import source_hashes
 from compress.folders.writing import write_atomic
 
-Rule = FrameRule | SoundRule
+Rule = FrameRule | AudioRule
 Contents = Mapping[Path, str | None]
 """SHA-256 of the files by path; None for those that cannot be read."""
 Report = Callable[[int, int], None]
-"""Called with the number of clips done and of all clips."""
+"""Called with the number of decoded clips and their total."""
 
 _VALUES_FILE, _FOUND_FILE = "values.npy", "found.json"
 
 _FORMAT = 2
-"""Counted up when values are stored in another way."""
+"""Incremented when the storage format changes."""
 
 
 def decoded(
@@ -47,14 +47,14 @@ def decoded(
     workers: int,
     report: Report,
     limits: Limits,
-    tell: Tell = tell_stderr,
+    notify: Notify = notify_stderr,
 ) -> Decoded:
-    """The values of all rows by `rule`, decoded now or found in `cache`.
+    """The values of all rows by `rule`, decoded or read from `cache`.
 
-    Each file is decoded once for all clips cut from it and from its copies, by one run at a time: others wait, and
-    `tell` is given for whom. What is found is used only if it is as it was written; otherwise it is decoded again,
-    which is said. What was refused is tried again by every run, since the reason may have passed: memory,
-    permissions, a disk that was away.
+    Each file is decoded once for all clips in it and in its copies, by one run at a time; others wait, which is
+    reported by `notify`. Cached values are verified before use and decoded again, with a message, if they are
+    damaged. Every run retries refused files, since the cause may be temporary: memory, permissions, an unmounted
+    disk.
     """
     key = _key(rows, rule, contents)
     kind = "frames" if isinstance(rule, FrameRule) else "sound"
@@ -73,23 +73,25 @@ def decoded(
         )
 
     def make(work: Path) -> None:
-        for name in (_VALUES_FILE, _FOUND_FILE):  # of a run that was killed
+        for name in (_VALUES_FILE, _FOUND_FILE):  # left by a killed run
             (work / name).unlink(missing_ok=True)
         decode(range(len(rows)), work)
 
     def load(finished: Path) -> tuple[np.ndarray, _Found]:
         return np.load(finished / _VALUES_FILE, mmap_mode="r"), _found(finished)
 
-    with one_at_a_time(folder, waiting=lambda who: tell(f"decoded clips: waiting for {who}")):
+    with one_at_a_time(folder, waiting=lambda holder: notify(f"decoded clips: waiting for {holder}")):
         _clear_leftovers(cache, but=folder)
         names = (_VALUES_FILE, _FOUND_FILE)
-        result = stored(folder, key=key, make=make, load=load, names=names, title="decoded clips", tell=tell)
+        result = stored(
+            folder, key=key, make=make, load=load, names=names, title="decoded clips", notify=notify
+        )
         values, found = result.value
         if result.cached and found.refused:
             del values
             ledger = Ledger.read(folder)
             assert ledger is not None
-            ledger.about["made"] = False  # until the hashes are those of the new values
+            ledger.about["made"] = False  # until the hashes match the new values
             ledger.save()
             decode(sorted(found.refused), folder)
             ledger.finish(made=True)
@@ -107,11 +109,11 @@ def decoded(
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What `found.json` says of an array."""
+    """Content of `found.json`."""
 
     refused: dict[int, str]
     notes: list[tuple[int, str]]
-    """What is odd about a file, by the number of its first row."""
+    """Remarks on files, by the number of their first row."""
 
 
 def _found(folder: Path) -> _Found:
@@ -126,7 +128,7 @@ def _found(folder: Path) -> _Found:
 
 
 def _key(rows: Sequence[ClipRow], rule: Rule, contents: Contents) -> Key:
-    """Hash over the content of the files and the spans, not over where files lie and what they are called."""
+    """Hash of the content of the files and the spans, independent of paths."""
     facts = [[*_content(row, contents), row.start_s, row.end_s, row.pad_s] for row in rows]
     return Key.of(
         {
@@ -140,7 +142,7 @@ def _key(rows: Sequence[ClipRow], rule: Rule, contents: Contents) -> Key:
 
 
 def _content(row: ClipRow, contents: Contents) -> tuple[str | None, str]:
-    """What stands for the content of a clip's file; the ending of its name says how it is read."""
+    """Identifies the content of a clip's file; its suffix selects the demuxer."""
     return contents[row.path], row.path.suffix.lower()
 
 
@@ -155,7 +157,7 @@ def _decode(
     report: Report,
     limits: Limits,
 ) -> None:
-    """Writes the wanted rows of `values.npy`, which is made where there is none, and `found.json`."""
+    """Writes the given rows of `values.npy`, which is created if missing, and `found.json`."""
     of_file: dict[object, list[int]] = {}
     for number in wanted:
         row = rows[number]
@@ -187,29 +189,29 @@ def _decode(
                 notes |= dict.fromkeys((number, text) for number in first.values())
             case Lost(reason=reason):
                 for number in missing.intersection(numbers):
-                    refused[number] = f"its decoder was lost: {reason}"
+                    refused[number] = f"its decoder failed: {reason}"
                 missing.difference_update(numbers)
         report(len(wanted) - len(missing), len(wanted))
-    del values  # which writes what is left of it
+    del values  # flushes the memory map
     found = {"refused": dict(sorted(refused.items())), "notes": sorted(notes)}
     write_atomic(folder / _FOUND_FILE, json.dumps(found, indent=1))
 
 
 def _array(folder: Path, rows: Sequence[ClipRow], rule: Rule) -> np.ndarray:
-    """`values.npy`, to be written to; zeros where nothing has been written."""
+    """Opens `values.npy` for writing; unwritten values are zero."""
     path = folder / _VALUES_FILE
     if path.is_file():
         return np.load(path, mmap_mode="r+")
     shape, dtype = _shape(rule)
     needed_bytes = len(rows) * int(np.prod(shape)) * np.dtype(dtype).itemsize
     free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:  # a full disk would kill the process in the middle of a memory-mapped write
+    if needed_bytes > free_bytes:  # writing to a memory map on a full disk kills the process
         raise OSError(
             f"{folder.parent}: {len(rows)} decoded clips take {needed_bytes / 2**20:.0f} MiB, but only "
-            f"{free_bytes / 2**20:.0f} MiB are free; clear the disk or put the cache elsewhere"
+            f"{free_bytes / 2**20:.0f} MiB are free; free disk space or move the cache"
         )
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), *shape))
-    if hasattr(os, "posix_fallocate"):  # a disk that is full by then would kill the process just so
+    if hasattr(os, "posix_fallocate"):  # reserves the space, for the same reason
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
@@ -224,14 +226,14 @@ class _Job:
 
 
 def read(job: _Job, alive: Alive) -> Iterator[Outcome]:
-    """Every outcome of one file; a file that cannot be read (any further) is a refusal of each remaining cut."""
+    """Yields every outcome of one file; if it cannot be read to the end, a refusal of each remaining cut."""
     missing = set(range(len(job.cuts)))
     limits = job.limits
     alive = metered(job.path, limits, alive, refuse=lambda reason: UnreadableClip(job.path, reason))
     outcomes = (
         read_frames(job.path, job.cuts, job.rule, limits=limits, alive=alive)
         if isinstance(job.rule, FrameRule)
-        else read_sound(job.path, job.cuts, job.rule, limits=limits, alive=alive)
+        else read_audio(job.path, job.cuts, job.rule, limits=limits, alive=alive)
     )
     try:
         for outcome in outcomes:
@@ -251,7 +253,7 @@ def _shape(rule: Rule) -> tuple[tuple[int, ...], type]:
 
 
 def _clear_leftovers(cache: Path, *, but: Path) -> None:
-    """Removes what killed runs began; another run that is at work holds the lock of its own."""
+    """Removes unfinished entries of killed runs; entries of running processes are locked."""
     for kind in ("frames", "sound"):
         for work in cache.glob(f"{kind}-*.partial"):
             folder = work.with_name(work.name.removesuffix(".partial"))

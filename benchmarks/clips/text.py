@@ -1,4 +1,4 @@
-"""Captions as tokens, by the rule of `TextSpec`."""
+"""Tokenizes captions as defined by `TextSpec`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def words(caption: str) -> list[str]:
 
 
 def tags_in(cell: str, *, separator: str) -> list[str]:
-    """The tags in a cell, without spaces around them; none in an empty cell.
+    """The tags in a cell, stripped of spaces; none in an empty cell.
 
     >>> tags_in("left; round;", separator=";")
     ['left', 'round']
@@ -33,7 +33,7 @@ def tags_in(cell: str, *, separator: str) -> list[str]:
 
 
 def vocabulary(captions: Iterable[str], *, max_words: int) -> tuple[str, ...]:
-    """The most frequent words, at most `max_words`: the most frequent first, equally frequent ones by alphabet.
+    """The most frequent words, at most `max_words`, in descending order; ties in alphabetical order.
 
     >>> vocabulary(["b a b", "c"], max_words=2)
     ('b', 'a')
@@ -43,7 +43,7 @@ def vocabulary(captions: Iterable[str], *, max_words: int) -> tuple[str, ...]:
 
 
 def tokens(captions: Sequence[str], spec: TextSpec) -> np.ndarray:
-    """Token ids of each caption, int64 `N L`: cut or padded to `spec.length`."""
+    """Token ids of each caption, int64 `N L`: truncated or padded to `spec.length`."""
     ids = {word: number for number, word in enumerate(spec.vocabulary, start=UNKNOWN_TOKEN + 1)}
     found = np.full((len(captions), spec.length), PAD_TOKEN, np.int64)
     for row, caption in zip(found, captions, strict=True):

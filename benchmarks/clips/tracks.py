@@ -1,7 +1,6 @@
-"""When the picture and the sound of a file begin and end, found out before anything is decoded.
+"""Finds start and end of the video and audio of a file before decoding.
 
-All times count in seconds from the start of the file as a player counts them, whatever the file's own
-timestamps begin with.
+All times are in seconds from the start of the file, as in a player, whatever the first timestamp is.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, opened, over_limit, said
+from benchmarks.clips.container import TRANSPARENT, Cut, UnreadableClip, message_of, opened, over_limit
 from benchmarks.clips.display_order import display_times
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.processes import Alive
@@ -24,31 +23,31 @@ from benchmarks.clips.stamps import Stamps, Track, track_of
 
 _PAUSE_S = 0.5
 _JUMP_S = 0.5
-"""Decoding times that go back by more are not rounding."""
+"""Decoding times that jump back by more are not rounding errors."""
 _END_TOLERANCE_S = 0.25
-"""A span may end so much after the file: times rounded by hand, sound a little longer than the picture."""
+"""Tolerance for a span that ends after the file: rounded times, audio slightly longer than video."""
 _BROADCAST = ("mpegts", "mpeg")
-"""Containers that say when frames are shown, and in which packets are lost without a word."""
+"""Containers with presentation times in which lost packets cause no error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """What a file holds."""
+    """The streams of a file."""
 
     path: Path
     origin_s: float
-    """The file's own timestamp of time 0."""
+    """The timestamp in the file that corresponds to time 0."""
     video: Track | None
     audio: Track | None
     fault: str | None
-    """Why the file ends early, when it does."""
+    """Reason why the file ends early, if it does."""
     notes: tuple[str, ...]
     limits: Limits
 
     def span(self, cut: Cut) -> tuple[float, float]:
-        """Start and end in seconds of a cut; a whole file is as long as its picture, or its sound without one.
+        """Start and end of a cut in seconds; a whole file is as long as its video, or its audio without video.
 
-        Raises `UnreadableClip` when the cut is not within the file, or longer than the limits allow.
+        Raises `UnreadableClip` when the cut is outside the file or exceeds the limits.
         """
         tracks = [track for track in (self.video, self.audio) if track]
         file_end_s = max(track.end_s for track in tracks)
@@ -71,7 +70,7 @@ class Media:
         return start_s, end_s
 
     def refuse_long(self, start_s: float, end_s: float) -> None:
-        """Raises `UnreadableClip` for a clip that lasts longer, or has more frames, than the limits allow."""
+        """Raises `UnreadableClip` for a clip whose duration or number of frames exceeds the limits."""
         if end_s - start_s > self.limits.max_span_s:
             lasts = f"the clip {start_s:g}..{end_s:g} s lasts {end_s - start_s:,.1f} s"
             raise UnreadableClip(self.path, self.limits.over("max_span_s", lasts))
@@ -83,11 +82,11 @@ class Media:
 
 
 def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
-    """What the file holds, from the timestamps of all its packets.
+    """Reads the streams of a file from the timestamps of all packets.
 
-    Nothing is decoded, but for files whose timestamps do not say when frames are shown (`display_order`).
+    Nothing is decoded, except in files without presentation times (`display_order`).
 
-    Raises `UnreadableClip` for a file that cannot be opened, has neither picture nor sound, or is over the limits.
+    Raises `UnreadableClip` for a file that cannot be opened, has neither video nor audio, or exceeds the limits.
     """
     with opened(path, limits) as container:
         streams, notes = _chosen(container, path)
@@ -97,7 +96,7 @@ def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
                 reason := limits.pixels(context.width, context.height)
             ):
                 raise UnreadableClip(path, reason)
-        # A header's start may come after the first frames: FFmpeg guesses it from the first packets it sees.
+        # The start in a header may be later than the first frames: FFmpeg estimates it from the first packets.
         begins_s = None if container.start_time is None else container.start_time / av.time_base
         stamps, fault = _read_stamps(container, streams, path=path, limits=limits, alive=alive)
         firsts = [float(np.nanmin(each.times_s)) for each in stamps.values() if each.any_given]
@@ -113,11 +112,11 @@ def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
             if track is None:
                 notes.append(f"{stream.type} track is empty")
             elif not track.timed and stream.type == "video":
-                notes.append(f"has no timestamps; frames are taken as {1 / track.interval_s:.4g} a second")
+                notes.append(f"has no timestamps; {1 / track.interval_s:.4g} frames per second are assumed")
             tracks[stream.type] = track
         if not any(tracks.values()):
             raise UnreadableClip(
-                path, fault or "holds no packets of picture or sound: the recording was cut off"
+                path, fault or "contains no video or audio packets: the recording was truncated"
             )
         video = tracks.get("video")
         if video is not None and video.timed and _may_be_reordered(container, stamps[video.index]):
@@ -142,7 +141,7 @@ def probe(path: Path, *, limits: Limits = USUAL, alive: Alive) -> Media:
 
 
 def _chosen(container: InputContainer, path: Path) -> tuple[list[Stream], list[str]]:
-    """The picture and the sound that are read, and notes on them."""
+    """The selected video and audio stream, and notes on them."""
     notes = []
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
@@ -151,18 +150,18 @@ def _chosen(container: InputContainer, path: Path) -> tuple[list[Stream], list[s
     if video and video.metadata.get("alpha_mode") == "1":
         notes.append(TRANSPARENT)
     if len(pictures) > 1 and video:
-        notes.append(f"has {len(pictures)} video tracks; number {video.index} is read")
+        notes.append(f"has {len(pictures)} video tracks; track {video.index} is used")
     streams: list[Stream] = [stream for stream in (video, audio) if stream]
     if not streams:
         held = ", ".join(sorted({stream.type or "unknown" for stream in container.streams})) or "nothing"
-        raise UnreadableClip(path, f"has neither picture nor sound (it holds: {held})")
+        raise UnreadableClip(path, f"has neither video nor audio (it contains: {held})")
     return streams, notes
 
 
 def _read_stamps(
     container: InputContainer, streams: list[Stream], *, path: Path, limits: Limits, alive: Alive
 ) -> tuple[dict[int, Stamps], str | None]:
-    """Timestamps of all packets by the number of their stream, and why reading stopped early if it did."""
+    """Timestamps of all packets by stream index, and the reason if reading stopped early."""
     stamps = {stream.index: Stamps() for stream in streams}
     latest_s: dict[int, float] = {}
     try:
@@ -185,9 +184,9 @@ def _read_stamps(
     except (av.FFmpegError, OSError) as error:
         if reason := over_limit(error, limits):
             raise UnreadableClip(path, reason) from None
-        return stamps, f"is damaged, reading stops early: {said(error)}"
-    except IndexError:  # from PyAV, whose list of streams does not grow
-        reason = "a stream begins in its middle; re-wrap it: ffmpeg -i FILE -c copy NEW_FILE"
+        return stamps, f"is damaged, reading stops early: {message_of(error)}"
+    except IndexError:  # from PyAV, whose list of streams is fixed
+        reason = "a stream starts in the middle of the file; remux it: ffmpeg -i FILE -c copy NEW_FILE"
         raise UnreadableClip(path, reason) from None
     return stamps, None
 
@@ -196,13 +195,13 @@ def _refuse_jump(path: Path, before_s: float, now_s: float) -> None:
     if now_s < before_s - _JUMP_S:
         raise UnreadableClip(
             path,
-            f"its timestamps jump back by {before_s - now_s:.2f} s, as in files put one behind the other; "
+            f"its timestamps jump back by {before_s - now_s:.2f} s, as in concatenated files; "
             "re-encode it to repair them",
         )
 
 
 def _may_be_reordered(container: InputContainer, stamps: Stamps) -> bool:
-    """Whether frames may be shown in another order than their timestamps say."""
+    """Whether the presentation order may differ from the order of the timestamps."""
     if container.format.name in _BROADCAST:
         return False
     times_s = np.array(stamps.times_s)
@@ -223,13 +222,13 @@ def _in_display_order(
     limits: Limits,
     alive: Alive,
 ) -> Track:
-    """The track with the times at which its frames are shown, where packets only say when they are decoded."""
+    """The track with presentation times, where packets only have decoding times."""
     shown_s = display_times(path, video.index, limits=limits, alive=alive)
     if shown_s is None:
         return video
     notes.append(
-        "does not say when frames are shown, only in which order they are stored; "
-        "they are taken in the order of the decoder"
+        "has no presentation times, only the storage order of frames; "
+        "frames are used in the order of the decoder"
     )
     shown_s += max(0.0, stamps.first_decoded_s - origin_s) - shown_s[0]
     return replace(
@@ -241,31 +240,31 @@ def _in_display_order(
 
 
 def _pause(track: Track) -> str | None:
-    """Says where frames are missing for long: some containers are read on after damage without a word."""
+    """Message for a long gap between frames: some containers are read after damage without an error."""
     steps = np.diff(track.times_s)
     if not len(steps) or steps.max() < max(_PAUSE_S, 5 * track.interval_s):
         return None
     at = int(steps.argmax())
-    return f"shows one frame for {steps[at]:.1f} s from {track.times_s[at]:.1f} s on; a pause, or damage"
+    return f"has no new frame for {steps[at]:.1f} s from {track.times_s[at]:.1f} s on: a pause or damage"
 
 
 def _cut_off(container: InputContainer, streams: list, *, held_s: float) -> str | None:
-    """Says so when a header promises more than the file holds."""
+    """Message for a header that declares a longer duration than the file has."""
     if container.duration is None or container.format.name.split(",")[0] not in (
         "mov",
         "matroska",
         "avi",
         "flv",
     ):
-        return None  # elsewhere the duration is itself an estimate from the file's end
+        return None  # elsewhere the duration is an estimate from the end of the file
     promised_s = container.duration / av.time_base
     of_streams = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
     if len(of_streams) == len(streams):
         promised_s = min(promised_s, max(of_streams))
     if (
         container.format.name == "avi"
-    ):  # its demuxer shortens the duration to what is there, but not the frame count
+    ):  # its demuxer reduces the duration to the actual one, but not the frame count
         promised_s = max(promised_s, *(float(s.frames * s.time_base) for s in streams if s.frames))
     if promised_s - held_s <= 0.1 + 0.03 * promised_s:
         return None
-    return f"is cut off: its header promises {promised_s:.1f} s, it holds {held_s:.1f} s"
+    return f"is truncated: its header declares {promised_s:.1f} s, it contains {held_s:.1f} s"

@@ -1,7 +1,7 @@
-"""Classifies whole videos, of any length, with an exported file and in memory that does not grow with them.
+"""Classifies whole videos of any length with an exported file, in constant memory.
 
-A video is cut into windows, each window is a clip as the network knows it, and the answers to all windows become
-one answer for the video. `windows` says where windows begin and end, `change` how much a picture differs from those
-before it, `tapes` hold the last seconds of picture and sound, `segments` decodes a file once, window by window,
-`aggregate` joins the answers, `classify` does it all.
+A video is divided into windows, each window is one input clip of the network, and the predictions for all windows
+are aggregated. `windows` defines start and end of windows, `change` detects changes of the image, `tapes` buffers
+the last seconds of video and audio, `segments` decodes a file once, window by window, `aggregate` combines the
+predictions, `classify` runs all steps.
 """

@@ -1,10 +1,10 @@
-"""One answer for a video from the answers to its windows, added one at a time.
+"""Aggregates the predictions for the windows of a video, one at a time.
 
-Each second of a window counts alike, so that a long window weighs more than a short one.
+Windows are weighted by their length.
 
 `mean`     the mean of the probabilities: what is shown most of the time
 `max`      the largest probability that a class has in any window: what is shown at some time
-`vote`     every window votes for its most probable class, with that probability: doubtful windows count less
+`vote`     every window votes for its most probable class, weighted by that probability
 
 Mean and maximum as consensus over segments: Wang et al. 2016, "Temporal Segment Networks", section 3.1.
 """
@@ -35,23 +35,23 @@ def _vote(scores: np.ndarray, probabilities: np.ndarray, weight: float) -> np.nd
 
 
 AGGREGATES: dict[str, Accumulate] = {"mean": _mean, "max": _max, "vote": _vote}
-"""Every way to join the answers to windows, by name."""
+"""Aggregation methods by name."""
 
 
 class Aggregate:
-    """The answer to a video so far, for one label column."""
+    """The aggregated scores of a video for one label column."""
 
     def __init__(self, kind: str, *, classes: int) -> None:
         self._kind = kind
         self._scores = np.zeros(classes)
 
     def add(self, probabilities: np.ndarray, *, seconds: float) -> None:
-        """Takes the probabilities `K` of one window that lasts so many seconds."""
+        """Adds the probabilities `K` of one window of `seconds` length."""
         self._scores = AGGREGATES[self._kind](self._scores, probabilities, seconds)
 
     @property
     def scores(self) -> np.ndarray:
-        """Scores of the classes, `K`: they add up to 1, but for `max`, whose are the probabilities themselves."""
+        """Scores of the classes, `K`: they sum to 1, except for `max`, which gives probabilities."""
         total = self._scores.sum()
         return self._scores if self._kind == "max" or not total else self._scores / total
 

@@ -1,4 +1,4 @@
-"""What an exported file says to whole videos: windows decoded in one process, answered in another, joined here."""
+"""Classifies whole videos: one process decodes windows, another runs the file, this one aggregates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
 from benchmarks.clips.processes import Done, Lost, run_jobs
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.text import tokens
 from benchmarks.device import Session
 from benchmarks.exported import read_model
@@ -27,40 +27,40 @@ from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows
 from models.spec import ClipSpec
 
 _WAITING_SEGMENTS = 4
-"""So many decoded windows may wait for the network."""
+"""Largest number of decoded windows in the queue."""
 
 Progress = Callable[[Path, float, float], None]
-"""Called with the video, the seconds done and the seconds that there are."""
+"""Called with the video, the classified seconds and the total."""
 
 Ranking = tuple[tuple[str, float], ...]
-"""The best classes with their scores, the best first."""
+"""The best classes with their scores, in descending order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentAnswer:
-    """What the file says to one window: by label column, its most probable classes with their probabilities."""
+class SegmentPrediction:
+    """The prediction for one window: its most probable classes with probabilities, by label column."""
 
     window: Window
     top: dict[str, Ranking]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoAnswer:
-    """What the file says to a video and to each of its windows; or why it cannot be read."""
+class VideoPrediction:
+    """The prediction for a video and each of its windows; or the reason why it cannot be read."""
 
     path: Path
     start_s: float = 0.0
     end_s: float = 0.0
     top: dict[str, Ranking] = field(default_factory=dict)
-    """By label column; the scores are those of `aggregate.py`."""
-    segments: tuple[SegmentAnswer, ...] = ()
+    """By label column; `aggregate.py` defines the scores."""
+    segments: tuple[SegmentPrediction, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    """Windows that could not be decoded or answered."""
+    """Windows that could not be decoded or classified."""
     notes: tuple[str, ...] = ()
     unreadable: str | None = None
-    """Why there is no answer, or why it stops before the end."""
+    """Reason why there is no prediction, or why it stops before the end."""
     seconds: float = 0.0
-    """Time that it took."""
+    """Elapsed time."""
 
 
 def classify(
@@ -74,32 +74,31 @@ def classify(
     missing_audio: Literal["refuse", "silence"] = "refuse",
     limits: Limits = USUAL,
     progress: Progress | None = None,
-) -> Iterator[VideoAnswer]:
-    """Answers of the exported file `model` to each video, in order; by default windows slide evenly.
+) -> Iterator[VideoPrediction]:
+    """Predictions of the exported file `model` for each video, in order; by default with sliding windows.
 
-    A video is decoded once, while the file answers; memory does not depend on its length but for a few numbers
-    per packet and per window. A video that cannot be read says so and does not stop the others.
+    A video is decoded once, in parallel with inference; memory does not depend on its length except for a few
+    numbers per packet and per window. A video that cannot be read reports the reason and does not stop the others.
 
-    Raises what `read_model` raises, ValueError for an unknown `aggregate`, for a file that takes a caption when
-    there is none (and the other way round), and for dynamic windows with a file that sees no picture;
-    `Unavailable` and `SessionFailed` when the file cannot run here.
+    Raises what `read_model` raises, ValueError for an unknown `aggregate`, for a missing or an unused caption, and
+    for dynamic windows with a file that takes no video; `Unavailable` and `SessionFailed` if the file cannot run.
     """
     windows = windows or Sliding()
     spec, file = read_model(model)
     _check(spec, windows=windows, aggregate=aggregate, top=top, caption=caption)
     with DEVICES["host"].open(file) as session:
         session.load(threads=1)
-        answering = _Answering(spec=spec, file=file, session=session, caption=caption, top=top)
+        classifier = _Classifier(spec=spec, file=file, session=session, caption=caption, top=top)
         for path in videos:
             job = Job(
                 path=path,
                 windows=windows,
                 frames=FrameRule.of(spec.video) if spec.video else None,
                 size=spec.video.size if spec.video else 0,
-                sound=SoundRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
+                sound=AudioRule.of(spec.audio, missing=missing_audio) if spec.audio else None,
                 limits=limits,
             )
-            yield _classify_one(job, answering, aggregate=aggregate, progress=progress)
+            yield _classify_one(job, classifier, aggregate=aggregate, progress=progress)
 
 
 def _check(spec: ClipSpec, *, windows: Windows, aggregate: str, top: int, caption: str | None) -> None:
@@ -109,17 +108,17 @@ def _check(spec: ClipSpec, *, windows: Windows, aggregate: str, top: int, captio
         raise ValueError(f"top is {top}; it has to be 1 or more")
     if spec.text is not None and caption is None:
         raise ValueError(
-            "the file takes a caption (input `text`): give one with --text, it counts for every window"
+            "the file takes a caption (input `text`): give one with --text; it applies to every window"
         )
     if spec.text is None and caption is not None:
         raise ValueError(f"a caption was given, but the file takes only {', '.join(spec.inputs)}")
     if isinstance(windows, Dynamic) and spec.video is None:
-        raise ValueError("dynamic windows follow the picture, and the file sees none; take sliding windows")
+        raise ValueError("dynamic windows need video, and the file takes none; use sliding windows")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answering:
-    """A running file, and how its inputs are made and its logits read."""
+class _Classifier:
+    """A loaded file with its preprocessing and the decoding of its logits."""
 
     spec: ClipSpec
     file: ExportedFile
@@ -135,7 +134,7 @@ class _Answering:
         found = {}
         for label, output in zip(self.spec.labels, self.spec.outputs, strict=True):
             if not np.isfinite(logits[output]).all():
-                raise ValueError(f"the file gave logits of {label.name} that are not finite")
+                raise ValueError(f"the file returned logits of {label.name} that are not finite")
             found[label.name] = softmax(logits[output])
         return found
 
@@ -163,12 +162,14 @@ class _Answering:
 
 
 def _classify_one(
-    job: Job, answering: _Answering, *, aggregate: str, progress: Progress | None
-) -> VideoAnswer:
+    job: Job, classifier: _Classifier, *, aggregate: str, progress: Progress | None
+) -> VideoPrediction:
     begin_s = time.monotonic()
     span = Begun(start_s=0.0, end_s=0.0)
-    joined = {label.name: Aggregate(aggregate, classes=len(label.classes)) for label in answering.spec.labels}
-    segments: list[SegmentAnswer] = []
+    joined = {
+        label.name: Aggregate(aggregate, classes=len(label.classes)) for label in classifier.spec.labels
+    }
+    segments: list[SegmentPrediction] = []
     left_out: list[LeftOut] = []
     notes: dict[str, None] = {}
     unreadable: str | None = None
@@ -187,13 +188,13 @@ def _classify_one(
                     span = part
                 case Segment(window=window):
                     try:
-                        probabilities = answering.probabilities(part)
+                        probabilities = classifier.probabilities(part)
                     except ValueError as error:
                         left_out.append(LeftOut(window=window, reason=str(error)))
                         continue
                     for name, values in probabilities.items():
                         joined[name].add(values, seconds=window.end_s - window.start_s)
-                    segments.append(SegmentAnswer(window=window, top=answering.best(probabilities)))
+                    segments.append(SegmentPrediction(window=window, top=classifier.best(probabilities)))
                     if progress:
                         progress(job.path, window.end_s - span.start_s, span.end_s - span.start_s)
                 case LeftOut():
@@ -203,16 +204,16 @@ def _classify_one(
                 case Unreadable(reason=reason):
                     unreadable = reason
                 case Lost(reason=reason):
-                    unreadable = f"its decoder was lost: {reason}"
+                    unreadable = f"its decoder failed: {reason}"
                 case Done():
                     pass
     if not segments and unreadable is None:
-        unreadable = left_out[0].reason if left_out else "holds no picture or sound of any length"
-    return VideoAnswer(
+        unreadable = left_out[0].reason if left_out else "contains no video or audio"
+    return VideoPrediction(
         path=job.path,
         start_s=span.start_s,
         end_s=span.end_s,
-        top=answering.best({name: one.scores for name, one in joined.items()}) if segments else {},
+        top=classifier.best({name: one.scores for name, one in joined.items()}) if segments else {},
         segments=tuple(segments),
         left_out=tuple(left_out),
         notes=tuple(notes),

@@ -1,4 +1,4 @@
-"""Decodes a video once, window by window: the job of a worker process, which sends every window once complete."""
+"""Decodes a video once, window by window, in a worker process that sends each window when it is complete."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from benchmarks.clips.container import Note, UnreadableClip, opened
 from benchmarks.clips.frames import FrameRule, uniform
 from benchmarks.clips.limits import USUAL, Limits, metered
 from benchmarks.clips.processes import Alive
-from benchmarks.clips.sound import SoundRule
+from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.tracks import Media, probe
-from benchmarks.long_video.tapes import DamagedWindow, FrameTape, SoundTape, Wanted, everything
+from benchmarks.long_video.tapes import AudioTape, DamagedWindow, FrameTape, Wanted, everything
 from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows, dynamic, last_sliding, sliding
 
 _SILENCE_S = 0.25
-"""Less silence than this is not worth a note."""
+"""Shorter silence is not noted."""
 _ROUNDING_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A video, how to cut it, and what of each window a network takes; quick to import, for worker processes."""
+    """A video, its windows, and the inputs of the network; quick to import, for worker processes."""
 
     path: Path
     windows: Windows
     frames: FrameRule | None
     size: int
     """Pixels of a frame's side."""
-    sound: SoundRule | None
+    sound: AudioRule | None
     limits: Limits = USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """Comes first: from when to when the video lasts."""
+    """The first message: start and end of the video."""
 
     start_s: float
     end_s: float
@@ -47,7 +47,7 @@ class Begun:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A decoded window: frames uint8 `T S S 3`, log-mel float32 `M B` not yet normalised; None: not taken."""
+    """A decoded window: frames uint8 `T S S 3`, log-mel float32 `M B`, not yet normalised; None: not an input."""
 
     window: Window
     frames: np.ndarray | None
@@ -56,7 +56,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A window that cannot be decoded, and why."""
+    """A window that cannot be decoded, and the reason."""
 
     window: Window
     reason: str
@@ -64,7 +64,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """Nothing (more) of the video can be read, and why."""
+    """The video, or the rest of it, cannot be read, and the reason."""
 
     reason: str
 
@@ -73,9 +73,9 @@ Part = Begun | Segment | LeftOut | Unreadable | Note
 
 
 def read_segments(job: Job, alive: Alive) -> Iterator[Part]:
-    """Every window of a video, in order; holds no more of it than two windows.
+    """Yields every window of a video in order; keeps at most two windows in memory.
 
-    A file that ends early is read as far as it goes, with a note.
+    A truncated file is read to its end, with a note.
     """
     alive = metered(job.path, job.limits, alive, refuse=lambda reason: UnreadableClip(job.path, reason))
     try:
@@ -95,16 +95,16 @@ def read_segments(job: Job, alive: Alive) -> Iterator[Part]:
 
 def _span(media: Media, job: Job) -> Begun:
     if job.frames is not None and media.video is None:
-        raise UnreadableClip(job.path, "has no picture, only sound")
+        raise UnreadableClip(job.path, "has no video, only audio")
     if job.sound is not None and media.audio is None and job.sound.missing != "silence":
-        raise UnreadableClip(job.path, "has no sound; allow silence with --missing-audio silence")
+        raise UnreadableClip(job.path, "has no audio; allow silence with --missing-audio silence")
     track = media.video or media.audio
     assert track is not None
     return Begun(start_s=track.start_s, end_s=track.end_s)
 
 
 def _wanted(job: Job, begun: Begun) -> Wanted:
-    """Which frames windows take, as far as that is known before; for a few too many it says yes."""
+    """Predicate for the frames that windows need; may include a few more."""
     if isinstance(job.windows, Dynamic) or job.frames is None or job.frames.sampling == "strided":
         return everything
     stride_s, count = job.windows.stride_s, job.frames.frames
@@ -127,7 +127,7 @@ def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: 
         wanted = _wanted(job, begun)
         frames = FrameTape(container, media, job.frames, size=job.size, wanted=wanted, alive=alive)
     if job.sound is not None:
-        sound = SoundTape(files.enter_context(opened(job.path, job.limits)), media, job.sound, alive=alive)
+        sound = AudioTape(files.enter_context(opened(job.path, job.limits)), media, job.sound, alive=alive)
     last: Segment | LeftOut | None = None
 
     def still_until_s() -> float:
@@ -141,7 +141,7 @@ def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: 
     if isinstance(job.windows, Sliding):
         windows = sliding(job.windows, **span, still_until_s=still_until_s)
     else:
-        assert frames is not None  # `classify` refuses dynamic windows without a picture
+        assert frames is not None  # `classify` refuses dynamic windows without video
         windows = dynamic(job.windows, frames.pictures(), **span, still_until_s=still_until_s)
     for window in windows:
         if last is not None and window.start_s >= last.window.start_s and window.end_s <= still_until_s():
@@ -154,13 +154,15 @@ def _segments(job: Job, media: Media, begun: Begun, *, files: ExitStack, alive: 
     if frames:
         yield from (Note(text=text) for text in sorted(frames.remarks))
     if sound and sound.silent_s > _SILENCE_S:
-        yield Note(text=f"has no sound for {sound.silent_s:.1f} s of its windows; silence is read there")
+        yield Note(
+            text=f"has no audio for {sound.silent_s:.1f} s of its windows, which is replaced by silence"
+        )
 
 
 def _decoded(
-    window: Window, frames: FrameTape | None, sound: SoundTape | None, *, media: Media
+    window: Window, frames: FrameTape | None, sound: AudioTape | None, *, media: Media
 ) -> Segment | LeftOut:
-    """A window from the tapes. Raises `UnreadableClip` for one that is longer than the limits allow."""
+    """Reads a window from the tapes. Raises `UnreadableClip` for one that exceeds the limits."""
     span = {"start_s": window.start_s, "end_s": window.end_s}
     media.refuse_long(**span)
     try:

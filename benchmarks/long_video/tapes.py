@@ -1,6 +1,6 @@
-"""The last seconds of a video: picture and sound are decoded once, and forgotten when no window needs them.
+"""Buffers of the last seconds of a video: video and audio are decoded once and dropped when no window needs them.
 
-A clip from a tape is the clip that `benchmarks.clips` cuts from the same span of the file.
+A clip from a tape equals the clip that `benchmarks.clips` reads from the same span of the file.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from av.video.reformatter import VideoReformatter
 from benchmarks.clips.frames import FrameRule, strided, uniform, with_following
 from benchmarks.clips.pictures import SAME_TIME_S, decoded_frames, remarks_on, square_of
 from benchmarks.clips.processes import Alive
-from benchmarks.clips.sound import Chunk, Piece, SoundRule, log_mel, resampled_sound
+from benchmarks.clips.sound import AudioRule, Chunk, Piece, log_mel, resampled_audio
 from benchmarks.clips.tracks import Media
 
 
 class DamagedWindow(ValueError):
-    """A window that cannot be decoded whole; says why."""
+    """A window that cannot be decoded completely."""
 
 
 Wanted = Callable[[float, float], bool]
-"""Whether any window wants what is shown from one time to another."""
+"""Whether any window needs a frame that is shown between two times."""
 
 
 def everything(from_s: float, until_s: float) -> bool:
-    """Every frame is wanted."""
+    """All frames are needed."""
     return True
 
 
@@ -40,17 +40,17 @@ class _Kept:
 
     time_s: float
     until_s: float
-    """When the next frame takes its place."""
+    """Presentation time of the next frame."""
     intact: bool
     followed_intact: bool
     picture: np.ndarray
 
 
 class FrameTape:
-    """The picture of an opened file, as frames of `size` pixels; windows have to be asked for in order.
+    """Video of an opened file, as frames of `size` pixels. Request windows in order.
 
-    Holds the frames from the start of the window last asked for up to the last one decoded. Frames that nobody
-    wants are decoded and no more, which saves half of the time with large pictures.
+    Holds the frames from the start of the last requested window to the last decoded one. Frames that no window
+    needs are decoded but not converted, which saves half of the time with large frames.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FrameTape:
         self._kept: deque[_Kept] = deque()
 
     def pictures(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Decodes on: gives every further frame that is wanted, uint8 `S S 3`, and when it is shown."""
+        """Continues decoding: yields every further needed frame, uint8 `S S 3`, with its presentation time."""
         for shown, following in self._shown:
             until_s = following.time_s if following else math.inf
             if not self._wanted(shown.time_s if self._kept else -math.inf, until_s):
@@ -102,9 +102,9 @@ class FrameTape:
             yield shown.time_s, picture
 
     def clip(self, *, start_s: float, end_s: float) -> np.ndarray:
-        """Frames of a window, uint8 `T S S 3`; forgets what was before it.
+        """Frames of a window, uint8 `T S S 3`; drops earlier frames.
 
-        Raises `DamagedWindow` when one of them cannot be decoded whole.
+        Raises `DamagedWindow` when one of them cannot be decoded completely.
         """
         if not self._kept or self._kept[-1].until_s < end_s:
             for _ in self.pictures():
@@ -127,11 +127,11 @@ class FrameTape:
             frame = frames[place]
             late = time_s > frame.time_s + self._interval_s
             if not frame.intact or (late and not frame.followed_intact):
-                raise DamagedWindow(f"is damaged: what is shown at {time_s:.2f} s cannot be decoded whole")
+                raise DamagedWindow(f"is damaged: the frame at {time_s:.2f} s cannot be decoded completely")
         return np.stack([frames[place].picture for place in chosen])
 
     def still_until_s(self, *, end_s: float) -> float:
-        """Until when the frame is shown that the last window began with; -inf when others came before `end_s`."""
+        """End of the first frame of the last window; -inf when other frames follow before `end_s`."""
         if not self._kept or self._kept[0].until_s < end_s - SAME_TIME_S:
             return -math.inf
         return self._kept[0].until_s
@@ -142,26 +142,27 @@ class FrameTape:
             self._kept.popleft()
 
 
-class SoundTape:
-    """The sound of an opened file as log-mel pictures; windows have to be asked for in order.
+class AudioTape:
+    """Audio of an opened file as log-mel spectrograms. Request windows in order.
 
-    Holds the samples from the start of the window last asked for up to the last one decoded. A file without sound
-    gives silence where the rule says so.
+    Holds the samples from the start of the last requested window to the last decoded one. A file without audio
+    gives silence if the rule allows it.
     """
 
-    def __init__(self, container: InputContainer, media: Media, rule: SoundRule, *, alive: Alive) -> None:
+    def __init__(self, container: InputContainer, media: Media, rule: AudioRule, *, alive: Alive) -> None:
         self.silent_s = 0.0
-        """Seconds of the windows asked for in which there was no sound, as far as it ends early or has gaps."""
+        """Seconds without audio in the requested windows, by an early end or gaps."""
         self._rule = rule
         self._chunks: Iterator[Chunk] = iter(())
         if media.audio is not None:
-            self._chunks = resampled_sound(container, media, rule.sample_rate_hz, alive=alive)
+            self._chunks = resampled_audio(container, media, rule.sample_rate_hz, alive=alive)
         self._kept: deque[Chunk] = deque()
 
     def picture(self, *, start_s: float, end_s: float) -> np.ndarray:
-        """Log-mel picture of a window, float32 `M B`, not yet normalised; forgets what was before it.
+        """Log-mel spectrogram of a window, float32 `M B`, not yet normalised; drops earlier samples.
 
-        Raises `DamagedWindow` when the sound cannot be decoded whole, or there is none and the rule refuses that.
+        Raises `DamagedWindow` when the audio cannot be decoded completely, or is missing and the rule refuses
+        silence.
         """
         first, last = (round(time_s * self._rule.sample_rate_hz) for time_s in (start_s, end_s))
         piece = Piece(cut=0, first=first, last=max(last, first + 1))
@@ -175,14 +176,14 @@ class SoundTape:
         for chunk in self._kept:
             piece.take(chunk)
         if not piece.intact:
-            raise DamagedWindow("its sound is damaged and cannot be decoded whole")
+            raise DamagedWindow("its audio is damaged and cannot be decoded completely")
         if not piece.filled and self._rule.missing != "silence":
-            raise DamagedWindow("has no sound; allow silence with --missing-audio silence")
+            raise DamagedWindow("has no audio; allow silence with --missing-audio silence")
         self.silent_s += (len(piece.waveform) - piece.filled) / self._rule.sample_rate_hz
         return log_mel(piece.waveform, self._rule)
 
     def still_until_s(self, *, start_s: float, end_s: float) -> float:
-        """Until when there is no sound, or damage alone, as in the last window; -inf when it had sound."""
+        """End of the missing or damaged audio of the last window; -inf if the window had audio."""
         first, last = (round(time_s * self._rule.sample_rate_hz) for time_s in (start_s, end_s))
         here = [chunk for chunk in self._kept if chunk.first < last and chunk.last > first]
         if not here:
@@ -193,6 +194,6 @@ class SoundTape:
         return -math.inf
 
     def _forget(self, first: int) -> None:
-        """Drops the chunks that end before sample number `first`."""
+        """Drops the chunks that end before sample `first`."""
         while len(self._kept) > 1 and self._kept[0].last <= first:
             self._kept.popleft()

@@ -1,4 +1,4 @@
-"""Where the windows of a video begin and end: sliding evenly, or following change in the picture."""
+"""Start and end of the windows of a video: sliding, or dynamic at changes of the image."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Sliding:
-    """Windows of `segment_s` that begin every `stride_s`.
+    """Windows of `segment_s` that start every `stride_s`.
 
-    The last one is moved back to end with the video; a video shorter than a window is one window. They overlap by
-    `segment_s - stride_s`. Raises ValueError for lengths that are not positive, and for a stride that leaves gaps.
+    The last one is shifted back to end with the video; a video shorter than a window is one window. Windows
+    overlap by `segment_s - stride_s`. Raises ValueError for lengths that are not positive, and for a stride that
+    leaves gaps.
     """
 
     segment_s: float = 2.0
@@ -35,21 +36,21 @@ class Sliding:
     def __post_init__(self) -> None:
         if self.segment_s <= 0 or self.stride_s <= 0:
             raise ValueError(
-                f"windows of {self.segment_s:g} s that begin every {self.stride_s:g} s: both have to be more than 0"
+                f"windows of {self.segment_s:g} s that start every {self.stride_s:g} s: both must be more than 0"
             )
         if self.stride_s > self.segment_s:
             raise ValueError(
-                f"windows of {self.segment_s:g} s that begin every {self.stride_s:g} s leave parts of the video "
+                f"windows of {self.segment_s:g} s that start every {self.stride_s:g} s leave parts of the video "
                 "out; give a stride of at most the length"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dynamic:
-    """Windows that end where the picture changes, `min_s` at the least and `max_s` at the most.
+    """Windows that end where the image changes, with a length of `min_s` to `max_s`.
 
-    `change` is how much of the colours has to differ from the window so far; see `change.py`. Raises ValueError for
-    lengths that are not positive or the wrong way round, and for a change outside 0..1.
+    `change` is the threshold of the colour difference from the window so far; see `change.py`. Raises ValueError
+    for lengths that are not positive or not in ascending order, and for a change outside 0..1.
     """
 
     min_s: float = 1.0
@@ -59,8 +60,8 @@ class Dynamic:
     def __post_init__(self) -> None:
         if not 0 < self.min_s <= self.max_s:
             raise ValueError(
-                f"windows of at least {self.min_s:g} s and at most {self.max_s:g} s: the least has to be more "
-                "than 0 and not above the most"
+                f"windows of at least {self.min_s:g} s and at most {self.max_s:g} s: the minimum must be more "
+                "than 0 and at most the maximum"
             )
         if not 0 < self.change < 1:
             raise ValueError(f"a change of {self.change:g} is not between 0 and 1")
@@ -69,20 +70,20 @@ class Dynamic:
 Windows = Sliding | Dynamic
 
 Still = Callable[[], float]
-"""Until when nothing changes from the window on that was given last; -inf when something changes in it."""
+"""Returns the time until which nothing changes since the last window; -inf if something changes in it."""
 
 
 def never_still() -> float:
-    """Something changes in every window."""
+    """Every window has a change."""
     return -math.inf
 
 
 def sliding(
     rule: Sliding, *, start_s: float, end_s: float, still_until_s: Still = never_still
 ) -> Iterator[Window]:
-    """The windows of a video that lasts from `start_s` to `end_s`, in order.
+    """The windows of a video from `start_s` to `end_s`, in order.
 
-    Windows in which all is as in the window before are one, however long: a video may stand still for hours.
+    Consecutive windows without any change are merged, whatever their length: a video may be still for hours.
 
     >>> rule = Sliding(segment_s=4.0, stride_s=2.0)
     >>> [(window.start_s, window.end_s) for window in sliding(rule, start_s=0.0, end_s=7.0)]
@@ -108,7 +109,7 @@ def sliding(
 
 
 def last_sliding(rule: Sliding, *, start_s: float, end_s: float) -> Window:
-    """The last one of the windows."""
+    """The last window."""
     whole = _whole_windows(rule, start_s=start_s, end_s=end_s)
     begin_s = start_s + (whole - 1) * rule.stride_s
     if whole and begin_s + rule.segment_s >= end_s - _SAME_TIME_S:
@@ -117,7 +118,7 @@ def last_sliding(rule: Sliding, *, start_s: float, end_s: float) -> Window:
 
 
 def _whole_windows(rule: Sliding, *, start_s: float, end_s: float) -> int:
-    """How many windows end by `end_s` without being moved."""
+    """Number of windows that end by `end_s` without a shift."""
     room_s = end_s - start_s - rule.segment_s + _SAME_TIME_S
     if room_s < 0:
         return 0
@@ -132,11 +133,11 @@ def dynamic(
     end_s: float,
     still_until_s: Still = never_still,
 ) -> Iterator[Window]:
-    """The windows of a video whose frames are `pictures`: (when shown, uint8 `H W 3`), in order.
+    """The windows of a video whose frames are `pictures`: (presentation time, uint8 `H W 3`), in order.
 
-    A window is given as soon as the frame has come that is not in it. What is left at the end and is shorter than
-    `min_s` becomes a window of `min_s` that overlaps the one before. After a window in which nothing changes,
-    what is like it is one window, however long.
+    A window is yielded when the first frame after it arrives. A remainder shorter than `min_s` becomes a window of
+    `min_s` that overlaps the previous one. A still part after a window without change is one window, whatever its
+    length.
     """
     begin_s, change = start_s, Change()
     for time_s, picture in pictures:
@@ -150,7 +151,7 @@ def dynamic(
         if changed and time_s >= begin_s + rule.min_s - _SAME_TIME_S:
             yield Window(start_s=begin_s, end_s=time_s)
             begin_s, change, changed = time_s, Change(), False
-        if not changed:  # a change that comes too early is still one when the window is long enough
+        if not changed:  # a change before the minimum length still counts afterwards
             change.add(picture)
     while end_s > begin_s + rule.max_s + _SAME_TIME_S:
         yield Window(start_s=begin_s, end_s=begin_s + rule.max_s)

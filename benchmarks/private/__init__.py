@@ -1,5 +1,5 @@
-"""Insides of other libraries: one module per library, named for it, and nowhere else in this package.
+"""Private APIs of other libraries: one module per library, used nowhere else in this package.
 
-What a library has by public means is used in its place. Each module says which version it was written for; its test
-fails on any other, so that an upgrade begins by reading it again.
+Public APIs are preferred where they exist. Each module states the version that it was written for; its test fails
+on any other, so that an upgrade requires a review of the module.
 """

@@ -1,4 +1,4 @@
-"""Insides of ExecuTorch."""
+"""Private APIs of ExecuTorch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ WRITTEN_FOR = {"executorch": "1.4.1"}
 _inside = Insides(WRITTEN_FOR, __name__)
 
 PASSED_OVER = "executorch.exir"
-"""All of the exporter, torch's compiler included: seconds and memory, of which the runtime wants one decorator."""
+"""The exporter, including torch's compiler: slow and large to import, while the runtime needs one decorator of
+it."""
 
 
 @contextmanager
 def without_exporter() -> Iterator[None]:
-    """While it lasts, `import executorch.runtime` finds modules of the exporter without running its `__init__`."""
+    """In this context, `import executorch.runtime` finds modules of the exporter without running its `__init__`."""
     spec = importlib.util.find_spec(PASSED_OVER) if PASSED_OVER not in sys.modules else None
     if spec is None:
         yield
@@ -34,7 +35,7 @@ def without_exporter() -> Iterator[None]:
 
 
 def use_threads(threads: int) -> int:
-    """Gives the runtime so many threads, and says how many it then has. No program may be running."""
+    """Sets the number of threads of the runtime and returns the resulting number. No program may be running."""
     _inside("executorch.extension.pybindings.portable_lib:_unsafe_reset_threadpool")(threads)
     given: int = _inside("executorch.extension.pybindings.portable_lib:_threadpool_get_thread_count")()
     return given

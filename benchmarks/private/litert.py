@@ -1,4 +1,4 @@
-"""Insides of LiteRT."""
+"""Private APIs of LiteRT."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _inside = Insides(WRITTEN_FOR, __name__)
 def runner(
     interpreter: Any, signature: Any, *, inputs: Sequence[int], outputs: Sequence[int]
 ) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """Runs the graph of one `signature`, whose tensors `inputs` and `outputs` are.
+    """Returns a function that runs the graph of one `signature` with the tensors `inputs` and `outputs`.
 
-    The signature's own call allocates all tensors anew in every inference, and the interpreter's own methods know
-    the first graph of a file alone: here is called what both of them call.
+    The signature's own call reallocates all tensors in every inference, and the methods of the interpreter support
+    only the first graph of a file; this function calls the implementation of both.
     """
     library, graph = _inside.of(interpreter, "_interpreter"), _inside.of(signature, "_subgraph_index")
     library.AllocateTensors(graph)

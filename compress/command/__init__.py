@@ -1,7 +1,7 @@
-"""The ground floor of every command: exit codes, the guard around it, terminals, limits on processes.
+"""Infrastructure of all commands: exit codes, error handling, terminals, limits on processes.
 
-Imports the standard library, typer, rich and psutil alone, and nothing of ours, so that every package may import it
-and a command answers a wrong argument before it loads anything large.
+Imports only the standard library, typer, rich and psutil, so that every package may import it and a command reports
+an invalid argument before it loads anything large.
 """
 
 import os
@@ -9,31 +9,31 @@ import signal
 
 OK = 0
 GATE_FAILED = 1
-"""A gate of a recipe, or a line or figure of a table that has to hold, does not."""
+"""A gate of a recipe, or a criterion of a table, is not met."""
 USAGE = 2
-"""The recipe or an argument is wrong; what a user's own module raises while it is loaded counts as that."""
+"""The recipe or an argument is invalid, or a module of the user raises on import."""
 FAILED = 3
-"""A stage, a backend or the user's code failed, or the machine ran out of something."""
+"""A stage, a backend or user code failed, or the machine ran out of a resource."""
 UNEXPECTED = 70
-"""An error that the project did not foresee (`EX_SOFTWARE` of sysexits.h); its traceback is in a file."""
+"""Unexpected error (`EX_SOFTWARE` of sysexits.h); its traceback is written to a file."""
 INTERRUPTED = 130
 """Stopped by Ctrl-C, SIGTERM or SIGHUP."""
 
 SUPERVISED = "POCKETREEL_SUPERVISED"
-"""Environment variable by which the process that works (`compress.command.supervise`) knows that it is that."""
+"""Environment variable that marks the worker process (`compress.command.supervise`)."""
 
 
 def names(option: str | None) -> list[str] | None:
-    """What an option lists with commas, such as `fp32,w8a8`; None where it is not given."""
+    """The names in a comma-separated option, such as `fp32,w8a8`; None if it is not given."""
     return None if option is None else [name.strip() for name in option.split(",")]
 
 
 def only_reads_arguments(module: str) -> bool:
-    """Whether this process is the one of a command that reads its arguments and leaves the work to another.
+    """Whether this process only parses the arguments of a command and starts the worker.
 
-    The module of a command, whose `__name__` is given, imports what takes long only where this is false. Then
-    `--help` and a wrong argument are answered at once, and whoever watches the work holds little memory. From
-    here on, until the command has taken the signal over, Ctrl-C ends it without a word: libraries are being loaded.
+    The module of a command passes its `__name__` and does slow imports only if this is false. `--help` and invalid
+    arguments are then handled at once, and the supervisor uses little memory. From here on, until the command
+    handles the signal itself, Ctrl-C ends the process silently while it loads libraries.
     """
     if module == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))

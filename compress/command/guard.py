@@ -1,4 +1,4 @@
-"""What every command runs under: `run_command(main)` parses, works and exits; no traceback reaches a terminal."""
+"""Entry point of all commands: `run_command(main)` parses, runs and exits; no traceback reaches a terminal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from compress.command.terminal import StandardOutputFailed, finish_output, prepa
 from compress.command.user_code import UserCodeFailed
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS)
-"""What the machine has run out of, or does not give."""
+"""Error numbers of exhausted or denied resources."""
 
 _USERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOTEMPTY)
-"""Faults of a path that the user gave."""
+"""Error numbers of an invalid path given by the user."""
 
 _NO_MEMORY = (
     "can't allocate memory",
@@ -40,15 +40,15 @@ _NO_MEMORY = (
     "out of memory",
     "Storage size calculation overflowed",
 )
-"""Words of torch's RuntimeErrors about memory."""
+"""Substrings of torch's RuntimeErrors about memory."""
 
 _folder: Path | None = None
 
 
 def keep_tracebacks_in(folder: Path) -> None:
-    """Has the traceback of an unexpected error written into `folder`, which is the command's own.
+    """Sets the folder for tracebacks of unexpected errors to `folder`, which belongs to the command.
 
-    There its name is one that lists of files (`compress.folders.ledger`) never take for a file of somebody else's.
+    The ledger (`compress.folders.ledger`) recognises the file name as Pocketreel's.
     """
     global _folder
     _folder = folder
@@ -61,12 +61,12 @@ def run_command(
     first: Callable[..., None] | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> NoReturn:
-    """Runs `main`, whose parameters are the command's options as typer reads them, and exits with its code.
+    """Runs `main`, whose parameters are the command's options in typer's form, and exits with its code.
 
-    `main` does its work in a process of its own (`compress.command.supervise`), for which this program is started a
-    second time. Before that, this process calls `first` with the same options: for what can be refused without
-    loading anything large; it raises ValueError. `resume` says how to resume after an interruption. `renamed` has
-    options of earlier versions, and what they are called now.
+    `main` runs in a worker process (`compress.command.supervise`), which starts this program a second time. Before
+    that, this process calls `first` with the same options for checks that need no large import; it raises
+    ValueError. `resume` describes how to resume after an interruption. `renamed` maps options of earlier versions
+    to their current names.
     """
     interrupts.stop_once()
     prepare_streams()
@@ -74,7 +74,7 @@ def run_command(
     threading.excepthook = lambda failed: _write_traceback(failed.exc_value)
     sys.unraisablehook = lambda failed: (
         None
-    )  # what a destructor raises changes nothing, and nobody can act on it
+    )  # exceptions in destructors have no effect and are not actionable
 
     @wraps(main)
     def command(**options: Any) -> None:
@@ -83,11 +83,11 @@ def run_command(
             try:
                 main(**options)
             except KeyboardInterrupt as error:
-                if interrupts.asked_to_stop():
+                if interrupts.stop_requested():
                     raise
                 raise RuntimeError(
                     "KeyboardInterrupt without Ctrl-C"
-                ) from error  # typer would take it for one
+                ) from error  # typer would treat it as Ctrl-C
             return
         if first is not None:
             with exit_codes():
@@ -97,12 +97,12 @@ def run_command(
     code = _exit_code(command, renamed or {})
     interrupts.ignore()
     if works:
-        supervise.tell_code(code)
+        supervise.send_code(code)
     sys.exit(code)
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:
-    """Ends the command for NaN: whoever compares it with anything, such as the range of an option, is told no."""
+    """Exits for NaN, which passes range checks because all comparisons are false."""
     with exit_codes():
         for name, value in options.items():
             if isinstance(value, float) and math.isnan(value):
@@ -111,14 +111,14 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Ends the command with a sentence for errors that have one.
+    """Exits with a message for expected errors.
 
-    Exit code 2 for ValueError and for a file of the user's that is not there, is of another kind or may not be read
-    or written; 3 for `failed`, and for what the machine lacks: memory, space.
+    Exit code 2 for ValueError and for a user file that is missing, of another type or not accessible; 3 for
+    `failed` and for exhausted resources: memory, disk space.
     """
     try:
         yield
-    except typer.Exit:  # which is a RuntimeError
+    except typer.Exit:  # a RuntimeError
         raise
     except failed as error:
         print_error(error)
@@ -137,7 +137,7 @@ def exit_codes(*, failed: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
 
 def _exit_code(command: Callable[..., None], renamed: Mapping[str, str]) -> int:
-    """Runs the command; says what went wrong and gives its exit code."""
+    """Runs the command; reports errors and returns its exit code."""
     try:
         code = _command(command).main(prog_name=_program(), standalone_mode=False)
         finish_output()
@@ -145,11 +145,11 @@ def _exit_code(command: Callable[..., None], renamed: Mapping[str, str]) -> int:
     except BaseException as error:
         with suppress(OSError):
             finish_output()
-        return _said(error, renamed)
+        return _report_error(error, renamed)
 
 
 class _Command(TyperCommand):
-    """A command whose help shows an option without a value as one, and no option that its name stands for."""
+    """A command whose help hides the metavar of flags and the options implied by its name."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options and arguments."""
@@ -164,7 +164,7 @@ class _Command(TyperCommand):
 
 
 def _command(function: Callable[..., None]) -> Any:
-    """The command that calls a function with the options that its parameters describe, and has `--version`."""
+    """A command that calls a function with the options described by its parameters, plus `--version`."""
     started = invocation()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(cls=_Command, help=started.help if started else None)(function)
@@ -174,7 +174,7 @@ def _command(function: Callable[..., None]) -> Any:
 
 
 def _versioned_options() -> list[Any]:
-    """The option `--version`, as typer makes it."""
+    """The option `--version` in typer's form."""
     app = typer.Typer(add_completion=False)
 
     @app.command()
@@ -185,7 +185,7 @@ def _versioned_options() -> list[Any]:
                 "--version",
                 is_eager=True,
                 expose_value=False,
-                callback=_say_version,
+                callback=_print_version,
                 help="Show the version and exit.",
             ),
         ] = False,
@@ -194,38 +194,38 @@ def _versioned_options() -> list[Any]:
     return typer.main.get_command(app).params
 
 
-def _say_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"pocketreel {__version__}")
         raise typer.Exit(OK)
 
 
 def _program() -> str | None:
-    """The command in usage lines and errors; `None` for what typer calls a module that Python runs."""
+    """The name of the command in usage lines and errors; `None` for typer's default."""
     started = invocation()
     return started.program if started else None
 
 
-def _said(error: BaseException, renamed: Mapping[str, str]) -> int:
-    """Says what went wrong on standard error; the exit code."""
-    if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
+def _report_error(error: BaseException, renamed: Mapping[str, str]) -> int:
+    """Prints an error on standard error; returns the exit code."""
+    if isinstance(error, KeyboardInterrupt) and interrupts.stop_requested():
         return INTERRUPTED
-    if hasattr(error, "format_message"):  # typer's, of its own and of click's classes
+    if hasattr(error, "format_message"):  # errors of typer and click
         context = getattr(error, "ctx", None)
         more = f"; see {context.command_path} --help" if context else ""
         old = getattr(error, "option_name", None)
         new = renamed.get(old or "") if hasattr(error, "possibilities") else None
         message = error.format_message().rstrip(".")
-        print_error((f"No such option: {old}; it is called {new} now" if new else message) + more)
+        print_error((f"No such option: {old}; it is now {new}" if new else message) + more)
         return USAGE
-    # typer turns these into others.
+    # typer replaces these exceptions.
     error = error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error
     error = error.__context__ if isinstance(error, SystemExit) and error.__context__ else error
     if isinstance(error, StandardOutputFailed):
         print_error(error)
         return FAILED
     if is_out_of_memory(error):
-        print_error(f"there is not enough memory for this: {first_line(error)}")
+        print_error(f"not enough memory: {first_line(error)}")
         return FAILED
     if isinstance(error, (UserCodeFailed, *_USERS)) or (isinstance(error, OSError) and error.errno in _FULL):
         print_error(error)
@@ -235,15 +235,15 @@ def _said(error: BaseException, renamed: Mapping[str, str]) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; torch says that with a RuntimeError."""
-    said = str(error)
+    """Whether an allocation failed; torch raises RuntimeError for that."""
+    message_text = str(error)
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+        isinstance(error, RuntimeError) and any(words in message_text for words in _NO_MEMORY)
     )
 
 
 def _write_traceback(error: BaseException | None) -> str:
-    """Writes the traceback of an error into a file; the end of a sentence that names it."""
+    """Writes the traceback of an error to a file; returns the end of a message that names it."""
     name = f"pocketreel.traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     command = " ".join(map(repr, sys.orig_argv))
     text = f"{command}\nPython {sys.version}\n{platform.platform()}\n\n"
@@ -255,7 +255,7 @@ def _write_traceback(error: BaseException | None) -> str:
             with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
             return f"please report it with the traceback in {path}"
-    return "its traceback could not be written: no folder for temporary files takes a file"
+    return "its traceback could not be written: no temporary folder is writable"
 
 
 def _places() -> Iterator[Path]:

@@ -1,7 +1,7 @@
-"""What our code takes from inside other libraries, where these promise nothing: by name, and with who may read it.
+"""Access to private APIs of other libraries by name, with version checks.
 
-Such names stand in the files `private/<library>.py` of a package alone, each with the versions that it was written
-for. Where another version has lost a name, the error says which, where, and what to do.
+Only the files `private/<library>.py` of a package use such names, each with the versions that it was written for.
+If another version lacks a name, the error states the name, the user and the remedy.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class Insides:
-    """Hands out what lies inside a library, for the module `home`, which was written for the version given."""
+    """Gives access to private names of a library for the module `home`, which was written for the given version."""
 
     def __init__(self, written_for: Mapping[str, str], home: str) -> None:
         ((self._distribution, self._version),) = written_for.items()
         self._home = home
 
     def __call__(self, path: str) -> Any:
-        """What stands at `path`, such as `torch.fx.proxy:TracerBase.trace`.
+        """The object at `path`, such as `torch.fx.proxy:TracerBase.trace`.
 
-        Raises ImportError where it is not there, or where the library is not installed.
+        Raises ImportError if it does not exist, or if the library is not installed.
         """
         module, _, names = path.partition(":")
         try:
@@ -38,7 +38,7 @@ class Insides:
         return found
 
     def of(self, owner: Any, name: str) -> Any:
-        """The attribute `name` of an object of the library. Raises ImportError where it has none."""
+        """The attribute `name` of an object of the library. Raises ImportError if it does not exist."""
         try:
             return getattr(owner, name)
         except AttributeError as error:
@@ -47,7 +47,7 @@ class Insides:
 
     def _missing(self, path: str) -> str:
         return (
-            f"{self._distribution} {version(self._distribution)} has no {path}, which {self._home} takes from its "
-            f"inside: that was written for {self._distribution} {self._version}. Install "
-            f"{self._distribution}=={self._version}, or read {self._home} and what it uses again"
+            f"{self._distribution} {version(self._distribution)} has no {path}, a private API that {self._home} "
+            f"uses: it was written for {self._distribution} {self._version}. Install "
+            f"{self._distribution}=={self._version}, or review {self._home} and the names that it uses"
         )

@@ -1,4 +1,4 @@
-"""Tells Ctrl-C from a KeyboardInterrupt that somebody's code raises."""
+"""Distinguishes Ctrl-C from a KeyboardInterrupt raised by other code."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
-"""What asks a command to stop."""
+"""Signals that stop a command."""
 
 
 def stop_once() -> None:
-    """From now on the first of `SIGNALS` raises KeyboardInterrupt in the main thread; further ones are ignored.
+    """Makes the first of `SIGNALS` raise KeyboardInterrupt in the main thread; later ones are ignored.
 
-    A signal that was ignored when the program began (`nohup`) stays so.
+    A signal that was ignored at program start (`nohup`) stays ignored.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        global _asked
-        _asked = True
+        global _requested
+        _requested = True
         ignore()
         raise KeyboardInterrupt
 
@@ -30,41 +30,41 @@ def stop_once() -> None:
 
 
 def ignore() -> None:
-    """Takes no more of `SIGNALS`: what goes on is cleaning up."""
+    """Ignores `SIGNALS` during cleanup."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def asked_to_stop() -> bool:
-    """Whether one of `SIGNALS` has come since `stop_once`, or inside `watched`."""
-    return _asked
+def stop_requested() -> bool:
+    """Whether one of `SIGNALS` was received since `stop_once`, or inside `watched`."""
+    return _requested
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """While it lasts, Ctrl-C is noticed (`asked_to_stop`), and does what it did before."""
-    global _asked
+    """In this context, Ctrl-C is recorded (`stop_requested`) and then handled as before."""
+    global _requested
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals do not raise here
+        yield  # no signal handlers in this thread
         return
     before = signal.getsignal(signal.SIGINT)
 
     def notice(number: int, frame: FrameType | None) -> None:
-        global _asked
-        _asked = True
+        global _requested
+        _requested = True
         if callable(before):
             before(number, frame)
 
-    if not callable(before):  # ignored, left to the system, or a handler that is none of Python's
+    if not callable(before):  # ignored, default, or a handler not installed from Python
         yield
         return
-    _asked = False
+    _requested = False
     signal.signal(signal.SIGINT, notice)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is notice:  # else it has been handled for good, or replaced
+        if signal.getsignal(signal.SIGINT) is notice:  # else it has been handled or replaced
             signal.signal(signal.SIGINT, before)
 
 
-_asked = False
+_requested = False

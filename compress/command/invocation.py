@@ -1,4 +1,4 @@
-"""How the user started this command: its name in messages, and the line that starts it again."""
+"""How the user started this command: its name in messages, and the command line to repeat it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """A command that `compress.cli` starts under a name of its own."""
+    """A command that `compress.cli` starts under another name."""
 
     words: tuple[str, ...]
-    """What the user typed before the arguments: `("pocketreel", "plan")`."""
+    """The part of the command line before the arguments: `("pocketreel", "plan")`."""
     implied: tuple[str, ...] = ()
-    """Options that the name stands for; the help of the command leaves them out."""
+    """Options implied by the name, hidden in the help of the command."""
     help: str | None = None
     """Replaces the command's own help text."""
 
@@ -29,18 +29,18 @@ _invocation: Invocation | None = None
 
 
 def started_as(invocation: Invocation) -> None:
-    """Has this process name itself by `invocation`."""
+    """Sets the name of this process to `invocation`."""
     global _invocation
     _invocation = invocation
 
 
 def invocation() -> Invocation | None:
-    """The name under which the command was started; `None` for a module that Python runs itself."""
+    """The invocation of this process; `None` for a module run by `python -m`."""
     return _invocation
 
 
 def typed_again(*, without: Collection[str] = ()) -> str:
-    """The command line that starts this command again, for a shell; the options `without` are left out of it."""
+    """The command line that repeats this command, for a shell, without the options `without`."""
     if _invocation is None:
         arguments = sys.argv[1:]
         start = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
@@ -50,5 +50,5 @@ def typed_again(*, without: Collection[str] = ()) -> str:
 
 
 def _typed_arguments(invocation: Invocation) -> list[str]:
-    """Arguments of this process but for those that its name stands for, which come first."""
+    """Arguments of this process without the implied ones, which come first."""
     return sys.argv[1 + len(invocation.implied) :]

@@ -1,4 +1,4 @@
-"""`--json`: what a program reads stands alone on standard output, and what a person reads on standard error."""
+"""`--json`: only the JSON document goes to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print the result as JSON, and everything else on standard error."),
 ]
-"""`--json` of the commands whose result a program may read."""
+"""The option `--json` of commands."""
 
 
 def json_alone(wanted: bool) -> Callable[[Any], None]:
-    """Keeps standard output for one JSON document where that is `wanted`; gives the function that writes it.
+    """Reserves standard output for one JSON document if `wanted`; returns the function that writes it.
 
-    From now on whatever else is printed there, by libraries, children and code of the user's too, goes to standard
-    error. Where no document is wanted, the function does nothing. It takes plain data, or JSON as text.
+    All other output, also of libraries, child processes and user code, then goes to standard error. If `wanted` is
+    false, the function does nothing. It takes plain data, or JSON as text.
     """
     if not wanted:
         return lambda document: None

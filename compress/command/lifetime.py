@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, and that take their own children with them."""
+"""Ties the lifetime of processes to that of their parents, and ends process trees."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _LOOK_S = 0.5
 
 
 def end_with_parent(parent: int) -> None:
-    """Ends this process with SIGKILL as soon as the process `parent`, which started it, has ended.
+    """Kills this process (SIGKILL) when its parent process `parent` ends.
 
-    On Linux the kernel does it, whatever this process computes at that time; it watches the *thread* that started
-    this process, so that has to live as long as `parent` does. Elsewhere a thread looks twice a second.
+    On Linux the kernel does it at any time; it watches the *thread* that started this process, which must live as
+    long as `parent`. Elsewhere a thread polls twice a second.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it had ended before the kernel was asked
+    if os.getppid() != parent:  # it ended before the call
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def lasting_parent() -> int:
-    """What a process that this thread starts may pass to `end_with_parent`: our id, or 0 where that does not hold.
+    """The argument of `end_with_parent` for a process started by this thread: our id, or 0 outside the main thread.
 
     A process that outlives the thread which starts it must not end with it.
     """
@@ -48,7 +48,7 @@ def _watch(parent: int) -> None:
 
 
 def kill_tree(pid: int) -> None:
-    """Ends a process and everything that it started, at once."""
+    """Kills a process and all its descendants."""
     import psutil
 
     with suppress(psutil.Error):
@@ -56,7 +56,7 @@ def kill_tree(pid: int) -> None:
 
 
 def started_by(pid: int) -> list[psutil.Process]:
-    """What a process has started, and what that has started in turn, as far as it is there."""
+    """The running descendants of a process."""
     import psutil
 
     with suppress(psutil.Error):
@@ -65,7 +65,7 @@ def started_by(pid: int) -> list[psutil.Process]:
 
 
 def kill_all(processes: list[psutil.Process]) -> None:
-    """Ends these processes at once; one that is gone is no fault, and no later one of its number is hit."""
+    """Kills these processes; ended processes are ignored, also if their id was reused."""
     import psutil
 
     for one in processes:
@@ -74,14 +74,14 @@ def kill_all(processes: list[psutil.Process]) -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of what its children leave behind, on Linux: `started_by` then knows it."""
+    """Makes this process the parent of orphaned descendants (Linux), so that `started_by` finds them."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def memory_bytes(pid: int) -> int:
-    """Memory that a process and everything that it started hold now; 0 when they are gone."""
+    """Current memory of a process and its descendants; 0 if they have ended."""
     import psutil
 
     held = 0
@@ -94,7 +94,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def memory_limit_bytes(share: float = 0.75) -> int:
-    """`share` of the memory that this machine, or the container around this process, has."""
+    """`share` of the memory of this machine, or of the container of this process."""
     import psutil
 
     sizes = [psutil.virtual_memory().total]
@@ -105,16 +105,16 @@ def memory_limit_bytes(share: float = 0.75) -> int:
 
 
 def how_it_ended(returncode: int) -> str:
-    """The end of a process that gave no result, as the rest of a sentence whose subject it is."""
+    """Describes the end of a process without a result, as a predicate."""
     if returncode == -signal.SIGKILL:
-        return "was killed (SIGKILL), most often for want of memory"
+        return "was killed (SIGKILL), usually because memory ran out"
     if returncode < 0:
         return f"crashed its process with {signal_name(-returncode)}"
     return f"ended its process with exit code {returncode} and no result"
 
 
 def signal_name(number: int) -> str:
-    """`SIGSEGV` for 11; a real-time signal by its number."""
+    """Name of a signal, such as `SIGSEGV` for 11; a real-time signal by its number."""
     try:
         return signal.Signals(number).name
     except ValueError:

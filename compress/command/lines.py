@@ -1,4 +1,4 @@
-"""What an exception says in a sentence: the first line of its message, and the user's line that it came from."""
+"""Summarises an exception: the first line of its message, and the line of user code that raised it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something."""
+    """The first non-empty line of an error message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else "no message"
 
 
 def line_of(error: BaseException) -> str | None:
-    """The innermost line of the user's code that `error` passed through, as `shown_line` has it.
+    """The innermost line of user code in the traceback of `error`, formatted by `shown_line`.
 
-    Where there is none, the innermost one of an installed package but torch, `None` where there is neither.
+    If there is none, the innermost line of an installed package other than torch; else `None`.
     """
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")
@@ -37,15 +37,15 @@ def line_of(error: BaseException) -> str | None:
 
 
 def at_line(error: BaseException) -> str:
-    """The line of `line_of` as the end of a sentence; nothing where there is none."""
+    """The line of `line_of` in parentheses; empty if there is none."""
     line = line_of(error)
     return f" ({line})" if line else ""
 
 
 def is_library(file: str) -> bool:
-    """Whether code in `file` is torch's, another package's, Python's, or of ours what stands around networks.
+    """Whether `file` belongs to torch, another package, Python, or Pocketreel apart from its networks.
 
-    Networks of ours count as the user's.
+    Networks of Pocketreel count as user code.
     """
     return _libraries().search(file) is not None
 
@@ -53,7 +53,7 @@ def is_library(file: str) -> bool:
 def shown_line(file: str, line: int, code: str | None = None) -> str:
     """`file:line` and the code of a line.
 
-    The file is relative to the working directory, or its bare name outside of it: what says it may travel.
+    The file is relative to the working directory, or its bare name outside of it, so that messages reveal no paths.
     """
     code = code or linecache.getline(file, line).strip()
     here = Path(file).is_relative_to(Path.cwd())
@@ -63,9 +63,9 @@ def shown_line(file: str, line: int, code: str | None = None) -> str:
 
 @cache
 def _libraries() -> re.Pattern[str]:
-    """What stands in the path of code that is not the user's own."""
+    """Pattern of paths of code that is not user code."""
     folders = [sysconfig.get_paths()["stdlib"], *(str(_CHECKOUT / name) for name in ("export", "compress"))]
-    torch = importlib.util.find_spec("torch")  # which does not import it
+    torch = importlib.util.find_spec("torch")  # does not import it
     if torch is not None and torch.origin:
         folders.append(str(Path(torch.origin).parent))
     return re.compile(

@@ -1,6 +1,6 @@
-"""Progress of long work: a bar on a terminal; elsewhere, in a log file or in CI, a line now and then.
+"""Progress of long work: a bar on a terminal, otherwise (log file, CI) a line at intervals.
 
-Both say how much is done, and when the rest will be.
+Both show the completed amount and the estimated remaining time.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rich.text import Text
 from compress.command.terminal import PlainColumn
 
 FIRST_LINE_S = 10.0
-"""How long work goes on before the first line about it."""
+"""Time before the first line."""
 LINE_EVERY_S = 60.0
-"""From one line about the same work to the next."""
+"""Interval between lines."""
 LEAST_S = 2.0
-"""Milestones, such as epochs, that follow sooner than this share a line; shorter work has none."""
+"""Milestones, such as epochs, at shorter intervals share a line; shorter work prints none."""
 _LEAST_KNOWN_S = 1.0
-"""How long work goes on before it is said when it will be done."""
+"""Time before the remaining time is estimated."""
 
 
 class Report:
-    """Says how far a step is: `report(3, 10)`, or with the name of what goes on, `report("load", 1, 4)`."""
+    """Reports the progress of a step: `report(3, 10)`, or with a description, `report("load", 1, 4)`."""
 
     def __init__(self, console: Console, description: str, unit: str) -> None:
         self._console, self._description, self._unit = console, description, unit
         self.remark = ""
-        """What goes on, or what has been reached."""
+        """Current activity or last milestone."""
         self.done: float = 0
         self.total: float | None = None
         self._begin_s = self._counted_from_s = time.monotonic()
@@ -40,10 +40,11 @@ class Report:
         self._last_line_s: float | None = None
         self._next_line_s = self._begin_s + FIRST_LINE_S
         self._drawn: tuple[Progress, TaskID] | None = None
-        """What shows it; without that, lines are printed."""
+        """The bar that shows it; without one, lines are printed."""
 
     def __call__(self, *args: str | float) -> None:
-        """`done` of `total`, behind what goes on. Another total, or less done, begins another part of the work."""
+        """`done` of `total`, after an optional description. Another total, or a smaller `done`, starts another
+        part."""
         *remark, done, total = args
         done, total = float(done), float(total)
         if total != self.total or done < self.done:
@@ -56,7 +57,7 @@ class Report:
             progress.update(task, completed=done, total=total)
 
     def milestone(self, text: str) -> None:
-        """What has been reached, such as `epoch 3 of 12, loss 1.234`: a line of its own where there is no bar."""
+        """Reports a milestone, such as `epoch 3 of 12, loss 1.234`, on a separate line if there is no bar."""
         self.remark = text
         if self._drawn is not None:
             return
@@ -67,7 +68,7 @@ class Report:
             self._print(text, f"took {duration(now_s - self._begin_s)}" if is_last else self.left())
 
     def left_s(self) -> float | None:
-        """Seconds until all is done at the pace so far; `None` as long as that is not known."""
+        """Estimated remaining seconds; `None` while unknown."""
         if self.total is None or self.done >= self.total:
             return None
         now_s = time.monotonic() - self._counted_from_s
@@ -75,47 +76,47 @@ class Report:
         return None if done <= 0 or now_s < _LEAST_KNOWN_S else now_s / done * (self.total - self.done)
 
     def amount(self) -> str:
-        """`3 of 10`, with the unit; nothing as long as the number to do is not known."""
+        """`3 of 10`, with the unit; empty while the total is unknown."""
         return "" if self.total is None else f"{self.done:,.0f} of {self.total:,.0f}{self._unit}"
 
     def left(self) -> str:
-        """`2 min left`; nothing as long as that is not known."""
+        """`2 min left`; empty while unknown."""
         left_s = self.left_s()
         return "" if left_s is None else f"{duration(left_s)} left"
 
     def draw_on(self, progress: Progress, task: TaskID) -> None:
-        """Shows from now on how far the work is on a bar."""
+        """Shows progress on a bar from now on."""
         self._drawn = progress, task
 
     def print_now_and_then(self, ended: threading.Event) -> None:
-        """Prints how far the work is until it has ended."""
+        """Prints progress at intervals until the work has ended."""
         while not ended.wait(max(0.0, self._next_line_s - time.monotonic())):
             if time.monotonic() < self._next_line_s:
-                continue  # a milestone was printed meanwhile
+                continue  # a milestone was printed recently
             if _open[-1] is self:
                 self._print(self.remark, self.amount(), self.left())
-            else:  # a part of it goes on, which has lines of its own
+            else:  # a nested part prints its own lines
                 self._next_line_s = time.monotonic() + LEAST_S
 
     def _print(self, *parts: str) -> None:
         self._last_line_s = time.monotonic()
         self._next_line_s = self._last_line_s + LINE_EVERY_S
         text = ", ".join(part for part in parts if part) or "working"
-        with suppress(OSError):  # the command itself will find that nothing can be printed
+        with suppress(OSError):  # the command itself reports failing output
             self._console.print(
                 f"  {self._description}: {text}", markup=False, highlight=False, soft_wrap=True
             )
 
 
 _open: list[Report] = []
-"""The work that goes on: each is a part of the one before."""
+"""Running work: each entry is a part of the previous one."""
 
 
 @contextmanager
 def bar(console: Console, description: str, *, unit: str = "") -> Iterator[Report]:
-    """A progress bar that is gone when the work is done; where there is no terminal, lines now and then.
+    """A progress bar that is removed at the end; without a terminal, lines at intervals.
 
-    `unit` stands behind the number to do, such as ` s`.
+    `unit` follows the total, such as ` s`.
     """
     report = Report(console, description, unit)
     _open.append(report)
@@ -146,14 +147,14 @@ def bar(console: Console, description: str, *, unit: str = "") -> Iterator[Repor
 
 
 class _Now(ProgressColumn):
-    """A column of a bar that shows what a function gives."""
+    """A column of a bar that shows the result of a function."""
 
     def __init__(self, text: Callable[[], str]) -> None:
         super().__init__()
         self._text = text
 
     def render(self, task: Task) -> Text:
-        """The text of now."""
+        """The current text."""
         return Text(self._text())
 
 

@@ -1,4 +1,4 @@
-"""Errors as sentences."""
+"""Formats errors in one line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from compress.command.lines import first_line
 _MESSAGE_LENGTH = 500
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""What torch's ONNX exporter colours words of its messages with, for a terminal that does not show them."""
+"""Terminal colour codes in messages of torch's ONNX exporter."""
 
 
 def in_a_sentence(error: BaseException) -> str:
-    """The error in one line, with the one that caused it all where its own message leaves that out."""
+    """The error in one line, with its root cause if the message does not contain it."""
     root = error
     while root.__cause__ is not None:
         root = root.__cause__

@@ -1,8 +1,8 @@
-"""A command's work in a process of its own, watched by one that holds nothing but the terminal.
+"""Runs the work of a command in a worker process, watched by a supervisor that only holds the terminal.
 
-Whatever happens to the work, a crash of a backend, a loop in a user's module, `os._exit(0)`, the watching process
-is there to say so in a sentence and to end with the right exit code; and it ends the work within two seconds of
-Ctrl-C. The two talk over a pipe, a line of JSON each: `begin` and `end` of a part of the work, `code` at its end.
+If the worker crashes in a backend, hangs in user code or calls `os._exit(0)`, the supervisor reports it and exits
+with the correct code; it ends the worker within two seconds of Ctrl-C. The worker sends lines of JSON over a pipe:
+`begin` and `end` of a phase, `code` at the end.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from compress.command.lifetime import (
 from compress.command.terminal import print_error, problems
 
 _LOOK_S = 0.2
-"""How often memory and time are looked at."""
+"""Interval for checking memory and time."""
 _STOP_S = 1.2
-"""How long the work may tidy up after Ctrl-C."""
+"""Time for cleanup after Ctrl-C."""
 _EXIT_S = 10.0
-"""How long the work may take to end after it has said its exit code: a thread may hold it for ever."""
+"""Time to end after the exit code was sent: a thread may keep the process alive."""
 
 _pipe: int | None = None
-"""Where this process tells what it does; `None` in one that nobody watches."""
+"""Pipe to the supervisor; `None` without one."""
 
 
 def is_supervised() -> bool:
-    """Takes this process for the work of a command if it was started as that; then it ends with the other one."""
+    """Whether this process is a worker; if so, ties its lifetime to the supervisor."""
     global _pipe
     given = os.environ.pop(SUPERVISED, None)
-    if _pipe is None and given is not None:  # <file descriptor of the pipe>,<process that watches>
+    if _pipe is None and given is not None:  # <file descriptor of the pipe>,<id of the supervisor>
         number, parent = map(int, given.split(","))
         os.set_inheritable(number, False)
         _pipe = number
@@ -56,22 +56,22 @@ def is_supervised() -> bool:
     return _pipe is not None
 
 
-def tell_code(code: int) -> None:
-    """Says with which exit code the work has ended: what this process does afterwards does not matter any more."""
-    _tell({"code": code})
+def send_code(code: int) -> None:
+    """Sends the exit code of the work; what this process does afterwards has no effect."""
+    _send({"code": code})
 
 
 @contextmanager
 def phase(doing: str, *, seconds: float | None = None, memory_bytes: int | None = None) -> Iterator[None]:
-    """A part of the work, which is stopped when it takes longer, or when the process holds more memory."""
-    _tell({"begin": doing, "seconds": seconds, "bytes": memory_bytes})
+    """A phase of the work, which is stopped when it exceeds its time or memory limit."""
+    _send({"begin": doing, "seconds": seconds, "bytes": memory_bytes})
     try:
         yield
     finally:
-        _tell({"end": doing})
+        _send({"end": doing})
 
 
-def _tell(message: dict[str, Any]) -> None:
+def _send(message: dict[str, Any]) -> None:
     if _pipe is not None:
         with suppress(OSError):
             os.write(_pipe, json.dumps(message).encode() + b"\n")
@@ -79,28 +79,28 @@ def _tell(message: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """How to resume work that was stopped or has crashed."""
+    """How to resume work that was stopped or crashed."""
 
     says: str = "resume with"
     without: tuple[str, ...] = ()
     """Options that would restart the work from the beginning."""
 
     def sentence(self) -> str:
-        """The command to type, as a sentence."""
+        """The message with the command to type."""
         return f"{self.says}: {typed_again(without=self.without)}"
 
 
 def supervise(*, resume: Resume | None) -> int:
-    """Starts this very command again as the work, and gives the exit code that it ends with.
+    """Starts this command again as the worker, and returns its exit code.
 
-    `resume` says, after an interruption or a crash, how to resume.
+    `resume` is printed after an interruption or a crash.
     """
     reading, writing = os.pipe()
     adopt_orphans()
     try:
         environment = {**os.environ, SUPERVISED: f"{writing},{os.getpid()}"}
         command = [sys.executable, *sys.orig_argv[1:]]
-        # It starts deaf to Ctrl-C, which would be a traceback while it loads libraries; this process ends it then.
+        # The worker ignores Ctrl-C while it loads libraries, to avoid a traceback; this process ends it then.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process = subprocess.Popen(command, env=environment, pass_fds=[writing])
@@ -108,7 +108,7 @@ def supervise(*, resume: Resume | None) -> int:
             signal.signal(signal.SIGINT, before)
     except OSError as error:
         os.close(reading)
-        print_error(f"a process for the work cannot be started: {error}")
+        print_error(f"the worker process cannot be started: {error}")
         return FAILED
     finally:
         os.close(writing)
@@ -137,7 +137,7 @@ class _Phase:
 
 
 class _Watch:
-    """The process that works, and what it has said."""
+    """The worker process and the state that it has reported."""
 
     def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
         self._process, self._pipe = process, pipe
@@ -145,15 +145,15 @@ class _Watch:
         self._code: int | None = None
         self._phases: list[_Phase] = []
         self.reason: str | None = None
-        """Why it ended without an exit code."""
+        """Reason why it ended without an exit code."""
 
     @property
     def users_code(self) -> bool:
-        """Whether a part of the work was going on when it ended: what failed then fails again."""
+        """Whether it ended in a phase of user code, which would fail again."""
         return bool(self._phases)
 
     def until_it_ends(self) -> int:
-        """Waits for the end of the work; its exit code."""
+        """Waits for the end of the worker; returns its exit code."""
         while self._process.poll() is None and self._code is None:
             if select.select([self._pipe], [], [], _LOOK_S)[0] and not self._read():
                 self._process.wait(_EXIT_S)
@@ -165,14 +165,14 @@ class _Watch:
             kill_all(started)
             return self._code
         if self.reason is None:
-            who = self._phases[-1].doing if self.users_code else "the command"
-            self.reason = f"{who} {how_it_ended(self._process.wait())}"
+            subject = self._phases[-1].doing if self.users_code else "the command"
+            self.reason = f"{subject} {how_it_ended(self._process.wait())}"
         return FAILED
 
     def stop(self) -> int:
-        """Ends the work on request: asks it to, and kills it when it does not go.
+        """Stops the worker: interrupts it, and kills it if it does not end.
 
-        Work that has nothing left to do, such as showing a camera, may say that it ended well.
+        Work without an end of its own, such as showing a camera, may end with exit code 0.
         """
         ignore()
         with suppress(ProcessLookupError):
@@ -191,15 +191,15 @@ class _Watch:
         kill_tree(self._process.pid)
         self._process.wait()
         with suppress(OSError):
-            problems().show_cursor(True)  # a progress bar had hidden it
+            problems().show_cursor(True)  # hidden by a progress bar
 
     def _read_all(self) -> None:
-        """Takes in what is left of what the work has said."""
+        """Reads the remaining messages of the worker."""
         while select.select([self._pipe], [], [], 0)[0] and self._read():
             pass
 
     def _read(self) -> bool:
-        """Takes in what the work says; False when it has closed its end."""
+        """Reads messages of the worker; False when it has closed the pipe."""
         given = os.read(self._pipe, 1 << 16)
         *lines, self._rest = (self._rest + given).split(b"\n")
         for line in lines:
@@ -219,18 +219,18 @@ class _Watch:
             )
 
     def _enforce(self) -> None:
-        """Ends work that takes more time or memory than the part of it that goes on may."""
+        """Kills the worker when it exceeds the time or memory limit of its current phase."""
         if not self._phases or self._code is not None or self._process.poll() is not None:
             return
         now = self._phases[-1]
         if now.until_s is not None and time.monotonic() > now.until_s:
             self.reason = (
-                f"{now.doing} had not ended after {now.seconds:g} s; --user-code-timeout sets the limit"
+                f"{now.doing} did not end within {now.seconds:g} s; --user-code-timeout sets the limit"
             )
         elif now.bytes is not None and (held := memory_bytes(self._process.pid)) > now.bytes:
             self.reason = (
-                f"{now.doing} took {held / 1e9:.1f} GB of memory, of {now.bytes / 1e9:.1f} GB that the process may "
-                "hold; --user-code-memory sets that"
+                f"{now.doing} used {held / 1e9:.1f} GB of memory, more than the limit of {now.bytes / 1e9:.1f} GB; "
+                "--user-code-memory sets the limit"
             )
         else:
             return

@@ -1,4 +1,4 @@
-"""What commands print: text of users is never read as markup, and streams that cannot be written to say so."""
+"""Output of commands: user text is never parsed as markup, and failing streams are reported."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from rich.text import Text
 
 
 class StandardOutputFailed(OSError):
-    """Standard output took no more: the device is full, or whoever read it is gone."""
+    """Standard output cannot be written: the device is full, or the reader has closed the pipe."""
 
 
 class Terminal(Console):
-    """A rich console that takes text as it is: `[x]`, `:smile:` and numbers in it stand for themselves.
+    """A rich console that prints text verbatim: no markup, emoji codes or highlighting.
 
-    Text with colours is a `rich.text.Text`, such as `headed` gives.
+    Coloured text is a `rich.text.Text`, as from `headed`.
     """
 
     def __init__(self, **settings: Any) -> None:
         if "file" not in settings and not _is_terminal(sys.stderr if settings.get("stderr") else sys.stdout):
-            settings.setdefault("force_interactive", False)  # FORCE_COLOR is about colours, not about bars
+            settings.setdefault("force_interactive", False)  # FORCE_COLOR concerns colours, not progress bars
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **settings: Any) -> None:
-        """As rich's; text is not broken into lines: paths and messages are to be copied whole."""
+        """As rich's, without line breaks in text, so that paths and messages can be copied."""
         if soft_wrap is None:
             soft_wrap = all(isinstance(one, str | Text) for one in objects)
         super().print(*objects, soft_wrap=soft_wrap, **settings)
 
     def on_broken_pipe(self) -> None:
-        """Lets the error through: rich would exit with code 1, which of our commands says that a gate failed."""
+        """Re-raises the error: rich would exit with code 1, which means a failed gate here."""
         raise
 
 
@@ -49,28 +49,28 @@ def problems() -> Terminal:
 
 
 def headed(head: str, text: object, *, style: str = "bold") -> Text:
-    """`head: text` with the head in a style of rich; neither is read as markup."""
+    """`head: text` with a styled head; neither is parsed as markup."""
     return Text.assemble((f"{head}:", style), f" {text}")
 
 
 def print_error(message: object) -> None:
-    """Prints `error: <message>` on standard error; nothing where that cannot be written to."""
+    """Prints `error: <message>` on standard error, if it can be written."""
     with suppress(OSError):
         problems().print(headed("error", message, style="bold red"))
 
 
 class PlainColumn(TextColumn):
-    """A column of a progress bar whose text is no markup."""
+    """A column of a progress bar whose text is not parsed as markup."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, markup=False)
 
 
 def prepare_streams() -> None:
-    """Makes the standard streams of this process take every character, and their failures tell what they are.
+    """Makes the standard streams of this process accept every character and report failures.
 
-    A closed standard stream becomes the null device: the next file that is opened would take its number, and what
-    is printed would end in that file.
+    A closed standard stream is replaced by the null device: otherwise the next opened file would get its descriptor
+    and receive the output.
     """
     for number in range(3):
         try:
@@ -78,7 +78,7 @@ def prepare_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError):  # None, or replaced by another kind of stream
+        with suppress(AttributeError, OSError):  # None, or another type of stream
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.stdout is not None:
         sys.stdout = _Output(sys.stdout)  # type: ignore[assignment]
@@ -87,25 +87,25 @@ def prepare_streams() -> None:
 
 
 def finish_output() -> None:
-    """Flushes standard output; raises `StandardOutputFailed`, of which the interpreter's end then says nothing."""
+    """Flushes standard output; raises `StandardOutputFailed`, and the interpreter does not report it again."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        # What is left in the buffer would fail again when the interpreter ends, with a message and code of its own.
+        # The rest of the buffer would fail again at interpreter exit, with another message and exit code.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    with suppress(AttributeError, OSError, ValueError):  # None, replaced by another kind of stream, or closed
+    with suppress(AttributeError, OSError, ValueError):  # None, another type of stream, or closed
         return stream.isatty()  # type: ignore[union-attr]
     return False
 
 
 class _Stream:
-    """A text stream that passes everything on."""
+    """A text stream that forwards everything."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -140,5 +140,5 @@ class _Problems(_Stream):
 
 
 def output_failed(error: OSError) -> StandardOutputFailed:
-    """What to raise where standard output took no more."""
+    """The exception for a failed write to standard output."""
     return StandardOutputFailed(f"standard output cannot be written to: {error.strerror or error}")

@@ -1,7 +1,7 @@
-"""Runs code that users brought: whatever it raises becomes an error with a sentence, `sys.exit(0)` too.
+"""Runs user code: everything that it raises, also `sys.exit(0)`, becomes an error with a message.
 
-In a command it runs in a process that `compress.command.supervise` watches, which is told here what goes on: where
-it crashes, does not end or takes too much memory, the command ends with a sentence that names it.
+In a command, it runs in a process that `compress.command.supervise` watches. If it crashes, hangs or uses too much
+memory, the command ends with a message that names it.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from compress.command.lifetime import memory_limit_bytes
 from compress.command.lines import at_line, first_line
 
 TIME_LIMIT_S = 600.0
-"""How long a user's code may take to be imported, to build a network or to answer once."""
+"""Time limit for importing user code, building a network or one forward pass."""
 
 _BEYOND_GB = 1e9
-"""More memory than any machine has, which is no limit."""
+"""More memory than any machine has: no limit."""
 
 MemoryOption = Annotated[
     float | None,
     typer.Option(
         metavar="GB",
         min=0.1,
-        help="Most memory that the process may hold while it runs your own code.",
+        help="Memory limit of the process while it runs your own code.",
         show_default="three quarters of the machine's",
     ),
 ]
-"""`--user-code-memory` of the commands that run a user's code."""
+"""The option `--user-code-memory` of commands that run user code."""
 
 
 class UserCodeFailed(ValueError):
-    """Code of the user's raised something that is no `Exception`, such as what `sys.exit()` raises."""
+    """User code raised a `BaseException` other than `Exception`, as `sys.exit()` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much a user's code may take; `None` for no limit. Only a supervised process is held to it."""
+    """Limits for user code; `None` for no limit. They apply only to a supervised process."""
 
     seconds: float | None = TIME_LIMIT_S
     bytes: int | None = None
-    """Memory of the whole process with all that it started; three quarters of the machine's where it is `None`."""
+    """Memory of the process and its descendants; `None` means three quarters of the machine's memory."""
 
 
 limits = Limits()
-"""Those of this process; a command sets them by `set_limits`."""
+"""Limits of this process; a command sets them by `set_limits`."""
 
 
 def set_limits(*, seconds: float | None, gigabytes: float | None) -> None:
-    """Holds the user's code in this process to these limits from now on; `None` for the default."""
+    """Sets the limits for user code in this process; `None` for the default."""
     global limits
     limits = Limits(
         seconds=TIME_LIMIT_S if seconds is None else seconds,
@@ -63,11 +63,10 @@ def set_limits(*, seconds: float | None, gigabytes: float | None) -> None:
 
 @contextmanager
 def user_code(doing: str, *, timed: bool = True) -> Iterator[None]:
-    """What runs inside is the user's, and `doing` says what it is: `calling my_net.py:make_net`.
+    """Context for running user code; `doing` describes it: `calling my_net.py:make_net`.
 
-    Exceptions pass. Whatever else it raises, SystemExit, GeneratorExit, a KeyboardInterrupt without Ctrl-C, or
-    another BaseException, becomes `UserCodeFailed` with the line that raised it. `timed` is false for what may take
-    as much as it takes, such as an epoch.
+    Exceptions pass. SystemExit, GeneratorExit, a KeyboardInterrupt without Ctrl-C and other BaseExceptions become
+    `UserCodeFailed` with the line that raised it. `timed=False` disables the time limit, such as for an epoch.
     """
     seconds = limits.seconds if timed else None
     memory = (limits.bytes or memory_limit_bytes()) if timed and supervise.is_supervised() else None
@@ -77,7 +76,7 @@ def user_code(doing: str, *, timed: bool = True) -> Iterator[None]:
         except Exception:
             raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and interrupts.asked_to_stop():
+            if isinstance(error, KeyboardInterrupt) and interrupts.stop_requested():
                 raise
             raise UserCodeFailed(f"{doing} raised {_raised(error)}{at_line(error)}") from error
 

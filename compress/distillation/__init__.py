@@ -1,4 +1,4 @@
-"""The table of losses that a student learns from its teacher by. A new one is a file here, and one line."""
+"""The table of distillation losses. A new one is a file here and one line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A student learns from its teacher and from the labels: the criterion that all stages that train share.
+"""The distillation criterion of all training stages: losses with the teacher and with the labels.
 
-Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; one consistent view for teacher
-and student after Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; the same augmentation for
+teacher and student: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
 """
 
 from __future__ import annotations
@@ -13,77 +13,77 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import Augmentation
-from compress.criterion import Answers, Batch, Criterion, LabelCriterion
+from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.loss import DistillationLoss, Pair
 from compress.features import feature_sizes
 from compress.losses import cross_entropy
 from compress.stage import Context
-from compress.training import TrainConfig, drawn, views_of
+from compress.training import TrainConfig, augmentations_of, drawn
 from models.spec import ClipSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """The label columns that student and teacher both answer: their numbers among those of each."""
+    """The label columns that student and teacher share: their indices in each."""
 
     student: tuple[int, ...]
     teacher: tuple[int, ...]
 
     @classmethod
     def of(cls, student: ClipSpec, teacher: ClipSpec) -> Shared:
-        """Columns are the same where they have the same name. Raises `ValueError` when there is none."""
+        """Matches columns by name. Raises `ValueError` if none is shared."""
         taught = {label.name: number for number, label in enumerate(teacher.labels)}
         both = [k for k, label in enumerate(student.labels) if label.name in taught]
         if not both:
             raise ValueError(
-                f"the teacher answers {', '.join(taught)}, the student learns "
-                f"{', '.join(label.name for label in student.labels)}: they share no label column"
+                f"the teacher has the label columns {', '.join(taught)}, the student "
+                f"{', '.join(label.name for label in student.labels)}: they share none"
             )
         return cls(student=tuple(both), teacher=tuple(taught[student.labels[k].name] for k in both))
 
 
 class DistillationCriterion(Criterion):
-    """The losses between student and teacher, mixed with the labels, summed over the label columns.
+    """The distillation losses, weighted with the cross-entropy of the labels, summed over the label columns.
 
-    A label column that the teacher does not answer is learned from the labels alone.
+    A label column that the teacher lacks is learned from the labels alone.
     """
 
     def __init__(
         self,
         losses: Mapping[str, DistillationLoss],
-        answers: Mapping[Augmentation | None, Answers],
+        outputs: Mapping[Augmentation | None, Outputs],
         *,
         shared: Shared,
         config: DistillationConfig,
         label_smoothing: float,
     ) -> None:
-        """`answers` are the teacher's to all training clips in each view that will be used."""
+        """`outputs` are those of the teacher for all training clips, by augmentation."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
         names = [name for loss in losses.values() for name in loss.student_features]
         self.features = tuple(dict.fromkeys(names))
-        self._answers = {
-            view: Answers(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
-            for view, one in answers.items()
+        self._outputs = {
+            augmentation: Outputs(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
+            for augmentation, one in outputs.items()
         }
         self._columns = shared.student
         self._config = config
         self._label_smoothing = label_smoothing
 
-    def forward(self, answers: Answers, batch: Batch) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         of_labels = self._config.label_weight
         parts = [
             cross_entropy(column, batch.labels[:, k], label_smoothing=self._label_smoothing)
-            for k, column in enumerate(answers.logits)
+            for k, column in enumerate(outputs.logits)
         ]
         for k in self._columns:
             parts[k] = of_labels * parts[k]
-        student = Answers(logits=tuple(answers.logits[k] for k in self._columns), features=answers.features)
-        taught = self._answers[batch.view and batch.view.clean]
-        teacher = taught.of(batch.indices, device=answers.logits[0].device)
+        student = Outputs(logits=tuple(outputs.logits[k] for k in self._columns), features=outputs.features)
+        taught = self._outputs[batch.augmentation and batch.augmentation.clean]
+        teacher = taught.of(batch.indices, device=outputs.logits[0].device)
         for name, loss in self.losses.items():
             weight = (1 - of_labels) * self._config.losses[name]
             values = loss(student, teacher)
@@ -98,10 +98,10 @@ class DistillationCriterion(Criterion):
 def learn_from_teacher(
     model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context
 ) -> DistillationCriterion:
-    """The criterion by which `model`, of `spec`, learns from the teacher, whose answers are all computed here.
+    """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
 
-    They are found in the cache where an earlier training has asked for the same. Raises `ValueError` when there is
-    no teacher, when it answers no label column of the student's, and for features that a network does not have.
+    Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column
+    with the student, and for features that a network does not have.
     """
     teacher = context.teacher
     if teacher is None:
@@ -109,33 +109,33 @@ def learn_from_teacher(
     settings = context.distillation
     shared = Shared.of(spec, teacher.artifact.spec)
     rows = {name: LOSSES[name] for name in settings.losses}
-    asked = tuple(dict.fromkeys(name for row in rows.values() for name in row.teacher_features))
+    theirs = tuple(dict.fromkeys(name for row in rows.values() for name in row.teacher_features))
     ours = tuple(dict.fromkeys(name for row in rows.values() for name in row.student_features))
     pair = Pair(
         temperature=settings.temperature,
         classes=tuple(len(spec.labels[k].classes) for k in shared.student),
         student=feature_sizes(model, spec, ours),
-        teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, asked),
+        teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, theirs),
     )
     losses = {name: drawn(lambda row=row: row(pair), seed=context.seed) for name, row in rows.items()}  # type: ignore[misc]
-    answers = {
-        view: teacher.answers(
+    outputs = {
+        augmentation: teacher.outputs(
             context.data.train,
-            view=view,
-            features=asked,
+            augmentation=augmentation,
+            features=theirs,
             device=context.device,
             cache=context.cache,
             console=context.console,
         )
-        for view in views_of(config, seed=context.seed)
+        for augmentation in augmentations_of(config, seed=context.seed)
     }
     return DistillationCriterion(
-        losses, answers, shared=shared, config=settings, label_smoothing=config.label_smoothing
+        losses, outputs, shared=shared, config=settings, label_smoothing=config.label_smoothing
     )
 
 
 def best_criterion(model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context) -> Criterion:
-    """The teacher's answers where the recipe has a teacher, the labels alone where it has none."""
+    """The distillation criterion if the recipe has a teacher, else that of the labels alone."""
     if context.teacher is None:
         return LabelCriterion(label_smoothing=config.label_smoothing)
     return learn_from_teacher(model, spec, config=config, context=context)

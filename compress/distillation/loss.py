@@ -1,4 +1,4 @@
-"""What a loss of distillation is, and what it is built for."""
+"""The interface of distillation losses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from compress.criterion import Answers
+from compress.criterion import Outputs
 
 Size = tuple[int, ...]
 """Shape of a feature of one clip."""
@@ -16,22 +16,22 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A student and its teacher, as far as a loss between them has to know them."""
+    """Properties of a student and its teacher for building a loss."""
 
     temperature: float
-    """Softens both sides' classes."""
+    """Temperature of the softmax of both."""
     classes: tuple[int, ...]
-    """Number of classes of each label column that both answer."""
+    """Number of classes of each shared label column."""
     student: Mapping[str, Size] = field(default_factory=dict)
-    """The student's features that the loss asks for."""
+    """Sizes of the student's features that the loss needs."""
     teacher: Mapping[str, Size] = field(default_factory=dict)
 
 
 class DistillationLoss(nn.Module):
-    """One row of `LOSSES`: how far a student is from its teacher. Its parameters are trained with the student.
+    """One row of `LOSSES`: a loss between student and teacher. Its parameters are trained with the student.
 
-    Features that a loss looks at stand in its class, by the names of `compress.features`. Those of the teacher are
-    computed before the training and kept, as its logits are.
+    Class attributes name the features that a loss needs (`compress.features`). Those of the teacher are computed
+    before the training and cached, like its logits.
     """
 
     student_features: ClassVar[tuple[str, ...]] = ()
@@ -41,6 +41,6 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.pair = pair
 
-    def forward(self, student: Answers, teacher: Answers) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
         """A value for each label column of `pair.classes`, or a single one; both sides have these columns."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Folders that commands write into: which files in them are ours, whether these are whole, and who works there.
+"""Output folders of commands: ledgers of Pocketreel's files, their integrity, and locks.
 
-Ground floor: imports nothing of this project, so that every package may import it.
+Imports nothing else of this project, so that every package may import it.
 """

@@ -1,8 +1,8 @@
-"""SHA-256 of files, found again by what their folder says of them: a file is read once, and not at every start.
+"""SHA-256 of files, cached by their metadata, so that a file is hashed once and not at every start.
 
-The index is a speed-up only. A hash is taken from it when path, size, times and inode of the file are those of the
-moment in which it was read, and when the file had rested by then: one that is written twice within the clock's
-resolution shows the same times for both contents (what git calls racily clean).
+A cached hash is used if path, size, times and inode of the file are unchanged since it was read, and if the file
+was old enough at that time: a file that is written twice within the resolution of the clock has equal times for
+both contents ("racily clean" in git).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import NamedTuple
 from compress.folders.writing import Damaged, read_sealed_json, write_sealed_json
 
 INDEX = ".pocketreel.contents.json"
-"""Name of an index in a folder that several runs share."""
+"""Name of the index in a shared folder."""
 
 _RESTED_NS = 2_000_000_000
-"""So long a file has to be left alone before its times can be trusted: some file systems count in steps of 2 s."""
+"""Minimum age of a file for trusting its times: some file systems have a resolution of 2 s."""
 
 Report = Callable[[int, int], None]
-"""Called with the number of files done and of all files."""
+"""Called with the number of hashed files and their total."""
 
 _Entries = dict[str, list[int | str]]
-"""Facts and hash by path."""
+"""Metadata and hash by path."""
 
 
 class _Facts(NamedTuple):
-    """What a folder says of a file."""
+    """Metadata of a file."""
 
     size_bytes: int
     mtime_ns: int
@@ -45,9 +45,9 @@ class _Facts(NamedTuple):
 def contents_of(
     paths: Iterable[Path], *, index: Path, report: Report | None = None
 ) -> dict[Path, str | None]:
-    """Hex SHA-256 of each file; None for one that cannot be read. What is hashed anew is noted in the file `index`.
+    """Hex SHA-256 of each file; None for an unreadable one. New hashes are stored in the file `index`.
 
-    `report` is called with the number of files done and of all files.
+    `report` is called with the number of hashed files and their total.
     """
     wanted = list(dict.fromkeys(paths))
     known = _read(index)
@@ -74,7 +74,7 @@ def _from(known: Mapping[str, list[int | str]], path: Path) -> str | None:
 
 
 def _hashed(path: Path, fresh: _Entries) -> str:
-    """The hash of a file, which goes into `fresh` where its times can be trusted."""
+    """The hash of a file, added to `fresh` if its times can be trusted."""
     began_ns = time.time_ns()
     before = _Facts.of(path)
     with path.open("rb") as file:
@@ -88,5 +88,5 @@ def _hashed(path: Path, fresh: _Entries) -> str:
 def _read(index: Path) -> _Entries:
     try:
         return dict(read_sealed_json(index)["files"])
-    except (OSError, Damaged, KeyError):  # it costs time, nothing else
+    except (OSError, Damaged, KeyError):  # only costs time
         return {}

@@ -1,4 +1,4 @@
-"""Keys: hashes over all that can change a result, which can say what has changed."""
+"""Keys: hashes of everything that determines a result, which can report what has changed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SHOWN = 40
-"""Longest value that is kept in full; of longer ones the hash is."""
-_WORDS = {"source": "the source of Pocketreel", "upstream": "what it is made from"}
+"""Longest value that is stored verbatim; longer ones are hashed."""
+_WORDS = {"source": "the source of Pocketreel", "upstream": "its input"}
 _SOURCE = "source."
-"""Before the file of a module that counts."""
+"""Prefix of parts that are source files."""
 _NAMED = 4
-"""How many changed parts a message names."""
+"""Number of changed parts named in a message."""
 
 
 class Key(str):
-    """Hex SHA-256 over parts by name; `parts` holds each of them, or its hash, as text."""
+    """Hex SHA-256 of named parts; `parts` has each of them, or its hash, as text."""
 
     parts: Mapping[str, str]
 
     @classmethod
     def of(cls, parts: Mapping[str, Any]) -> Key:
-        """The key of plain data by name."""
+        """The key of named plain data."""
         key = cls(hashlib.sha256(_plain(parts).encode("utf-8", "surrogatepass")).hexdigest())
         key.parts = dict(_flat(parts))
         return key
@@ -35,7 +35,7 @@ def parts_of(key: str) -> dict[str, str]:
 
 
 def difference(earlier: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What differs between the parts of two keys, in words: `config.epochs changed (2, now 3)`."""
+    """Describes the difference between the parts of two keys: `config.epochs changed (2, now 3)`."""
     names = [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]
     if not earlier or not names:
         return "its key changed"
@@ -49,7 +49,7 @@ def _change(name: str, earlier: str | None, now: str | None) -> str:
     if earlier is None:
         return f"{name} (new)"
     if now is None:
-        return f"{name} (gone)"
+        return f"{name} (removed)"
     if earlier.startswith("sha256:") or now.startswith("sha256:"):
         return name
     return f"{name} ({earlier}, now {now})"

@@ -1,6 +1,6 @@
-"""The ledger of a folder: the files in it that are ours. Nothing else is ever removed or replaced.
+"""The ledger of a folder: the list of files written by Pocketreel. No other file is ever removed or replaced.
 
-A name enters the ledger before the file is written, so that what a killed process leaves behind is known as ours.
+A name is added to the ledger before the file is written, so that files of a killed process are listed, too.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from compress.folders.writing import (
 )
 
 LEDGER, COPY = ".pocketreel.json", ".pocketreel.copy.json"
-"""The copy stands in for a ledger that is damaged."""
+"""The copy replaces a damaged ledger."""
 
 LOCK, HOLDER = ".pocketreel.lock", ".pocketreel.holder.json"
-"""Of a folder that one process at a time may use."""
+"""Lock of a folder for one process at a time."""
 
 OWN_NAMES = ".pocketreel.*"
-"""Names of ledgers, locks and files that are being written."""
+"""Names of ledgers, locks and temporary files."""
 
 
 class FolderRefused(ValueError):
-    """A folder that cannot be written into without touching what is not ours."""
+    """A folder that cannot be written without changing files that are not Pocketreel's."""
 
 
 @dataclass(kw_only=True)
 class Ledger:
-    """The files of ours in one folder, by their path from there."""
+    """Pocketreel's files in one folder, by relative path."""
 
     folder: Path
     kind: str
-    """What the folder holds: `run`, `result`, `export`."""
+    """Kind of content: `run`, `result`, `export`."""
     files: dict[str, Fingerprint | None] = field(default_factory=dict)
-    """With a fingerprint once they are finished."""
+    """Files with their fingerprints, which are set when they are finished."""
     writing: tuple[str, ...] = ()
-    """Patterns of the names that are being written."""
+    """Patterns of names that are being written."""
     about: dict[str, Any] = field(default_factory=dict)
     damage: str | None = None
-    """Why the copy had to stand in for the ledger."""
+    """Reason why the copy was used."""
 
     @classmethod
     def read(cls, folder: Path) -> Ledger | None:
-        """The ledger of a folder; None where there is none, and the folder is not ours.
+        """Reads the ledger of a folder; None if there is none, and the folder is not Pocketreel's.
 
-        Raises `FolderRefused` for a folder that is a symbolic link, and when ledger and copy are both damaged.
+        Raises `FolderRefused` for a symbolic link, and if ledger and copy are both damaged.
         """
         refuse_link(folder)
         damage: list[str] = []
@@ -68,8 +68,8 @@ class Ledger:
                 damage.append(str(error))
         if damage:
             raise FolderRefused(
-                f"{damage[0]}; which files in {folder} are ours is no longer known: move the folder away, or "
-                "choose another"
+                f"{damage[0]}; the list of Pocketreel's files in {folder} is lost: move the folder away, or choose "
+                "another"
             )
         return None
 
@@ -99,7 +99,7 @@ class Ledger:
         self.damage = None
 
     def lists(self, name: str) -> bool:
-        """Whether a path in the folder is ours."""
+        """Whether a path in the folder is listed."""
         return (
             name in self.files
             or name in (LEDGER, COPY)
@@ -108,7 +108,7 @@ class Ledger:
         )
 
     def ours(self) -> list[str]:
-        """Our files that are there, without the ledger itself; a link is never ours."""
+        """The listed files that exist, without the ledger itself and without links."""
         return [
             name
             for name in entries(self.folder)
@@ -116,7 +116,7 @@ class Ledger:
         ]
 
     def finish(self, **about: Any) -> None:
-        """Takes the fingerprint of all files of ours; from here on they count as finished."""
+        """Stores the fingerprints of all listed files, which marks them as finished."""
         self.clear(temporary_alone=True)
         self.files = {name: fingerprint(self.folder / name) for name in self.ours()}
         self.writing = ()
@@ -124,26 +124,26 @@ class Ledger:
         self.save()
 
     def fault(self) -> str | None:
-        """What is wrong with the first file that is not as it was written; None when all are."""
+        """Describes the first file that has changed since it was written; None if none has."""
         for name, expected in self.files.items():
             path = self.folder / name
             if path.is_symlink() or not path.is_file():
-                return f"{path} is gone"
+                return f"{path} is missing"
             if expected is None:
                 return f"{path} is unfinished"
             size = path.stat().st_size
             if size != expected.size_bytes:
-                return f"{path} has {size} bytes, it was written with {expected.size_bytes}"
+                return f"{path} has {size} bytes instead of {expected.size_bytes}"
             try:
                 found = fingerprint(path)
             except OSError as error:
                 return f"{path} cannot be read ({error.strerror})"
             if found != expected:
-                return f"{path} is damaged (its SHA-256 is no longer that of what was written)"
+                return f"{path} is damaged (its SHA-256 has changed)"
         return None
 
     def clear(self, *, temporary_alone: bool = False) -> None:
-        """Removes our files, and folders that are empty then; the ledger stays."""
+        """Removes the listed files and empty folders, but not the ledger."""
         for name in self.ours():
             if temporary_alone and not fnmatchcase(PurePosixPath(name).name, TEMPORARY):
                 continue
@@ -152,7 +152,7 @@ class Ledger:
             _remove_empty(path.parent, until=self.folder)
 
     def remove(self) -> None:
-        """Removes our files, the ledger, and the folder if nothing is left in it."""
+        """Removes the listed files, the ledger, and the folder if it is empty."""
         self.clear()
         for name in (COPY, LOCK, HOLDER, LEDGER):
             (self.folder / name).unlink(missing_ok=True)
@@ -161,7 +161,7 @@ class Ledger:
 
 
 def entries(folder: Path) -> Iterator[str]:
-    """Paths of all files and links below a folder, from there, sorted; links are not followed."""
+    """Sorted relative paths of all files and links below a folder; links are not followed."""
     for parent, folders, files in os.walk(folder):
         folders.sort()
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
@@ -175,15 +175,15 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def own_name(name: str) -> bool:
-    """Whether a path is that of a ledger, a lock or a file that is being written."""
+    """Whether a path is a ledger, a lock or a temporary file."""
     return fnmatchcase(PurePosixPath(name).name, OWN_NAMES)
 
 
 @contextmanager
 def scratch_folder(folder: Path, names: Sequence[str]) -> Iterator[None]:
-    """Files of these names may be written into the folder; they are removed at the end, and stay after a failure.
+    """Reserves these names in the folder; the files are removed at the end, and kept after a failure.
 
-    Raises `FolderRefused` where one of them is there and not ours.
+    Raises `FolderRefused` if one of them exists and is not Pocketreel's.
     """
     check_names(folder, names)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,25 +197,25 @@ def refuse_link(path: Path) -> None:
     """Raises `FolderRefused` for a symbolic link."""
     if path.is_symlink():
         raise FolderRefused(
-            f"{path} is a symbolic link (to {path.readlink()}), which is never written through or replaced: "
-            "take it away, or give the folder itself"
+            f"{path} is a symbolic link (to {path.readlink()}), which is never followed or replaced: "
+            "remove it, or give the folder itself"
         )
 
 
 def check_names(folder: Path, names: Sequence[str], *, ledger: Ledger | None = None) -> None:
-    """Raises `FolderRefused` when a name that will be written is taken by what is not ours, or is a link.
+    """Raises `FolderRefused` if a name that will be written is a link or exists and is not Pocketreel's.
 
-    `names` are patterns of paths from `folder`.
+    `names` are patterns of paths relative to `folder`.
     """
     refuse_link(folder)
     if folder.exists() and not folder.is_dir():
-        raise FolderRefused(f"{folder} is a file, and a folder of that name is needed: move it away")
+        raise FolderRefused(f"{folder} is a file, but a folder of that name is needed: move it away")
     if not folder.is_dir():
         return
     for name in names:
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             raise FolderRefused(
-                f"{folder / name} is a folder, and a file of that name would be written: move it away"
+                f"{folder / name} is a folder, but a file of that name would be written: move it away"
             )
     ledger = ledger or Ledger.read(folder)
     for name in entries(folder):
@@ -226,7 +226,7 @@ def check_names(folder: Path, names: Sequence[str], *, ledger: Ledger | None = N
             continue
         if matches(name, names) and not (ledger and ledger.lists(name)):
             raise FolderRefused(
-                f"{path} is not ours, and a file of that name would be written: move it away, or choose another "
+                f"{path} was not written by Pocketreel, but would be replaced: move it away, or choose another "
                 "folder"
             )
 

@@ -1,7 +1,7 @@
-"""Who is at work in a folder: a second process is refused, or waits, and is told for whom.
+"""Locks of folders: a second process is refused, or waits, with a message that names the first.
 
-Locks are the operating system's: they end with the process that holds them, however it ends. Who holds one is
-written beside it, for messages alone.
+Locks are those of the operating system, which releases them when the process ends. The holder is written to a file
+next to the lock, only for messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from compress.folders.writing import Damaged, read_sealed_json, write_sealed_jso
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """While one process is in here for `folder`, which is made, any other is refused with `FolderRefused`."""
+    """Holds the lock of `folder`, which is created; raises `FolderRefused` if another process holds it."""
     refuse_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
@@ -39,7 +39,7 @@ def held(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def one_at_a_time(folder: Path, *, waiting: Callable[[str], object]) -> Iterator[None]:
-    """While one process is in here for `folder`, others wait; each that has to tells `waiting` for whom."""
+    """Holds the lock of `folder`; waits for other processes and calls `waiting` with the holder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".pocketreel.{folder.name}.lock"))
     beside = folder.with_name(f".pocketreel.{folder.name}.holder.json")
@@ -54,7 +54,7 @@ def one_at_a_time(folder: Path, *, waiting: Callable[[str], object]) -> Iterator
 
 @contextmanager
 def if_free(folder: Path) -> Iterator[bool]:
-    """Whether no process is in `one_at_a_time` for `folder`; if so, none gets in before the end."""
+    """Whether the lock of `one_at_a_time` for `folder` is free; if so, holds it in this context."""
     lock = FileLock(folder.with_name(f".pocketreel.{folder.name}.lock"))
     try:
         lock.acquire(blocking=False)
@@ -88,19 +88,19 @@ def _known(lock: FileLock, beside: Path) -> Iterator[None]:
 
 
 def holder(beside: Path) -> str:
-    """Who holds a lock, in words."""
+    """Describes the holder of a lock."""
     try:
         found = read_sealed_json(beside)
-        who = f"process {found['pid']} on {found['host']}, since {found['since']}"
-    except (OSError, Damaged, KeyError):  # it has the lock, and has not yet said so
+        process = f"process {found['pid']} on {found['host']}, since {found['since']}"
+    except (OSError, Damaged, KeyError):  # it has the lock, but has not yet written its name
         return "another process"
     if found["host"] == socket.gethostname() and not _alive(found["pid"], found["started"]):
-        return f"what {who} left running"
-    return who
+        return f"a child of {process}"
+    return process
 
 
 def _alive(pid: int, started: float) -> bool:
-    """Whether a process still runs; a later one of the same number is another."""
+    """Whether a process is still running; a later one with the same id does not count."""
     try:
         return pid == os.getpid() or abs(psutil.Process(pid).create_time() - started) < 2
     except psutil.Error:

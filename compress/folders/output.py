@@ -1,4 +1,4 @@
-"""What a user names as output: folders and files that a command may write to without touching others."""
+"""Checks of output paths given by the user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from compress.folders.writing import write_atomic
 
 
 def check_clear(out: Path, protected: Iterable[tuple[str, Path]], *, option: str = "--out") -> None:
-    """Raises `FolderRefused` when `out` is a link or a file, or is or contains one of the protected places.
+    """Raises `FolderRefused` if `out` is a link or a file, or is or contains a protected path.
 
-    `protected` are places with what they are, in words.
+    `protected` are (description, path).
     """
     refuse_link(out)
     if out.exists() and not out.is_dir():
@@ -24,13 +24,13 @@ def check_clear(out: Path, protected: Iterable[tuple[str, Path]], *, option: str
     for what, place in protected:
         if contains(out, place):
             raise FolderRefused(
-                f"{option} {out} is or contains {what} ({place}), and results would be written there: choose "
+                f"{option} {out} is or contains {what} ({place}), which must not be written to: choose "
                 "another folder"
             )
 
 
 def contains(folder: Path, place: Path) -> bool:
-    """Whether a place is a folder or lies in it, however the two are spelled."""
+    """Whether a path is `folder` or inside it, after resolving both."""
     whole, inner = folder.resolve(), place.resolve()
     if inner == whole or whole in inner.parents:
         return True
@@ -42,28 +42,27 @@ def contains(folder: Path, place: Path) -> bool:
 def check_output_file(
     path: Path | None, *, is_ours: Callable[[Any], bool] | None = None, option: str = "--out"
 ) -> None:
-    """Finds out before the work whether a command may write the file that `path` names.
+    """Checks in advance whether a command may write the file `path`.
 
-    `is_ours` judges the content of a JSON file that is there; without it, a file is replaced whatever it holds.
+    `is_ours` checks the content of an existing JSON file; without it, any file is replaced.
 
-    Raises an OSError where the file system does not let it, and `FolderRefused` for a link, for a pipe, a socket or
-    a device, which would take what is written or wait for ever, and for a file that was not written by the same
-    command.
+    Raises an OSError if the file system denies it, and `FolderRefused` for a link, a pipe, a socket or a device,
+    and for a file that was not written by the same command.
     """
     if path is None:
         return
     if path.is_symlink():
         raise FolderRefused(
-            f"{option} {path} is a symbolic link (to {path.readlink()}): name the file that is to be written"
+            f"{option} {path} is a symbolic link (to {path.readlink()}): give the file itself"
         )
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise FileNotFoundError(f"{path}: the folder to write it to does not exist")
+        raise FileNotFoundError(f"{path}: its folder does not exist")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
     _refuse_no_file(path, option)
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise PermissionError(f"{path}: may not be written")
+        raise PermissionError(f"{path}: no permission to write")
     if is_ours is None or not path.exists():
         return
     try:
@@ -72,12 +71,12 @@ def check_output_file(
         ours = False
     if not ours:
         raise FolderRefused(
-            f"{option} {path} is there, and is no file of this command: choose another name, or move it away"
+            f"{option} {path} exists and was not written by this command: choose another name, or move it away"
         )
 
 
 def check_output_page(path: Path, *, begin: str, option: str) -> None:
-    """As `check_output_file`, for a text whose beginning says which command wrote it."""
+    """As `check_output_file`, for a text whose first line identifies the command."""
     check_output_file(path, option=option)
     if not path.exists():
         return
@@ -85,12 +84,12 @@ def check_output_page(path: Path, *, begin: str, option: str) -> None:
         ours = file.read(len(begin.encode())) == begin.encode()
     if not ours:
         raise FolderRefused(
-            f"{option} {path} is there, and is no page of this command: choose another name, or move it away"
+            f"{option} {path} exists and was not written by this command: choose another name, or move it away"
         )
 
 
 def write_output_file(path: Path, text: str, *, option: str = "--out") -> None:
-    """Writes a whole file or nothing. Raises `FolderRefused` for what has become no file since it was checked."""
+    """Writes a file atomically. Raises `FolderRefused` if the path is no longer a regular file."""
     _refuse_no_file(path, option)
     write_atomic(path, text.encode("utf-8", "surrogatepass"))
 

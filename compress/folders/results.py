@@ -1,4 +1,4 @@
-"""Results in folders of their own: found again by key, proven before use, made again with the reason when not."""
+"""Cached results in folders: looked up by key, verified before use, and computed again if invalid."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from compress.folders.keys import difference, parts_of
 from compress.folders.ledger import Ledger, check_names, entries, matches, own_name
 
 T = TypeVar("T")
-Tell = Callable[[str], object]
-"""Called with one sentence for whoever watches."""
+Notify = Callable[[str], object]
+"""Called with a message for the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored(Generic[T]):
-    """A result, and whether it had been there already."""
+    """A result, and whether it was cached."""
 
     value: T
     cached: bool
 
 
-def tell_stderr(sentence: str) -> None:
-    """Prints to the error stream, where nobody else listens."""
+def notify_stderr(sentence: str) -> None:
+    """Prints to standard error."""
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -39,19 +39,19 @@ def stored(
     scratch: Sequence[str] = (),
     also: Iterable[Path] = (),
     title: str | None = None,
-    tell: Tell = tell_stderr,
+    notify: Notify = notify_stderr,
 ) -> Stored[T]:
-    """The result under `folder`, or in one of the folders `also`; made if none was made whole under the same key.
+    """The result in `folder`, or in one of the folders `also`; computed if no complete one has the same key.
 
-    A result is used only when every file of it has the size and the SHA-256 that it was written with, and `load`
-    can read it. Otherwise it counts as missing; `tell` is given the reason.
+    A result is used only if every file has its original size and SHA-256, and `load` can read it. Otherwise it
+    counts as missing, and `notify` gets the reason.
 
-    `make(work)` writes files that match `names` into a working folder beside it, `<folder>.partial`, which takes
-    the place of the result when `make` returns. A killed run leaves the working folder behind; under the same key
-    the next `make` finds its unfinished work in it. What matches `scratch` is removed at the end. Files in these
-    folders that are not ours stay where they are.
+    `make(work)` writes files that match `names` into a working folder, `<folder>.partial`, which replaces the
+    result when `make` returns. A killed run leaves the working folder; the next `make` with the same key finds the
+    unfinished work in it. Files that match `scratch` are removed at the end. Other files in these folders that are
+    not Pocketreel's are kept.
 
-    Raises `FolderRefused` where a name that is needed is taken by something that is not ours.
+    Raises `FolderRefused` if a required name is taken by a file that is not Pocketreel's.
     """
     title = title or folder.name
     work = folder.with_name(folder.name + ".partial")
@@ -60,11 +60,11 @@ def stored(
         ledger = Ledger.read(place)
         if ledger is None:
             continue
-        reason = reason_against(ledger, key, tell=tell)
+        reason = reason_against(ledger, key, notify=notify)
         if reason is None:
             try:
                 return Stored(value=load(place), cached=True)
-            except Exception as error:  # whatever the readers of the formats raise
+            except Exception as error:  # readers raise many types
                 reason = f"{place} cannot be read ({_sentence(error)})"
         reasons.append(reason)
     check_names(folder, names)
@@ -75,7 +75,7 @@ def stored(
         unfinished = None
     if unfinished is None or not unfinished.about.get("made") or unfinished.fault():
         for reason in reasons[:1]:
-            tell(f"{title}: made again, because {reason}")
+            notify(f"{title}: computed again, because {reason}")
         unfinished = _begin(work, key, names)
         make(work)
         for name in [name for name in unfinished.ours() if matches(name, scratch)]:
@@ -88,9 +88,9 @@ def stored(
 
 
 def publish(work: Path, folder: Path) -> None:
-    """Puts a finished result in place of the one before. What is not ours stays where it is, in both folders.
+    """Replaces the earlier result by a finished one. Files that are not Pocketreel's are kept in both folders.
 
-    Begun again after a kill, it goes on.
+    After a kill, another call completes it.
     """
     new = Ledger.read(work)
     assert new is not None and not new.writing
@@ -114,7 +114,7 @@ def publish(work: Path, folder: Path) -> None:
 
 
 def _begin(work: Path, key: str, names: Sequence[str]) -> Ledger:
-    """The ledger of a working folder, which names what `make` may write before it does."""
+    """Creates the ledger of a working folder with the names that `make` may write."""
     work.mkdir(parents=True, exist_ok=True)
     ledger = Ledger.read(work) or Ledger(folder=work, kind="result")
     ledger.writing, ledger.files = tuple(names), {}
@@ -124,14 +124,14 @@ def _begin(work: Path, key: str, names: Sequence[str]) -> Ledger:
     return ledger
 
 
-def reason_against(ledger: Ledger, key: str, *, tell: Tell) -> str | None:
-    """Why the result of a ledger is not the one that is wanted; None when it is, and every file is as written."""
+def reason_against(ledger: Ledger, key: str, *, notify: Notify) -> str | None:
+    """Reason why the result of a ledger cannot be used; None if it has the key and is intact."""
     if ledger.about.get("key") != key:
         return difference(ledger.about.get("parts", {}), parts_of(key))
     if not ledger.about.get("made"):
         return ledger.about.get("why", f"{ledger.folder} is unfinished")
     if ledger.damage:
-        tell(f"{ledger.damage}; its copy is whole and takes its place")
+        notify(f"{ledger.damage}; its copy is intact and is used instead")
         ledger.save()
     return ledger.fault()
 
@@ -142,7 +142,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _remove_empty_folders(folder: Path) -> None:
-    """Removes folders below that became empty; those with anything in them stay."""
+    """Removes empty subfolders."""
     for path in sorted((p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()), reverse=True):
         try:
             path.rmdir()

@@ -1,7 +1,7 @@
-"""Which source makes a result: the modules of ours that a module imports, and a hash of what each of them does.
+"""Hashes of the source code that determines a result: the Pocketreel modules that a module imports.
 
-Found by reading the source, never by importing it. A hash knows what Python would run: comments, docstrings and the
-breaking of lines do not count, names, numbers and messages do. It is the same in every version of Python.
+The source is parsed, never imported. Comments, docstrings and line breaks do not affect a hash; names, numbers and
+messages do. Hashes are equal in all versions of Python.
 """
 
 from __future__ import annotations
@@ -13,32 +13,31 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = ("models", "compress", "export", "benchmarks")
-"""Packages of ours; what other modules do is told by versions."""
+"""Packages of Pocketreel; other modules are identified by their versions."""
 
-AROUND = ("compress.command", "compress.folders", "compress.console", "compress.store", "compress.versions")
-"""Modules and packages that no result depends on: what they do is to show progress, to guard processes and to find
-and keep results. They stand in no key."""
+AROUND = ("compress.command", "compress.folders", "compress.store", "compress.versions")
+"""Modules and packages that no result depends on: progress, process supervision and storage. They are not part of
+keys."""
 
 TABLES = ("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources")
-"""Packages whose `__init__` is a table of methods and nothing else. Whoever makes a result names the rows that it
-goes by (`Stage.methods`), so that a line more in a table changes no key."""
+"""Packages whose `__init__` is only a table of methods. A result names the rows that it uses (`Stage.methods`), so
+that a new row changes no key."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-"""The folder that the packages lie in."""
+"""The folder of the packages."""
 
 _WITHOUT_EFFECT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def source_hashes(*modules: str, alone: Iterable[str] = (), root: Path | None = None) -> dict[str, str]:
-    """SHA-256 by path of the modules of ours that are run when the given ones are, those themselves among them.
+    """SHA-256 by path of the given modules and all Pocketreel modules that they import, directly or indirectly.
 
-    What counts: imports at any depth of the code (but not those for type checkers), relative ones too, modules that
-    are named by a string of their dotted name (`python -m`, `import_module`), and files beside a module that it
-    names. Of a package that is only passed on the way to a module below it, what its `__init__` does counts, and
-    not what it holds: there are the tables, in which every row meets every other. Nor are names in strings of an
-    `__init__` followed; who makes a result names the row's own module.
+    Included are imports at any depth of the code (except for type checkers), relative imports, modules named by a
+    string with their dotted name (`python -m`, `import_module`), and data files in the same folder that a module
+    names. Of parent packages, only the statements of `__init__` count, not its imports and definitions, because
+    tables import every row. Strings in an `__init__` are not followed; a result names the module of its row.
 
-    Modules `alone` count without what they import. Raises `ModuleNotFoundError` for a module that is none of ours.
+    Modules `alone` count without their imports. Raises `ModuleNotFoundError` for a module outside Pocketreel.
     """
     root = root or ROOT
     found: dict[str, str] = {}
@@ -60,19 +59,19 @@ def source_hashes(*modules: str, alone: Iterable[str] = (), root: Path | None = 
 
 
 def imports_of(module: str, *, package: str, root: Path | None = None) -> list[str]:
-    """The modules of a package that a module imports itself; without the package as such, which may be a table."""
+    """The modules of a package that a module imports directly, without the package itself, which may be a table."""
     root = root or ROOT
     return [name for name in _imports(_known(module, root), root) if name.startswith(f"{package}.")]
 
 
 def is_ours(module: str, *, root: Path | None = None) -> bool:
-    """Whether there is a module of this name in one of our packages."""
+    """Whether a module belongs to Pocketreel."""
     return _file(module, root or ROOT) is not None
 
 
 def _known(module: str, root: Path) -> str:
     if _file(module, root) is None:
-        raise ModuleNotFoundError(f"{module} is no module of {', '.join(PACKAGES)} in {root}", name=module)
+        raise ModuleNotFoundError(f"{module} is not a module of {', '.join(PACKAGES)} in {root}", name=module)
     return module
 
 
@@ -81,16 +80,16 @@ def _is_around(module: str) -> bool:
 
 
 def _parents(module: str) -> list[str]:
-    """The packages that a module lies in: `a` and `a.b` of `a.b.c`."""
+    """The parent packages of a module: `a` and `a.b` of `a.b.c`."""
     parts = module.split(".")
     return [name for k in range(1, len(parts)) if not _is_around(name := ".".join(parts[:k]))]
 
 
 @cache
 def _files(root: Path) -> dict[str, bytes]:
-    """All files of our packages by path, as they are when they are first asked for.
+    """All files of the packages by path, read at the first call.
 
-    An edit during a run, which has imported its modules by then, changes no key of that run.
+    An edit during a run does not change its keys, because the modules are already imported.
     """
     paths = (path for package in PACKAGES for path in (root / package).rglob("*") if path.is_file())
     return {
@@ -114,7 +113,7 @@ def _place(module: str, root: Path) -> str:
 
 @cache
 def _tree(module: str, root: Path) -> ast.Module:
-    """A module as it is parsed, without what has no effect."""
+    """The syntax tree of a module without statements that have no effect."""
     path = _place(module, root)
     tree = _Stripped().visit(ast.parse(_files(root)[path], filename=path))
     assert isinstance(tree, ast.Module)
@@ -122,7 +121,7 @@ def _tree(module: str, root: Path) -> ast.Module:
 
 
 class _Stripped(ast.NodeTransformer):
-    """Takes out docstrings, other strings that stand alone, and what only type checkers read."""
+    """Removes docstrings, other string statements, and code for type checkers."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
@@ -138,7 +137,7 @@ class _Stripped(ast.NodeTransformer):
 
 @cache
 def _own_files(module: str, root: Path) -> dict[str, str]:
-    """Hash by path of a module and of the files beside it that it names."""
+    """Hash by path of a module and of the data files in its folder that it names."""
     path, tree = _place(module, root), _tree(module, root)
     found = {path: _sha256(tree)}
     beside = _data_files(path.rpartition("/")[0], root)
@@ -150,14 +149,14 @@ def _own_files(module: str, root: Path) -> dict[str, str]:
 
 @cache
 def _data_files(folder: str, root: Path) -> dict[str, str]:
-    """Paths by name of the files in a folder that are no modules."""
+    """Paths by name of the files in a folder that are not modules."""
     paths = [path for path in _files(root) if path.rpartition("/")[0] == folder and not path.endswith(".py")]
     return {path.rpartition("/")[2]: path for path in paths}
 
 
 @cache
 def _effects(package: str, root: Path) -> str | None:
-    """Hash of what an `__init__` does beside importing and defining; None when it does nothing or is not there."""
+    """Hash of the statements of an `__init__` other than imports and definitions; None if there are none."""
     if _file(package, root) is None:
         return None
     done = [node for node in _tree(package, root).body if not _defines(node)]
@@ -174,14 +173,14 @@ def _defines(node: ast.stmt) -> bool:
 
 @cache
 def _imports(module: str, root: Path) -> tuple[str, ...]:
-    """The modules of ours that a module imports, or names by a string."""
+    """The Pocketreel modules that a module imports, or names by a string."""
     path, tree = _place(module, root), _tree(module, root)
     is_package = path.endswith("/__init__.py")
     package = module if is_package else module.rpartition(".")[0]
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:  # `import a.b` gives the name a, by which all of a can be reached
+            for alias in node.names:  # `import a.b` binds a, which gives access to all of a
                 found += [alias.name] if alias.asname else [*_parents(alias.name), alias.name]
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
@@ -194,7 +193,7 @@ def _imports(module: str, root: Path) -> tuple[str, ...]:
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """The full name of what is imported from."""
+    """The absolute name of the module of a relative import."""
     if not node.level:
         return node.module or ""
     parts = package.split(".")
@@ -213,7 +212,7 @@ def _sha256(tree: ast.AST) -> str:
 
 
 def _written(node: object) -> Iterator[str]:
-    """A tree as text; what is empty is left out, since versions of Python differ in what they have of that."""
+    """A tree as text, without empty fields, in which versions of Python differ."""
     if isinstance(node, ast.AST):
         yield type(node).__name__
         for name in node._fields:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and files that carry their own SHA-256."""
+"""Atomic writes, and files that contain their own SHA-256."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 TEMPORARY = ".pocketreel.*.tmp"
-"""Names of files that are being written; a killed process leaves them behind."""
+"""Names of temporary files, which a killed process leaves behind."""
 
 _SEAL = b"pocketreel sealed "
 
 
 class Damaged(ValueError):
-    """A file that does not hold what was written into it."""
+    """A file whose content has changed since it was written."""
 
 
 class Fingerprint(NamedTuple):
-    """What a file has to be to count as the one that was written."""
+    """Size and SHA-256 that identify the content of a file."""
 
     size_bytes: int
     sha256: str
@@ -36,7 +36,7 @@ def fingerprint(path: Path) -> Fingerprint:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Has an OSError of what is done to a file name that file: errors of reads and writes name none."""
+    """Adds the path to OSErrors, which reads and writes lack."""
     try:
         yield
     except OSError as error:
@@ -46,7 +46,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Writes a whole file or nothing: into a temporary name, flushed to disk, renamed."""
+    """Writes a file atomically: to a temporary name, flushed to disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".pocketreel.{os.getpid()}.{path.name}.tmp")
     data = content.encode() if isinstance(content, str) else content
@@ -63,36 +63,36 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_sealed(path: Path, data: bytes) -> None:
-    """Writes bytes behind a line with their SHA-256, the whole file or nothing."""
+    """Writes bytes after a line with their SHA-256, atomically."""
     write_atomic(path, _SEAL + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
 
 
 def read_sealed(path: Path) -> bytes:
-    """What `write_sealed` was given. Raises `Damaged` for anything else."""
+    """Reads a file of `write_sealed`. Raises `Damaged` for any other content."""
     whole = path.read_bytes()
     begin = len(_SEAL) + 65
     data = whole[begin:]
     if whole[:begin] != _SEAL + hashlib.sha256(data).hexdigest().encode() + b"\n":
-        raise Damaged(f"{path} is damaged: its content does not have the SHA-256 at its beginning")
+        raise Damaged(f"{path} is damaged: its content does not match the SHA-256 in its first line")
     return data
 
 
 def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON object with the SHA-256 of its content beside it, under `sha256`."""
+    """Writes a JSON object with the SHA-256 of its content under the key `sha256`."""
     plain = json.loads(json.dumps(content, allow_nan=False))
     text = json.dumps({**plain, "sha256": _sha256(plain)}, indent=1, ensure_ascii=False)
     write_atomic(path, (text + "\n").encode("utf-8", "surrogatepass"))
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
-    """What `write_sealed_json` was given. Raises `Damaged` for anything else."""
+    """Reads a file of `write_sealed_json`. Raises `Damaged` for any other content."""
     try:
         content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
         expected = content.pop("sha256")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged: it is no JSON object with a SHA-256") from error
+        raise Damaged(f"{path} is damaged: it is not a JSON object with a SHA-256") from error
     if _sha256(content) != expected:
-        raise Damaged(f"{path} is damaged: its content does not have the SHA-256 that it gives")
+        raise Damaged(f"{path} is damaged: its content does not match its SHA-256")
     return content
 
 

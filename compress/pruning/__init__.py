@@ -1,4 +1,4 @@
-"""The table of what decides which channels leave a network first. A new criterion is a file here, and one line."""
+"""The table of pruning criteria. A new one is a file here and one line."""
 
 from __future__ import annotations
 

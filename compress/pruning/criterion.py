@@ -1,4 +1,4 @@
-"""What a pruning criterion is: a function of a network that says how important the channels of a group are."""
+"""The interface of pruning criteria: functions that return the importance of the channels of a group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledClips:
-    """A batch of training clips, for criteria that look at what a network makes of clips."""
+    """A batch of training clips, for criteria that run the network."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
@@ -19,12 +19,12 @@ class LabelledClips:
 
 
 Importance = Callable[[Any], Tensor | None]
-"""How important each channel of a group of torch-pruning's is: the least important leave first, over all groups.
-
-None for a group that has no channels to lose."""
+"""The importance of each channel of a torch-pruning group; the least important over all groups are removed first.
+None for a group without prunable channels."""
 
 PruningCriterion = Callable[[nn.Module, Iterable[LabelledClips]], Importance]
-"""A row of `PRUNING_CRITERIA`: called once, with the network in eval mode on the CPU, before any channel has left.
+"""A row of `PRUNING_CRITERIA`: called once, with the network in eval mode on the CPU, before any channel is
+removed.
 
-It may take as many of the clips as it needs, and leave gradients in the weights, which are cut with them.
+It may use any number of clips and leave gradients in the weights, which are pruned with them.
 """

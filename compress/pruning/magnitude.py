@@ -1,4 +1,4 @@
-"""Channels with small weights leave first."""
+"""Magnitude pruning: removes channels with small weights first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of ways to int8. A new one is a file here, and one line."""
+"""The table of quantization methods. A new one is a file here and one line."""
 
 from __future__ import annotations
 

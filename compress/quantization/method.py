@@ -1,4 +1,4 @@
-"""What a way to int8 is: what happens between calibration and the finished int8 reference."""
+"""The interface of quantization methods: the step between calibration and the int8 reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.training import TrainConfig
 from models.spec import ClipSpec
 
 Curve = tuple[dict[str, float], ...]
-"""One row per epoch, as `fit` gives them."""
+"""One row per epoch, as returned by `fit`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class QuantizationMethod:
     """One row of `QUANTIZATION_METHODS`."""
 
     trains: bool
-    """Whether weights are trained with quantization simulated: BatchNorms are kept apart for that, and the training
-    settings of the stage count."""
+    """Whether weights are trained with simulated quantization; BatchNorms are then not folded, and the training
+    settings of the stage apply."""
     decide: Callable[[torch.fx.GraphModule, ClipSpec, TrainConfig, Context], Curve]
-    """Changes weights and ranges of the prepared graph in place, after its observers have seen the calibration
-    clips; the graph takes whole batches."""
+    """Changes weights and ranges of the prepared graph in place, after calibration; the graph takes only full
+    batches."""

@@ -1,4 +1,4 @@
-"""Calibration alone: the ranges are those of the calibration clips, the weights stay as they are."""
+"""Post-training quantization: calibration alone, without changes to the weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.spec import ClipSpec
 def keep_as_calibrated(
     prepared: torch.fx.GraphModule, spec: ClipSpec, config: TrainConfig, context: Context
 ) -> Curve:
-    """Nothing more than calibration: no epochs."""
+    """Does nothing after calibration; returns no epochs."""
     return ()
 
 

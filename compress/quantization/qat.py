@@ -1,4 +1,4 @@
-"""Quantization-aware training: weights learn from the teacher while every tensor is rounded as in int8.
+"""Quantization-aware training: trains weights with all tensors fake-quantized to int8.
 
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", section 3.
@@ -18,7 +18,7 @@ from models.spec import ClipSpec
 def train_rounded(
     prepared: torch.fx.GraphModule, spec: ClipSpec, config: TrainConfig, context: Context
 ) -> Curve:
-    """Trains the graph with its rounding and its ranges in place."""
+    """Trains the fake-quantized graph in place."""
     return fit(
         prepared,
         context.data.train.for_spec(spec),

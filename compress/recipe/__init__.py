@@ -1,12 +1,11 @@
-"""Recipes: YAML in, a checked and immutable `Recipe` out, or every fault of the file at once.
+"""Recipes: reads YAML into a validated, immutable `Recipe`, or reports all faults of the file at once.
 
     recipe = load_recipe(Path("recipes/mobilenet3d_int8.yaml"), overrides=["seed=1"])
 
-The steps, one file each: `source` reads the YAML and applies overrides, `sections` holds the models that
-give each section its meaning, `translate` words what those find, `checks` looks across sections, `load`
-joins them; `plan` says what a run will do. `keys` finds words that no recipe has before any network is imported,
-and beside such a word the values (`values`) that the JSON Schema refuses, in the same `wording`: for that nothing
-here is imported before it is asked for.
+The steps, one file each: `source` reads the YAML and applies overrides, `sections` defines the models of the
+sections, `translate` words their errors, `checks` validates across sections, `load` combines them; `plan` lists
+the steps of a run. `keys` finds unknown words before any network is imported, together with the values (`values`)
+that the JSON Schema refuses, in the same `wording`; imports here are therefore lazy.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""Step 4: faults that only show across sections: impossible orders, inputs that nobody has, files that are gone.
+"""Step 4: validation across sections: order of stages, available inputs, existing files.
 
-Each check says nothing about parts that are not valid themselves; those faults are already known.
+Each check ignores invalid parts, whose faults are already known.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Parts:
 
     sections: dict[str, Any]
     verbs: list[str | None]
-    """The verb of every stage, also of one whose settings have faults."""
+    """The verb of every stage, also with invalid settings."""
     stages: list[StageEntry | None]
     gates: list[GateConfig | None]
 
 
 def check(parts: Parts, *, line: Callable[[Place], int | None]) -> list[Fault]:
-    """All faults that show across the parts. `line` finds the line of a place in the file."""
+    """All faults across the parts. `line` returns the line of a place in the file."""
     found = (problem for one in _CHECKS for problem in one(parts))
     return [
         Fault(path=path_text(place), problem=problem, line=line(place), **more)
@@ -58,7 +58,7 @@ _Found = Iterator[tuple[Place, str, dict[str, str | None]]]
 
 
 def _stage_order(parts: Parts) -> _Found:
-    """Every stage gets the form that it takes, and a student that something has trained."""
+    """Every stage gets a network of its form, and a trained student where it needs one."""
     form, quantized_at, trained = Form.FLOAT, "", False
     for index, verb in enumerate(parts.verbs):
         if verb not in STAGES:
@@ -67,20 +67,20 @@ def _stage_order(parts: Parts) -> _Found:
         if stage.takes != form:
             yield (
                 place,
-                f"takes a {stage.takes} network, but {quantized_at} gives a {form} one; move it before",
+                f"takes a {stage.takes} network, but {quantized_at} outputs a {form} one; move it before",
                 {},
             )
         elif stage.needs_training and not trained:
-            yield place, "nothing has trained the student yet; put a distill stage before", {}
+            yield place, "the student is not trained yet; add a distill stage before", {}
         if stage.needs_teacher and parts.sections.get("teacher", ...) is None:
-            yield place, "needs a teacher, and the recipe has no section teacher", {}
+            yield place, "needs a teacher, but the recipe has no section teacher", {}
         if stage.takes == form != stage.gives:
             form, quantized_at = stage.gives, path_text(place)
         trained = trained or not stage.needs_training
 
 
 def _formats(parts: Parts) -> _Found:
-    """Nothing is given twice; formats and schemes have partners; there is a network for each scheme."""
+    """No duplicates; every format has a scheme and vice versa; every scheme has a network."""
     export = parts.sections.get("export")
     if export is None:
         return
@@ -93,20 +93,20 @@ def _formats(parts: Parts) -> _Found:
     schemes = schemes_of(export, [entry.config for entry in parts.stages if entry])
     for index, name in enumerate(export.formats):
         if not set(schemes) & set(EXPORTERS[name].schemes):
-            problem = f"{name} files cannot hold {' or '.join(schemes)}"
+            problem = f"{name} files do not support {' or '.join(schemes)}"
             yield ("export", "formats", index), problem, {"allowed": listed(EXPORTERS[name].schemes)}
     for index, scheme in enumerate(export.schemes or ()):
         place: Place = ("export", "schemes", index)
         able = [name for name, row in EXPORTERS.items() if scheme in row.schemes]
         if not set(able) & set(export.formats):
-            yield place, f"no format of the recipe takes {scheme}", {"allowed": f"formats {listed(able)}"}
+            yield place, f"no format of the recipe supports {scheme}", {"allowed": f"formats {listed(able)}"}
         quantized = [getattr(entry.config, "scheme", None) for entry in parts.stages if entry]
         if scheme in INT8_SCHEMES and scheme not in quantized:
-            yield place, f"nothing gives a {scheme} network; add the stage quantize", {"given": scheme}
+            yield place, f"no stage outputs a {scheme} network; add the stage quantize", {"given": scheme}
 
 
 def _inputs(parts: Parts) -> _Found:
-    """Teacher and student are given what the clips have and what their networks take."""
+    """The inputs of teacher and student exist in the clips and are supported by their networks."""
     for key, table in (("teacher", TEACHERS), ("student", STUDENTS)):
         section, clip = parts.sections.get(key), parts.sections.get("clip")
         if section is None or section.inputs is None:
@@ -118,14 +118,14 @@ def _inputs(parts: Parts) -> _Found:
             if name in section.inputs[:index]:
                 yield place, "input given twice", {"given": name}
             elif has is not None and name not in has:
-                problem = f"the clips have no {name}; give the section clip a key {name}"
+                problem = f"the clips have no {name}; add the key {name} to the section clip"
                 yield place, problem, {"given": name, "allowed": listed(has)}
             elif takes is not None and name not in takes:
                 yield place, f"{section.network} does not take it", {"given": name, "allowed": listed(takes)}
 
 
 def _robustness(parts: Parts) -> _Found:
-    """Every corruption changes something that the clips have, and nothing is measured twice."""
+    """Every corruption applies to an input of the clips; no duplicates."""
     section, clip = parts.sections.get("robustness"), parts.sections.get("clip")
     if section is None:
         return
@@ -138,13 +138,13 @@ def _robustness(parts: Parts) -> _Found:
         modality = CORRUPTIONS[name].modality
         if clip is not None and getattr(clip, modality, True) is None:
             problem = (
-                f"the clips have no {modality}, which it corrupts; give the section clip a key {modality}"
+                f"the clips have no {modality}, which it corrupts; add the key {modality} to the section clip"
             )
             yield ("robustness", "corruptions", index), problem, {"given": name}
 
 
 def _label_columns(parts: Parts) -> _Found:
-    """The student learns label columns that the data has."""
+    """The label columns of the student exist in the data."""
     data, student = parts.sections.get("data"), parts.sections.get("student")
     if data is None or student is None or student.labels is None:
         return
@@ -159,7 +159,7 @@ def _label_columns(parts: Parts) -> _Found:
 
 
 def _tasks(parts: Parts) -> _Found:
-    """The teacher learns what the data has, and some of what the student does."""
+    """The tasks of the teacher exist in the data and include a label column of the student."""
     data, teacher = parts.sections.get("data"), parts.sections.get("teacher")
     if data is None or not isinstance(teacher, TableTeacher):
         return
@@ -172,19 +172,19 @@ def _tasks(parts: Parts) -> _Found:
     for name in teacher.tasks:
         if name not in known:
             more = {"allowed": listed(known), "nearest": nearest(name, known)}
-            yield ("teacher", "tasks", name), "the data has no column for such a task", more
+            yield ("teacher", "tasks", name), "the data has no column for this task", more
     place: Place = ("teacher", "tasks")
     taught = [name for name in teacher.tasks if name in data.labels]
     student = parts.sections.get("student")
     learned = data.labels if student is None or student.labels is None else student.labels
     if not set(taught) & set(learned):
-        problem = "the teacher learns no label column that the student learns"
+        problem = "the teacher shares no label column with the student"
         yield place, problem, {"given": listed(teacher.tasks), "allowed": f"one or more of {listed(learned)}"}
     clip = parts.sections.get("clip")
     if RETRIEVAL in teacher.tasks and clip is not None:
         inputs = teacher.inputs or [name for name in MODALITIES if getattr(clip, name, True) is not None]
         if "text" not in inputs or set(inputs) == {"text"}:
-            problem = "compares captions with what is seen or heard, and the teacher does not get both"
+            problem = "compares captions with video or audio, but the teacher does not have both inputs"
             given = f"inputs {listed(inputs)}"
             yield (
                 ("teacher", "tasks", RETRIEVAL),
@@ -194,7 +194,7 @@ def _tasks(parts: Parts) -> _Found:
 
 
 def _stream(parts: Parts) -> _Found:
-    """Only a causal student runs one frame at a time."""
+    """Only a causal student can stream."""
     student = parts.sections.get("student")
     if student is not None and student.stream and not STUDENTS[student.network].streams:
         able = listed(name for name, row in STUDENTS.items() if row.streams)
@@ -203,7 +203,7 @@ def _stream(parts: Parts) -> _Found:
 
 
 def _files(parts: Parts) -> _Found:
-    """Every file and folder that the recipe names is there."""
+    """Every file and folder in the recipe exists."""
     for key in ("data", "teacher"):
         section = parts.sections.get(key)
         for place, path in paths_in(section, (key,)) if section is not None else ():
@@ -218,13 +218,13 @@ def _factory(parts: Parts) -> _Found:
         return
     try:
         import_factory(teacher.factory)
-    except Exception as error:  # importing runs the user's module: anything may come out of it
+    except Exception as error:  # importing user code may raise anything
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         yield ("teacher", "factory"), f"{kind}{error}", {}
 
 
 def _losses(parts: Parts) -> _Found:
-    """A loss that looks at features of the student finds them in every stage that trains."""
+    """A loss on features of the student finds them in all training stages."""
     section = parts.sections.get("distillation")
     rounded = [
         (index, entry.verb)
@@ -237,30 +237,30 @@ def _losses(parts: Parts) -> _Found:
     for name in section.losses:
         if LOSSES[name].student_features:
             problem = (
-                f"looks at features of the student, and stages.{index}.{verb} trains a graph that has none; take "
-                "mode ptq, or losses of logits alone"
+                f"needs features of the student, but stages.{index}.{verb} trains a graph without modules; use "
+                "mode ptq, or only losses on logits"
             )
             allowed = listed(other for other, row in LOSSES.items() if not row.student_features)
             yield ("distillation", "losses", name), problem, {"allowed": allowed}
 
 
 def _networks(parts: Parts) -> _Found:
-    """Teacher and student can be built for the clips, and trained within the memory of a machine."""
+    """Teacher and student can be built for the clips and trained in the memory of this machine."""
     teacher = parts.sections.get("teacher")
     batches: dict[Place, int] = {}
     if isinstance(teacher, TableTeacher):
         batches["teacher", "train", "batch"] = teacher.train.batch
     for index, entry in enumerate(parts.stages):
-        if entry is not None and entry.trains:  # calibration keeps nothing for a way back
+        if entry is not None and entry.trains:  # calibration needs no backward pass
             batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
     data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
     if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
-        return  # Said already, in better words.
+        return  # already reported with a better message
     yield from check_networks(data=data, clip=clip, teacher=teacher, student=student, batches=batches)
 
 
 def _metrics(parts: Parts) -> _Found:
-    """Every gate names a figure that the report will have."""
+    """The metric of every gate will be in the report."""
     data, student = (parts.sections.get(key) for key in ("data", "student"))
     export = parts.sections.get("export") or ExportConfig()
     measured = parts.sections.get("benchmark") or BenchmarkConfig()
@@ -295,13 +295,13 @@ def _metrics(parts: Parts) -> _Found:
         close = nearest(gate.metric, names) if new is None else new
         problem = "the report will have no such figure"
         if new is not None:
-            problem = "files are named by format and scheme, and time and memory by device, too"
+            problem = "figures of files need format and scheme, time and memory also the device"
         more = {"given": gate.metric, "allowed": _siblings(gate.metric, names), "nearest": close}
         yield ("gates", index, "metric"), problem, more
 
 
 def _siblings(metric: str, names: list[str]) -> str:
-    """The figures beside the one that was meant, as far as its path is right."""
+    """The valid metrics with the longest common path."""
     parts = metric.split(".")
     for depth in range(len(parts) - 1, -1, -1):
         prefix = ".".join((*parts[:depth], ""))[: -1 if not depth else None]

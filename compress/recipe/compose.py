@@ -1,8 +1,8 @@
-"""Step 1a: YAML text to plain data and its nodes, within limits that are kept while the text is being read.
+"""Step 1a: parses YAML text to plain data and nodes, within limits that apply during parsing.
 
-An alias of a few letters can stand for any amount of data, and a thousand brackets nest a thousand lists: what
-counts is the size of what a text stands for, so every alias counts as much as what it repeats. A text beyond a
-limit is left at once, in time and memory of the limit, not of the text.
+Short aliases can expand to any amount of data, and brackets can nest deeply. Limits therefore apply to the
+expanded data: every alias counts as much as its anchor. Parsing stops at a limit, in time and memory proportional
+to the limit.
 
 The dialect is the JSON-like core of YAML 1.2: only `true` and `false` are booleans, so a class named `no` or
 `on` stays text; `1e-3` is a number; dates are text; nothing in a file can run code.
@@ -20,18 +20,18 @@ import yaml
 from compress.recipe.faults import MAX_SHOWN, Fault
 
 Place = tuple[str | int, ...]
-"""Keys and list positions from the top of a recipe to one of its values."""
+"""Path of keys and list indices to a value of a recipe."""
 
 MAX_BYTES = 1_000_000
-"""Of a file, or of the value of one `--set`."""
+"""Largest size of a file, or of the value of one `--set`."""
 MAX_VALUES = 20_000
-"""Keys and values, those that aliases repeat counted every time."""
+"""Largest number of keys and values, with aliases expanded."""
 MAX_CHARACTERS = 2_000_000
-"""Of all keys and values together, those that aliases repeat counted every time."""
+"""Largest total length of keys and values, with aliases expanded."""
 MAX_DEPTH = 24
-"""Lists and mappings inside each other."""
+"""Nesting depth of lists and mappings."""
 MAX_KEY, MAX_TEXT, MAX_NUMBER = 200, 10_000, 100
-"""Characters of one key, of one text, and of one number."""
+"""Largest length of a key, of a text, and of a number."""
 _LARGEST_INT = 2**63 - 1
 
 PATTERNS = {
@@ -41,10 +41,10 @@ PATTERNS = {
     "float": r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
     "merge": r"^<<$",
 }
-"""How a plain scalar of each kind is written; what fits none is text."""
+"""Patterns of plain scalars by type; a scalar that matches none is text."""
 _TAG = "tag:yaml.org,2002:"
 _UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What YAML 1.2 does not take as a character of a text, section 5.1."""
+"""Characters that YAML 1.2, section 5.1, does not allow."""
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -55,17 +55,17 @@ def path_text(path: Place) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """What a YAML text says, or what is wrong with it."""
+    """The data of a YAML text, or its faults."""
 
     data: Any = None
     root: yaml.Node | None = None
     faults: tuple[Fault, ...] = ()
     values: int = 0
-    """Keys and values in `data`."""
+    """Number of keys and values in `data`."""
 
 
 def compose(text: str) -> Composed:
-    """The data in a YAML text, with its nodes, or what is wrong with it."""
+    """Parses a YAML text to data with nodes, or to faults."""
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         return _broken(too_large(size))
@@ -88,7 +88,7 @@ def compose(text: str) -> Composed:
 
 
 def too_large(size_bytes: int) -> Fault:
-    """The fault of a file or a value with more bytes than a recipe has."""
+    """The fault of a file or value that is too large."""
     return Fault(
         path="",
         problem="too large for a recipe",
@@ -102,7 +102,7 @@ def _broken(*faults: Fault) -> Composed:
 
 
 class _TooMuch(Exception):
-    """Stops the reading of a text beyond a limit."""
+    """Stops parsing at a limit."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -111,19 +111,19 @@ class _TooMuch(Exception):
 
 @dataclass(kw_only=True)
 class _Whole:
-    """A finished value, and how much it stands for."""
+    """A complete value and its expanded size."""
 
     node: yaml.Node
     data: Any
     values: int
     characters: int
     height: int
-    """Lists and mappings inside each other; 0 of a scalar."""
+    """Nesting depth; 0 for a scalar."""
 
 
 @dataclass(kw_only=True)
 class _Open:
-    """A list or a mapping whose end has not come yet."""
+    """An unfinished list or mapping."""
 
     node: Any
     anchor: str | None
@@ -134,13 +134,13 @@ class _Open:
     height: int = 0
     key: _Whole | None = None
     lines: dict[str, int] = field(default_factory=dict)
-    """Of a mapping: the line of every key."""
+    """Line of every key of a mapping."""
     merged: list[Any] = field(default_factory=list)
-    """Of a mapping: what `<<` brings into it."""
+    """Mappings merged by `<<`."""
 
 
 class _Composer:
-    """Builds nodes and data from PyYAML's events, one at a time, and counts while it does."""
+    """Builds nodes and data from PyYAML's events, one at a time, and enforces the limits."""
 
     def __init__(self) -> None:
         self.data: Any = None
@@ -153,11 +153,11 @@ class _Composer:
         self._documents = 0
 
     def take(self, event: Any) -> None:
-        """The next event of the text."""
+        """Processes the next event."""
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._stop("a second document begins (---); a recipe is one document", event)
+                self._stop("a second document starts (---); a recipe is one document", event)
         elif isinstance(event, yaml.ScalarEvent):
             self._add(self._scalar(event), event.anchor)
         elif isinstance(event, yaml.AliasEvent):
@@ -184,7 +184,7 @@ class _Composer:
     def _end(self) -> None:
         done = self._open.pop()
         if done.merged:
-            # The keys of the mapping itself go before those that it merges, and of those the first.
+            # Own keys take precedence over merged ones, and earlier merges over later ones.
             merged: dict[str, Any] = {}
             for one in reversed(done.merged):
                 merged.update(one)
@@ -200,7 +200,7 @@ class _Composer:
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
-            self._stop(f"the alias *{_short(event.anchor)} repeats nothing that came before it", event)
+            self._stop(f"the alias *{_short(event.anchor)} has no anchor before it", event)
         whole = self._anchors[event.anchor]
         if whole is None:
             self._stop("contains itself", event, place=self._place())
@@ -210,7 +210,7 @@ class _Composer:
         self._add(whole, None)
 
     def _add(self, whole: _Whole, anchor: str | None) -> None:
-        """Puts a finished value where it belongs."""
+        """Adds a complete value to its parent."""
         if anchor:
             self._anchors[anchor] = whole
         if not self._open:
@@ -230,7 +230,7 @@ class _Composer:
             into.key = None
 
     def _pair(self, into: _Open, key: _Whole, value: _Whole) -> None:
-        """A key of a mapping and its value."""
+        """Adds a key with its value to a mapping."""
         into.node.value.append((key.node, value.node))
         line = key.node.start_mark.line + 1
         if key.node.tag == _TAG + "merge":
@@ -258,10 +258,10 @@ class _Composer:
     def _scalar(self, event: Any) -> _Whole:
         text: str = event.value
         self._count(1, len(text), event)
-        tag, asked = _TAG + "str", event.tag
-        if asked not in (None, "!"):
-            tag = asked
-        elif event.implicit[0] and asked is None:
+        tag, given = _TAG + "str", event.tag
+        if given not in (None, "!"):
+            tag = given
+        elif event.implicit[0] and given is None:
             kinds = (kind for kind, pattern in PATTERNS.items() if re.match(pattern, text))
             tag = _TAG + next(kinds, "str")
         node = yaml.ScalarNode(tag, text, event.start_mark, event.end_mark, style=event.style)
@@ -271,7 +271,7 @@ class _Composer:
         return _Whole(node=node, data=data, values=1, characters=len(text), height=0)
 
     def _place(self) -> Place:
-        """Where the next value stands."""
+        """Place of the next value."""
         if not self._open:
             return ()
         into = self._open[-1]
@@ -286,13 +286,13 @@ class _Composer:
         self.characters += characters
         if self.values > MAX_VALUES:
             self._stop(
-                "too many keys and values for a recipe, each counted as often as aliases repeat it",
+                "too many keys and values for a recipe, with aliases expanded",
                 event,
                 allowed=f"at most {MAX_VALUES}",
             )
         if self.characters > MAX_CHARACTERS:
             self._stop(
-                "too much text for a recipe, each value counted as often as aliases repeat it",
+                "too much text for a recipe, with aliases expanded",
                 event,
                 allowed=f"at most {MAX_CHARACTERS} characters",
             )
@@ -314,7 +314,7 @@ class _Composer:
 
 
 def _value(tag: str, text: str) -> tuple[str | None, Any]:
-    """What is wrong with a scalar of a type that it has, or claims to have by a tag such as `!!int`; its value."""
+    """The fault, if any, and the value of a scalar with an implicit type or a tag such as `!!int`."""
     kind = tag.removeprefix(_TAG) if tag.startswith(_TAG) else ""
     if kind == "str":
         if len(text) > MAX_TEXT:
@@ -330,9 +330,9 @@ def _value(tag: str, text: str) -> tuple[str | None, Any]:
     if kind == "bool":
         return None, text.lower() == "true"
     if kind == "int":
-        # Longer ones first: Python takes its time over them, and refuses the longest.
+        # Check the length first: Python is slow for long numbers and refuses the longest.
         if len(text) > MAX_NUMBER or abs(int(text)) > _LARGEST_INT:
-            return f"too large a number; whole numbers go to {_LARGEST_INT}", None
+            return f"too large a number; the largest whole number is {_LARGEST_INT}", None
         return None, int(text)
     if kind == "float":
         if len(text) > MAX_NUMBER:

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, said so that it can be put right: `Fault` and `RecipeError`."""
+"""Faults of a recipe with their remedies: `Fault` and `RecipeError`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing wrong with a recipe: where it is, what was given, what is allowed, what to do."""
+    """One fault of a recipe: its place, the given value, the allowed values, the remedy."""
 
     path: str
     """Place in the YAML, such as `stages.1.prune.macs`; empty for the whole file."""
@@ -19,7 +19,7 @@ class Fault:
     nearest: str | None = None
     """The valid spelling closest to what was given."""
     line: int | None = None
-    """Line of the file, from 1; absent for what `--set` gave."""
+    """Line of the file, from 1; None for values of `--set`."""
 
     def __str__(self) -> str:
         """One line: `stages.1.prune.mac (line 14): unknown key; did you mean 'macs'? allowed: ...`."""
@@ -37,11 +37,11 @@ class Fault:
 
 
 MAX_SHOWN = 50
-"""Faults that a message names; a recipe with more of them is broken at its root."""
+"""Largest number of faults in a message."""
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be run, with all of its faults; commands end with exit code 2."""
+    """An invalid recipe with all its faults; commands exit with code 2."""
 
     def __init__(self, faults: Sequence[Fault], *, source: str) -> None:
         self.faults = tuple(faults)
@@ -54,11 +54,11 @@ class RecipeError(ValueError):
 
 
 _LONGEST_WORD = 100
-"""Of the words that are compared; what is longer is no slip of the pen, and comparing it takes long."""
+"""Largest length of compared words; longer words are not misspellings, and comparing them is slow."""
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str | None:
-    """The word of `allowed` that `given` was probably meant to be; None when nothing is close."""
+    """The word of `allowed` closest to `given`; None if nothing is close."""
     if len(given) > _LONGEST_WORD:
         return None
     by_lower = {word.lower(): word for word in allowed}
@@ -67,5 +67,5 @@ def nearest(given: str, allowed: Iterable[str]) -> str | None:
 
 
 def listed(words: Iterable[str]) -> str:
-    """The words as a sentence names them: `a, b, c`."""
+    """The words separated by commas: `a, b, c`."""
     return ", ".join(words)

@@ -1,8 +1,6 @@
-"""Words that a recipe cannot have, and the values beside them that it cannot have either, found in the JSON Schema
-alone: before anything large is imported.
+"""Finds unknown words and invalid values of a recipe by its JSON Schema alone, before any large import.
 
-Everything else about a recipe is checked by `compress.recipe.load`, which has to know the networks. What is told
-here is told there in the same words.
+`compress.recipe.load` checks everything else, for which it imports the networks, and words faults in the same way.
 """
 
 from __future__ import annotations
@@ -30,25 +28,25 @@ from compress.recipe.wording import (
 )
 
 SCHEMA = Path(__file__).resolve().parents[2] / "recipes" / "recipe.schema.json"
-"""Written by `compress.studies.generate_docs`; a checkout has it."""
+"""Written by `compress.studies.generate_docs`; part of a checkout."""
 
 _CHOSEN_BY = ("source", "network", "name")
-"""Keys whose value says which other keys there may be."""
+"""Keys whose value determines the other keys."""
 
 _SECTIONS_BY: dict[Place, str] = {("data",): "source", ("student",): "network", ("teacher",): "network"}
-"""Sections whose form one of their keys chooses."""
+"""Sections with alternatives, and the key that selects one."""
 
-_LATER = "What depends on networks, on code or on several sections is checked when these are mended."
+_LATER = "Networks, user code and dependencies between sections are checked after these faults are fixed."
 
 _Schema = Mapping[str, Any]
 
 
 def check_words(recipe: Path, set_: Sequence[str] | None = None, **_: Any) -> None:
-    """Raises ValueError for a file that is no recipe, and for keys, stages and networks that there are none of.
+    """Raises ValueError for a file that is not a recipe, and for unknown keys, stages and networks.
 
-    With one of these, it names every value that the schema does not allow, too; a recipe whose words are all known
-    is left to the full check. The arguments are options of a command, of which others are left aside. Without the
-    schema beside this package it looks at the file alone; `load_recipe` says the rest later.
+    In that case, it also reports all values that the schema does not allow; a recipe without unknown words is left
+    to the full check. The arguments are options of a command; others are ignored. Without the schema file, it only
+    checks that the file can be read; `load_recipe` reports the rest.
     """
     source = apply_overrides(read_source(recipe), set_ or ())
     if not SCHEMA.is_file():
@@ -61,15 +59,15 @@ def check_words(recipe: Path, set_: Sequence[str] | None = None, **_: Any) -> No
 
 
 class _Words:
-    """A recipe beside its schema."""
+    """A recipe and its schema."""
 
     def __init__(self, schema: _Schema, source: Source) -> None:
         self._schema, self._source = schema, source
         self.unknown = 0
-        """Words found so far that there are none of."""
+        """Unknown words so far."""
 
     def faults(self) -> Iterator[Fault]:
-        """Everything that the schema alone shows to be wrong."""
+        """Yields all faults that the schema reveals."""
         yield from self._of(self._source.data, self._schema, ())
 
     def _of(self, value: Any, node: _Schema, place: Place) -> Iterator[Fault]:
@@ -159,7 +157,7 @@ class _Words:
         if moved is not None:
             return self._fault(place, moved)
         text = None if given is None else shown(given)
-        # With hundreds of unknown words, nobody reads what each was meant to be.
+        # With hundreds of unknown words, suggestions are not useful.
         word = str(place[-1] if given is None else given)
         close = nearest(word, names) if self.unknown <= MAX_SHOWN else None
         return self._fault(place, problem, text, listed(names), close=close)
@@ -185,7 +183,7 @@ class _Words:
         return found
 
     def _objects(self, node: _Schema) -> Iterator[_Schema]:
-        """Every mapping with keys of its own that may stand at a node."""
+        """Every mapping that a node allows."""
         node = self._resolved(node)
         if "properties" in node:
             yield node
@@ -193,7 +191,7 @@ class _Words:
             yield from self._objects(inner)
 
     def _plain(self, node: _Schema) -> _Schema | None:
-        """What may stand at a node beside null; `None` where that is one of several, which the full check tells."""
+        """The schema of a node other than null; `None` for several alternatives, which the full check handles."""
         others = [self._resolved(one) for one in _alternatives(node)]
         others = [one for one in others if one.get("type") != "null"]
         if not others:
@@ -216,5 +214,5 @@ def _is_fixed(choice: _Schema, key: str) -> bool:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # what is wrong with it, the full check says
+    except (OSError, ValueError):  # reported by the full check
         return True

@@ -1,4 +1,4 @@
-"""The way from a file to a `Recipe`: read it, validate every part on its own, look across the valid parts."""
+"""Loads a `Recipe` from a file: reads it, validates each part, then validates across parts."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ from compress.recipe.wording import (
 
 
 def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
-    """The checked recipe in the YAML file `path`, after the `key.path=value` settings in `overrides`.
+    """The validated recipe in the YAML file `path`, after applying the `key.path=value` settings in `overrides`.
 
-    Raises `RecipeError` with all faults found. Computes nothing and opens no clip; a teacher that names a
-    `factory` has that module imported, which runs its Python code.
+    Raises `RecipeError` with all faults. Computes nothing and opens no clip. For a teacher with a `factory`,
+    imports its module, which runs its Python code.
     """
-    # The bytes of a file name are UTF-8, whatever the locale takes them for.
+    # File names are decoded as UTF-8, whatever the locale is.
     name = os.fsencode(path.stem).decode("utf-8", errors="replace")
     return _recipe(apply_overrides(read_source(path), overrides), name=name)
 
 
 def parse_recipe(text: str, *, name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The checked recipe in YAML text, as `load_recipe` reads it from `<name>.yaml`."""
+    """The validated recipe in YAML text, as `load_recipe` reads it from `<name>.yaml`."""
     return _recipe(apply_overrides(parse_source(text, name=name), overrides), name=name)
 
 
@@ -75,21 +75,21 @@ def _recipe(source: Source, *, name: str) -> Recipe:
 
 
 class _Reader:
-    """Validates the parts of one recipe and gathers what is wrong with them."""
+    """Validates the parts of one recipe and collects their faults."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.faults: list[Fault] = []
 
     def parts(self, raw: Mapping[str, Any]) -> Parts:
-        """Every part that is valid; what a recipe leaves out has its default."""
+        """The valid parts; missing parts have their defaults."""
         known = Recipe.model_fields
         for key in raw:
             moved = None if key in known else renamed_to((key,))
             if moved is not None:
                 self.fault((key,), moved)
             elif key not in known:
-                # With hundreds of unknown keys, nobody reads what each was meant to be.
+                # With hundreds of unknown keys, suggestions are not useful.
                 close = nearest(key, known) if len(self.faults) < MAX_SHOWN else None
                 self.fault((key,), "unknown section", allowed=listed(known), nearest=close)
         sections: dict[str, Any] = {}
@@ -112,7 +112,7 @@ class _Reader:
         )
 
     def _section(self, key: str, raw: Any) -> dict[str, Any]:
-        """The section's value under its key; nothing when it has faults."""
+        """The validated section under its key; empty if it has faults."""
         if key == "teacher" and raw is None:
             return {key: None}
         if key == "data":
@@ -137,7 +137,7 @@ class _Reader:
         return TEACHER_ROWS["factory"]
 
     def _row(self, key: str, raw: Any, *, by: str, rows: Mapping[str, type]) -> type | None:
-        """The row of a table that the value of the key `by` names."""
+        """The row of a table selected by the value of the key `by`."""
         if not isinstance(raw, dict):
             allowed = f"a mapping with the key {by} and its settings"
             self.fault((key,), "wrong type", given=shown(raw), allowed=allowed)
@@ -162,7 +162,7 @@ class _Reader:
         return list(enumerate(entries[:most]))
 
     def _verbs(self, entries: Any) -> list[str | None]:
-        """The verb of every stage, also of those whose settings have faults."""
+        """The verb of every stage, also with invalid settings."""
         rows = entries[:MAX_STAGES] if isinstance(entries, list) else []
         return [next(iter(row)) if isinstance(row, dict) and len(row) == 1 else None for row in rows]
 
@@ -180,9 +180,9 @@ class _Reader:
         return entry
 
     def _read(self, place: Place, raw: Any, kind: Any) -> Any:
-        """The value as a `kind`; None, with faults, when it is not one."""
+        """Validates the value as a `kind`; adds faults and returns None if it is invalid."""
         try:
-            # Strict JSON is what YAML means: lists become tuples and text paths, but "3" is no number.
+            # Strict JSON mode matches YAML: lists become tuples and text becomes paths, but "3" is not a number.
             return TypeAdapter(kind).validate_json(json.dumps(raw), strict=True)
         except ValidationError as error:
             self.faults += faults_of(error, model=kind, place=place, raw=raw, source=self.source)

@@ -1,7 +1,7 @@
-"""Step 4b: whether teacher and student fit the clips and the memory of this machine, found out without either.
+"""Step 4b: checks that teacher and student fit the clips and the memory of this machine.
 
-Networks are built on torch's meta device, which has shapes and no values: the largest takes no memory, and what
-does not fit is refused by the same lines of code that would refuse it after hours of work.
+Networks are built on torch's meta device, which needs no memory, so that a mismatch is reported by the code of the
+network itself, before hours of work.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from models.spec import MODALITIES, AudioSpec, ClipSpec, LabelSpec, TextSpec
 _Found = Iterator[tuple[Place, str, dict[str, str | None]]]
 
 _WORDS = 1_000
-"""Words of the vocabulary that stands for the one of the data, which is not known yet; or fewer."""
+"""Largest size of the placeholder vocabulary, as that of the data is not known yet."""
 _NUMBER_BYTES = 4
 _COPIES = 4
-"""Of every weight while a network is trained: itself, its gradient and the two moments of AdamW."""
+"""Copies of every weight during training: the weight, its gradient and the two moments of AdamW."""
 
 
 def check_networks(
     *, data: Any, clip: Any, teacher: Any, student: StudentConfig | None, batches: dict[Place, int]
 ) -> _Found:
-    """What is wrong with the networks for such clips. `batches` has the clips per step, by the place that says so;
-    places below `teacher` are of the teacher, others of the student."""
+    """Yields faults of the networks for these clips. `batches` has the clips per step by place in the recipe;
+    places below `teacher` belong to the teacher, others to the student."""
     if data is None or clip is None:
         return
     spec = _provisional(data, clip)
@@ -43,7 +43,7 @@ def check_networks(
         chosen.append(("student", student, STUDENTS))
     if isinstance(teacher, TableTeacher) and not _is_foreign(teacher):
         chosen.append(("teacher", teacher, TEACHERS))
-    # A teacher with a factory is tried with the real classes (`compress/steps/try_teacher.py`).
+    # A teacher with a factory is checked later, with the real classes (`compress/steps/try_teacher.py`).
     for key, section, table in chosen:
         try:
             own = _inputs_of(section, spec)
@@ -59,23 +59,23 @@ def check_networks(
             continue
         try:
             each = _kept_bytes(model, own)
-        except NotImplementedError:  # an operator without shapes: found out when it runs
+        except NotImplementedError:  # an operator without a meta kernel: checked when it runs
             continue
         except RuntimeError as error:
             if "meta" not in str(error):
-                problem = f"cannot be computed on these clips: {first_line(error)}"
+                problem = f"cannot run on these clips: {first_line(error)}"
                 yield (key, "network"), problem, {"given": section.network}
             continue
         for place, batch in batches.items():
             if (place[0] == "teacher") == (key == "teacher") and weights + each * batch > memory_bytes():
                 problem = (
-                    f"a step takes about {_gb(weights + each * batch)}; lower batch, or make clips smaller"
+                    f"a step takes about {_gb(weights + each * batch)}; lower batch, or use smaller clips"
                 )
                 yield place, problem, _allowed(str(batch))
 
 
 def memory_bytes() -> int:
-    """Memory of this machine, or of its largest accelerator where that has more."""
+    """Memory of this machine, or of its largest accelerator if that has more."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     if torch.cuda.is_available():
         sizes += [torch.cuda.get_device_properties(k).total_memory for k in range(torch.cuda.device_count())]
@@ -87,7 +87,7 @@ def _allowed(given: str) -> dict[str, str | None]:
 
 
 def _is_foreign(teacher: TableTeacher) -> bool:
-    """Whether the teacher has a part of another package, which takes seconds to import."""
+    """Whether the teacher uses another package, which takes seconds to import."""
     return getattr(getattr(teacher.options, "video", None), "name", None) == "huggingface"
 
 
@@ -99,7 +99,7 @@ def _inputs_of(section: StudentConfig | TableTeacher, spec: ClipSpec) -> ClipSpe
 
 
 def _provisional(data: Any, clip: Any) -> ClipSpec:
-    """The spec of the clips as far as the recipe says it: with two classes a column, and words without meaning."""
+    """The spec of the clips from the recipe alone, with two classes per column and a placeholder vocabulary."""
     text = None
     if clip.text is not None:
         words = tuple(map(str, range(min(clip.text.max_words, _WORDS))))
@@ -114,7 +114,7 @@ def _provisional(data: Any, clip: Any) -> ClipSpec:
 
 
 def _kept_bytes(model: nn.Module, spec: ClipSpec) -> int:
-    """Least bytes that a training step keeps of one clip: what layers with weights give, for the way back."""
+    """Lower bound of the activation memory of one clip in a training step: outputs of layers with weights."""
     kept = 0
 
     def add(module: nn.Module, _: Any, output: Any) -> None:
@@ -137,7 +137,7 @@ def _kept_bytes(model: nn.Module, spec: ClipSpec) -> int:
 
 
 def _shapes(spec: ClipSpec) -> tuple[Tensor, ...]:
-    """One clip without values."""
+    """Inputs of one clip on the meta device."""
     return tuple(
         torch.empty(spec.shape(name), dtype=torch.int64 if name == "text" else torch.float32, device="meta")
         for name in MODALITIES

@@ -1,4 +1,4 @@
-"""What a run of a recipe will do, step by step, before any of it is done."""
+"""The plan of a run: its steps, listed before it starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The steps of a run in their order; rich prints it as a table."""
+    """The steps of a run in order; rich prints it as a table."""
 
     name: str
     steps: tuple[Step, ...]
@@ -36,14 +36,14 @@ class Plan:
         table = Table(title=Text(f"Plan of {self.name}"), title_justify="left", box=None, pad_edge=False)
         table.add_column("", justify="right", style="dim")
         table.add_column("Step", style="bold", no_wrap=True)
-        table.add_column("What happens", overflow="fold")
+        table.add_column("Description", overflow="fold")
         for number, step in enumerate(self.steps, start=1):
             table.add_row(str(number), Text(step.name), Text(step.description))
         yield table
 
 
 def plan(recipe: Recipe) -> Plan:
-    """The steps that a run of this recipe takes."""
+    """The steps of a run of this recipe."""
     return Plan(name=recipe.name, steps=tuple(_steps(recipe)))
 
 
@@ -84,7 +84,7 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
 
 
 def _settings(section: BaseModel, *, every: bool = False) -> str:
-    """The settings that the recipe gives, or all with their defaults: `epochs 12, temperature 3`."""
+    """The settings in the recipe, or all with their defaults: `epochs 12, temperature 3`."""
     names = [name for name in type(section).model_fields if every or name in section.model_fields_set]
     return listed(f"{name.replace('_', ' ')} {_value(getattr(section, name))}" for name in names)
 

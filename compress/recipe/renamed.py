@@ -1,6 +1,6 @@
-"""Keys that recipes once had: the one table of what they are called now. A recipe that has one is refused with it.
+"""Renamed and moved keys of recipes. A recipe with an old key is refused with the new one.
 
-A new line is all that another renamed or moved key takes.
+Another renamed or moved key is one line here.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ RENAMED: dict[str, str] = {
     "stages.*.prune.macs": "stages.*.prune.macs_ratio",
     "stages.*.prune.max_layer_ratio": "stages.*.prune.max_pruning_ratio",
 }
-"""Old place to new place; `*` stands for a position in a list, the same one in both."""
+"""Old place to new place; `*` stands for a list index, the same in both."""
 
 
 def new_place(place: Place) -> Place | None:
-    """Where what once stood at a place stands now; None for a place that never was one of ours.
+    """The current place of an old place; None for any other.
 
     >>> new_place(("stages", 1, "prune", "macs"))
     ('stages', 1, 'prune', 'macs_ratio')
@@ -38,15 +38,15 @@ def new_place(place: Place) -> Place | None:
 
 
 def renamed_to(place: Place) -> str | None:
-    """The problem of a key that is called otherwise now, which names its new place; None for any other key."""
+    """The message for a renamed key with its new place; None for any other key."""
     new = new_place(place)
     if new is None:
         return None
     if new[:-1] == place[:-1]:
-        return f"is called {new[-1]} now, with the same meaning"
-    return f"has moved to {path_text(new)}, where it stands once for all stages"
+        return f"was renamed to {new[-1]}, with the same meaning"
+    return f"has moved to {path_text(new)}, where it applies to all stages"
 
 
 def is_given_by_old_name(place: Place, beside: Mapping[str, Any]) -> bool:
-    """Whether a key that is missing at a place is there under its old name, among those `beside` it."""
+    """Whether a missing key is given by its old name among the keys `beside` it."""
     return any(new_place((*place[:-1], key)) == place for key in beside)

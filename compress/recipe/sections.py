@@ -1,8 +1,8 @@
-"""Step 2: the models that give each section of a recipe its meaning.
+"""Step 2: pydantic models of the sections of a recipe.
 
 Networks and stages are typed by their own tables: a row of `models.TEACHERS`, `models.STUDENTS` or
-`compress.stages.STAGES` brings its options model, which validates the recipe, fills in defaults and describes
-itself in the JSON Schema. Config objects stop at the door: code further in takes the parts, not the recipe.
+`compress.stages.STAGES` provides its options model, which validates the recipe, fills in defaults and describes
+itself in the JSON Schema. Other code takes sections, not the whole recipe.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_STAGES, MAX_GATES = 32, 256
 
 
 class Section(BaseModel):
-    """A part of a recipe: immutable, and no key beyond those declared."""
+    """A section of a recipe: immutable, without undeclared keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -52,48 +52,48 @@ class StudentConfig(Section):
     network: str
     """Name of the network."""
     inputs: tuple[Modality, ...] = Field(default=("clip",), min_length=1, max_length=3)
-    """What the student is given on the device; the clips must have it."""
+    """Inputs of the student on the device; the clips must have them."""
     labels: tuple[Word, ...] | None = Field(default=None, min_length=1, max_length=32)
-    """Label columns that the student learns, one head each; by default all that the data has."""
+    """Label columns of the student, one head each; by default all of the data."""
     stream: bool = False
-    """Whether the files also hold a program that takes one frame and a state (`docs/streaming.md`); of causal
-    networks only."""
+    """Whether the files also hold a step program (`docs/streaming.md`); for causal networks only."""
     options: Any
     """Options of this network."""
 
 
 class TableTeacher(Section):
-    """A teacher of `models.TEACHERS`, trained as the first step and kept."""
+    """A teacher of `models.TEACHERS`, trained in the first step."""
 
     network: str
     """Name of the network."""
     inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1, max_length=3)
-    """What the teacher is given; by default everything that the clips have."""
+    """Inputs of the teacher; by default all of the clips."""
     options: Any
     """Options of this network."""
     pretrained: FilePath | None = None
-    """Public weights that the video encoder of `modular` starts from: a state dict as its authors publish it."""
+    """Public pretrained weights of the video encoder of `modular`: a state dict as published by its authors."""
     tasks: dict[Word, Annotated[float, Field(ge=1e-6, le=1e6)]] | None = Field(
         default=None, min_length=1, max_length=65
     )
-    """What the teacher learns, each with the weight of its loss: label columns, tag columns, and `retrieval`, which
+    """Tasks of the teacher, each with the weight of its loss: label columns, tag columns, and `retrieval`, which
     finds the caption of a clip. By default every label column, with weight 1."""
     weighting: Literal["fixed", "uncertainty"] = "fixed"
-    """Whether these weights are final, or multiplied by weights that are learned from each task's uncertainty."""
+    """`fixed` uses these weights; `uncertainty` multiplies them by weights learned from the uncertainty of each
+    task."""
     train: TrainConfig
-    """How the teacher is trained."""
+    """Training settings of the teacher."""
 
 
 class FactoryTeacher(Section):
-    """A teacher of your own, ready trained."""
+    """Your own trained teacher."""
 
     factory: str = Field(max_length=400, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    """`package.module:function`, called with the clips' `ClipSpec`, gives the network. Reading the recipe imports
+    """`package.module:function`, called with the clips' `ClipSpec`, returns the network. Reading the recipe imports
     that module, which runs its Python code."""
     weights: FilePath
     """Weights of the network: `.safetensors`, or a state dict that torch reads with `weights_only`."""
     inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1, max_length=3)
-    """What the teacher is given; by default everything that the clips have."""
+    """Inputs of the teacher; by default all of the clips."""
 
 
 class StageEntry(Section):
@@ -112,7 +112,7 @@ class StageEntry(Section):
 
     @property
     def trains(self) -> bool:
-        """Whether the stage, as it is set, trains a network."""
+        """Whether the stage trains a network with these settings."""
         return bool(getattr(self.config, "trains", False))
 
 
@@ -122,17 +122,17 @@ class ExportConfig(Section):
     formats: tuple[Literal[tuple(EXPORTERS)], ...] = Field(  # type: ignore[valid-type]
         default=tuple(EXPORTERS), min_length=1, max_length=len(EXPORTERS)
     )
-    """Formats, in the order in which they are written."""
+    """Formats, in the order of export."""
     schemes: tuple[Literal[SCHEMES], ...] | None = Field(  # type: ignore[valid-type]
         default=None, min_length=1, max_length=len(SCHEMES)
     )
-    """Numbers in the files: `fp32`, `fp16`, `w8` and `w4` (weights alone) of the float student, `w8a8` of the
-    quantized one. A format is written in each that it takes. By default `fp32`, and beside it that of the last
+    """Numeric schemes: `fp32`, `fp16`, `w8` and `w4` (weight-only) of the float student, `w8a8` of the quantized
+    one. A format is written in every scheme that it supports. By default `fp32` and the scheme of the last
     `quantize`."""
 
 
 def schemes_of(export: ExportConfig, stages: Iterable[object]) -> tuple[str, ...]:
-    """Schemes of the files of a recipe with these settings of its stages."""
+    """Schemes of the exported files, given the stages of the recipe."""
     if export.schemes is not None:
         return export.schemes
     quantized = [scheme for scheme in (getattr(config, "scheme", None) for config in stages) if scheme]
@@ -140,37 +140,37 @@ def schemes_of(export: ExportConfig, stages: Iterable[object]) -> tuple[str, ...
 
 
 class BenchmarkConfig(Section):
-    """How the files are measured."""
+    """Settings of the benchmark."""
 
     device: Literal[tuple(DEVICES)] = "host"  # type: ignore[valid-type]
-    """Where the files run; `host` is this machine."""
+    """Device on which the files run; `host` is this machine."""
     threads: int = Field(default=1, ge=1, le=1_024)
-    """Threads that each runtime may use."""
+    """Number of threads of each runtime."""
     rounds: int = Field(default=30, ge=1, le=100_000)
-    """Timed rounds; in each, every file runs in turn."""
+    """Number of timed rounds; all files run in each."""
 
 
 class RobustnessConfig(Section):
-    """Top-1 of teacher, student and files on corrupted test clips, beside that on clean ones."""
+    """Top-1 of teacher, student and files on clean and corrupted test clips."""
 
     corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] | None = Field(  # type: ignore[valid-type]
         default=None, min_length=1, max_length=len(CORRUPTIONS)
     )
-    """Corruptions; by default all that change an input of the clips."""
+    """Corruptions; by default all that apply to an input of the clips."""
     severities: tuple[Annotated[int, Field(ge=1, le=3)], ...] = Field(
         default=(1, 2, 3), min_length=1, max_length=3
     )
-    """How bad each corruption is."""
+    """Severities of each corruption."""
     clips: int | None = Field(default=200, ge=1, le=1_000_000)
-    """Test clips, taken evenly from the split; null takes all."""
+    """Number of test clips, evenly spaced in the split; null for all."""
 
 
 _NO_SOURCE = {"use_attribute_docstrings": False}
-"""Of models made from tables: pydantic would search all modules for source that they do not have, for seconds."""
+"""For models created from tables: pydantic would search all modules for their source, which takes seconds."""
 
 
 def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str, type[Section]]:
-    """One model per network: `base` with the network's name and the row's own options."""
+    """One model per network: `base` with the name of the network and the options of its row."""
     return {
         name: create_model(
             f"{base.__name__}_{name}",
@@ -192,7 +192,7 @@ STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
 
 
 def paths_in(part: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
-    """Every file or folder that a section names, at any depth, with its place."""
+    """Every path in a section, at any depth, with its place."""
     if isinstance(part, Path):
         yield place, part
     elif isinstance(part, BaseModel) or is_dataclass(part):
@@ -223,36 +223,36 @@ else:
 
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""Names that every file system and every shell takes as they are."""
+"""Names that are safe in every file system and shell."""
 
 
 class Recipe(Section):
-    """Everything that decides a run. Relative paths start from the current directory."""
+    """All settings of a run. Relative paths start from the current directory."""
 
     name: str = Field(max_length=100, pattern=NAME_PATTERN)
     """Name of the run and of its folder in `out/`; by default the recipe's file name without `.yaml`."""
     seed: Seed = 0
-    """Decides everything that is drawn at random."""
+    """Seed of all random numbers."""
     data: DataConfig
     """The clips."""
     clip: ClipConfig = Field(default_factory=ClipConfig)
-    """How a clip is cut from a video."""
+    """Preprocessing of clips."""
     teacher: AnyTeacher | None = None
-    """The network that teaches: a row of `models.TEACHERS`, or a factory of yours."""
+    """The teacher: a row of `models.TEACHERS`, or your own factory."""
     student: AnyStudent
     """The network that is compressed."""
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
-    """What the student learns from its teacher, in every stage that trains it."""
+    """Settings of distillation in all training stages."""
     stages: tuple[AnyStage, ...] = Field(default=(), max_length=MAX_STAGES)
-    """What happens to the student, in this order; each entry is one verb with its settings."""
+    """Stages of the student, in this order; each entry is one verb with its settings."""
     export: ExportConfig = Field(default_factory=ExportConfig)
     """Files to write."""
     benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
-    """How the files are measured."""
+    """Settings of the benchmark."""
     robustness: RobustnessConfig | None = None
-    """Measures accuracy on corrupted clips too; left out, nothing is corrupted."""
+    """Measures accuracy on corrupted clips; without it, nothing is corrupted."""
     gates: tuple[GateConfig, ...] = Field(default=(), max_length=MAX_GATES)
-    """Limits that decide whether the run has passed."""
+    """Limits that decide whether the run passes."""
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -260,5 +260,5 @@ class Recipe(Section):
         return schemes_of(self.export, [stage.config for stage in self.stages])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with every default filled in; as YAML, it loads as an equal recipe."""
+        """Plain data with all defaults; as YAML, it loads as an equal recipe."""
         return self.model_dump(mode="json")

@@ -1,6 +1,6 @@
-"""Step 1: the file of a recipe to plain data that still knows its line numbers, and `key.path=value` overrides.
+"""Step 1: reads a recipe file to plain data with line numbers, and applies `key.path=value` overrides.
 
-`compose` has the dialect of YAML, and the limits that it is read within.
+`compose` defines the YAML dialect and its limits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Place", "Source", "apply_overrides", "dump_yaml", "parse_source", "p
 
 
 class _Dumper(yaml.SafeDumper):
-    """Keeps PyYAML's own resolvers beside ours, so that text which either dialect misreads is quoted."""
+    """Adds the resolvers of the recipe dialect to PyYAML's, so that ambiguous text is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -44,7 +44,7 @@ for _kind, _pattern in PATTERNS.items():
 
 @dataclass(frozen=True)
 class Source:
-    """Plain data of a recipe, and where in the file each value stands."""
+    """Plain data of a recipe with the position of each value in the file."""
 
     name: str
     data: dict[str, Any]
@@ -52,7 +52,7 @@ class Source:
     overridden: tuple[Place, ...] = ()
 
     def line(self, path: Place) -> int | None:
-        """Line of the value at `path`, or of what encloses it; None when an override gave it."""
+        """Line of the value at `path`, or of its parent; None for a value of an override."""
         if any(path[: len(given)] == given for given in self.overridden):
             return None
         node, line = self.root, None
@@ -71,7 +71,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """The data in a YAML file. Raises `RecipeError` for a file that is missing or is not a YAML mapping."""
+    """Reads a YAML file. Raises `RecipeError` for a file that is missing or is not a YAML mapping."""
 
     def refused(fault: Fault) -> RecipeError:
         return RecipeError([fault], source=shortened(str(path), 200))
@@ -86,7 +86,7 @@ def read_source(path: Path) -> Source:
     except (OSError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise
-        # The path may be too long for the file system, hold a NUL, or not be ours to read.
+        # The path may be too long, contain a NUL, or not be readable.
         problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise refused(Fault(path="", problem=problem)) from None
     try:
@@ -98,7 +98,7 @@ def read_source(path: Path) -> Source:
 
 
 def _missing(path: Path) -> Fault:
-    """The fault of a file that is not there: its neighbours, the nearest one first."""
+    """The fault of a missing file, with similar names in its folder."""
     if path.exists():
         return Fault(
             path="", problem=f"{'a folder' if path.is_dir() else 'not a regular file'}, not a recipe"
@@ -112,7 +112,7 @@ def _missing(path: Path) -> Fault:
 
 
 def parse_source(text: str, *, name: str) -> Source:
-    """The data in YAML text; `name` is how messages call it. Raises `RecipeError`."""
+    """Parses YAML text; `name` is used in messages. Raises `RecipeError`."""
     composed = compose(text)
     if composed.faults:
         raise RecipeError(composed.faults, source=name)
@@ -124,17 +124,17 @@ def parse_source(text: str, *, name: str) -> Source:
 
 
 def dump_yaml(data: Any) -> str:
-    """YAML that `parse_source` reads back as the same data; short lists stay on one line."""
+    """YAML that `parse_source` reads back as equal data; short lists are on one line."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
-    """The source with every `key.path=value` set, values read as YAML; missing mappings are made on the way.
+    """Sets every `key.path=value`, with values parsed as YAML; missing mappings are created.
 
-    Raises `RecipeError` for settings that have no `=`, or lead through a plain value or past a list's end.
+    Raises `RecipeError` for settings without `=`, and for paths through a plain value or past the end of a list.
     """
     faults: list[Fault] = []
-    # Through JSON, so that a value which the file repeats by an alias is changed in one place only.
+    # Copied through JSON, so that a value repeated by an alias is changed in one place only.
     data = json.loads(json.dumps(source.data))
     given: list[Place] = list(source.overridden)
     values = 0
@@ -153,11 +153,11 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
 
 
 def _apply(data: dict[str, Any], override: str) -> tuple[Place, int]:
-    """Sets one value; gives its place, and how many keys and values it holds."""
+    """Sets one value; returns its place and its number of keys and values."""
     dotted, equals, text = override.partition("=")
     parts = dotted.strip().split(".")
     if not equals or not all(parts):
-        raise ValueError("a setting reads key.path=value, such as stages.0.distill.epochs=3")
+        raise ValueError("a setting has the form key.path=value, such as stages.0.distill.epochs=3")
     if len(parts) > MAX_DEPTH or max(map(len, parts)) > MAX_KEY:
         raise ValueError(f"a key path has at most {MAX_DEPTH} parts of at most {MAX_KEY} characters")
     composed = compose(text)

@@ -1,4 +1,4 @@
-"""Step 3: pydantic's errors in the words of a recipe: its paths, its keys, its spellings."""
+"""Step 3: translates pydantic's errors to faults with paths, keys and suggestions of the recipe."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ _LIMITS = {
     "multiple_of": ("multiple_of", "a multiple of"),
 }
 _MOST = 40
-"""Faults of one section that are told one by one."""
+"""Largest number of faults of one section that are listed."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
 def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, source: Source) -> list[Fault]:
-    """One fault per place that `error` names. `raw`, found at `place`, was meant to be a `model`."""
+    """One fault per place in `error`. `raw` at `place` was validated as a `model`."""
     faults: dict[Place, Fault] = {}
     details = list(itertools.islice(error.errors(include_url=False), _MOST))
     for detail in details:
@@ -65,7 +65,7 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
             len(other["loc"]) > len(detail["loc"]) and other["loc"][: len(detail["loc"])] == detail["loc"]
             for other in details
         ):
-            continue  # Pydantic does not count entries that have faults of their own.
+            continue  # Pydantic does not count invalid entries.
         inside = _inside(detail["loc"], raw, missing=detail["type"] in _MISSING_KEY)
         beside = detail["input"] if isinstance(detail["input"], dict) else {}
         if detail["type"] in _MISSING_KEY and is_given_by_old_name(place + inside, beside):
@@ -83,20 +83,20 @@ def faults_of(error: ValidationError, *, model: type, place: Place, raw: Any, so
             fault = dataclasses.replace(earlier, allowed=f"{earlier.allowed}, or {fault.allowed}")
         faults[inside] = fault
     if error.error_count() > _MOST:
-        problem = f"{error.error_count() - _MOST} more faults in here"
+        problem = f"{error.error_count() - _MOST} more faults in this section"
         faults[(*place, "...")] = Fault(path=path_text(place), problem=problem, line=source.line(place))
     return list(faults.values())
 
 
 def keys_of(model: type) -> list[str]:
-    """Names of the keys that a pydantic model or a dataclass takes."""
+    """Names of the keys of a pydantic model or a dataclass."""
     if issubclass(model, BaseModel):
         return list(model.model_fields)
     return [field.name for field in dataclasses.fields(model)] if dataclasses.is_dataclass(model) else []
 
 
 def _inside(loc: Sequence[Any], raw: Any, *, missing: bool) -> Place:
-    """Pydantic's location without the names of union members that it puts between the keys."""
+    """Pydantic's location without the names of union members between the keys."""
     place: Place = ()
     for position, part in enumerate(loc):
         if (isinstance(raw, dict) and part in raw) or (
@@ -118,7 +118,7 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
         if moved is not None:
             return Fault(path=path, problem=moved, line=line)
         owners = _models_at(model, inside[:-1])
-        # Where a name chooses one of several, pydantic says which one it was.
+        # For a discriminated union, pydantic reports the selected member.
         owners = [owner for owner in owners if owner.__name__ in detail["loc"]] or owners
         allowed = [key for owner in owners for key in keys_of(owner)]
         close = nearest(str(inside[-1]), allowed)
@@ -162,7 +162,7 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
 
 
 def _wrong_choice(given: Any, context: Any, *, owners: Sequence[type], path: str, line: int | None) -> Fault:
-    """A part that is chosen by one of its keys, whose value is none of the choices, or missing."""
+    """The fault of a discriminated union whose key is missing or has an unknown value."""
     key = context["discriminator"].strip("'")
     choices = [owner.__name__ for owner in owners]
     path = f"{path}.{key}"
@@ -179,7 +179,7 @@ def _wrong_choice(given: Any, context: Any, *, owners: Sequence[type], path: str
 
 
 def _models_at(model: Any, inside: Place) -> list[type]:
-    """The models that hold the keys at `inside`: several where a key takes one of several."""
+    """The models of the keys at `inside`; several for a union."""
     owners = list(_models_in(model))
     for part in inside:
         if isinstance(part, str):

@@ -1,4 +1,4 @@
-"""Whether a plain value is one that a node of the JSON Schema allows, in the words of the full check."""
+"""Checks a plain value against a node of the JSON Schema, with the messages of the full check."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "object": ((dict,), MAPPING),
     "null": ((type(None),), "null"),
 }
-"""What the types of a schema are in Python, and in words."""
+"""Python types and descriptions of the types of a schema."""
 
 
 def wrong_value(value: Any, node: Mapping[str, Any]) -> Wrong | None:
-    """What is wrong with a value where `node` stands in the schema; `None` where nothing is, or it does not say.
+    """The fault of a value by the schema `node`; `None` if it is valid or the schema does not decide.
 
-    It looks at the value alone, not at what a list or a mapping holds.
+    Checks only the value itself, not the entries of a list or mapping.
 
     >>> wrong_value(0, {"type": "integer", "minimum": 1})
     Wrong(problem='out of range', given='0', allowed='at least 1')

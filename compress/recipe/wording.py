@@ -1,4 +1,4 @@
-"""The words in which faults of values are told, whoever finds them."""
+"""Messages for faults of values, shared by all checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Wrong(NamedTuple):
-    """What is wrong with a value, what was given, and what is allowed."""
+    """The problem of a value, the given and the allowed value."""
 
     problem: str
     given: str
@@ -15,40 +15,40 @@ class Wrong(NamedTuple):
 
 
 def shown(value: Any) -> str:
-    """A value as the recipe writes it, cut to a readable length."""
+    """A value in the notation of a recipe, truncated."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def wrong_type(value: Any, wanted: str) -> Wrong:
-    """A value of another type than `wanted`, in words."""
+    """The fault of a value with another type than `wanted`."""
     if wanted == "text" and isinstance(value, int | float):
         wanted += " (put it in quotes)"
     return Wrong("wrong type", shown(value), wanted)
 
 
 def out_of_range(value: Any, words: str, limit: float) -> Wrong:
-    """A number beyond a limit; `words` are such as `at least`."""
+    """The fault of a number beyond a limit; `words` are such as `at least`."""
     return Wrong("out of range", shown(value), f"{words} {json.dumps(limit)}")
 
 
 def wrong_length(value: Any, which: str, length: int) -> Wrong:
-    """A text with less than the `least`, or more than the `most` characters (`which`)."""
+    """The fault of a text that is too short (`which` is `least`) or too long (`most`)."""
     return Wrong("wrong length", shown(value), f"at {which} {length} character{'s' * (length != 1)}")
 
 
 def wrong_number_of_entries(value: Any, which: str, number: int) -> Wrong:
-    """A list with less than the `least`, or more than the `most` entries (`which`)."""
+    """The fault of a list with too few (`which` is `least`) or too many (`most`) entries."""
     return Wrong("wrong number of entries", shown(value), f"at {which} {number}")
 
 
 def not_well_formed(value: Any, pattern: str) -> Wrong:
-    """A text that a pattern does not match."""
+    """The fault of a text that does not match a pattern."""
     return Wrong("not well formed", shown(value), pattern)
 
 
 def missing_key(about: str, *, section: bool = False) -> str:
-    """The problem of a key that has to be given; `about` describes it."""
+    """The message for a missing required key; `about` describes it."""
     what = "required section is missing" if section else "required key is missing"
     about = about.rstrip(".")
     return f"{what} ({about})" if about else what
@@ -57,11 +57,11 @@ def missing_key(about: str, *, section: bool = False) -> str:
 CHOICE = "not one of the choices"
 NOT_A_STAGE = "not a stage"
 ONE_VERB = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
-TWO_TEACHERS = "either a network of ours or a factory of yours; remove one of the two keys"
+TWO_TEACHERS = "either a built-in network or your own factory; remove one of the two keys"
 A_LIST = "a list, such as [] for none"
 MAPPING = "a mapping of keys"
 
 
 def no_such_file(path: str) -> str:
-    """The problem of a path, absolute, that leads nowhere."""
+    """The message for an absolute path that does not exist."""
     return f"no such file or folder: {path}"

@@ -1,4 +1,4 @@
-"""The report of a run as plain data, from what its steps gave."""
+"""Assembles the report of a run as plain data from the results of its steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.files import FileId
 from benchmarks.top1 import Accuracy
 from compress import __version__
 from compress.artifact import Form
-from compress.chance import at_chance, classes_answered
+from compress.chance import at_chance, predicted_classes
 from compress.figures import name_of
 from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import FileFigures
@@ -32,7 +32,7 @@ def assemble(
     figures: dict[FileId, FileFigures],
     robustness: RobustnessReport | None,
 ) -> Report:
-    """Everything that `report.json` holds but the gates, which are judged on it."""
+    """The content of `report.json` except for the gates, which are evaluated on it."""
     report = {
         "schema_version": SCHEMA_VERSION,
         "recipe": run.recipe.to_dict(),
@@ -64,21 +64,21 @@ def assemble(
 
 
 def _threads_differ(outcomes: Sequence[StageOutcome]) -> list[str]:
-    """A note when stages were made with several numbers of threads."""
+    """A note if stages were computed with different numbers of threads."""
     threads = {outcome.path: outcome.record["threads"] for outcome in outcomes}
     if len(set(threads.values())) < 2:
         return []
     listed = ", ".join(f"{path} with {number}" for path, number in threads.items())
     return [
-        f"Stages were made with different numbers of threads ({listed}): sums are rounded otherwise with another "
-        "number, so a run that makes all of them at once ends with other weights."
+        f"Stages were computed with different numbers of threads ({listed}), which changes the rounding of sums: a "
+        "run that computes all of them at once gives other weights."
     ]
 
 
 def _warnings(
     run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcome], report: dict[str, Any]
 ) -> Iterator[WarningReport]:
-    """Networks and files that have learned nothing, in the order in which they were made."""
+    """Warnings for networks and files at chance level, in order of execution."""
     for outcome in ([teacher] if teacher else []) + list(stages):
         spec = outcome.artifact.spec
         yield from at_chance(
@@ -86,7 +86,7 @@ def _warnings(
             outcome.record["after"]["top1"],
             spec=spec,
             labels=run.data.test.for_spec(spec).labels,
-            answered=classes_answered(outcome.test_logits, spec),
+            predicted=predicted_classes(outcome.test_logits, spec),
         )
     spec = run.student_spec
     truth = run.data.test.for_spec(spec).labels
@@ -95,9 +95,9 @@ def _warnings(
         yield from at_chance("models.student_labels_only", alone["top1"], spec=spec, labels=truth)
     for file in report["files"]:
         accuracy = file["accuracy"]
-        answered = accuracy.get("classes_answered")
+        predicted = accuracy.get("classes_answered")
         path = f"files.{name_of(file)}"
-        yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, answered=answered)
+        yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, predicted=predicted)
 
 
 def _environment(run: Run) -> dict[str, Any]:

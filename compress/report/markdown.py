@@ -1,6 +1,6 @@
-"""Text of users inside Markdown: shown as it is, never taken for markup, HTML, links or cells of a table.
+"""Escapes user text in Markdown, so that it is never parsed as markup, HTML, links or table cells.
 
-By CommonMark 0.31 and GitHub's extensions (tables, strikethrough, links without brackets).
+Follows CommonMark 0.31 and GitHub's extensions (tables, strikethrough, links without brackets).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Markdown(str):
 
 
 def escaped(value: Any) -> str:
-    """A value as Markdown that shows it, on one line; what is `Markdown` stays as it is."""
+    """Escapes a value for Markdown on one line; `Markdown` is unchanged."""
     if isinstance(value, Undefined):
         return ""
     if isinstance(value, Markdown):
@@ -35,7 +35,7 @@ def escaped(value: Any) -> str:
     text = _UNDERSCORE.sub(r"\\_", text)
     text = _ENTITY.sub(r"\\&", text)
     text = _LINK.sub(lambda found: "\\" + found[0], text)
-    # A number before a full stop begins a list: there the stop is escaped, elsewhere the first character.
+    # A number and a full stop start a list: there the stop is escaped, elsewhere the first character.
     return _BLOCK.sub(lambda found: _unblocked(found[1], found[2]), text)
 
 
@@ -44,7 +44,7 @@ def _unblocked(space: str, mark: str) -> str:
 
 
 def code(value: Any) -> Markdown:
-    """A value as a span of code, also inside a table."""
+    """A value as a code span, also inside a table."""
     text = _BREAK.sub(" ", str(value)).replace("|", "\\|")
     runs = [len(run) for run in re.findall("`+", text)]
     ticks = "`" * next(n for n in range(1, len(runs) + 2) if n not in runs)
@@ -53,7 +53,7 @@ def code(value: Any) -> Markdown:
 
 
 def fenced(text: str, *, language: str) -> Markdown:
-    """Text as a block of code, whatever fences it holds itself."""
+    """Text as a fenced code block, even if it contains fences."""
     longest = max((len(run) for run in re.findall("`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
     return Markdown(f"{fence}{language}\n{text.rstrip()}\n{fence}")

@@ -1,4 +1,4 @@
-"""What a report page shows: every figure chosen, compared and put into words. Templates only place it."""
+"""Content of the report pages: selects, compares and formats all figures. Templates only lay it out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MODEL_TITLES = {
     "student_quantized": "Student, quantized (torch)",
 }
 
-_TAGS = {"failed": "not written", "wrong": "wrong answers"}
-"""What stands beside a file that is not measured."""
+_TAGS = {"failed": "not written", "wrong": "wrong outputs"}
+"""Tags of files that are not measured."""
 
 
 def page(report: Report) -> dict[str, Any]:
-    """Everything the templates place, as text and positions."""
+    """Everything for the templates, as text and positions."""
     verdict, tone = headline(report)
     return {
         "name": report["recipe"].get("name", "recipe"),
@@ -49,7 +49,7 @@ def page(report: Report) -> dict[str, Any]:
 
 
 def _warnings(report: Report) -> list[dict[str, str]]:
-    """What is to be known before any figure; the label column is named where there are several."""
+    """The warnings of the report; the label column is named if there are several."""
     found = report.get("warnings", [])
     several = len({one["label"] for one in found}) > 1 or len(report.get("data", {}).get("classes", ())) > 1
     return [
@@ -73,7 +73,7 @@ def headline(report: Report) -> tuple[str, str]:
             sentence += f", {excused} not measured, as the recipe allows"
     else:
         sentence, tone = "Finished; the recipe sets no gates", "plain"
-    for state, what in (("failed", "could not be written"), ("wrong", "not computing what torch computes")):
+    for state, what in (("failed", "could not be written"), ("wrong", "missed their pass criterion")):
         if state in states:
             sentence += f"; {states.count(state)} of {_counted(len(states), 'file')} {what}"
             tone = "bad"
@@ -85,7 +85,7 @@ def headline(report: Report) -> tuple[str, str]:
 
 
 def did_not_run(report: Report) -> list[str]:
-    """Files that should have run here and did not, while they were measured."""
+    """Files that should have run on this machine and did not."""
     robustness = report.get("robustness")
     parts: list[tuple[str, Mapping[str, Any]]] = []
     if robustness is not None:
@@ -96,7 +96,7 @@ def did_not_run(report: Report) -> list[str]:
 
 
 def unmeasured(report: Report) -> list[tuple[str, str]]:
-    """What the run could not measure or write, each with the reason."""
+    """What could not be measured or written, each with the reason."""
     rows: list[tuple[str, str]] = []
     for name, model in _models(report):
         if model["top1"] is None:
@@ -129,7 +129,7 @@ def _models(report: Report) -> Iterator[tuple[str, ModelReport]]:
 
 
 def _tiles(report: Report) -> Iterator[dict[str, str]]:
-    """The few figures that a reader came for."""
+    """The key figures."""
     models: Mapping[str, Any] = report["models"]
     teacher, student, alone = (models.get(n) for n in ("teacher", "student_float", "student_labels_only"))
     if teacher:
@@ -169,7 +169,7 @@ def _tiles(report: Report) -> Iterator[dict[str, str]]:
 
 
 def _macs_saved(report: Report) -> dict[str, str] | None:
-    """Operations of the student that was shipped, against those that it was built with."""
+    """Operations of the exported student, relative to the unpruned one."""
     student = report["models"]["student_float"]
     built = next((stage["before"]["macs"] for stage in report["stages"] if stage["before"].get("macs")), None)
     if student is None or not student["macs"]:
@@ -183,7 +183,7 @@ def _tile(title: str, value: str, note: str) -> dict[str, str]:
 
 
 def gate_figures(gate: GateReport) -> tuple[str, str]:
-    """The figure of a gate and its limit, as a sentence names them."""
+    """The formatted figure and limit of a gate."""
     name = next((part for part in reversed(gate["metric"].split(".")) if _has_unit(part)), gate["metric"])
     sign = {"min": "at least ", "max": "at most "}.get(gate.get("bound", ""), "")
     value, limit = figures.against_limit(name, gate["value"], gate["limit"])
@@ -214,7 +214,7 @@ def _has_unit(part: str) -> bool:
 
 
 def file_row(file: FileReport, report: Report) -> dict[str, Any]:
-    """What is shown of one file."""
+    """The displayed figures of one file."""
     accuracy, parity = file["accuracy"], file["parity"]
     student = report["models"]["student_float"]
     drop: Any = None
@@ -250,13 +250,13 @@ def file_row(file: FileReport, report: Report) -> dict[str, Any]:
 
 
 def _times(row: LatencyReport) -> str:
-    """How many times as fast as the fp32 file of its format a file is: `1.42x`."""
+    """Speedup of a file over the fp32 file of its format: `1.42x`."""
     slower = row.get("ratio_to_fp32")
     return "" if slower is None else f"{1 / slower:.2f}x"
 
 
 def _speed(row: LatencyReport) -> str:
-    """The same in words, with its interval: `1.42x as fast as fp32 [1.40, 1.45]`."""
+    """The speedup with its interval: `1.42x as fast as fp32 [1.40, 1.45]`."""
     ends = row.get("ratio_to_fp32_ci95")
     interval = "" if ends is None else f" [{1 / ends[1]:.2f}, {1 / ends[0]:.2f}]"
     return f"{_times(row)} as fast as fp32{interval}" if _times(row) else ""
@@ -279,7 +279,7 @@ def _model(name: str, model: ModelReport) -> dict[str, Any]:
 def _stage(stage: Any) -> dict[str, Any]:
     before, after = stage["before"], stage["after"]
     changes = []
-    # Tasks have a table of their own.
+    # Tasks have a separate table.
     for key in [*before, *(key for key in after if key not in before and key != "tasks")]:
         values = [figures.figure(key, side[key]) for side in (before, after) if key in side]
         changes.append((_in_words(key), " → ".join(dict.fromkeys(values))))

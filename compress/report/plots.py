@@ -1,4 +1,4 @@
-"""Pictures as positions in percent, drawn by HTML and SVG: sharp at any width, in light and in dark."""
+"""Plots as positions in percent, drawn by HTML and SVG: scalable, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from compress import figures
 from compress.report_shape import FileReport, Report
 
 _SHORTEST_SPAN = 0.1
-"""An accuracy axis covers at least ten points, so that noise does not look like a difference."""
+"""Smallest range of an accuracy axis, so that noise does not appear as a difference."""
 
 
 def accuracy_plots(report: Report, titles: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One picture per label column: top-1 with its interval of every network and file, on one axis."""
+    """One plot per label column: top-1 with its interval of every network and file."""
     models: Mapping[str, Any] = report["models"]
     entries = [(title, models.get(key), key) for key, title in titles.items()]
     entries += [(f"{one['format']}, {one['scheme']}", one["accuracy"], "file") for one in report["files"]]
@@ -25,11 +25,11 @@ def accuracy_plots(report: Report, titles: Mapping[str, str]) -> list[dict[str, 
 
 
 def latency_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
-    """From the median to the 99th percentile of every file, on every device; the axis begins at zero."""
+    """Median to 99th percentile of every file on every device; the axis starts at zero."""
     found = [(file, row) for file in files for row in file["latency"] if row["p50_ms"] is not None]
     if not found:
         return None
-    # The 99th percentile of a busy machine can be far out; an axis up to it would hide the medians.
+    # The 99th percentile of a busy machine can be an outlier that would compress the medians.
     far = max(max(row["p90_ms"] or 0.0, 1.2 * (row["p50_ms"] or 0.0)) for _, row in found)
     high, ticks = _axis_from_zero(far)
     devices = {(row["device"], row["threads"]) for _, row in found}
@@ -52,7 +52,7 @@ def latency_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
 
 
 def size_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
-    """The size of every file; the axis begins at zero."""
+    """The size of every file; the axis starts at zero."""
     sizes = [(one, one["size_bytes"]) for one in files if one["size_bytes"]]
     if not sizes:
         return None
@@ -69,7 +69,7 @@ def size_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
 
 
 def curves(rows: Iterable[Mapping[str, float | None]]) -> list[dict[str, Any]]:
-    """One small picture per figure of a training: its value over the epochs."""
+    """One small plot per figure of a training: its value over the epochs."""
     values: dict[str, list[tuple[int, float]]] = {}
     for epoch, row in enumerate(rows, start=1):
         for name, value in row.items():
@@ -129,7 +129,7 @@ def _curve(name: str, series: Sequence[tuple[int, float]]) -> dict[str, Any]:
 
 
 def _labels(top1: Any) -> Iterable[str]:
-    """Label columns that a network answers; one without a name where the data has no other."""
+    """Label columns of a network; one without a name if the data has only one."""
     return top1 if isinstance(top1, Mapping) else ("",)
 
 
@@ -138,14 +138,14 @@ def _of_label(value: Any, label: str) -> Any:
 
 
 def _percent(value: float, low: float, high: float) -> float:
-    """Where `value` lies between the ends of an axis, 0..100."""
+    """Position of `value` on an axis, 0..100."""
     if high <= low:
         return 50.0
     return round(100 * min(max((value - low) / (high - low), 0.0), 1.0), 2)
 
 
 def _axis_from_zero(largest: float) -> tuple[float, list[float]]:
-    """The end of an axis that holds `largest`, and its round tick values."""
+    """The end of an axis that includes `largest`, and its round tick values."""
     step = 10 ** math.floor(math.log10(largest))
     step *= next(factor for factor in (0.25, 0.5, 1, 2, 2.5) if largest / (step * factor) <= 4.4)
     end = step * math.ceil(largest / step)

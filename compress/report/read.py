@@ -1,4 +1,4 @@
-"""Reads `report.json` of this version and of earlier ones, for whatever compares reports."""
+"""Reads `report.json` of this and earlier versions, for tools that compare reports."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from compress.report_shape import SCHEMA_VERSION, Report
 
 
 def read_report(path: Path) -> Report:
-    """The report in a file, brought to the schema of this version; `docs/report.md` lists what has changed.
+    """Reads a report and converts it to the current schema; `docs/report.md` lists the changes.
 
-    Raises FileNotFoundError, and ValueError for a file that is no report, or one of a later version.
+    Raises FileNotFoundError, and ValueError for a file that is not a report, or of a later version.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ def read_report(path: Path) -> Report:
 
 
 def current(report: Mapping[str, Any]) -> Report:
-    """A report of any earlier schema as one of this version."""
+    """Converts a report of an earlier schema to the current one."""
     if report["schema_version"] == SCHEMA_VERSION:
         return cast(Report, report)
     files = report["artifacts"]

@@ -1,4 +1,4 @@
-"""The table of a report that says how networks and files bear corrupted clips."""
+"""The robustness table of a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compress.report_shape import Report
 
 
 def robustness_table(report: Report, titles: Mapping[str, str]) -> dict[str, Any] | None:
-    """A row per network and file (and label column, where there are several), a cell per corruption."""
+    """One row per network and file (and label column, if there are several), one cell per corruption."""
     found = report.get("robustness")
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Pictures for the report: a few test clips, and what the networks said to them."""
+"""Sample images for the report: a few test clips with predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COUNT = 4
 
 
 def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) -> list[Sample]:
-    """The first test clips as strips of their frames, with label and answers; none without a picture input."""
+    """The first test clips as strips of frames, with labels and predictions; none without video."""
     if data.spec.video is None:
         return []
     clips = data.test.select(("clip",))
@@ -23,18 +23,18 @@ def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) 
         frames = clips.batch([index])[0][0].permute(1, 2, 3, 0)  # T H W C
         strip = np.concatenate((frames.numpy() * 255).round().astype(np.uint8), axis=1)
         caption = f"labelled {_names(clips.labels[index].tolist(), data.spec)}"
-        for who, outcome in (("teacher", teacher), ("student", student)):
+        for network, outcome in (("teacher", teacher), ("student", student)):
             if outcome is not None:
                 spec = outcome.artifact.spec
                 columns = outcome.test_logits[: len(spec.labels)]
-                answers = [int(column[index].argmax()) for column in columns]
-                caption += f"; {who}: {_names(answers, spec)}"
+                predicted = [int(column[index].argmax()) for column in columns]
+                caption += f"; {network}: {_names(predicted, spec)}"
         pictures.append(Sample(png=png(strip), caption=caption))
     return pictures
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture, uint8 `H W 3`, as a PNG file."""
+    """Encodes an image, uint8 `H W 3`, as PNG."""
     encoder = av.CodecContext.create("png", "w")
     encoder.height, encoder.width, encoder.pix_fmt = picture.shape[0], picture.shape[1], "rgb24"
     packets = encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))

@@ -1,4 +1,4 @@
-"""The files of a finished run, and the gates that did not pass, on the terminal."""
+"""Prints the files of a finished run, and the gates that did not pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.report_shape import Report
 
 
 def print_files(report: Report, console: Console) -> None:
-    """A row per file: size, accuracy, and on each device its latency and its speed against the fp32 file."""
+    """Prints one row per file: size, accuracy, and for each device latency and speedup over fp32."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", no_wrap=True)
     for heading in ("size", "top-1", "change", "median", "vs fp32"):
@@ -35,7 +35,7 @@ def print_files(report: Report, console: Console) -> None:
 
 
 def print_gates(report: Report, console: Console) -> None:
-    """How many gates passed, and every one that did not."""
+    """Prints the number of passed gates, and every gate that did not pass."""
     passed = sum(gate["verdict"] == "passed" for gate in report["gates"])
     for gate in report["gates"]:
         if gate["verdict"] != "passed":

@@ -1,4 +1,4 @@
-"""The table of a report that has every task of every network."""
+"""The task table of a report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "map": "mAP"
 
 
 def task_rows(report: Report, titles: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A row per network and task, its figures in words."""
+    """One row per network and task with its figures."""
     models: Mapping[str, Any] = report["models"]
     for name, title in titles.items():
         for task, found in ((models.get(name) or {}).get("tasks") or {}).items():

@@ -1,4 +1,4 @@
-"""Writes a report: data for tools, Markdown for reviews, one self-contained page for everybody."""
+"""Writes a report as JSON for tools, Markdown for reviews, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from compress.store import write_atomic
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A picture of the data for the page: one frame of a clip, as PNG."""
+    """A sample image for the page, as PNG."""
 
     png: bytes
     caption: str
 
 
 def write_report(report: Report, folder: Path, *, samples: Sequence[Sample] = ()) -> None:
-    """Writes `report.json`, `report.md` and `report.html` into `folder`, each complete or not at all.
+    """Writes `report.json`, `report.md` and `report.html` into `folder`, each atomically.
 
-    Numbers that JSON cannot hold (NaN, infinity) become null, and `notes` names them.
+    Numbers that JSON does not support (NaN, infinity) become null and are listed in `notes`.
     """
     report = _finite_report(report)
     data = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
@@ -57,7 +57,7 @@ def write_report(report: Report, folder: Path, *, samples: Sequence[Sample] = ()
 
 
 def _finite_report(report: Report) -> Report:
-    """The report without NaN and infinity; each is named in `notes`."""
+    """The report without NaN and infinity, which are listed in `notes`."""
     replaced: list[str] = []
 
     def walk(value: Any, path: str) -> Any:
@@ -66,9 +66,9 @@ def _finite_report(report: Report) -> Report:
         if isinstance(value, list | tuple):
             return [walk(one, f"{path}.{index}") for index, one in enumerate(value)]
         if isinstance(value, float) and not math.isfinite(value):
-            replaced.append(f"{path} was {value}, which is no measurement; it is written as null.")
+            replaced.append(f"{path} was {value} and is written as null.")
             return None
-        # Paths may hold bytes that are no text.
+        # Paths may contain bytes that are not valid text.
         return (
             value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             if isinstance(value, str)

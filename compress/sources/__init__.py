@@ -1,4 +1,4 @@
-"""The table of sources of clips. A new one is a file here, and one line."""
+"""The table of sources of clips. A new one is a file here and one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips from a folder tree of the user's."""
+"""Clips from a folder tree."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from compress.sources.source import TAG_SEPARATOR, FilesConfig, Listing, Reading
 
 
 class FolderData(FilesConfig):
-    """Files as root/split/class/clip.mp4; the label column is called `class`."""
+    """Files root/split/class/clip.mp4; the label column is `class`."""
 
     labels: ClassVar[list[str]] = ["class"]
     tags: ClassVar[list[str]] = []
     tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["folder"]
-    root: FilePath = Field(description="Folder that holds train/, test/ and, if there is one, validation/.")
+    root: FilePath = Field(description="Folder with train/, test/ and optionally validation/.")
 
 
 def read(config: FolderData, reading: Reading) -> Listing:

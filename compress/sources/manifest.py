@@ -1,4 +1,4 @@
-"""Clips from a CSV of the user's."""
+"""Clips from a CSV manifest."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ _Filter = dict[Word, Annotated[list[Cell], Field(max_length=10_000)]]
 
 
 class ManifestData(FilesConfig):
-    """A CSV with columns path, split, the label columns and, if there are, text, start_s, end_s."""
+    """A CSV with the columns path, split, the label columns and optionally text, start_s, end_s."""
 
     source: Literal["manifest"]
-    manifest: FilePath = Field(description="The CSV; its paths are relative to its folder.")
+    manifest: FilePath = Field(description="The CSV file; paths in it are relative to its folder.")
     labels: list[Word] = Field(
-        min_length=1, max_length=32, description="Label columns; the network gets one head for each."
+        min_length=1, max_length=32, description="Label columns; the network has one head for each."
     )
     where: _Filter = Field(
         default_factory=dict,
         max_length=32,
-        description="Keep only rows whose column has one of these values.",
+        description="Keep only the rows with these values, by column.",
     )
     exclude: _Filter = Field(
         default_factory=dict,
         max_length=32,
-        description="Leave out rows whose column has one of these values.",
+        description="Exclude the rows with these values, by column.",
     )
     tags: list[Word] = Field(
         default=[],
         max_length=32,
-        description="Columns of any number of classes a clip, for teachers that learn them.",
+        description="Columns with any number of classes per clip, for teachers that learn them.",
     )
     tag_separator: str = Field(
         default=TAG_SEPARATOR,
         min_length=1,
         max_length=16,
-        description="What stands between the tags of a clip.",
+        description="Separator of the tags of a clip.",
     )
     text: Word | Annotated[list[Word], Field(min_length=1, max_length=32)] | None = Field(
         default="text",
         description="Column of the captions, or several (caption, title, subtitles, ...) whose texts are joined in "
-        "this order; null withholds them.",
+        "this order; null ignores captions.",
     )
     text_separator: str = Field(
-        default=" ", max_length=16, description="What stands between joined texts; empty ones are left out."
+        default=" ", max_length=16, description="Separator of joined texts; empty texts are skipped."
     )
     pad_s: float = Field(
         default=0.0,
         ge=0,
         le=3_600,
-        description="Widens start_s..end_s on both sides, as far as the file reaches.",
+        description="Extends start_s..end_s on both sides, within the file.",
     )
 
     @model_validator(mode="after")
@@ -85,7 +85,7 @@ def read(config: ManifestData, reading: Reading) -> Listing:
 
 
 def _joined(row: ClipRow, columns: Sequence[str], separator: str) -> str:
-    """The texts of a row in these columns, one after another."""
+    """The joined texts of a row in these columns."""
     return separator.join(row.more[name] for name in columns if row.more[name])
 
 

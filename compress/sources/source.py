@@ -1,4 +1,4 @@
-"""What a source of clips is: its section of a recipe, and the function that lists its clips."""
+"""The interface of sources of clips: a section of a recipe, and a function that lists clips."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from compress.budgets import LimitsConfig
 from models.spec import LabelSpec
 
 TAG_SEPARATOR = ";"
-"""Between the tags of a clip, where a source does not say otherwise."""
+"""Default separator of the tags of a clip."""
 
 
 class SourceConfig(BaseModel):
-    """The section `data` of a recipe, whatever the source."""
+    """The section `data` of a recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    if TYPE_CHECKING:  # fields in some sources, the same for every recipe in others
+    if TYPE_CHECKING:  # fields in some sources, constants in others
 
         @property
         def source(self) -> str:
@@ -32,72 +32,72 @@ class SourceConfig(BaseModel):
 
         @property
         def labels(self) -> Sequence[str]:
-            """Label columns; the network gets one head for each."""
+            """Label columns; the network has one head for each."""
 
         @property
         def tags(self) -> Sequence[str]:
-            """Columns of any number of classes a clip."""
+            """Columns with any number of classes per clip."""
 
         @property
         def tag_separator(self) -> str:
-            """What stands between the tags of a clip."""
+            """Separator of the tags of a clip."""
 
 
 class FilesConfig(SourceConfig):
-    """What sources of the user's own files have in common: these are proven before they are learned from."""
+    """Common settings of sources with user files, which are validated before training."""
 
     validation_fraction: float = Field(
         default=0.1,
         gt=0,
         lt=1,
-        description="Share of the training files held out when the data has no split `validation`.",
+        description="Share of the training files held out if the data has no split `validation`.",
     )
     unreadable: Literal["refuse", "skip"] = Field(
         default="refuse",
-        description="Stop at files that cannot be read, or leave their clips out and say so.",
+        description="Stop at unreadable files, or exclude their clips and report them.",
     )
     missing_audio: Literal["refuse", "silence"] = Field(
         default="refuse",
-        description="What clips without sound are, where sound is wanted: unreadable, or silent.",
+        description="Treatment of clips without audio if audio is an input: unreadable, or silent.",
     )
     max_unreadable_share: float = Field(
         default=MAX_UNREADABLE_SHARE,
         ge=0,
         le=1,
-        description="Share of all clips that `unreadable: skip` may leave out; above it the run stops.",
+        description="Largest share of clips that `unreadable: skip` may exclude; above it the run stops.",
     )
     leakage: Literal["refuse", "allow"] = Field(
         default="refuse",
-        description="Stop at clips that are in two splits at once, by path, link, content or an overlapping span, "
-        "or say so and go on.",
+        description="Stop at clips that are in two splits, by path, link, content or an overlapping span, or "
+        "report them and continue.",
     )
     limits: LimitsConfig = Field(
-        default_factory=LimitsConfig, description="What a file may ask for before it counts as unreadable."
+        default_factory=LimitsConfig, description="Resource limits above which a file is unreadable."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a source may use while it lists its clips."""
+    """Resources of a source for listing its clips."""
 
     cache: Path
-    """Where files that it makes are kept."""
+    """Folder for generated files."""
     workers: int
-    """Processes that may make them; 0 makes them in this one."""
+    """Number of processes for generating files; 0 uses this process."""
     console: Console
 
-    def tell(self, sentence: str) -> None:
-        """Prints one sentence for whoever watches."""
+    def notify(self, sentence: str) -> None:
+        """Prints a message."""
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The clips of a source, none of them opened."""
+    """The clips of a source, not opened yet."""
 
     rows: list[ClipRow]
     root: Path
-    """The folder that their files lie in, absolute."""
+    """The absolute path of the folder of the files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +105,9 @@ class Source:
     """One row of `SOURCES`."""
 
     config: type[SourceConfig]
-    """Has a key `source` whose one value is the row's name. A source of files that users own has a `FilesConfig`:
-    leaks are looked for, clips may be held out, and what cannot be read is told."""
+    """Has a key `source` whose only value is the name of the row. A source of user files has a `FilesConfig`:
+    clips are checked for leakage, may be held out, and unreadable files are reported."""
     read: Callable[[Any, Reading], Listing]
-    """Lists the clips; raises ValueError for what the user has to mend."""
+    """Lists the clips; raises ValueError for faults of the data."""
     labels: Callable[[Any], tuple[LabelSpec, ...]] | None = None
-    """The label columns with their classes, where these are known before any clip is there."""
+    """The label columns with their classes, if known before any clip exists."""

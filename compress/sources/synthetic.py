@@ -1,11 +1,11 @@
-"""A data set of real video files (H.264 + AAC in MP4, with captions) that is generated from a seed.
+"""A data set of video files (H.264 + AAC in MP4, with captions) generated from a seed.
 
-Eight classes of motion of one shape among others that only tremble; `compress/synthetic_scenes.py` draws them.
+Eight classes of motion of one shape among distractors that only tremble, drawn by `compress/synthetic_scenes.py`.
 
-A part of the *training* rows carries a wrong label (column `label`), as labels collected on the web do; about two
-thirds of these name the most easily confused class. Validation and test labels are right. The truth is kept in the
-column `true_label`, which nothing in this project reads. Further tasks have no wrong labels: which thing moves
-(column `thing`), and tags of motion and thing (column `tags`).
+Some *training* rows have a wrong label (column `label`), as in web data; about two thirds of these are the most
+easily confused class. Validation and test labels are correct. The column `true_label` has the true class and is
+not used by this project. Other tasks have no label noise: the moving thing (column `thing`), and tags of motion
+and thing (column `tags`).
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from compress.synthetic_scenes import (
 from models.spec import LabelSpec
 
 GENERATOR = 2
-"""Counted up whenever the same settings begin to give other files."""
+"""Incremented when the same settings give different files."""
 
 
 SYNTHETIC_FILES = ("manifest.csv", "train/*.mp4", "validation/*.mp4", "test/*.mp4")
-"""Names of what `write_synthetic` writes."""
+"""Names of the files of `write_synthetic`."""
 
 
 class SplitSizes(BaseModel):
-    """Clips of each split."""
+    """Number of clips of each split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +61,7 @@ class SplitSizes(BaseModel):
 
 
 class SyntheticData(SourceConfig):
-    """Generated clips of eight motions; see the head of `compress/synthetic_scenes.py` for what makes them hard."""
+    """Generated clips of eight motions; `compress/synthetic_scenes.py` describes their difficulty."""
 
     tag_separator: ClassVar[str] = TAG_SEPARATOR
     source: Literal["synthetic"]
@@ -69,26 +69,26 @@ class SyntheticData(SourceConfig):
         default=["label"],
         min_length=1,
         max_length=2,
-        description="Label columns: the motion, and the thing that moves; the network gets one head for each.",
+        description="Label columns: the motion, and the moving thing; the network has one head for each.",
     )
     tags: list[Literal["tags"]] = Field(
         default=[],
         max_length=1,
-        description="Tag columns: `tags` has words of the motion and of the thing. Teachers learn them.",
+        description="Tag columns: `tags` has words of the motion and of the thing, for teachers.",
     )
     clips: SplitSizes = Field(default_factory=SplitSizes)
     difficulty: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="0: every picture is clear and every label right; 1: hardly solvable.",
+        description="0: clean video and correct labels; 1: hardly solvable.",
     )
     seed: Seed = Field(default=0, description="The same seed gives the same files.")
-    fps: int = Field(default=16, ge=4, le=60, description="Frames a second; a clip lasts one second.")
+    fps: int = Field(default=16, ge=4, le=60, description="Frames per second; a clip lasts one second.")
 
 
 def synthetic_key(config: SyntheticData) -> str:
-    """Hash of all that decides the files."""
+    """Hash of everything that determines the files."""
     settings = config.model_dump(exclude={"labels", "tags"})
     facts = json.dumps([GENERATOR, settings, vars(Hardness.of(config.difficulty))], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()
@@ -106,12 +106,12 @@ def synthetic_labels(config: SyntheticData) -> tuple[LabelSpec, ...]:
 
 
 def _random(config: SyntheticData, split: int, number: int) -> np.random.Generator:
-    """Where everything about one clip is drawn from."""
+    """The random generator of one clip."""
     return np.random.default_rng((config.seed, split, number))
 
 
 def _thing(random: np.random.Generator) -> str:
-    """The thing that moves: the first that is drawn."""
+    """The moving thing, the first random draw."""
     return THINGS[random.integers(len(THINGS))]
 
 
@@ -121,7 +121,8 @@ def write_synthetic(
     """Writes `<split>/<number>.mp4` and `manifest.csv` (path, split, label, true_label, thing, tags, text) into
     `folder`.
 
-    The same settings give the same bytes, whatever `workers` is. `report` is called with clips done and to do.
+    The same settings give the same bytes for any `workers`. `report` is called with the number of clips and the
+    total.
     """
     jobs = []
     for number, split in enumerate(("train", "validation", "test")):
@@ -175,7 +176,7 @@ def write_clip(job: _Job, alive: Alive) -> Iterator[dict[str, str]]:
         label = OPPOSITE[job.motion] if random.random() < 0.6 else others[random.integers(len(others))]
     try:
         _encode(job.path, frames, sound, fps=job.config.fps)
-    except av.FFmpegError as error:  # the disk is full, which cannot be told by this type in another process
+    except av.FFmpegError as error:  # a full disk; this exception type cannot be pickled
         raise OSError(error.errno, error.strerror, str(job.path)) from None
     yield {
         "path": f"{job.split}/{job.path.name}",
@@ -189,11 +190,11 @@ def write_clip(job: _Job, alive: Alive) -> Iterator[dict[str, str]]:
 
 
 def _encode(path: Path, frames: np.ndarray, sound: np.ndarray, *, fps: int) -> None:
-    """Writes an MP4; the settings are fixed so that the same frames and samples give the same bytes."""
+    """Writes an MP4 with fixed settings, so that equal frames and samples give equal bytes."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps)
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        # Slower presets do not give the same bytes every time with frames whose side is no multiple of 16.
+        # Slower presets are not deterministic for frame sizes that are not multiples of 16.
         video.options = {"preset": "ultrafast", "crf": "24", "threads": "1"}
         audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ)
         audio.layout, audio.bit_rate, audio.options = "mono", 32_000, {"aac_coder": "fast"}
@@ -209,7 +210,7 @@ def _encode(path: Path, frames: np.ndarray, sound: np.ndarray, *, fps: int) -> N
 
 
 def read(config: SyntheticData, reading: Reading) -> Listing:
-    """The clips, written if they are not in the cache."""
+    """The clips, generated if they are not in the cache."""
     key, title = synthetic_key(config), "synthetic clips"
 
     def make(folder: Path) -> None:
@@ -217,7 +218,7 @@ def read(config: SyntheticData, reading: Reading) -> Listing:
             write_synthetic(config, folder, workers=reading.workers, report=report)
 
     place = reading.cache / f"synthetic-{key[:16]}"
-    with one_at_a_time(place, waiting=lambda who: reading.tell(f"{title}: waiting for {who}")):
+    with one_at_a_time(place, waiting=lambda holder: reading.notify(f"{title}: waiting for {holder}")):
         folder = stored(
             place,
             key=key,
@@ -225,7 +226,7 @@ def read(config: SyntheticData, reading: Reading) -> Listing:
             load=lambda made: made,
             names=SYNTHETIC_FILES,
             title=title,
-            tell=reading.tell,
+            notify=reading.notify,
         ).value
     rows = read_manifest(folder / "manifest.csv", labels=config.labels, more=config.tags)
     return Listing(rows=rows, root=folder.absolute())

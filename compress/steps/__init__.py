@@ -1,1 +1,1 @@
-"""The steps of a run, one file each; every step is found again when nothing that can change it has changed."""
+"""The steps of a run, one file each; results of a step are cached by everything that determines them."""

@@ -1,4 +1,4 @@
-"""The step that measures files."""
+"""The benchmark step: measures exported files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
-from benchmarks.answers import FOLDER, TORCH, keep_answers
 from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
 from benchmarks.measure import measure
-from compress.chance import classes_answered
+from benchmarks.predictions import FOLDER, TORCH, keep_predictions
+from compress.chance import predicted_classes
 from compress.command.progress import bar
 from compress.command.terminal import headed
 from compress.folders.keys import Key
@@ -32,7 +32,7 @@ BENCHMARK = "benchmark.json"
 
 
 def check_settings(run: Run) -> None:
-    """Raises `ValueError` for what this machine cannot do."""
+    """Raises `ValueError` for settings that this machine does not support."""
     settings = run.recipe.benchmark
     cores = DEVICES[settings.device].describe().cores
     if settings.threads > cores:
@@ -43,7 +43,7 @@ def check_settings(run: Run) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFigures:
-    """What was measured of one exported file on a device, in the words of the report."""
+    """Figures of one exported file on a device, in the format of the report."""
 
     accuracy: dict[str, Any]
     parity: dict[str, Any]
@@ -52,22 +52,20 @@ class FileFigures:
 
     @property
     def failed(self) -> bool:
-        """Whether the file should have run here and did not."""
+        """Whether the file should have run on this machine and did not."""
         return any(part.get("failed", False) for part in (self.accuracy, *self.latency))
 
 
 def benchmark(
     run: Run, networks: Mapping[str, StageOutcome], exported: Exported
 ) -> dict[FileId, FileFigures]:
-    """Accuracy, parity and latency of every file that is right, through its own runtime.
+    """Accuracy, parity and latency of every exported file in its own runtime.
 
-    `networks` has what the files of each scheme hold; parity is that with its logits on the test split.
+    `networks` has the torch network of each scheme; parity compares with its logits on the test split. Files that
+    miss their pass criterion are not measured.
 
-    A file that is wrong is not measured: how fast it gives wrong answers says nothing.
-
-    Kept in `benchmark.json` and taken from there as long as files, clips, settings, runtimes and the processor stay
-    the same; not kept when a file should have run here and did not. What every file said to each clip stands in
-    `answers/`.
+    Cached in `benchmark.json` for equal files, clips, settings, runtimes and processor; not cached if a file should
+    have run on this machine and did not. Predictions for each clip are written to `predictions/`.
     """
     settings = run.recipe.benchmark
     key = content_key(
@@ -83,7 +81,7 @@ def benchmark(
         runtimes=installed(FILES),
         cpu=DEVICES[settings.device].describe().cpu,
     )
-    if _answers_are_whole(run, key):
+    if _predictions_are_complete(run, key):
         earlier = kept(run, BENCHMARK, key=key, title="benchmark")
         if earlier is not None:
             return {FileId(*name.split(".")): FileFigures(**figures) for name, figures in earlier.items()}
@@ -110,7 +108,7 @@ def benchmark(
             )
             for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
         }
-        _keep_answers(run, key, measured.accuracy, networks)
+        _keep_predictions(run, key, measured.accuracy, networks)
     for name, one in figures.items():
         run.console.print(headed(f"benchmark.{name}", _summary(one)))
     if any(one.failed for one in figures.values()):
@@ -120,36 +118,38 @@ def benchmark(
     return figures
 
 
-def _answers_are_whole(run: Run, key: Key) -> bool:
-    """Whether the answers that figures under this key rest on are there as they were written."""
+def _predictions_are_complete(run: Run, key: Key) -> bool:
+    """Whether the predictions of this key exist and are intact."""
     own = Ledger.read(run.folder / FOLDER)
     for place in (run.folder, *run.finished):
         ledger = Ledger.read(place / FOLDER)
         if ledger is None:
             continue
-        reason = reason_against(ledger, key, tell=run.tell)
+        reason = reason_against(ledger, key, notify=run.notify)
         if reason is None:
             if own is not None and place != run.folder:
                 own.remove()
             return True
-        run.tell(f"benchmark: measured again, because {reason}")
+        run.notify(f"benchmark: measured again, because {reason}")
         return False
     return False
 
 
-def _keep_answers(
+def _keep_predictions(
     run: Run, key: Key, measured: Sequence[FileAccuracy], networks: Mapping[str, StageOutcome]
 ) -> None:
-    """Keeps what every file said to each test clip, and the networks in torch that they hold."""
+    """Writes the predictions of every file and of the torch networks for each test clip."""
     spec = run.student_spec
-    answers = {
+    predictions = {
         f"{TORCH}.{scheme}": {
             name: column.numpy() for name, column in zip(spec.outputs, outcome.test_logits, strict=True)
         }
         for scheme, outcome in networks.items()
     }
-    answers |= {str(one.id): one.logits for one in measured if one.unavailable is None}
-    keep_answers(run.folder / FOLDER, answers, run.data.test.for_spec(spec), key=key, tell=run.tell)
+    predictions |= {str(one.id): one.logits for one in measured if one.unavailable is None}
+    keep_predictions(
+        run.folder / FOLDER, predictions, run.data.test.for_spec(spec), key=key, notify=run.notify
+    )
 
 
 def _figures(
@@ -160,7 +160,7 @@ def _figures(
     network: StageOutcome,
     beside: FileLatency | None,
 ) -> FileFigures:
-    """`beside` is the float file of the same format, whose turns stand in the same rounds."""
+    """`beside` is the float file of the same format, timed in the same rounds."""
     spec, data = network.artifact.spec, run.data.spec
     top1: dict[str, Any] = {"top1": None, "ci95": None, "clips": 0, "runtime": None}
     parity: dict[str, Any] = {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None}
@@ -174,7 +174,7 @@ def _figures(
             "ci95": per_label([column.interval for column in columns], spec, data=data),
             "clips": accuracy.clips,
             "runtime": accuracy.runtime,
-            "classes_answered": classes_answered([accuracy.logits[name] for name in spec.outputs], spec),
+            "classes_answered": predicted_classes([accuracy.logits[name] for name in spec.outputs], spec),
         }
         pairs = [
             compare(reference.numpy(), accuracy.logits[name])
@@ -214,4 +214,4 @@ def _summary(figures: FileFigures) -> str:
     top1, latency = figures.accuracy["top1"], figures.latency[0]
     if top1 is None or latency["p50_ms"] is None:
         return figures.accuracy.get("reason") or latency.get("reason") or "not measured"
-    return f"top-1 {shares(top1)}, {latency['p50_ms']:.2f} ms a clip"
+    return f"top-1 {shares(top1)}, {latency['p50_ms']:.2f} ms per clip"

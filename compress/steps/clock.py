@@ -1,4 +1,4 @@
-"""Wall time and processor time of a stage, and whether other programs took processors from it."""
+"""Wall time and processor time of a stage, and whether other programs slowed it down."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import time
 from dataclasses import dataclass
 
 LEAST_S = 10.0
-"""A stage shorter than this is not judged: starting and reading files are much of its time."""
+"""Shorter stages are not checked: startup and file access dominate their time."""
 _AVERAGED_S = 60.0
-"""Over what the load average is an average: before that it tells of what went before."""
+"""Period of the load average; earlier values include previous work."""
 _SHORT_OF = 0.75
-"""Processor time below this part of wall time times threads is short of it."""
+"""Fraction of wall time times threads below which processor time is too low."""
 _SPARE_CORES = 0.5
-"""Other work that two programs which fit the machine may be over its cores, as averages vary."""
+"""Tolerance of the load of other programs above the number of cores, because averages vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a piece of work took."""
+    """Time taken by some work."""
 
     seconds: float
     cpu_seconds: float
-    """Of this process and of the children that it waited for."""
+    """Processor time of this process and of its completed children."""
     busy: str | None
-    """A sentence if the machine was busy with something else, so that the times say less; else `None`."""
+    """Message if other programs loaded the machine, so that the times are less meaningful; else `None`."""
 
 
 class Clock:
-    """Measures from its making on."""
+    """A clock that starts when it is created."""
 
     def __init__(self) -> None:
         self._began_s, self._began_cpu_s = time.monotonic(), _cpu_s()
 
     def taken(self, *, threads: int, on_cpu: bool = True) -> Taken:
-        """What the work took; `threads` are those of torch, and `on_cpu` says whether networks ran on them."""
+        """The time taken; `threads` is the number of torch threads, `on_cpu` whether networks ran on them."""
         seconds = time.monotonic() - self._began_s
         cpu_s = _cpu_s() - self._began_cpu_s
         load, cores = os.getloadavg()[0], os.cpu_count() or 1
@@ -45,10 +45,10 @@ class Clock:
 
 
 def busy(*, seconds: float, cpu_seconds: float, threads: int, load_1min: float, cores: int) -> str | None:
-    """Says that the machine was busy with something else; `None` where nothing speaks for that.
+    """Message if other programs loaded the machine; `None` without evidence for that.
 
-    It was if others alone kept more than all cores busy, or if they and the `threads` together asked for more than
-    all cores, and the threads got clearly less than a core each.
+    This is the case if other programs alone used more than all cores, or if they and the `threads` together needed
+    more than all cores and the threads got clearly less than a core each.
     """
     if seconds < LEAST_S:
         return None

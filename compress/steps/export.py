@@ -1,4 +1,4 @@
-"""The step that writes files."""
+"""The export step: writes files."""
 
 from __future__ import annotations
 
@@ -48,27 +48,27 @@ if TYPE_CHECKING:
     from export.quantize.layer_noise import LayerError
 
 PARITY_CLIPS = 8
-"""Test clips on which every file is compared with torch at once; the benchmark step does it on all of them."""
+"""Number of test clips for the parity check after export; the benchmark step uses all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """The files of a run."""
+    """The exported files of a run."""
 
     folder: Path
     rows: list[dict[str, Any]]
-    """Those of the manifest."""
+    """Rows of the manifest."""
     key: str
 
 
 def export(
     run: Run, networks: Mapping[str, StageOutcome], *, rounded: StageOutcome | None = None
 ) -> Exported:
-    """Writes the recipe's files into `export/` and gives the rows of its manifest.
+    """Writes the files of the recipe to `export/` and returns the rows of its manifest.
 
-    `networks` has what the files of each scheme hold. `rounded` is the float network whose weights the int8 one
-    holds, where training has not changed them since: int8 files are compared with it, too. The files of an earlier
-    run are kept when nothing has changed, every one of them is as it was written, and none had failed.
+    `networks` has the network of each scheme. `rounded` is the float network whose weights were quantized without
+    further training, if any: int8 files are also compared with it. The files of an earlier run are used if nothing
+    has changed, all files are intact, and none had failed.
     """
     folder = run.folder / "export"
     provenance = _provenance(run, networks)
@@ -85,14 +85,14 @@ def export(
         ledger = Ledger.read(place)
         if ledger is None:
             continue
-        reason = reason_against(ledger, key, tell=run.tell)
+        reason = reason_against(ledger, key, notify=run.notify)
         if reason is None:
             rows = _rows(place)
             run.console.print(headed("export", f"{len(rows)} files (already done)"))
             return Exported(folder=place, rows=rows, key=key)
         reasons.append(reason)
     for reason in reasons[:1]:
-        run.tell(f"export: made again, because {reason}")
+        run.notify(f"export: computed again, because {reason}")
     before = Ledger.read(folder)
     if before is not None:
         before.clear()
@@ -107,7 +107,7 @@ def export(
             with adding(folder, REFERENCE_NAMES):
                 write_reference(
                     folder,
-                    networks={scheme: _asked(outcome.artifact) for scheme, outcome in networks.items()},
+                    networks={scheme: _runnable(outcome.artifact) for scheme, outcome in networks.items()},
                     spec=spec,
                     clips=run.student_spec,
                     steps={one.scheme: one.step.spec for one in variants if one.step is not None},
@@ -121,7 +121,7 @@ def export(
             made = f"{row['size_bytes'] / 1e6:.2f} MB in {row['seconds']:.0f} s"
             run.console.print(headed(f"export.{file_id(row)}", made))
         else:
-            what = "failed" if row["status"] == "failed" else "is wrong"
+            what = "failed" if row["status"] == "failed" else "misses its pass criterion"
             head = f"export.{file_id(row)} {what}"
             run.console.print(headed(head, row["reason"], style="bold red"))
         for note in _losses(row):
@@ -130,12 +130,12 @@ def export(
 
 
 def file_id(row: Mapping[str, Any]) -> FileId:
-    """Which file a row of the manifest is."""
+    """The format and scheme of a row of the manifest."""
     return FileId(row["format"], row["scheme"])
 
 
 def _losses(row: dict[str, Any]) -> list[str]:
-    """What rounding took from a file that may well be right, with the layers that cost most."""
+    """Notes on the quantization cost of a file, with the layers that cost most."""
     found = [note for note in row["notes"] if note.startswith(HIGH_COST)]
     step = [] if row["step"] is None else row["step"]["notes"]
     return found + [f"frame by frame: {note}" for note in step if note.startswith(HIGH_COST)]
@@ -158,14 +158,14 @@ def _note_key(folder: Path, key: Key, *, whole: bool) -> None:
     assert ledger is not None
     ledger.about = {"key": str(key), "parts": dict(key.parts), "made": whole}
     if not whole:
-        ledger.about["why"] = "a file of it had failed or was wrong"
+        ledger.about["why"] = "one of its files failed or missed its pass criterion"
     ledger.save()
 
 
 def _variant(
     run: Run, scheme: str, artifact: Artifact, spec: FileSpec, *, rounded: StageOutcome | None
 ) -> Variant:
-    """The network of a scheme, with what its files are held against."""
+    """The network of a scheme, with the references of its files."""
     before = rounded.artifact if rounded is not None and artifact.form is Form.QUANTIZED else None
     return Variant(
         scheme=scheme,
@@ -176,7 +176,7 @@ def _variant(
 
 
 def _program(artifact: Artifact) -> ExportedProgram:
-    """The network as captured; a quantized artifact is a graph already, the int8 reference."""
+    """The captured network; a quantized artifact is already a graph, the int8 reference."""
     example = artifact.spec.example()
     if artifact.form is Form.QUANTIZED:
         return torch.export.export(artifact.model, example)
@@ -184,7 +184,7 @@ def _program(artifact: Artifact) -> ExportedProgram:
 
 
 def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
-    """The program for one frame; of a quantized artifact it is there already, but for the names of its states."""
+    """The step program; a quantized artifact already has one, except for the names of its states."""
     clip = artifact.spec.example()[0]
     if artifact.step is None:
         return stepper(copy.deepcopy(artifact.model).cpu(), clip, spec)
@@ -197,7 +197,7 @@ def _stepper(run: Run, artifact: Artifact, spec: FileSpec) -> Stepper:
 
 
 def _proof(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Proof:
-    """What the files are held against; where that is two networks, also what ranks the layers between them."""
+    """The references of the files; for two networks, also the ranking of layers by quantization cost."""
     trial = _trial(run, artifact, rounded=rounded)
     if rounded is None:
         return Proof(trial=trial)
@@ -214,32 +214,32 @@ def _proof(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Proof:
 
 
 def _some(trial: Trial) -> list[tuple[Tensor, ...]]:
-    """Inputs of the trial that rank layers."""
+    """Inputs for ranking layers."""
     arrays = [torch.from_numpy(np.asarray(array[:RANKED_INPUTS])) for array in trial.inputs.values()]
     return list(zip(*arrays, strict=True))
 
 
 def _trial(run: Run, artifact: Artifact, *, rounded: Artifact | None) -> Trial:
-    """A few test clips, and what the artifact itself answers to them, and the network that it was rounded from."""
+    """A few test clips with the logits of the artifact and of the float network that was quantized."""
     clips = run.data.test.for_spec(artifact.spec)
     count = min(PARITY_CLIPS, len(clips))
-    chosen = torch.linspace(0, len(clips) - 1, count).round().long()  # the classes stand one after another
+    chosen = torch.linspace(0, len(clips) - 1, count).round().long()  # the split may be sorted by class
     arrays: dict[str, np.ndarray] = {
         name: tensor.unsqueeze(1).numpy()
         for name, tensor in zip(artifact.spec.inputs, clips.batch(chosen.tolist()), strict=True)
     }
     source = f"{count} of {len(clips)} test clips"
-    asked = _asked(artifact)
+    network = _runnable(artifact)
     if artifact.form is Form.FLOAT:
-        return run_networks({FLOAT: asked}, arrays, source=source)
-    networks = {REFERENCE: asked}
+        return run_networks({FLOAT: network}, arrays, source=source)
+    networks = {REFERENCE: network}
     if rounded is not None:
         networks[FLOAT] = copy.deepcopy(rounded.model).cpu()
     return run_networks(networks, arrays, source=source)
 
 
-def _asked(artifact: Artifact) -> nn.Module:
-    """The artifact's network as it answers in torch, on the CPU and one clip at a time."""
+def _runnable(artifact: Artifact) -> nn.Module:
+    """The torch network of the artifact, for single clips on the CPU."""
     if artifact.form is Form.FLOAT:
         return copy.deepcopy(artifact.model).cpu()
     from export.quantize.int8_reference import for_evaluation
@@ -249,7 +249,7 @@ def _asked(artifact: Artifact) -> nn.Module:
 
 
 def _provenance(run: Run, networks: Mapping[str, StageOutcome]) -> dict[str, Any]:
-    """What made the files: nothing of it depends on the machine, or on where anything lies."""
+    """Provenance of the files, independent of the machine and of paths."""
     paths = {str(place[0]) for place, _ in paths_in(run.recipe.data)}
     longest = max((outcome.artifact.history for outcome in networks.values()), key=len)
     return {

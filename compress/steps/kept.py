@@ -1,4 +1,4 @@
-"""Figures that a step keeps in the run's folder: JSON with the key they were found under, and its own SHA-256."""
+"""Cached figures of a step in the run folder: JSON with their key and its own SHA-256."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compress.steps.pipeline import Run
 
 
 def kept(run: Run, name: str, *, key: Key, title: str) -> Any | None:
-    """The figures of an earlier run under the same key; None where there are none; then the reason is said."""
+    """The figures of an earlier run with the same key; None, with a message, if there are none."""
     own = run.folder / name
     reasons = []
     for path in (own, *(folder / name for folder in run.finished)):
@@ -30,15 +30,15 @@ def kept(run: Run, name: str, *, key: Key, title: str) -> Any | None:
         run.console.print(headed(title, "already done"))
         return earlier["figures"]
     for reason in reasons[:1]:
-        run.tell(f"{title}: measured again, because {reason}")
+        run.notify(f"{title}: measured again, because {reason}")
     return None
 
 
 def keep(run: Run, name: str, figures: Any, *, key: Key) -> None:
-    """Keeps figures for later runs."""
+    """Stores figures for later runs."""
     write_sealed_json(run.folder / name, {"key": key, "parts": key.parts, "figures": figures})
 
 
 def forget(run: Run, name: str) -> None:
-    """Takes away what was kept, which is no longer so."""
+    """Removes stored figures that are obsolete."""
     (run.folder / name).unlink(missing_ok=True)

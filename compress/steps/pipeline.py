@@ -1,4 +1,4 @@
-"""What the steps of one run share, and what they hand on."""
+"""Common data of the steps of a run, and the result of a stage."""
 
 from __future__ import annotations
 
@@ -32,43 +32,43 @@ from models.spec import ClipSpec
 
 
 class StepFailed(RuntimeError):
-    """A step of the run that could not be finished; the message begins with its name."""
+    """A failed step; the message starts with its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What every step of one run shares."""
+    """Common data of all steps of a run."""
 
     recipe: Recipe
     data: Data
     folder: Path
-    """Where this run writes."""
+    """The folder that this run writes to."""
     cache: Path
     device: torch.device
     console: Console
     finished: tuple[Path, ...] = ()
-    """Folders of finished runs whose results are taken where they are those of this run, too."""
+    """Folders of finished runs whose results are used if they match this run."""
 
-    def tell(self, sentence: str) -> None:
-        """Prints one sentence for whoever watches."""
+    def notify(self, sentence: str) -> None:
+        """Prints a message."""
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def student_spec(self) -> ClipSpec:
-        """The inputs that the student is given, and the label columns that it learns."""
+        """The inputs and label columns of the student."""
         return self.data.spec.only(self.recipe.student.inputs, labels=self.recipe.student.labels)
 
     def truth(self, clips: ClipSet, spec: ClipSpec) -> Truth:
-        """The right answers for the clips of a split to the tasks of a network."""
+        """The targets of all tasks of a network for the clips of a split."""
         return Truth.of(clips.for_spec(spec), spec, tag_separator=self.data.tag_separator)
 
     def build_student(self) -> nn.Module:
-        """The student before any stage: the same weights for the same seed."""
+        """Builds the student before any stage; equal seeds give equal weights."""
         row, options = STUDENTS[self.recipe.student.network], self.recipe.student.options
         return drawn(lambda: row.build(self.student_spec, options).eval(), seed=self.recipe.seed)
 
     def context(self, folder: Path, teacher: Teacher | None) -> Context:
-        """What a stage that works in `folder` may use."""
+        """The context of a stage that works in `folder`."""
         return Context(
             device=self.device,
             seed=self.recipe.seed,
@@ -82,14 +82,14 @@ class Run:
         )
 
     def key(self, *, code: Iterable[str], **parts: Any) -> Key:
-        """Hash of `parts` together with the data, the seed, the kind of device, and the modules that make it."""
+        """Hash of `parts`, the data, the seed, the device type, and the source of the modules `code`."""
         return content_key(code=code, **self._given, device=self.device.type, **parts)
 
     @property
     def origin(self) -> Key:
-        """Hash of what a user gives: the recipe without its paths, the content of the data, the seed.
+        """Hash of the user's input: the recipe without paths, the content of the data, the seed.
 
-        The same on every machine and in every folder; it stands in the files.
+        Equal on all machines and in all folders; stored in the exported files.
         """
         recipe = self.recipe
         return Key.of(
@@ -103,7 +103,7 @@ class Run:
         )
 
     def settings_of(self, section: BaseModel) -> dict[str, Any]:
-        """A section of the recipe as plain data; files are told by their content, not by their paths."""
+        """A section of the recipe as plain data, with paths replaced by the content of the files."""
         plain = section.model_dump(mode="json")
         index = self.cache / DECODED / INDEX
         for place, path in paths_in(section):
@@ -128,12 +128,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class StageOutcome:
-    """A finished stage: its artifact, the logits it gives on the test split, and whether it had been there."""
+    """A finished stage: its artifact, its logits on the test split, and whether it was cached."""
 
     path: str
     """Place in the recipe, such as `stages.0.distill`."""
     folder: str
-    """Where it lies in the folder of the run, such as `stages/01_distill`."""
+    """Path in the run folder, such as `stages/01_distill`."""
     key: str
     artifact: Artifact
     test_logits: tuple[Tensor, ...]
@@ -141,17 +141,17 @@ class StageOutcome:
 
     @property
     def record(self) -> StageRecord:
-        """What the stage did."""
+        """The record of the stage."""
         return self.artifact.history[-1]
 
     @property
     def accuracy(self) -> list[Accuracy]:
-        """How often the network is right on the test split, for each label column that it answers."""
+        """Accuracy on the test split for each label column of the network."""
         return self._found(self.record["after"]["correct"])
 
     @property
     def labels_only(self) -> list[Accuracy] | None:
-        """The same of the same student trained on the labels alone; None where the stage trained none."""
+        """Accuracy of the same student trained on the labels alone; None if the stage trained none."""
         correct = self.record["after"].get("labels_only_correct")
         return None if correct is None else self._found(correct)
 
@@ -161,6 +161,6 @@ class StageOutcome:
 
 
 def shares(top1: float | dict[str, float]) -> str:
-    """Top-1 in per cent, with the label column where there are several."""
+    """Top-1 in percent, by label column if there are several."""
     columns = top1 if isinstance(top1, dict) else {"": top1}
     return ", ".join(f"{column} {100 * share:.1f} %".strip() for column, share in columns.items())

@@ -1,8 +1,8 @@
-"""The reference clip of an export: a small video, what a network is fed of it, and what every file answers.
+"""The reference clip of an export: a small video, its input tensors, and the outputs of every file.
 
-An application that prepares the video by `manifest.json` has to come to the same tensors, and with them to the same
-answers. The video is drawn here, from nothing of the user's: stripes too fine for the network's picture, saturated
-colours, a moving disc; two different channels of sound at another rate than networks take, and a pause.
+An application that preprocesses the video by `manifest.json` must obtain the same tensors, and with them the same
+outputs. The video is generated without user data: stripes finer than the network's resolution, saturated colours, a
+moving disc; two different audio channels at another sample rate than the network's, and a pause.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LAYOUTS = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}
 
 _FILES = {"clip": "", "step": "step_"}
 _WORDS = 3
-"""So many words of the vocabulary are in the caption."""
+"""Number of words of the vocabulary in the caption."""
 
 
 def write_reference(
@@ -47,12 +47,11 @@ def write_reference(
     clips: ClipSpec,
     steps: Mapping[str, FileSpec] | None = None,
 ) -> None:
-    """Writes `reference/` into an export and names its files in `manifest.json`, which is there already.
+    """Writes `reference/` into an export and lists its files in the existing `manifest.json`.
 
-    `networks` has what the files of each scheme hold, as torch runs it; its answers stand beside theirs. The same
-    export gives the same bytes each time. Files that are wrong, or that no program here runs, have no answers in
-    it. `steps` has, by scheme, the program for one frame of a network that streams: what counts is its answer after
-    the last frame.
+    `networks` has the torch network of each scheme, whose outputs are included. The same export gives the same
+    bytes. Files that miss their pass criterion, or cannot run on this machine, have no outputs. `steps` has the
+    step program of a streaming network by scheme; its output is that after the last frame.
     """
     folder = export / FOLDER
     folder.mkdir(exist_ok=True)
@@ -87,7 +86,7 @@ def write_reference(
         for row in manifest["files"]:
             if row["status"] == "exported":
                 step = (steps or {}).get(row["scheme"])
-                outputs += _answers_of(export, row, spec=spec, step=step, samples=Path(scratch))
+                outputs += _outputs_of(export, row, spec=spec, step=step, samples=Path(scratch))
     manifest["reference"] = {
         "video": {**_listed(export, folder / "clip.mp4"), "start_s": 0.0, "end_s": FRAMES / FPS},
         "caption": caption,
@@ -99,11 +98,11 @@ def write_reference(
 
 
 def write_video(path: Path) -> None:
-    """The reference video: H.264 and AAC in MP4; every call gives the same bytes."""
+    """Writes the reference video, H.264 and AAC in MP4; every call gives the same bytes."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        # As in `compress/synthetic.py`: with slower presets bytes may differ from call to call.
+        # As in `compress/sources/synthetic.py`: slower presets are not deterministic.
         video.options = {"preset": "ultrafast", "crf": "23", "threads": "1"}
         audio = container.add_stream("aac", rate=RATE_HZ)
         audio.layout, audio.bit_rate, audio.options = "stereo", 64_000, {"aac_coder": "fast"}
@@ -119,7 +118,7 @@ def write_video(path: Path) -> None:
 
 
 def _frames() -> Iterator[np.ndarray]:
-    """uint8 `H W 3`: rings that become finer outwards, bars of six colours, and a disc that crosses them."""
+    """Frames uint8 `H W 3`: rings that become finer outwards, bars of six colours, and a moving disc."""
     row, column = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
     rings = 127.5 + 110 * np.cos(((row - HEIGHT / 2) ** 2 + (column - WIDTH / 2) ** 2) / 60)
     still = np.repeat(rings[..., None], 3, axis=-1)
@@ -135,7 +134,8 @@ def _frames() -> Iterator[np.ndarray]:
 
 
 def _sound() -> np.ndarray:
-    """float32 `2 samples`: a tone rising from 100 Hz to 6 kHz, and one of 440 Hz; silent in the third quarter."""
+    """Audio float32 `2 samples`: a tone rising from 100 Hz to 6 kHz, and one of 440 Hz; silent in the third
+    quarter."""
     seconds = FRAMES / FPS
     time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     rising = np.sin(2 * np.pi * (100 * time_s + (6_000 - 100) / (2 * seconds) * time_s**2))
@@ -145,14 +145,14 @@ def _sound() -> np.ndarray:
 
 
 def _caption(clips: ClipSpec) -> str | None:
-    """Words that the network knows, one that it does not, and what else the rule for words is about."""
+    """Known words, an unknown one, and other cases of the tokenizer."""
     if clips.text is None:
         return None
     return f"Unseen-of-yet: {', '.join(clips.text.vocabulary[:_WORDS]).upper()}! Don't go_on, 2x."
 
 
 def _inputs(video: Path, clips: ClipSpec, *, caption: str | None) -> dict[str, np.ndarray]:
-    """What the reader of test clips makes of the video, by input name, `1 x shape`."""
+    """Inputs of the video from the clip reader, by name, `1 x shape`."""
     labels = {label.name: label.classes[0] for label in clips.labels}
     row = ClipRow(path=video, split="test", labels=labels, text=caption or "")
     with tempfile.TemporaryDirectory(prefix="pocketreel-reference-") as cache:
@@ -160,10 +160,10 @@ def _inputs(video: Path, clips: ClipSpec, *, caption: str | None) -> dict[str, n
         return {name: tensor.numpy() for name, tensor in zip(clips.inputs, opened.batch([0]), strict=True)}
 
 
-def _answers_of(
+def _outputs_of(
     export: Path, row: Mapping[str, Any], *, spec: FileSpec, step: FileSpec | None, samples: Path
 ) -> list[dict[str, Any]]:
-    """What one file of the export answers, each output saved; nothing where no program here runs it."""
+    """Runs one file of the export and saves its outputs; empty if the file cannot run on this machine."""
     exporter = EXPORTERS[row["format"]]
     order = {"clip_layout": exporter.clip_layout, "token_dtype": exporter.token_dtype}
     common: dict[str, Any] = {"format": row["format"], "samples": samples, "log": samples / LOG_FILE}

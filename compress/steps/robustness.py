@@ -1,4 +1,4 @@
-"""The step that measures how teacher, student and files bear corrupted clips."""
+"""The robustness step: accuracy of teacher, student and files on corrupted clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
 from benchmarks.exported import read_export
-from benchmarks.top1 import right_answers
+from benchmarks.top1 import correct_predictions
 from compress.artifact import Form
 from compress.command.progress import bar
 from compress.command.terminal import headed
@@ -35,10 +35,10 @@ _CLEAN: tuple[Condition | None, ...] = (None,)
 def robustness(
     run: Run, *, teacher: StageOutcome | None, stages: Sequence[StageOutcome], exported: Exported
 ) -> RobustnessReport | None:
-    """Top-1 on clean and corrupted test clips of the teacher, the float student and every file that is right.
+    """Top-1 of the teacher, the float student and every exported file on clean and corrupted test clips.
 
-    None when the recipe does not ask for it. Kept in `robustness.json` and taken from there as long as networks,
-    files, clips, settings and runtimes stay the same; not kept when a file should have run here and did not.
+    None if the recipe has no section `robustness`. Cached in `robustness.json` for equal networks, files, clips,
+    settings and runtimes; not cached if a file should have run on this machine and did not.
     """
     settings = run.recipe.robustness
     if settings is None:
@@ -63,7 +63,7 @@ def robustness(
     found: list[RobustnessRow] = []
     try:
         for name, outcome in networks.items():
-            found += suite.rows(name, outcome.artifact.spec, _answers_of(run, name, outcome, suite))
+            found += suite.rows(name, outcome.artifact.spec, _logits_of(run, name, outcome, suite))
         found += _file_rows(run, suite, exported)
     except (ValueError, RuntimeError, OSError) as error:
         raise StepFailed(f"robustness: {error}") from error
@@ -88,7 +88,7 @@ def robustness(
 
 @dataclass(frozen=True, kw_only=True)
 class _Suite:
-    """The clips, and what corrupts them."""
+    """The clips and their corruptions."""
 
     clips: ClipSet
     corruptions: tuple[str, ...]
@@ -101,7 +101,7 @@ class _Suite:
         assert settings is not None
         test = run.data.test
         count = min(settings.clips or len(test), len(test))
-        # Evenly over the split, in which the classes may stand one after another.
+        # Evenly spaced, because the split may be sorted by class.
         chosen = np.unique(np.linspace(0, len(test) - 1, count).round().astype(int)).tolist()
         fitting = tuple(name for name, row in CORRUPTIONS.items() if row.modality in test.spec.inputs)
         return cls(
@@ -112,7 +112,7 @@ class _Suite:
         )
 
     def affecting(self, spec: ClipSpec) -> list[str]:
-        """The corruptions that change an input of a network."""
+        """The corruptions of inputs of a network."""
         return [name for name in self.corruptions if CORRUPTIONS[name].modality in spec.inputs]
 
     def conditions(self, spec: ClipSpec) -> tuple[Condition | None, ...]:
@@ -124,16 +124,18 @@ class _Suite:
         )
 
     def corrupted(self, spec: ClipSpec) -> ClipSet:
-        """The clips as the network takes them, once for each of its conditions."""
+        """The inputs of the network for all clips, under each of its conditions."""
         return self.clips.for_spec(spec).with_corruptions(self.conditions(spec))
 
-    def rows(self, name: str, spec: ClipSpec, answers: Sequence[np.ndarray]) -> Iterator[RobustnessRow]:
-        """One row per label column; `answers` are the logits `N K` to `corrupted(spec)`."""
+    def rows(
+        self, name: str, spec: ClipSpec, logits_of_columns: Sequence[np.ndarray]
+    ) -> Iterator[RobustnessRow]:
+        """One row per label column; `logits_of_columns` are the logits `N K` for `corrupted(spec)`."""
         labels = self.clips.for_spec(spec).labels.numpy()
         for column, label in enumerate(spec.labels):
-            logits = answers[column].reshape(-1, len(labels), len(label.classes))
-            right = right_answers(logits, labels[:, column])
-            clean, *others = (float(share) for share in right.mean(axis=1))
+            logits = logits_of_columns[column].reshape(-1, len(labels), len(label.classes))
+            correct = correct_predictions(logits, labels[:, column])
+            clean, *others = (float(share) for share in correct.mean(axis=1))
             of_severities = iter(np.reshape(others, (-1, len(self.severities))).tolist())
             affecting = self.affecting(spec)
             corrupted = {
@@ -150,7 +152,7 @@ class _Suite:
             )
 
 
-def _answers_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> list[np.ndarray]:
+def _logits_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> list[np.ndarray]:
     columns: tuple[Tensor, ...] = predict(
         outcome.artifact,
         suite.corrupted(outcome.artifact.spec),

@@ -1,4 +1,4 @@
-"""The steps that make networks: the teacher, then every stage of the recipe."""
+"""The training steps: the teacher, then every stage of the recipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from compress.steps.pipeline import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
 from compress.tasks import measure, with_tasks
 from compress.teacher import Teacher
-from compress.teacher_answers import check_answers, check_on_clips
+from compress.teacher_check import check_logits, check_on_clips
 from compress.teacher_training import train_teacher
 from compress.training import accuracy, by_column, drawn, per_label
 from export import INT8_SCHEMES
@@ -47,11 +47,11 @@ from models.spec import ClipSpec
 
 _THREADS_FILE = "threads"
 _OF_EVERY = ("compress.artifact", "compress.tasks", "compress.training")
-"""Modules that every network of a run goes through: trained, asked, measured and kept."""
+"""Modules for training, running, measuring and storing every network of a run."""
 
 
 def make_teacher(run: Run) -> StageOutcome:
-    """The recipe's teacher: trained, or loaded and tried on the data's inputs."""
+    """The teacher of the recipe: trained, or loaded and checked on inputs of the data."""
     config = run.recipe.teacher
     assert config is not None
     spec = _teacher_spec(run)
@@ -65,7 +65,7 @@ def make_teacher(run: Run) -> StageOutcome:
 
     def work(context: Context) -> StageResult:
         model = build()
-        check_answers(model, spec, what="the teacher")
+        check_logits(model, spec, what="the teacher")
         artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
             load_weights(model, config.weights)
@@ -93,7 +93,7 @@ def make_teacher(run: Run) -> StageOutcome:
 
 
 def _teacher_spec(run: Run) -> ClipSpec:
-    """The inputs that the teacher is given, and the tasks that it learns."""
+    """The inputs and tasks of the teacher."""
     config, spec = run.recipe.teacher, run.data.spec
     assert config is not None
     inputs = config.inputs or spec.inputs
@@ -103,7 +103,7 @@ def _teacher_spec(run: Run) -> ClipSpec:
 
 
 def teacher_key(run: Run) -> Key:
-    """Hash of all that can change the recipe's teacher."""
+    """Hash of everything that determines the teacher."""
     config = run.recipe.teacher
     assert config is not None
     settings = run.settings_of(config)
@@ -111,21 +111,21 @@ def teacher_key(run: Run) -> Key:
 
 
 def _teacher_code(config: TableTeacher | FactoryTeacher) -> list[str]:
-    """The modules that make a teacher."""
+    """The modules that build and train a teacher."""
     if isinstance(config, FactoryTeacher):
         own = getattr(import_factory(config.factory), "__module__", "")
-        return [*_OF_EVERY, "compress.factory", "compress.teacher_answers", *([own] if is_ours(own) else [])]
+        return [*_OF_EVERY, "compress.factory", "compress.teacher_check", *([own] if is_ours(own) else [])]
     code = [*_OF_EVERY, "compress.teacher_training", *_code_of(TEACHERS[config.network])]
     return code if config.pretrained is None else [*code, "compress.pretrained"]
 
 
 def _code_of(network: Network) -> list[str]:
-    """The modules that a network is built by: its own, not the table of all of them."""
+    """The modules that build a network, without the table of all networks."""
     return [network.build.__module__, network.options.__module__]
 
 
 def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
-    """Hashes of all that can change the stages of the recipe, each with that of the stage before it.
+    """Hashes of everything that determines the stages of the recipe, each including that of the previous stage.
 
     `teacher` is the key of the teacher.
     """
@@ -182,7 +182,7 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
 
 
 def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
-    """The float network that the last stage rounded without training it further; `None` where there is none."""
+    """The float network that the last stage quantized without further training; `None` if there is none."""
     if (
         len(stages) < 2
         or stages[-1].artifact.form is Form.FLOAT
@@ -193,13 +193,13 @@ def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
 
 
 def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> dict[str, StageOutcome]:
-    """What the files of each scheme hold: the last float or the last quantized network of the run."""
+    """The network of each scheme: the last float or the last quantized network of the run."""
     last = {outcome.artifact.form: outcome for outcome in made}
     return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
 
 
 def untrained(run: Run) -> StageOutcome:
-    """The student of a recipe without stages, as it is initialised: its files show speed and size, no more."""
+    """The initialised student of a recipe without stages, for measuring speed and size."""
 
     def work(context: Context) -> StageResult:
         streams = run.recipe.student.stream
@@ -245,7 +245,7 @@ def _stage(
         artifact = result.artifact
         test = run.data.test.for_spec(artifact.spec)
         logits = predict(artifact, test, device=run.device, console=run.console, title=f"testing {name}")
-        # A quantized graph stands for the float network it was made from.
+        # For a quantized graph, use the counts of its float network.
         size = (
             _size(artifact) if artifact.form is Form.FLOAT else {k: before[k] for k in ("parameters", "macs")}
         )
@@ -290,7 +290,7 @@ def _stage(
             scratch=("checkpoint.pt", "*/checkpoint.pt", _THREADS_FILE),
             also=[earlier / "stages" / folder for earlier in run.finished],
             title=path,
-            tell=run.tell,
+            notify=run.notify,
         )
     except (ValueError, RuntimeError, FloatingPointError, ImportError, OSError) as error:
         raise StepFailed(f"{path}: {error}") from error
@@ -303,13 +303,13 @@ def _stage(
         test_logits=logits,
         cached=result.cached,
     )
-    _tell(run, outcome)
+    _print_outcome(run, outcome)
     return outcome
 
 
 @contextmanager
 def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
-    """Computes with the number of threads that the stage began with: another one gives other weights."""
+    """Uses the number of threads that the stage was started with, because another one gives other weights."""
     now = torch.get_num_threads()
     file = unfinished / _THREADS_FILE
     threads = now
@@ -317,12 +317,12 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
         try:
             threads = int(read_sealed(file))
         except Damaged as damage:
-            run.tell(f"{path}: goes on with {now} threads, because {damage}")
+            run.notify(f"{path}: resumes with {now} threads, because {damage}")
     write_sealed(file, str(threads).encode())
     if threads != now:
-        run.tell(
-            f"{path}: goes on with {threads} threads of torch, with which it began (now {now}): its weights are "
-            "then those of one undisturbed run"
+        run.notify(
+            f"{path}: resumes with its original number of torch threads, {threads} (now {now}), for the weights of "
+            "an uninterrupted run"
         )
     torch.set_num_threads(threads)
     try:
@@ -331,14 +331,14 @@ def _threads_of(unfinished: Path, run: Run, path: str) -> Iterator[None]:
         torch.set_num_threads(now)
 
 
-def _tell(run: Run, outcome: StageOutcome) -> None:
+def _print_outcome(run: Run, outcome: StageOutcome) -> None:
     record = outcome.record
     after, cpu_s, busy = record["after"], record.get("cpu_seconds"), record.get("busy")
     took = "already done" if outcome.cached else f"{record['seconds']:.0f} s"
     if not outcome.cached and cpu_s is not None:
         took += f", processor {cpu_s:.0f} s"
-    said = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
-    run.console.print(headed(outcome.path, said))
+    text = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
+    run.console.print(headed(outcome.path, text))
     for note in (*record["notes"], *([busy] if busy and not outcome.cached else [])):
         run.console.print(f"  {note}", markup=False)
 

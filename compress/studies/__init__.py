@@ -1,1 +1,1 @@
-"""Studies and generated documents of the maintainers: no run of a recipe imports them."""
+"""Studies and generated documentation for maintainers; not imported by runs of recipes."""

@@ -1,10 +1,10 @@
-"""`python -m compress.studies.cross_modal RECIPE`: what a student that only sees learns from sound.
+"""`python -m compress.studies.cross_modal RECIPE`: distillation from audio into a video-only student.
 
-The recipe's teacher is trained once with sound alone, once with the picture alone, once with both. Its student,
-which has the picture alone, is trained on the labels and by each teacher, with several seeds, and made int8. Data,
-networks and settings are the recipe's; stages other than `distill` and `quantize` are left out. Work is kept: a
-run that was stopped goes on where it was. The tables go into `docs/cross_modal.md` after every seed; files are
-written and measured for the first seed.
+The teacher of the recipe is trained with audio, with video, and with both. Its video-only student is trained on
+the labels alone and with each teacher, with several seeds, and quantized to int8. Data, networks and settings are
+those of the recipe; stages other than `distill` and `quantize` are skipped. Results are cached, and a stopped run
+resumes. The tables in `docs/cross_modal.md` are updated after every seed; files are exported and measured for the
+first seed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if not only_reads_arguments(__name__):
 
     from benchmarks.accuracy import evaluate
     from benchmarks.exported import read_export
-    from benchmarks.top1 import accuracy_of, right_answers
+    from benchmarks.top1 import accuracy_of, correct_predictions
     from compress.data import Data, open_data
     from compress.distillation.config import DistillationConfig
     from compress.folders.locks import held
@@ -54,9 +54,9 @@ TEACHERS: dict[str, tuple[Modality, ...]] = {
     "picture and sound": ("clip", "audio"),
 }
 _EPOCHS = {"picture": 2}
-"""How many times the recipe's epochs a teacher takes: lips alone are learned slowest."""
+"""Multiple of the recipe's epochs for each teacher: lip reading needs the most."""
 LABELS = "labels"
-"""The student that no teacher teaches."""
+"""The student without a teacher."""
 _RESAMPLES = 10_000
 _SEEDS = [0, 1, 2]
 
@@ -64,7 +64,9 @@ _SEEDS = [0, 1, 2]
 def main(
     recipe: Annotated[
         Path,
-        typer.Argument(metavar="RECIPE", help="Recipe whose teacher sees and hears.", show_default=False),
+        typer.Argument(
+            metavar="RECIPE", help="Recipe whose teacher takes video and audio.", show_default=False
+        ),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe.")
@@ -73,13 +75,15 @@ def main(
         list[int] | None, typer.Option(help="Seeds of the students.", show_default="0 1 2")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the networks and files.")] = Path("out/cross_modal"),
-    cache: Annotated[Path, typer.Option(help="Decoded clips and teacher answers.")] = Path("out/cache"),
-    page: Annotated[Path, typer.Option(help="Where the tables are written.")] = Path("docs/cross_modal.md"),
-    results: Annotated[Path, typer.Option(help="Where the figures are written.")] = Path(
+    cache: Annotated[Path, typer.Option(help="Cache folder for decoded clips and teacher logits.")] = Path(
+        "out/cache"
+    ),
+    page: Annotated[Path, typer.Option(help="Page for the tables.")] = Path("docs/cross_modal.md"),
+    results: Annotated[Path, typer.Option(help="Output path of the figures.")] = Path(
         "benchmarks/results/cross_modal.json"
     ),
 ) -> None:
-    """Trains teachers and students, and writes what cross-modal distillation gives and what int8 keeps of it."""
+    """Trains teachers and students, and writes the gains of cross-modal distillation in float and int8."""
     silence_libraries()
     torch.set_num_threads(1)
     with exit_codes():
@@ -143,7 +147,7 @@ def _compare(
 
 
 def _command(recipe: Path, overrides: Sequence[str], seeds: Sequence[int]) -> str:
-    """The command with what decides the figures; where the data lies on this machine does not, and is left out."""
+    """The command line with all settings that affect the figures, without paths of this machine."""
     words = ["python", "-m", "compress.studies.cross_modal", str(recipe)]
     for override in overrides:
         key, _, value = override.partition("=")
@@ -155,7 +159,7 @@ def _command(recipe: Path, overrides: Sequence[str], seeds: Sequence[int]) -> st
 
 
 def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
-    """The checked recipe; `typer.BadParameter` for one that the comparison cannot be made with."""
+    """The validated recipe; `typer.BadParameter` if it is unsuitable for the comparison."""
     try:
         checked = load_recipe(path, overrides=overrides)
     except ValueError as error:
@@ -164,24 +168,24 @@ def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:
     labels = getattr(checked.data, "labels", [])
     faults = {
         "it needs a teacher from the table": isinstance(checked.teacher, TableTeacher),
-        "its clips need sound": checked.clip.audio is not None,
-        "its student may only see": checked.student.inputs == ("clip",),
+        "its clips need audio": checked.clip.audio is not None,
+        "its student must take only video": checked.student.inputs == ("clip",),
         "it needs the stages distill and quantize, once each": verbs == ["distill", "quantize"],
         f"it needs one label column, not {len(labels)}": len(labels) == 1,
     }
     wrong = [fault for fault, holds in faults.items() if not holds]
     if wrong:
-        raise typer.BadParameter(f"{path} does not fit: {'; '.join(wrong)}")
+        raise typer.BadParameter(f"{path} is not suitable: {'; '.join(wrong)}")
     return checked
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds figures that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return {"recipe", "teachers", "students", "gains"} <= set(content)
 
 
 def _teacher(recipe: Recipe, kind: str) -> TableTeacher:
-    """The recipe's teacher with the inputs of its kind."""
+    """The recipe's teacher with the inputs of `kind`."""
     teacher = recipe.teacher
     assert isinstance(teacher, TableTeacher)
     train = teacher.train.model_copy(update={"epochs": _EPOCHS.get(kind, 1) * teacher.train.epochs})
@@ -194,15 +198,15 @@ def _stages(recipe: Recipe) -> tuple[Any, ...]:
 
 
 def _distillation(recipe: Recipe, arm: str) -> DistillationConfig:
-    """How a student learns from its teacher; the one without a teacher gives the labels all the weight.
+    """The distillation settings of a student; without a teacher, the labels have all the weight.
 
-    Its settings do not depend on how others are taught, so that it is trained once for all of them.
+    Its settings do not depend on those of other students, so that it is trained only once.
     """
     return DistillationConfig(label_weight=1.0, temperature=1.0) if arm == LABELS else recipe.distillation
 
 
 def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
-    """Top-1 of every exported int8 file through its own runtime, or why there is none."""
+    """Top-1 of every exported int8 file in its own runtime, or the reason why it is missing."""
     exported = export(run, {"w8a8": final})
     found: dict[str, float | str] = {
         row["format"]: row["reason"] for row in exported.rows if row["status"] != "exported"
@@ -225,13 +229,13 @@ def _student(arm: str, seed: int, outcomes: Sequence[StageOutcome], *, data: Dat
         "parameters": learned.record["after"]["parameters"],
         "macs": learned.record["after"]["macs"],
         "seconds": round(learned.record["seconds"] + int8.record["seconds"]),
-        "right": _right(learned, data).astype(int).tolist(),
-        "right_int8": _right(int8, data).astype(int).tolist(),
+        "right": _correct(learned, data).astype(int).tolist(),
+        "right_int8": _correct(int8, data).astype(int).tolist(),
     }
 
 
-def _right(outcome: StageOutcome, data: Data) -> np.ndarray:
-    return right_answers(outcome.test_logits[0], data.test.labels[:, 0])
+def _correct(outcome: StageOutcome, data: Data) -> np.ndarray:
+    return correct_predictions(outcome.test_logits[0], data.test.labels[:, 0])
 
 
 def _figures(
@@ -242,7 +246,7 @@ def _figures(
     *,
     command: str,
 ) -> dict[str, Any]:
-    """All figures, as they are kept: shares are 0..1, gains and losses in points."""
+    """All figures: shares are 0..1, gains and losses in points."""
     clips = len(data.test)
     files = [str(row.path) for row in data.test.rows]
     return {
@@ -288,25 +292,25 @@ def _figures(
 
 
 def _top_probability(teacher: StageOutcome, *, temperature: float) -> float:
-    """Mean over the test clips of the largest class's share in what a student is given as its target."""
+    """Mean over the test clips of the largest probability in the soft targets."""
     return float((teacher.test_logits[0] / temperature).softmax(1).amax(1).mean())
 
 
 def _gain(
     students: Sequence[dict[str, Any]], after: tuple[str, str], before: tuple[str, str], *, files: list[str]
 ) -> dict[str, Any]:
-    """Points of top-1 that students of one kind have above another, seed by seed, and the interval of their mean.
+    """Difference of top-1 between two kinds of students in points, by seed, and the interval of the mean.
 
-    Each kind is what a student learned from and which of its answers count. The interval has 95 % of bootstrap
-    samples of whole test files, since clips of one file are alike; it says nothing of other seeds.
+    A kind is the source of learning and the network (float or int8). The interval is a 95 % bootstrap over whole
+    test files, since clips of one file are correlated; it does not cover the variation between seeds.
     """
-    right = {
+    correct = {
         (row["learned_from"], which, row["seed"]): np.array(row[which])
         for row in students
         for which in ("right", "right_int8")
     }
     seeds = sorted({row["seed"] for row in students})
-    each = np.array([right[(*after, seed)] - right[(*before, seed)] for seed in seeds])
+    each = np.array([correct[(*after, seed)] - correct[(*before, seed)] for seed in seeds])
     _, owner = np.unique(files, return_inverse=True)
     totals, counts = np.bincount(owner, weights=each.mean(0)), np.bincount(owner)
     drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))

@@ -11,7 +11,7 @@ from compress.studies.generated_blocks import with_block
 
 
 def write_page(page: Path, figures: dict[str, Any]) -> None:
-    """Puts the tables where the page has its generated block."""
+    """Writes the tables into the generated block of the page."""
     content = "\n".join(_lines(figures))
     text = page.read_text(encoding="utf-8")
     write_output_file(page, with_block(text, "cross_modal", f"\n{content}\n\n"), option="--page")
@@ -45,7 +45,7 @@ def _lines(figures: dict[str, Any]) -> list[str]:
 def _setting(figures: dict[str, Any]) -> str:
     clips, settings = figures["clips"], figures["settings"]
     size, distill = figures["students"][0], settings["stages"][0]["distill"]
-    taught = settings.get("distillation", distill)  # figures measured before the section stood in recipes
+    taught = settings.get("distillation", distill)  # figures from before the section existed
     return (
         f"`{figures['command']}`, {figures['measured']}, torch {figures['versions']['torch']}: "
         f"{clips['train']:,} / {clips['validation']} / {clips['test']} clips of {figures['classes']} classes. "
@@ -59,7 +59,7 @@ def _setting(figures: dict[str, Any]) -> str:
 def _students(
     figures: dict[str, Any], name: str, differences: dict[str, dict[str, dict[str, Any]]]
 ) -> list[str]:
-    """One row for what each student learned from: its mean, every seed, and the differences in points."""
+    """One row per source of learning: mean, every seed, and differences in points."""
     seeds = sorted({row["seed"] for row in figures["students"]})
     title = "student learned from" if name == "top1" else "the same in int8"
     heads = ("top-1, mean", *(f"seed {seed}" for seed in seeds), *differences)

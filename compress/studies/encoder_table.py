@@ -1,8 +1,8 @@
 """`python -m compress.studies.encoder_table`: trains every small video encoder on every kind of task.
 
-Generated clips without difficulty. Classes, things and tags are answered from the picture alone; captions are there
-for retrieval only, so that every figure is the video encoder's. The table goes into `docs/teachers.md`.
-Exit codes: 0 every figure reaches its floor, 1 one does not.
+Uses generated clips of difficulty 0. Classes, things and tags are predicted from video alone; captions serve
+retrieval only, so that every figure is that of the video encoder. Writes the table to `docs/teachers.md`. Exit
+codes: 0 every figure reaches its floor, 1 one does not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FLOORS = {
     ("tags", "map"): 0.50,
     ("retrieval", "caption_recall_at_5"): 0.15,
 }
-"""What every encoder has to reach; chance is 0.125, 0.25, the share of clips with a tag, and 5 of all captions."""
+"""Minimum figures of every encoder; chance is 0.125, 0.25, the share of clips with a tag, and 5 of all captions."""
 
 _TITLES = ("motion, top-1", "thing, top-1", "tags, mAP", "caption recall@5")
 PAGE = Path("docs/teachers.md")
@@ -53,7 +53,7 @@ PAGE = Path("docs/teachers.md")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How long and how fast an encoder is trained; transformers take smaller and more steps than convolutions."""
+    """Epochs and learning rate of an encoder; transformers need more and smaller steps than CNNs."""
 
     epochs: int = 10
     learning_rate: float = 3e-3
@@ -77,9 +77,9 @@ ENCODERS: dict[str, Training] = {
 
 
 def main(
-    cache: Annotated[Path, typer.Option(help="Where the clips are kept.")] = Path("out/cache"),
-    page: Annotated[Path, typer.Option(help="Where the table is written.")] = PAGE,
-    clips: Annotated[int, typer.Option(min=16, metavar="N", help="Clips to train on.")] = 1_600,
+    cache: Annotated[Path, typer.Option(help="Cache folder for clips.")] = Path("out/cache"),
+    page: Annotated[Path, typer.Option(help="Page for the table.")] = PAGE,
+    clips: Annotated[int, typer.Option(min=16, metavar="N", help="Number of training clips.")] = 1_600,
 ) -> None:
     """Trains every small video encoder on every kind of task, on one core, and writes the table."""
     torch.set_num_threads(1)
@@ -112,14 +112,14 @@ def _measure(cache: Path, page: Path, *, clips: int) -> None:
     content = "\n".join(table) + "\n"
     write_output_file(page, with_block(text, "encoders", content), option="--page")
     if missed:
-        console.print(f"{missed} figures do not reach their floor")
+        console.print(f"{missed} figures are below their floor")
         raise typer.Exit(GATE_FAILED)
 
 
 def train(
     name: str, training: Training, data: Data, *, folder: Path
 ) -> tuple[dict[tuple[str, str], float], int, float]:
-    """Figures on the test clips by task and name, parameters of the encoder, and seconds of one core."""
+    """Figures on the test clips by task and name, number of parameters of the encoder, and seconds on one core."""
     spec = with_tasks(data.spec, ("clip", "text"), TASKS)
     began_s = time.process_time()
     model = _teacher(name, spec)
@@ -141,8 +141,8 @@ def train(
         )
     seconds = time.process_time() - began_s
     test = data.test.for_spec(spec)
-    answers = logits_of(model, test, batch=32, device=torch.device("cpu"))
-    found = measure(answers, Truth.of(test, spec, tag_separator=data.tag_separator), spec)
+    outputs = logits_of(model, test, batch=32, device=torch.device("cpu"))
+    found = measure(outputs, Truth.of(test, spec, tag_separator=data.tag_separator), spec)
     encoder = model.get_submodule("encoders.clip")
     figures = {(task, figure): found[task][figure] for task, figure in FLOORS}
     return figures, sum(parameter.numel() for parameter in encoder.parameters()), seconds

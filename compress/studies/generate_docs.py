@@ -1,8 +1,8 @@
-"""Writes what documents the recipe and the report from the code: `python -m compress.studies.generate_docs`.
+"""Generates the reference documentation from the code: `python -m compress.studies.generate_docs`.
 
-JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, the key tables inside
-`docs/recipe.md` and `docs/report.md`, the table of `docs/students.md`, and from committed figures the page
-`docs/comparison.md` and the tables of the main job in `README.md` and `docs/results.md`. A test keeps all of them
+Writes the JSON Schemas `recipes/recipe.schema.json` (for editors) and `docs/report.schema.json`, the key tables in
+`docs/recipe.md` and `docs/report.md`, the table in `docs/students.md`, and from committed figures the page
+`docs/comparison.md` and the tables of the main job in `README.md` and `docs/results.md`. A test checks that all are
 current.
 """
 
@@ -37,7 +37,7 @@ _Schema = dict[str, Any]
 _Row = tuple[str, str, str, str]
 """Key, value, default and meaning."""
 _LEAST_SHARED = 3
-"""Fewer common keys than this are repeated: a table of their own would be harder to read."""
+"""Minimum number of common keys for a separate table; fewer keys are repeated."""
 _MOST_NAMES = 4
 _TYPES = {
     "string": "text",
@@ -47,12 +47,12 @@ _TYPES = {
     "null": "null",
 }
 _NAMED = ("Report", "Reports", "Row", "StageRecord")
-"""How objects end that have a table of their own in `docs/report.md`."""
+"""Suffixes of objects with a separate table in `docs/report.md`."""
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """Every file that is written from the code, with the content that it has to have."""
+    """All generated files with their content."""
     recipe, report = recipe_schema(), report_schema()
     files = {
         root / "recipes" / "recipe.schema.json": json.dumps(recipe, indent=2) + "\n",
@@ -73,19 +73,19 @@ def generated(root: Path) -> dict[Path, str]:
 
 
 def _comparison(root: Path) -> str:
-    """The page of the comparison, from its stored figures."""
+    """The comparison page, from its stored figures."""
     stored = json.loads((root / "benchmarks" / "results" / "comparison.json").read_text(encoding="utf-8"))
     effort, networks = stored.pop("effort"), stored.pop("networks")
     return comparison_page(networks, effort=Effort(**effort), **stored) + "\n"
 
 
 def _picture(root: Path) -> str:
-    """The line of the README that shows a report, where its picture exists."""
+    """The line of the README with the image of a report, if it exists."""
     return "![Report of the main job](docs/report.png)\n" if (root / "docs" / "report.png").is_file() else ""
 
 
 def recipe_schema() -> _Schema:
-    """JSON Schema of a recipe, as editors use it while one is written."""
+    """JSON Schema of a recipe, for editors."""
     schema = Recipe.model_json_schema()
     schema["required"].remove("name")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Pocketreel recipe"}
@@ -98,7 +98,7 @@ def report_schema() -> _Schema:
 
 
 def _recipe_tables(schema: _Schema) -> Iterator[str]:
-    """A table per section. Where a section has choices: the keys that several share once, then each one's own."""
+    """One table per section. For alternatives: the common keys once, then the specific keys of each."""
     defs = schema["$defs"]
     scalars = {key: node for key, node in schema["properties"].items() if not list(_objects(node, defs))}
     yield "### Top level\n"
@@ -125,7 +125,7 @@ def _recipe_tables(schema: _Schema) -> Iterator[str]:
 
 
 class _Choice(NamedTuple):
-    """One of the kinds of a section: what it is called, what it is, and its keys."""
+    """One alternative of a section: its title, name, summary and keys."""
 
     title: str
     name: str
@@ -134,7 +134,7 @@ class _Choice(NamedTuple):
 
 
 def _alike(choices: list[_Schema], defs: _Schema) -> Iterable[list[_Schema]]:
-    """Choices that differ in their `network` alone stand together."""
+    """Groups alternatives that differ only in `network`."""
     alike: dict[tuple[_Row, ...], list[_Schema]] = {}
     for choice in choices:
         alike.setdefault(tuple(row for row in _rows(choice, defs) if row[0] != "network"), []).append(choice)
@@ -155,7 +155,7 @@ def _choice(key: str, same: list[_Schema], defs: _Schema) -> _Choice:
 
 
 def _shared(tables: Sequence[Sequence[_Row]]) -> dict[tuple[int, ...], list[_Row]]:
-    """The rows that several tables share, by the positions of these tables, where there are enough of them."""
+    """The rows that several tables share, by the indices of these tables, if there are enough of them."""
     places: dict[_Row, list[int]] = {}
     for at, rows in enumerate(tables):
         for row in rows:
@@ -168,12 +168,12 @@ def _shared(tables: Sequence[Sequence[_Row]]) -> dict[tuple[int, ...], list[_Row
 
 
 def _names(names: list[str]) -> str:
-    """A heading's list of names, which stays short: the first ones of a long list."""
+    """A list of names for a heading, shortened if it is long."""
     return " or ".join(names) if len(names) <= _MOST_NAMES else f"{names[0]} and {len(names) - 1} others"
 
 
 def _with_all_names(same: list[_Schema]) -> _Schema:
-    """The first of choices that differ in their `network` alone, with the networks of all of them."""
+    """The first of alternatives that differ only in `network`, with the networks of all."""
     if len(same) == 1:
         return same[0]
     names = [choice["properties"]["network"]["const"] for choice in same]
@@ -181,7 +181,7 @@ def _with_all_names(same: list[_Schema]) -> _Schema:
 
 
 def _report_tables(schema: _Schema) -> Iterator[str]:
-    """A table per kind of object, then the metrics that gates may name."""
+    """One table per type of object, then the metrics of gates."""
     defs = schema["$defs"]
     yield "### `Report`\n"
     yield from _table(_rows(schema, defs, flat=True))
@@ -208,7 +208,7 @@ def _table(rows: Iterable[_Row]) -> Iterator[str]:
 
 
 def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False) -> Iterator[_Row]:
-    """One row per key; keys of objects inside follow as `audio.mels`, unless `flat`."""
+    """One row per key; nested keys follow as `audio.mels`, unless `flat`."""
     required = node.get("required", [])
     for name, child in node.get("properties", {}).items():
         default = "**required**" if name in required else _default(child)
@@ -222,7 +222,7 @@ def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False)
 
 
 def _choice_rows(key: str, node: _Schema, defs: _Schema) -> Iterator[_Row]:
-    """One row per set of keys that parts chosen by name share."""
+    """One row per set of keys that alternatives selected by name share."""
     chosen_by = node["discriminator"]["propertyName"]
     alike: dict[str, list[str]] = {}
     for choice in _objects(node, defs):
@@ -238,7 +238,7 @@ def _choice_rows(key: str, node: _Schema, defs: _Schema) -> Iterator[_Row]:
 
 
 def _kind(node: _Schema, defs: _Schema) -> str:
-    """The values that a key takes, in words."""
+    """Describes the values of a key."""
     if "const" in node:
         return f"`{node['const']}`"
     if "enum" in node:
@@ -261,7 +261,7 @@ def _kind(node: _Schema, defs: _Schema) -> str:
 
 def _default(node: _Schema) -> str:
     if "default" not in node:
-        return "each key's own" if "$ref" in node else ""
+        return "see its keys" if "$ref" in node else ""
     return f"`{json.dumps(node['default'], ensure_ascii=False)}`"
 
 
@@ -271,7 +271,7 @@ def _resolved(node: _Schema, defs: _Schema) -> _Schema:
 
 
 def _objects(node: _Schema, defs: _Schema) -> Iterator[_Schema]:
-    """Every object with keys of its own that may stand at a node, also as the entry of a list."""
+    """All objects that a node allows, also as entries of a list."""
     node = _resolved(node, defs)
     if "properties" in node:
         yield node
@@ -284,7 +284,7 @@ def _objects(node: _Schema, defs: _Schema) -> Iterator[_Schema]:
 
 
 def _discriminator(choice: _Schema) -> str:
-    """What tells this choice from its neighbours: `network: multimodal`, or the key that only it has."""
+    """The key that distinguishes an alternative: `network: multimodal`, or a key that only it has."""
     chosen = [f"{key}: {node['const']}" for key, node in choice["properties"].items() if "const" in node]
     return chosen[0] if chosen else next(iter(choice["properties"]))
 
@@ -296,7 +296,7 @@ def main(
 ) -> None:
     """Writes the JSON Schemas and the tables of docs/recipe.md, docs/report.md and docs/students.md from the code.
 
-    Exit codes: 0 every file is current now; 1, with --check, one is not; 2 a file is missing or may not be written.
+    Exit codes: 0 all files are current; 1, with --check, one is not; 2 a file is missing or not writable.
     """
     console, old = output(), 0
     with exit_codes():

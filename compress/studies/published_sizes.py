@@ -1,4 +1,4 @@
-"""The table of published sizes in `docs/students.md`: what publications state beside what our networks count."""
+"""The table of published sizes in `docs/students.md`: published figures next to those of this project."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def published_sizes() -> Iterator[str]:
 
 
 def counted(row: Published) -> tuple[int, int]:
-    """Parameters, and multiply-adds for one clip, of the network as it is built; without any memory."""
+    """Parameters and multiply-adds for one clip of the network, built on the meta device."""
     network = STUDENTS[row.network]
     spec = ClipSpec(
         video=VideoSpec(frames=row.frames, size=row.size, resize=row.size),

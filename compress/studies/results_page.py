@@ -1,8 +1,8 @@
-"""Figures of the main job in README.md and docs/results.md, all of them from one committed run.
+"""Writes the figures of the main job into README.md and docs/results.md, from one committed run.
 
 `python -m compress.studies.results_page out/mobilenet3d_int8/report.json` stores the figures of that run in
 `benchmarks/results/main_job.json` and writes the tables of both pages. `python -m compress.studies.generate_docs`
-writes the tables again from the stored figures, and a test keeps them current.
+writes the tables again from the stored figures, and a test checks that they are current.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BLOCK = "main_job"
 
 
 def pages(root: Path, figures: Figures | None = None) -> dict[Path, str]:
-    """README.md and docs/results.md, with the tables that these figures give, or the stored ones."""
+    """README.md and docs/results.md with the tables of these figures, or of the stored ones."""
     if figures is None:
         figures = cast(Figures, read_report(root / STORED))
     readme, results = root / "README.md", root / "docs" / "results.md"
@@ -42,7 +42,7 @@ def pages(root: Path, figures: Figures | None = None) -> dict[Path, str]:
 
 
 def figures_of(report: dict[str, Any]) -> Figures:
-    """What a report says about a run, without the text that describes this one machine's system or the epochs."""
+    """The figures of a report, without the description of the system and the epochs."""
     device = {name: report["environment"]["device"][name] for name in ("cpu", "cores", "int8_instructions")}
     kept = ("schema_version", "recipe", "data", "models", "files", "gates")
     return {
@@ -60,7 +60,7 @@ def _with_lines(page: Path, lines: Iterator[str]) -> str:
 
 
 def _summary(figures: Figures) -> Iterator[str]:
-    """The table of the README: what a reader wants to know first."""
+    """The summary table of the README."""
     test, models = figures["data"]["test"], figures["models"]
     yield (
         f"`make run`, {test} test clips through every file, {_threads(figures)} of a shared x86-64 server "
@@ -70,9 +70,9 @@ def _summary(figures: Figures) -> Iterator[str]:
     yield "| | top-1 | latency | against fp32 | size |"
     yield "|---|---|---|---|---|"
     teacher, student = models["teacher"], models["student_float"]
-    yield f"| teacher: picture, sound, caption | {_percent(teacher['top1'])} % | | | |"
+    yield f"| teacher: video, audio, text | {_percent(teacher['top1'])} % | | | |"
     yield (
-        f"| student: picture alone, distilled, {_pruned_percent(figures):.0f} % of its MACs pruned "
+        f"| student: video only, distilled, {_pruned_percent(figures):.0f} % of its MACs pruned "
         f"| {_percent(student['top1'])} % | | | |"
     )
     for file in figures["files"]:
@@ -88,7 +88,7 @@ def _summary(figures: Figures) -> Iterator[str]:
 
 
 def _tables(figures: Figures) -> Iterator[str]:
-    """The tables of docs/results.md, with what they were measured on."""
+    """The tables of docs/results.md, with the conditions of the measurement."""
     data, models = figures["data"], figures["models"]
     environment, clip = figures["environment"], figures["recipe"]["clip"]
     device, rounds = environment["device"], figures["recipe"]["benchmark"]["rounds"]
@@ -105,8 +105,8 @@ def _tables(figures: Figures) -> Iterator[str]:
     yield "| network | top-1 | parameters | MACs |"
     yield "|---|---|---|---|"
     for name, title in (
-        ("teacher", "teacher (picture, sound, caption)"),
-        ("student_float", "student (picture), distilled and pruned"),
+        ("teacher", "teacher (video, audio, text)"),
+        ("student_float", "student (video), distilled and pruned"),
         ("student_quantized", "the same in int8, torch reference"),
     ):
         model = models[name]
@@ -139,13 +139,13 @@ def _tables(figures: Figures) -> Iterator[str]:
 
 
 def _runtime(file: Figures) -> str:
-    """The runtime's name without its version; Core ML has none where it cannot run."""
+    """The name of the runtime without its version; Core ML if it cannot run."""
     runtime = file["accuracy"]["runtime"]
     return str(runtime).rpartition(" ")[0] if runtime else "Core ML"
 
 
 def _numbers(file: Figures) -> str:
-    """What the numbers of a file are, for readers who know no schemes."""
+    """The numeric type of a file, for readers who do not know the schemes."""
     return {"fp32": "float", "w8a8": "int8"}.get(file["scheme"], str(file["scheme"]))
 
 
@@ -189,7 +189,7 @@ def main(
 ) -> None:
     """Stores the figures of one run and writes them into README.md and docs/results.md.
 
-    Exit codes: 0 they are written; 2 the report is none of a finished `make run`: nothing is written.
+    Exit codes: 0 written; 2 the report is not of a finished `make run`: nothing is written.
     """
     with exit_codes():
         for path, content in _files(report).items():
@@ -198,9 +198,9 @@ def main(
 
 
 def _files(report: Path) -> dict[Path, str]:
-    """What all files become by a report, whose path is given; ValueError for a report that does not say it all."""
+    """All files with their new content from a report; ValueError for an incomplete report."""
     if not report.is_file():
-        raise ValueError(f"{report}: is no regular file; give the report.json of a finished `make run`")
+        raise ValueError(f"{report}: is not a regular file; give the report.json of a finished `make run`")
     try:
         figures = figures_of(cast(Figures, read_report(report)))
         stored = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

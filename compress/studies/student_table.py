@@ -1,10 +1,10 @@
 """`python -m compress.studies.student_table`: exports every student, float and int8, to every format.
 
-Networks learn for a minute to tell eight moving scenes apart, so that there are answers which int8 has to keep;
-clips are small. Every file is run by its runtime, Core ML's by our reference interpreter, and compared with torch;
-students that stream are exported with their program for one frame, which sees the same clips frame by frame.
-Networks that were exported before by the same code are kept. The table goes into `docs/students.md`.
-Exit codes: 0 every file is right, 1 one is not, 2 an argument is wrong.
+Networks are trained for a minute on eight moving scenes, so that their predictions are confident; clips are small.
+Every file is run in its runtime, Core ML in Pocketreel's reference interpreter, and compared with torch. Streaming
+students are exported with their step program, which runs on the same clips frame by frame. Exports of the same
+code are cached. Writes the table to `docs/students.md`. Exit codes: 0 all files meet their pass criterion, 1 one
+does not, 2 an argument is invalid.
 """
 
 from __future__ import annotations
@@ -47,13 +47,12 @@ if not only_reads_arguments(__name__):
 
 PAGE = Path("docs/students.md")
 CLIPS, KNOWN = 8, 32
-"""Clips on which every file is run, and those on which a network learns and finds the ranges of int8. Our Core ML
-interpreter is slow."""
+"""Number of clips for running every file, and for training and calibration. The Core ML interpreter is slow."""
 FRAMES, SIZE = 8, 64
-"""Of every clip; small, since what is asked is whether files are right."""
+"""Size of clips; small, because only correctness is checked."""
 
 STEPS, LEARNING_RATE = 60, 3e-3
-"""Of the training; networks of the comparison have the learning rate that they have there."""
+"""Training settings; networks of the comparison use their learning rate there."""
 
 FORMATS, SCHEMES = tuple(EXPORTERS), ("fp32", "w8a8")
 _ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
@@ -62,25 +61,25 @@ _ALONE = (
     "compress.studies.comparison.fitting",
     "compress.studies.comparison.networks",
 )
-"""Modules that make the files, and reach all networks by the tables that they import."""
+"""Modules that export the files and import all networks by their tables."""
 _FOOTNOTE = {"coreml": "¹"}
-"""Of formats whose runtime does not run everywhere."""
+"""Formats whose runtime is not available on all systems."""
 
 Row = Mapping[str, Any]
-"""What came of one network: `parameters`, `seconds`, and a list of `files`."""
+"""Result of one network: `parameters`, `seconds`, and a list of `files`."""
 
 
 def main(
     networks: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Only these; the rows of others stay.", show_default="all"),
+        typer.Option(metavar="A,B", help="Only these networks; other rows are kept.", show_default="all"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where files and figures are kept.")] = Path("out/students"),
-    page: Annotated[Path, typer.Option(help="Where the table is written.")] = PAGE,
+    out: Annotated[Path, typer.Option(help="Folder for files and figures.")] = Path("out/students"),
+    page: Annotated[Path, typer.Option(help="Page for the table.")] = PAGE,
 ) -> None:
     """Exports every student, float and int8, to every format, runs every file, and writes the table.
 
-    Exit codes: 0 every file is right, 1 one is not, 2 an argument is wrong.
+    Exit codes: 0 all files meet their pass criterion, 1 one does not, 2 an argument is invalid.
     """
     torch.set_num_threads(1)
     silence_libraries()
@@ -102,23 +101,23 @@ def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) ->
             make=partial(_export, name, console=console),
             load=lambda folder: json.loads((folder / "row.json").read_text(encoding="utf-8")),
             names=("row.json", "fp32/*", "w8a8/*"),
-            tell=partial(console.print, markup=False),
+            notify=partial(console.print, markup=False),
         )
         row = result.value
         _write_row(page, name, _line(name, row))
-        console.print(f"  {'kept' if result.cached else 'done'}: {_line(name, row)}", markup=False)
+        console.print(f"  {'cached' if result.cached else 'done'}: {_line(name, row)}", markup=False)
         for file in row["files"]:
             if file["status"] != "exported":
                 faults += 1
                 fault = f"  {file['format']} {file['scheme']} {file['status']}: {file['reason']}"
                 console.print(fault, markup=False)
     if faults:
-        console.print(f"{faults} files are not right")
+        console.print(f"{faults} files failed or missed their pass criterion")
         raise typer.Exit(GATE_FAILED)
 
 
 def _code(name: str) -> list[str]:
-    """The modules that make the files of a student."""
+    """The modules that export the files of a student."""
     network = STUDENTS[name]
     writers = [
         module
@@ -136,7 +135,7 @@ def _code(name: str) -> list[str]:
 
 
 def published_students() -> list[str]:
-    """Names of all students but those that are for tests."""
+    """Names of all students except those for tests."""
     return [name for name in STUDENTS if not name.endswith("_tiny")]
 
 
@@ -146,12 +145,12 @@ def _chosen(given: str | None) -> list[str]:
     names = [name.strip() for name in given.split(",")]
     unknown = [name for name in names if name not in STUDENTS]
     if unknown:
-        raise ValueError(f"--networks: {unknown[0]!r} is no student; they are {', '.join(STUDENTS)}")
+        raise ValueError(f"--networks: {unknown[0]!r} is not a student; allowed: {', '.join(STUDENTS)}")
     return names
 
 
 def _export(name: str, folder: Path, *, console: Console) -> None:
-    """Exports one student and leaves `row.json` in `folder`."""
+    """Exports one student and writes `row.json` to `folder`."""
     began_s = time.monotonic()
     model, known, unseen = _trained(name)
     exported = export_network(
@@ -163,7 +162,7 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
         calibration=known,
         clips=unseen,
         stream=STUDENTS[name].streams,
-        progress=partial(_tell, console),
+        progress=partial(_print_progress, console),
     )
     files = [_file(outcome) for outcome in exported.outcomes]
     row: Row = {
@@ -174,12 +173,12 @@ def _export(name: str, folder: Path, *, console: Console) -> None:
     write_atomic(folder / "row.json", json.dumps(row, indent=1, allow_nan=False) + "\n")
 
 
-def _tell(console: Console, what: str, done: int, total: int) -> None:
+def _print_progress(console: Console, what: str, done: int, total: int) -> None:
     console.print(f"  {what} ({done} of {total})", markup=False)
 
 
 def _trained(name: str) -> tuple[nn.Module, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A student that has learnt a little, the inputs that it learnt from, and others."""
+    """A briefly trained student, its training inputs, and other inputs."""
     student = STUDENTS[name]
     spec = ClipSpec(
         video=VideoSpec(frames=FRAMES, size=SIZE, resize=SIZE),
@@ -201,7 +200,7 @@ def _arrays(spec: ClipSpec, inputs: tuple[torch.Tensor, ...]) -> dict[str, np.nd
 
 
 def _file(outcome: ExportOutcome) -> dict[str, Any]:
-    """One file's figures: against the float network, by the program for clips and frame by frame."""
+    """The figures of one file relative to the float network, for clips and frame by frame."""
     parities = [outcome.parity, None if outcome.step is None else outcome.step.parity]
     floats = [parity.against["float"][0] for parity in parities if parity is not None and parity.against]
     return {
@@ -223,17 +222,17 @@ def _line(name: str, row: Row) -> str:
 
 
 def _cell(file: Mapping[str, Any]) -> str:
-    """The figure of a file; of one that streams, that of the program for one frame behind it."""
+    """The figure of a file, followed by that of its step program."""
     if file["scheme"] == "fp32":
         figures = ["-" if one is None else f"{one:.0e}" for one in file["relative_error"]]
     else:
         figures = [f"{one:.0f}" for one in file["sqnr_db"]]
-    said = ", ".join(figures)
-    return said if file["status"] == "exported" else f"**{file['status']}** {said}".strip()
+    text = ", ".join(figures)
+    return text if file["status"] == "exported" else f"**{file['status']}** {text}".strip()
 
 
 def _write_row(page: Path, name: str, line: str) -> None:
-    """Puts one row into the table of the page, in the order of `STUDENTS`; other rows stay as they are."""
+    """Writes one row of the table, in the order of `STUDENTS`; other rows are unchanged."""
     text = page.read_text(encoding="utf-8")
     lines = {row[1]: row[0] for row in _ROW.finditer(block(text, "exports"))}
     lines[name] = line
@@ -255,4 +254,4 @@ def _write_row(page: Path, name: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, resume=Resume(says="networks that were finished are kept; go on with"))
+    run_command(main, resume=Resume(says="finished networks are cached; resume with"))

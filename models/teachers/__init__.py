@@ -1,6 +1,6 @@
-"""Teachers made of parts: encoders, a fusion, heads; each part a literal table, each table in its own file.
+"""Modular teachers: encoders, fusion and heads, each with a table in its own file.
 
-`modular` joins them; `checkpoints` reads public weights of their video encoders.
+`modular` combines them; `checkpoints` loads public weights of the video encoders.
 """
 
 from models.teachers.modular import (

@@ -1,4 +1,4 @@
-"""Audio encoders over log-mel pictures `N 1 M B`: a CNN, a GRU."""
+"""Audio encoders over log-mel spectrograms `N 1 M B`: a CNN, a GRU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.teachers.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class AudioCnnOptions:
-    """Size of a CNN over log-mel pictures."""
+    """Size of a CNN over log-mel spectrograms."""
 
     width: float = size_factor()
     """Multiplies every number of channels."""
@@ -24,12 +24,12 @@ class AudioCnnOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioGruOptions:
-    """Size of a GRU over the time bins of log-mel pictures."""
+    """Size of a GRU over the time bins of log-mel spectrograms."""
 
     features: int = within(128, 1, 8_192)
-    """Of each of the two directions."""
+    """Features of each of the two directions."""
     layers: int = within(1, 1, 16)
-    """GRUs on top of each other."""
+    """Number of stacked GRUs."""
 
     def __post_init__(self) -> None:
         if self.features < 1 or self.layers < 1:
@@ -39,9 +39,9 @@ class AudioGruOptions:
 
 
 class AudioGru(nn.Module):
-    """Log-mel `N 1 M B` -> `N features`: a GRU reads the time bins forwards and backwards.
+    """Log-mel `N 1 M B` -> `N features`: a bidirectional GRU over the time bins.
 
-    Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", section 2.3; gives the
+    Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", section 2.3; returns the
     last states of both directions, then the mean of all.
     """
 

@@ -1,4 +1,4 @@
-"""Public weights of video encoders: what their authors call each tensor, and what it is called here.
+"""Public weights of video encoders: mapping of published tensor names to those of this project.
 
 | encoder | layout |
 |---|---|
@@ -10,7 +10,7 @@
 | timesformer | the authors' own, divided space-time attention |
 | huggingface | the model's own `model.safetensors` |
 
-Classifiers are left out. Weights have to be of the published width.
+Classifiers are not loaded. Weights must have the published width.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ NewName = Callable[[re.Match[str]], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How public names become ours: the first pattern that a whole name matches decides."""
+    """Rules for renaming public tensors; the first pattern that matches the whole name applies."""
 
     rules: tuple[tuple[str, NewName], ...]
     left_out: str
     """Pattern of the names of classifiers."""
     not_given: str = r"$^"
-    """Pattern of our own tensors that such checkpoints do not have."""
+    """Pattern of tensors of this project that such checkpoints do not have."""
 
 
 def _resnet3d(stem: tuple[tuple[str, NewName], ...]) -> Layout:
@@ -167,24 +167,24 @@ LAYOUTS: dict[str, Layout] = {
         rules=((r"(?!classifier\.)(.+)", lambda m: f"model.{m[1]}"),), left_out=r"classifier\..+"
     ),
 }
-"""Video encoders whose public weights can be read."""
+"""Layouts of public weights by video encoder."""
 
 _NEVER_GIVEN = re.compile(r"normalise\.(mean|std)|.*num_batches_tracked")
 
 
 def load_public(network: nn.Module, weights: Mapping[str, Tensor], *, encoder: str) -> list[str]:
-    """Loads a public state dict into the video encoder's network; gives our tensors that it does not hold.
+    """Loads a public state dict into the video encoder; returns the names of tensors that it does not contain.
 
-    Raises `ValueError` for an encoder without a public layout, and for names or shapes that do not fit.
+    Raises `ValueError` for an encoder without a public layout, and for mismatched names or shapes.
     """
     if encoder not in LAYOUTS:
-        raise ValueError(f"no public weights are known for {encoder}; they are for {', '.join(LAYOUTS)}")
+        raise ValueError(f"no public weights are known for {encoder}; available for {', '.join(LAYOUTS)}")
     layout, own = LAYOUTS[encoder], network.state_dict()
     renamed = ((_new_name(name, layout), value) for name, value in weights.items())
     given = {name: value for name, value in renamed if name is not None}
     unknown = [name for name in given if name not in own and not _NEVER_GIVEN.fullmatch(name)]
     misshapen = [
-        f"{name} is {tuple(given[name].shape)} and not {tuple(own[name].shape)}"
+        f"{name} is {tuple(given[name].shape)} instead of {tuple(own[name].shape)}"
         for name in own
         if name in given and given[name].shape != own[name].shape
     ]
@@ -201,7 +201,7 @@ def load_public(network: nn.Module, weights: Mapping[str, Tensor], *, encoder: s
 
 
 def _new_name(name: str, layout: Layout) -> str | None:
-    """Our name of a public tensor; None for what is left out. Names that nothing knows stay as they are."""
+    """The new name of a public tensor; None for a skipped one. Unknown names are unchanged."""
     if re.fullmatch(layout.left_out, name):
         return None
     for pattern, new_name in layout.rules:

@@ -1,4 +1,4 @@
-"""What an encoder of a teacher is, and how a recipe chooses one from a table."""
+"""The interface of encoders of a teacher, and their selection in a recipe."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from models.spec import ClipSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A part of a teacher that recipes may name: `build(spec, options)` with an instance of `options`.
+    """An encoder for recipes: `build(spec, options)` with an instance of `options`.
 
-    What it builds turns one input into `N F` and says F in its attribute `features`.
+    The module maps one input to `N F` and has the attribute `features`, F.
     """
 
     build: Callable[[ClipSpec, Any], nn.Module]
@@ -23,7 +23,7 @@ class Encoder:
 
 
 def choices(table: Mapping[str, Any]) -> dict[str, type]:
-    """For every row the options that it takes, with the key `name` that says the row: what a recipe writes."""
+    """The options of every row with a key `name` that selects the row, as in a recipe."""
     return {
         name: make_dataclass(
             name,

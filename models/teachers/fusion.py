@@ -1,7 +1,7 @@
-"""Fusions: features of several modalities into one vector per clip, whichever of them the clip has.
+"""Fusions: combine features of several modalities into one vector per clip, with missing modalities.
 
-`there`, true or false, `N x modalities`, says what each clip has; what it lacks does not count, whatever stands in
-its place. A clip that has nothing at all gets the same answer as any other such clip.
+The mask `there`, bool `N x modalities`, marks available modalities; features of missing ones are ignored. All clips
+without any modality get the same output.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from models.ranges import within
 
 _NEVER = -1e4
-"""Score of what is not there: its share is zero, and stays a number where nothing is there."""
+"""Score of a missing modality: its softmax weight is zero, and finite if all are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConcatenationOptions:
-    """Features side by side."""
+    """Concatenation of features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class WeightedSumOptions:
     """A sum with learned weights."""
 
     features: int = within(256, 1, 8_192)
-    """Of each modality when it is added."""
+    """Features of each modality after projection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class GatedOptions:
     """A sum whose weights depend on the clip."""
 
     features: int = within(256, 1, 8_192)
-    """Of each modality when it is added."""
+    """Features of each modality after projection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +45,19 @@ class CrossAttentionOptions:
     """Attention of each modality to all others."""
 
     features: int = within(256, 1, 8_192)
-    """Of each modality; a multiple of `heads`."""
+    """Features of each modality; a multiple of `heads`."""
     heads: int = within(4, 1, 64)
-    """Attentions side by side."""
+    """Number of attention heads."""
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.features < 1 or self.features % self.heads:
             raise ValueError(
-                f"features is {self.features}, heads {self.heads}: features has to be a multiple of heads"
+                f"features is {self.features}, heads {self.heads}: features must be a multiple of heads"
             )
 
 
 class Concatenation(nn.Module):
-    """`N F` of each modality -> `N sum(F)`; a learned vector stands for a modality that a clip lacks."""
+    """`N F` of each modality -> `N sum(F)`; a learned vector replaces a missing modality."""
 
     def __init__(self, sizes: Sequence[int], options: ConcatenationOptions) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Concatenation(nn.Module):
         self.features = sum(sizes)
 
     def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
-        """The features side by side."""
+        """The concatenated features."""
         whole = [
             torch.where(has.unsqueeze(1), x, absent)
             for x, has, absent in zip(features, there.unbind(1), self.absent, strict=True)
@@ -74,7 +74,7 @@ class Concatenation(nn.Module):
 
 
 class WeightedSum(nn.Module):
-    """`N F` of each modality -> `N features`: the mean of what is there, by one learned weight per modality."""
+    """`N F` of each modality -> `N features`: mean of the available modalities with one learned weight each."""
 
     def __init__(self, sizes: Sequence[int], options: WeightedSumOptions) -> None:
         super().__init__()
@@ -83,17 +83,17 @@ class WeightedSum(nn.Module):
         self.features = options.features
 
     def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
-        """Weights of each clip are positive and add up to one over what it has."""
+        """The weighted mean; weights are positive and sum to one over the available modalities."""
         x = _stacked(self.project, features, there)
         share = self.score.expand(there.shape).masked_fill(~there, _NEVER).softmax(1)
         return (share.unsqueeze(2) * x).sum(1)
 
 
 class Gated(nn.Module):
-    """`N F` of each modality -> `N features`: every feature is a mean whose weights the whole clip decides.
+    """`N F` of each modality -> `N features`: every feature is a mean with weights computed from all modalities.
 
     Source: Arevalo et al. 2017, "Gated Multimodal Units for Information Fusion", section 3.1, with a softmax over
-    modalities in place of its sigmoid, so that gates add up to one over what is there.
+    modalities in place of its sigmoid, so that gates sum to one over the available modalities.
     """
 
     def __init__(self, sizes: Sequence[int], options: GatedOptions) -> None:
@@ -103,7 +103,7 @@ class Gated(nn.Module):
         self.features = options.features
 
     def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
-        """The gated mean of what is there."""
+        """The gated mean of the available modalities."""
         x = _stacked(self.project, features, there).tanh()
         scores = self.gate(x.flatten(1)).unflatten(1, x.shape[1:])
         gates = scores.masked_fill(~there.unsqueeze(2), _NEVER).softmax(1)
@@ -111,7 +111,7 @@ class Gated(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """`N F` of each modality -> `N features`: each modality asks all that are there, then the mean of the answers.
+    """`N F` of each modality -> `N features`: each modality attends to all available ones, then the mean.
 
     Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2, between modalities as in Tsai et al.
     2019, "Multimodal Transformer for Unaligned Multimodal Language Sequences", with one token per modality.
@@ -121,7 +121,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.project = _projections(sizes, options.features)
         self.modality = nn.Parameter(0.02 * torch.randn(len(sizes), options.features))
-        """Tells tokens of the modalities apart."""
+        """Learned embedding of each modality."""
         self.before = nn.LayerNorm(options.features)
         self.query_key_value = nn.Linear(options.features, 3 * options.features)
         self.answer = nn.Linear(options.features, options.features)
@@ -129,7 +129,7 @@ class CrossAttention(nn.Module):
         self.features = options.features
 
     def forward(self, features: Sequence[Tensor], there: Tensor) -> Tensor:
-        """The mean over modalities that are there of each with what it found in all."""
+        """The mean over available modalities after attention."""
         x = _stacked(self.project, features, there) + self.modality
         query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -146,14 +146,14 @@ def _projections(sizes: Sequence[int], features: int) -> nn.ModuleList:
 
 
 def _stacked(project: nn.ModuleList, features: Sequence[Tensor], there: Tensor) -> Tensor:
-    """`N x modalities x features`, zeros for what is not there."""
+    """`N x modalities x features`, zeros for missing modalities."""
     x = torch.stack([layer(one) for layer, one in zip(project, features, strict=True)], dim=1)
     return torch.where(there.unsqueeze(2), x, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """A fusion that recipes may name: `build(sizes, options)` with the features of every modality."""
+    """A fusion for recipes: `build(sizes, options)` with the number of features of every modality."""
 
     build: Callable[[Sequence[int], Any], nn.Module]
     options: type

@@ -21,7 +21,7 @@ _SIZE_KEYS = {
     "vivit": ("num_frames", "image_size"),
     "vjepa2": ("frames_per_clip", "crop_size"),
 }
-"""For every family the keys of its configuration that hold frames and pixels of a clip."""
+"""Keys of the configuration for frames and pixels of a clip, by family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,12 @@ class HuggingFaceOptions:
     """A video classifier of the package transformers."""
 
     config: dict[str, Any] | Path
-    """Its configuration: path of a `config.json`, or its keys; `model_type` is videomae, timesformer, vivit or
-    vjepa2. Frames and size of a clip are filled in where the configuration has none."""
+    """Configuration: path of a `config.json`, or its keys; `model_type` is videomae, timesformer, vivit or
+    vjepa2. Frames and size of a clip are added if the configuration has none."""
 
 
 class HuggingFaceEncoder(nn.Module):
-    """Clip `N 3 T H W` -> `N features`: what the model's classifier would have been given."""
+    """Clip `N 3 T H W` -> `N features`: the input of the model's classifier."""
 
     def __init__(self, video: VideoSpec, model: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class HuggingFaceEncoder(nn.Module):
 
 
 def huggingface(spec: ClipSpec, options: HuggingFaceOptions) -> HuggingFaceEncoder:
-    """The encoder that the configuration describes, with drawn weights; nothing is downloaded.
+    """The encoder of the configuration, with random weights; nothing is downloaded.
 
     Raises `ImportError` without transformers, `ValueError` for another family or for clips of another size.
     """
@@ -62,7 +62,7 @@ def huggingface(spec: ClipSpec, options: HuggingFaceOptions) -> HuggingFaceEncod
     family = config.pop("model_type", None)
     if family not in _SIZE_KEYS:
         raise ValueError(
-            f"the configuration's model_type is {family!r}; video encoders of Hugging Face are "
+            f"the configuration's model_type is {family!r}; supported video encoders of Hugging Face are "
             f"{', '.join(_SIZE_KEYS)}"
         )
     for key, value in zip(_SIZE_KEYS[family], (spec.video.frames, spec.video.size), strict=True):
@@ -83,7 +83,7 @@ def huggingface(spec: ClipSpec, options: HuggingFaceOptions) -> HuggingFaceEncod
 
 
 def _configuration(given: dict[str, Any] | Path) -> dict[str, Any]:
-    """The keys of a configuration, read from its file when a path is given."""
+    """The keys of a configuration, read from a file if a path is given."""
     if isinstance(given, dict):
         return dict(given)
     if not given.is_file():

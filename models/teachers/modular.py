@@ -1,7 +1,7 @@
 """The modular teacher: a video, an audio and a text encoder, a fusion, and a head for every task.
 
-Whole modalities are hidden at random while training, so that no encoder leans on the others and a clip that lacks
-one is still answered (Neverova et al. 2016, "ModDrop: adaptive multi-modal gesture recognition").
+Modalities are dropped at random during training, so that the network does not depend on a single one and handles
+clips with missing modalities (Neverova et al. 2016, "ModDrop: adaptive multi-modal gesture recognition").
 """
 
 from __future__ import annotations
@@ -46,41 +46,40 @@ else:
 
 _BY_NAME = {"discriminator": "name"}
 _SAME = 1e-3
-"""Values of a picture or a log-mel that differ by no more are the same: a pixel's step is four times as large, and
-silence comes out of the resampling in time with the rounding of float32."""
+"""Tolerance for equal values of a frame or a log-mel: a quarter of a pixel step, and above the float32 rounding of
+resampled silence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModularOptions:
-    """Parts of a modular teacher, each by `name` with its own options beside it."""
+    """Parts of a modular teacher, each selected by `name` with its own options."""
 
     video: VideoChoice = field(
         default_factory=lambda: _VIDEO["r2plus1d_18"](name="r2plus1d_18"), metadata=_BY_NAME
     )
-    """What sees: `name` says the encoder (by default r2plus1d_18), beside it stand the keys of that encoder."""
+    """Video encoder, selected by `name` (by default r2plus1d_18), with the keys of that encoder."""
     audio: AudioChoice = field(default_factory=lambda: _AUDIO["cnn"](name="cnn"), metadata=_BY_NAME)
-    """What hears, by default cnn."""
+    """Audio encoder, by default cnn."""
     text: TextChoice = field(default_factory=lambda: _TEXT["lstm"](name="lstm"), metadata=_BY_NAME)
-    """What reads, by default lstm."""
+    """Text encoder, by default lstm."""
     fusion: FusionChoice = field(default_factory=lambda: _FUSION["gated"](name="gated"), metadata=_BY_NAME)
-    """What makes one vector of all that is there, by default gated."""
+    """Fusion of the modalities, by default gated."""
     captions: Literal["evidence", "retrieval"] = "evidence"
-    """Whether captions are evidence for every task, or only what retrieval looks for."""
+    """Whether captions are an input for every task, or only for retrieval."""
     retrieval_features: int = within(128, 1, 8_192)
-    """Length of the vectors that retrieval compares."""
+    """Length of the embeddings for retrieval."""
     modality_dropout: float = within(0.2, 0.0, 1.0)
-    """Probability that one modality of a training clip is hidden; at least one is always left."""
+    """Probability that one modality of a training clip is dropped; at least one is kept."""
     dropout: float = dropout_share(0.3)
     """Share of fused features zeroed before the classifiers while training."""
 
 
 class ModularTeacher(nn.Module):
-    """Answers to every task from the inputs that the spec has: clip, audio, text, in this order.
+    """Predicts all tasks from the inputs of the spec: clip, audio, text, in this order.
 
-    Gives logits `N K` of each label column, then of each tag column, then for retrieval `N 2 F` (see
-    `RetrievalHead`); a tensor when there is one answer, else a tuple. A modality that a clip lacks is masked: its
-    encoder has no part in the clip's answers. A picture or a sound is missing when all of its values are the same,
-    a caption when it has no words.
+    Returns logits `N K` of each label column, then of each tag column, then for retrieval `N 2 F` (see
+    `RetrievalHead`); a tensor for one output, else a tuple. Missing modalities of a clip are masked and do not
+    affect its outputs. Video and audio count as missing if all values are equal, a caption if it has no words.
     """
 
     def __init__(self, spec: ClipSpec, options: ModularOptions) -> None:
@@ -102,25 +101,25 @@ class ModularTeacher(nn.Module):
             self.retrieval = RetrievalHead(features, sizes["text"], features=options.retrieval_features)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Answers to every task."""
+        """The outputs of all tasks."""
         given = dict(zip(self.encoders, inputs, strict=True))
         has = {name: is_there(name, x) for name, x in given.items()}
         features = {name: self._encoded(name, x, has[name]) for name, x in given.items()}
         fused = [features[name] for name in self.fused]
         there = torch.stack([has[name] for name in self.fused], dim=1)
         shown = self._hide_one(there) if self.training else there
-        answers = as_tuple(self.heads(self.fusion(fused, shown)))
+        outputs = as_tuple(self.heads(self.fusion(fused, shown)))
         if self.retrieval is not None:
-            # A clip must not be found by its caption's own words.
+            # Retrieval must not use the caption of the clip.
             silent = torch.tensor([name != "text" for name in self.fused], device=there.device)
             clips = self.fusion(fused, there & silent)
-            answers += (self.retrieval(clips, features["text"], has["text"]),)
-        return answers[0] if len(answers) == 1 else answers
+            outputs += (self.retrieval(clips, features["text"], has["text"]),)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def _encoded(self, name: str, x: Tensor, has: Tensor) -> Tensor:
-        """Features `N F`; while training, BatchNorm sees only inputs that are there.
+        """Features `N F`; in training, BatchNorm uses only available inputs.
 
-        In the place of one that is missing stands that of another clip; the fusion masks what comes of it.
+        A missing input is replaced by that of another clip, and the fusion masks its features.
         """
         if self.training and bool(has.any()) and not bool(has.all()):
             others = has.nonzero().squeeze(1)
@@ -129,7 +128,7 @@ class ModularTeacher(nn.Module):
         return self.encoders[name](x)
 
     def _hide_one(self, there: Tensor) -> Tensor:
-        """`there` with at most one modality of a clip hidden, with probability `modality_dropout`."""
+        """`there` with one modality of a clip dropped with probability `modality_dropout`."""
         clips, modalities = there.shape
         if modalities == 1:
             return there
@@ -152,18 +151,18 @@ class MultimodalOptions:
     width: float = size_factor()
     """Multiplies the channels of every encoder."""
     modality_dropout: float = within(0.2, 0.0, 1.0)
-    """Probability that one modality of a training clip is hidden; at least one is always left."""
+    """Probability that one modality of a training clip is dropped; at least one is kept."""
     dropout: float = dropout_share(0.3)
     """Share of fused features zeroed before the classifiers while training."""
 
 
 def multimodal(spec: ClipSpec, options: MultimodalOptions) -> ModularTeacher:
-    """The default teacher, side by side: about 2 M parameters with all three modalities."""
+    """The default teacher with concatenated features: about 2 M parameters with all three modalities."""
     return _multimodal(spec, options, video="factorised", audio="cnn", text_features=64)
 
 
 def multimodal_tiny(spec: ClipSpec, options: MultimodalOptions) -> ModularTeacher:
-    """The same in small: for tests, where it trains in seconds."""
+    """A small version, for tests: trains in seconds."""
     return _multimodal(spec, options, video="factorised_tiny", audio="cnn_tiny", text_features=16)
 
 
@@ -182,7 +181,7 @@ def _multimodal(
 
 
 def is_there(name: str, x: Tensor) -> Tensor:
-    """Which clips have the modality `name`, whose input is `x`: `N`, true or false."""
+    """Whether each clip has the modality `name` with the input `x`: bool `N`."""
     if name == "text":
         return (x != PAD_TOKEN).any(1)
     values = x.flatten(1)
@@ -190,15 +189,15 @@ def is_there(name: str, x: Tensor) -> Tensor:
 
 
 def _require_sense(spec: ClipSpec, *, fused: Sequence[str], options: ModularOptions) -> None:
-    """Raises `ValueError` for parts that would have nothing to do, and for tasks that cannot be answered."""
+    """Raises `ValueError` for unused parts, and for tasks without the required inputs."""
     if options.captions == "retrieval" and "text" in spec.inputs and not spec.retrieval:
         raise ValueError(
-            "captions are for retrieval alone, but it is no task: add it, or leave out the input text"
+            "captions are for retrieval alone, but it is not a task: add it, or remove the input text"
         )
     if not fused:
-        raise ValueError("nothing is left to answer from but captions, which are for retrieval alone")
+        raise ValueError("the only input is text, but captions are for retrieval alone")
     if spec.retrieval and ("text" not in spec.inputs or set(spec.inputs) == {"text"}):
         raise ValueError(
-            "retrieval compares captions with what is seen or heard; the teacher's inputs are "
+            "retrieval compares captions with video or audio; the teacher's inputs are "
             f"{', '.join(spec.inputs)}"
         )

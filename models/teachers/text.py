@@ -1,4 +1,4 @@
-"""Text encoders over tokens `N L`: a mean of embeddings, an LSTM, a transformer. Padding is never looked at."""
+"""Text encoders over tokens `N L`: a mean of embeddings, an LSTM, a transformer. Padding is masked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TextMeanOptions:
     """Size of a mean of word embeddings."""
 
     features: int = within(64, 1, 8_192)
-    """Of an embedding, and of what is given."""
+    """Features of an embedding and of the output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class TextLstmOptions:
     """Size of an LSTM over words."""
 
     features: int = within(128, 1, 8_192)
-    """Of an embedding, and of the LSTM."""
+    """Features of an embedding and of the LSTM."""
     layers: int = within(1, 1, 16)
-    """LSTMs on top of each other."""
+    """Number of stacked LSTMs."""
 
     def __post_init__(self) -> None:
         if self.features < 1 or self.layers < 1:
@@ -43,11 +43,11 @@ class TextTransformerOptions:
     """Size of a transformer over words."""
 
     features: int = within(128, 1, 8_192)
-    """Of a token; a multiple of `heads`."""
+    """Features of a token; a multiple of `heads`."""
     heads: int = within(4, 1, 64)
-    """Attentions side by side."""
+    """Number of attention heads."""
     blocks: int = within(2, 1, 64)
-    """Of attention and a layer of four times the features."""
+    """Number of transformer blocks."""
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.blocks < 1 or self.features < 1 or self.features % self.heads:
@@ -58,7 +58,7 @@ class TextTransformerOptions:
 
 
 class TextMean(nn.Module):
-    """Tokens `N L` -> `N features`: the mean of the embeddings of the words that are there, then a layer."""
+    """Tokens `N L` -> `N features`: the mean of the word embeddings, then a linear layer."""
 
     def __init__(self, text: TextSpec, *, features: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class TextMean(nn.Module):
         self.features = features
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """A caption without words gives the layer's answer to zeros."""
+        """A caption without words gives the layer's output for zeros."""
         return self.layer(_mean(self.embedding(tokens), tokens))
 
 
@@ -104,7 +104,7 @@ class TextTransformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """A caption without words gives zeros."""
         there = tokens != PAD_TOKEN
-        # Attention over no words at all has no answer, so such a caption looks at its padding.
+        # Softmax over no words is undefined, so such a caption attends to its padding.
         looked_at = there | ~there.any(1, keepdim=True)
         x = self.embedding(tokens) + self.position
         for block in self.blocks:
@@ -117,13 +117,13 @@ def _embedding(text: TextSpec, features: int) -> nn.Embedding:
 
 
 def _mean(x: Tensor, tokens: Tensor) -> Tensor:
-    """The mean of `N L F` over the words that are there, zeros where there are none."""
+    """The mean of `N L F` over words; zeros if there are none."""
     there = (tokens != PAD_TOKEN).unsqueeze(-1)
     return (x * there).sum(1) / there.sum(1).clamp(min=1)
 
 
 def _built(kind: Callable[..., nn.Module]) -> Callable[[ClipSpec, object], nn.Module]:
-    """The encoder `kind` with its options as they are."""
+    """A builder that passes the options to the encoder `kind`."""
 
     def build(spec: ClipSpec, options: object) -> nn.Module:
         assert spec.text is not None

@@ -33,7 +33,7 @@ from models.video_transformer import VideoTransformerOptions, video_transformer,
 
 
 class Headless(nn.Module):
-    """A network without its classifiers, up to the dropout before them: clip `N 3 T H W` -> `N features`."""
+    """A network without its classifiers and the dropout before them: clip `N 3 T H W` -> `N features`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Headless(nn.Module):
         self.network = network
 
     def forward(self, clip: Tensor) -> Tensor:
-        """What the classifiers would have been given."""
+        """The inputs of the classifiers."""
         return self.network(clip)
 
 
@@ -89,7 +89,7 @@ class _Residual(nn.Module):
 
 
 class Factorised(nn.Module):
-    """Clip `N 3 T H W` -> `N features`: a stem of stride (1, 4, 4), then residual blocks that split space and time.
+    """Clip `N 3 T H W` -> `N features`: a stem of stride (1, 4, 4), then factorised residual blocks.
 
     The blocks are those of Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions for Action Recognition",
     section 3.5, without its wider middle channels.

@@ -94,7 +94,7 @@ def test_logits_that_are_no_numbers_count_as_wrong(tmp_path, clips):
     write_manifest(tmp_path, spec=TWO_COLUMNS, files=[row])
     (found,) = evaluate(read_export(tmp_path), clips)
     assert found.per_label["colour"].top1 == 0
-    assert found.notes == ("colour: 10 clips gave logits that are not finite: wrong",)
+    assert found.notes == ("colour: 10 clips have non-finite logits and count as wrong",)
 
 
 @pytest.mark.parametrize(

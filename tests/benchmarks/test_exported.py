@@ -44,7 +44,7 @@ def test_a_file_that_was_not_exported_keeps_its_reason(tmp_path):
 def test_a_file_that_is_wrong_is_not_measured(export_dir):
     edit(export_dir, lambda it: it["files"][0].update(status="wrong", reason="the file differs"))
     (file,) = read_export(export_dir).files
-    assert file.missing == "exported, but wrong: the file differs"
+    assert file.missing == "misses its pass criterion: the file differs"
 
 
 def test_an_export_of_which_only_the_shapes_are_known_is_measured_but_not_for_accuracy(tmp_path):
@@ -53,7 +53,7 @@ def test_an_export_of_which_only_the_shapes_are_known_is_measured_but_not_for_ac
     edit(export_dir, lambda it: it["files"][0]["inputs"][2].update(value_range=[0, 3]))
     exported = read_export(export_dir)
     assert exported.spec is None and exported.files[0].inputs[2].value_range == (0, 3)
-    with pytest.raises(ValueError, match="does not say what its inputs and classes are, only their shapes"):
+    with pytest.raises(ValueError, match="specifies only the shapes of its inputs"):
         exported.clip_spec()
     (latency,) = measure_latency(read_export(export_dir), rounds=1)
     assert latency.p50_ms > 0
@@ -75,12 +75,13 @@ def test_no_such_folder(tmp_path):
 
 
 def test_a_folder_without_manifest_points_at_one_below(export_dir):
-    with pytest.raises(FileNotFoundError, match=r"is no export: .*; did you mean .*/export\?"):
+    with pytest.raises(FileNotFoundError, match=r"is not an export: .*; did you mean .*/export\?"):
         read_export(export_dir.parent)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is not JSON .*: export again"), ("[]", "holds a list, not the manifest")]
+    ("content", "message"),
+    [("{", "is not JSON .*: export again"), ("[]", "contains a list, not the manifest")],
 )
 def test_a_manifest_that_is_none(export_dir, content, message):
     (export_dir / "manifest.json").write_text(content)
@@ -104,7 +105,7 @@ def test_a_manifest_that_is_none(export_dir, content, message):
             lambda m: m["files"][0]["outputs"][0].update(shape=[1, 2]),
             r"shape \[1, 2\], but its spec has 3 classes",
         ),
-        (lambda m: m["files"][0].update(scheme={}), "{} is no text"),
+        (lambda m: m["files"][0].update(scheme={}), "{} is not text"),
         (
             lambda m: m["spec"]["video"].update(resize={}),
             r"spec\.video\.resize: Input should be a valid integer",
@@ -115,7 +116,7 @@ def test_a_manifest_that_is_none(export_dir, content, message):
         (lambda m: m["spec"]["video"].update(std=[0.0, 1.0, 1.0]), r"spec\.video\.std is 0\.0"),
         (
             lambda m: m["spec"]["labels"][0].update(classes=[]),
-            "label columns of different names with classes",
+            "label columns with distinct names and classes",
         ),
     ],
 )
@@ -127,7 +128,9 @@ def test_a_manifest_that_is_wrong(export_dir, change, message):
 
 def test_a_file_that_is_gone(export_dir):
     (export_dir / "onnx/fp32/model.onnx").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lists onnx/fp32/model.onnx, which is gone: export again"):
+    with pytest.raises(
+        FileNotFoundError, match=r"lists onnx/fp32/model.onnx, which is missing: export again"
+    ):
         read_export(export_dir)
 
 

@@ -67,27 +67,31 @@ def test_no_such_data(tmp_path):
 
 def test_an_empty_split_names_the_others(manifest, tmp_path):
     with pytest.raises(
-        ValueError, match=r"no clips in split 'validation'; there are test \(5\), train \(1\)"
+        ValueError, match=r"no clips in split 'validation'; available: test \(5\), train \(1\)"
     ):
         opened(FieldData(path=manifest, split="validation"), tmp_path)
 
 
 def test_unknown_classes_are_named(manifest, tmp_path):
     spec = replace(VIDEO_ONLY, labels=(LabelSpec(name="move", classes=("left", "right", "down")),))
-    message = r"label 'move' .* do not know: up \(1 of 5 clips\); known are left, right, down.* --exclude"
+    message = (
+        r"label 'move' .* unknown to the files: up \(1 of 5 clips\); known are left, right, down.* --exclude"
+    )
     with pytest.raises(ValueError, match=message):
         opened(FieldData(path=manifest), tmp_path, spec)
 
 
 def test_captions_are_needed_by_a_network_that_reads(manifest, tmp_path):
     spec = replace(VIDEO_ONLY, text=TextSpec(length=3, vocabulary=("a",)))
-    with pytest.raises(ValueError, match="the files take a caption, but no row has one in a column 'text'"):
+    with pytest.raises(
+        ValueError, match="the files take text, but no row has a caption in the column 'text'"
+    ):
         opened(FieldData(path=manifest), tmp_path, spec)
 
 
 def test_a_folder_has_one_label_only(tmp_path):
     spec = replace(VIDEO_ONLY, labels=(*VIDEO_ONLY.labels, LabelSpec(name="colour", classes=("red",))))
-    with pytest.raises(ValueError, match=r"give 2 labels \(move, colour\): pass a manifest"):
+    with pytest.raises(ValueError, match=r"have 2 label columns \(move, colour\): pass a manifest"):
         opened(FieldData(path=tmp_path), tmp_path, spec)
 
 

@@ -28,8 +28,8 @@ def test_tokens_become_the_files_integer_type():
         ("clip", (1, 2, 3, 4, 5), "float32", "NCTH", "layout 'NCTH'; it must name each of its 5 axes by"),
         ("clip", (1, 2, 3, 4, 5), "float32", "NCTHZ", "layout 'NCTHZ'; it must name each"),
         ("clip", (1, 2, 3, 4, 5), "float32", "NCCHW", "layout 'NCCHW'; it must name each"),
-        ("clip", (1, 2, 3, 4, 5), "uint8", "NCTHW", "dtype 'uint8'; inputs are fed as float32"),
-        ("clip", (1, 2, 3, 5, 4), "float32", "NCTHW", r"takes shape \[1, 2, 3, 5, 4\] \(NCTHW\), but"),
+        ("clip", (1, 2, 3, 4, 5), "uint8", "NCTHW", "dtype 'uint8'; supported are float32"),
+        ("clip", (1, 2, 3, 5, 4), "float32", "NCTHW", r"has shape \[1, 2, 3, 5, 4\] \(NCTHW\), but"),
     ],
 )
 def test_what_cannot_be_fed_is_refused(name, shape, dtype, layout, message):

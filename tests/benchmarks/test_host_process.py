@@ -99,7 +99,7 @@ def test_core_ml_elsewhere_than_on_apple_is_unavailable(tmp_path):
     package = read_export(onnx_with_broken_neighbours(tmp_path), formats=["coreml"]).files[0]
     with (
         Worker(package) as worker,
-        pytest.raises(Unavailable, match="runs on Apple systems only; converted, not measured"),
+        pytest.raises(Unavailable, match="runs on Apple systems only; the file is converted, not measured"),
     ):
         worker.load(threads=1)
 
@@ -138,7 +138,9 @@ def test_a_file_that_is_not_as_described_is_refused(file):
 def test_logits_of_another_shape_are_refused(file):
     with Worker(video_file(file.path, classes=5)) as worker:
         worker.load(threads=1)
-        with pytest.raises(SessionFailed, match=r"'logits' with shape \[1, 5\], but the file gave \[1, 3\]"):
+        with pytest.raises(
+            SessionFailed, match=r"'logits' with shape \[1, 5\], but the file returns \[1, 3\]"
+        ):
             infer(worker, example(VIDEO_ONLY, clips=1))
 
 
@@ -147,7 +149,7 @@ def test_an_inference_that_never_ends_is_ended(tmp_path):
     with Worker(video_file(tmp_path / "model.onnx")) as worker:
         worker.load(threads=1)
         worker.hold(example(VIDEO_ONLY, clips=1))
-        with pytest.raises(SessionFailed, match="gave no answer to 'time_runs' in 1 s and was ended"):
+        with pytest.raises(SessionFailed, match="did not respond to 'time_runs' within 1 s and was killed"):
             worker.time_runs(1, limit_s=1.0)
 
 
@@ -157,7 +159,7 @@ def test_a_process_that_dies_is_reported_with_its_signal(tmp_path):
         worker.load(threads=1)
         worker.begin_infer(example(VIDEO_ONLY, clips=1))
         os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(SessionFailed, match=r"died of SIGKILL \(often: out of memory\) in 'infer'"):
+        with pytest.raises(SessionFailed, match=r"was killed by SIGKILL \(often: out of memory\) in 'infer'"):
             worker.end_infer()
 
 

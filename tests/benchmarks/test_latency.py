@@ -86,7 +86,7 @@ def test_rounds_end_when_time_is_up(tmp_path):
     (latency,) = measure_latency(read_export(onnx_export(tmp_path)), rounds=500, max_seconds=0.0)
     assert latency.rounds == 1
     assert latency.p50_ci95_ms is None
-    assert latency.notes == ("stopped after 1 of 500 rounds: the limit of 0 s had passed",)
+    assert latency.notes == ("stopped after 1 of 500 rounds: the limit of 0 s was exceeded",)
 
 
 @pytest.mark.parametrize(

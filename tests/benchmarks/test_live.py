@@ -18,9 +18,14 @@ def model(tmp_path):
 
 def test_every_frame_of_a_video_is_answered_once(tmp_path, model):
     video = film(tmp_path / "video.mp4", frames=12, fps=10, quadrants=True)
-    answers = list(classify_frames(str(video), model))
-    assert [round(answer.time_s, 2) for answer in answers] == [number / 10 for number in range(12)]
-    assert all(answer.shares.sum() == pytest.approx(1) and answer.latency_ms > 0 for answer in answers)
+    predictions = list(classify_frames(str(video), model))
+    assert [round(prediction.time_s, 2) for prediction in predictions] == [
+        number / 10 for number in range(12)
+    ]
+    assert all(
+        prediction.shares.sum() == pytest.approx(1) and prediction.latency_ms > 0
+        for prediction in predictions
+    )
     assert len(list(classify_frames(str(video), model, every=5))) == 3
 
 
@@ -28,9 +33,9 @@ def test_every_video_of_a_folder_begins_anew(tmp_path, model):
     (tmp_path / "videos").mkdir()
     for name in ("a.mp4", "b.mp4"):
         film(tmp_path / "videos" / name, frames=4, quadrants=True)
-    answers = list(classify_frames(str(tmp_path / "videos"), model))
-    assert len(answers) == 8
-    assert answers[0].shares == pytest.approx(answers[4].shares)
+    predictions = list(classify_frames(str(tmp_path / "videos"), model))
+    assert len(predictions) == 8
+    assert predictions[0].shares == pytest.approx(predictions[4].shares)
 
 
 def test_the_command_shows_classes_and_latency(tmp_path, model):
@@ -39,14 +44,14 @@ def test_the_command_shows_classes_and_latency(tmp_path, model):
     video = film(tmp_path / "video.mp4", frames=3, quadrants=True)
     result = CliRunner().invoke(app, [str(video), "--model", str(model)])
     assert result.exit_code == 0, result.output
-    assert "left" in result.output and "ms a frame" in result.output
+    assert "left" in result.output and "ms per frame" in result.output
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("97", r"camera 97 \(.*\) cannot be opened: .*; is it plugged in, and not in use\?"),
-        ("nowhere.mp4", "nowhere.mp4: no such video or folder; a camera is given by its number, such as 0"),
+        ("97", r"camera 97 \(.*\) cannot be opened: .*; check that it is connected and not in use"),
+        ("nowhere.mp4", "nowhere.mp4: no such video or folder; give a camera by its number, such as 0"),
     ],
 )
 def test_a_source_that_is_not_there_is_refused(source, message, model):
@@ -83,5 +88,5 @@ def test_states_that_lead_nowhere_are_refused(tmp_path, model):
     manifest = json.loads(path.read_text())
     manifest["files"][0]["step"]["states"] = {"state_sum": "no_such"}
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="the states of a step do not lead from its inputs to its outputs"):
+    with pytest.raises(ValueError, match="the states of a step program do not map its inputs to its outputs"):
         list(classify_frames(str(tmp_path), model))

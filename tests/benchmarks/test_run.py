@@ -48,7 +48,7 @@ def test_the_module_runs_as_a_command(export_dir):
     done = run_command_line(["benchmarks.run", export_dir, "--rounds", 6])
     assert done.returncode == 0, done.stderr
     assert "onnx fp32" in done.stdout
-    assert "latency on random inputs; no accuracy: no clips were given (--data)" in done.stdout
+    assert "latency on random inputs; no accuracy without clips (--data)" in done.stdout
 
 
 def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
@@ -67,28 +67,30 @@ def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
     assert row["ratio_to_first"]["value"] == 1
 
 
-def test_the_answers_to_each_clip_are_kept_beside_the_figures(export_dir, manifest, tmp_path):
+def test_the_predictions_for_each_clip_are_written_next_to_the_figures(export_dir, manifest, tmp_path):
     out = tmp_path / "figures.json"
-    folder = tmp_path / "figures.json.answers"
+    folder = tmp_path / "figures.json.predictions"
     command = (export_dir, "--rounds", 1, "--out", out)
     for split in ("test", "test"):  # the second time in place of the first
         done = run(*command, "--data", manifest, "--split", split)
-        assert done.exit_code == 0 and f"answers to each clip: {folder}" in done.output, done.output
+        assert done.exit_code == 0 and f"predictions for each clip: {folder}" in done.output, done.output
     (row,) = json.loads(out.read_text())["files"]
     with (folder / "onnx.fp32.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["path"] for line in lines] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     assert [line["move"] for line in lines] == ["left", "up", "left", "up"]
-    assert sum(line["move_right"] == "1" for line in lines) == 4 * row["accuracy"]["top1"]
+    assert sum(line["move_correct"] == "1" for line in lines) == 4 * row["accuracy"]["top1"]
     logits = np.load(folder / "onnx.fp32.npz")["logits"]
     classes = json.loads((export_dir / "manifest.json").read_text())["spec"]["labels"][0]["classes"]
-    assert [line["move_answer"] for line in lines] == [classes[k] for k in logits.argmax(1)]
+    assert [line["move_prediction"] for line in lines] == [classes[k] for k in logits.argmax(1)]
     (folder / "mine.txt").write_text("mine")
     assert run(*command).exit_code == 0
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"], "figures without clips have no answers"
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"], (
+        "figures without clips have no predictions"
+    )
     (folder / "onnx.fp32.csv").write_text("mine")
     refused = run(*command, "--data", manifest)
-    assert refused.exit_code == 2 and "is not ours" in refused.output
+    assert refused.exit_code == 2 and "was not written by Pocketreel" in refused.output
     assert (folder / "onnx.fp32.csv").read_text() == "mine"
 
 
@@ -99,12 +101,12 @@ def test_clips_left_out_are_named(export_dir, manifest):
     assert "1.mp4" in refused.output
     skipped = run(export_dir, "--data", manifest, "--rounds", 1, "--unreadable", "skip")
     assert skipped.exit_code == 2
-    assert "1 of 4 clips cannot be read (25.0%), more than may be left out (5.0%)" in skipped.output
+    assert "1 of 4 clips cannot be read (25.0%), more than the allowed share (5.0%)" in skipped.output
     allowed = ("--unreadable", "skip", "--max-unreadable-share", 0.25)
     skipped = run(export_dir, "--data", manifest, "--rounds", 1, *allowed)
     assert skipped.exit_code == 0
     assert "accuracy on 3 clips" in skipped.output
-    assert f"left out: {manifest.parent / '1.mp4'}: " in skipped.output
+    assert f"skipped: {manifest.parent / '1.mp4'}: " in skipped.output
 
 
 def test_a_file_that_fails_is_said_and_gives_exit_code_3(tmp_path):
@@ -119,7 +121,9 @@ def test_what_cannot_run_here_is_no_failure_beside_what_can(tmp_path):
     export_dir = onnx_with_broken_neighbours(tmp_path)
     done = run(export_dir, "--formats", "onnx, coreml", "--rounds", 1)
     assert done.exit_code == 0
-    assert "coreml.fp32: Core ML runs on Apple systems only; converted, not measured" in done.output
+    assert (
+        "coreml.fp32: Core ML runs on Apple systems only; the file is converted, not measured" in done.output
+    )
     assert run(export_dir, "--formats", "coreml", "--rounds", 1).exit_code == 3
 
 
@@ -135,7 +139,7 @@ def test_nothing_measured_gives_exit_code_3(tmp_path):
         (["--formats", "onyx"], "format 'onyx' is unknown; known are onnx"),
         (["--threads", "0"], "Invalid value for '--threads'"),
         (["--threads", "4096"], "threads is 4096: device 'host' has"),
-        (["--out", "no/such/folder.json"], "the folder to write it to does not exist"),
+        (["--out", "no/such/folder.json"], "its folder does not exist"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such manifest"),
         (["--data", "nowhere.csv", "--where", "place"], "--where 'place': give COLUMN=VALUE"),
         (["--unreadable", "maybe"], "Invalid value for '--unreadable'"),
@@ -150,7 +154,7 @@ def test_wrong_arguments_give_exit_code_2(export_dir, arguments, message):
 def test_a_folder_that_is_no_export_gives_exit_code_2(tmp_path):
     done = run(tmp_path)
     assert done.exit_code == 2
-    assert "is no export: there is no manifest.json in it" in done.output
+    assert "is not an export: it has no manifest.json" in done.output
 
 
 def test_help_names_the_exit_codes():

@@ -102,7 +102,7 @@ def test_a_runtime_that_aborts_does_not_stop_the_others(export_dir, tmp_path):
     broken, good = measure_latency(read_export(tmp_path), rounds=6)
     assert broken.failed
     assert (
-        "executorch/fp32/model.pte: ExecuTorch died of SIGABRT in 'load'; it last said: "
+        "executorch/fp32/model.pte: ExecuTorch was killed by SIGABRT in 'load'; last output: "
         in broken.unavailable
     )
     assert good.rounds == 6

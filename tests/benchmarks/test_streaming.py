@@ -19,10 +19,10 @@ def test_a_stream_hands_its_state_on_until_it_is_reset(tmp_path):
     step = step_of(file)
     stream = Stream(step, RUNTIMES["onnx"].load(step, 1))
     frame = np.full((1, 3, 6, 6), 0.25, np.float32)
-    answers = [stream.answer(frame)[0][0, 0] for _ in range(3)]
-    assert answers == pytest.approx([0.25, 0.5, 0.75])
+    outputs = [stream.predict(frame)[0][0, 0] for _ in range(3)]
+    assert outputs == pytest.approx([0.25, 0.5, 0.75])
     stream.reset()
-    assert stream.answer(frame)[0][0, 0] == pytest.approx(0.25)
+    assert stream.predict(frame)[0][0, 0] == pytest.approx(0.25)
 
 
 def test_a_state_may_be_the_one_that_another_was_a_frame_before(tmp_path):
@@ -40,8 +40,8 @@ def test_a_state_may_be_the_one_that_another_was_a_frame_before(tmp_path):
     )
     # Answers what it was given two frames ago.
     stream = Stream(file, lambda given: [given[1], given[0]])
-    answers = [stream.answer(np.full((1, 1), number, np.float32))[0].item() for number in (1, 2, 3, 4)]
-    assert answers == [0, 0, 1, 2]
+    outputs = [stream.predict(np.full((1, 1), number, np.float32))[0].item() for number in (1, 2, 3, 4)]
+    assert outputs == [0, 0, 1, 2]
 
 
 def test_frames_and_clips_are_measured_in_the_same_rounds(tmp_path):
@@ -52,7 +52,7 @@ def test_frames_and_clips_are_measured_in_the_same_rounds(tmp_path):
 
 def test_an_export_without_steps_is_refused_with_what_to_do(tmp_path):
     message = (
-        r"onnx/fp32/model.onnx holds no program for one frame; export its network with "
+        r"onnx/fp32/model.onnx has no step program; export its network with "
         "`student: {stream: true}`"
     )
     with pytest.raises(ValueError, match=message):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from benchmarks.top1 import Accuracy, accuracy_of, right_answers
+from benchmarks.top1 import Accuracy, accuracy_of, correct_predictions
 
 
 def test_right_answers_are_counted_for_tensors_and_arrays_under_any_number_of_conditions():
@@ -14,7 +14,7 @@ def test_right_answers_are_counted_for_tensors_and_arrays_under_any_number_of_co
     assert accuracy_of(logits, labels) == Accuracy(correct=2, total=3)
     assert accuracy_of(logits.numpy(), labels.numpy()).top1 == 2 / 3
     twice = np.stack([logits.numpy(), -logits.numpy()])
-    assert right_answers(twice, labels).tolist() == [[True, False, True], [False, True, False]]
+    assert correct_predictions(twice, labels).tolist() == [[True, False, True], [False, True, False]]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

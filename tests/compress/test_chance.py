@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compress.chance import at_chance, classes_answered, guessed
+from compress.chance import at_chance, guessed, predicted_classes
 from tests.specs import small_spec
 
 SPEC = small_spec("clip")
 CLASSES = SPEC.labels[0].classes
 
 
-def warned(top1: float, counts: list[int], answered: list[int] | None = None) -> list[str]:
+def warned(top1: float, counts: list[int], predicted: list[int] | None = None) -> list[str]:
     labels = torch.tensor([k for k, count in enumerate(counts) for _ in range(count)]).unsqueeze(1)
-    answers = None if answered is None else {SPEC.labels[0].name: answered}
-    found = at_chance("models.teacher", top1, spec=SPEC, labels=labels, answered=answers)
+    predictions = None if predicted is None else {SPEC.labels[0].name: predicted}
+    found = at_chance("models.teacher", top1, spec=SPEC, labels=labels, predicted=predictions)
     return [one["message"] for one in found]
 
 
@@ -31,8 +31,8 @@ def test_the_tail_of_the_binomial_distribution(
 
 def test_a_third_of_three_classes_is_chance() -> None:
     (message,) = warned(1 / 3, [2, 2, 2])
-    assert message.startswith("33.3 % of 6 test clips right cannot be told from chance")
-    assert f"{CLASSES[0]!r}, gives 33.3 %" in message
+    assert message.startswith("top-1 of 33.3 % on 6 test clips is not above chance")
+    assert f"always predicting {CLASSES[0]!r} gives 33.3 %" in message
 
 
 def test_a_share_that_the_most_frequent_class_gives_is_chance_however_high() -> None:
@@ -46,12 +46,15 @@ def test_few_clips_prove_nothing_and_many_do() -> None:
     assert not warned(1.0, [2, 2, 2])
 
 
-def test_one_answer_to_every_clip_is_named() -> None:
-    (message,) = warned(0.9, [90, 5, 5], answered=[0])
-    assert message.startswith(f"answers {CLASSES[0]!r} to all 100 test clips")
-    assert not warned(1.0, [100, 0, 0], answered=[0]) or "cannot be told" in warned(1.0, [100, 0, 0], [0])[0]
+def test_a_constant_prediction_is_named() -> None:
+    (message,) = warned(0.9, [90, 5, 5], predicted=[0])
+    assert message.startswith(f"predicts {CLASSES[0]!r} for all 100 test clips")
+    assert (
+        not warned(1.0, [100, 0, 0], predicted=[0])
+        or "is not above chance" in warned(1.0, [100, 0, 0], [0])[0]
+    )
 
 
 def test_classes_are_those_of_the_largest_logits() -> None:
     logits = torch.tensor([[0.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
-    assert classes_answered([logits], SPEC) == {SPEC.labels[0].name: [1]}
+    assert predicted_classes([logits], SPEC) == {SPEC.labels[0].name: [1]}

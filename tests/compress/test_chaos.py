@@ -237,4 +237,4 @@ def test_a_run_disturbed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
             name: f"mine, {name}" for name in FOREIGN
         }
         code, said = ended(place.start())
-        assert code == 0 and "made again" not in said and "damaged" not in said, said
+        assert code == 0 and "computed again" not in said and "damaged" not in said, said

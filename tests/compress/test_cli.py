@@ -96,7 +96,7 @@ def test_help_and_version(pocketreel):
         ),
         (
             ["run", TINY, "--device", "cpu"],
-            "error: No such option: --device; it is called --train-device now; see",
+            "error: No such option: --device; it is now --train-device; see",
         ),
         (["plan", TINY, "--set", "sed=1"], "sed: unknown section"),
     ],

@@ -103,7 +103,7 @@ def test_missing_validation_is_held_out_by_file_and_said(tmp_path):
             ["a.mp4,train,x,", "b.mp4,train,x,", "c.mp4,test,x,"],
             "has only the class 'x' in split train",
         ),
-        (["a.mp4,train,x,", "c.mp4,test,x,"], "1 training files are too few to hold some out"),
+        (["a.mp4,train,x,", "c.mp4,test,x,"], "1 training files are too few for a hold-out split"),
         ([*USUAL, "e.mp4,test,maybe,"], "class 'maybe' is in split test but not in train"),
     ],
 )
@@ -114,7 +114,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path, lines, message):
 
 def test_captions_have_to_be_there_when_wanted(tmp_path):
     clip = ClipConfig(frames=4, size=16, text={})
-    with pytest.raises(ValueError, match="captions are wanted"):
+    with pytest.raises(ValueError, match="the recipe uses captions"):
         opened(of(manifest(tmp_path, USUAL), text=None), tmp_path, clip=clip)
 
 
@@ -126,7 +126,7 @@ def test_unreadable_clips_are_refused_or_left_out_and_said(tmp_path):
     data, said = opened(of(path, unreadable="skip", max_unreadable_share=0.2), tmp_path)
     assert [entry[0].name for entry in data.skipped] == ["e.mp4"]
     assert (
-        "1 of 5 clips (20.0%) cannot be read and are left out" in said and "1 clip: cannot be opened" in said
+        "1 of 5 clips (20.0%) cannot be read and are excluded" in said and "1 clip: cannot be opened" in said
     )
     assert len(data.train) == 2
 
@@ -134,7 +134,7 @@ def test_unreadable_clips_are_refused_or_left_out_and_said(tmp_path):
 def test_missing_sound_is_silence_only_when_the_recipe_says_so(tmp_path):
     path = manifest(tmp_path, USUAL)
     clip = ClipConfig(frames=4, size=16, audio={})
-    with pytest.raises(ValueError, match="has no sound"):
+    with pytest.raises(ValueError, match="has no audio"):
         opened(of(path), tmp_path, clip=clip)
     data, _ = opened(of(path, missing_audio="silence"), tmp_path, clip=clip)
     assert data.train.batch([0])[1].std() < 1e-6
@@ -263,13 +263,15 @@ def test_a_column_is_for_labels_or_for_tags():
         ManifestData(source="manifest", manifest=Path("x.csv"), labels=["label"], tags=["label"])
 
 
-@pytest.mark.parametrize("view", [None, Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)])
-def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, view):
+@pytest.mark.parametrize(
+    "augmentation", [None, Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)]
+)
+def test_clips_without_sound_or_words_are_missing_them_for_a_teacher(tmp_path, augmentation):
     """In every view: what stands in for sound that is not there is the same throughout."""
     lines = ["a.mp4,train,no,", "b.mp4,train,yes,oh", "c.mp4,validation,no,oh", "d.mp4,test,yes,oh"]
     clip = ClipConfig(frames=4, size=16, audio={"mels": 16, "bins": 24}, text={"length": 2})
     data, _ = opened(of(manifest(tmp_path, lines), missing_audio="silence"), tmp_path, clip=clip)
-    given = zip(data.spec.inputs, data.train.batch([0, 1], view=view), strict=True)
+    given = zip(data.spec.inputs, data.train.batch([0, 1], augmentation=augmentation), strict=True)
     assert {name: is_there(name, x).tolist() for name, x in given} == {
         "clip": [True, True],
         "audio": [False, False],
@@ -310,13 +312,11 @@ def test_a_clip_in_two_splits_is_refused_or_said(tmp_path, kind):
     elif kind == "copy":
         copied(tmp_path, name, "a.mp4")
     path = manifest(tmp_path, [*USUAL, f"{name},test,no,oh"])
-    with pytest.raises(
-        ValueError, match="1 clips are in two splits at once, by path, link or content"
-    ) as caught:
+    with pytest.raises(ValueError, match="1 clips are in two splits, by path, link or content") as caught:
         opened(of(path), tmp_path)
-    assert message in str(caught.value) and "allow it with `leakage: allow`" in str(caught.value)
+    assert message in str(caught.value) and "allow them with `leakage: allow`" in str(caught.value)
     data, said = opened(of(path, leakage="allow"), tmp_path)
-    assert len(data.test) == 2 and "warning: 1 clips are in two splits at once" in said
+    assert len(data.test) == 2 and "warning: 1 clips are in two splits" in said
     assert message in data.notes[0]
 
 
@@ -342,7 +342,7 @@ def test_spans_of_a_file_may_be_in_two_splits_when_they_do_not_overlap(tmp_path)
         ValueError, match=r"1 clips .*\n  long.mp4 \(0..1.5 s\) in train and long.mp4 \(1..2 s\) in test"
     ):
         opened(of(manifest(tmp_path, overlapping, columns=columns)), tmp_path)
-    with pytest.raises(ValueError, match="2 clips are in two splits at once"):
+    with pytest.raises(ValueError, match="2 clips are in two splits"):
         opened(of(manifest(tmp_path, apart, columns=columns), pad_s=0.1), tmp_path)
 
 
@@ -374,8 +374,8 @@ def test_contradicting_labels_are_said(tmp_path):
     distinct(tmp_path)
     copied(tmp_path, "e.mp4", "a.mp4")
     data, said = opened(of(manifest(tmp_path, [*USUAL, "e.mp4,train,yes,oh"])), tmp_path)
-    assert data.notes == ("1 clips are labelled in two ways\n  a.mp4 and e.mp4: label 'no' and 'yes'",)
-    assert "warning: 1 clips are labelled in two ways" in said
+    assert data.notes == ("1 clips have contradictory labels\n  a.mp4 and e.mp4: label 'no' and 'yes'",)
+    assert "warning: 1 clips have contradictory labels" in said
 
 
 def test_unreadable_files_of_all_splits_are_listed_at_once(tmp_path):
@@ -391,7 +391,7 @@ def test_missing_sound_of_all_splits_is_listed_at_once(tmp_path):
     distinct(tmp_path)
     with pytest.raises(ValueError, match="4 of 4 clips cannot be read") as caught:
         opened(of(manifest(tmp_path, USUAL)), tmp_path, clip=ClipConfig(frames=4, size=16, audio={}))
-    assert str(caught.value).count("has no sound") == 4
+    assert str(caught.value).count("has no audio") == 4
 
 
 def test_skipping_is_bounded_counted_and_said(tmp_path):
@@ -405,12 +405,12 @@ def test_skipping_is_bounded_counted_and_said(tmp_path):
     (tmp_path / "0.mp4").write_text("not a video")
     data, said = opened(of(path, unreadable="skip"), tmp_path)
     assert data.notes[0].startswith(
-        "1 of 20 clips (5.0%) cannot be read and are left out\n  1 clip: cannot be opened"
+        "1 of 20 clips (5.0%) cannot be read and are excluded\n  1 clip: cannot be opened"
     )
     assert "warning: 1 of 20 clips (5.0%) cannot be read" in said
     (tmp_path / "7.mp4").write_bytes(b"")
     with pytest.raises(
-        ValueError, match=r"2 of 20 clips cannot be read \(10.0%\), more than may be left out \(5.0%\)"
+        ValueError, match=r"2 of 20 clips cannot be read \(10.0%\), more than the allowed share \(5.0%\)"
     ) as caught:
         opened(of(path, unreadable="skip"), tmp_path)
     assert "1 clip: is empty (0 bytes) (first: " in str(caught.value)
@@ -421,7 +421,7 @@ def test_skipping_is_bounded_counted_and_said(tmp_path):
 def test_limits_of_a_recipe_reach_the_decoder(tmp_path):
     path = manifest(tmp_path, USUAL)
     with pytest.raises(
-        ValueError, match="its picture is 64x48, 3,072 pixels, over the limit max_pixels = 3,000"
+        ValueError, match="its frames are 64x48, 3,072 pixels, over the limit max_pixels = 3,000"
     ):
         opened(of(path, leakage="allow", limits={"max_pixels": 3_000}), tmp_path)
     with pytest.raises(ValidationError, match="max_pixels"):

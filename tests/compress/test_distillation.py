@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.clips.cache import Augmentation
 from compress.artifact import Artifact
-from compress.criterion import Answers, Batch, LabelCriterion
+from compress.criterion import Batch, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.criterion import best_criterion, learn_from_teacher
@@ -36,9 +36,9 @@ class Knows:
         self.logits = torch.tensor(logits)
         self.asked = []
 
-    def answers(self, clips, *, view, features, device, cache, console):
-        self.asked.append((view, features))
-        return Answers(logits=(self.logits,))
+    def outputs(self, clips, *, augmentation, features, device, cache, console):
+        self.asked.append((augmentation, features))
+        return Outputs(logits=(self.logits,))
 
 
 def context(teacher, **settings):
@@ -69,12 +69,12 @@ def criterion_of(teacher, *labels, config=None, **settings):
     return learn_from_teacher(*student(*labels), config=config, context=context(teacher, **settings))
 
 
-def batch(*labels, view=None):
-    return Batch(indices=list(range(len(labels))), view=view, labels=torch.tensor(labels))
+def batch(*labels, augmentation=None):
+    return Batch(indices=list(range(len(labels))), augmentation=augmentation, labels=torch.tensor(labels))
 
 
-def answers(*columns):
-    return Answers(logits=tuple(torch.tensor(column) for column in columns))
+def outputs(*columns):
+    return Outputs(logits=tuple(torch.tensor(column) for column in columns))
 
 
 def test_the_teacher_answers_all_clean_views_before_the_training_begins():
@@ -82,10 +82,10 @@ def test_the_teacher_answers_all_clean_views_before_the_training_begins():
     config = TrainConfig(epochs=5, views=2, corruptions=("noise",))
     criterion = criterion_of(teacher, "x", config=config)
     clean = [Augmentation(number=0, seed=0), Augmentation(number=1, seed=0)]
-    assert teacher.asked == [(view, ()) for view in clean]
+    assert teacher.asked == [(augmentation, ()) for augmentation in clean]
     for number in (0, 1, 0):
         noisy = Augmentation(number=number, seed=0, corruptions=("noise",))
-        criterion(answers([[0.0, 0.0, 9.0]]), batch([2], view=noisy))
+        criterion(outputs([[0.0, 0.0, 9.0]]), batch([2], augmentation=noisy))
     assert len(teacher.asked) == 2
 
 
@@ -97,7 +97,7 @@ def test_the_loss_is_what_the_weights_say(label_weight):
     labels = torch.tensor([[0, 1], [2, 2], [1, 0], [1, 1]])
     settings = {"label_weight": label_weight, "temperature": 3.0, "losses": {"soft_targets": 0.5}}
     criterion = criterion_of(Knows(*theirs.tolist()), "x", "y", **settings)
-    found = criterion(Answers(logits=(x, y)), Batch(indices=[0, 1, 2, 3], view=None, labels=labels))
+    found = criterion(Outputs(logits=(x, y)), Batch(indices=[0, 1, 2, 3], augmentation=None, labels=labels))
     softened = soft_targets(x, theirs, temperature=3.0)
     expected = (
         (1 - label_weight) * 0.5 * softened
@@ -109,9 +109,9 @@ def test_the_loss_is_what_the_weights_say(label_weight):
 
 def test_a_batch_is_compared_with_the_answers_to_its_own_clips():
     criterion = criterion_of(Knows([9.0, 0.0, 0.0], [0.0, 0.0, 9.0]), "x", label_weight=0.0)
-    last = Batch(indices=[1], view=None, labels=torch.tensor([[0]]))
-    assert criterion(answers([[0.0, 0.0, 9.0]]), last) < 0.01
-    assert criterion(answers([[9.0, 0.0, 0.0]]), last) > 5
+    last = Batch(indices=[1], augmentation=None, labels=torch.tensor([[0]]))
+    assert criterion(outputs([[0.0, 0.0, 9.0]]), last) < 0.01
+    assert criterion(outputs([[9.0, 0.0, 0.0]]), last) > 5
 
 
 def test_a_loss_of_a_single_value_counts_once(monkeypatch):
@@ -126,13 +126,13 @@ def test_a_loss_of_a_single_value_counts_once(monkeypatch):
     around = context(Knows([0.0, 0.0, 0.0]))
     object.__setattr__(around, "distillation", settings)
     criterion = learn_from_teacher(*student("x"), config=TrainConfig(epochs=1, views=0), context=around)
-    given = answers([[3.0, 0.0, 0.0]])
+    given = outputs([[3.0, 0.0, 0.0]])
     expected = 0.25 * cross_entropy(given.logits[0], torch.tensor([0])) + 0.75 * 2.0 * 3.0
     torch.testing.assert_close(criterion(given, batch([0])), expected)
 
 
 def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():
-    with pytest.raises(ValueError, match="answers x, the student learns y: they share no label column"):
+    with pytest.raises(ValueError, match="has the label columns x, the student y: they share none"):
         criterion_of(Knows([0.0, 0.0, 9.0]), "y")
 
 
@@ -152,14 +152,14 @@ def test_features_of_the_teacher_are_kept_with_its_answers(tiny_data, tmp_path):
     asked = []
     model.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
     where = {"device": torch.device("cpu"), "cache": tmp_path, "console": Console(quiet=True)}
-    plain = teacher.answers(tiny_data.test, view=None, **where)
+    plain = teacher.outputs(tiny_data.test, augmentation=None, **where)
     assert plain.features == {}
-    found = teacher.answers(tiny_data.test, view=None, features=("embedding",), **where)
+    found = teacher.outputs(tiny_data.test, augmentation=None, features=("embedding",), **where)
     assert found.features["embedding"].shape == (len(tiny_data.test), model.heads.features)
     torch.testing.assert_close(found.logits, plain.logits)
     torch.testing.assert_close(model.heads(found.features["embedding"]), plain.logits[0])
     passes = len(asked)
-    again = teacher.answers(tiny_data.test, view=None, features=("embedding",), **where)
+    again = teacher.outputs(tiny_data.test, augmentation=None, features=("embedding",), **where)
     assert again.features["embedding"].equal(found.features["embedding"]) and len(asked) == passes
     some = found.of([2, 0], device=torch.device("cpu"))
     assert some.logits[0].equal(found.logits[0][[2, 0]])

@@ -80,7 +80,7 @@ def test_what_int8_gains_is_a_figure_of_the_device() -> None:
     (held,) = judged(report, metric="files.onnx.w8a8.host.ratio_to_fp32", max=0.9)
     assert (held["verdict"], held["value"]) == ("passed", 0.8)
     (missing,) = judged(report, metric="files.tflite.w8a8.host.ratio_to_fp32", max=0.9)
-    assert "none was measured beside it" in missing["reason"]
+    assert "no fp32 file was measured" in missing["reason"]
 
 
 def test_what_was_not_measured_fails_and_says_why() -> None:
@@ -137,7 +137,7 @@ def test_every_label_column_is_judged_unless_one_is_named() -> None:
     (result,) = judged(report, metric="files.onnx.w8a8.top1.slot", min=0.8)
     assert (result["metric"], result["value"]) == ("files.onnx.w8a8.top1.slot", 0.8)
     (result,) = judged(report, metric="files.onnx.w8a8.top1.letter", min=0.8)
-    assert result["reason"] == "no label column 'letter'; there are word, slot"
+    assert result["reason"] == "no label column 'letter'; available: word, slot"
 
 
 def test_every_metric_that_a_recipe_may_name_is_found_in_realistic_report() -> None:

@@ -82,7 +82,7 @@ ADDED = ("", "NEW = 1\n")
         ("compress/report/report.md.j2", "\n", "\nA comma, \n"),
         ("compress/recipe/plan.py", *ADDED),
         ("compress/steps/pipeline.py", *ADDED),
-        ("compress/console.py", *ADDED),
+        ("compress/store.py", *ADDED),
         ("compress/command/guard.py", *ADDED),
         ("compress/folders/ledger.py", *ADDED),
         ("benchmarks/latency.py", *ADDED),
@@ -253,7 +253,7 @@ def exported(folder):
     """The bytes of the files, by their path; lists and logs, which tell seconds and memory, left aside."""
     kinds = (".onnx", ".tflite", ".npy", ".mp4", ".safetensors")
     paths = [
-        path for path in sorted(folder.rglob("*")) if path.suffix in kinds and "answers" not in path.parts
+        path for path in sorted(folder.rglob("*")) if path.suffix in kinds and "predictions" not in path.parts
     ]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

@@ -114,17 +114,17 @@ BROKEN = {
     "stage after quantize": (
         "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs_ratio: 0.5}}, {quantize: {}}]",
         [
-            "stages.2.prune (line N): takes a float network, but stages.1.quantize gives a quantized one",
-            "stages.3.quantize (line N): takes a float network, but stages.1.quantize gives a quantized one",
+            "stages.2.prune (line N): takes a float network, but stages.1.quantize outputs a quantized one",
+            "stages.3.quantize (line N): takes a float network, but stages.1.quantize outputs a quantized one",
         ],
     ),
     "prune before training": (
         "stages: [{prune: {macs_ratio: 0.5}}]",
-        ["stages.0.prune (line N): nothing has trained the student yet; put a distill stage before"],
+        ["stages.0.prune (line N): the student is not trained yet; add a distill stage before"],
     ),
     "distill without teacher": (
         "teacher: null",
-        ["stages.0.distill (line N): needs a teacher, and the recipe has no section teacher"],
+        ["stages.0.distill (line N): needs a teacher, but the recipe has no section teacher"],
     ),
     "unknown scheme": (
         "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w8a9}}]",
@@ -140,7 +140,9 @@ BROKEN = {
     ),
     "input that the clips lack": (
         "student: {network: mobilenet3d_tiny, inputs: [clip, text]}",
-        ["student.inputs.1 (line N): the clips have no text; give the section clip a key text; given: text"],
+        [
+            "student.inputs.1 (line N): the clips have no text; add the key text to the section clip; given: text"
+        ],
     ),
     "a student that cannot stream": (
         "student: {network: mobilenet3d_tiny, stream: true}",
@@ -187,7 +189,7 @@ BROKEN = {
     ),
     "network and factory": (
         "teacher: {network: multimodal, factory: 'models:Network', weights: x}",
-        ["teacher (line N): either a network of ours or a factory of yours"],
+        ["teacher (line N): either a built-in network or your own factory"],
     ),
     "gate on an unknown figure": (
         "gates: [{metric: files.onnx.fp32.top1_dorp_pp, max: 1}]",
@@ -204,7 +206,7 @@ BROKEN = {
     "gate by the names of schema 1": (
         "gates: [{metric: artifacts.*.top1_drop_pp, max: 1}, {metric: artifacts.onnx.p50_ms, max: 1}]",
         [
-            "gates.0.metric (line N): files are named by format and scheme, and time and memory by device, too",
+            "gates.0.metric (line N): figures of files need format and scheme, time and memory also the device",
             "did you mean 'files.*.w8a8.top1_drop_pp'?",
             "did you mean 'files.onnx.w8a8.host.p50_ms'?",
         ],
@@ -212,15 +214,15 @@ BROKEN = {
     "int8 files without a quantized network": (
         "stages: [{distill: {epochs: 1}}]\nexport: {formats: [onnx], schemes: [fp32, w8a8, w8a8]}",
         [
-            "export.schemes.1 (line N): nothing gives a w8a8 network; add the stage quantize",
+            "export.schemes.1 (line N): no stage outputs a w8a8 network; add the stage quantize",
             "export.schemes.2 (line N): scheme given twice",
         ],
     ),
     "a scheme that no format takes": (
         "export: {formats: [executorch], schemes: [fp16]}",
         [
-            "export.formats.0 (line N): executorch files cannot hold fp16",
-            "export.schemes.0 (line N): no format of the recipe takes fp16",
+            "export.formats.0 (line N): executorch files do not support fp16",
+            "export.schemes.0 (line N): no format of the recipe supports fp16",
         ],
     ),
     "gate on a model that is not made": (
@@ -253,7 +255,7 @@ BROKEN = {
     ),
     "unknown task": (
         "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 1, lable: 2}}",
-        ["teacher.tasks.lable (line N): the data has no column for such a task", "did you mean 'label'?"],
+        ["teacher.tasks.lable (line N): the data has no column for this task", "did you mean 'label'?"],
     ),
     "a task without weight": (
         "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 0}}",
@@ -262,14 +264,14 @@ BROKEN = {
     "retrieval without captions": (
         "teacher: {network: modular, train: {epochs: 1}, tasks: {label: 1, retrieval: 1}}",
         [
-            "teacher.tasks.retrieval (line N): compares captions with what is seen",
+            "teacher.tasks.retrieval (line N): compares captions with video",
             "given: inputs clip, audio",
         ],
     ),
     "a teacher of what no student learns": (
         "data: {source: synthetic, labels: [label, thing]}\nteacher: {network: modular, train: {epochs: 1}, "
         "tasks: {thing: 1}}\nstudent: {network: mobilenet3d_tiny, labels: [label]}",
-        ["teacher.tasks (line N): the teacher learns no label column that the student learns; given: thing"],
+        ["teacher.tasks (line N): the teacher shares no label column with the student; given: thing"],
     ),
     "a label column that is not there": (
         "student: {network: mobilenet3d_tiny, labels: [lable, lable]}",
@@ -318,7 +320,8 @@ BROKEN = {
     "a whole number beyond 64 bits": (
         f"seed: {2**63}",
         [
-            "seed (line N): too large a number; whole numbers go to 9223372036854775807; given: 9223372036854775808"
+            "seed (line N): too large a number; the largest whole number is 9223372036854775807; "
+            "given: 9223372036854775808"
         ],
     ),
     "a number of many digits": (
@@ -377,8 +380,8 @@ BROKEN = {
         ["name (line N): wrong length", "allowed: at most 100 characters"],
     ),
     "a mapping merged with a number": ("clip: {<<: 3}", ["clip (line N): << merges a mapping"]),
-    "two documents": ("seed: 1\n---\nseed: 2", ["(line N): a second document begins (---)"]),
-    "an alias of nothing": ("seed: *one", ["(line N): the alias *one repeats nothing that came before it"]),
+    "two documents": ("seed: 1\n---\nseed: 2", ["(line N): a second document starts (---)"]),
+    "an alias of nothing": ("seed: *one", ["(line N): the alias *one has no anchor before it"]),
     "a control character": ('name: "a\\u0007"', ["name (line N): the character U+0007 is not allowed"]),
     "a NUL": ("name: a\0", ["(line N): the character U+0000 is not allowed in YAML"]),
     "binary data": (
@@ -425,7 +428,7 @@ def by_schema(text: str, folder: Path) -> list[str]:
     with pytest.raises(ValueError) as caught:
         check_words(path)
     _, *lines = str(caught.value).splitlines()
-    assert lines[-1].startswith("What depends on networks, on code or on several sections is checked when")
+    assert lines[-1].startswith("Networks, user code and dependencies between sections are checked after")
     return lines[:-1]
 
 
@@ -520,14 +523,14 @@ def test_a_fault_carries_its_parts() -> None:
 
 RENAMED_KEYS = {
     "distill: {epochs: 1, temperature: 3.0}": (
-        "stages.0.distill.temperature (line 7): has moved to distillation.temperature, where it stands once for "
-        "all stages"
+        "stages.0.distill.temperature (line 7): has moved to distillation.temperature, where it applies "
+        "to all stages"
     ),
     "prune: {macs_ratio: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
     "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.temp",
-    "prune: {macs: 0.5}": "stages.0.prune.macs (line 7): is called macs_ratio now, with the same meaning",
+    "prune: {macs: 0.5}": "stages.0.prune.macs (line 7): was renamed to macs_ratio, with the same meaning",
     "prune: {macs_ratio: 0.5, max_layer_ratio: 0.5}": (
-        "stages.0.prune.max_layer_ratio (line 7): is called max_pruning_ratio now, with the same meaning"
+        "stages.0.prune.max_layer_ratio (line 7): was renamed to max_pruning_ratio, with the same meaning"
     ),
 }
 
@@ -549,7 +552,7 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
 def test_a_loss_of_features_is_refused_beside_quantization_aware_training(monkeypatch) -> None:
     monkeypatch.setattr(LOSSES["soft_targets"], "student_features", ("embedding",))
     stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: %s, batch: 8}}]"
-    expected = r"distillation\.losses\.soft_targets.*: looks at features .*stages\.1\.quantize trains a graph"
+    expected = r"distillation\.losses\.soft_targets.*: needs features .*stages\.1\.quantize trains a graph"
     with pytest.raises(RecipeError, match=expected):
         parse_recipe(changed(GOOD, stages % "qat"), name="good")
     assert parse_recipe(changed(GOOD, stages % "ptq"), name="good")
@@ -593,13 +596,13 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join(['*' + chr(97 + k)] * 9)}]\n" for k in range(9)
 )
 TOO_MUCH = {
-    "aliases of aliases": (ALIASES, r"line 5\): too many keys and values .* as aliases repeat it; .* 20000"),
+    "aliases of aliases": (ALIASES, r"line 5\): too many keys and values .* with aliases expanded; .* 20000"),
     "a long list": ("gates: [" + "1, " * 50_000 + "]", "too many keys and values for a recipe"),
     "a file of 10 MB": (
         "gates: [" + "1," * 5_000_000 + "1]",
         "too large .* 10000010 bytes; .* 1000000 bytes",
     ),
-    "many documents": ("--- 1\n" * 100_000, r"a second document begins"),
+    "many documents": ("--- 1\n" * 100_000, r"a second document starts"),
     "lists in lists": ("gates: " + "[" * 100_000, "nested too deeply; allowed: at most 24"),
     "mappings in mappings": ("clip: " + "{a: " * 100_000, "nested too deeply; allowed: at most 24"),
     "aliases that nest": (
@@ -612,7 +615,7 @@ TOO_MUCH = {
     "many unknown keys": ("".join(f"k{n}: 1\n" for n in range(9_000)), "and 8952 more"),
     "many unknown keys inside": (
         "clip: {" + ", ".join(f"fram{n}: 1" for n in range(9_000)) + "}",
-        "clip.*: 8960 more faults in here",
+        "clip.*: 8960 more faults in this section",
     ),
     "many gates": (
         "gates: [" + ", ".join(["{metric: files.onnx.fp32.tpo1, max: 1}"] * 3_000) + "]",
@@ -723,9 +726,9 @@ def test_overrides_set_values_and_make_mappings() -> None:
         ("stages.3.distill.epochs=1", "stages is a list with entries 0 to 2; given: 3"),
         ("stages.first.distill.epochs=1", "stages is a list with entries 0 to 2; given: first"),
         ("seed.x=1", "seed is the value 1, so it has no 'x'"),
-        ("seed", "a setting reads key.path=value"),
-        ("=1", "a setting reads key.path=value"),
-        ("a..b=1", "a setting reads key.path=value"),
+        ("seed", "a setting has the form key.path=value"),
+        ("=1", "a setting has the form key.path=value"),
+        ("a..b=1", "a setting has the form key.path=value"),
         ("seed=[1", "the value is not valid YAML"),
         ("stages.0.distill.epoch=1", "stages.0.distill.epoch: unknown key"),
         ("sed=1", "sed: unknown section"),
@@ -832,7 +835,7 @@ FITTING = {
         "clip: {frames: 1024, size: 1024, audio: {}}\nstudent: {network: mobilenet3d_tiny}",
         [
             "stages.0.distill.batch (line N): a step takes about",
-            "GB; lower batch, or make clips smaller; given: 32",
+            "GB; lower batch, or use smaller clips; given: 32",
         ],
     ),
     "a sound too small for a teacher": (

@@ -122,7 +122,7 @@ def test_a_page_tells_the_whole_story(tmp_path: Path, name: str) -> None:
         ON_A_MAC,
         "top-1 93.5 % → 93.1 %",
         "operations 61.3 M → 33.4 M",
-        "from an earlier run",
+        "cached",
         "ranges from 128 training clips",
         "onnxruntime 1.31.1",
         "epochs: 12",
@@ -186,10 +186,24 @@ def test_a_file_that_is_wrong_is_said_plainly_and_not_measured(tmp_path: Path) -
     write_report(report, tmp_path)
     jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
     text = Page((tmp_path / "report.html").read_text()).text
-    assert "1 of 4 files not computing what torch computes" in text
-    assert "wrong answers" in text
+    assert "1 of 4 files missed their pass criterion" in text
+    assert "wrong outputs" in text
     assert "The tflite.w8a8 file the file differs from the float network" in text
-    assert "| tflite | w8a8 | wrong answers |" in (tmp_path / "report.md").read_text()
+    assert "| tflite | w8a8 | wrong outputs |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_the_notes_of_files_are_on_both_pages(tmp_path: Path, name: str) -> None:
+    report = gated()
+    report["files"][0]["notes"] = ["the accuracy *dropped*"]
+    write_report(report, tmp_path)
+    text = (tmp_path / name).read_text()
+    if name == "report.md":
+        format, scheme = report["files"][0]["format"], report["files"][0]["scheme"]
+        notes = text.partition("Notes on files:")[2].partition("## ")[0]
+        assert notes.strip() == rf"- {format}, {scheme}: the accuracy \*dropped\*"
+    else:
+        assert "the accuracy *dropped*" in text
 
 
 def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
@@ -308,12 +322,12 @@ def test_figures_carry_their_units(shown: str, text: str) -> None:
 
 def test_warnings_stand_before_every_figure(tmp_path: Path) -> None:
     report = realistic_report()
-    message = "answers '<b>wave</b>' to all 18 test clips"
+    message = "predicts '<b>wave</b>' for all 18 test clips"
     report["warnings"] = [{"path": "models.teacher", "label": "label", "message": message}]
     write_report(report, tmp_path)
     jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
     markdown, html = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
-    assert r"- **Warning:** `models.teacher`: answers '\<b\>wave\</b\>' to all 18 test clips" in markdown
+    assert r"- **Warning:** `models.teacher`: predicts '\<b\>wave\</b\>' for all 18 test clips" in markdown
     assert markdown.index("Warning") < markdown.index("- Teacher")
     page = Page(html)
     assert message in page.text

@@ -117,6 +117,6 @@ def test_a_recipe_with_a_fault_is_refused(settings, message):
 def test_corruptions_of_what_the_clips_lack_are_refused():
     silent = (RECIPE % "{corruptions: [missing_sound]}").replace("audio: {mels: 16, bins: 16}, ", "")
     with pytest.raises(
-        RecipeError, match="the clips have no audio, which it corrupts; give the section clip a key audio"
+        RecipeError, match="the clips have no audio, which it corrupts; add the key audio to the section clip"
     ):
         parse_recipe(silent, name="tiny")

@@ -194,7 +194,7 @@ def test_a_failing_stage_gives_exit_code_3_and_names_it(tmp_path, cache):
         "--set", "stages.0.distill={epochs: 1, batch: 8, baseline: false}",
     )  # fmt: skip
     assert failing.returncode == 3
-    assert "stages.1.prune" in failing.stderr and "of the MACs is the least that" in failing.stderr
+    assert "stages.1.prune" in failing.stderr and "of the MACs is the minimum that" in failing.stderr
 
 
 def test_a_missing_backend_costs_its_own_format_only(copy, cache, tmp_path):
@@ -226,7 +226,7 @@ def test_plan_computes_nothing(tmp_path):
 def test_a_folder_of_other_files_is_refused_and_stays(tmp_path, options):
     (tmp_path / "precious.txt").write_text("mine")
     refused = run(RECIPE, "--out", tmp_path, "--cache", tmp_path / "cache", *options)
-    assert refused.returncode == 2 and "holds files that are no results of a run" in refused.stderr
+    assert refused.returncode == 2 and "contains files that are not results of a run" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
@@ -255,7 +255,7 @@ def test_every_flipped_byte_is_noticed_and_what_it_damaged_is_made_again(copy, f
     )
     damaged = [copy / name for name in stored]
     # The cache is shared: a run reads some of these only.
-    shared = [list(own.glob(g)) for g in ("teacher/*/answers.safetensors", "decoded/frames-*/values.npy")]
+    shared = [list(own.glob(g)) for g in ("teacher/*/outputs.safetensors", "decoded/frames-*/values.npy")]
     for path in [*damaged, *shared[0], *shared[1]]:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1

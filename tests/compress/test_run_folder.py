@@ -84,14 +84,16 @@ def test_a_folder_with_files_of_others_is_refused_and_stays_as_it_is(tmp_path):
         (tmp_path / name).write_text("mine")
     before = snapshot(tmp_path)
     with pytest.raises(
-        FolderRefused, match=r"holds results of an earlier version of Pocketreel.*or move this one"
+        FolderRefused, match=r"contains results of an earlier version of Pocketreel.*or move this one"
     ):
         check(tmp_path)
     (tmp_path / "recipe.yaml").unlink()
-    with pytest.raises(FolderRefused, match=r"holds files that are no results of a run \(such as export\)"):
+    with pytest.raises(
+        FolderRefused, match=r"contains files that are not results of a run \(such as export\)"
+    ):
         check(tmp_path)
     with (
-        pytest.raises(FolderRefused, match="no results of a run"),
+        pytest.raises(FolderRefused, match="not results of a run"),
         opened(tmp_path, recipe_with(), console=Console(quiet=True)),
     ):
         pass
@@ -171,7 +173,7 @@ def test_names_of_ours_that_others_took_are_refused(tmp_path, name):
     if "mine" in name:
         check(tmp_path / "o")  # no name that a run needs
     else:
-        with pytest.raises(FolderRefused, match=f"{re.escape(name)} is not ours"):
+        with pytest.raises(FolderRefused, match=f"{re.escape(name)} was not written by Pocketreel"):
             check(tmp_path / "o")
     assert mine.read_text() == "mine"
 
@@ -182,7 +184,7 @@ def test_a_folder_where_a_file_has_to_go_is_refused(tmp_path, name):
     (tmp_path / "o" / name).unlink(missing_ok=True)
     (tmp_path / "o" / name).mkdir(parents=True)
     with pytest.raises(
-        FolderRefused, match=f"{re.escape(name)} is a folder, and a file of that name would be"
+        FolderRefused, match=f"{re.escape(name)} is a folder, but a file of that name would be"
     ):
         check(tmp_path / "o")
 
@@ -191,13 +193,13 @@ def test_a_file_where_a_folder_has_to_go_is_refused(tmp_path):
     with opened(tmp_path / "o", recipe_with(), console=Console(quiet=True)):
         pass
     (tmp_path / "o" / "stages").write_text("mine")
-    with pytest.raises(FolderRefused, match="stages is a file, and a folder of that name is needed"):
+    with pytest.raises(FolderRefused, match="stages is a file, but a folder of that name is needed"):
         check(tmp_path / "o")
 
 
 @pytest.mark.parametrize(
     ("cache", "message"),
-    [(".", "is the cache, too"), ("stages", "is where results of --out"), ("export/x", "is where")],
+    [(".", "is also the cache"), ("stages", "is inside the results of --out"), ("export/x", "is inside")],
 )
 def test_the_cache_lies_elsewhere(tmp_path, cache, message):
     with pytest.raises(FolderRefused, match=message):
@@ -207,7 +209,7 @@ def test_the_cache_lies_elsewhere(tmp_path, cache, message):
 
 def test_the_folder_of_an_export_is_no_folder_of_a_run(tmp_path):
     Ledger(folder=tmp_path, kind="export").save()
-    with pytest.raises(FolderRefused, match="folder of another kind of result"):
+    with pytest.raises(FolderRefused, match="contains another kind of result"):
         check(tmp_path)
 
 
@@ -355,7 +357,7 @@ class _Run:
         self.folder, self.finished, self.said = folder, finished, []
         self.console = Console(quiet=True)
 
-    def tell(self, sentence):
+    def notify(self, sentence):
         self.said.append(sentence)
 
 

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 
 from compress.clip import ClipConfig
-from compress.criterion import Answers, Batch
+from compress.criterion import Batch, Outputs
 from compress.data import open_data
 from compress.losses import binary_cross_entropy, contrastive, cross_entropy
 from compress.sources.synthetic import SyntheticData
@@ -64,8 +64,8 @@ def test_a_teacher_learns_every_kind_of_task(data, tmp_path):
         validation=data.validation.for_spec(spec),
         job=Job(name="test", device=CPU, seed=0, folder=tmp_path, console=Console(quiet=True)),
     )
-    answers = logits_of(model, data.test.for_spec(spec), batch=16, device=CPU)
-    found = measure(answers, truth_of(data, data.test, spec), spec)
+    outputs = logits_of(model, data.test.for_spec(spec), batch=16, device=CPU)
+    found = measure(outputs, truth_of(data, data.test, spec), spec)
     assert found["label"]["top1"] >= 0.9 and found["label"]["macro_f1"] >= 0.9
     assert found["thing"]["top1"] >= 0.8
     assert found["tags"]["map"] >= 0.9
@@ -107,26 +107,26 @@ def _case():
         tags=(torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]),),
         captions=torch.tensor([0, 0, -1]),
     )
-    answers = (
+    outputs = (
         torch.tensor([[4.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 4.0]]),
         torch.tensor([[4.0, 0.0, 0.0]] * 3),
         torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]),
         _pairs([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]),
     )
-    return spec, truth, answers
+    return spec, truth, outputs
 
 
 def _batch(indices):
-    return Batch(indices=indices, view=None, labels=torch.zeros(len(indices), 2, dtype=torch.int64))
+    return Batch(indices=indices, augmentation=None, labels=torch.zeros(len(indices), 2, dtype=torch.int64))
 
 
 def test_the_loss_is_the_weighted_sum_of_those_of_the_tasks():
-    spec, truth, answers = _case()
+    spec, truth, outputs = _case()
     weights = {"x": 1.0, "y": 2.0, "t": 0.5, "retrieval": 0.25}
     order = [2, 0]
-    given = tuple(answer[order] for answer in answers)
+    given = tuple(output[order] for output in outputs)
     criterion = TaskCriterion(spec, truth, weights=weights, label_smoothing=0.1)
-    found = criterion(Answers(logits=given), _batch(order))
+    found = criterion(Outputs(logits=given), _batch(order))
     expected = (
         cross_entropy(given[0], truth.labels[order, 0], label_smoothing=0.1)
         + 2.0 * cross_entropy(given[1], truth.labels[order, 1], label_smoothing=0.1)
@@ -138,20 +138,20 @@ def test_the_loss_is_the_weighted_sum_of_those_of_the_tasks():
 
 def test_learned_weights_become_the_inverse_of_the_losses():
     """At the least of `loss * exp(-s) + s / 2` a task's variance, `exp(s)`, is twice its loss."""
-    spec, truth, answers = _case()
+    spec, truth, outputs = _case()
     weights = dict.fromkeys(task_names(spec), 1.0)
     criterion = TaskCriterion(spec, truth, weights=weights, label_smoothing=0.1, learned=True)
     optimizer = torch.optim.Adam(criterion.parameters(), lr=0.1)
     for _ in range(150):
         optimizer.zero_grad()
-        criterion(Answers(logits=answers), _batch([0, 1, 2])).backward()
+        criterion(Outputs(logits=outputs), _batch([0, 1, 2])).backward()
         optimizer.step()
     losses = []
     for name in ("x", "y", "t"):
         only = {**dict.fromkeys(weights, 0.0), name: 1.0}
         alone = TaskCriterion(spec, truth, weights=only, label_smoothing=0.1)
         assert alone.task_weights() is None
-        losses.append(alone(Answers(logits=answers), _batch([0, 1, 2])))
+        losses.append(alone(Outputs(logits=outputs), _batch([0, 1, 2])))
     variances = criterion.log_variance.exp()
     torch.testing.assert_close(variances[:3], 2 * torch.stack(losses), rtol=0.02, atol=0.0)
     assert criterion.task_weights() == pytest.approx(
@@ -160,8 +160,8 @@ def test_learned_weights_become_the_inverse_of_the_losses():
 
 
 def test_every_task_has_its_figures():
-    spec, truth, answers = _case()
-    found = measure(answers, truth, spec)
+    spec, truth, outputs = _case()
+    found = measure(outputs, truth, spec)
     assert found["x"] == pytest.approx({"top1": 2 / 3, "macro_f1": (2 / 3 + 0 + 1) / 3})
     assert found["y"]["top1"] == 1.0
     assert found["t"]["map"] == pytest.approx((1 / 1 + 2 / 3) / 2), "the tag that no clip has is left out"

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from compress.artifact import size_of
 from compress.factory import build_network, import_factory, load_weights, source_of
 from compress.pretrained import load_pretrained
-from compress.teacher_answers import check_answers, check_on_clips, require_finite_answers
+from compress.teacher_check import check_logits, check_on_clips, require_finite_logits
 from models.teachers import ModularOptions, ModularTeacher, MultimodalOptions, multimodal_tiny
 from models.teachers.encoder import choices
 from models.teachers.video import VIDEO_ENCODERS
@@ -17,7 +17,7 @@ from tests.specs import small_spec
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("models.teachers", "written package.module:function, not 'models.teachers'"),
+        ("models.teachers", "has the form package.module:function, not 'models.teachers'"),
         ("no_such_module:build", "cannot import 'no_such_module'"),
         ("models.teachers:biuld", "'models.teachers' has no 'biuld'"),
         ("models.spec:MODALITIES", "is a tuple, not a function"),
@@ -67,9 +67,7 @@ def test_a_teacher_whose_train_returns_nothing_is_kept_counted_and_asked(tmp_pat
     assert size_of(network, spec).macs == 3 * len(spec.labels[0].classes)
     clips = tiny_data.train.for_spec(spec)
     check_on_clips(network, spec, clips, device=torch.device("cpu"), what="the teacher")
-    with pytest.raises(
-        ValueError, match=r"gives None; .*eval\(\) gives None where train\(\) returns nothing"
-    ):
+    with pytest.raises(ValueError, match=r"returns None; .*eval\(\) returns None if train\(\) does"):
         build_network("quiet_teacher:build_in_eval_mode", spec)
 
 
@@ -89,7 +87,7 @@ def test_weights_of_both_file_types_load(tmp_path, suffix):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     save_file(_network("clip").state_dict(), tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match=r"weights.safetensors does not hold the weights of this network"):
+    with pytest.raises(ValueError, match=r"weights.safetensors does not contain the weights of this network"):
         load_weights(_network("clip", "audio"), tmp_path / "weights.safetensors")
 
 
@@ -107,16 +105,16 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path):
 
 def test_a_network_with_the_wrong_number_of_classes_is_refused():
     with pytest.raises(
-        ValueError, match=r"the teacher gives logits of shape \[\(1, 3\)\].*x \(3 classes\), y"
+        ValueError, match=r"the teacher returns logits of shape \[\(1, 3\)\].*x \(3 classes\), y"
     ):
-        check_answers(_network("clip"), small_spec("clip", labels=("x", "y")), what="the teacher")
+        check_logits(_network("clip"), small_spec("clip", labels=("x", "y")), what="the teacher")
 
 
 def test_a_network_that_does_not_take_the_inputs_is_refused():
     with pytest.raises(
         ValueError, match=r"the teacher does not take the inputs clip \[1, 3, 4, 32, 32\], text .*: "
     ):
-        check_answers(_network("clip"), small_spec("clip", "text"), what="the teacher")
+        check_logits(_network("clip"), small_spec("clip", "text"), what="the teacher")
 
 
 def test_the_source_of_a_factory_is_the_file_that_holds_it(tmp_path, monkeypatch):
@@ -155,7 +153,7 @@ def test_public_weights_are_for_teachers_with_a_video_encoder(tmp_path):
         load_pretrained(_network("clip"), MultimodalOptions(), tmp_path / "weights.pt")
 
 
-class Answering(torch.nn.Module):
+class FunctionTeacher(torch.nn.Module):
     """A teacher of clips whose answers are made by `how` from the means of colours, `N 3`."""
 
     def __init__(self, how):
@@ -182,34 +180,34 @@ def _nan_bias(network, x):
 WRONG_TEACHERS = {
     "nan": (
         lambda _, x: x / 0,
-        "the teacher answers NaN or infinity in the column label; its weights and inputs",
+        "the teacher returns NaN or infinity in the column label; its weights and inputs",
     ),
-    "nan weights": (_nan_bias, "1 of its weights are NaN or infinite themselves, the first is linear.bias"),
+    "nan weights": (_nan_bias, "1 of its weights are NaN or infinite, the first is linear.bias"),
     "random": (
         lambda _, x: x + torch.rand_like(x),
-        "the same clips differently when asked twice: .* label differ",
+        "different logits for the same clips in two calls: .* label differ",
     ),
     "dropout": (
         lambda _, x: torch.nn.functional.dropout(x),
-        "asked twice: .*a dropout .* not ask self.training",
+        "in two calls: .*dropout .* ignore self.training",
     ),
     "order": (
         lambda _, x: x + torch.arange(len(x)).unsqueeze(1),
-        "answers by the order of the clips in a batch",
+        "logits that depend on the order of the clips in a batch",
     ),
-    "batch": (lambda _, x: x - x.mean(0), "answers by what else is in a batch"),
-    "train mode": (_in_train_mode, "1 of its modules is in train mode, the first is norm: let the factory"),
-    "a dictionary": (lambda _, x: {"logits": x}, "gives a dict with the keys logits, not a tensor"),
-    "a row short": (lambda _, x: x[1:], r"gives logits of shape \[\(3, 8\)\]; .* need \[\(4, 8\)\]"),
+    "batch": (lambda _, x: x - x.mean(0), "gives logits that depend on the other clips in a batch"),
+    "train mode": (_in_train_mode, "1 of its modules is in train mode, the first is norm: call eval"),
+    "a dictionary": (lambda _, x: {"logits": x}, "returns a dict with the keys logits, not a tensor"),
+    "a row short": (lambda _, x: x[1:], r"returns logits of shape \[\(3, 8\)\]; .* need \[\(4, 8\)\]"),
     "other classes": (
         lambda _, x: x[:, :5],
-        r"gives logits of shape \[\(4, 5\)\]; .* label \(8 classes\) need",
+        r"returns logits of shape \[\(4, 5\)\]; .* label \(8 classes\), need",
     ),
     "whole numbers": (
         lambda _, x: x.argmax(1, keepdim=True),
-        "gives torch.int64, not logits in floating point",
+        "returns torch.int64, not floating-point logits",
     ),
-    "nothing": (lambda _, x: None, "gives a NoneType, not a tensor"),
+    "nothing": (lambda _, x: None, "returns a NoneType, not a tensor"),
     "an exception": (lambda _, x: x.no_such(), "does not take the inputs clip .*no_such"),
 }
 
@@ -220,7 +218,7 @@ def test_a_teacher_that_cannot_be_learned_from_is_refused_with_its_reason(tiny_d
     spec = tiny_data.spec.only(("clip",))
     with pytest.raises(ValueError, match=message):
         check_on_clips(
-            Answering(how).eval(),
+            FunctionTeacher(how).eval(),
             spec,
             tiny_data.train.for_spec(spec),
             device=torch.device("cpu"),
@@ -230,7 +228,7 @@ def test_a_teacher_that_cannot_be_learned_from_is_refused_with_its_reason(tiny_d
 
 def test_a_teacher_with_plain_answers_is_accepted(tiny_data):
     spec = tiny_data.spec.only(("clip",))
-    network = Answering(lambda own, x: 1e4 * own.norm(x)).eval()
+    network = FunctionTeacher(lambda own, x: 1e4 * own.norm(x)).eval()
     check_on_clips(
         network, spec, tiny_data.train.for_spec(spec), device=torch.device("cpu"), what="the teacher"
     )
@@ -240,6 +238,6 @@ def test_answers_that_are_not_finite_name_their_clip():
     spec, logits = small_spec("clip"), torch.zeros(3, 3)
     logits[1, 0] = float("nan")
     with pytest.raises(
-        ValueError, match=r"answers to 1 of 3 clips are NaN .* column label, the first to b\.mp4"
+        ValueError, match=r"logits for 1 of 3 clips are NaN .* column label, first for b\.mp4"
     ):
-        require_finite_answers((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])
+        require_finite_logits((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])

@@ -54,7 +54,7 @@ def test_the_command_trains_and_writes_the_table(tmp_path, monkeypatch):
     app.command()(encoder_table.main)
     done = CliRunner().invoke(app, ["--cache", str(tmp_path / "cache"), "--page", str(page), "--clips", "64"])
     assert done.exit_code == 1, "one epoch of 64 clips reaches no floor"
-    assert re.search(r"\d figures do not reach their floor", done.output)
+    assert re.search(r"\d figures are below their floor", done.output)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
     assert re.search(

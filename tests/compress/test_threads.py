@@ -16,7 +16,7 @@ from compress.steps.train import _threads_of
 def run():
     said = []
     before = torch.get_num_threads()
-    yield SimpleNamespace(said=said, tell=said.append)
+    yield SimpleNamespace(said=said, notify=said.append)
     torch.set_num_threads(before)
 
 
@@ -29,7 +29,7 @@ def test_a_stage_goes_on_with_the_threads_it_began_with(tmp_path, run):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     (sentence,) = run.said
-    assert sentence.startswith("teacher: goes on with 1 threads of torch, with which it began (now 2)")
+    assert sentence.startswith("teacher: resumes with its original number of torch threads, 1 (now 2)")
 
 
 def test_a_damaged_note_of_the_threads_is_said(tmp_path, run):

@@ -13,11 +13,11 @@ from compress.training import (
     Job,
     TrainConfig,
     accuracy,
+    augmentations_of,
     batch_notes,
     fit,
     logits_of,
     per_label,
-    views_of,
 )
 from models import STUDENTS
 from tests.specs import small_spec
@@ -52,18 +52,18 @@ class Stopping(Criterion):
         super().__init__()
         self.inner, self.left, self.features = inner, steps, inner.features
 
-    def forward(self, answers, batch):
+    def forward(self, outputs, batch):
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
-        return self.inner(answers, batch)
+        return self.inner(outputs, batch)
 
 
 class NotANumber(Criterion):
     """A loss that is none."""
 
-    def forward(self, answers, batch):
-        return answers.logits[0].sum() * float("nan")
+    def forward(self, outputs, batch):
+        return outputs.logits[0].sum() * float("nan")
 
 
 def test_the_loss_falls_and_every_epoch_has_a_row(tiny_data, tmp_path):
@@ -102,7 +102,9 @@ def test_corruptions_change_what_is_learned_the_same_way_every_time(tiny_data, t
 
 
 def test_corruptions_without_views_and_unknown_ones_are_refused():
-    with pytest.raises(ValueError, match="corruptions are part of the views, and views is 0; give 1 or more"):
+    with pytest.raises(
+        ValueError, match="corruptions are part of the augmentations, but views is 0; give 1 or more"
+    ):
         TrainConfig(epochs=1, views=0, corruptions=("noise",))
     with pytest.raises(ValueError, match="Input should be 'noise', 'blur'"):
         TrainConfig(epochs=1, corruptions=("fog",))
@@ -125,7 +127,7 @@ def test_a_batch_larger_than_the_data_is_all_of_the_data(tiny_data, tmp_path):
     assert weights_sha256(whole) == weights_sha256(larger)
     assert batch_notes(TrainConfig(epochs=1, batch=24), tiny_data.train) == ()
     assert batch_notes(TrainConfig(epochs=1, batch=25), tiny_data.train) == (
-        "batch 25 was brought down to the 24 training clips that there are",
+        "batch 25 was reduced to the number of training clips, 24",
     )
 
 
@@ -150,8 +152,8 @@ class Projected(Criterion):
         torch.manual_seed(5)
         self.layer = torch.nn.Linear(size, 8)
 
-    def forward(self, answers, batch):
-        feature = answers.features[self.features[0]]
+    def forward(self, outputs, batch):
+        feature = outputs.features[self.features[0]]
         pooled = feature if feature.dim() == 2 else feature.mean((2, 3, 4))
         return torch.nn.functional.cross_entropy(self.layer(pooled), batch.labels[:, 0])
 
@@ -182,16 +184,16 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
         criterion=Projected("video.0", _student(tiny_data).video[0][0].out_channels),
     )
     with pytest.raises(
-        ValueError, match=r"has no feature 'video\.99'; its own modules are .*embedding is what"
+        ValueError, match=r"has no feature 'video\.99'; its top-level modules are .*embedding is the input"
     ):
         _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
 
 
 def test_every_view_that_a_training_shows_is_known_before():
     config = TrainConfig(epochs=6, views=4, corruptions=("noise",))
-    assert views_of(config, seed=3) == tuple(Augmentation(number=k, seed=3) for k in range(4))
-    assert len(views_of(TrainConfig(epochs=2, views=4), seed=3)) == 2
-    assert views_of(TrainConfig(epochs=2, views=0), seed=3) == (None,)
+    assert augmentations_of(config, seed=3) == tuple(Augmentation(number=k, seed=3) for k in range(4))
+    assert len(augmentations_of(TrainConfig(epochs=2, views=4), seed=3)) == 2
+    assert augmentations_of(TrainConfig(epochs=2, views=0), seed=3) == (None,)
 
 
 def test_logits_do_not_depend_on_the_batch_and_are_as_many_as_clips(tiny_data):

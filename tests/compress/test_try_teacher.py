@@ -55,11 +55,11 @@ def fails(spec):
 """
 FAULTS = {
     "fails": r"teacher: factory '\w+:fails' failed: KeyError: 'depth' \(\w+.py:\d+ `raise KeyError",
-    "more": "does not hold the weights of this network",
-    "Infinite": r"teacher: the teacher \(asked about random clips\) answers NaN or infinity in the column",
-    "Drawn": r"\(asked about random clips\) answers the same clips differently when asked twice",
-    "Mixed": r"\(asked about random clips\) answers by what else is in a batch",
-    "Column": r"gives a dict with the keys label, not a tensor",
+    "more": "does not contain the weights of this network",
+    "Infinite": r"teacher: the teacher \(on random clips\) returns NaN or infinity in the column",
+    "Drawn": r"\(on random clips\) gives different logits for the same clips in two calls",
+    "Mixed": r"\(on random clips\) gives logits that depend on the other clips in a batch",
+    "Column": r"returns a dict with the keys label, not a tensor",
 }
 
 
@@ -99,14 +99,14 @@ def test_every_fault_of_a_teacher_is_found_on_random_clips(recipe, factory):
 
 def test_a_teacher_that_is_right_is_tried_without_a_clip(recipe, tmp_path):
     assert try_before_clips(recipe("Net"), device=CPU)
-    assert planned(recipe("Net"), tmp_path / "cache") == "teacher: answers random clips as it has to\n"
+    assert planned(recipe("Net"), tmp_path / "cache") == "teacher: passed the check on random clips\n"
     assert not (tmp_path / "cache").exists()
 
 
 def test_captions_that_are_not_drawn_yet_leave_the_trial_to_the_run(recipe, tmp_path):
     captioned = recipe("Net", clip="{text: {}}")
     assert not try_before_clips(captioned, device=CPU)
-    assert "tried as soon as its captions are drawn" in planned(captioned, tmp_path / "cache")
+    assert "not checked yet, because its captions" in planned(captioned, tmp_path / "cache")
 
 
 def test_a_recipe_without_such_a_teacher_is_left_alone(tmp_path):
@@ -127,8 +127,8 @@ def folder(tmp_path) -> str:
 
 
 def test_a_plan_knows_the_classes_of_a_users_files_without_decoding_them(recipe, folder, tmp_path):
-    assert "answers random clips" in planned(recipe("Net", folder, classes=2), tmp_path / "cache")
-    with pytest.raises(ValueError, match=r"teacher: .*does not hold the weights of this network"):
+    assert "passed the check on random clips" in planned(recipe("Net", folder, classes=2), tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"teacher: .*does not contain the weights of this network"):
         planned(recipe("Net", folder, classes=8), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -139,7 +139,7 @@ def test_a_run_tries_it_before_it_decodes(recipe, folder, tmp_path, monkeypatch)
 
     monkeypatch.setattr(data_module, "open_splits", decodes)
     checked = recipe("Mixed", folder, classes=2)
-    with pytest.raises(ValueError, match="answers by what else is in a batch"):
+    with pytest.raises(ValueError, match="gives logits that depend on the other clips in a batch"):
         open_data(
             checked.data, checked.clip, cache=tmp_path / "cache", workers=0, seed=0, console=Console(quiet=True),
             before_decoding=lambda spec: try_teacher(checked, spec, device=CPU),

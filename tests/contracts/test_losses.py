@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compress.artifact import Artifact
-from compress.criterion import Answers
+from compress.criterion import Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.criterion import learn_from_teacher
@@ -35,7 +35,7 @@ def side(name, *, which, classes=(4, 3), seed=0, clips=5):
     generator = torch.Generator().manual_seed(seed)
     row, size = LOSSES[name], SIZES[which == "teacher"]
     names = row.student_features if which == "student" else row.teacher_features
-    return Answers(
+    return Outputs(
         logits=tuple(
             torch.randn(clips, count, generator=generator).requires_grad_(which == "student")
             for count in classes

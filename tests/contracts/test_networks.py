@@ -74,7 +74,7 @@ def test_its_classifiers_are_found_and_give_its_logits(network):
 
 def test_a_network_without_heads_is_refused():
     with pytest.raises(
-        ValueError, match=r"Linear has 0 modules `models\.layers\.Heads`; it takes exactly one"
+        ValueError, match=r"Linear has 0 modules `models\.layers\.Heads`; exactly one is needed"
     ):
         classifiers_of(torch.nn.Linear(4, 3))
 
@@ -108,7 +108,7 @@ def test_pruned_by_30_percent_it_still_runs_and_its_weights_load_again(network):
 
 def test_students_refuse_text():
     row = STUDENTS["mobilenet3d_tiny"]
-    with pytest.raises(ValueError, match="takes the inputs clip, or clip and audio; it was given clip, text"):
+    with pytest.raises(ValueError, match="takes the inputs clip, or clip and audio; given: clip, text"):
         row.build(small_spec("clip", "text"), row.options())
 
 

@@ -102,7 +102,7 @@ def test_pruning_meets_its_target_and_refuses_one_out_of_reach(student, context)
     assert result.notes == ("no recovery after pruning: epochs is 0",)
     out_of_reach = STAGES["prune"].config(macs_ratio=0.01, epochs=0)
     with pytest.raises(
-        ValueError, match=r"of the MACs is the least that round_to 8 and max_pruning_ratio 0\.8 allow"
+        ValueError, match=r"of the MACs is the minimum that round_to 8 and max_pruning_ratio 0\.8 allow"
     ):
         STAGES["prune"].run(student, out_of_reach, context)
 

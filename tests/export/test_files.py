@@ -194,7 +194,7 @@ def test_files_of_others_are_never_replaced(tmp_path, name):
     mine.write_text("mine")
     if not name.startswith("manifest"):
         Ledger(folder=tmp_path, kind="export").save()
-    with pytest.raises(FolderRefused, match=f"{re.escape(name)} is not ours, and a file of that name would"):
+    with pytest.raises(FolderRefused, match=f"{re.escape(name)} was not written by Pocketreel, but would"):
         export_files(
             [Variant(scheme="fp32", program=captured(spec))],
             file_spec(spec, provenance={}),

@@ -267,7 +267,7 @@ def test_arguments_of_the_call_are_checked(tmp_path):
         export_network(Clips(), [f"logits={SHAPE}"], out=tmp_path, formats=["onnx"])
     (tmp_path / "onnx" / "fp32").mkdir(parents=True)
     (tmp_path / "onnx" / "fp32" / "model.onnx").write_text("mine")
-    with pytest.raises(ValueError, match=r"onnx/fp32/model.onnx is not ours, and a file of that name"):
+    with pytest.raises(ValueError, match=r"onnx/fp32/model.onnx was not written by Pocketreel"):
         export_network(Clips(), [SHAPE], out=tmp_path, formats=["onnx"])
     assert (tmp_path / "onnx" / "fp32" / "model.onnx").read_text() == "mine"
 

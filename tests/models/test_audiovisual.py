@@ -37,7 +37,7 @@ def test_it_is_small_and_scales():
 
 
 def test_captions_and_small_pictures_are_refused():
-    with pytest.raises(ValueError, match="takes clip and audio; it was given clip, text"):
+    with pytest.raises(ValueError, match="takes clip and audio; given: clip, text"):
         audiovisual(small_spec("clip", "text"), MobileNet3dOptions())
     spec = small_spec("audio")
     spec = replace(spec, audio=replace(spec.audio, bins=4))

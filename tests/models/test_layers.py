@@ -14,7 +14,7 @@ class _Row:
 
 
 def test_networks_of_clips_alone_refuse_other_inputs():
-    with pytest.raises(ValueError, match="C3D takes the input clip alone; it was given clip, audio"):
+    with pytest.raises(ValueError, match="C3D takes only the input clip; given: clip, audio"):
         clip_only(small_spec("clip", "audio"), network="C3D", least_size=16)
 
 

@@ -41,7 +41,7 @@ def test_a_shift_both_ways_cannot_stream():
     model = tsm(spec, MobileNet3dOptions(width=0.1)).eval()
     frame = torch.zeros(1, 3, 32, 32)
     with pytest.raises(
-        ValueError, match="shifts both ways and so needs the next frame; tsm_online can stream"
+        ValueError, match="shifts in both directions and needs the next frame; tsm_online can stream"
     ):
         model.step(frame, model.initial_state(frame))
 

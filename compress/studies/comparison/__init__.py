@@ -1,4 +1,4 @@
-"""Every network of a table through every format: how exact, how far covered, and how much faster than without us.
+"""Compares every network in every format: accuracy, coverage, and speedup over the naive export.
 
 `python -m compress.studies.comparison` measures and writes `docs/comparison.md` and
 `benchmarks/results/comparison.json`.

@@ -1,7 +1,7 @@
 """`python -m compress.studies.comparison`: measures every network of the table and writes the page and the figures.
 
-Networks that were finished before by the same code, versions and settings are kept. Exit codes: 0 everything holds,
-1 a line of the acceptance table does not hold, 2 an argument is wrong, 3 a network could not be measured at all.
+Results of the same code, versions and settings are cached. Exit codes: 0 all criteria are met, 1 a line of the
+acceptance table is not met, 2 an argument is invalid, 3 a network could not be measured.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _DISTRIBUTIONS = (
     *("openvino", "nncf"),
 )
 _ONLY_SAY = ("page.py", "acceptance.py", "__main__.py")
-"""Files of this package that only tell what was found: other words do not make figures old."""
+"""Files of this package that only format figures; changes in them do not invalidate figures."""
 
 
 def main(
@@ -54,10 +54,11 @@ def main(
     ] = None,
     rounds: Annotated[int, typer.Option(min=6, metavar="N", help="Interleaved rounds of each latency.")] = 30,
     clips: Annotated[
-        int, typer.Option(min=8, metavar="N", help="Unseen clips that int8 has to answer as float.")
+        int,
+        typer.Option(min=8, metavar="N", help="Number of unseen clips for the agreement of int8 and float."),
     ] = 200,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Draws weights, clips and the order of turns.")
+        int, typer.Option(min=0, metavar="N", help="Seed of weights, clips and the order of rounds.")
     ] = 0,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure OpenVINO too (needs openvino and nncf).")
@@ -65,19 +66,19 @@ def main(
     any_code: Annotated[
         bool,
         typer.Option(
-            "--any-code", help="Keep figures of other versions of the code, too; the page tells them."
+            "--any-code", help="Also use figures of other versions of the code; the page lists them."
         ),
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder of files and figures of each network.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for files and figures of each network.")] = Path(
         "out/comparison"
     ),
-    page_path: Annotated[Path, typer.Option("--page", help="Where the page is written.")] = PAGE,
-    results: Annotated[Path, typer.Option(help="Where all figures are written.")] = RESULTS,
+    page_path: Annotated[Path, typer.Option("--page", help="Output path of the page.")] = PAGE,
+    results: Annotated[Path, typer.Option(help="Output path of all figures.")] = RESULTS,
 ) -> None:
     """Exports every network of the table, compares it with torch and with the naive export, and writes a page.
 
-    Exit codes: 0 everything holds, 1 a line of the acceptance table does not hold, 2 an argument is wrong,
-    3 a network could not be measured at all.
+    Exit codes: 0 all criteria are met, 1 a line of the acceptance table is not met, 2 an argument is invalid,
+    3 a network could not be measured.
     """
     silence_libraries()
     console = output()
@@ -97,7 +98,7 @@ def main(
             console.print(f"{name} ({done} of {len(names)})", markup=False)
             try:
                 figures[name] = compare(name, out, effort=effort, console=console, any_code=any_code)
-            except Exception as error:  # one network never stops the others
+            except Exception as error:  # one network does not stop the others
                 failed[name] = in_a_sentence(error)
                 console.print(f"  failed: {failed[name]}", markup=False)
     device = describe()
@@ -125,9 +126,9 @@ def main(
 def compare(
     name: str, out: Path, *, effort: Effort, console: Console, any_code: bool = False
 ) -> dict[str, Any]:
-    """The figures of one network: those in `out/<name>.json` if they are of this code, else measured anew.
+    """The figures of one network: those in `out/<name>.json` if they match this code, else measured again.
 
-    With `any_code` those of another version of the code are kept, too. `code` is the beginning of the hash over it.
+    With `any_code`, figures of other versions of the code are used, too. `code` is the start of its hash.
     """
     path = out / f"{name}.json"
     key = json.loads(
@@ -137,16 +138,16 @@ def compare(
     if kept is not None:
         *settings, code = kept["key"]
         if settings == key[:-1] and (any_code or code == key[-1]):
-            console.print(f"  kept, of code {code[:7]}", markup=False)
+            console.print(f"  cached, code {code[:7]}", markup=False)
             return {**kept["figures"], "code": code[:7]}
-    found = measure(NETWORKS[name], out / name, effort=effort, tell=lambda what: console.print(f"  {what}"))
+    found = measure(NETWORKS[name], out / name, effort=effort, notify=lambda what: console.print(f"  {what}"))
     found = json.loads(json.dumps(found, allow_nan=False))
     write_sealed_json(path, {"key": key, "figures": found})
     return {**found, "code": key[-1][:7]}
 
 
 def _kept(path: Path, console: Console) -> dict[str, Any] | None:
-    """What is kept of a network; figures that are not as they were written are measured again, which is said."""
+    """Cached figures of a network; None, with a message, if they are damaged."""
     if not path.is_file():
         return None
     try:
@@ -160,17 +161,17 @@ def _chosen(given: str | None) -> list[str]:
     names = list(NETWORKS) if given is None else [name.strip() for name in given.split(",")]
     unknown = [name for name in names if name not in NETWORKS]
     if unknown:
-        raise ValueError(f"--networks: {unknown[0]!r} is none of the table; it has {', '.join(NETWORKS)}")
+        raise ValueError(f"--networks: {unknown[0]!r} is not in the table; allowed: {', '.join(NETWORKS)}")
     return names
 
 
 def _is_ours(content: Any) -> bool:
-    """Whether a JSON file holds figures that this command wrote."""
+    """Whether the content of a JSON file was written by this command."""
     return {"machine", "effort", "networks", "failed"} <= set(content)
 
 
 def _source() -> str:
-    """Hash over the code that makes figures."""
+    """Hash of the code that computes figures."""
     here = Path(__file__).resolve().parent
     root = here.parents[2]
     digest = hashlib.sha256()
@@ -182,4 +183,4 @@ def _source() -> str:
 
 
 if __name__ == "__main__":
-    run_command(main, resume=Resume(says="networks that were finished are kept; go on with"))
+    run_command(main, resume=Resume(says="finished networks are cached; resume with"))

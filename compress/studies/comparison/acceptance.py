@@ -1,4 +1,4 @@
-"""What the figures have to hold, line by line."""
+"""The acceptance criteria of the figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.studies.comparison.networks import Row
 from export import EXPORTERS
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Name of a network -> what `measure` gave."""
+"""Results of `measure` by network."""
 
 FLOAT_ERROR = 1e-4
 AGREEMENT = 0.98
@@ -27,14 +27,16 @@ class Line:
 
     text: str
     holds: bool | None
-    """`None` when nothing was measured that it speaks of."""
+    """`None` if nothing relevant was measured."""
     found: str
 
 
 def judge(figures: Figures) -> list[Line]:
-    """Every line, judged on the networks that were measured."""
+    """All lines, evaluated on the measured networks."""
     return [
-        _all("exported to all four formats, and right", _wrong_files(figures), of=len(figures)),
+        _all(
+            "exported to all four formats, within the pass criteria", _wrong_files(figures), of=len(figures)
+        ),
         _all(f"float error at most {FLOAT_ERROR:g} of the largest logit", _errors(figures), of=len(figures)),
         _all(f"int8 top-1 as in float on at least {AGREEMENT:.0%}", _agreement(figures), of=len(figures)),
         _speedup(figures, NAIVE_MEAN, "Conv3d networks", lambda row: row.kind != "other"),
@@ -48,13 +50,13 @@ def judge(figures: Figures) -> list[Line]:
 
 
 def file_of(network: Mapping[str, Any], origin: str, format: str) -> Mapping[str, Any] | None:
-    """What is known of one file of a network; `None` when it was not asked for."""
+    """The entry of one file of a network; `None` if it was not requested."""
     files = network["files"]
     return next((one for one in files if (one["origin"], one["format"]) == (origin, format)), None)
 
 
 def speedups(figures: Figures, ratio: str, chosen: Callable[[Row], bool]) -> dict[str, float]:
-    """A ratio by network, of the chosen networks that have it."""
+    """A ratio by network, for the chosen networks that have it."""
     return {
         name: network["ratios"][ratio]["value"]
         for name, network in figures.items()
@@ -63,7 +65,7 @@ def speedups(figures: Figures, ratio: str, chosen: Callable[[Row], bool]) -> dic
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """The mean of ratios."""
+    """The geometric mean of ratios."""
     logarithms = [math.log(value) for value in values]
     return math.exp(sum(logarithms) / len(logarithms))
 
@@ -113,7 +115,7 @@ def _agreement(figures: Figures) -> list[str]:
 
 
 def _parities(figures: Figures, *, origin: str, figure: str) -> dict[str, float | None]:
-    """A figure against the float network by network and format; `None` where the file did not run."""
+    """A figure relative to the float network by network and format; `None` if the file did not run."""
     found: dict[str, float | None] = {}
     for name, this, format, file in _ours(figures, MEASURED):
         if this == origin:
@@ -149,13 +151,13 @@ def _slowest(figures: Figures) -> Line:
 def _int8_faster(figures: Figures, format: str, limit: float) -> Line:
     found = speedups(figures, f"float / int8, {format}", lambda row: row.int8_faster)
     wanted = [name for name, network in figures.items() if _row(network).int8_faster]
-    figures_said = ", ".join(
+    figures_text = ", ".join(
         f"{name} {found[name]:.2f}x" if name in found else f"{name} not measured" for name in wanted
     )
     return Line(
         text=f"int8 at least {limit:g}x as fast as float, {EXPORTERS[format].runtime}",
         holds=all(found.get(name, 0.0) >= limit for name in wanted) if wanted else None,
-        found=figures_said or "not measured",
+        found=figures_text or "not measured",
     )
 
 

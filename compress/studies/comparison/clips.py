@@ -1,4 +1,4 @@
-"""Labelled clips that even a network of random weights can tell apart: eight moving scenes, in changing light."""
+"""Labelled clips that even random features separate: eight moving scenes with varying light."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from models.spec import ClipSpec, VideoSpec
 CLASSES = 8
 
 _CELLS = (3, 7, 7)
-"""Cells of a scene along time, rows and columns: what is between them is interpolated."""
+"""Cells of a scene along time, rows and columns, between which values are interpolated."""
 _CONTRAST = 0.25
-"""Standard deviation of a scene's pixels, which lie around 0.5."""
+"""Standard deviation of the pixels of a scene, with mean 0.5."""
 _CONTRAST_CHANGE, _BRIGHTNESS_CHANGE = 0.1, 0.03
-"""By how much clips of one scene differ at most."""
+"""Largest change of light between clips of one scene."""
 _NOISE = 0.03
-"""Standard deviation of the noise in every pixel."""
+"""Standard deviation of the pixel noise."""
 
 
 def scene_clips(video: VideoSpec, *, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Clips float32 `N 3 T H W` in 0..1 and their classes, int64 `N`; classes take turns.
+    """Clips float32 `N 3 T H W` in 0..1 and their classes, int64 `N`, in cyclic order.
 
-    A class is a scene, which is the same for every seed: smooth coloured shapes that move. Each clip shows it in
-    another light, with other noise.
+    A class is a scene of smooth moving coloured shapes, the same for every seed. Clips differ in light and noise.
     """
     scenes = _scenes(video)
     generator = torch.Generator().manual_seed(seed)
@@ -37,9 +36,9 @@ def scene_clips(video: VideoSpec, *, count: int, seed: int) -> tuple[Tensor, Ten
 
 
 def scene_inputs(spec: ClipSpec, *, count: int, seed: int) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Inputs of a network that sees, hears or both, in `forward`'s order, and their classes.
+    """Video and audio inputs of a network, in `forward`'s order, and their classes.
 
-    Each scene has a sound of its own, float32 `N 1 mels bins`, which noise disturbs.
+    Each scene has its own sound with noise, float32 `N 1 mels bins`.
     """
     assert spec.video is not None
     clips, labels = scene_clips(spec.video, count=count, seed=seed)

@@ -1,4 +1,4 @@
-"""Everything that is written for one network: the naive export, and ours in float and int8 for every format."""
+"""Files of one network: the naive export, and Pocketreel's in float and int8 for every format."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MEASURED = ("onnx", "tflite", "executorch")
 """Formats whose runtimes run on every system."""
 
 CALIBRATION = 32
-"""Clips, of those that the classifier was fitted on, that set the ranges of int8."""
+"""Number of the fitted clips that calibrate int8."""
 FLOAT_CLIPS = 16
-"""Unseen clips on which the float files are run: rounding in float32 is alike on all of them."""
+"""Number of unseen clips for float files; float32 rounding is similar on all clips."""
 COREML_CLIPS = 4
-"""The same for the int8 Core ML file, whose operators our interpreter runs one by one, and slowly."""
+"""Number of unseen clips for the int8 Core ML file, whose reference interpreter is slow."""
 
 _LIMIT_S = 1800.0
 
@@ -35,16 +35,16 @@ Origin = Literal["naive", "float", "int8", "peer float", "peer int8"]
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """One file: what can be measured of it, and what is known of it already."""
+    """One file with its known facts."""
 
     origin: Origin
     file: ExportedFile
     facts: Mapping[str, Any]
-    """`status`, `reason`, `size_bytes`, `seconds`, and for our own files `parity` and `coverage`."""
+    """`status`, `reason`, `size_bytes`, `seconds`, and for Pocketreel's files `parity` and `coverage`."""
 
 
 def write_ours(fitted: Fitted, folder: Path, *, formats: Sequence[str]) -> list[Written]:
-    """Our float and int8 files in these formats, run on unseen clips by the exporter itself."""
+    """Exports float and int8 files in these formats, verified on unseen clips by the exporter."""
     calibration = {"clip": fitted.known[:CALIBRATION]}
     fast = [name for name in formats if name in MEASURED]
     slow = [name for name in formats if name not in MEASURED]
@@ -89,7 +89,7 @@ def _ours(row: Mapping[str, Any], *, origin: Origin, folder: Path) -> Written:
 
 
 def _parity(parity: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The figures of the one output, against the float network and the torch int8 reference."""
+    """The figures of the output relative to the float network and the torch int8 reference."""
     if parity is None:
         return None
     against = {name: parity[name][0] for name in ("float", "reference") if parity.get(name)}
@@ -97,7 +97,7 @@ def _parity(parity: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _coverage(coverage: Mapping[str, Any]) -> dict[str, Any]:
-    """Shares and counts; `float_convolutions` are those left outside the accelerated kernels."""
+    """Shares and counts; `float_convolutions` are those outside the accelerated kernels."""
     outside = [one for one in coverage["left"] if "Conv" in one["operator"] and one["macs"]]
     kept = {key: coverage[key] for key in ("share", "macs", "partitions", "source")}
     return {**kept, "left": len(coverage["left"]), "float_convolutions": len(outside)}
@@ -112,7 +112,7 @@ def _tensors(rows: Sequence[Mapping[str, Any]]) -> tuple[FileTensor, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Foreign:
-    """A file that is not ours: for the child process that writes it."""
+    """A job for a child process that writes a file with another tool."""
 
     model: nn.Module | None
     clips: np.ndarray
@@ -121,7 +121,7 @@ class _Foreign:
 
 
 def write_naive(fitted: Fitted, folder: Path) -> Written:
-    """What `torch.onnx.export(model, clip, dynamo=True)` gives for the same weights."""
+    """The result of `torch.onnx.export(model, clip, dynamo=True)` for the same weights."""
     path = folder / "naive" / "model.onnx"
     job = _Foreign(model=fitted.model, clips=fitted.known[:1], source=path, path=path)
     return _foreign(_naive, job, fitted, origin="naive", format="onnx")
@@ -141,7 +141,7 @@ def _naive(job: _Foreign) -> None:
 
 
 def check_peers() -> None:
-    """Raises `ValueError` when the programs that are measured as peers are not installed."""
+    """Raises `ValueError` if the packages of the peers are not installed."""
     missing = [name for name in ("openvino", "nncf") if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
@@ -150,7 +150,7 @@ def check_peers() -> None:
 
 
 def write_peers(fitted: Fitted, naive: Written, folder: Path) -> list[Written]:
-    """The naive export in OpenVINO's own format, in float and in int8 by `nncf.quantize` (its defaults)."""
+    """The naive export in OpenVINO's format, in float and in int8 by `nncf.quantize` with defaults."""
     if naive.file.missing is not None:
         return []
     clips, source = fitted.known[:CALIBRATION], naive.file.path
@@ -187,7 +187,7 @@ def _foreign(
     log = job.path.with_name("convert.log")
     try:
         reason = run_in_child(convert, job, who="the converter", log=log, time_limit_s=_LIMIT_S).reason
-    except Exception as error:  # the network itself cannot be handed over
+    except Exception as error:  # the network cannot be pickled
         reason = in_a_sentence(error)
     shape = fitted.spec.shape("clip")
     classes = len(fitted.spec.labels[0].classes)

@@ -1,8 +1,8 @@
-"""Networks whose answers mean something without a training of hours: clips have a clear answer that int8 must keep.
+"""Fits networks in minutes such that clips have confident predictions that int8 must preserve.
 
-Weights are drawn, BatchNorms get statistics like those of trained networks, and the classifier is fitted. Deep
-networks of thin layers need more: with weights as drawn, the least change of a clip changes all of their features.
-Those are trained for some steps first, most of them on smaller clips, where a step is cheaper.
+Weights are random, BatchNorms get statistics like those of trained networks, and the classifier is fitted. Deep
+networks of thin layers need more, because their random features are too sensitive to small changes of a clip; they
+are trained for some steps first, mostly on smaller clips, where a step is cheaper.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from models.spec import ClipSpec
 from models.statistics import settle_statistics
 
 FITTED = 96
-"""Clips on which the classifier is fitted."""
+"""Number of clips for fitting the classifier."""
 
 _BATCH = 8
-"""Clips of a training step: one of every class."""
+"""Clips per training step: one of every class."""
 _WARM_UP = 4
-"""Steps in which the learning rate rises; then it falls to zero evenly."""
+"""Warm-up steps, followed by a linear decay of the learning rate to zero."""
 _LABEL_SMOOTHING = 0.1
 _LARGEST_GRADIENT = 1.0
-"""Norm to which longer gradients are cut."""
+"""Largest gradient norm."""
 
 _RIDGE = 0.1
-"""Penalty of the classifier's weights, in units of the mean variance of the features."""
+"""Ridge penalty, relative to the mean variance of the features."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A network, the clips that its classifier was fitted on, and clips that it has not seen."""
+    """A network, the clips for fitting its classifier, and unseen clips."""
 
     model: nn.Module
     spec: ClipSpec
@@ -47,13 +47,14 @@ class Fitted:
     """float32 `N 3 T H W`, as are the others."""
     unseen: np.ndarray
     accuracy: float
-    """Share of the unseen clips that the float network gets right."""
+    """Accuracy of the float network on the unseen clips."""
     margin: float
-    """Median over unseen clips of largest minus second logit, as part of the largest magnitude of all logits."""
+    """Median over unseen clips of largest minus second logit, relative to the largest magnitude of all logits."""
 
 
 def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
-    """The network of `row` with weights drawn from `seed`, its classifier fitted; `clips` of them are unseen."""
+    """Builds the network of `row` with weights from `seed` and fits its classifier; generates `clips` unseen
+    clips."""
     spec = spec_of(row, classes=CLASSES)
     assert spec.video is not None
     network = STUDENTS[row.network]
@@ -91,7 +92,7 @@ def fit(row: Row, *, seed: int, clips: int, known: int = FITTED) -> Fitted:
 def train(
     model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, *, steps: int, learning_rate: float
 ) -> None:
-    """A short training that begins with `learning_rate` and ends at zero; batches take turns over the inputs."""
+    """A short training with a learning rate that decays to zero; batches cycle through the inputs."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     model.train()
     for step in range(steps):
@@ -109,11 +110,12 @@ def train(
 
 
 def measure_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Running means and variances of what has been trained, over all inputs: so few steps do not average them."""
+    """Recomputes running means and variances over all inputs, because the few training steps do not converge
+    them."""
     norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
+        norm.momentum = None  # cumulative average over batches
         norm.train()
     with torch.no_grad():
         for batch in zip(*(tensor.split(_BATCH) for tensor in inputs), strict=True):
@@ -123,7 +125,7 @@ def measure_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _features(model: nn.Module, classifier: nn.Module, clips: Tensor) -> Tensor:
-    """What the classifier is given, `N F`."""
+    """The inputs of the classifier, `N F`."""
     given: list[Tensor] = []
     hook = classifier.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     with torch.inference_mode():

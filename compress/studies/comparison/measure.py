@@ -1,4 +1,4 @@
-"""One network from weights to figures: fit, write, run, time."""
+"""Measures one network: fit, export, run, time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from compress.studies.comparison.networks import Row
 from export import EXPORTERS
 
 _LONGEST_S = 3600.0
-"""Rounds end early after this: far beyond what the slowest network takes."""
+"""Time limit of the rounds, far above that of the slowest network."""
 
-Tell = Callable[[str], None]
-"""Told what begins."""
+Notify = Callable[[str], None]
+"""Called with the name of each step when it starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is measured."""
+    """Size of the measurement."""
 
     seed: int = 0
     clips: int = 200
-    """Unseen clips that int8 has to answer as float does."""
+    """Number of unseen clips for the agreement of int8 and float."""
     rounds: int = 30
     fitted: int = FITTED
-    """Clips on which classifiers are fitted."""
+    """Number of clips for fitting classifiers."""
     peers: bool = False
     formats: tuple[str, ...] = tuple(EXPORTERS)
 
 
-def measure(row: Row, folder: Path, *, effort: Effort, tell: Tell) -> dict[str, Any]:
-    """All figures of one network, as plain data; its files stay in `folder`."""
-    clock = _Clock(tell)
+def measure(row: Row, folder: Path, *, effort: Effort, notify: Notify) -> dict[str, Any]:
+    """All figures of one network as plain data; its files remain in `folder`."""
+    clock = _Clock(notify)
     clock.begin("fit")
     fitted = fit(row, seed=effort.seed, clips=effort.clips, known=effort.fitted)
     clock.begin("export")
@@ -83,7 +83,7 @@ def _figures(latency: FileLatency | None) -> dict[str, Any] | None:
 def _ratios(
     timed: Sequence[Written], latencies: dict[tuple[Origin, str], FileLatency]
 ) -> list[tuple[str, Ratio | None]]:
-    """How many times faster ours is: than the naive export; int8 than float; the best int8 than the peer's."""
+    """Speedups: float over the naive export; int8 over float; the best int8 over the peer."""
     pairs: list[tuple[str, tuple[Origin, str], tuple[Origin, str]]] = [
         ("naive / float, onnx", ("naive", "onnx"), ("float", "onnx")),
         *((f"float / int8, {name}", ("float", name), ("int8", name)) for name in MEASURED),
@@ -103,15 +103,15 @@ def _ratios(
 
 
 class _Clock:
-    """Says what begins and remembers how long each step took."""
+    """Reports the start of each step and records its duration."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, notify: Notify) -> None:
         self.seconds: dict[str, float] = {}
-        self._tell, self._name, self._since = tell, "", time.monotonic()
+        self._notify, self._name, self._since = notify, "", time.monotonic()
 
     def begin(self, name: str) -> None:
         now = time.monotonic()
         if self._name:
             self.seconds[self._name] = round(now - self._since, 1)
         self._name, self._since = name, now
-        self._tell(name)
+        self._notify(name)

@@ -1,4 +1,4 @@
-"""Which networks are compared, and on clips of which size."""
+"""The compared networks and the size of their clips."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 from models.spec import ClipSpec, LabelSpec, VideoSpec
 
 Kind = Literal["dense", "depthwise", "factorised", "other"]
-"""What convolves over time: Conv3d over all channels; depthwise Conv3d over T, H and W at once; depthwise Conv3d
-over T, and over H and W, one after the other; something else than a Conv3d."""
+"""Type of the temporal convolutions: dense Conv3d; depthwise Conv3d over T, H and W; depthwise Conv3d over T and
+over H and W separately; other operators."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,27 +17,27 @@ class Row:
     """One network of the comparison."""
 
     network: str
-    """Its name in `models.STUDENTS`."""
+    """Name in `models.STUDENTS`."""
     kind: Kind
     frames: int
     size: int
-    """Side of a frame in pixels."""
+    """Height and width of a frame in pixels."""
     width: float = 1.0
     small_steps: int = 0
-    """Training steps on clips of half the size, on which deep networks of thin layers learn sooner."""
+    """Training steps on clips of half the size, on which deep networks of thin layers learn faster."""
     steps: int = 0
-    """Training steps that it needs, after those, before its features tell clips apart."""
+    """Further training steps on full-size clips until features separate the classes."""
     learning_rate: float = 2e-3
-    """Of both trainings, each of which begins with it and ends at zero."""
+    """Initial learning rate of both trainings, which decays to zero."""
     ridge: bool = True
-    """Whether the classifier is fitted to the features, or kept as training left it: where int8 changes features
-    much, it must not listen to the faint ones."""
+    """Whether the classifier is fitted by ridge regression, or kept from training: a fitted one depends on weak
+    features, which int8 may change strongly."""
     int8_faster: bool = False
-    """Whether its int8 files have to be faster than the float ones by the shares of `acceptance`."""
+    """Whether its int8 files must reach the speedups of `acceptance` over float."""
     peer: bool = False
-    """Whether it is to be as fast as the strongest peer."""
+    """Whether it is compared with the fastest peer."""
     convolutional: bool = True
-    """Whether it is a CNN throughout, so that runtimes have to take all of it."""
+    """Whether it is purely convolutional, so that runtimes must accelerate all of it."""
 
 
 NETWORKS: dict[str, Row] = {
@@ -122,11 +122,11 @@ NETWORKS: dict[str, Row] = {
         network="video_transformer", kind="other", frames=8, size=112, convolutional=False
     ),
 }
-"""Every compared network. The heavy ones see smaller clips than published, so that two cores do the whole table."""
+"""All compared networks. Large ones use smaller clips than published, so that two cores suffice."""
 
 
 def spec_of(row: Row, *, classes: int) -> ClipSpec:
-    """What the network of `row` takes and gives."""
+    """The spec of the network of `row`."""
     names = tuple(f"class {number}" for number in range(classes))
     return ClipSpec(
         video=VideoSpec(frames=row.frames, size=row.size, resize=row.size),

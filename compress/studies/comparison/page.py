@@ -1,4 +1,4 @@
-"""The comparison as a page for people."""
+"""Renders the comparison as Markdown."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from compress.studies.comparison.measure import Effort
 from compress.studies.comparison.networks import Row
 from export import EXPORTERS
 
-_NETWORKS_TEXT = """Weights are drawn from the seed, and BatchNorms have the statistics of what flows through them.
-A network with `steps` was trained for so many steps of 8 clips first, on clips of half the size and then of the
-full one. Then its classifier was fitted by ridge regression on {fitted} clips of eight generated scenes, or kept
-from training (`head`). The clips are easy on purpose: their answers are clear, so that an answer that int8 changes
-is an error. `accuracy` is that of the float network on unseen clips,
-`margin` the median lead of the largest logit as part of the largest magnitude. {calibration} of the fitted
-clips set the ranges of int8. `code` is the beginning of a hash over the code that wrote and measured the files.
+_NETWORKS_TEXT = """Weights are random, and BatchNorms have the statistics of their inputs. A network with
+`steps` was first trained for this number of steps of 8 clips, on clips of half and then of full size. Its
+classifier was then fitted by ridge regression on {fitted} clips of eight generated scenes, or kept from
+training (`head`). The clips are easy on purpose: predictions are confident, so that a prediction changed by
+int8 is an error. `accuracy` is that of the float network on unseen clips, `margin` the median difference of the
+two largest logits relative to the largest magnitude. {calibration} of the fitted clips calibrate int8. `code`
+is the start of a hash of the code that exported and measured the files.
 """
-_TIME_TEXT = """How many times as long the first takes as the second: more than 1 means that the second is faster.
-In the columns with a peer less is better. One thread, batch 1, median over {rounds} interleaved rounds, 95 %
+_TIME_TEXT = """Latency of the first relative to the second: more than 1 means that the second is faster. In the
+columns with a peer, less is better. One thread, batch 1, median over {rounds} interleaved rounds, 95 %
 interval.
 """
-_AGREEMENT_TEXT = """Float files: largest error as part of the largest logit, on {few} clips. Int8 files: top-1 as
-in the float network / as in the torch int8 reference, on {clips} clips. Core ML: on Linux by our reference
-interpreter of the saved program, not by Apple's runtime; int8 on {coreml} clips.
+_AGREEMENT_TEXT = """Float files: largest error relative to the largest logit, on {few} clips. Int8 files: top-1
+agreement with the float network / with the torch int8 reference, on {clips} clips. Core ML: on Linux by
+Pocketreel's reference interpreter of the saved program, not by Apple's runtime; int8 on {coreml} clips.
 """
-_COVERAGE_TEXT = """Share of the multiply-adds in accelerated kernels, and number of partitions; float / int8. The
-last column counts convolutions that compute in float in the int8 ONNX file.
+_COVERAGE_TEXT = """Share of the multiply-adds in accelerated kernels, and number of partitions; float / int8.
+The last column counts convolutions that compute in float in the int8 ONNX file.
 """
 
 HEADING = "# Comparison\n\nWritten by `python -m compress.studies.comparison"
-"""How a page begins that this command wrote."""
+"""First lines of a page of this command."""
 
 _RATIOS = {
     "naive / float, onnx": "naive / float ONNX",
@@ -61,7 +61,7 @@ def page(
             *_table(_NETWORK, (_network(*one) for one in figures.items())),
             f"## Time\n\n{_TIME_TEXT.format(rounds=effort.rounds)}",
             *_table(("network", *_RATIOS.values()), (_times(*one) for one in figures.items())),
-            "Milliseconds (p50) of the same runs, of this machine and only good for comparing within a row:\n",
+            "Milliseconds (p50) of the same runs on this machine, comparable only within a row:\n",
             *_table(_MILLISECONDS, (_milliseconds(*one) for one in figures.items())),
             f"## Agreement\n\n{_AGREEMENT_TEXT.format(few=FLOAT_CLIPS, clips=effort.clips, coreml=COREML_CLIPS)}",
             *_table(_AGREEMENT, (_agreement(*one) for one in figures.items())),
@@ -80,7 +80,7 @@ def _means(figures: Figures) -> list[str]:
             slowest = min(found, key=lambda name: found[name])
             mean = f"{geometric_mean(found.values()):.2f}x"
             rows.append((kind, str(len(found)), mean, f"{slowest}, {found[slowest]:.2f}x"))
-    title = "Float ONNX against the naive export, by what convolves over time:"
+    title = "Float ONNX relative to the naive export, by type of temporal convolution:"
     return [title, "", *_table(("kind", "networks", "geometric mean", "slowest"), rows)]
 
 
@@ -156,14 +156,14 @@ def _agreement(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
 def _float_error(file: Mapping[str, Any] | None) -> str:
     parity = file and file["parity"]
     if not parity or "float" not in parity or parity["float"]["relative_error"] is None:
-        return "failed" if file is None or file["status"] == "failed" else "not known"
+        return "failed" if file is None or file["status"] == "failed" else "unknown"
     return f"{parity['float']['relative_error']:.0e}"
 
 
 def _int8_agreement(file: Mapping[str, Any] | None) -> str:
     parity = file and file["parity"]
     if not parity or "float" not in parity:
-        return "failed" if file is None or file["status"] == "failed" else "not known"
+        return "failed" if file is None or file["status"] == "failed" else "unknown"
     shares = [parity[name]["top1_agreement"] for name in ("float", "reference") if name in parity]
     return " / ".join(f"{share:.1%}" for share in shares)
 
@@ -181,13 +181,13 @@ def _coverage(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
         files = [file_of(network, origin, format) for origin in ("float", "int8")]
         cells.append(" / ".join(_share(file and file["coverage"]) for file in files))
     int8 = file_of(network, "int8", "onnx")
-    convolutions = str(int8["coverage"]["float_convolutions"]) if int8 and int8["coverage"] else "not known"
+    convolutions = str(int8["coverage"]["float_convolutions"]) if int8 and int8["coverage"] else "unknown"
     return name, *cells, convolutions
 
 
 def _share(coverage: Mapping[str, Any] | None) -> str:
     if not coverage:
-        return "not known"
+        return "unknown"
     parts = "" if coverage["partitions"] is None else f" ({coverage['partitions']})"
     return f"{100 * coverage['share']:.4g} %{parts}"
 
@@ -205,7 +205,7 @@ def _failures(figures: Figures, failed: Mapping[str, str]) -> list[str]:
                 rows.append((name, what, "not measured", latency["unavailable"]))
     if not rows:
         return []
-    return ["## What failed", "", *_table(("network", "file", "outcome", "reason"), rows)]
+    return ["## Failures", "", *_table(("network", "file", "outcome", "reason"), rows)]
 
 
 def _table(heads: Sequence[str], rows: Any) -> list[str]:

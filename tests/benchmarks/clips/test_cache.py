@@ -142,12 +142,12 @@ def test_copies_are_decoded_once_and_each_is_named(tmp_path, monkeypatch):
 
 def test_views_are_the_same_for_everyone_and_differ_from_each_other(rows, tmp_path):
     clips = open_clips(rows, SPEC, cache=tmp_path)
-    view = Augmentation(number=1, seed=5)
-    whole = clips.batch([0, 1, 2], view=view)
-    one = clips.select(("clip", "audio")).batch([2], view=view)
+    augmentation = Augmentation(number=1, seed=5)
+    whole = clips.batch([0, 1, 2], augmentation=augmentation)
+    one = clips.select(("clip", "audio")).batch([2], augmentation=augmentation)
     assert torch.equal(one[0][0], whole[0][2]) and torch.equal(one[1][0], whole[1][2])
     for other in (None, Augmentation(number=2, seed=5), Augmentation(number=1, seed=6)):
-        different = clips.batch([0, 1, 2], view=other)
+        different = clips.batch([0, 1, 2], augmentation=other)
         assert not torch.equal(different[0], whole[0])
         assert not torch.equal(different[1], whole[1])
         assert torch.equal(different[2], whole[2])
@@ -175,9 +175,9 @@ def test_unreadable_clips_are_refused_together(rows, tmp_path):
     with pytest.raises(UnreadableClips, match="3 of 5 clips cannot be read") as caught:
         open_clips(given, SPEC, cache=tmp_path / "cache", workers=1)
     message = str(caught.value)
-    assert "bad.mp4: cannot be opened as video or sound" in message and "(2 clips)" in message
+    assert "bad.mp4: cannot be opened as video or audio" in message and "(2 clips)" in message
     assert "the span 7..8 s is not in the file, which ends at 2.00 s" in message
-    assert "leave them out with `unreadable: skip`" in message
+    assert "exclude them with `unreadable: skip`" in message
     assert [path.name for path, _ in caught.value.found] == ["bad.mp4", "bad.mp4", "500.mp4"]
 
 
@@ -197,7 +197,7 @@ def test_unreadable_clips_are_left_out_when_asked(rows, tmp_path):
 
 def test_what_was_refused_is_tried_again(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "run_jobs", lambda work, jobs, **settings: [(0, Lost(reason="no memory"))])
-    with pytest.raises(UnreadableClips, match="its decoder was lost: no memory"):
+    with pytest.raises(UnreadableClips, match="its decoder failed: no memory"):
         open_clips(rows[:1], SPEC.only(("clip",)), cache=tmp_path)
     monkeypatch.undo()
     whole = open_clips(rows[:1], SPEC.only(("clip",)), cache=tmp_path / "other")
@@ -216,7 +216,7 @@ def test_many_unreadable_clips_are_counted(rows, tmp_path):
 def test_clips_without_sound(tmp_path):
     row = ClipRow(path=film(tmp_path / "mute.mp4"), split="test", labels={"word": "no", "tone": "low"})
     spec = SPEC.only(("clip", "audio"))
-    with pytest.raises(UnreadableClips, match="has no sound; allow silence"):
+    with pytest.raises(UnreadableClips, match="has no audio; allow silence"):
         open_clips([row], spec, cache=tmp_path / "cache")
     clips = open_clips([row], spec, cache=tmp_path / "cache", missing_audio="silence")
     assert torch.allclose(clips.batch([0])[1], torch.tensor((np.log(1e-6) + 4) / 4).float())
@@ -227,9 +227,9 @@ def test_classes_that_the_spec_does_not_know_are_refused(rows, tmp_path):
         replace(rows[0], labels={"word": "maybe", "tone": "low"}),
         replace(rows[1], labels={"tone": "low"}),
     ]
-    with pytest.raises(ValueError, match="label 'word': 2 classes that the network does not know") as caught:
+    with pytest.raises(ValueError, match="label 'word': 2 classes unknown to the network") as caught:
         open_clips(given, SPEC, cache=tmp_path)
-    assert "'maybe' (1 clips)" in str(caught.value) and "it knows no, yes" in str(caught.value)
+    assert "'maybe' (1 clips)" in str(caught.value) and "known: no, yes" in str(caught.value)
 
 
 def test_captions_and_clips_have_to_be_there(rows, tmp_path):

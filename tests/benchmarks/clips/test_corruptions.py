@@ -77,7 +77,9 @@ def test_a_wrong_caption_takes_words_of_another_one():
 
 
 def test_unknown_corruptions_and_severities_are_refused():
-    with pytest.raises(ValueError, match=r"no corruption 'nois'; allowed: noise, .*; did you mean 'noise'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown corruption 'nois'; allowed: noise, .*; did you mean 'noise'\?"
+    ):
         Condition(name="nois", severity=1, seed=0)
     with pytest.raises(ValueError, match="severity 4 of 'blur': allowed are 1, 2, 3"):
         Condition(name="blur", severity=4, seed=0)
@@ -108,21 +110,24 @@ def test_a_set_under_conditions_has_every_clip_under_each(clips):
     assert under.digest != clips.digest
     alone = under.select(("clip",)).batch([1])[0]
     assert np.array_equal(alone[0], found[0][1])
-    with pytest.raises(ValueError, match="clips that have 3 already"):
+    with pytest.raises(ValueError, match="clips that already have 3"):
         under.with_corruptions(conditions)
 
 
 def test_a_view_corrupts_about_half_of_the_clips_and_its_clean_one_none(clips):
-    view = Augmentation(number=0, seed=3, corruptions=("noise", "brightness"))
-    drawn = drawn_conditions(view, range(400))
+    augmentation = Augmentation(number=0, seed=3, corruptions=("noise", "brightness"))
+    drawn = drawn_conditions(augmentation, range(400))
     assert (
         drawn
-        == drawn_conditions(view, range(400))
-        != drawn_conditions(Augmentation(**{**vars(view), "number": 1}), range(400))
+        == drawn_conditions(augmentation, range(400))
+        != drawn_conditions(Augmentation(**{**vars(augmentation), "number": 1}), range(400))
     )
     kinds = {(each.name, each.severity) for each in drawn if each}
     assert len(kinds) == 6 and 150 < sum(each is not None for each in drawn) < 250
-    assert drawn_conditions(view.clean, range(400)) == [None] * 400
-    plain, noisy = clips.batch([0, 1], view=view.clean), clips.batch([0, 1], view=view)
+    assert drawn_conditions(augmentation.clean, range(400)) == [None] * 400
+    plain, noisy = (
+        clips.batch([0, 1], augmentation=augmentation.clean),
+        clips.batch([0, 1], augmentation=augmentation),
+    )
     changed = [not np.array_equal(a, b) for a, b in zip(plain[0], noisy[0], strict=True)]
     assert changed == [each is not None for each in drawn[:2]]

@@ -57,7 +57,7 @@ def test_all_faults_are_reported_at_once_with_lines(tmp_path):
         read_manifest(path, labels=["label"])
     for expected in (
         "line 3: no split 'val'",
-        "(there are: train, validation, test)",
+        "(available: train, validation, test)",
         "line 4: no such file",
         "line 5: label label is '': give a class",
         "line 6: end_s 1.5 is not after start_s 2",
@@ -125,7 +125,7 @@ def test_folder_tree(tmp_path):
 def test_faults_of_a_folder_tree(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         read_folder(tmp_path / "absent")
-    with pytest.raises(ValueError, match="holds no clips"):
+    with pytest.raises(ValueError, match="contains no clips"):
         read_folder(tmp_path)
     for name in ("trian/left/a.mp4", "train/stray.mp4", "train/left/deep/a.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

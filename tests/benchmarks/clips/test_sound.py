@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from benchmarks.clips.container import Clip, Cut, Note, Refusal
-from benchmarks.clips.sound import SoundRule, log_mel, mel_triangles, read_sound
+from benchmarks.clips.sound import AudioRule, log_mel, mel_triangles, read_audio
 from tests.benchmarks.clips.films import RATE_HZ, damaged, film
 
-RULE = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=40, bins=20)
+RULE = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=40, bins=20)
 
 
 def read(path, *cuts, rule=RULE):
-    return list(read_sound(path, cuts or [Cut()], rule, alive=lambda: None))
+    return list(read_audio(path, cuts or [Cut()], rule, alive=lambda: None))
 
 
 def picture(path, *cuts, rule=RULE):
@@ -159,8 +159,8 @@ def test_missing_sound_is_refused_or_silent_when_allowed(tmp_path):
     path = film(tmp_path / "a.mp4")
     (refused,) = read(path)
     assert isinstance(refused, Refusal)
-    assert "has no sound; allow silence with `missing_audio: silence`" in refused.reason
-    silent = SoundRule(**{**vars(RULE), "missing": "silence"})
+    assert "has no audio; allow silence with `missing_audio: silence`" in refused.reason
+    silent = AudioRule(**{**vars(RULE), "missing": "silence"})
     assert np.allclose(picture(path, rule=silent), np.log(1e-6))
 
 
@@ -176,7 +176,7 @@ def test_sound_shorter_than_the_picture_is_filled_with_silence_and_noted(tmp_pat
                     packet.stream = stream
                     new.mux(packet)
     found = read(path)
-    assert Note(text="has no sound for 3.00 s of a clip; silence is read there") in found
+    assert Note(text="has no audio for 3.00 s of a clip, which is replaced by silence") in found
     loud = next(each for each in found if isinstance(each, Clip)).values.max(axis=0) > -1
     assert loud.tolist() == [True] * 5 + [False] * 15
     assert isinstance(read(path, Cut(start_s=2.0, end_s=3.0))[0], Refusal)

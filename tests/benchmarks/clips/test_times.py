@@ -12,8 +12,7 @@ WHOLE = Cut()
 EXPECTED = [2, 7, 12, 17, 22, 27, 32, 37]
 B_FRAMES = {"bf": "2"}
 DECODER_ORDER = (
-    "does not say when frames are shown, only in which order they are stored; they are taken in the order of the "
-    "decoder"
+    "has no presentation times, only the storage order of frames; frames are used in the order of the decoder"
 )
 
 
@@ -76,7 +75,7 @@ def test_a_clock_that_wraps_around(tmp_path):
 def test_streams_without_timestamps_are_evenly_spaced(tmp_path, name, codec):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else B_FRAMES
     frames, notes = read(numbered(tmp_path / name, codec=codec, options=options))
-    assert (frames, notes) == (EXPECTED, ["has no timestamps; frames are taken as 25 a second"])
+    assert (frames, notes) == (EXPECTED, ["has no timestamps; 25 frames per second are assumed"])
 
 
 @pytest.mark.parametrize(

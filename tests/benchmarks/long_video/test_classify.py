@@ -40,7 +40,7 @@ def command(*arguments):
 
 def test_every_input_reaches_the_file_as_the_clip_readers_make_it(tmp_path, video):
     model = onnx_export(tmp_path / "export", ALL_INPUTS) / "onnx/fp32/model.onnx"
-    (answer,) = classify([video], model, windows=Sliding(segment_s=2, stride_s=2), caption="a b", top=3)
+    (prediction,) = classify([video], model, windows=Sliding(segment_s=2, stride_s=2), caption="a b", top=3)
     rows = [
         ClipRow(
             path=video,
@@ -50,16 +50,16 @@ def test_every_input_reaches_the_file_as_the_clip_readers_make_it(tmp_path, vide
             start_s=segment.window.start_s,
             end_s=segment.window.end_s,
         )
-        for segment in answer.segments
+        for segment in prediction.segments
     ]
     clips = open_clips(rows, ALL_INPUTS, cache=tmp_path / "cache")
     inputs = dict(zip(ALL_INPUTS.inputs, (each.numpy() for each in clips.batch([0, 1])), strict=True))
     wanted = expected_logits(ALL_INPUTS, inputs)
     means = np.mean([softmax(logits.astype(np.float64)) for logits in wanted["logits_move"]], axis=0)
-    assert dict(answer.top["move"]) == pytest.approx(
+    assert dict(prediction.top["move"]) == pytest.approx(
         dict(zip(("left", "right", "up"), means, strict=True)), abs=1e-4
     )
-    assert set(answer.top) == {"move", "colour"} and answer.unreadable is None
+    assert set(prediction.top) == {"move", "colour"} and prediction.unreadable is None
 
 
 def test_the_command_writes_every_window_as_json(tmp_path, model, video):
@@ -91,9 +91,9 @@ def test_labelled_videos_give_top1(tmp_path, model, video):
     cut.write_text(f"path,split,move,start_s,end_s\n{video},test,left,0,1\n")
     refused = command("--data", cut, "--model", model)
     assert refused.exit_code == 2
-    assert "1 rows cut clips out of their videos (start_s, end_s)" in refused.output
+    assert "1 rows have a span (start_s, end_s)" in refused.output
     both = command(video, "--data", cut, "--model", model)
-    assert both.exit_code == 2 and "give either videos or labelled ones (--data)" in both.output
+    assert both.exit_code == 2 and "give either videos or labelled videos (--data)" in both.output
 
 
 def test_a_video_that_cannot_be_read_does_not_stop_the_others(tmp_path, model, video):
@@ -109,10 +109,10 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(tmp_path, model, v
     [
         (["--min-s", 1], "--min-s has no effect with --windows sliding; leave it out"),
         (["--windows", "dynamic", "--stride-s", 1], "--stride-s has no effect with --windows dynamic"),
-        (["--stride-s", 1, "--overlap-s", 1], "--stride-s and --overlap-s say the same thing"),
+        (["--stride-s", 1, "--overlap-s", 1], "--stride-s and --overlap-s are alternatives"),
         (["--aggregate", "median"], "aggregate is 'median'; allowed: mean, max, vote"),
         (["--text", "left"], "a caption was given, but the file takes only clip"),
-        (["--out", "/nowhere/a.json"], "the folder to write it to does not exist"),
+        (["--out", "/nowhere/a.json"], "its folder does not exist"),
     ],
 )
 def test_wrong_options_are_explained(model, video, options, message):
@@ -151,7 +151,7 @@ def test_a_model_has_to_be_a_file_of_an_export(tmp_path, model):
     copied.mkdir(parents=True)
     (copied / "model.onnx").write_bytes(model.read_bytes())
     (copied.parents[1] / "manifest.json").write_text(json.dumps({**content, "spec": None}))
-    with pytest.raises(ValueError, match="does not say what its inputs and classes are"):
+    with pytest.raises(ValueError, match="specifies only the shapes of its inputs"):
         read_model(copied / "model.onnx")
 
 
@@ -159,14 +159,14 @@ def test_a_gap_in_the_time_stamps_comes_to_an_end(tmp_path, model):
     path = film(tmp_path / "a.mp4", frames=40, pts=[*range(20), *range(625_000, 625_020)])
     done = command(path, "--model", model)
     assert done.exit_code == 0 and "windows in 62502.0 s" in done.output
-    assert "shows one frame for 62498.1 s from 1.9 s on; a pause, or damage" in done.output
+    assert "has no new frame for 62498.1 s from 1.9 s on: a pause or damage" in done.output
 
 
 def test_limits_are_options(model, video):
     done = command(video, "--model", model, "--limit", "max_pixels=3000")
     assert (
         done.exit_code == 2
-        and "its picture is 64x48, 3,072 pixels, over the limit max_pixels = 3,000" in done.output
+        and "its frames are 64x48, 3,072 pixels, over the limit max_pixels = 3,000" in done.output
     )
     done = command(video, "--model", model, "--limit", "max_pixel=3000")
     assert done.exit_code == 2 and "nearest: max_pixels" in done.output

@@ -8,7 +8,7 @@ from benchmarks.clips.container import Clip, Cut, Note
 from benchmarks.clips.frames import FrameRule, read_frames
 from benchmarks.clips.limits import Limits
 from benchmarks.clips.pictures import square_of
-from benchmarks.clips.sound import SoundRule, read_sound
+from benchmarks.clips.sound import AudioRule, read_audio
 from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
 from benchmarks.long_video.windows import Dynamic, Sliding
 from tests.benchmarks.clips.films import cut_off, damaged, film
@@ -16,7 +16,7 @@ from tests.benchmarks.long_video.scenes import scenes
 
 UNIFORM = FrameRule(frames=4, resize=24, sampling="uniform", stride=1)
 STRIDED = FrameRule(frames=3, resize=24, sampling="strided", stride=2)
-SOUND = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6)
+SOUND = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6)
 
 
 def read(path, windows, *, frames=UNIFORM, sound=None, size=24):
@@ -41,7 +41,7 @@ def test_a_window_is_the_clip_that_is_cut_from_the_same_span(tmp_path, windows, 
     cuts = [Cut(start_s=each.window.start_s, end_s=each.window.end_s) for each in segments]
     for reader, rule, found in (
         (read_frames, frames, [each.frames for each in segments]),
-        (read_sound, SOUND, [each.sound for each in segments]),
+        (read_audio, SOUND, [each.sound for each in segments]),
     ):
         clips = {
             one.cut: one.values for one in reader(path, cuts, rule, alive=quiet) if isinstance(one, Clip)
@@ -101,25 +101,25 @@ def test_a_video_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
     whole = film(tmp_path / "whole.mkv", frames=60, container="matroska")
     parts = read(cut_off(whole, tmp_path / "part.mkv", share=0.7), Sliding(segment_s=1, stride_s=1))
     assert 3 <= len(of_kind(parts, Segment)) < 6
-    assert any("is cut off: its header promises 6.0 s" in note.text for note in of_kind(parts, Note))
+    assert any("is truncated: its header declares 6.0 s" in note.text for note in of_kind(parts, Note))
 
 
 def test_damaged_windows_are_left_out_and_the_others_are_read(tmp_path):
     whole = film(tmp_path / "whole.mp4", frames=80, noisy=True, options={"g": "10", "preset": "ultrafast"})
     parts = read(damaged(whole, tmp_path / "bad.mp4", start=0.4, stop=0.5), Sliding(segment_s=1, stride_s=1))
     assert of_kind(parts, Segment)
-    assert all("cannot be decoded whole" in each.reason for each in of_kind(parts, LeftOut))
+    assert all("cannot be decoded completely" in each.reason for each in of_kind(parts, LeftOut))
     assert of_kind(parts, LeftOut)
 
 
 def test_a_video_without_sound_is_refused_or_silent(tmp_path):
     path = film(tmp_path / "a.mp4")
     (refused,) = of_kind(read(path, Sliding(), sound=SOUND), Unreadable)
-    assert refused.reason == "has no sound; allow silence with --missing-audio silence"
-    silent = SoundRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6, missing="silence")
+    assert refused.reason == "has no audio; allow silence with --missing-audio silence"
+    silent = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=8, bins=6, missing="silence")
     parts = read(path, Sliding(), sound=silent)
     assert np.allclose(of_kind(parts, Segment)[0].sound, np.log(1e-6))
-    assert "silence is read there" in of_kind(parts, Note)[-1].text
+    assert "is replaced by silence" in of_kind(parts, Note)[-1].text
 
 
 def test_a_network_that_only_listens_needs_no_picture(tmp_path):
@@ -130,7 +130,7 @@ def test_a_network_that_only_listens_needs_no_picture(tmp_path):
 
 def test_what_is_no_video_is_unreadable(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video at all")
-    assert "cannot be opened as video or sound" in read(tmp_path / "a.mp4", Sliding())[0].reason
+    assert "cannot be opened as video or audio" in read(tmp_path / "a.mp4", Sliding())[0].reason
 
 
 @pytest.mark.parametrize(

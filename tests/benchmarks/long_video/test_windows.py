@@ -79,13 +79,13 @@ def test_change_does_not_jump_where_a_histogram_has_its_borders():
     [
         (
             lambda: Sliding(segment_s=0, stride_s=1),
-            "windows of 0 s that begin every 1 s: both have to be more than 0",
+            "windows of 0 s that start every 1 s: both must be more than 0",
         ),
         (
             lambda: Sliding(segment_s=1, stride_s=2),
             "leave parts of the video out; give a stride of at most the length",
         ),
-        (lambda: Dynamic(min_s=3, max_s=2), "at least 3 s and at most 2 s: the least has to be more than 0"),
+        (lambda: Dynamic(min_s=3, max_s=2), "at least 3 s and at most 2 s: the minimum must be more"),
         (lambda: Dynamic(change=1.5), "a change of 1.5 is not between 0 and 1"),
     ],
 )

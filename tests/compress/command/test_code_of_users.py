@@ -71,11 +71,11 @@ ENDS = {
     "_exit 0": ("os._exit(0)", 3, "ended its process with exit code 0 and no result"),
     "abort": ("os.abort()", 3, "crashed its process with SIGABRT"),
     "segfault": ("ctypes.string_at(0)", 3, "crashed its process with SIGSEGV"),
-    "forever": ("forever()", 3, "had not ended after 2 s; --user-code-timeout sets the limit"),
+    "forever": ("forever()", 3, "did not end within 2 s; --user-code-timeout sets the limit"),
     "memory": (
         "eat()",
         3,
-        r"took \d\.\d GB of memory, of 1\.5 GB that the process may hold; --user-code-memory sets",
+        r"used \d\.\d GB of memory, more than the limit of 1\.5 GB; --user-code-memory sets",
     ),
 }
 PLACES = {"import": "importing '{net}'", "factory": "calling {net}:make", "forward": "of Net"}

@@ -23,9 +23,9 @@ def test_what_is_there_is_handed_out():
 @pytest.mark.parametrize("path", ["filelock:_gone", "filelock:FileLock._gone", "filelock._gone"])
 def test_what_is_gone_is_named_with_versions_and_what_to_do(path):
     said = (
-        f"filelock {version('filelock')} has no {path}, which export.private.filelock takes from its inside: "
-        "that was written for filelock 1.0. Install filelock==1.0, or read export.private.filelock and what it "
-        "uses again"
+        f"filelock {version('filelock')} has no {path}, a private API that export.private.filelock uses: it was "
+        "written for filelock 1.0. Install filelock==1.0, or review export.private.filelock and the names that it "
+        "uses"
     )
     with pytest.raises(ImportError, match=re.escape(said)):
         INSIDE(path)
@@ -34,7 +34,7 @@ def test_what_is_gone_is_named_with_versions_and_what_to_do(path):
 def test_an_attribute_that_is_gone_is_named_by_its_class(tmp_path):
     import filelock
 
-    with pytest.raises(ImportError, match=r"has no filelock\.\S+Lock\._gone, which export"):
+    with pytest.raises(ImportError, match=r"has no filelock\.\S+Lock\._gone, a private API that export"):
         INSIDE.of(filelock.FileLock(tmp_path / "lock"), "_gone")
 
 

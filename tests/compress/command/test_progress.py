@@ -72,7 +72,7 @@ def test_lines_are_about_the_part_that_goes_on():
         "  with bar(output(), 'teacher answers') as part: steps(part, 10, 0.15)\n"
     )
     assert lines
-    assert all(line.startswith("  teacher answers: ") for line in lines)
+    assert all(line.startswith("  teacher logits: ") for line in lines)
 
 
 def test_epochs_have_a_line_each_with_the_time_left():

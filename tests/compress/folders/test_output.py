@@ -42,7 +42,7 @@ def test_only_files_of_the_same_command_are_replaced(tmp_path, is_ours):
     ):
         path.write_text(foreign, encoding="latin-1")
         with pytest.raises(
-            FolderRefused, match=r"out.json is there, and is no file of this command: choose another"
+            FolderRefused, match=r"out.json exists and was not written by this command: choose another"
         ):
             check_output_file(path, is_ours=is_ours)
 
@@ -83,7 +83,7 @@ def test_what_is_no_file_is_refused_before_the_work_and_after_it(tmp_path, monke
 
 
 def test_why_a_file_cannot_be_written_is_said_before_the_work(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the folder to write it to does not exist"):
+    with pytest.raises(FileNotFoundError, match="its folder does not exist"):
         check_output_file(tmp_path / "no" / "out.json")
     with pytest.raises(IsADirectoryError, match="is a folder; give the name of a file"):
         check_output_file(tmp_path)
@@ -109,7 +109,7 @@ def test_only_pages_of_the_same_command_are_replaced(tmp_path):
     for foreign in (b"", b"# Notes\n", b"\xff"):
         page.write_bytes(foreign)
         with pytest.raises(
-            FolderRefused, match=r"--page .*page\.md is there, and is no page of this command"
+            FolderRefused, match=r"--page .*page\.md exists and was not written by this command"
         ):
             check_output_page(page, begin=begin, option="--page")
     with pytest.raises(FolderRefused, match="is a device; give the name of a regular file"):

@@ -31,7 +31,7 @@ def keep(folder, text="one", *, key="k", told=None, also=(), names=("value", "de
         load=load,
         names=names,
         also=also,
-        tell=(told if told is not None else []).append,
+        notify=(told if told is not None else []).append,
     )
 
 
@@ -46,8 +46,8 @@ def flip(path, at=-1):
     ("harm", "reason"),
     [
         (flip, "is damaged"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, it was written with"),
-        (lambda path: path.unlink(), "is gone"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes instead of"),
+        (lambda path: path.unlink(), "is missing"),
     ],
 )
 def test_a_damaged_result_is_made_again_and_said(tmp_path, name, harm, reason):
@@ -57,7 +57,7 @@ def test_a_damaged_result_is_made_again_and_said(tmp_path, name, harm, reason):
     again = keep(tmp_path / "a", told=told)
     assert (again.value, again.cached) == ("one", False)
     (sentence,) = told
-    assert "a: made again, because" in sentence and str(tmp_path / "a" / name) in sentence
+    assert "a: computed again, because" in sentence and str(tmp_path / "a" / name) in sentence
     assert reason in sentence
     assert keep(tmp_path / "a", told=told).cached and len(told) == 1
 
@@ -68,7 +68,7 @@ def test_a_byte_of_the_ledger_does_not_cost_the_result(tmp_path, at):
     flip(tmp_path / "a" / LEDGER, at)
     told = []
     assert keep(tmp_path / "a", told=told).cached
-    assert "its copy is whole and takes its place" in told[0]
+    assert "its copy is intact and is used instead" in told[0]
     assert keep(tmp_path / "a", told=told).cached and len(told) == 1
 
 
@@ -76,9 +76,7 @@ def test_a_ledger_lost_with_its_copy_stops_everything(tmp_path):
     keep(tmp_path / "a")
     for name in (LEDGER, COPY):
         (tmp_path / "a" / name).write_text("[]")
-    with pytest.raises(
-        FolderRefused, match=r"which files in .* are ours is no longer known: move the folder"
-    ):
+    with pytest.raises(FolderRefused, match=r"the list of Pocketreel's files in .* is lost: move the folder"):
         keep(tmp_path / "a")
     assert (tmp_path / "a" / "value").exists()
 
@@ -94,7 +92,7 @@ def test_what_load_cannot_read_is_made_again(tmp_path):
         return "fine"
 
     told = []
-    again = stored(tmp_path / "a", key="k", make=make_value("x"), load=reads_once, tell=told.append)
+    again = stored(tmp_path / "a", key="k", make=make_value("x"), load=reads_once, notify=told.append)
     assert (again.value, again.cached) == ("fine", False)
     assert "cannot be read (KeyError: 'audio')" in told[0]
 
@@ -106,14 +104,14 @@ def test_a_miss_says_which_part_of_the_key_changed(tmp_path):
     keep(tmp_path / "a", key=first)
     told = []
     assert not keep(tmp_path / "a", key=second, told=told).cached
-    assert told == ["a: made again, because config.epochs (2, now 3), data.train changed"]
+    assert told == ["a: computed again, because config.epochs (2, now 3), data.train changed"]
 
 
 def test_differences_name_four_parts_at_most():
     earlier, now = {str(n): "1" for n in range(9)}, {str(n): "2" for n in range(9)}
     assert difference(earlier, now).endswith("3 (1, now 2) and 5 more changed")
     assert difference({}, now) == "its key changed"
-    assert difference({"a": "1"}, {"b": "2"}) == "a (gone), b (new) changed"
+    assert difference({"a": "1"}, {"b": "2"}) == "a (removed), b (new) changed"
 
 
 def test_files_of_others_survive_in_every_place(tmp_path):
@@ -134,7 +132,7 @@ def test_files_of_others_survive_in_every_place(tmp_path):
 def test_a_name_that_is_taken_is_refused_before_work(tmp_path, place):
     (tmp_path / place).mkdir()
     (tmp_path / place / "value").write_text("mine")
-    with pytest.raises(FolderRefused, match=f"{place}/value is not ours, and a file of that name would be"):
+    with pytest.raises(FolderRefused, match=f"{place}/value was not written by Pocketreel, but would be"):
         stored(tmp_path / "a", key="k", make=lambda _: pytest.fail("made"), load=load, names=("value",))
     assert (tmp_path / place / "value").read_text() == "mine"
 
@@ -206,7 +204,7 @@ def test_sealed_files_notice_every_flipped_byte(tmp_path):
             read_sealed(tmp_path / "bytes")
         (tmp_path / "bytes").write_bytes(whole)
     (tmp_path / "json").write_text((tmp_path / "json").read_text().replace("1.5", "2.5"))
-    with pytest.raises(Damaged, match="does not have the SHA-256 that it gives"):
+    with pytest.raises(Damaged, match="does not match its SHA-256"):
         read_sealed_json(tmp_path / "json")
 
 
@@ -217,7 +215,7 @@ def test_scratch_is_ours_until_the_end(tmp_path):
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["mine"]
     (tmp_path / "s" / "checkpoint.pt").touch()
     with (
-        pytest.raises(FolderRefused, match="is not ours"),
+        pytest.raises(FolderRefused, match="was not written by Pocketreel"),
         scratch_folder(tmp_path / "s", ("checkpoint.pt",)),
     ):
         pass

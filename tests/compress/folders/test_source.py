@@ -28,7 +28,7 @@ FILES = {
     "compress/child.py": "COMMAND = ['python', '-m', 'models.other']\n",
     "compress/page.py": "TEMPLATE = 'page.j2'\n",
     "compress/page.j2": "Hello",
-    "compress/console.py": "from models.other import OTHER\n",
+    "compress/store.py": "from models.other import OTHER\n",
     "compress/said.py": "from compress.command.progress import OTHER\n",
     "export/__init__.py": "if True:\n    raise_an_alarm()\nTABLE = {'a': 'export.a'}\n",
     "export/a.py": "A = 1\n",
@@ -85,7 +85,9 @@ def test_the_imports_of_a_module_itself_in_one_package(tree):
 
 
 def test_a_module_that_is_not_there_is_refused(tree):
-    with pytest.raises(ModuleNotFoundError, match=r"compress\.gone is no module of models, compress, export"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"compress\.gone is not a module of models, compress, export"
+    ):
         source_hashes("compress.gone", root=tree)
     assert source.is_ours("models.spec", root=tree) and not source.is_ours("torch", root=tree)
 

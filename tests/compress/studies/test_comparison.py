@@ -30,7 +30,7 @@ SMALL_EFFORT = Effort(clips=16, rounds=6, fitted=32, formats=("onnx",))
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
-    found = measure(TINY, tmp_path_factory.mktemp("tiny"), effort=SMALL_EFFORT, tell=lambda what: None)
+    found = measure(TINY, tmp_path_factory.mktemp("tiny"), effort=SMALL_EFFORT, notify=lambda what: None)
     return json.loads(json.dumps(found, allow_nan=False))
 
 
@@ -154,7 +154,7 @@ def run(monkeypatch, tmp_path):
     """Calls the command on a table of one network whose measurement is counted, not done."""
     calls = []
 
-    def measured(row, folder, *, effort, tell):
+    def measured(row, folder, *, effort, notify):
         calls.append(row)
         if row.network == "broken":
             raise RuntimeError("no such network")
@@ -196,7 +196,7 @@ def test_figures_of_other_code_are_kept_where_that_is_asked_for_and_say_so(run, 
     run("--networks", "tiny")
     monkeypatch.setattr(command, "_source", lambda: "9876543210")
     told, calls = run("--networks", "tiny", "--any-code")
-    assert "kept, of code 0123456" in told.output and len(calls) == 1
+    assert "cached, code 0123456" in told.output and len(calls) == 1
     assert "| 0123456 |" in (tmp_path / "page.md").read_text()
     _, calls = run("--networks", "tiny", "--any-code", "--seed", "1")
     assert len(calls) == 2, "other settings are measured"
@@ -221,7 +221,7 @@ def test_a_folder_that_another_comparison_holds_is_refused(run, tmp_path):
 
 def test_unknown_networks_and_missing_peers_are_refused(run, monkeypatch):
     result, _ = run("--networks", "c4d")
-    assert result.exit_code == USAGE and "'c4d' is none of the table" in result.output
+    assert result.exit_code == USAGE and "'c4d' is not in the table" in result.output
     monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="--peers needs openvino and nncf, which cannot be imported: pip"):
         check_peers()

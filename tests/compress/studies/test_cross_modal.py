@@ -69,8 +69,8 @@ def test_the_command_that_is_recorded_has_the_settings_and_no_folders_of_this_ma
     ("change", "message"),
     [
         ("teacher=null", "needs a teacher"),
-        ("clip.audio=null", "its clips need sound"),
-        ("student.inputs=[clip, audio]", "its student may only see"),
+        ("clip.audio=null", "its clips need audio"),
+        ("student.inputs=[clip, audio]", "its student must take only video"),
         ("stages=[{distill: {epochs: 1}}]", "needs the stages distill and quantize"),
         ("data.labels=[label, thing]", "one label column, not 2"),
     ],

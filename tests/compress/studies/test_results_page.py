@@ -84,5 +84,5 @@ def test_a_report_that_does_not_say_it_all_changes_no_file(
 
 def test_a_report_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe: is no regular file"):
+    with pytest.raises(ValueError, match="pipe: is not a regular file"):
         results_page._files(tmp_path / "pipe")

@@ -69,11 +69,14 @@ def test_a_file_that_is_wrong_is_told_and_fails_the_command(run, monkeypatch):
     )
     told, page = run("--networks", "x3d_tiny")
     assert told.exit_code == 1
-    assert "tflite w8a8 wrong: its SQNR is 3.0 dB" in told.output and "1 files are not right" in told.output
+    assert (
+        "tflite w8a8 wrong: its SQNR is 3.0 dB" in told.output
+        and "1 files failed or missed their pass criterion" in told.output
+    )
     assert "| `x3d_tiny` | 0.01 M | 2e-07 | **wrong** 3 | 3 s |" in page
 
 
 def test_a_network_that_is_no_student_is_refused(run):
     told, _ = run("--networks", "x3d_xl")
     assert told.exit_code == 2
-    assert "--networks: 'x3d_xl' is no student; they are mobilenet3d" in told.output
+    assert "--networks: 'x3d_xl' is not a student; allowed: mobilenet3d" in told.output

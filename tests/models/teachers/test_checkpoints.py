@@ -269,7 +269,7 @@ def test_values_go_where_they_belong():
         (lambda w: w.update(extra=torch.empty(1)), "1 tensors unknown, the first: extra"),
         (
             lambda w: w.update({"stem.0.weight": torch.empty(8, 3, 3, 7, 7)}),
-            r"of another shape, the first: video\.0\.0\.weight is \(8, 3, 3, 7, 7\) and not \(64, 3, 3, 7, 7\)",
+            r"of another shape, the first: video\.0\.0\.weight is \(8, 3, 3, 7, 7\) instead of \(64, 3, 3, 7, 7\)",
         ),
     ],
 )
@@ -281,5 +281,5 @@ def test_weights_that_do_not_fit_are_refused(change, message):
 
 
 def test_an_encoder_without_public_weights_is_refused():
-    with pytest.raises(ValueError, match="no public weights are known for factorised; they are for r3d_18"):
+    with pytest.raises(ValueError, match="no public weights are known for factorised; available for r3d_18"):
         load_public(torch.nn.Identity(), {}, encoder="factorised")

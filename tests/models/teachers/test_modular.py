@@ -219,9 +219,9 @@ def test_published_sizes_give_as_many_features_as_they_say(name):
 @pytest.mark.parametrize(
     ("inputs", "more", "message"),
     [
-        (("clip", "audio"), {}, "retrieval compares captions with what is seen or heard.*clip, audio"),
-        (("text",), {}, "retrieval compares captions with what is seen or heard.*are text"),
-        (("text",), {"captions": "retrieval"}, "nothing is left to answer from but captions"),
+        (("clip", "audio"), {}, "retrieval compares captions with video or audio.*clip, audio"),
+        (("text",), {}, "retrieval compares captions with video or audio.*are text"),
+        (("text",), {"captions": "retrieval"}, "the only input is text"),
     ],
 )
 def test_tasks_that_cannot_be_answered_are_refused(inputs, more, message):
@@ -230,7 +230,7 @@ def test_tasks_that_cannot_be_answered_are_refused(inputs, more, message):
 
 
 def test_captions_that_nothing_reads_are_refused():
-    with pytest.raises(ValueError, match="captions are for retrieval alone, but it is no task"):
+    with pytest.raises(ValueError, match="captions are for retrieval alone, but it is not a task"):
         teacher(spec_of(retrieval=False), captions="retrieval")
 
 

@@ -1,8 +1,8 @@
-"""What every measured file said to each clip, in a folder beside its figures.
+"""Writes the predictions and logits of every measured file for each clip.
 
-`<format>.<scheme>.csv` is for reading: one line a clip, with its label and the answer of each column.
-`<format>.<scheme>.npz` has the logits as they came, in the same order of clips. In the folder of a run,
-`torch.<scheme>` stands for the network that the files of a scheme hold.
+`<format>.<scheme>.csv` has one line per clip, with its label and the prediction for each label column.
+`<format>.<scheme>.npz` has the logits, in the same order of clips. In the folder of a run, `torch.<scheme>` is the
+network that the files of a scheme hold.
 """
 
 from __future__ import annotations
@@ -19,54 +19,59 @@ import numpy as np
 from benchmarks.clips.clip_set import ClipSet
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger, check_names
-from compress.folders.results import Tell, stored, tell_stderr
+from compress.folders.results import Notify, notify_stderr, stored
 from compress.folders.writing import write_atomic
 
-FOLDER = "answers"
-"""Name of the folder in that of a run."""
+FOLDER = "predictions"
+"""Name of the folder in the run folder."""
 NAMES = ("*.csv", "*.npz")
 """Patterns of the files in it."""
 TORCH = "torch"
 
 
-Answers = Mapping[str, np.ndarray]
-"""Logits `N K` by output name, of clips in their order."""
+Logits = Mapping[str, np.ndarray]
+"""Logits `N K` by output name, in the order of the clips."""
 
 
-def keep_answers(
-    folder: Path, answers: Mapping[str, Answers], clips: ClipSet, *, key: Key, tell: Tell = tell_stderr
+def keep_predictions(
+    folder: Path,
+    predictions: Mapping[str, Logits],
+    clips: ClipSet,
+    *,
+    key: Key,
+    notify: Notify = notify_stderr,
 ) -> None:
-    """Writes the answers of everything that was asked, by its name, into `folder`, in place of those before.
+    """Writes the predictions of files and networks, by name, into `folder` and replaces earlier ones.
 
-    Raises `FolderRefused` where files in there that are not ours have such names.
+    Raises `FolderRefused` if the folder has files of such names that Pocketreel did not write.
     """
 
     def make(work: Path) -> None:
-        for name, logits in answers.items():
-            write_answers(work, name, logits, clips)
+        for name, logits in predictions.items():
+            write_predictions(work, name, logits, clips)
 
-    forget_answers(folder)
-    stored(folder, key=key, make=make, load=lambda made: made, names=NAMES, tell=tell)
+    forget_predictions(folder)
+    stored(folder, key=key, make=make, load=lambda made: made, names=NAMES, notify=notify)
 
 
-def check_answers(folder: Path) -> None:
-    """Raises `FolderRefused` before the work where `keep_answers` would."""
+def check_predictions(folder: Path) -> None:
+    """Raises `FolderRefused` in advance where `keep_predictions` would."""
     for place in (folder, folder.with_name(f"{folder.name}.partial")):
         check_names(place, NAMES)
 
 
-def forget_answers(folder: Path) -> None:
-    """Removes answers that were kept in `folder`, and nothing else."""
+def forget_predictions(folder: Path) -> None:
+    """Removes the predictions written by Pocketreel from `folder`, and nothing else."""
     earlier = Ledger.read(folder)
     if earlier is not None:
         earlier.remove()
 
 
-def write_answers(folder: Path, name: str, logits: Answers, clips: ClipSet) -> None:
+def write_predictions(folder: Path, name: str, logits: Logits, clips: ClipSet) -> None:
     """Writes `<name>.csv` and `<name>.npz` into `folder`.
 
-    A clip whose logits are not all finite has an empty answer, which is wrong. Paths are relative to the folder
-    that all of the clips lie under.
+    A clip with non-finite logits has an empty prediction, which counts as wrong. Paths are relative to the common
+    parent folder of all clips.
     """
     arrays = io.BytesIO()
     columns_of: dict[str, Any] = {output: np.asarray(values, np.float32) for output, values in logits.items()}
@@ -75,7 +80,7 @@ def write_answers(folder: Path, name: str, logits: Answers, clips: ClipSet) -> N
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     columns = [label.name for label in clips.spec.labels]
-    of_each = ("{}", "{}_answer", "{}_probability", "{}_right")
+    of_each = ("{}", "{}_prediction", "{}_probability", "{}_correct")
     writer.writerow(
         ["path", "start_s", "end_s"] + [name.format(column) for column in columns for name in of_each]
     )
@@ -94,13 +99,13 @@ def write_answers(folder: Path, name: str, logits: Answers, clips: ClipSet) -> N
 def _cells(
     logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
 ) -> list[tuple[str, str, str, str]]:
-    """Label, answer, its probability (softmax), and whether it is right, 1 or 0."""
+    """Label, prediction, its probability (softmax), and whether it is correct, 1 or 0."""
     cells = []
     for values, label in zip(logits.astype(np.float64), labels, strict=True):
         if not np.isfinite(values).all():
             cells.append((classes[label], "", "", "0"))
             continue
-        answer = int(values.argmax())
-        probability = 1 / np.exp(values - values[answer]).sum()
-        cells.append((classes[label], classes[answer], f"{probability:.4f}", str(int(answer == label))))
+        predicted = int(values.argmax())
+        probability = 1 / np.exp(values - values[predicted]).sum()
+        cells.append((classes[label], classes[predicted], f"{probability:.4f}", str(int(predicted == label))))
     return cells
