@@ -262,6 +262,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
         lambda x: (x * 9).long().sqrt() + (x > 0.5).long().exp() + torch.sigmoid((x * 9).long())
         + (x * 9).long() ** 0.5 + (x > 0.5).sin() + torch.atan2((x * 9).long(), (x > 0.5).long() + 1)
     ),
+    "gelu by tanh": of(lambda x: torch.nn.functional.gelu(x * 6 - 3, approximate="tanh")),
     "reciprocals": of(lambda x: 1 / (x + 0.1) + (x * 4 + 1).long().reciprocal()),
     "logarithms": of(
         lambda x: (x + 0.1).log2() + (x + 0.1).log10() + torch.logit(x, 0.1) + torch.logaddexp(x, 2 * x)

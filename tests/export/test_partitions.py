@@ -60,6 +60,7 @@ PICTURES: dict[str, Callable[[Tensor], Tensor]] = {
     "one minus": lambda z: 1 - z,
     "summand with a factor": lambda z: torch.add(z, pooled(z), alpha=2),
     "channels last": lambda z: z.permute(0, 2, 3, 1).mean((1, 2))[..., None, None],
+    "hard gate": lambda z: F.hardsigmoid(pooled(z)) * z,
     "twice as large": lambda z: F.interpolate(z, scale_factor=2),
     "three times as high": lambda z: F.interpolate(z, size=(24, 16)),
     "mean of everything": lambda z: z.mean((1, 2, 3), keepdim=True) * z,

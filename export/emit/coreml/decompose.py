@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -34,13 +35,19 @@ def _one_of_two(a: Tensor, b: Tensor) -> Tensor:
     return aten.logical_xor(a, b) if a.dtype == b.dtype == torch.bool else NotImplemented
 
 
+def _gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    if approximate == "none":
+        return NotImplemented
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
 BITS: dict[Any, Callable[..., Any]] = {
     aten.bitwise_or.Tensor: _either,
     aten.bitwise_xor.Tensor: _one_of_two,
 }
 """Bitwise operators, which coremltools does not convert, and logical ones, which it converts under other names."""
 
-OWN: dict[Any, Callable[..., Any]] = {aten.reciprocal.default: _quotient, **BITS}
+OWN: dict[Any, Callable[..., Any]] = {aten.reciprocal.default: _quotient, aten.gelu.default: _gelu, **BITS}
 """Operator -> its form for coremltools."""
 
 MISTAKEN = (aten.reciprocal.default, aten.asinh.default, aten.acosh.default)
@@ -94,4 +101,6 @@ def _is_known(node: fx.Node) -> bool:
         return True
     if node.target in MISTAKEN:
         return False
+    if node.target is aten.gelu.default:  # coremltools ignores the keyword and converts the exact one
+        return node.kwargs.get("approximate", "none") == "none"
     return is_converted(node.target)

@@ -130,7 +130,7 @@ IN_ALL_RUNTIMES = (
     "products of many", "any and all", "logic", "what is no number", "running products and extremes", "in order",
     "chosen by the input", "written by number", "assigned to parts", "diagonal", "converted before a softmax",
     "norms", "prelu", "padded by reflection", "padded by less than nothing", "padded channels",
-    "whole numbers padded", "reciprocals", "sums of truth values", "functions of whole numbers",
+    "whole numbers padded", "reciprocals", "gelu by tanh", "sums of truth values", "functions of whole numbers",
     "windows that hang over", "dilated maxima",
 )  # fmt: skip
 
