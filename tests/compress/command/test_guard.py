@@ -122,7 +122,7 @@ def test_every_end_has_its_code_and_sentence(command, what, code, said):
             3,
             "calling a.py:net did not end within 1 s; --user-code-timeout sets the limit\n",
         ),
-        ("x = []\n  while True: x.append(b'.' * 50_000_000)", 3, "error: calling a.py:net took "),
+        ("x = []\n  while True: x.append(b'.' * 50_000_000)", 3, "error: calling a.py:net used "),
     ],
 )
 def test_code_of_users_is_named(command, what, code, said):
