@@ -69,7 +69,7 @@ def test_lines_are_about_the_part_that_goes_on():
     lines = printed(
         "with bar(output(), 'distill') as whole:\n"
         "  whole(0, 2)\n"
-        "  with bar(output(), 'teacher answers') as part: steps(part, 10, 0.15)\n"
+        "  with bar(output(), 'teacher logits') as part: steps(part, 10, 0.15)\n"
     )
     assert lines
     assert all(line.startswith("  teacher logits: ") for line in lines)
