@@ -185,7 +185,7 @@ def test_finished_networks_are_kept_until_settings_change(run, tmp_path):
     first, calls = run("--networks", "tiny")
     assert first.exit_code == command.OK, first.output
     again, _ = run("--networks", "tiny")
-    assert "kept" in again.output and len(calls) == 1
+    assert "cached" in again.output and len(calls) == 1
     run("--networks", "tiny", "--seed", "1")
     assert len(calls) == 2
     assert list(json.loads((tmp_path / "all.json").read_text())["networks"]) == ["tiny"]

@@ -59,7 +59,7 @@ def test_the_command_exports_writes_a_row_and_keeps_it(run):
         "in the order of STUDENTS"
     )
     told, again = run("--networks", "mobilenet2plus1d_tiny")
-    assert "kept: " in told.output and again == page
+    assert "cached: " in told.output and again == page
 
 
 def test_a_file_that_is_wrong_is_told_and_fails_the_command(run, monkeypatch):
