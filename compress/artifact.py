@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -130,32 +131,28 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
 def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Loads weights into a network after its channels are reduced to the shapes of the weights.
 
-    Convolutions, BatchNorms and linear layers are resized as by structured pruning; a depthwise
-    convolution stays depthwise. Raises `ValueError` when names do not match.
+    Layers and plain parameters are resized as by structured pruning; a depthwise convolution stays depthwise.
+    Raises `ValueError` when names do not match, and for a layer that is never pruned.
     """
     for name, module in model.named_modules():
-        weight = weights.get(f"{name}.weight")
-        if weight is None or weight.shape == getattr(module, "weight", weight).shape:
-            continue
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            if module.groups > 1:
-                module.groups = weight.shape[0] // (module.out_channels // module.groups)
-            module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = weight.shape
-        elif isinstance(module, BatchNorm):
-            module.num_features = weight.shape[0]
-        else:
-            raise ValueError(
-                f"cannot resize {name} ({type(module).__name__}) from {tuple(module.weight.shape)} to "
-                f"{tuple(weight.shape)}: only convolutions, BatchNorms and linear layers are pruned"
-            )
-        for kind in ("weight", "bias", "running_mean", "running_var"):
-            value = weights.get(f"{name}.{kind}")
-            old = getattr(module, kind, None)
-            if value is not None and old is not None:
-                empty = torch.empty_like(value)
-                setattr(module, kind, nn.Parameter(empty) if isinstance(old, nn.Parameter) else empty)
+        changed = False
+        for kind, old in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            value = weights.get(f"{name}.{kind}" if name else kind)
+            if value is None or value.shape == old.shape:
+                continue
+            if value.dim() != old.dim() or isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+                raise ValueError(
+                    f"cannot resize {kind} of {name} ({type(module).__name__}) from {tuple(old.shape)} to "
+                    f"{tuple(value.shape)}; it is never pruned"
+                )
+            changed = True
+            empty = torch.empty_like(value)
+            if isinstance(old, nn.Parameter):
+                module.register_parameter(kind, nn.Parameter(empty))
+            else:
+                setattr(module, kind, empty)
+        if changed:
+            _adopt_sizes(module)
     expected = set(model.state_dict())
     if expected != set(weights):
         missing, surplus = sorted(expected - set(weights)), sorted(set(weights) - expected)
@@ -164,3 +161,26 @@ def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
             f"{len(surplus)} unknown (first: {surplus[:3]})"
         )
     model.load_state_dict(weights)
+
+
+def _adopt_sizes(module: Any) -> None:
+    """Sets the sizes of a layer to the shape of its weight."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        if module.groups > 1:
+            module.groups = module.weight.shape[0] // (module.out_channels // module.groups)
+        module.out_channels, module.in_channels = (
+            module.weight.shape[0],
+            module.weight.shape[1] * module.groups,
+        )
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, BatchNorm):
+        module.num_features = 0 if module.running_mean is None else len(module.running_mean)
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = module.weight.shape
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)

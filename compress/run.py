@@ -39,7 +39,13 @@ if not only_reads_arguments(__name__):
     from compress.steps.export import export
     from compress.steps.pipeline import Run, StepFailed
     from compress.steps.robustness import robustness
-    from compress.steps.train import make_teacher, networks_by_scheme, rounded_from, run_stages, untrained
+    from compress.steps.train import (
+        make_teacher,
+        networks_by_scheme,
+        rounded_from,
+        run_stages,
+        without_stages,
+    )
     from compress.steps.try_teacher import try_before_clips, try_for_plan, try_teacher
     from export.process.quiet import silence_libraries
 
@@ -78,7 +84,7 @@ def run_recipe(
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None
     stages = run_stages(run, teacher)
-    made = stages or [untrained(run)]
+    made = stages or [without_stages(run, teacher)]
     networks = networks_by_scheme(recipe.schemes, made)
     exported = export(run, networks, rounded=rounded_from(stages))
     figures = benchmark(run, networks, exported)

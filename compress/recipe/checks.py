@@ -19,9 +19,12 @@ from compress.recipe.networks import check_networks
 from compress.recipe.sections import (
     BenchmarkConfig,
     ExportConfig,
+    FactoryStudent,
     FactoryTeacher,
     StageEntry,
+    StudentConfig,
     TableTeacher,
+    TeacherStudent,
     paths_in,
     schemes_of,
 )
@@ -59,7 +62,8 @@ _Found = Iterator[tuple[Place, str, dict[str, str | None]]]
 
 def _stage_order(parts: Parts) -> _Found:
     """Every stage gets a network of its form, and a trained student where it needs one."""
-    form, quantized_at, trained = Form.FLOAT, "", False
+    student = parts.sections.get("student")
+    form, quantized_at, trained = Form.FLOAT, "", student is not None and student.is_trained
     for index, verb in enumerate(parts.verbs):
         if verb not in STAGES:
             continue
@@ -71,7 +75,7 @@ def _stage_order(parts: Parts) -> _Found:
                 {},
             )
         elif stage.needs_training and not trained:
-            yield place, "the student is not trained yet; add a distill stage before", {}
+            yield place, "the student is not trained yet; add a distill stage before, or give its weights", {}
         if stage.needs_teacher and parts.sections.get("teacher", ...) is None:
             yield place, "needs a teacher, but the recipe has no section teacher", {}
         if stage.takes == form != stage.gives:
@@ -112,7 +116,7 @@ def _inputs(parts: Parts) -> _Found:
         if section is None or section.inputs is None:
             continue
         has = None if clip is None else [name for name in MODALITIES if getattr(clip, name, True) is not None]
-        takes = None if isinstance(section, FactoryTeacher) else table[section.network].inputs
+        takes = table[section.network].inputs if hasattr(section, "network") else None
         for index, name in enumerate(section.inputs):
             place: Place = (key, "inputs", index)
             if name in section.inputs[:index]:
@@ -196,7 +200,7 @@ def _tasks(parts: Parts) -> _Found:
 def _stream(parts: Parts) -> _Found:
     """Only a causal student can stream."""
     student = parts.sections.get("student")
-    if student is not None and student.stream and not STUDENTS[student.network].streams:
+    if isinstance(student, StudentConfig) and student.stream and not STUDENTS[student.network].streams:
         able = listed(name for name, row in STUDENTS.items() if row.streams)
         problem = f"{student.network} needs whole clips and cannot stream; choose a causal network"
         yield ("student", "stream"), problem, {"allowed": able}
@@ -204,7 +208,7 @@ def _stream(parts: Parts) -> _Found:
 
 def _files(parts: Parts) -> _Found:
     """Every file and folder in the recipe exists."""
-    for key in ("data", "teacher"):
+    for key in ("data", "teacher", "student"):
         section = parts.sections.get(key)
         for place, path in paths_in(section, (key,)) if section is not None else ():
             if not path.exists():
@@ -212,15 +216,28 @@ def _files(parts: Parts) -> _Found:
 
 
 def _factory(parts: Parts) -> _Found:
-    """The user's factory can be imported and called."""
-    teacher = parts.sections.get("teacher")
-    if not isinstance(teacher, FactoryTeacher):
+    """The user's factories can be imported and called."""
+    for key in ("teacher", "student"):
+        section = parts.sections.get(key)
+        if not isinstance(section, FactoryTeacher | FactoryStudent):
+            continue
+        try:
+            import_factory(section.factory)
+        except Exception as error:  # importing user code may raise anything
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            yield (key, "factory"), f"{kind}{error}", {}
+
+
+def _from_teacher(parts: Parts) -> _Found:
+    """A student that is the teacher has a teacher, which learns label columns only."""
+    if not isinstance(parts.sections.get("student"), TeacherStudent) or "teacher" not in parts.sections:
         return
-    try:
-        import_factory(teacher.factory)
-    except Exception as error:  # importing user code may raise anything
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        yield ("teacher", "factory"), f"{kind}{error}", {}
+    teacher, data = parts.sections["teacher"], parts.sections.get("data")
+    if teacher is None:
+        yield ("student", "from"), "the recipe has no section teacher", {}
+    elif data is not None and not set(getattr(teacher, "tasks", None) or ()) <= set(data.labels):
+        problem = "exported files have label columns only, but the teacher has other tasks"
+        yield ("teacher", "tasks"), problem, {"allowed": listed(data.labels)}
 
 
 def _losses(parts: Parts) -> _Found:
@@ -265,9 +282,11 @@ def _metrics(parts: Parts) -> _Found:
     export = parts.sections.get("export") or ExportConfig()
     measured = parts.sections.get("benchmark") or BenchmarkConfig()
     columns = tuple(getattr(data, "labels", ()))
-    learned = tuple(getattr(student, "labels", None) or columns)
-    models = {"student_float": learned}
     teacher = parts.sections.get("teacher", ...)
+    learned = tuple(getattr(student, "labels", None) or columns)
+    if isinstance(student, TeacherStudent):
+        learned = tuple(name for name in columns if name in (getattr(teacher, "tasks", None) or columns))
+    models = {"student_float": learned}
     if teacher is not None:
         tasks = getattr(teacher, "tasks", None)
         models["teacher"] = columns if tasks is None else tuple(name for name in columns if name in tasks)
@@ -324,5 +343,6 @@ _CHECKS = (
     _losses,
     _networks,
     _factory,
+    _from_teacher,
     _metrics,
 )

@@ -20,7 +20,8 @@ from compress.recipe.wording import (
     MAPPING,
     NOT_A_STAGE,
     ONE_VERB,
-    TWO_TEACHERS,
+    OTHER_ORIGINS,
+    TWO_ORIGINS,
     missing_key,
     no_such_file,
     shown,
@@ -103,7 +104,7 @@ class _Words:
         wrong = wrong_value(value, node)
         if wrong is not None:
             yield self._fault(place, *wrong)
-        elif node.get("format") == "path" and place[0] in ("data", "teacher"):
+        elif node.get("format") == "path" and place[0] in ("data", "teacher", "student"):
             path = Path(value)
             if not _exists(path):
                 yield self._fault(place, no_such_file(str(path.absolute())), str(path))
@@ -118,8 +119,9 @@ class _Words:
                 yield from self._of(inner, node["additionalProperties"], (*place, key))
 
     def _of_mapping(self, value: dict[str, Any], choices: list[_Schema], place: Place) -> Iterator[Fault]:
-        if place == ("teacher",) and {"network", "factory"} <= set(value):
-            yield self._fault(place, TWO_TEACHERS)
+        origins = [name for name in ("network", *OTHER_ORIGINS) if name in value]
+        if place in (("teacher",), ("student",)) and len(origins) > 1:
+            yield self._fault(place, TWO_ORIGINS, listed(origins))
             return
         for key in _CHOSEN_BY:
             named = {one["properties"][key]["const"]: one for one in choices if _is_fixed(one, key)}

@@ -33,7 +33,8 @@ from compress.recipe.wording import (
     A_LIST,
     NOT_A_STAGE,
     ONE_VERB,
-    TWO_TEACHERS,
+    OTHER_ORIGINS,
+    TWO_ORIGINS,
     missing_key,
     shown,
     wrong_type,
@@ -118,23 +119,26 @@ class _Reader:
         if key == "data":
             kind: Any = self._row(key, raw, by="source", rows=DATA_ROWS)
         elif key == "student":
-            kind = self._row(key, raw, by="network", rows=STUDENT_ROWS)
+            kind = self._network(key, raw, rows=STUDENT_ROWS)
         elif key == "teacher":
-            kind = self._teacher(raw)
+            kind = self._network(key, raw, rows=TEACHER_ROWS)
         else:
             field = Recipe.model_fields[key]
             kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
         value = None if kind is None else self._read((key,), raw, kind)
         return {} if value is None else {key: value}
 
-    def _teacher(self, raw: Any) -> type | None:
-        if not isinstance(raw, dict) or "factory" not in raw:
-            networks = {name: row for name, row in TEACHER_ROWS.items() if name != "factory"}
-            return self._row("teacher", raw, by="network", rows=networks)
-        if "network" in raw:
-            self.fault(("teacher",), TWO_TEACHERS)
+    def _network(self, key: str, raw: Any, *, rows: Mapping[str, type]) -> type | None:
+        """The row of a network of ours, or that of the key `factory` or `from`."""
+        others = [name for name in OTHER_ORIGINS if name in rows]
+        given = [name for name in ("network", *others) if isinstance(raw, dict) and name in raw]
+        if len(given) > 1:
+            self.fault((key,), TWO_ORIGINS, given=listed(given))
             return None
-        return TEACHER_ROWS["factory"]
+        if given and given[0] in others:
+            return rows[given[0]]
+        ours = {name: row for name, row in rows.items() if name not in others}
+        return self._row(key, raw, by="network", rows=ours)
 
     def _row(self, key: str, raw: Any, *, by: str, rows: Mapping[str, type]) -> type | None:
         """The row of a table selected by the value of the key `by`."""

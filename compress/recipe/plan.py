@@ -12,7 +12,7 @@ from rich.text import Text
 
 from compress.figures import exact
 from compress.recipe.faults import listed
-from compress.recipe.sections import FactoryTeacher, Recipe
+from compress.recipe.sections import AnyStudent, FactoryTeacher, Recipe, StudentConfig, TeacherStudent
 from export.files import left_out, pairs
 
 
@@ -57,10 +57,7 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         if recipe.teacher.tasks:
             what += f" on {listed(recipe.teacher.tasks)} ({recipe.teacher.weighting} weights)"
         yield Step(name="teacher", description=f"train {what}: {_settings(recipe.teacher.train)}")
-    student = (
-        f"{recipe.student.network} on {listed(recipe.student.inputs)}: {_options(recipe.student.options)}"
-    ) + ("; also one frame at a time" if recipe.student.stream else "")
-    yield Step(name="student", description=student)
+    yield Step(name="student", description=_student(recipe.student))
     taught = _settings(recipe.distillation) if recipe.teacher is not None else ""
     for stage in recipe.stages:
         own = _settings(stage.config) or "with its defaults"
@@ -81,6 +78,15 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         f"{gate.metric} {'>=' if gate.max is None else '<='} {exact(gate.limit)}" for gate in recipe.gates
     )
     yield Step(name="report", description=f"report.json, report.md, report.html; gates: {limits or 'none'}")
+
+
+def _student(student: AnyStudent) -> str:
+    if isinstance(student, TeacherStudent):
+        return "the teacher itself"
+    text = f"{student.title} on {listed(student.inputs)}"
+    if isinstance(student, StudentConfig):
+        text += f": {_options(student.options)}" + ("; also one frame at a time" if student.stream else "")
+    return text if student.weights is None else f"{text}; weights {student.weights}"
 
 
 def _settings(section: BaseModel, *, every: bool = False) -> str:

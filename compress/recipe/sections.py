@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -40,6 +40,10 @@ from models.spec import Modality
 MAX_STAGES, MAX_GATES = 32, 256
 
 
+Reference = Annotated[str, Field(max_length=400, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""`package.module:function`."""
+
+
 class Section(BaseModel):
     """A section of a recipe: immutable, without undeclared keys."""
 
@@ -57,8 +61,57 @@ class StudentConfig(Section):
     """Label columns of the student, one head each; by default all of the data."""
     stream: bool = False
     """Whether the files also hold a step program (`docs/streaming.md`); for causal networks only."""
+    weights: FilePath | None = None
+    """Weights to start from, such as `weights.safetensors` of a stage of an earlier run, pruned or not:
+    `.safetensors`, or a state dict that torch reads with `weights_only`. By default they are drawn."""
     options: Any
     """Options of this network."""
+
+    @property
+    def title(self) -> str:
+        """Name of the network in reports."""
+        return self.network
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network starts with trained weights."""
+        return self.weights is not None
+
+
+class FactoryStudent(Section):
+    """Your own network, trained or not."""
+
+    factory: Reference
+    """`package.module:function`, called with the `ClipSpec` of the student's inputs, returns the network. Reading
+    the recipe imports that module, which runs its Python code."""
+    inputs: tuple[Modality, ...] = Field(default=("clip",), min_length=1, max_length=3)
+    """Inputs of your network on the device, in the order of its arguments; the clips must have them."""
+    labels: tuple[Word, ...] | None = Field(default=None, min_length=1, max_length=32)
+    """Label columns of the student, in the order of its outputs; by default all of the data."""
+    weights: FilePath | None = None
+    """Trained weights of the network: `.safetensors`, or a state dict that torch reads with `weights_only`. By
+    default the network starts as the factory returns it."""
+    stream: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """Name of the network in reports."""
+        return self.factory
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network starts with trained weights."""
+        return self.weights is not None
+
+
+class TeacherStudent(Section):
+    """The trained teacher itself, which the stages make smaller; the unchanged teacher supervises it."""
+
+    inputs: ClassVar[None] = None
+    labels: ClassVar[None] = None
+    stream: ClassVar[bool] = False
+    title: ClassVar[str] = "teacher"
+    is_trained: ClassVar[bool] = True
 
 
 class TableTeacher(Section):
@@ -87,7 +140,7 @@ class TableTeacher(Section):
 class FactoryTeacher(Section):
     """Your own trained teacher."""
 
-    factory: str = Field(max_length=400, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    factory: Reference
     """`package.module:function`, called with the clips' `ClipSpec`, returns the network. Reading the recipe imports
     that module, which runs its Python code."""
     weights: FilePath
@@ -188,7 +241,22 @@ def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str
 
 
 DATA_ROWS: dict[str, type] = {name: row.config for name, row in SOURCES.items()}
-STUDENT_ROWS = _network_rows(StudentConfig, STUDENTS)
+STUDENT_ROWS: dict[str, type[Section]] = {
+    **_network_rows(StudentConfig, STUDENTS),
+    "factory": FactoryStudent,
+    "from": create_model(  # type: ignore[call-overload]
+        "StudentFromTeacher",
+        __base__=TeacherStudent,
+        __doc__=TeacherStudent.__doc__,
+        __cls_kwargs__=_NO_SOURCE,
+        **{
+            "from": (
+                Literal["teacher"],
+                Field(description="`teacher`: the network of the section `teacher`."),
+            )
+        },
+    ),
+}
 
 
 def paths_in(part: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
@@ -213,7 +281,7 @@ STAGE_ROWS: dict[str, type[Section]] = {
 }
 
 if TYPE_CHECKING:
-    AnyStudent = StudentConfig
+    AnyStudent = StudentConfig | FactoryStudent | TeacherStudent
     AnyTeacher = TableTeacher | FactoryTeacher
     AnyStage = StageEntry
 else:
@@ -240,7 +308,7 @@ class Recipe(Section):
     teacher: AnyTeacher | None = None
     """The teacher: a row of `models.TEACHERS`, or your own factory."""
     student: AnyStudent
-    """The network that is compressed."""
+    """The network that is compressed: a row of `models.STUDENTS`, your own factory, or the teacher."""
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
     """Settings of distillation in all training stages."""
     stages: tuple[AnyStage, ...] = Field(default=(), max_length=MAX_STAGES)

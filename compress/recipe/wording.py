@@ -57,7 +57,9 @@ def missing_key(about: str, *, section: bool = False) -> str:
 CHOICE = "not one of the choices"
 NOT_A_STAGE = "not a stage"
 ONE_VERB = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
-TWO_TEACHERS = "either a built-in network or your own factory; remove one of the two keys"
+OTHER_ORIGINS = ("factory", "from")
+"""Keys that replace `network` in the sections of teacher and student."""
+TWO_ORIGINS = "the network has more than one origin; keep one of these keys"
 A_LIST = "a list, such as [] for none"
 MAPPING = "a mapping of keys"
 

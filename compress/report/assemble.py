@@ -113,7 +113,7 @@ def _environment(run: Run) -> dict[str, Any]:
 def _models(run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcome]) -> dict[str, Any]:
     floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
     quantized = [outcome for outcome in stages if outcome.artifact.form is Form.QUANTIZED]
-    student = run.recipe.student.network
+    student = run.recipe.student.title
     named = getattr(run.recipe.teacher, "network", "") or getattr(run.recipe.teacher, "factory", "")
     models = {
         "teacher": _model(run, teacher, network=named) if teacher else None,

@@ -15,19 +15,27 @@ from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
 from benchmarks.top1 import Accuracy
-from compress.artifact import Artifact
+from compress.artifact import Artifact, load_resized
 from compress.data import DECODED, Data
-from compress.factory import source_of
+from compress.factory import build_network, load_weights, source_of
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
-from compress.recipe.sections import FactoryTeacher, Recipe, paths_in
+from compress.recipe.sections import (
+    FactoryStudent,
+    FactoryTeacher,
+    Recipe,
+    TableTeacher,
+    TeacherStudent,
+    paths_in,
+)
 from compress.record import StageRecord
 from compress.stage import Context
 from compress.store import content_key
-from compress.tasks import Truth
+from compress.tasks import Truth, with_tasks
 from compress.teacher import Teacher
 from compress.training import drawn
-from models import STUDENTS
+from export.weights_file import read_state_dict
+from models import STUDENTS, TEACHERS
 from models.spec import ClipSpec
 
 
@@ -56,16 +64,59 @@ class Run:
     @property
     def student_spec(self) -> ClipSpec:
         """The inputs and label columns of the student."""
-        return self.data.spec.only(self.recipe.student.inputs, labels=self.recipe.student.labels)
+        student = self.recipe.student
+        if isinstance(student, TeacherStudent):
+            return self.teacher_spec
+        return self.data.spec.only(student.inputs, labels=student.labels)
+
+    @property
+    def teacher_spec(self) -> ClipSpec:
+        """The inputs and tasks of the teacher."""
+        config, spec = self.recipe.teacher, self.data.spec
+        assert config is not None
+        inputs = config.inputs or spec.inputs
+        if isinstance(config, TableTeacher) and config.tasks:
+            return with_tasks(spec, inputs, list(config.tasks))
+        return spec.only(inputs)
 
     def truth(self, clips: ClipSet, spec: ClipSpec) -> Truth:
         """The targets of all tasks of a network for the clips of a split."""
         return Truth.of(clips.for_spec(spec), spec, tag_separator=self.data.tag_separator)
 
     def build_student(self) -> nn.Module:
-        """Builds the student before any stage; equal seeds give equal weights."""
-        row, options = STUDENTS[self.recipe.student.network], self.recipe.student.options
-        return drawn(lambda: row.build(self.student_spec, options).eval(), seed=self.recipe.seed)
+        """Builds the student without trained weights; equal seeds give equal weights."""
+        student = self.recipe.student
+        if isinstance(student, TeacherStudent):
+            return self.build_teacher()
+        if isinstance(student, FactoryStudent):
+            return drawn(lambda: build_network(student.factory, self.student_spec), seed=self.recipe.seed)
+        row = STUDENTS[student.network]
+        return drawn(lambda: row.build(self.student_spec, student.options).eval(), seed=self.recipe.seed)
+
+    def build_teacher(self) -> nn.Module:
+        """Builds the teacher without trained weights; equal seeds give equal weights."""
+        config, spec = self.recipe.teacher, self.teacher_spec
+        if isinstance(config, FactoryTeacher):
+            return drawn(lambda: build_network(config.factory, spec), seed=self.recipe.seed)
+        assert config is not None
+        row = TEACHERS[config.network]
+        return drawn(lambda: row.build(spec, config.options).eval(), seed=self.recipe.seed)
+
+    def first_student(self, teacher: Teacher | None) -> nn.Module:
+        """The student before any stage, with the weights that the recipe gives it.
+
+        Raises `ValueError` for weights of another network.
+        """
+        model, student = self.build_student(), self.recipe.student
+        if isinstance(student, TeacherStudent):
+            assert teacher is not None
+            model.load_state_dict(teacher.artifact.model.state_dict())
+        elif isinstance(student, FactoryStudent):
+            if student.weights is not None:
+                load_weights(model, student.weights)
+        elif student.weights is not None:
+            load_resized(model, read_state_dict(student.weights))
+        return model.eval()
 
     def context(self, folder: Path, teacher: Teacher | None) -> Context:
         """The context of a stage that works in `folder`."""
@@ -75,7 +126,7 @@ class Run:
             data=self.data,
             teacher=teacher,
             distillation=self.recipe.distillation,
-            build_student=self.build_student,
+            build_student=lambda: self.first_student(teacher),
             folder=folder,
             cache=self.cache,
             console=self.console,
@@ -111,7 +162,7 @@ class Run:
             for name in place[:-1]:
                 holder = holder[name]
             holder[place[-1]] = {"sha256": contents_of([path], index=index)[path]}
-        if isinstance(section, FactoryTeacher):
+        if isinstance(section, FactoryTeacher | FactoryStudent):
             plain["source"] = source_of(section.factory)
         return plain
 

@@ -23,27 +23,26 @@ from compress.artifact import (
 )
 from compress.command.terminal import headed
 from compress.distillation import LOSSES
-from compress.factory import build_network, import_factory, load_weights
+from compress.factory import import_factory, load_weights
 from compress.folders.keys import Key
 from compress.folders.source import is_ours
 from compress.folders.writing import Damaged, read_sealed, write_atomic, write_sealed
 from compress.predict import predict
 from compress.pretrained import load_pretrained
-from compress.recipe.sections import FactoryTeacher, TableTeacher
+from compress.recipe.sections import FactoryStudent, FactoryTeacher, TableTeacher, TeacherStudent
 from compress.record import StageRecord
 from compress.stage import Context, StageResult, training_job
 from compress.stages import STAGES
 from compress.steps.clock import Clock
 from compress.steps.pipeline import Run, StageOutcome, StepFailed, shares
 from compress.store import stored
-from compress.tasks import measure, with_tasks
+from compress.tasks import measure
 from compress.teacher import Teacher
 from compress.teacher_check import check_logits, check_on_clips
 from compress.teacher_training import train_teacher
-from compress.training import accuracy, by_column, drawn, per_label
+from compress.training import accuracy, by_column, per_label
 from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
-from models.spec import ClipSpec
 
 _THREADS_FILE = "threads"
 _OF_EVERY = ("compress.artifact", "compress.tasks", "compress.training")
@@ -54,17 +53,10 @@ def make_teacher(run: Run) -> StageOutcome:
     """The teacher of the recipe: trained, or loaded and checked on inputs of the data."""
     config = run.recipe.teacher
     assert config is not None
-    spec = _teacher_spec(run)
-
-    def build() -> nn.Module:
-        if isinstance(config, FactoryTeacher):
-            return drawn(lambda: build_network(config.factory, spec), seed=run.recipe.seed)
-        return drawn(
-            lambda: TEACHERS[config.network].build(spec, config.options).eval(), seed=run.recipe.seed
-        )
+    spec = run.teacher_spec
 
     def work(context: Context) -> StageResult:
-        model = build()
+        model = run.build_teacher()
         check_logits(model, spec, what="the teacher")
         artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
@@ -86,20 +78,10 @@ def make_teacher(run: Run) -> StageOutcome:
         key=teacher_key(run),
         config=config.model_dump(mode="json"),
         work=work,
-        build=build,
+        build=run.build_teacher,
         before={},
         teacher=None,
     )
-
-
-def _teacher_spec(run: Run) -> ClipSpec:
-    """The inputs and tasks of the teacher."""
-    config, spec = run.recipe.teacher, run.data.spec
-    assert config is not None
-    inputs = config.inputs or spec.inputs
-    if isinstance(config, TableTeacher) and config.tasks:
-        return with_tasks(spec, inputs, list(config.tasks))
-    return spec.only(inputs)
 
 
 def teacher_key(run: Run) -> Key:
@@ -107,14 +89,13 @@ def teacher_key(run: Run) -> Key:
     config = run.recipe.teacher
     assert config is not None
     settings = run.settings_of(config)
-    return run.key(code=_teacher_code(config), teacher=settings, inputs=_teacher_spec(run).inputs)
+    return run.key(code=_teacher_code(config), teacher=settings, inputs=run.teacher_spec.inputs)
 
 
 def _teacher_code(config: TableTeacher | FactoryTeacher) -> list[str]:
     """The modules that build and train a teacher."""
     if isinstance(config, FactoryTeacher):
-        own = getattr(import_factory(config.factory), "__module__", "")
-        return [*_OF_EVERY, "compress.factory", "compress.teacher_check", *([own] if is_ours(own) else [])]
+        return [*_OF_EVERY, "compress.factory", "compress.teacher_check", *_own_module(config.factory)]
     code = [*_OF_EVERY, "compress.teacher_training", *_code_of(TEACHERS[config.network])]
     return code if config.pretrained is None else [*code, "compress.pretrained"]
 
@@ -124,12 +105,30 @@ def _code_of(network: Network) -> list[str]:
     return [network.build.__module__, network.options.__module__]
 
 
+def _student_code(run: Run) -> list[str]:
+    """The modules that build the student and load its weights."""
+    student = run.recipe.student
+    if isinstance(student, TeacherStudent):
+        assert run.recipe.teacher is not None
+        return _teacher_code(run.recipe.teacher)
+    if isinstance(student, FactoryStudent):
+        return ["compress.factory", *_own_module(student.factory)]
+    code = _code_of(STUDENTS[student.network])
+    return code if student.weights is None else [*code, "export.weights_file"]
+
+
+def _own_module(factory: str) -> list[str]:
+    """The module of a factory of this package; other code is part of a key by its file."""
+    module = getattr(import_factory(factory), "__module__", "")
+    return [module] if is_ours(module) else []
+
+
 def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
     """Hashes of everything that determines the stages of the recipe, each including that of the previous stage.
 
     `teacher` is the key of the teacher.
     """
-    network = _code_of(STUDENTS[run.recipe.student.network])
+    network = _student_code(run)
     key = run.key(code=network, student=run.settings_of(run.recipe.student), teacher=teacher)
     keys = []
     for entry in run.recipe.stages:
@@ -152,7 +151,7 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
     """The stages of the recipe in order, starting from the untrained student."""
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
-    artifact = Artifact(model=run.build_student(), spec=run.student_spec, streams=streams)
+    artifact = Artifact(model=run.first_student(taught_by), spec=run.student_spec, streams=streams)
     figures = _size(artifact)
     outcomes: list[StageOutcome] = []
     keys = stage_keys(run, teacher=teacher.key if teacher else None)
@@ -198,26 +197,31 @@ def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> 
     return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
 
 
-def untrained(run: Run) -> StageOutcome:
-    """The initialised student of a recipe without stages, for measuring speed and size."""
+def without_stages(run: Run, teacher: StageOutcome | None) -> StageOutcome:
+    """The student of a recipe without stages, for measuring its accuracy, speed and size."""
+    student = run.recipe.student
+    taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
 
     def work(context: Context) -> StageResult:
-        streams = run.recipe.student.stream
-        artifact = Artifact(model=run.build_student(), spec=run.student_spec, streams=streams)
-        return StageResult(artifact=artifact, notes=("untrained: the recipe has no stages",))
+        model = run.first_student(taught_by)
+        artifact = Artifact(model=model, spec=run.student_spec, streams=student.stream)
+        state = "as given" if student.is_trained else "untrained"
+        return StageResult(artifact=artifact, notes=(f"{state}: the recipe has no stages",))
 
-    config = run.recipe.student.model_dump(mode="json")
-    network = STUDENTS[run.recipe.student.network]
     return _stage(
         run,
         path="student",
         folder="01_student",
-        key=run.key(code=[*_OF_EVERY, *_code_of(network)], student=run.settings_of(run.recipe.student)),
-        config=config,
+        key=run.key(
+            code=[*_OF_EVERY, *_student_code(run)],
+            student=run.settings_of(student),
+            **({"teacher": teacher.key} if teacher and isinstance(student, TeacherStudent) else {}),
+        ),
+        config=student.model_dump(mode="json"),
         work=work,
         build=run.build_student,
         before={},
-        teacher=None,
+        teacher=taught_by,
     )
 
 

@@ -189,7 +189,7 @@ BROKEN = {
     ),
     "network and factory": (
         "teacher: {network: multimodal, factory: 'models:Network', weights: x}",
-        ["teacher (line N): either a built-in network or your own factory"],
+        ["teacher (line N): the network has more than one origin; keep one of these keys"],
     ),
     "gate on an unknown figure": (
         "gates: [{metric: files.onnx.fp32.top1_dorp_pp, max: 1}]",
