@@ -25,5 +25,5 @@ def test_both_attributes_are_there():
 
 
 def test_an_interpreter_without_them_is_named():
-    with pytest.raises(ImportError, match=r"has no builtins:object\._interpreter, a private API that benchmarks\.private"):
+    with pytest.raises(ImportError, match=r"has no builtins:object\._interpreter, a private API that"):
         insides.runner(object(), object(), inputs=[], outputs=[])
