@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ MAY_IMPORT = {
     "compress": {"compress", "export", "benchmarks", "models"},
 }
 STAGE_FILES = ("distill", "prune", "quantize")
+PAGES = (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+OUTPUTS = ("out", "stages", "predictions", "answers", "reference", "unfinished", "figures.json.predictions")
+"""First folders of paths that a run writes."""
 BACKENDS = (
     *("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "torchao"),
     *("transformers", "torchmetrics"),
@@ -252,3 +256,49 @@ def test_every_package_is_installed():
         for path in (ROOT / package).rglob("__init__.py")
     ]
     assert sorted(listed) == sorted(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_the_pages_exists(page):
+    """Files with a folder, and folders, in inline code; names with placeholders are skipped."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    paths = [
+        path
+        for path in re.findall(r"`([\w./-]+)`", text)
+        if re.fullmatch(r"([\w.-]+/)+([\w.-]+\.(py|md|json|yaml|toml))?", path)
+        and path.partition("/")[0] not in OUTPUTS
+    ]
+    lost = sorted({path for path in paths if not (ROOT / path).exists()})
+    assert not lost, f"{page.name} names {lost}, which do not exist"
+
+
+def test_every_name_in_architecture_exists():
+    """Dotted names of the packages, such as `export.lower`, and the names beside a file."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for name in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", text):
+        place = ROOT / name.replace(".", "/")
+        assert place.with_suffix(".py").exists() or place.is_dir(), name
+    source = "\n".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    defined = set(re.findall(r"^ *(?:def|class) (\w+)|^ *(\w+)(?:: [^=\n]+)? = ", source, flags=re.MULTILINE))
+    defined = {name for pair in defined for name in pair}
+    named = re.findall(r"`(?:\w+\.)?([a-z]\w*)\(\)`|`([A-Z]\w+)`", text)
+    lost = sorted({name for pair in named for name in pair if name} - defined)
+    assert not lost, f"ARCHITECTURE.md names {lost}, which are not defined"
+
+
+def test_the_layout_in_architecture_is_complete():
+    """Every package is in the tree, and everything in the tree exists."""
+    tree = re.search(r"## Layout\n\n```\n(.*?)```", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.DOTALL)
+    assert tree
+    shown, folders = [], []
+    for line in tree[1].splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()
+        folders = [*folders[: len(indent) // 2], name]
+        shown.append("".join(folders))
+    assert not [path for path in shown if not (ROOT / path).exists()]
+    packages = {
+        f"{path.parent.relative_to(ROOT).as_posix()}/"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert packages <= set(shown), sorted(packages - set(shown))
