@@ -1,4 +1,4 @@
-"""The comparison of teachers by sense runs on generated clips, goes on after a stop, and writes its figures."""
+"""The comparison of teachers by modality runs on generated clips, resumes after a stop, and writes its figures."""
 
 from __future__ import annotations
 
