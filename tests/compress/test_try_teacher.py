@@ -1,4 +1,4 @@
-"""A teacher of the user's is tried before any clip is decoded."""
+"""A user teacher is checked on random clips before any clip is decoded."""
 
 from __future__ import annotations
 

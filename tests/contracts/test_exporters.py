@@ -1,4 +1,4 @@
-"""What every row of `EXPORTERS` promises, whatever the format."""
+"""Contract of every row of `EXPORTERS`."""
 
 import inspect
 import sys

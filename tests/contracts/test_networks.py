@@ -1,4 +1,4 @@
-"""What every row of `TEACHERS` and `STUDENTS` has to do."""
+"""Contract of every row of `TEACHERS` and `STUDENTS`."""
 
 from __future__ import annotations
 
