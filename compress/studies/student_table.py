@@ -119,12 +119,7 @@ def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) ->
 def _code(name: str) -> list[str]:
     """The modules that export the files of a student."""
     network = STUDENTS[name]
-    writers = [
-        module
-        for format_ in EXPORTERS.values()
-        for module in (format_.module, format_.lowering, format_.int8_lowering)
-        if module is not None
-    ]
+    writers = [module for exporter in EXPORTERS.values() for module in exporter.modules]
     own = [network.build.__module__, network.options.__module__, "models.statistics"]
     return [
         *own,
