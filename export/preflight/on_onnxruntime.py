@@ -33,7 +33,7 @@ _PAIRS = ("add", "mul", "sub")
 _CLAMPS = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
 
 
-def check_onnxruntime(subject: Subject) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """Operators without an ONNX form, without a fast kernel, and in float in an int8 file."""
     places = places_of(subject.core.graph)
     for node in computing(subject.core):
