@@ -10,4 +10,3 @@ from benchmarks.device import Device
 DEVICES: dict[str, Device] = {
     "host": Device(describe=host.describe, open=host.open_session),
 }
-"""Every device by name."""

@@ -72,7 +72,7 @@ def _joined(
 def _costs(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
     labels = _label_names(measurement) if measurement.accuracy else []
     table = _empty_table(
-        "file", "MB", "peak MiB", "of it model", *(f"top-1 % {name}".rstrip() for name in labels)
+        "file", "MB", "peak MiB", "model MiB", *(f"top-1 % {name}".rstrip() for name in labels)
     )
     for file, latency, accuracy, _ in _joined(measurement, files):
         cells = [f"{file.size_bytes / 1e6:.2f}" if file.missing is None else "-"]

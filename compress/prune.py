@@ -23,7 +23,7 @@ from compress.pruning.criterion import LabelledClips
 from compress.stage import Context, StageResult, training_job
 from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, fit
 from models.counts import count_parameters
-from models.heads import classifiers_of
+from models.heads import output_layers
 from models.spec import ClipSpec, as_tuple
 
 _STEPS = 500
@@ -82,7 +82,7 @@ def cut_channels(
     """Removes channels from `model` in place until its MACs are at most `config.macs_ratio` of the original.
 
     `clips` are for criteria that run the network. A network may have a method `layers_left_whole()` that returns
-    layers that are not pruned; classifiers are not pruned either.
+    layers that are not pruned; output layers are not pruned either.
     """
     import torch_pruning as tp
 
@@ -98,7 +98,10 @@ def cut_channels(
             pruning_ratio=1.0,
             max_pruning_ratio=config.max_pruning_ratio,
             iterative_steps=_STEPS,
-            ignored_layers=[*classifiers_of(model), *getattr(model, "layers_left_whole", list)()],
+            ignored_layers=[
+                *output_layers(model, spec.example()),
+                *getattr(model, "layers_left_whole", list)(),
+            ],
             round_to=config.round_to,
             output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
         )

@@ -44,9 +44,9 @@ if not only_reads_arguments(__name__):
         networks_by_scheme,
         rounded_from,
         run_stages,
-        without_stages,
+        start,
     )
-    from compress.steps.try_teacher import try_before_clips, try_for_plan, try_teacher
+    from compress.steps.try_networks import try_before_clips, try_for_plan, try_networks
     from export.process.quiet import silence_libraries
 
 
@@ -74,7 +74,7 @@ def run_recipe(
         workers=workers,
         seed=recipe.seed,
         console=console,
-        before_decoding=lambda spec: None if tried else try_teacher(recipe, spec, device=device),
+        before_decoding=lambda spec: None if tried else try_networks(recipe, spec, device=device),
     )
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
@@ -83,18 +83,21 @@ def run_recipe(
     folder.begin(fresh=fresh)
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None
-    stages = run_stages(run, teacher)
-    made = stages or [without_stages(run, teacher)]
+    first = start(run, teacher)
+    stages = run_stages(run, teacher, first)
+    made = [*([first] if first else []), *stages]
+    # The accuracy of an untrained network says nothing.
+    judged = made if stages or recipe.student.is_trained else []
     networks = networks_by_scheme(recipe.schemes, made)
-    exported = export(run, networks, rounded=rounded_from(stages))
+    exported = export(run, networks, rounded=rounded_from(made))
     figures = benchmark(run, networks, exported)
-    corrupted = robustness(run, teacher=teacher, stages=stages, exported=exported)
+    corrupted = robustness(run, teacher=teacher, stages=judged, exported=exported)
     report = assemble(
-        run, teacher=teacher, stages=stages, files=exported.rows, figures=figures, robustness=corrupted
+        run, teacher=teacher, stages=judged, files=exported.rows, figures=figures, robustness=corrupted
     )
     report["gates"] = evaluate_gates(recipe.gates, report)
     write_report(report, run.folder, samples=samples(data, teacher=teacher, student=made[-1]))
-    outcomes = [*([teacher] if teacher else []), *made]
+    outcomes = [*([teacher] if teacher else []), *(one for one in made if one is not teacher)]
     for warning in report["warnings"]:
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"
         console.print(headed("warning", message, style="bold yellow"))

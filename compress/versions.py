@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
+from export import EXPORTERS
+
 TRAINING = ("torch", "torchao", "torch-pruning")
 """Packages for training."""
 
-FILES = (
-    *("onnx", "onnxscript", "onnxruntime"),
-    *("ai-edge-litert", "tensorflow", "tensorflow-cpu"),
-    "executorch",
-    "coremltools",
-)
+FILES = tuple(dict.fromkeys(name for row in EXPORTERS.values() for name in row.distributions))
 """Packages for exporting and running files."""
 
 

@@ -1,7 +1,8 @@
 """Exports a network to files for mobile runtimes: one lowered graph, one file per format.
 
 `EXPORTERS` lists every format. A new format is one line here and one module with
-`write(program, path, *, spec, scheme, step) -> WrittenFile`. Importing this package loads no backend.
+`write(program, path, *, spec, scheme, step) -> WrittenFile`, `load_backend()`, which imports its libraries, and
+`open_file(path, *, entry, outputs) -> OpenedFile`. Importing this package loads no backend.
 """
 
 from dataclasses import dataclass
@@ -29,10 +30,16 @@ class Exporter:
     runtime: str
     schemes: tuple[str, ...]
     """Schemes that the writer supports: `fp32`, `fp16`, `w8a8` (int8 weights and activations), ..."""
-    extra: str
-    """Name of the extra that installs the backend."""
+    extra: str | None = None
+    """Name of the extra that installs the backend; None if Pocketreel itself requires it."""
+    distributions: tuple[str, ...]
+    """Distributions that write and run the files: results depend on their versions."""
     module: str
-    """Module that holds `write`."""
+    """Module that holds `write` and `load_backend`."""
+    runner: str
+    """Module that holds `open_file`."""
+    preflight: str | None = None
+    """Module whose `check(subject)` predicts what the runtime refuses. None if it takes every lowered operator."""
     clip_layout: str = "NCTHW"
     """Axis order of the `clip` input of the file."""
     token_dtype: str = "int64"
@@ -50,9 +57,14 @@ class Exporter:
     gets rounded weights."""
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that files depend on."""
+        return (self.module, self.runner, self.lowering, *filter(None, [self.int8_lowering]))
+
+    @property
     def pip_line(self) -> str:
         """Command that installs the backend, run in a checkout of this project."""
-        return f"pip install '.[{self.extra}]'"
+        return f"pip install '.[{self.extra}]'" if self.extra else "pip install ."
 
 
 EXPORTERS: dict[str, Exporter] = {
@@ -61,7 +73,10 @@ EXPORTERS: dict[str, Exporter] = {
         runtime="ONNX Runtime",
         schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="onnx",
+        distributions=("onnx", "onnxscript", "onnxruntime"),
         module="export.emit.onnx.writer",
+        runner="export.emit.onnx.session",
+        preflight="export.preflight.on_onnxruntime",
         lowering="export.layout.select",
         int8_lowering="export.layout.tap_fusion",
     ),
@@ -70,7 +85,10 @@ EXPORTERS: dict[str, Exporter] = {
         runtime="LiteRT",
         schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="tflite",
+        distributions=("ai-edge-litert", "tensorflow", "tensorflow-cpu"),
         module="export.emit.tflite.writer",
+        runner="export.emit.tflite.runtime",
+        preflight="export.preflight.on_litert",
         clip_layout="NTHWC",
         token_dtype="int32",
     ),
@@ -79,14 +97,20 @@ EXPORTERS: dict[str, Exporter] = {
         runtime="ExecuTorch",
         schemes=("fp32", "w8a8", "w8", "w4"),
         extra="executorch",
+        distributions=("executorch",),
         module="export.emit.executorch.writer",
+        runner="export.emit.executorch.runtime",
+        preflight="export.preflight.on_executorch",
     ),
     "coreml": Exporter(
         extension=".mlpackage",
         runtime="Core ML",
         schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
         extra="coreml",
+        distributions=("coremltools",),
         module="export.emit.coreml.writer",
+        runner="export.emit.coreml.predict",
+        preflight="export.preflight.on_coreml",
         token_dtype="int32",
         flag_dtype="int32",
         rounds_weights=("fp16",),

@@ -75,4 +75,4 @@ def mismatches(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
 
 def refuse(where: str, faults: str) -> ValueError:
     """The error for weights of another network."""
-    return ValueError(f"{where} does not hold the weights of this network: {faults}")
+    return ValueError(f"{where} does not contain the weights of this network: {faults}")

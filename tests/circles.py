@@ -31,7 +31,7 @@ def imports_of(files: Mapping[str, Path]) -> Graph:
 
 
 def of_packages(graph: Graph, files: Mapping[str, Path]) -> Graph:
-    """What each package takes from others; one that lies in another is not held against it."""
+    """The imports of each package from other packages; nested packages are exempt."""
     home = {
         name: name if path.name == "__init__.py" else name.rpartition(".")[0] for name, path in files.items()
     }

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class FreshProcess:
-    """A new process without PyTorch that calls functions and says how much memory its children took."""
+    """A new process without PyTorch that calls functions and reports the memory of its child processes."""
 
     def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))

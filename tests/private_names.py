@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DOCUMENTED = {"_replace", "_asdict", "_fields", "_make"}
-"""Public in spite of the underscore, which keeps them apart from names of fields: of named tuples, of `ast`."""
+"""Public names with an underscore, which distinguishes them from fields: of named tuples, of `ast`."""
 
 OURS = ("models", "export", "benchmarks", "compress", "tests")
 

@@ -1,8 +1,9 @@
-"""The rules of ARCHITECTURE.md that a program can check."""
+"""The rules of ARCHITECTURE.md that can be checked by a program."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +17,18 @@ from tests.private_names import patches, private_accesses, private_operators
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "export", "benchmarks", "compress")
-GROUND_FLOOR = ("compress.command", "compress.folders")
-"""Parts of `compress` that import nothing of ours but themselves, so that every package may import them."""
+INFRASTRUCTURE = ("compress.command", "compress.folders")
+"""Parts of `compress` that import no other package of this project, so that every package may import them."""
 MAY_IMPORT = {
     "models": {"models"},
-    "export": {"export", "models.spec", *GROUND_FLOOR},
-    "benchmarks": {"benchmarks", "models.spec", *GROUND_FLOOR},
+    "export": {"export", "models.spec", *INFRASTRUCTURE},
+    "benchmarks": {"benchmarks", "models.spec", *INFRASTRUCTURE},
     "compress": {"compress", "export", "benchmarks", "models"},
 }
 STAGE_FILES = ("distill", "prune", "quantize")
+PAGES = (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+OUTPUTS = ("out", "stages", "predictions", "answers", "reference", "unfinished", "figures.json.predictions")
+"""First folders of paths that a run writes."""
 BACKENDS = (
     *("tensorflow", "coremltools", "executorch", "onnx", "onnxruntime", "ai_edge_litert", "torchao"),
     *("transformers", "torchmetrics"),
@@ -51,34 +55,34 @@ def test_imports_point_one_way(package):
                 assert allowed, f"{path.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize("package", GROUND_FLOOR)
-def test_the_ground_floor_imports_little(package):
+@pytest.mark.parametrize("package", INFRASTRUCTURE)
+def test_infrastructure_imports_little(package):
     allowed = {*sys.stdlib_module_names, "typer", "rich", "psutil", "filelock"}
     for path in (ROOT / package.replace(".", "/")).rglob("*.py"):
         for name in _imports(path):
-            # `compress` alone is the package that these lie in, for its `__version__`.
+            # `compress` itself is the parent package, imported for its `__version__`.
             ours = name in (package, "compress") or name.startswith(f"{package}.")
             assert ours or name.partition(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_no_module_imports_itself_round_a_circle():
-    """Imports inside functions and for type checkers count: neither is a way out of a circle."""
+def test_no_import_cycles_between_modules():
+    """Imports inside functions and for type checkers count: neither is an exception."""
     assert not _shown(circles(imports_of(modules(ROOT, PACKAGES))))
 
 
-def test_no_package_imports_itself_round_a_circle():
+def test_no_import_cycles_between_packages():
     files = modules(ROOT, PACKAGES)
     assert not _shown(circles(of_packages(imports_of(files), files)))
 
 
 def _shown(found):
     return "".join(
-        f"\na circle of imports: {' -> '.join((*circle, circle[0]))}; move what they share to a module of its own"
+        f"\nan import cycle: {' -> '.join((*circle, circle[0]))}; move what they share to a module of its own"
         for circle in found
     )
 
 
-def test_circles_are_found(tmp_path):
+def test_import_cycles_are_found(tmp_path):
     """At the top, in a function, for type checkers, through a package; not where an `__init__` only hands on."""
     sources = {
         "p/__init__.py": "from p.handed import on",
@@ -111,29 +115,29 @@ def test_stages_do_not_import_each_other(stage):
     assert not _imports(ROOT / "compress" / f"{stage}.py") & others
 
 
-def _is_of_insides(path):
-    """Whether a file is where a package may use what lies inside other libraries."""
+def _is_private_module(path):
+    """Whether a file may use private APIs of other libraries."""
     return path.parent.name == "private" and path.parent.parent.name in ("export", "benchmarks")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_insides_of_other_libraries_are_used_in_their_own_files_alone(package):
+def test_private_apis_are_used_in_private_modules_alone(package):
     found = [
         f"{path.relative_to(ROOT)}:{line} {what} {name}"
         for path in (ROOT / package).rglob("*.py")
-        if not _is_of_insides(path)
+        if not _is_private_module(path)
         for what, names in (("uses", private_accesses(path)), ("changes", patches(path)))
         for line, name in names
     ]
     assert not found, (
-        f"insides of another library: {found}; use what is public, or else move it to `private/<library>.py`"
+        f"private APIs of another library: {found}; use a public API, or move the code to `private/<library>.py`"
     )
     for path in (ROOT / package).rglob("*.py"):
         asks = "compress.command.insides" in _imports(path)
-        assert not asks or _is_of_insides(path), f"{path.relative_to(ROOT)} asks for insides of a library"
+        assert not asks or _is_private_module(path), f"{path.relative_to(ROOT)} uses private APIs"
 
 
-def test_every_file_of_insides_says_its_version_bounds_it_and_is_tested():
+def test_every_private_module_states_its_version_and_is_tested():
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -204,7 +208,7 @@ class Own:
 """
 
 
-def test_insides_are_found(tmp_path):
+def test_private_apis_are_found(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(USES)
     assert {name for _, name in private_accesses(path)} == {
@@ -252,3 +256,49 @@ def test_every_package_is_installed():
         for path in (ROOT / package).rglob("__init__.py")
     ]
     assert sorted(listed) == sorted(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_the_pages_exists(page):
+    """Files with a folder, and folders, in inline code; names with placeholders are skipped."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    paths = [
+        path
+        for path in re.findall(r"`([\w./-]+)`", text)
+        if re.fullmatch(r"([\w.-]+/)+([\w.-]+\.(py|md|json|yaml|toml))?", path)
+        and path.partition("/")[0] not in OUTPUTS
+    ]
+    lost = sorted({path for path in paths if not (ROOT / path).exists()})
+    assert not lost, f"{page.name} names {lost}, which do not exist"
+
+
+def test_every_name_in_architecture_exists():
+    """Dotted names of the packages, such as `export.lower`, and names of functions and classes."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for name in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", text):
+        place = ROOT / name.replace(".", "/")
+        assert place.with_suffix(".py").exists() or place.is_dir(), name
+    source = "\n".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    defined = set(re.findall(r"^ *(?:def|class) (\w+)|^ *(\w+)(?:: [^=\n]+)? = ", source, flags=re.MULTILINE))
+    defined = {name for pair in defined for name in pair}
+    named = re.findall(r"`(?:\w+\.)?([a-z]\w*)\(\)`|`([A-Z]\w+)`", text)
+    lost = sorted({name for pair in named for name in pair if name} - defined)
+    assert not lost, f"ARCHITECTURE.md names {lost}, which are not defined"
+
+
+def test_the_layout_in_architecture_is_complete():
+    """Every package is in the tree, and everything in the tree exists."""
+    tree = re.search(r"## Layout\n\n```\n(.*?)```", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.DOTALL)
+    assert tree
+    shown, folders = [], []
+    for line in tree[1].splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()
+        folders = [*folders[: len(indent) // 2], name]
+        shown.append("".join(folders))
+    assert not [path for path in shown if not (ROOT / path).exists()]
+    packages = {
+        f"{path.parent.relative_to(ROOT).as_posix()}/"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert packages <= set(shown), sorted(packages - set(shown))

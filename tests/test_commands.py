@@ -1,4 +1,4 @@
-"""Commands that are forked off a process that is warm are those that Python starts."""
+"""Commands forked off a warm process behave as commands that Python starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--json`: the result stands alone on standard output of a pipe, and what a person reads on standard error."""
+"""`--json`: standard output holds the JSON document alone; messages for people go to standard error."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def _blocks(text: str, language: str) -> list[str]:
 
 
 def _file(text: str, language: str, name: str) -> str:
-    """The block that is the file of this name: its first line says so."""
+    """The block whose first line is the name of the file."""
     (block,) = (block for block in _blocks(text, language) if block.startswith(f"# {name}\n"))
     return block
 

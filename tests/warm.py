@@ -202,7 +202,7 @@ def shadows(folders: Sequence[str]) -> bool:
 
 
 def request(place: Path, case: dict[str, Any], streams: Sequence[int]) -> socket.socket:
-    """Asks the process at the socket `place` for a process with these standard streams; the answers come back."""
+    """Asks the process at the socket `place` for a process with these standard streams; returns the replies."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(place))
     text = json.dumps(case).encode()
@@ -237,7 +237,7 @@ class Server:
             self._reap()
 
     def _start(self, name: str, listening: socket.socket) -> None:
-        """Starts the process that answers from now on at this socket."""
+        """Starts the process that serves requests at this socket."""
         command = [sys.executable, "-m", "tests.warm", str(self._folder), name, str(listening.fileno())]
         log = (self._folder / f"{name}.log").open("wb")
         one = subprocess.Popen(
@@ -362,7 +362,7 @@ _STANDARD: list[str] = []
 
 
 def main(folder: str, name: str, listening: str) -> None:
-    """Imports, and answers until standard input ends."""
+    """Imports, then serves requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = [str(Path(one).resolve()) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
     _STANDARD[:] = [

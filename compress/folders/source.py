@@ -19,9 +19,12 @@ AROUND = ("compress.command", "compress.folders", "compress.store", "compress.ve
 """Modules and packages that no result depends on: progress, process supervision and storage. They are not part of
 keys."""
 
-TABLES = ("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources")
-"""Packages whose `__init__` is only a table of methods. A result names the rows that it uses (`Stage.methods`), so
-that a new row changes no key."""
+TABLES = (
+    *("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources"),
+    "benchmarks",
+)
+"""Packages whose `__init__` is only a table of methods or devices. A result names the rows that it uses
+(`Stage.methods`), so that a new row changes no key."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The folder of the packages."""

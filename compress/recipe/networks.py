@@ -43,7 +43,7 @@ def check_networks(
         chosen.append(("student", student, STUDENTS))
     if isinstance(teacher, TableTeacher) and not _is_foreign(teacher):
         chosen.append(("teacher", teacher, TEACHERS))
-    # A teacher with a factory is checked later, with the real classes (`compress/steps/try_teacher.py`).
+    # A teacher with a factory is checked later, with the real classes (`compress/steps/try_networks.py`).
     for key, section, table in chosen:
         try:
             own = _inputs_of(section, spec)

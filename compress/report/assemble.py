@@ -33,6 +33,8 @@ def assemble(
     robustness: RobustnessReport | None,
 ) -> Report:
     """The content of `report.json` except for the gates, which are evaluated on it."""
+    # A student may start as the teacher.
+    outcomes = [*([teacher] if teacher else []), *(one for one in stages if one is not teacher)]
     report = {
         "schema_version": SCHEMA_VERSION,
         "recipe": run.recipe.to_dict(),
@@ -45,10 +47,7 @@ def assemble(
             "classes": {label.name: list(label.classes) for label in run.data.spec.labels},
         },
         "models": _models(run, teacher, stages),
-        "stages": [
-            {**outcome.record, "cached": outcome.cached}
-            for outcome in ([teacher] if teacher else []) + list(stages)
-        ],
+        "stages": [{**outcome.record, "cached": outcome.cached} for outcome in outcomes],
         "files": [_file(row, figures.get(file_id(row))) for row in files],
         "robustness": robustness,
         "gates": [],
@@ -56,10 +55,10 @@ def assemble(
         "notes": [
             *left_out(run.recipe.export.formats, run.recipe.schemes),
             *run.data.notes,
-            *_threads_differ([*([teacher] if teacher else []), *stages]),
+            *_threads_differ(outcomes),
         ],
     }
-    report["warnings"] = list(_warnings(run, teacher, stages, report))
+    report["warnings"] = list(_warnings(run, outcomes, report))
     return cast(Report, report)
 
 
@@ -75,14 +74,12 @@ def _threads_differ(outcomes: Sequence[StageOutcome]) -> list[str]:
     ]
 
 
-def _warnings(
-    run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcome], report: dict[str, Any]
-) -> Iterator[WarningReport]:
+def _warnings(run: Run, outcomes: Sequence[StageOutcome], report: dict[str, Any]) -> Iterator[WarningReport]:
     """Warnings for networks and files at chance level, in order of execution."""
-    for outcome in ([teacher] if teacher else []) + list(stages):
+    for outcome in outcomes:
         spec = outcome.artifact.spec
         yield from at_chance(
-            "models.teacher" if outcome is teacher else outcome.path,
+            "models.teacher" if outcome.path == "teacher" else outcome.path,
             outcome.record["after"]["top1"],
             spec=spec,
             labels=run.data.test.for_spec(spec).labels,

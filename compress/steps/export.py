@@ -144,9 +144,7 @@ def _losses(row: dict[str, Any]) -> list[str]:
 def _code(formats: Sequence[str]) -> list[str]:
     """The modules that write files of these formats."""
     code = ["compress.steps.reference_clip", *imports_of(__name__, package="export")]
-    for exporter in (EXPORTERS[name] for name in formats):
-        code += [exporter.module, exporter.lowering, *filter(None, [exporter.int8_lowering])]
-    return code
+    return code + [module for name in formats for module in EXPORTERS[name].modules]
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

@@ -171,7 +171,6 @@ def _outputs_of(
         export / row["path"],
         network=spec,
         file=spec.arranged(**order),
-        entry="serving_default" if row["format"] == "tflite" else None,
         **common,
     )
     programs = {"clip": executed}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import DEVICES
 from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
@@ -47,7 +48,10 @@ def robustness(
     networks = {"teacher": teacher} if teacher else {}
     networks |= {"student_float": floats[-1]} if floats else {}
     key = content_key(
-        code=["compress.predict", *imports_of(__name__, package="benchmarks")],
+        code=[
+            *("compress.predict", DEVICES[run.recipe.benchmark.device].open.__module__),
+            *imports_of(__name__, package="benchmarks"),
+        ],
         alone=[__name__],
         networks={name: outcome.key for name, outcome in networks.items()},
         files={str(file_id(row)): row["sha256"] for row in exported.rows},

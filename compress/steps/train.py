@@ -147,12 +147,12 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
     return keys
 
 
-def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
-    """The stages of the recipe in order, starting from the untrained student."""
+def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | None) -> list[StageOutcome]:
+    """The stages of the recipe in order, starting from the student before all stages."""
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
     artifact = Artifact(model=run.first_student(taught_by), spec=run.student_spec, streams=streams)
-    figures = _size(artifact)
+    figures = _figures(first) if first else _size(artifact)
     outcomes: list[StageOutcome] = []
     keys = stage_keys(run, teacher=teacher.key if teacher else None)
     for index, (entry, key) in enumerate(zip(run.recipe.stages, keys, strict=True)):
@@ -176,8 +176,12 @@ def run_stages(run: Run, teacher: StageOutcome | None) -> list[StageOutcome]:
         )
         outcomes.append(outcome)
         artifact = outcome.artifact
-        figures = {name: outcome.record["after"][name] for name in ("top1", "parameters", "macs")}
+        figures = _figures(outcome)
     return outcomes
+
+
+def _figures(outcome: StageOutcome) -> dict[str, Any]:
+    return {name: outcome.record["after"][name] for name in ("top1", "parameters", "macs")}
 
 
 def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
@@ -197,31 +201,32 @@ def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> 
     return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
 
 
-def without_stages(run: Run, teacher: StageOutcome | None) -> StageOutcome:
-    """The student of a recipe without stages, for measuring its accuracy, speed and size."""
+def start(run: Run, teacher: StageOutcome | None) -> StageOutcome | None:
+    """The student before all stages: the teacher, or one with weights of the user's; None if it is to be trained.
+
+    A recipe without stages measures the student as it is, untrained or not.
+    """
     student = run.recipe.student
-    taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
+    if isinstance(student, TeacherStudent):
+        return teacher
+    if not student.is_trained and run.recipe.stages:
+        return None
 
     def work(context: Context) -> StageResult:
-        model = run.first_student(taught_by)
-        artifact = Artifact(model=model, spec=run.student_spec, streams=student.stream)
-        state = "as given" if student.is_trained else "untrained"
-        return StageResult(artifact=artifact, notes=(f"{state}: the recipe has no stages",))
+        artifact = Artifact(model=run.first_student(None), spec=run.student_spec, streams=student.stream)
+        note = "its weights are given" if student.is_trained else "untrained: the recipe has no stages"
+        return StageResult(artifact=artifact, notes=(note,))
 
     return _stage(
         run,
         path="student",
-        folder="01_student",
-        key=run.key(
-            code=[*_OF_EVERY, *_student_code(run)],
-            student=run.settings_of(student),
-            **({"teacher": teacher.key} if teacher and isinstance(student, TeacherStudent) else {}),
-        ),
+        folder="00_student",
+        key=run.key(code=[*_OF_EVERY, *_student_code(run)], student=run.settings_of(student)),
         config=student.model_dump(mode="json"),
         work=work,
         build=run.build_student,
         before={},
-        teacher=taught_by,
+        teacher=None,
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from compress.folders.output import write_output_file
 from compress.studies.generated_blocks import with_block
 
+_TITLES = {"sound": "audio", "picture": "video", "picture and sound": "video and audio"}
+"""Names of the teachers in the figures -> in the tables."""
+
 
 def write_page(page: Path, figures: dict[str, Any]) -> None:
     """Writes the tables into the generated block of the page."""
@@ -24,7 +27,8 @@ def _lines(figures: dict[str, Any]) -> list[str]:
         "| teacher | top-1 | parameters | epochs | softened top class |",
         "|---|---|---|---|---|",
         *(
-            f"| {kind} | {_share(row['top1'])} [{', '.join(_share(end) for end in row['ci95'])}] "
+            f"| {_TITLES.get(kind, kind)} "
+            f"| {_share(row['top1'])} [{', '.join(_share(end) for end in row['ci95'])}] "
             f"| {row['parameters'] / 1e3:,.0f} k | {row['epochs']} "
             f"| {_share(row['softened_top_probability'])} |"
             for kind, row in figures["teachers"].items()
@@ -71,7 +75,7 @@ def _students(
             *(_share(share) for share in shares),
             *(_points(row[arm]) if arm in row else "" for row in differences.values()),
         )
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
+        lines.append(f"| {_TITLES.get(arm, arm)} | {' | '.join(cells)} |")
     return lines
 
 
@@ -86,7 +90,8 @@ def _files(students: Sequence[dict[str, Any]]) -> list[str]:
     ]
     for row in rows:
         cells = (_share(file) if isinstance(file, float) else file for file in row["files"].values())
-        lines.append(f"| {row['learned_from']} | {_share(row['top1_int8'])} | {' | '.join(cells)} |")
+        title = _TITLES.get(row["learned_from"], row["learned_from"])
+        lines.append(f"| {title} | {_share(row['top1_int8'])} | {' | '.join(cells)} |")
     return lines
 
 

@@ -41,9 +41,9 @@ _LEAST_SHARED = 3
 _MOST_NAMES = 4
 _TYPES = {
     "string": "text",
-    "integer": "whole number",
+    "integer": "integer",
     "number": "number",
-    "boolean": "true or false",
+    "boolean": "boolean",
     "null": "null",
 }
 _NAMED = ("Report", "Reports", "Row", "StageRecord")
@@ -113,7 +113,9 @@ def _recipe_tables(schema: _Schema) -> Iterator[str]:
         shared = _shared([choice.rows for choice in choices])
         for positions, rows in shared.items():
             names = (
-                "all" if len(positions) == len(choices) else _names([choices[at].name for at in positions])
+                "all alternatives"
+                if len(positions) == len(choices)
+                else _names([choices[at].name for at in positions])
             )
             yield f"### `{key}:` common keys of {names}\n"
             yield from _table(rows)

@@ -127,7 +127,9 @@ def _tables(figures: Figures) -> Iterator[str]:
     for file in figures["files"]:
         accuracy, parity, size = file["accuracy"], file["parity"], f"{file['size_bytes'] / 1e3:.0f} kB"
         if accuracy["top1"] is None:
-            yield f"| {name_of(file)} | not measured: {accuracy['reason']} | | | | | {size} |"
+            reason = accuracy["reason"]
+            reason = reason if "not measured" in reason else f"not measured: {reason}"
+            yield f"| {name_of(file)} | {reason} | | | | | {size} |"
             continue
         latency = file["latency"][0]
         low, high = latency["p50_ci95_ms"]

@@ -24,6 +24,7 @@ from compress.command import GATE_FAILED, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.supervise import Resume
 from compress.command.terminal import output
+from compress.studies.published_formats import PUBLISHED_FORMATS
 from export import EXPORTERS
 
 if not only_reads_arguments(__name__):
@@ -54,7 +55,7 @@ FRAMES, SIZE = 8, 64
 STEPS, LEARNING_RATE = 60, 3e-3
 """Training settings; networks of the comparison use their learning rate there."""
 
-FORMATS, SCHEMES = tuple(EXPORTERS), ("fp32", "w8a8")
+FORMATS, SCHEMES = PUBLISHED_FORMATS, ("fp32", "w8a8")
 _ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
 _ALONE = (
     "compress.studies.student_table",
@@ -119,12 +120,7 @@ def _fill_table(names: list[str], *, out: Path, page: Path, console: Console) ->
 def _code(name: str) -> list[str]:
     """The modules that export the files of a student."""
     network = STUDENTS[name]
-    writers = [
-        module
-        for format_ in EXPORTERS.values()
-        for module in (format_.module, format_.lowering, format_.int8_lowering)
-        if module is not None
-    ]
+    writers = [module for format_ in FORMATS for module in EXPORTERS[format_].modules]
     own = [network.build.__module__, network.options.__module__, "models.statistics"]
     return [
         *own,

@@ -7,7 +7,7 @@ tables in `facts`; `table` prints the findings. Weights and ranges do not matter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     from export.preflight.subject import Subject
 
 __all__ = ["Finding", "check"]
-
-CHECKS = {
-    "onnx": "export.preflight.on_onnxruntime:check_onnxruntime",
-    "tflite": "export.preflight.on_litert:check_litert",
-    "executorch": "export.preflight.on_executorch:check_executorch",
-    "coreml": "export.preflight.on_coreml:check_coreml",
-}
-"""The check of each format. A new format is one line here and one function in a module of its own."""
 
 
 def check(program: ExportedProgram, *, formats: Sequence[str], scheme: str) -> tuple[Finding, ...]:
@@ -69,7 +61,9 @@ def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> 
     for name in taken:
         yield from (_of_refusal(name, refusal, surveyed.macs) for refusal in surveyed.refusals)
         written = as_written(name, scheme, given, lowered=lowered, mixes_frames=mixes_frames(program))
-        yield from _check(name)(_subject(name, scheme, written, total, origins))
+        checks = EXPORTERS[name].preflight
+        if checks is not None:
+            yield from import_module(checks).check(_subject(name, scheme, written, total, origins))
 
 
 def _rounded(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
@@ -82,11 +76,6 @@ def _rounded(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
         calibrate(prepared, [surveyed.examples()])
         return convert(prepared)
     return store_weights(surveyed.graph, scheme=scheme) if scheme in WEIGHT_SCHEMES else surveyed.graph
-
-
-def _check(name: str) -> Callable[[Subject], Iterator[Finding]]:
-    module, function = CHECKS[name].split(":")
-    return getattr(import_module(module), function)
 
 
 def _subject(

@@ -21,7 +21,7 @@ from export.preflight.subject import Subject, computing
 from export.verify.coverage.places import places_of
 
 
-def check_coreml(subject: Subject) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """Operators that coremltools does not convert, and those that the Neural Engine does not support."""
     if subject.scheme == "fp32":
         yield Finding(

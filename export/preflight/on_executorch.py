@@ -26,7 +26,7 @@ _LAYERS = ("addmm", "convolution", "linear")
 _HALF = "a clamp with other bounds than ReLU6's follows it, so no int8 kernel fits its int8 weights"
 
 
-def check_executorch(subject: Subject) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """Operators in portable kernels, operators without a kernel, and operators in float in an int8 file."""
     core = replace(subject, program=in_forms_of_xnnpack(subject.program)).core
     places = places_of(core.graph)

@@ -61,7 +61,7 @@ class _Survey(Translation):
         return Value(tensor, identity(value.dim()))
 
 
-def check_litert(subject: Subject) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """Operators without a LiteRT form, outside of the XNNPACK delegate, and in float in an int8 file."""
     program = decomposed(subject.program)
     translation = _Survey(program, spec=_spec(program))

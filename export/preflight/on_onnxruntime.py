@@ -33,7 +33,7 @@ _PAIRS = ("add", "mul", "sub")
 _CLAMPS = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
 
 
-def check_onnxruntime(subject: Subject) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """Operators without an ONNX form, without a fast kernel, and in float in an int8 file."""
     places = places_of(subject.core.graph)
     for node in computing(subject.core):
@@ -76,7 +76,9 @@ def _why_float(node: fx.Node, computed: set[fx.Node]) -> str | None:
         return "ONNX Runtime has no integer kernel for it"
     if name in _PAIRS and not _both_rounded(node, computed):
         return "one of its operands is a constant, for which there is no integer kernel"
-        # A product of two int8 values has a kernel with float output.
+    if name == "matmul" and not all(is_rounding(source) for source in node.all_input_nodes):
+        return "one of its operands is in float"
+    # A product of two int8 values has a kernel with float output.
     if between_int8(node, clamps=_CLAMPS) or (name == "matmul" and reads_int8(node)):
         return None
     return "not all of its inputs and outputs are rounded to int8"

@@ -7,9 +7,9 @@ states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from compress.command.sentence import in_a_sentence
 from export import EXPORTERS
-from export.emit.onnx.session import open_session
+from export.opened_file import OpenedFile
 from export.process.child import run_in_child
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 TIME_LIMIT_S = 1800.0
 """A runtime that takes longer for all samples counts as hung."""
-
-Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
-"""Maps a file's inputs to its outputs, both in the order, layout and dtype of its spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,8 @@ class Port:
 class Execution:
     """The job of the child process."""
 
-    format: str
+    runner: str
+    """Module that holds `open_file`."""
     path: Path
     samples: Path
     """Folder with one `<input>.npy` per input, `N x shape` in torch's layout."""
@@ -96,7 +94,7 @@ def execute(
     the file and outputs that do not match the spec are reasons, not exceptions.
     """
     execution = Execution(
-        format=format,
+        runner=EXPORTERS[format].runner,
         path=path,
         samples=samples,
         inputs=tuple(
@@ -150,7 +148,9 @@ def _as_torch(executed: Executed, network: FileSpec, file: FileSpec) -> tuple[np
 def run_samples(execution: Execution) -> Executed:
     """Runs the file on all samples, in this process."""
     try:
-        runner, run = RUNNERS[execution.format](execution)
+        opened = import_module(execution.runner).open_file(
+            execution.path, entry=execution.entry, outputs=execution.outputs
+        )
     except (
         ImportError,
         NotImplementedError,
@@ -161,16 +161,18 @@ def run_samples(execution: Execution) -> Executed:
     samples = {name: np.load(execution.samples / f"{name}.npy", mmap_mode="r") for name in names}
     rows = []
     for k in range(len(next(iter(samples.values())))):
-        outputs = run_sample(execution, run, {name: array[k] for name, array in samples.items()})
+        outputs = run_sample(execution, opened, {name: array[k] for name, array in samples.items()})
         rows.append([np.array(output, dtype=np.float32) for output in outputs])
-    return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=runner, reason=None)
+    return Executed(outputs=tuple(map(np.stack, zip(*rows, strict=True))), runner=opened.runner, reason=None)
 
 
-def _run_once(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    return run({port.name: port.arrange(sample[port.name]) for port in execution.inputs})
+def _run_once(execution: Execution, opened: OpenedFile, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return opened.run({port.name: port.arrange(sample[port.name]) for port in execution.inputs})
 
 
-def _run_frames(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _run_frames(
+    execution: Execution, opened: OpenedFile, sample: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
     """Outputs of a step program for the last frame of a clip; its state begins with zeros."""
     (clip,) = sample.values()
     frame, *states = execution.inputs
@@ -179,67 +181,7 @@ def _run_frames(execution: Execution, run: Run, sample: Mapping[str, np.ndarray]
     for index in range(clip.shape[2]):
         feeds = {frame.name: frame.arrange(clip[:, :, index]), **feeds}
         # Copied: a runtime may return its own memory, which the next frame overwrites.
-        given = [np.array(output) for output in run(feeds)]
+        given = [np.array(output) for output in opened.run(feeds)]
         named = {**feeds, **dict(zip(execution.outputs, given, strict=True))}
         feeds = {port.name: named[execution.states[port.name]].reshape(port.shape) for port in states}
     return [named[name] for name in execution.outputs if name not in execution.states.values()]
-
-
-def _onnx(execution: Execution) -> tuple[str, Run]:
-    import onnxruntime
-
-    session = open_session(execution.path)
-
-    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return session.run(list(execution.outputs), feeds)
-
-    return f"ONNX Runtime {onnxruntime.__version__}", run
-
-
-def _tflite(execution: Execution) -> tuple[str, Run]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(execution.path), num_threads=1)
-    signature = interpreter.get_signature_runner(execution.entry)
-
-    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        given = signature(**feeds)
-        return [given[name] for name in execution.outputs]
-
-    return f"LiteRT {version('ai-edge-litert')}", run
-
-
-def _executorch(execution: Execution) -> tuple[str, Run]:
-    import torch
-    from executorch.runtime import Runtime
-
-    # The program is read in place: it must live as long as its method does, so the closure holds both.
-    program = Runtime.get().load_program(execution.path)
-    method = program.load_method(execution.entry or "forward")
-
-    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        assert program is not None
-        return [output.numpy() for output in method.execute([torch.from_numpy(x) for x in feeds.values()])]
-
-    return f"ExecuTorch {version('executorch')}", run
-
-
-def _coreml(execution: Execution) -> tuple[str, Run]:
-    from export.emit.coreml.predict import open_package
-
-    runner, predict = open_package(execution.path)
-
-    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        given = predict(feeds)
-        return [given[name] for name in execution.outputs]
-
-    return runner, run
-
-
-RUNNERS: dict[str, Callable[[Execution], tuple[str, Run]]] = {
-    "onnx": _onnx,
-    "tflite": _tflite,
-    "executorch": _executorch,
-    "coreml": _coreml,
-}
-"""How each format is loaded and run. A new format is one line here and one function."""

@@ -183,7 +183,7 @@ def input_rows(
 def file_row(
     export_dir: Path, *, format: str, path: str, inputs: list[dict[str, Any]], spec: ClipSpec
 ) -> dict[str, Any]:
-    """One row of the manifest's `files` for a file that lies on disk."""
+    """One row of the manifest's `files` for a file on disk."""
     data = (export_dir / path).read_bytes()
     return {
         "format": format,

@@ -1,4 +1,4 @@
-"""Accuracy of files on real clips, and what is said about files and clips that do not fit."""
+"""Accuracy of files on real clips, and messages for files and clips that do not fit."""
 
 import csv
 from dataclasses import replace

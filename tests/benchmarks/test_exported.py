@@ -1,4 +1,4 @@
-"""Reading an export: what is checked, and what is said when something is wrong."""
+"""Reading an export: its checks, and their messages."""
 
 import json
 

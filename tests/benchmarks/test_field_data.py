@@ -1,4 +1,4 @@
-"""A user's own clips: which are taken, and what is said about those that do not fit."""
+"""A user's own clips: which are accepted, and the messages for those that do not fit."""
 
 import csv
 from dataclasses import replace
@@ -14,7 +14,7 @@ MOVES = VIDEO_ONLY.labels[0].classes
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Six clips, two of each class, of which one lies in the training split."""
+    """Six clips, two of each class, one of them in the training split."""
     root = tmp_path_factory.mktemp("field")
     with (root / "field.csv").open("w", newline="") as stream:
         table = csv.writer(stream)

@@ -1,4 +1,4 @@
-"""A runtime in its own process: right answers, honest memory, and failures that stay there."""
+"""A runtime in its own process: correct outputs, correct memory figures, and isolated failures."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Predictions of each clip: what is read back is what was written."""
+"""Predictions for each clip: reading returns what was written."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""What counts as right, and how sure a share of right answers is."""
+"""Correct predictions, and confidence intervals of their share."""
 
 import numpy as np
 import pytest

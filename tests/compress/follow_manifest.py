@@ -1,4 +1,4 @@
-"""Prepares clips as `manifest.json` says, and runs files on them. Nothing of this project is imported here.
+"""Preprocesses clips as `manifest.json` defines, and runs files on them. Nothing of this project is imported here.
 
 Short on purpose: an application has to do no more than this.
 """
@@ -124,7 +124,7 @@ def log_mel(rule, wave):
 
 
 def run(export, row, made):
-    """What one file answers, by output name."""
+    """The outputs of one file by name."""
     axes = {"clip": "NCTHW", "audio": "NCMB", "text": "NL"}
     fed = {
         one["name"]: np.ascontiguousarray(

@@ -1,4 +1,4 @@
-"""Networks that have learned nothing are found, those that have are not."""
+"""Networks at chance level are found, trained networks are not."""
 
 from __future__ import annotations
 

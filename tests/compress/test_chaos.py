@@ -78,7 +78,7 @@ class Place:
         )
 
     def hashes(self) -> dict[str, str]:
-        """Of everything that the recipe decides: weights, answers, and the exported network without its labels."""
+        """Of all results of the recipe: weights, predictions, and the exported network without its labels."""
         import onnx
 
         report = json.loads((self.out / "report.json").read_text())

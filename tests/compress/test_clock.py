@@ -1,4 +1,4 @@
-"""Processor time beside wall time, and when the machine counts as busy."""
+"""Wall time and processor time, and when the machine counts as busy."""
 
 from __future__ import annotations
 

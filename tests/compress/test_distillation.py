@@ -1,4 +1,4 @@
-"""How a student learns from its teacher and from the labels."""
+"""Distillation losses and the cross-entropy with the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.specs import small_spec
 
 
 class Knows:
-    """A teacher of the label column x whose answers are given."""
+    """A teacher of the label column x with given logits."""
 
     artifact = Artifact(
         model=multimodal_tiny(small_spec("clip"), MultimodalOptions()).eval(),

@@ -1,4 +1,4 @@
-"""`manifest.json` says all that an application needs: a script written from it alone comes to the same numbers."""
+"""`manifest.json` is complete: a script written from it alone computes the same numbers."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Gates: which figure a metric names, and what its value means."""
+"""Gates: the figure of a metric, and its verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far pruning reaches; that it keeps its promises is tested with the other stages."""
+"""The range of pruning; `tests/contracts/test_stages.py` tests the stage."""
 
 from __future__ import annotations
 

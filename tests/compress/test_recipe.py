@@ -1,4 +1,4 @@
-"""Reading recipes: every fault found and named, overrides, the resolved recipe, the plan."""
+"""Reading recipes: all faults are reported; overrides, the resolved recipe, the plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three report files: what they hold, that they are self-contained, that they say what is missing."""
+"""The three report files: content, self-containment, and reasons for missing figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of users in Markdown is shown as it is: as a renderer of CommonMark would read it back."""
+"""User text in Markdown is shown literally by a CommonMark renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How networks and files bear corrupted clips."""
+"""Accuracy of networks and files on corrupted clips."""
 
 from pathlib import Path
 

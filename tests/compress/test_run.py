@@ -207,7 +207,7 @@ def test_a_missing_backend_costs_its_own_format_only(copy, cache, tmp_path):
         PYTHONPATH=str(hidden.parent),
     )  # fmt: skip
     assert without.returncode == 3
-    assert "export.emit.coreml.w8a8 failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
+    assert "export.coreml.w8a8 failed" in without.stdout and "pip install '.[coreml]'" in without.stdout
     coreml, onnx = report_of(copy)["files"]
     assert coreml["status"] == "failed" and coreml["path"] is None and "Pocketreel" in coreml["reason"]
     assert onnx["accuracy"]["top1"] is not None

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, who is at work in it, and which run it holds at every moment."""
+"""The folder of a run: its ledger, its lock, and its consistency at every moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quantized student that streams keeps its program for one frame from stage to export."""
+"""A quantized streaming student keeps its step program from stage to export."""
 
 from types import SimpleNamespace
 

@@ -96,7 +96,7 @@ def _pairs(clips, captions):
 
 
 def _case():
-    """Three clips, two label columns, a tag column and retrieval: answers that are partly right."""
+    """Three clips, two label columns, a tag column and retrieval: partly correct predictions."""
     spec = replace(
         small_spec("clip", "text", labels=("x", "y")),
         tags=(LabelSpec(name="t", classes=("a", "b")),),

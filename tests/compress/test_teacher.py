@@ -154,7 +154,7 @@ def test_public_weights_are_for_teachers_with_a_video_encoder(tmp_path):
 
 
 class FunctionTeacher(torch.nn.Module):
-    """A teacher of clips whose answers are made by `how` from the means of colours, `N 3`."""
+    """A teacher of clips whose logits `how` computes from the mean colours, `N 3`."""
 
     def __init__(self, how):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The recipes in `docs/teachers.md` are valid, and its table is made from real trainings."""
+"""The recipes in `docs/teachers.md` are valid, and its table comes from real trainings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads of torch are part of what a stage is: sums are rounded otherwise with another number of them."""
+"""The number of torch threads is part of a stage: another number changes the rounding of sums."""
 
 from __future__ import annotations
 

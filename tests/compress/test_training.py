@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_is_refused(tiny_data, tmp_path):
 
 
 class Projected(Criterion):
-    """Has the labels told from a feature by a layer of its own, which has to learn that."""
+    """Classifies a feature by a trainable layer of its own."""
 
     def __init__(self, feature, size):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every row of `DEVICES` promises: it says what it is, and its sessions run files as they are meant."""
+"""Contract of every row of `DEVICES`: it describes itself, and its sessions run files correctly."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What every row of `LOSSES` has to do."""
+"""Contract of every row of `LOSSES`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every row of `TEACHERS` and `STUDENTS` has to do."""
+"""Contract of every row of `TEACHERS` and `STUDENTS`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from models.heads import classifiers_of
 from models.spec import ClipSpec, as_tuple
 from tests.specs import clip_spec, small_spec
 
-LARGE = {
-    *("c3d", "i3d", "s3d", "r3d_18", "r2plus1d_18", "slowfast_r50", "mobilenet3d_v1", "mobilenet3d_v3"),
-    *("mobilenet2plus1d", "x3d_xs", "x3d_s", "x3d_m", "shufflenet3d", "movinet_a0", "cnn_lstm"),
-    *("movinet_a1", "movinet_a2", "mobilenet2plus1d_causal", "tsm", "tsm_online", "audiovisual"),
-    "video_transformer",
-}
-"""Networks of millions of parameters: only their shapes are computed, the `_tiny` ones run their code."""
+LARGE = [name for name in STUDENTS if not name.endswith(("_tiny", "_small"))]
+"""Networks of published size: only their shapes are computed, small ones of their module run the code."""
 
 # The parts of `modular` have a contract of their own: tests/models/teachers/test_modular.py.
 ROWS = [pytest.param(row, id=f"teacher-{name}") for name, row in TEACHERS.items() if name != "modular"] + [
     pytest.param(row, id=f"student-{name}") for name, row in STUDENTS.items() if name not in LARGE
 ]
 STUDENT_ROWS = [pytest.param(row, id=name) for name, row in STUDENTS.items() if name not in LARGE]
-LARGE_ROWS = [pytest.param(STUDENTS[name], id=name) for name in sorted(LARGE)]
+LARGE_ROWS = [pytest.param(STUDENTS[name], id=name) for name in LARGE]
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_network_has_a_small_one_in_its_module(name):
+    module = STUDENTS[name].build.__module__
+    assert [row for row in STUDENTS if STUDENTS[row].build.__module__ == module and row not in LARGE], (
+        f"{module} needs a row with the suffix _tiny, which the other tests run"
+    )
 
 
 @pytest.mark.parametrize("network", ROWS)

@@ -1,4 +1,4 @@
-"""What every row of `PRUNING_CRITERIA` has to do."""
+"""Contract of every row of `PRUNING_CRITERIA`."""
 
 from __future__ import annotations
 

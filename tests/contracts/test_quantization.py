@@ -1,4 +1,4 @@
-"""What every row of `QUANTIZATION_METHODS` has to do."""
+"""Contract of every row of `QUANTIZATION_METHODS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every row of `SOURCES` has to do."""
+"""Contract of every row of `SOURCES`."""
 
 from __future__ import annotations
 

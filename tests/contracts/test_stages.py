@@ -1,4 +1,4 @@
-"""What every row of `STAGES` has to do."""
+"""Contract of every row of `STAGES`."""
 
 from __future__ import annotations
 

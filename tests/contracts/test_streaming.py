@@ -1,4 +1,4 @@
-"""What every row of `STUDENTS` that streams has to do: N steps answer what the clip of N frames is answered."""
+"""Contract of every streaming row of `STUDENTS`: N steps give the logits of the clip of these N frames."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from export.network import check_network, export_network
 from export.outcome import ExportOutcome
@@ -30,10 +30,27 @@ FAMILIES = (
 )  # fmt: skip
 """A small network of every family of the comparison."""
 
-USERS = {"videomae": VideoMae, "timesformer": TimeSformer, "grouped": Grouped}
+
+class Gated(nn.Module):
+    """Curves, and means over time by a constant matrix, as in MobileNetV3 and MoViNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv3d(3, 16, (1, 3, 3)), nn.Conv3d(16, 16, 1)
+        self.gate, self.head = nn.Conv3d(16, 16, 1), nn.Linear(16, 2)
+        self.register_buffer("means", torch.tril(torch.ones(8, 8)).T / torch.arange(1, 9))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        x = self.second(nn.functional.hardswish(self.first(clip)))
+        over_time = x.mean((3, 4)) @ self.means
+        gate = nn.functional.hardsigmoid(self.gate(over_time[..., None, None]))
+        return self.head((x * gate).mean((2, 3, 4)))
+
+
+USERS = {"videomae": VideoMae, "timesformer": TimeSformer, "grouped": Grouped, "gated": Gated}
 
 ASKED = bool(os.environ.get("POCKETREEL_AGREEMENT"))
-ALL = [*FAMILIES, *USERS] if ASKED else ["grouped"]
+ALL = [*FAMILIES, *USERS] if ASKED else ["grouped", "gated"]
 IN_FLOAT16 = ["x3d_tiny", "cnn_lstm_tiny", "videomae", "grouped"] if ASKED else []
 
 

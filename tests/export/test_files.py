@@ -36,7 +36,13 @@ def broken_formats(tmp_path, monkeypatch):
     for name, text in WRITERS.items():
         (folder / f"{name}_writer.py").write_text(text)
         exporter = Exporter(
-            extension=".bin", runtime="none", schemes=("fp32",), extra="onnx", module=f"{name}_writer"
+            extension=".bin",
+            runtime="none",
+            schemes=("fp32",),
+            extra="onnx",
+            distributions=(),
+            module=f"{name}_writer",
+            runner="no_runner",
         )
         monkeypatch.setitem(EXPORTERS, name, exporter)
     return list(WRITERS)

@@ -55,7 +55,13 @@ def bad_writers(tmp_path, monkeypatch):
         (tmp_path / f"{name}_writer.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     crashing = Exporter(
-        extension=".bin", runtime="none", schemes=("fp32", "w8a8"), extra="onnx", module="crashing_writer"
+        extension=".bin",
+        runtime="none",
+        schemes=("fp32", "w8a8"),
+        extra="onnx",
+        distributions=(),
+        module="crashing_writer",
+        runner="no_runner",
     )
     monkeypatch.setitem(EXPORTERS, "crashing", crashing)
     monkeypatch.setitem(EXPORTERS, "onnx", replace(EXPORTERS["onnx"], module="lying_writer"))

@@ -189,7 +189,7 @@ class Ended:
 
 
 class Surroundings:
-    """`base/work`, where commands run, with what lies beside it."""
+    """`base/work`, where commands run, and the files next to it."""
 
     def __init__(self, base: Path) -> None:
         self.base, self.work, self.checkout = base, base / "folder of [others]" / "work", base / "checkout"
@@ -427,7 +427,7 @@ def _dates(path: Path) -> Any:
 
 
 def _within(path: Path, places: Sequence[Path]) -> bool:
-    """Whether a path is one of the places, lies in one, leads to one, or is the lock beside one."""
+    """Whether a path is one of the places, inside one, a link to one, or the lock of one."""
     for place in places:
         whole = Path(os.path.normpath(place))
         if path == whole or whole in path.parents or path in whole.parents:

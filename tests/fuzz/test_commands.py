@@ -1,4 +1,4 @@
-"""Whole commands on hostile arguments: each ends with an exit code and a sentence, and touches nobody's files.
+"""Whole commands on hostile arguments: each ends with an exit code and a sentence, and keeps files of others.
 
 No traceback, nothing longer than a minute, no process over 2 GB, no exit code but 0 to 3, no process left behind.
 """

@@ -1,4 +1,4 @@
-"""Shapes that people type and arrays that they give: refused as wrong arguments, or taken."""
+"""Random shapes and arrays as arguments: refused as invalid, or accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests that spreadsheets and accidents make: each is refused with its lines, or read."""
+"""Invalid manifests: each is refused with its lines, or read."""
 
 from __future__ import annotations
 

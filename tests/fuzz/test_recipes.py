@@ -1,4 +1,4 @@
-"""Recipes that nobody would write: each is refused in sentences, or planned."""
+"""Random and invalid recipes: each is refused with messages, or planned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of weights that were damaged on their way: each is refused with its name, or loaded."""
+"""Damaged files of weights: each is refused with its name, or loaded."""
 
 from __future__ import annotations
 

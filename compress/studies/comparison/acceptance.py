@@ -9,6 +9,7 @@ from typing import Any
 
 from compress.studies.comparison.files import MEASURED
 from compress.studies.comparison.networks import Row
+from compress.studies.published_formats import PUBLISHED_FORMATS
 from export import EXPORTERS
 
 Figures = Mapping[str, Mapping[str, Any]]
@@ -82,7 +83,7 @@ def _all(text: str, faults: Sequence[str], *, of: int) -> Line:
 def _wrong_files(figures: Figures) -> list[str]:
     return [
         f"{name} {origin} {format}: {'not written' if file is None else file['status']}"
-        for name, origin, format, file in _ours(figures, EXPORTERS)
+        for name, origin, format, file in _ours(figures, PUBLISHED_FORMATS)
         if file is None or file["status"] != "exported"
     ]
 

@@ -12,7 +12,7 @@ from benchmarks.latency import FileLatency, Ratio, measure_files, ratio
 from compress.studies.comparison.files import MEASURED, Origin, Written, write_naive, write_ours, write_peers
 from compress.studies.comparison.fitting import FITTED, fit
 from compress.studies.comparison.networks import Row
-from export import EXPORTERS
+from compress.studies.published_formats import PUBLISHED_FORMATS
 
 _LONGEST_S = 3600.0
 """Time limit of the rounds, far above that of the slowest network."""
@@ -32,7 +32,7 @@ class Effort:
     fitted: int = FITTED
     """Number of clips for fitting classifiers."""
     peers: bool = False
-    formats: tuple[str, ...] = tuple(EXPORTERS)
+    formats: tuple[str, ...] = PUBLISHED_FORMATS
 
 
 def measure(row: Row, folder: Path, *, effort: Effort, notify: Notify) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from compress.studies.comparison.acceptance import Figures, Line, file_of, geome
 from compress.studies.comparison.files import CALIBRATION, COREML_CLIPS, FLOAT_CLIPS, MEASURED
 from compress.studies.comparison.measure import Effort
 from compress.studies.comparison.networks import Row
+from compress.studies.published_formats import PUBLISHED_FORMATS
 from export import EXPORTERS
 
 _NETWORKS_TEXT = """Weights are random, and BatchNorms have the statistics of their inputs. A network with
@@ -122,8 +123,8 @@ def _milliseconds(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
     return name, *cells
 
 
-_FLOAT_HEADS = tuple(f"float {EXPORTERS[format].runtime}" for format in EXPORTERS)
-_INT8_HEADS = tuple(f"int8 {EXPORTERS[format].runtime}" for format in EXPORTERS)
+_FLOAT_HEADS = tuple(f"float {EXPORTERS[format].runtime}" for format in PUBLISHED_FORMATS)
+_INT8_HEADS = tuple(f"int8 {EXPORTERS[format].runtime}" for format in PUBLISHED_FORMATS)
 _NETWORK = ("network", "frames x side", "width", "parameters", "steps", "head", "accuracy", "margin", "code")
 
 
@@ -148,8 +149,8 @@ _AGREEMENT = ("network", *_FLOAT_HEADS, *_INT8_HEADS)
 def _agreement(name: str, network: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         name,
-        *(_float_error(file_of(network, "float", format)) for format in EXPORTERS),
-        *(_int8_agreement(file_of(network, "int8", format)) for format in EXPORTERS),
+        *(_float_error(file_of(network, "float", format)) for format in PUBLISHED_FORMATS),
+        *(_int8_agreement(file_of(network, "int8", format)) for format in PUBLISHED_FORMATS),
     )
 
 

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from export.emit.coreml.interpret import RUNNER, Run, open_program
 from export.emit.coreml.saved import import_quietly
+from export.opened_file import OpenedFile
+
+
+def open_file(path: Path, *, entry: str | None, outputs: Sequence[str]) -> OpenedFile:
+    """Opens the package, which has one program; raises the errors of `open_package`."""
+    runner, predict = open_package(path)
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        given = predict(feeds)
+        return [given[name] for name in outputs]
+
+    return OpenedFile(runner=runner, run=run)
 
 
 def open_package(path: Path) -> tuple[str, Run]:

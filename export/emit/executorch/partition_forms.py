@@ -7,6 +7,7 @@ compute the same numbers; in an int8 program they compute in float, as the origi
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +181,15 @@ def _gelu(place: _Place) -> fx.Node | None:
     return place.call(aten.mul.Tensor, half, place.call(aten.add.Tensor, tanh, 1.0))
 
 
+def _product(place: _Place) -> fx.Node | None:
+    """A product with a constant matrix as a linear layer: ExecuTorch would expand the matrix at run time."""
+    x, other = place.given["self"], place.given["other"]
+    if other.op != "get_attr" or len(_shape(other)) != 2 or len(_shape(x)) < 2:
+        return None
+    matrix = operator.attrgetter(str(other.target))(place.graph)
+    return place.call(aten.linear.default, x, place.constant(matrix.detach().T.contiguous()))
+
+
 def _squared(place: _Place) -> fx.Node | None:
     exponent = place.given["exponent"]
     if type(exponent) is int or exponent != 2:
@@ -198,6 +208,7 @@ _FORMS: dict[Any, Callable[[_Place], fx.Node | None]] = {
     aten.div.Tensor: _with_numbers,
     aten.rsub.Scalar: _subtracted,
     aten.rsub.Tensor: _subtracted,
+    aten.matmul.default: _product,
     aten.pow.Tensor_Scalar: _squared,
     aten.gelu.default: _gelu,
     aten.hardsigmoid.default: _clamped,

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from export.opened_file import OpenedFile
 
 EXACT = ("session.x64quantprecision", "1")
 """The option that makes integer products exact on x86 processors without VNNI, and changes nothing on others."""
+
+
+def open_file(path: Path, *, entry: str | None, outputs: Sequence[str]) -> OpenedFile:
+    """Opens the file, which has one program."""
+    import onnxruntime
+
+    session = open_session(path)
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return session.run(list(outputs), feeds)
+
+    return OpenedFile(runner=f"ONNX Runtime {onnxruntime.__version__}", run=run)
 
 
 def open_session(content: Any) -> Any:

@@ -152,7 +152,8 @@ def _unfused(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
         if neighbour is not None:
             # In a graph converted to channels last, values are named after the nodes that compute them.
             # The operator that computes in float comes first: that line is to be changed.
-            named = (neighbour.name, *neighbour.output, node.name, *node.output)
+            at_fault = neighbour if what == "returns" else _traced(neighbour, optimised, places)
+            named = (*_names(at_fault), node.name, *node.output)
             yield LeftBehind(
                 node=name_of(node),
                 operator=node.op_type,
@@ -160,6 +161,20 @@ def _unfused(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
                 reason=f"{described(neighbour)} {what} the value in float",
                 place=next((places[name] for name in named if name in places), None),
             )
+
+
+def _names(node: onnx.NodeProto) -> tuple[str, ...]:
+    return (node.name, *node.output)
+
+
+def _traced(node: onnx.NodeProto, graph: Graph, places: Mapping[str, str]) -> onnx.NodeProto:
+    """The first node from `node` on that has a place; those of an inlined ONNX function have none but the last."""
+    while not any(name in places for name in _names(node)):
+        readers = graph.readers.get(node.output[0], [])
+        if not readers:
+            break
+        node = readers[0]
+    return node
 
 
 def _between(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind]:
@@ -175,7 +190,7 @@ def _between(optimised: Graph, places: Mapping[str, str]) -> Iterator[LeftBehind
                 operator=node.op_type,
                 macs=0,
                 reason="it computes in float, as its inputs and consumers do",
-                place=next((places[name] for name in (node.name, *node.output) if name in places), None),
+                place=next((places[name] for name in _names(node) if name in places), None),
             )
 
 

@@ -1,4 +1,4 @@
-"""Files that ask for more than they are: refused with the figure, in little memory and time."""
+"""Files that exceed the limits are refused with the figure, in little memory and time."""
 
 import socket
 import threading
@@ -27,7 +27,7 @@ TWO_GB = 2_000_000_000
 
 
 def outcomes(path, *cuts, rule=FRAMES, limits=USUAL):
-    """What a decoder process says to a file, which it has to say soon."""
+    """The result of a decoding process for a file, which must be quick."""
     begin_s = time.monotonic()
     job = _Job(path=path, cuts=cuts or (Cut(),), rule=rule, limits=limits)
     found = fresh_process().call(_outcomes, job)

@@ -14,7 +14,7 @@ def count(job, alive):
 
 
 def misbehave(job, alive):
-    """Does what the job says."""
+    """Runs the job."""
     yield "begun"
     if job == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,4 +1,4 @@
-"""Which frame is shown when, in every container that FFmpeg writes, whatever its timestamps are."""
+"""Presentation times of frames in every container that FFmpeg writes, for any timestamps."""
 
 import pytest
 

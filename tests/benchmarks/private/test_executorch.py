@@ -1,4 +1,4 @@
-"""Insides of ExecuTorch's runtime: they are there, and its exporter stays out of a worker."""
+"""Private APIs of ExecuTorch's runtime exist, and its exporter is not imported by worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Insides of LiteRT's interpreter: they are there."""
+"""Private APIs of LiteRT's interpreter exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks and teachers whose code ends, crashes, hangs or eats memory, through the real commands.
+"""Networks and teachers whose code exits, crashes, hangs or exhausts memory, through the real commands.
 
 Most are forked off a process that has imported torch (`tests.commands`); one that crashes, one that eats memory and
 one that leaves a process behind start as a user's do.

@@ -1,4 +1,4 @@
-"""How commands end: exit codes, sentences, streams, and the processes that they leave behind (none)."""
+"""How commands end: exit codes, messages, streams, and no remaining processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def command(tmp_path):
-    """Starts a command that does what its argument says."""
+    """Starts a command that performs its argument."""
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
 

@@ -1,4 +1,4 @@
-"""What people, scripts and broken machines hand to a command: an exit code and a sentence, never a traceback."""
+"""Invalid and hostile arguments: an exit code and a sentence, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when a library has lost what our code takes from its inside."""
+"""Messages for private APIs that a library no longer has."""
 
 from __future__ import annotations
 

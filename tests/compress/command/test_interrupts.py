@@ -1,4 +1,4 @@
-"""Ctrl-C while a run decodes, trains, converts and measures: it ends at once, and the next one goes on."""
+"""Ctrl-C while a run decodes, trains, converts and measures: it ends at once, and the next run resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOMENTS = {
     "converting": "out/export/.onnx.*.partial",
     "measuring": "out/export/manifest.json",
 }
-"""What lies in the folder once a part of a run has begun."""
+"""A file that exists in the folder once a part of a run has begun."""
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""What an exception says: its first line, and the user's own line that it came from."""
+"""The summary of an exception: its first line, and the line of user code that raised it."""
 
 from __future__ import annotations
 

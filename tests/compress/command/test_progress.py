@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, lines in a file that say how far the work is and when it will be done."""
+"""Progress: a bar on a terminal, lines with the remaining time in a log file."""
 
 from __future__ import annotations
 

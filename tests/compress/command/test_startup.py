@@ -1,4 +1,4 @@
-"""Every command answers --help, a wrong option and a wrong word of a recipe before it imports anything large."""
+"""Every command handles --help, an invalid option and an unknown word of a recipe before large imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes of files, taken from an index only where the file is surely the one that was hashed."""
+"""Hashes of files, taken from a cache only if the file is certainly unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that are proven before use, and files of others that stay where they are."""
+"""Results are verified before use, and files of others are kept."""
 
 from __future__ import annotations
 

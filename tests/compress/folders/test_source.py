@@ -1,4 +1,4 @@
-"""Which source makes a result, found without importing it."""
+"""The source code that determines a result, found without importing it."""
 
 from __future__ import annotations
 

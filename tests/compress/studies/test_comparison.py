@@ -1,4 +1,4 @@
-"""The comparison of networks: a tiny one through all of it, and the verdicts on figures."""
+"""The comparison of networks: a tiny one from start to end, and the acceptance of figures."""
 
 from __future__ import annotations
 

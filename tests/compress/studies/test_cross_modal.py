@@ -1,4 +1,4 @@
-"""The comparison of teachers by sense runs on generated clips, goes on after a stop, and writes its figures."""
+"""The comparison of teachers by modality runs on generated clips, resumes after a stop, and writes its figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_command_compares_teachers_and_writes_page_and_figures(tmp_path):
     assert [row["epochs"] for row in figures["teachers"].values()] == [2, 4, 2]
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
-    rows = re.findall(r"^\| (?:labels|sound|picture|picture and sound) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| (?:labels|audio|video|video and audio) \|", text, re.MULTILINE)
     assert len(rows) == 3 + 4 + 4 + 4
     again = _run(*arguments)
     assert again.exit_code == 0 and again.output.count("already done") == 3 + 4 * 2 + 4

@@ -1,4 +1,4 @@
-"""What is generated from the code is current, and the schemas accept and refuse what the code does."""
+"""Generated documentation is current, and the schemas accept and refuse what the code does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of the main job: stored from a report, shown in two pages, never typed."""
+"""The figures of the main job: stored from a report and generated into two pages."""
 
 from __future__ import annotations
 

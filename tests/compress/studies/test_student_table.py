@@ -1,4 +1,4 @@
-"""The table of all students in all formats is made from real exports, kept, and says what is not right."""
+"""The table of all students in all formats is computed from real exports, cached, and shows failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Public checkpoints by name and shape: what their libraries write, from the published architectures, by rule."""
+"""Public checkpoints by name and shape, computed by rule from the published architectures."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ PUBLIC = {
     "resnet50_lstm": (resnet50, 25_557_032),
     "timesformer": (timesformer, None),
 }
-"""Names and shapes of every tensor, and how many parameters the library says that there are."""
+"""Names and shapes of every tensor, and the number of parameters stated by the library."""
 
 
 def encoder(name: str) -> torch.nn.Module:

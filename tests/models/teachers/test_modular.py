@@ -1,4 +1,4 @@
-"""What every encoder, every fusion and every head has to do, in teachers of tiny parts."""
+"""Contract of every encoder, fusion and head, in teachers of tiny parts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_its_weights_load_into_another_of_the_same_parts(parts, tmp_path):
 @pytest.mark.parametrize("name", ["clip", "audio", "text"])
 @pytest.mark.parametrize("parts", PARTS, ids=IDS)
 def test_what_a_clip_lacks_changes_nothing_else(parts, name):
-    """Not the other clips, and in its own answers the encoder of what is missing has no part."""
+    """The other clips are unaffected, and the encoder of the missing modality does not contribute to the logits."""
     spec = spec_of(retrieval=False)
     model, inputs = teacher(spec, **parts), spec.example(batch=3)
     whole, lacking = model(*inputs), model(*without(name, inputs))

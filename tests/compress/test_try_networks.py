@@ -1,4 +1,4 @@
-"""A teacher of the user's is tried before any clip is decoded."""
+"""A user teacher is checked on random clips before any clip is decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress import data as data_module
 from compress.data import open_data, spec_before_clips
 from compress.recipe import Recipe, parse_recipe
 from compress.sources.synthetic import write_synthetic
-from compress.steps.try_teacher import try_before_clips, try_for_plan, try_teacher
+from compress.steps.try_networks import try_before_clips, try_for_plan, try_networks
 from tests.benchmarks.small_exports import write_videos
 from tests.specs import small_spec
 
@@ -106,12 +106,12 @@ def test_a_teacher_that_is_right_is_tried_without_a_clip(recipe, tmp_path):
 def test_captions_that_are_not_drawn_yet_leave_the_trial_to_the_run(recipe, tmp_path):
     captioned = recipe("Net", clip="{text: {}}")
     assert not try_before_clips(captioned, device=CPU)
-    assert "not checked yet, because its captions" in planned(captioned, tmp_path / "cache")
+    assert "not checked yet, because captions" in planned(captioned, tmp_path / "cache")
 
 
 def test_a_recipe_without_such_a_teacher_is_left_alone(tmp_path):
     plain = parse_recipe("data: {source: synthetic}\nstudent: {network: mobilenet3d_tiny}\n", name="plain")
-    try_teacher(plain, small_spec("clip"), device=CPU)
+    try_networks(plain, small_spec("clip"), device=CPU)
     assert not try_before_clips(plain, device=CPU)
     assert planned(plain, tmp_path) == ""
 
@@ -142,7 +142,7 @@ def test_a_run_tries_it_before_it_decodes(recipe, folder, tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="gives logits that depend on the other clips in a batch"):
         open_data(
             checked.data, checked.clip, cache=tmp_path / "cache", workers=0, seed=0, console=Console(quiet=True),
-            before_decoding=lambda spec: try_teacher(checked, spec, device=CPU),
+            before_decoding=lambda spec: try_networks(checked, spec, device=CPU),
         )  # fmt: skip
 
 
