@@ -66,7 +66,7 @@ def test_a_refusal_names_operator_line_and_replacement() -> None:
     findings = check_network(Gamma(), SHAPES, formats=["executorch"])
     refused = [finding for finding in findings if finding.severity == "refused"]
     assert refused
-    assert "test_check.py" in (refused[0].place or "") and "lgamma" in (refused[0].place or "")
+    assert "test_preflight.py" in (refused[0].place or "") and "lgamma" in (refused[0].place or "")
     assert refused[0].instead
 
 
