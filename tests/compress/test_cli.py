@@ -18,6 +18,8 @@ from compress import __version__
 from compress.cli import NAME, SUB_COMMANDS
 from tests.compress.command.test_startup import COMMANDS, ask
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
 SCRIPT = f"#!{sys.executable}\nimport sys\nfrom compress.cli import main\nsys.exit(main())\n"

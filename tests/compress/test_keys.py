@@ -29,6 +29,8 @@ from compress.steps.pipeline import Run
 from compress.steps.train import stage_keys, teacher_key
 from models import STUDENTS, TEACHERS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "tests" / "recipes" / "tiny.yaml"
 
@@ -262,7 +264,6 @@ def exported(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-@pytest.mark.slow
 def test_the_same_run_elsewhere_gives_the_same_bytes(clips, tmp_path):
     found = []
     for place in ("here", "deeper/there"):

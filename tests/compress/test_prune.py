@@ -9,6 +9,8 @@ from compress.prune import PruneConfig, cut_channels
 from models import STUDENTS
 from tests.specs import small_spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_layer_gives_what_it_may_whatever_the_weights(seed):

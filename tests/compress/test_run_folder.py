@@ -19,6 +19,8 @@ from compress.run_folder import ROOT_FILES, UNFINISHED, check_run_folder, opened
 from compress.steps.kept import keep, kept
 from compress.store import content_key
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "tests" / "recipes" / "tiny.yaml"
 ONLY_ONNX = "export.formats=[onnx]"

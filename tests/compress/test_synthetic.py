@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from compress.sources.synthetic import SplitSizes, SyntheticData, synthetic_key, write_synthetic
 from compress.synthetic_scenes import CLASSES, SIDE, TAGS, THINGS, Hardness, draw_caption, draw_sound, path
 
+pytestmark = pytest.mark.slow
+
 SMALL = SyntheticData(source="synthetic", clips=SplitSizes(train=40, validation=8, test=16))
 EASY, USUAL = Hardness.of(0.0), Hardness.of(0.5)
 

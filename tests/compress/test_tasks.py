@@ -20,6 +20,8 @@ from models.teachers.text import TEXT_ENCODERS
 from models.teachers.video import VIDEO_ENCODERS
 from tests.specs import small_spec
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

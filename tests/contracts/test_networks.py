@@ -14,6 +14,8 @@ from models.heads import classifiers_of
 from models.spec import ClipSpec, as_tuple
 from tests.specs import clip_spec, small_spec
 
+pytestmark = pytest.mark.slow
+
 LARGE = [name for name in STUDENTS if not name.endswith(("_tiny", "_small"))]
 """Networks of published size: only their shapes are computed, small ones of their module run the code."""
 

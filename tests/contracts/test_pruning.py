@@ -14,6 +14,8 @@ from compress.pruning.criterion import LabelledClips
 from models import STUDENTS
 from tests.specs import small_spec
 
+pytestmark = pytest.mark.slow
+
 SPEC = small_spec("clip")
 
 

@@ -18,6 +18,8 @@ from compress.teacher import Teacher
 from compress.training import logits_of
 from models import STUDENTS, TEACHERS
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "distill": {"epochs": 1, "batch": 8},
     "prune": {"macs_ratio": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
@@ -127,7 +129,6 @@ def test_calibration_alone_takes_no_training_settings():
         STAGES["quantize"].config(mode="ptq", epochs=5)
 
 
-@pytest.mark.slow
 def test_post_training_quantization_stays_close_to_the_float_student(student, context):
     trained = STAGES["distill"].run(student, STAGES["distill"].config(epochs=3, batch=8), context).artifact
     config = STAGES["quantize"].config(calibration_clips=16, batch=8)

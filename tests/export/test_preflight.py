@@ -13,6 +13,8 @@ from export.network import check_network, export_network
 from tests.commands import run_command_line
 from tests.export.user_nets import WeightNormed
 
+pytestmark = pytest.mark.slow
+
 
 class Friendly(nn.Module):
     """Operators that every runtime supports."""
@@ -128,7 +130,6 @@ def code_of(place: str | None) -> str | None:
     return None if place is None else place.split("`")[1]
 
 
-@pytest.mark.slow
 def test_findings_match_the_runtimes(tmp_path) -> None:
     """Writes an int8 file of each format: its coverage names the lines that the check reported."""
     import json

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.fuzz.hostile import NUMBERS, TEXTS, VALUES, cases, damaged
 from tests.fuzz.surroundings import COMMANDS, REFERENCES, ROOT, Surroundings
 
-pytestmark = pytest.mark.timeout(14_400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(14_400)]
 
 Words = tuple[str, ...]
 SCHEMA = json.loads((ROOT / "recipes" / "recipe.schema.json").read_text(encoding="utf-8"))

@@ -18,6 +18,8 @@ from tests.benchmarks.clips.films import film
 from tests.fuzz.hostile import cases, damaged
 from tests.memory import fresh_process
 
+pytestmark = pytest.mark.slow
+
 SPEC = ClipSpec(
     video=VideoSpec(frames=4, size=16, resize=20),
     audio=AudioSpec(mels=16, bins=10),

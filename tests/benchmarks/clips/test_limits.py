@@ -20,6 +20,8 @@ from tests.benchmarks.clips.films import film
 from tests.benchmarks.clips.hostile import gif, numbered, png, shown, wav, wrapped
 from tests.memory import fresh_process
 
+pytestmark = pytest.mark.slow
+
 FRAMES = FrameRule(frames=4, resize=24, sampling="uniform", stride=1)
 SOUND = AudioRule(sample_rate_hz=16_000, window=400, hop=160, mels=16, bins=8)
 USUAL = Limits()
@@ -62,7 +64,6 @@ def test_a_huge_canvas_in_few_bytes(tmp_path):
     [(16_000, [16_000] * 2), (64, [16_000] * 2), (64, [64] * 5 + [16_000] + [64] * 5)],
     ids=["as the header says", "the header lies", "in the middle"],
 )
-@pytest.mark.slow
 def test_large_pictures_are_refused_before_they_are_decoded(tmp_path, header, sizes):
     pictures = {size: png(size, size, bits=8) for size in set(sizes)}
     path = wrapped(tmp_path / "a.mov", [pictures[size] for size in sizes], width=header, height=header)
@@ -72,7 +73,6 @@ def test_large_pictures_are_refused_before_they_are_decoded(tmp_path, header, si
 
 
 @pytest.mark.parametrize("width, height", [(7680, 4320), (4320, 7680), (8192, 4320)])
-@pytest.mark.slow
 def test_8k_video_is_read(tmp_path, width, height):
     path = film(tmp_path / "a.mp4", frames=2, width=width, height=height, options={"preset": "ultrafast"})
     assert any(isinstance(each, Clip) for each in outcomes(path))
@@ -147,7 +147,6 @@ def test_decoders_get_no_more_memory_than_the_limit(tmp_path):
     assert "takes more memory than a decoder may use, over the limit max_memory_mib = 512;" in reason
 
 
-@pytest.mark.slow
 def test_work_is_in_proportion_to_the_bytes(tmp_path):
     """69 kB that are 3,000 frames of 8K each."""
     path = gif(tmp_path / "a.gif", width=7_680, height=4_320, frames=3_000)

@@ -16,6 +16,8 @@ from compress.command import interrupts
 from compress.command.lifetime import how_it_ended, memory_limit_bytes
 from compress.command.user_code import UserCodeFailed, user_code
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = """
 import os, signal, subprocess, sys, threading, time

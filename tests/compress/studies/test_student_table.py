@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from compress.studies import student_table
 
+pytestmark = pytest.mark.slow
+
 PAGE = "before\n<!-- generated: exports -->\n{}<!-- end -->\nafter\n"
 
 

@@ -14,6 +14,8 @@ from export.network import check_network, export_network
 from tests.export import odd_nets
 from tests.export.test_network import command
 
+pytestmark = pytest.mark.slow
+
 SHAPE = "1x3x4x16x16"
 CLIP = torch.rand(1, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -214,7 +216,6 @@ def test_sizes_that_depend_on_values_are_refused_with_their_line(make, message):
         capture(readied(make).network, (CLIP,))
 
 
-@pytest.mark.slow
 def test_positions_of_a_fixed_mask_are_exported_as_advised(tmp_path):
     for outcome in export_network(odd_nets.Kept(), [SHAPE], out=tmp_path).outcomes:
         assert outcome.status == "exported", outcome.reason
@@ -249,7 +250,6 @@ def test_networks_that_mix_types_are_refused_with_the_remedy(tmp_path):
         export_network(network, [SHAPE], out=tmp_path / "out")
 
 
-@pytest.mark.slow
 def test_notes_report_casts(tmp_path):
     example = {"clip": CLIP.double()}
     (outcome,) = export_network(odd_nets.HalfLayer(), example, out=tmp_path, formats=["tflite"]).outcomes

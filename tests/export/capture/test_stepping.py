@@ -21,6 +21,8 @@ from models.spec import describe_state
 from models.statistics import random_inputs, settle_statistics
 from tests.specs import clip_spec
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 4
 PLACES = {
     "onnx": ("model_step.onnx", None),
@@ -189,7 +191,6 @@ def test_a_step_that_computes_otherwise_than_forward_has_no_int8_form():
         step_reference(prepared, capture(network, first))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "network, scheme, formats",
     [

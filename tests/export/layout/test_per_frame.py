@@ -20,6 +20,8 @@ from models.statistics import settle_statistics
 from tests.export.networks import CONVOLUTIONS, OTHERS, trained
 from tests.specs import clip_spec
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-5
 
 

@@ -21,6 +21,8 @@ from models.statistics import settle_statistics
 from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, conv, trained
 from tests.specs import clip_spec
 
+pytestmark = pytest.mark.slow
+
 aten = torch.ops.aten
 
 TOLERANCE = 2e-5

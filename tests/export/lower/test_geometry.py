@@ -14,6 +14,8 @@ from export.capture.graph import capture
 from export.lower import lower
 from tests.export.networks import Function
 
+pytestmark = pytest.mark.slow
+
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 RELATIVE_ERROR = 1e-5

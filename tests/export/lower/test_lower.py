@@ -11,6 +11,8 @@ from export.lower import lower
 from models.spec import as_tuple
 from tests.export.networks import CONVOLUTIONS, OTHERS, Function, MobileNet3D, TwoInputs, conv, trained
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5
 
 

@@ -20,6 +20,8 @@ from tests.export.networks import Function, trained
 from tests.export.operators import OPERATORS
 from tests.export.styles import STYLES, inputs_of
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 3e-6
 
 

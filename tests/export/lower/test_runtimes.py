@@ -16,6 +16,8 @@ from tests.export.networks import trained
 from tests.export.operators import OPERATORS
 from tests.export.styles import STYLES, inputs_of
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 1e-5
 """Largest difference from torch, relative to the largest number."""
 
@@ -104,14 +106,12 @@ def test_litert(name: str, tmp_path: Path) -> None:
     assert error(name, tmp_path, "tflite") < LIMIT
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["U-Net", "shifted windows", "clip, sound and words"])
 def test_onnxruntime(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     assert error(name, tmp_path, "onnx") < LIMIT
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["temporal shift", "octave convolution"])
 def test_executorch(name: str, tmp_path: Path) -> None:
     pytest.importorskip("executorch.runtime")
@@ -147,7 +147,6 @@ class Parallel(nn.Module):
         return {name: part(clip) for name, part in zip(self.names, self.parts, strict=True)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_operators_that_runtimes_know_by_other_names(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(RUNTIMES[runtime])
@@ -178,7 +177,6 @@ class Sampling(nn.Module):
         }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_images_sampled_at_computed_positions(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(RUNTIMES[runtime])
@@ -201,7 +199,6 @@ class EndOfText(nn.Module):
         return hidden[torch.arange(hidden.shape[0], device=hidden.device), places]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_word_at_the_end_of_a_text(runtime: str, batch: int, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from export.quantize.quantizer import KEEPS_VALUES
 from models.spec import as_tuple
 from tests.export.networks import Function, MobileNet3D, SqueezeExcite, TwoInputs, conv, trained
 
+pytestmark = pytest.mark.slow
+
 aten = torch.ops.aten
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
@@ -315,7 +317,6 @@ def test_refusals(mobilenet: nn.Module) -> None:
         prepare(lowered(dynamic.eval(), (clips(1, 0),)))
 
 
-@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("case", ["fp32", "w8a8"])
 def test_xnnpack_takes_everything_in_one_partition(mobilenet: nn.Module, case: str) -> None:

@@ -28,6 +28,8 @@ from export.verify.parity import SQNR_LIMIT_DB, compare
 from tests.export.networks import Function, conv, trained
 from tests.export.operators import OPERATORS
 
+pytestmark = pytest.mark.slow
+
 READ = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 MOST = {"fp16": 0.54, "w8": 0.31, "w4": 0.19}
@@ -262,7 +264,6 @@ def test_litert_computes_in_one_partition_or_with_int4_kernels(files):
     assert sum(operator.kind == "FULLY_CONNECTED" for operator in operators) == 2, "the pointwise one too"
 
 
-@pytest.mark.slow
 def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
     path, spec, stored = files("executorch", "w8")
     assert path.stat().st_size < 0.4 * 4 * sum(weight.numel() for weight in graph.parameters())
@@ -274,7 +275,6 @@ def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
         files("executorch", "w4")
 
 
-@pytest.mark.slow
 def test_executorch_takes_linear_layers_of_4_bits(tmp_path):
     from export.emit.executorch.writer import write
 

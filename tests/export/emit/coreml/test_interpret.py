@@ -15,6 +15,8 @@ from export.verify.coverage.macs import macs
 from tests.export.emit.coreml.programs import Builder, ct, saved, types
 from tests.export.networks import MobileNet3D, trained
 
+pytestmark = pytest.mark.slow
+
 X = np.random.default_rng(0).uniform(-1, 1, (1, 2, 4, 4)).astype(np.float32)
 
 
@@ -51,7 +53,6 @@ def written(path, model, clip):
 
 
 @pytest.mark.parametrize("make", [Sequences, MobileNet3D])
-@pytest.mark.slow
 def test_written_networks_match_torch(tmp_path, make):
     torch.manual_seed(0)
     model, clip = trained(make()), torch.rand(1, 3, 3, 8, 8)

@@ -17,6 +17,8 @@ from export.quantize.weight_only import store_weights  # noqa: E402
 from tests.export.networks import conv, trained  # noqa: E402
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def written(tmp_path, spec, graph, scheme):
     requested = file_spec(spec, clip_layout="NCTHW", token_dtype="int32", provenance={"recipe": "small"})
@@ -45,7 +47,6 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
     assert found[0] == found[1] and len(found[0]) > 2
 
 
-@pytest.mark.slow
 def test_the_package_holds_names_shapes_types_and_description(tmp_path):
     spec = clip_spec(audio=True, text=True, heads=2)
     file = written(tmp_path, spec, float_graph(spec), "fp32")

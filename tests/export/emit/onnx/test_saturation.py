@@ -16,6 +16,8 @@ from export.emit.onnx.session import EXACT, open_session
 from export.network import export_network
 from tests.export.user_nets import clips
 
+pytestmark = pytest.mark.slow
+
 
 def vpmaddubsw(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sums of two neighbouring products, saturated to 16 bits, as computed by the instruction."""

@@ -14,6 +14,8 @@ from models.spec import as_tuple
 from tests.export.emit.tflite.litert import CLIP, quantized, step_of
 from tests.export.networks import CONVOLUTIONS, OTHERS, Function, MobileNet3D, TwoInputs, conv, trained
 
+pytestmark = pytest.mark.slow
+
 
 def parameters_of(reference: fx.GraphModule, kind: str) -> set[tuple[Any, ...]]:
     """(scale, zero point) of the nodes of `kind`."""

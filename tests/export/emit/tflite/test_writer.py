@@ -21,6 +21,8 @@ from tests.export.emit.tflite.litert import CLIP, Written, error_of, file_spec_o
 from tests.export.networks import CONVOLUTIONS, OTHERS, MobileNet3D, trained
 from tests.export.small_nets import clip_spec, float_graph, program_of
 
+pytestmark = pytest.mark.slow
+
 
 class Call(nn.Module):
     """Layers and a function of them and the input."""
@@ -118,7 +120,6 @@ def test_attention_agrees_with_torch(tmp_path):
     assert error_of(written(model, inputs, tmp_path, lowering=True), model, inputs) < 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CONVOLUTIONS, *OTHERS])
 def test_lowered_networks_agree_with_torch(tmp_path, name):
     model = trained({**CONVOLUTIONS, **OTHERS}[name]())
