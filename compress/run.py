@@ -79,7 +79,7 @@ def run_recipe(
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
     check_settings(run)
-    run.build_student()  # refuses options that do not match the clips before hours of training
+    run.check_student()
     folder.begin(fresh=fresh)
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmarks.clips.cache import ClipSet
 from benchmarks.top1 import Accuracy
 from compress.artifact import Artifact, load_resized
+from compress.command.sentence import in_a_sentence
 from compress.data import DECODED, Data
 from compress.factory import build_network, load_weights, source_of
 from compress.folders.contents import INDEX, contents_of
@@ -34,7 +35,7 @@ from compress.store import content_key
 from compress.tasks import Truth, with_tasks
 from compress.teacher import Teacher
 from compress.training import drawn
-from export.weights_file import read_state_dict
+from export.weights_file import read_state_dict, refuse
 from models import STUDENTS, TEACHERS
 from models.spec import ClipSpec
 
@@ -115,8 +116,19 @@ class Run:
             if student.weights is not None:
                 load_weights(model, student.weights)
         elif student.weights is not None:
-            load_resized(model, read_state_dict(student.weights))
+            weights = read_state_dict(student.weights)
+            try:
+                load_resized(model, weights)
+            except (ValueError, RuntimeError) as error:
+                raise refuse(str(student.weights), in_a_sentence(error)) from error
         return model.eval()
+
+    def check_student(self) -> None:
+        """Raises `ValueError` for options and weights that do not match the clips, before hours of training."""
+        if isinstance(self.recipe.student, TeacherStudent):
+            self.build_student()
+        else:
+            self.first_student(None)
 
     def context(self, folder: Path, teacher: Teacher | None) -> Context:
         """The context of a stage that works in `folder`."""

@@ -126,6 +126,9 @@ def test_a_student_goes_on_from_a_pruned_stage_of_an_earlier_run(command):
     assert stage["after"]["parameters"] == pruned["after"]["parameters"]
     assert stage["after"]["correct"] == pruned["after"]["correct"]
     assert stage["notes"] == ["its weights are given"]
+    other, _ = command("student={network: x3d_tiny, weights: %s}" % weights, out="third")  # noqa: UP031
+    assert other.returncode == 2 and "does not contain the weights of this network" in other.stderr
+    assert "teacher: top-1" not in other.stdout, "before the teacher"
 
 
 @pytest.mark.slow
