@@ -11,80 +11,25 @@ import importlib
 import json
 import os
 import resource
-import runpy
 import signal
 import subprocess
 import sys
 import time
-import traceback
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import psutil
 
 from compress.command import supervise
 from compress.command.lifetime import adopt_orphans, kill_tree, memory_bytes
+from tests.warm import Forked, become
 
 LIMIT_S = 60.0
 LIMIT_BYTES = 2 * 10**9
 _WATCHED_BYTES = 4 * 10**9
 """Of all processes of a command together: it is ended before the machine has no memory left."""
-
-
-class Forked:
-    """What `subprocess.Popen` is to `compress.command.supervise`, without starting Python anew."""
-
-    def __init__(
-        self, command: Sequence[str], *, env: dict[str, str] | None = None, pass_fds: Sequence[int] = ()
-    ) -> None:
-        given = os.environ if env is None else env
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.environ.clear()
-            os.environ.update(given)
-            _become(sys.orig_argv[2], sys.orig_argv[3:])
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        until_s = time.monotonic() + (timeout or 1e9)
-        while self.poll() is None:
-            if time.monotonic() > until_s:
-                raise subprocess.TimeoutExpired("command", timeout or 0.0)
-            time.sleep(0.002)
-        assert self.returncode is not None
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-
-def _become(module: str, arguments: Sequence[str]) -> NoReturn:
-    """Ends this process as `python -m module ...` does."""
-    code: Any = 1
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, "-m", module, *arguments]
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        code = 0
-    except SystemExit as ended:
-        code = ended.code or 0
-    except BaseException:
-        traceback.print_exc(file=sys.__stderr__)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code if isinstance(code, int) else 1)
 
 
 def _begin(case: dict[str, Any]) -> int:
@@ -102,8 +47,7 @@ def _begin(case: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     stand_in = SimpleNamespace(Popen=Forked, TimeoutExpired=subprocess.TimeoutExpired)
     supervise.subprocess = stand_in  # type: ignore[attr-defined]
-    warnings.filterwarnings("ignore", message=".*found in sys.modules.*", category=RuntimeWarning)
-    _become(case["module"], case["arguments"])
+    become(case["module"], case["arguments"])
 
 
 def _run(case: dict[str, Any]) -> dict[str, Any]:
