@@ -151,7 +151,8 @@ def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | Non
     """The stages of the recipe in order, starting from the student before all stages."""
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
-    artifact = Artifact(model=run.first_student(taught_by), spec=run.student_spec, streams=streams)
+    model = first.artifact.model if first else run.build_student()
+    artifact = Artifact(model=model, spec=run.student_spec, streams=streams)
     figures = _figures(first) if first else _size(artifact)
     outcomes: list[StageOutcome] = []
     keys = stage_keys(run, teacher=teacher.key if teacher else None)
