@@ -48,9 +48,14 @@ class Criterion(nn.Module):
     features: tuple[str, ...] = ()
     """Names of the features of the network that it needs (`compress.features`)."""
 
-    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss of a batch: a scalar."""
+    def parts(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The losses of a batch with the labels and with a teacher: scalars, the second 0 without a teacher."""
         raise NotImplementedError
+
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The loss of a batch: a scalar, the sum of its parts."""
+        task, distillation = self.parts(outputs, batch)
+        return task + distillation
 
 
 class LabelCriterion(Criterion):
@@ -60,10 +65,11 @@ class LabelCriterion(Criterion):
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss of a batch: a scalar."""
+    def parts(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and 0."""
         losses = [
             cross_entropy(column, batch.labels[:, k], label_smoothing=self.label_smoothing)
             for k, column in enumerate(outputs.logits)
         ]
-        return torch.stack(losses).sum()
+        task = torch.stack(losses).sum()
+        return task, torch.zeros_like(task)

@@ -13,7 +13,7 @@ from torch import nn
 from compress.artifact import Artifact
 from compress.command.progress import bar
 from compress.criterion import Criterion, LabelCriterion
-from compress.distillation.criterion import learn_from_teacher
+from compress.distillation.criterion import learn_from_teacher, teaching_notes
 from compress.stage import Context, StageResult, training_job
 from compress.training import (
     FLOAT_BATCH,
@@ -68,5 +68,5 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
     model, curve = trained(
         "distill", lambda model: learn_from_teacher(model, artifact.spec, config=config, context=context)
     )
-    notes = batch_notes(config, context.data.train)
+    notes = (*batch_notes(config, context.data.train), *teaching_notes(artifact.spec, context))
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes, figures=figures)

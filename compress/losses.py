@@ -9,9 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(student: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy with the labels (smoothing: Szegedy et al. 2016, section 7)."""
-    return F.cross_entropy(student, labels, label_smoothing=label_smoothing)
+def cross_entropy(
+    student: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Mean over the clips of the cross-entropy with the labels, times `weights`, `N`, if given.
+
+    Smoothing: Szegedy et al. 2016, section 7.
+    """
+    if weights is None:
+        return F.cross_entropy(student, labels, label_smoothing=label_smoothing)
+    each = F.cross_entropy(student, labels, label_smoothing=label_smoothing, reduction="none")
+    return (weights * each).mean()
 
 
 def soft_targets(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
@@ -23,6 +31,15 @@ def soft_targets(student: Tensor, teacher: Tensor, *, temperature: float) -> Ten
     log_teacher = F.log_softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
     return divergence * temperature**2
+
+
+def standardized(logits: Tensor) -> Tensor:
+    """Logits `N K` with mean 0 and standard deviation 1 over the classes of each clip.
+
+    Source: Sun et al. 2024, "Logit Standardization in Knowledge Distillation", algorithm 1; as in its code, the
+    standard deviation is that of a sample, plus 1e-7.
+    """
+    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + 1e-7)
 
 
 def binary_cross_entropy(logits: Tensor, tags: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import nn
 
 from compress.artifact import Artifact, size_of
-from compress.distillation.criterion import best_criterion
+from compress.distillation.criterion import best_criterion, teaching_notes
 from compress.pruning import PRUNING_CRITERIA
 from compress.pruning.criterion import LabelledClips
 from compress.stage import Context, StageResult, training_job
@@ -63,7 +63,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
         )
     notes: tuple[str, ...] = ("no recovery after pruning: epochs is 0",)
     if config.epochs:
-        notes = batch_notes(config, context.data.train)
+        notes = (*batch_notes(config, context.data.train), *teaching_notes(artifact.spec, context))
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes)
 
 

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Form
 from compress.command.progress import bar
+from compress.distillation.criterion import Layers, teaching_notes
+from compress.features import WithFeatures, drop_features, feature_sizes, mark_features
 from compress.quantization import QUANTIZATION_METHODS
 from compress.stage import Context, StageResult
 from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
@@ -73,10 +75,15 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     batch = min(config.batch, len(clips))
     if not method.trains:
         batch = min(batch, config.calibration_clips)
-    prepared = prepare(_lowered(model, artifact, batch=batch), qat=method.trains)
+    single = prepare(_lowered(model, artifact, batch=1), qat=method.trains)
+    layers = Layers.of(context.distillation).student if method.trains and context.teacher else ()
+    prepared = prepare(_lowered(model, artifact, batch=batch, layers=layers), qat=method.trains)
+    if layers:
+        mark_features(prepared, feature_sizes(model, artifact.spec.example(), layers))
+        _require_same_graph(prepared, single, layers=layers)
     calibrate(prepared, _calibration_batches(clips, config=config, batch=batch, context=context))
     curve = method.decide(prepared, artifact.spec, config, context)
-    single = prepare(_lowered(model, artifact, batch=1), qat=method.trains)
+    drop_features(prepared)
     transfer(prepared, single)
     reference = convert(single)
     step = None
@@ -87,14 +94,36 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
         f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
     )
     if method.trains:
-        notes += batch_notes(config, clips)
+        notes += (*batch_notes(config, clips), *teaching_notes(artifact.spec, context))
     return StageResult(
         artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
     )
 
 
-def _lowered(model: nn.Module, artifact: Artifact, *, batch: int) -> torch.fx.GraphModule:
-    return lower(capture(model, artifact.spec.example(batch=batch)))
+def _lowered(
+    model: nn.Module, artifact: Artifact, *, batch: int, layers: tuple[str, ...] = ()
+) -> torch.fx.GraphModule:
+    """The lowered network for a batch size; it returns its features of `layers` after the logits."""
+    network = WithFeatures(model, layers, columns=len(artifact.spec.labels)) if layers else model
+    return lower(capture(network, artifact.spec.example(batch=batch)))
+
+
+def _require_same_graph(
+    with_features: torch.fx.GraphModule, single: torch.fx.GraphModule, *, layers: tuple[str, ...]
+) -> None:
+    """Raises ValueError if returning its features changes what a graph rounds, before it is trained."""
+    plain = copy.deepcopy(with_features)
+    drop_features(plain)
+    operators = [
+        [str(node.target) for node in one.graph.nodes if node.op == "call_function"]
+        for one in (plain, single)
+    ]
+    if operators[0] != operators[1] or plain.state_dict().keys() != single.state_dict().keys():
+        raise ValueError(
+            f"the distillation losses use the layers {', '.join(layers)} of the student, one of which lies between "
+            "operators that int8 computes as one, such as a convolution and its BatchNorm or activation; name the "
+            "module that contains them, or use `mode: ptq`"
+        )
 
 
 def _steps(clips: ClipSet, *, config: QuantizeConfig, batch: int) -> int:

@@ -80,6 +80,7 @@ def run_recipe(
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
     check_settings(run)
     run.check_student()
+    run.check_layers()
     folder.begin(fresh=fresh)
     run = replace(run, folder=folder.place, finished=folder.finished)
     teacher = make_teacher(run) if recipe.teacher else None

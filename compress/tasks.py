@@ -87,13 +87,15 @@ class TaskCriterion(Criterion):
         self.label_smoothing = label_smoothing
         self.log_variance = nn.Parameter(torch.zeros(len(self.weights))) if learned else None
 
-    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss of a batch: a scalar."""
+    def parts(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and 0."""
         weighted = torch.stack(self._losses(outputs.logits, batch))
         weighted = weighted * torch.tensor(self.weights, device=weighted.device)
         if self.log_variance is None:
-            return weighted.sum()
-        return (weighted * (-self.log_variance).exp() + 0.5 * self.log_variance).sum()
+            task = weighted.sum()
+        else:
+            task = (weighted * (-self.log_variance).exp() + 0.5 * self.log_variance).sum()
+        return task, torch.zeros_like(task)
 
     def _losses(self, outputs: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
         """The losses of the tasks, in the order of the outputs."""

@@ -1,12 +1,14 @@
 """The distillation criterion of all training stages: losses with the teacher and with the labels.
 
 Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"; the same augmentation for
-teacher and student: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+teacher and student: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent"; without
+the teacher's wrong predictions: Zhao et al. 2020, "Hearing Lips: Improving Lip Reading by Distilling Speech
+Recognizers".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +18,11 @@ from benchmarks.clips.clip_set import Augmentation
 from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
-from compress.distillation.loss import DistillationLoss, Pair
+from compress.distillation.loss import FeatureLoss, LayerSettings, LogitLoss, LossSettings, Size
 from compress.features import feature_sizes
 from compress.losses import cross_entropy
 from compress.stage import Context
-from compress.training import TrainConfig, augmentations_of, drawn
+from compress.training import LEAST_CLIPS, TrainConfig, augmentations_of, drawn
 from models.spec import ClipSpec
 
 
@@ -44,15 +46,53 @@ class Shared:
         return cls(student=tuple(both), teacher=tuple(taught[student.labels[k].name] for k in both))
 
 
-class DistillationCriterion(Criterion):
-    """The distillation losses, weighted with the cross-entropy of the labels, summed over the label columns.
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The layers that the losses of a recipe compare."""
 
-    A label column that the teacher lacks is learned from the labels alone.
+    student: tuple[str, ...]
+    teacher: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: DistillationConfig) -> Layers:
+        """The names in the order of the losses, each once."""
+        named = [one for _, _, one in settings.losses.chosen() if isinstance(one, LayerSettings)]
+        return cls(
+            student=tuple(dict.fromkeys(one.student for one in named)),
+            teacher=tuple(dict.fromkeys(one.teacher for one in named)),
+        )
+
+
+def build_losses(
+    settings: DistillationConfig, *, student: Mapping[str, Size], teacher: Mapping[str, Size], seed: int
+) -> dict[str, LogitLoss | FeatureLoss]:
+    """The losses of a recipe by name, with parameters drawn from `seed`.
+
+    `student` and `teacher` are the sizes of `Layers`. Raises `ValueError` for layers that cannot be compared.
+    """
+
+    def built(row: str, given: LossSettings) -> LogitLoss | FeatureLoss:
+        if not isinstance(given, LayerSettings):
+            return LOSSES[row](given)  # type: ignore[call-arg,arg-type]
+        sizes = {"student": student[given.student], "teacher": teacher[given.teacher]}
+        return LOSSES[row](given, **sizes)  # type: ignore[arg-type]
+
+    return {
+        name: drawn(lambda row=row, given=given: built(row, given), seed=seed)  # type: ignore[misc]
+        for name, row, given in settings.losses.chosen()
+    }
+
+
+class DistillationCriterion(Criterion):
+    """The weighted sum of the distillation losses and of the cross-entropy with the labels.
+
+    Losses on logits are summed over the shared label columns. A label column that the teacher lacks is learned from
+    the labels alone, with weight 1; with `correct_only`, so is a clip that the teacher misclassifies.
     """
 
     def __init__(
         self,
-        losses: Mapping[str, DistillationLoss],
+        losses: Mapping[str, LogitLoss | FeatureLoss],
         outputs: Mapping[Augmentation | None, Outputs],
         *,
         shared: Shared,
@@ -62,8 +102,8 @@ class DistillationCriterion(Criterion):
         """`outputs` are those of the teacher for all training clips, by augmentation."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
-        names = [name for loss in losses.values() for name in loss.student_features]
-        self.features = tuple(dict.fromkeys(names))
+        self.features = Layers.of(config).student
+        self._settings = {name: settings for name, _, settings in config.losses.chosen()}
         self._outputs = {
             augmentation: Outputs(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
             for augmentation, one in outputs.items()
@@ -72,27 +112,53 @@ class DistillationCriterion(Criterion):
         self._config = config
         self._label_smoothing = label_smoothing
 
-    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss of a batch: a scalar."""
-        of_labels = self._config.label_weight
-        parts = [
-            cross_entropy(column, batch.labels[:, k], label_smoothing=self._label_smoothing)
-            for k, column in enumerate(outputs.logits)
-        ]
-        for k in self._columns:
-            parts[k] = of_labels * parts[k]
-        student = Outputs(logits=tuple(outputs.logits[k] for k in self._columns), features=outputs.features)
+    def parts(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss with the labels, and that with the teacher: two scalars whose sum is the loss of the batch."""
         taught = self._outputs[batch.augmentation and batch.augmentation.clean]
         teacher = taught.of(batch.indices, device=outputs.logits[0].device)
-        for name, loss in self.losses.items():
-            weight = (1 - of_labels) * self._config.losses[name]
-            values = loss(student, teacher)
-            if values.dim() == 0:
-                parts.append(weight * values)
-                continue
-            for k, value in zip(self._columns, values, strict=True):
-                parts[k] = weight * value + parts[k]
+        right: dict[int, Tensor] = {}
+        if self._config.correct_only:
+            right = {
+                k: column.argmax(1) == batch.labels[:, k]
+                for k, column in zip(self._columns, teacher.logits, strict=True)
+            }
+        return self._of_labels(outputs, batch, right), self._of_teacher(outputs, teacher, batch, right)
+
+    def _of_labels(self, outputs: Outputs, batch: Batch, right: Mapping[int, Tensor]) -> Tensor:
+        weight, parts = self._config.label_weight, []
+        for k, column in enumerate(outputs.logits):
+            weights = torch.where(right[k], weight, 1.0) if k in right else None
+            value = cross_entropy(
+                column, batch.labels[:, k], label_smoothing=self._label_smoothing, weights=weights
+            )
+            parts.append(weight * value if k in self._columns and weights is None else value)
         return torch.stack(parts).sum()
+
+    def _of_teacher(
+        self, outputs: Outputs, teacher: Outputs, batch: Batch, right: Mapping[int, Tensor]
+    ) -> Tensor:
+        all_right = torch.stack([*right.values()]).all(0) if right else None
+        parts = []
+        for name, loss in self.losses.items():
+            given = self._settings[name]
+            if isinstance(given, LayerSettings):
+                ours, theirs = outputs.features[given.student], teacher.features[given.teacher]
+                parts.append(given.weight * _over(all_right, loss, ours, theirs))
+                continue
+            for k, theirs in zip(self._columns, teacher.logits, strict=True):
+                ours, labels = outputs.logits[k], batch.labels[:, k]
+                parts.append(given.weight * _over(right.get(k), loss, ours, theirs, labels))
+        return torch.stack(parts).sum()
+
+
+def _over(right: Tensor | None, loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """The loss over the clips of `right`, times their share of the batch; 0 for a single one, which has no
+    relations to others and no variance."""
+    if right is None:
+        return loss(*given)
+    if right.sum() < LEAST_CLIPS:
+        return given[0].sum() * 0.0
+    return right.float().mean() * loss(*(one[right] for one in given))
 
 
 def learn_from_teacher(
@@ -101,28 +167,27 @@ def learn_from_teacher(
     """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
 
     Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column
-    with the student, and for features that a network does not have.
+    with the student, and for layers that a network does not have or that cannot be compared.
     """
     teacher = context.teacher
     if teacher is None:
         raise ValueError("there is no teacher to learn from; the recipe has none")
     settings = context.distillation
     shared = Shared.of(spec, teacher.artifact.spec)
-    rows = {name: LOSSES[name] for name in settings.losses}
-    theirs = tuple(dict.fromkeys(name for row in rows.values() for name in row.teacher_features))
-    ours = tuple(dict.fromkeys(name for row in rows.values() for name in row.student_features))
-    pair = Pair(
-        temperature=settings.temperature,
-        classes=tuple(len(spec.labels[k].classes) for k in shared.student),
-        student=feature_sizes(model, spec, ours),
-        teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, theirs),
+    layers = Layers.of(settings)
+    losses = build_losses(
+        settings,
+        student=feature_sizes(model, _example(model, spec), layers.student),
+        teacher=feature_sizes(
+            teacher.artifact.model, _example(teacher.artifact.model, teacher.artifact.spec), layers.teacher
+        ),
+        seed=context.seed,
     )
-    losses = {name: drawn(lambda row=row: row(pair), seed=context.seed) for name, row in rows.items()}  # type: ignore[misc]
     outputs = {
         augmentation: teacher.outputs(
             context.data.train,
             augmentation=augmentation,
-            features=theirs,
+            features=layers.teacher,
             device=context.device,
             cache=context.cache,
             console=context.console,
@@ -134,8 +199,22 @@ def learn_from_teacher(
     )
 
 
+def _example(model: nn.Module, spec: ClipSpec) -> tuple[Tensor, ...]:
+    device = next(model.parameters(), torch.empty(0)).device
+    return tuple(x.to(device) for x in spec.example())
+
+
 def best_criterion(model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context) -> Criterion:
     """The distillation criterion if the recipe has a teacher, else that of the labels alone."""
     if context.teacher is None:
         return LabelCriterion(label_smoothing=config.label_smoothing)
     return learn_from_teacher(model, spec, config=config, context=context)
+
+
+def teaching_notes(spec: ClipSpec, context: Context) -> tuple[str, ...]:
+    """Notes for the report on what a training stage learns from the labels alone."""
+    if context.teacher is None:
+        return ("learned from the labels alone: the recipe has no teacher",)
+    taught = {label.name for label in context.teacher.artifact.spec.labels}
+    alone = [label.name for label in spec.labels if label.name not in taught]
+    return (f"learned from the labels alone: {', '.join(alone)}, which the teacher lacks",) if alone else ()

@@ -1,46 +1,73 @@
-"""The interface of distillation losses."""
+"""The interface of distillation losses, and the settings that all have."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from compress.criterion import Outputs
-
 Size = tuple[int, ...]
-"""Shape of a feature of one clip."""
+"""Shape of a feature of one clip: channels, then positions (`compress.features`)."""
+
+Weight = Annotated[float, Field(ge=0, le=1e6, description="Factor of the loss in the sum of all losses.")]
+Temperature = Annotated[
+    float,
+    Field(ge=0.01, le=1_000, description="Divides the logits of both before the softmax."),
+]
+Factor = Annotated[float, Field(ge=0, le=1e6)]
+LayerName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Properties of a student and its teacher for building a loss."""
+class LossSettings(BaseModel):
+    """Settings of a loss on logits."""
 
-    temperature: float
-    """Temperature of the softmax of both."""
-    classes: tuple[int, ...]
-    """Number of classes of each shared label column."""
-    student: Mapping[str, Size] = field(default_factory=dict)
-    """Sizes of the student's features that the loss needs."""
-    teacher: Mapping[str, Size] = field(default_factory=dict)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: Weight
 
 
-class DistillationLoss(nn.Module):
-    """One row of `LOSSES`: a loss between student and teacher. Its parameters are trained with the student.
+class LayerSettings(LossSettings):
+    """Settings of a loss on features: a layer of each network."""
 
-    Class attributes name the features that a loss needs (`compress.features`). Those of the teacher are computed
-    before the training and cached, like its logits.
+    student: LayerName = Field(
+        default="embedding",
+        description="Module of the student whose output is compared, by its dotted name; `embedding` is the input "
+        "of the classifiers.",
+    )
+    teacher: LayerName = Field(default="embedding", description="Module of the teacher, likewise.")
+
+
+class LogitLoss(nn.Module):
+    """A row of `LOSSES` that compares the logits of one label column."""
+
+    settings: ClassVar[type[LossSettings]]
+
+    def __init__(self, given: LossSettings) -> None:
+        """`given` is an instance of `settings`."""
+        super().__init__()
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """A scalar. `student` and `teacher` are logits `N K`, `labels` the class indices `N`."""
+        raise NotImplementedError
+
+
+class FeatureLoss(nn.Module):
+    """A row of `LOSSES` that compares a layer of the student with one of the teacher.
+
+    Its parameters are trained with the student and are not part of it. Features of the teacher are computed before
+    the training and cached, like its logits.
     """
 
-    student_features: ClassVar[tuple[str, ...]] = ()
-    teacher_features: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[type[LayerSettings]]
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, given: LayerSettings, *, student: Size, teacher: Size) -> None:
+        """`given` is an instance of `settings`. Raises `ValueError` for sizes that cannot be compared."""
         super().__init__()
-        self.pair = pair
 
-    def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
-        """A value for each label column of `pair.classes`, or a single one; both sides have these columns."""
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """A scalar. Both are `N` x size (`compress.features`); their sizes may differ."""
         raise NotImplementedError
+
+
+DistillationLoss = LogitLoss | FeatureLoss

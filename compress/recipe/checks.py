@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
-from compress.distillation import LOSSES
 from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
 from compress.recipe.faults import Fault, listed, nearest
+from compress.recipe.layers import check_layers
 from compress.recipe.networks import check_networks
 from compress.recipe.sections import (
     BenchmarkConfig,
@@ -240,25 +240,17 @@ def _from_teacher(parts: Parts) -> _Found:
         yield ("teacher", "tasks"), problem, {"allowed": listed(data.labels)}
 
 
-def _losses(parts: Parts) -> _Found:
-    """A loss on features of the student finds them in all training stages."""
-    section = parts.sections.get("distillation")
-    rounded = [
-        (index, entry.verb)
-        for index, entry in enumerate(parts.stages)
-        if entry is not None and entry.trains and STAGES[entry.verb].gives is Form.QUANTIZED
-    ]
-    if section is None or parts.sections.get("teacher") is None or not rounded:
+def _layers(parts: Parts) -> _Found:
+    """The layers that distillation losses compare exist in student and teacher."""
+    data, clip, teacher, student, settings = (
+        parts.sections.get(key) for key in ("data", "clip", "teacher", "student", "distillation")
+    )
+    trains = any(entry is None or entry.trains for entry in parts.stages)
+    if settings is None or teacher is None or not trains:
         return
-    index, verb = rounded[0]
-    for name in section.losses:
-        if LOSSES[name].student_features:
-            problem = (
-                f"needs features of the student, but stages.{index}.{verb} trains a graph without modules; use "
-                "mode ptq, or only losses on logits"
-            )
-            allowed = listed(other for other, row in LOSSES.items() if not row.student_features)
-            yield ("distillation", "losses", name), problem, {"allowed": allowed}
+    if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
+        return  # already reported with a better message
+    yield from check_layers(settings, data=data, clip=clip, teacher=teacher, student=student)
 
 
 def _networks(parts: Parts) -> _Found:
@@ -340,7 +332,7 @@ _CHECKS = (
     _tasks,
     _robustness,
     _files,
-    _losses,
+    _layers,
     _networks,
     _factory,
     _from_teacher,

@@ -82,7 +82,7 @@ class _Words:
         plain = self._plain(node)
         if not objects and plain is not None:
             yield from self._of_plain(value, plain, place)
-        elif objects and plain is None:
+        elif objects and plain is None and not self._has_several_kinds(node):
             if place[:1] == ("stages",) and len(place) == 2:
                 yield self._fault(place, NOT_A_STAGE, shown(value), ONE_VERB)
             else:
@@ -191,6 +191,11 @@ class _Words:
             yield node
         for inner in _alternatives(node):
             yield from self._objects(inner)
+
+    def _has_several_kinds(self, node: _Schema) -> bool:
+        """Whether a node allows a mapping or something else, such as a number; the full check decides."""
+        kinds = {self._resolved(one).get("type", "object") for one in _alternatives(node)}
+        return len(kinds - {"null"}) > 1
 
     def _plain(self, node: _Schema) -> _Schema | None:
         """The schema of a node other than null; `None` for several alternatives, which the full check handles."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compress.command.lines import first_line
 from compress.recipe.compose import Place
-from compress.recipe.sections import StudentConfig, TableTeacher
+from compress.recipe.sections import StudentConfig, TableTeacher, TeacherStudent
 from compress.tasks import with_tasks
 from models import STUDENTS, TEACHERS
 from models.counts import count_parameters
@@ -72,6 +72,28 @@ def check_networks(
                     f"a step takes about {_gb(weights + each * batch)}; lower batch, or use smaller clips"
                 )
                 yield place, problem, _allowed(str(batch))
+
+
+def build_without_weights(
+    section: Any, *, data: Any, clip: Any, teacher: Any
+) -> tuple[nn.Module, ClipSpec] | None:
+    """The network of a section on the meta device, and its spec; None for one that only the run can build.
+
+    A student that is the teacher is the network of `teacher`.
+    """
+    if isinstance(section, TeacherStudent):
+        section = teacher
+    if not isinstance(section, StudentConfig | TableTeacher) or (
+        isinstance(section, TableTeacher) and _is_foreign(section)
+    ):
+        return None
+    spec = _inputs_of(section, _provisional(data, clip))
+    table: Any = STUDENTS if isinstance(section, StudentConfig) else TEACHERS
+    try:
+        with torch.device("meta"):
+            return table[section.network].build(spec, section.options).eval(), spec
+    except ValueError:  # a fault of its own
+        return None
 
 
 def memory_bytes() -> int:

@@ -105,7 +105,7 @@ def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return " and ".join(f"{key} {_value(one)}" for key, one in value.items())
     if isinstance(value, tuple | list):
-        return "+".join(str(one) for one in value)
+        return "+".join(_value(one) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return exact(value) if isinstance(value, float) else str(value)

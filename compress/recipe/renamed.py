@@ -11,17 +11,29 @@ from typing import Any
 from compress.recipe.compose import Place, path_text
 
 _MOVED = {
-    f"stages.*.{verb}.{key}": f"distillation.{key}"
-    for verb in ("distill", "prune", "quantize")
-    for key in ("temperature", "label_weight")
+    f"{old}.{key}": new
+    for old in ("stages.*.distill", "stages.*.prune", "stages.*.quantize", "distillation")
+    for key, new in (
+        ("temperature", "distillation.losses.kd.temperature"),
+        ("label_weight", "distillation.label_weight"),
+    )
+    if f"{old}.{key}" != new
 }
 
 RENAMED: dict[str, str] = {
     **_MOVED,
+    "distillation.losses.soft_targets": "distillation.losses.kd",
     "stages.*.prune.macs": "stages.*.prune.macs_ratio",
     "stages.*.prune.max_layer_ratio": "stages.*.prune.max_pruning_ratio",
 }
 """Old place to new place; `*` stands for a list index, the same in both."""
+
+
+_ALSO = {
+    "distillation.losses.soft_targets": "; its weight is no longer multiplied by 1 - label_weight: "
+    "with the default label_weight 0.1, the weight 1 is now 0.9",
+}
+"""What has changed beside the name of a key, if its meaning is not the same."""
 
 
 def new_place(place: Place) -> Place | None:
@@ -30,7 +42,7 @@ def new_place(place: Place) -> Place | None:
     >>> new_place(("stages", 1, "prune", "macs"))
     ('stages', 1, 'prune', 'macs_ratio')
     """
-    new = RENAMED.get(path_text(tuple("*" if isinstance(part, int) else part for part in place)))
+    new = RENAMED.get(_pattern(place))
     if new is None:
         return None
     numbers = iter(part for part in place if isinstance(part, int))
@@ -43,8 +55,12 @@ def renamed_to(place: Place) -> str | None:
     if new is None:
         return None
     if new[:-1] == place[:-1]:
-        return f"was renamed to {new[-1]}, with the same meaning"
+        return f"was renamed to {new[-1]}{_ALSO.get(_pattern(place), ', with the same meaning')}"
     return f"has moved to {path_text(new)}, where it applies to all stages"
+
+
+def _pattern(place: Place) -> str:
+    return path_text(tuple("*" if isinstance(part, int) else part for part in place))
 
 
 def is_given_by_old_name(place: Place, beside: Mapping[str, Any]) -> bool:

@@ -120,7 +120,7 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
         owners = _models_at(model, inside[:-1])
         # For a discriminated union, pydantic reports the selected member.
         owners = [owner for owner in owners if owner.__name__ in detail["loc"]] or owners
-        allowed = [key for owner in owners for key in keys_of(owner)]
+        allowed = list(dict.fromkeys(key for owner in owners for key in keys_of(owner)))
         close = nearest(str(inside[-1]), allowed)
         return Fault(path=path, problem="unknown key", allowed=listed(allowed), nearest=close, line=line)
     if kind in _MISSING_KEY:

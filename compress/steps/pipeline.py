@@ -18,7 +18,9 @@ from benchmarks.top1 import Accuracy
 from compress.artifact import Artifact, load_resized
 from compress.command.sentence import in_a_sentence
 from compress.data import DECODED, Data
+from compress.distillation.criterion import Layers, build_losses
 from compress.factory import build_network, load_weights, source_of
+from compress.features import feature_sizes
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
 from compress.recipe.sections import (
@@ -129,6 +131,21 @@ class Run:
             self.build_student()
         else:
             self.first_student(None)
+
+    def check_layers(self) -> None:
+        """Raises `ValueError` for layers of the distillation losses that student or teacher lack, or that cannot be
+        compared, before either is trained."""
+        layers = Layers.of(self.recipe.distillation)
+        trains = any(entry.trains for entry in self.recipe.stages)
+        if self.recipe.teacher is None or not layers.student or not trains:
+            return
+        student, teacher = self.build_student(), self.build_teacher()
+        build_losses(
+            self.recipe.distillation,
+            student=feature_sizes(student, self.student_spec.example(), layers.student),
+            teacher=feature_sizes(teacher, self.teacher_spec.example(), layers.teacher),
+            seed=self.recipe.seed,
+        )
 
     def context(self, folder: Path, teacher: Teacher | None) -> Context:
         """The context of a stage that works in `folder`."""

@@ -140,7 +140,7 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
         more: dict[str, Any] = {}
         if entry.trains:
             code.append("compress.teacher")
-            code += [LOSSES[name].__module__ for name in run.recipe.distillation.losses]
+            code += [LOSSES[row].__module__ for _, row, _ in run.recipe.distillation.losses.chosen()]
             more["distillation"] = run.settings_of(run.recipe.distillation)
         key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
         keys.append(key)

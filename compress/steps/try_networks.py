@@ -14,7 +14,9 @@ from torch import nn
 
 from compress.command.user_code import user_code
 from compress.data import list_data, spec_before_clips
+from compress.distillation.criterion import Layers
 from compress.factory import build_network, load_weights
+from compress.features import check_names
 from compress.recipe.sections import FactoryStudent, FactoryTeacher, Recipe
 from compress.sources.source import FilesConfig
 from compress.teacher_check import CLIPS, check_on_inputs
@@ -36,6 +38,7 @@ def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> Non
             if section.weights is not None:
                 load_weights(model, section.weights)
             inputs = own.example(batch=CLIPS, seed=recipe.seed)
+            check_names(model, getattr(Layers.of(recipe.distillation), key))
             check_on_inputs(model, own, inputs, device=device, what=f"the {key} (on random clips)")
             if key == "student":
                 _check_export(model, own)

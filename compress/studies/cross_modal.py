@@ -202,7 +202,8 @@ def _distillation(recipe: Recipe, arm: str) -> DistillationConfig:
 
     Its settings do not depend on those of other students, so that it is trained only once.
     """
-    return DistillationConfig(label_weight=1.0, temperature=1.0) if arm == LABELS else recipe.distillation
+    alone = {"label_weight": 1.0, "losses": {"kd": 0}}
+    return DistillationConfig.model_validate(alone) if arm == LABELS else recipe.distillation
 
 
 def _files(run: Run, final: StageOutcome) -> dict[str, float | str]:
@@ -270,9 +271,7 @@ def _figures(
                 "ci95": accuracy_of(outcome.test_logits[0], data.test.labels[:, 0]).interval,
                 "parameters": outcome.record["after"]["parameters"],
                 "epochs": len(outcome.record["curve"]),
-                "softened_top_probability": _top_probability(
-                    outcome, temperature=recipe.distillation.temperature
-                ),
+                "softened_top_probability": _top_probability(outcome, temperature=_temperature(recipe)),
                 "seconds": round(outcome.record["seconds"]),
             }
             for kind, outcome in teachers.items()
@@ -289,6 +288,12 @@ def _figures(
             for arm in (LABELS, *TEACHERS)
         },
     }
+
+
+def _temperature(recipe: Recipe) -> float:
+    """The temperature of the soft targets; 1 if the recipe has none."""
+    softened = [given for _, row, given in recipe.distillation.losses.chosen() if row == "kd"]
+    return float(getattr(softened[0], "temperature", 1.0)) if softened else 1.0
 
 
 def _top_probability(teacher: StageOutcome, *, temperature: float) -> float:

@@ -50,12 +50,13 @@ def _setting(figures: dict[str, Any]) -> str:
     clips, settings = figures["clips"], figures["settings"]
     size, distill = figures["students"][0], settings["stages"][0]["distill"]
     taught = settings.get("distillation", distill)  # figures from before the section existed
+    softened = taught.get("losses", {}).get("kd", taught)  # figures from before losses had settings
     return (
         f"`{figures['command']}`, {figures['measured']}, torch {figures['versions']['torch']}: "
         f"{clips['train']:,} / {clips['validation']} / {clips['test']} clips of {figures['classes']} classes. "
         f"Teachers `{settings['teacher']['network']}`; student `{settings['student']['network']}`, "
         f"{size['parameters'] / 1e3:.0f} k parameters, {size['macs'] / 1e6:.1f} M MACs, "
-        f"{distill['epochs']} epochs, temperature {taught['temperature']:g}, "
+        f"{distill['epochs']} epochs, temperature {softened['temperature']:g}, "
         f"label weight {taught['label_weight']:g}."
     )
 

@@ -219,7 +219,8 @@ def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False)
         if "discriminator" in child:
             yield from _choice_rows(f"{prefix}{name}", child, defs)
         elif not flat:
-            for inner in _objects(child, defs):
+            # Settings alone and in a list are the same object.
+            for inner in {id(one): one for one in _objects(child, defs)}.values():
                 yield from _rows(inner, defs, prefix=f"{prefix}{name}.")
 
 

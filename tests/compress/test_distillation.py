@@ -11,10 +11,9 @@ from rich.console import Console
 from benchmarks.clips.cache import Augmentation
 from compress.artifact import Artifact
 from compress.criterion import Batch, LabelCriterion, Outputs
-from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
-from compress.distillation.criterion import best_criterion, learn_from_teacher
-from compress.distillation.loss import DistillationLoss
+from compress.distillation.criterion import best_criterion, learn_from_teacher, teaching_notes
+from compress.distillation.dist import uncorrelated
 from compress.losses import cross_entropy, soft_targets
 from compress.stage import Context
 from compress.teacher import Teacher
@@ -50,7 +49,7 @@ def context(teacher, **settings):
         seed=0,
         data=Clips(),
         teacher=teacher,
-        distillation=DistillationConfig(**settings),
+        distillation=DistillationConfig.model_validate(settings),
         build_student=None,
         folder=Path("none"),
         cache=Path("none"),
@@ -89,18 +88,22 @@ def test_the_teacher_answers_all_clean_views_before_the_training_begins():
     assert len(teacher.asked) == 2
 
 
-@pytest.mark.parametrize("label_weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("label_weight", [0.0, 0.3, 2.0])
 def test_the_loss_is_what_the_weights_say(label_weight):
     """Column x comes from the teacher as well, column y from the labels alone, whatever their weight."""
     torch.manual_seed(1)
     theirs, x, y = (torch.randn(4, 3) for _ in range(3))
     labels = torch.tensor([[0, 1], [2, 2], [1, 0], [1, 1]])
-    settings = {"label_weight": label_weight, "temperature": 3.0, "losses": {"soft_targets": 0.5}}
+    losses = {"kd": {"weight": 0.5, "temperature": 3.0}, "dist": 0.25}
+    settings = {"label_weight": label_weight, "losses": losses}
     criterion = criterion_of(Knows(*theirs.tolist()), "x", "y", **settings)
     found = criterion(Outputs(logits=(x, y)), Batch(indices=[0, 1, 2, 3], augmentation=None, labels=labels))
     softened = soft_targets(x, theirs, temperature=3.0)
+    probabilities = x.softmax(1), theirs.softmax(1)
+    relations = uncorrelated(*probabilities) + uncorrelated(*(one.T for one in probabilities))
     expected = (
-        (1 - label_weight) * 0.5 * softened
+        0.5 * softened
+        + 0.25 * relations
         + label_weight * cross_entropy(x, labels[:, 0])
         + cross_entropy(y, labels[:, 1])
     )
@@ -114,21 +117,53 @@ def test_a_batch_is_compared_with_the_answers_to_its_own_clips():
     assert criterion(outputs([[9.0, 0.0, 0.0]]), last) > 5
 
 
-def test_a_loss_of_a_single_value_counts_once(monkeypatch):
-    class Size(DistillationLoss):
-        def forward(self, student, teacher):
-            assert self.pair.classes == (3,) and len(student.logits) == len(teacher.logits) == 1
-            return student.logits[0].square().mean()
+def test_the_parts_are_the_loss_with_the_labels_and_that_with_the_teacher():
+    criterion = criterion_of(Knows([0.0, 0.0, 9.0]), "x", "y", label_weight=0.5, losses={"kd": 3.0})
+    given, clips = outputs([[3.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]), batch([0, 1])
+    task, distillation = criterion.parts(given, clips)
+    x, y = given.logits
+    labels = 0.5 * cross_entropy(x, torch.tensor([0])) + cross_entropy(y, torch.tensor([1]))
+    torch.testing.assert_close(task, labels)
+    theirs = torch.tensor([[0.0, 0.0, 9.0]])
+    torch.testing.assert_close(distillation, 3.0 * soft_targets(x, theirs, temperature=2.0))
+    torch.testing.assert_close(criterion(given, clips), task + distillation)
+    alone = LabelCriterion().parts(given, clips)
+    assert alone[0] > 0 and alone[1] == 0
 
-    monkeypatch.setitem(LOSSES, "size", Size)
-    # Made without validation, whose choices were read from the table when it was imported.
-    settings = DistillationConfig().model_copy(update={"label_weight": 0.25, "losses": {"size": 2.0}})
-    around = context(Knows([0.0, 0.0, 0.0]))
-    object.__setattr__(around, "distillation", settings)
-    criterion = learn_from_teacher(*student("x"), config=TrainConfig(epochs=1, views=0), context=around)
-    given = outputs([[3.0, 0.0, 0.0]])
-    expected = 0.25 * cross_entropy(given.logits[0], torch.tensor([0])) + 0.75 * 2.0 * 3.0
-    torch.testing.assert_close(criterion(given, batch([0])), expected)
+
+def test_with_correct_only_clips_that_the_teacher_misclassifies_are_learned_from_the_labels_alone():
+    """Of three clips the teacher is wrong on the last one."""
+    torch.manual_seed(1)
+    theirs = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]])
+    labels, x = torch.tensor([0, 1, 0]), torch.randn(3, 3)
+    clips = Batch(indices=[0, 1, 2], augmentation=None, labels=labels.unsqueeze(1))
+    settings = {"label_weight": 0.25, "losses": {"kd": 2.0}, "correct_only": True}
+    task, distillation = criterion_of(Knows(*theirs.tolist()), "x", **settings).parts(
+        Outputs(logits=(x,)), clips
+    )
+    each = torch.nn.functional.cross_entropy(x, labels, reduction="none")
+    torch.testing.assert_close(task, (0.25 * each[0] + 0.25 * each[1] + each[2]) / 3)
+    right = soft_targets(x[:2], theirs[:2], temperature=2.0)
+    torch.testing.assert_close(distillation, 2.0 * right * 2 / 3)
+
+
+def test_with_correct_only_a_teacher_that_is_always_wrong_teaches_nothing():
+    wrong = Knows([0.0, 9.0, 0.0], [0.0, 9.0, 0.0])
+    settings = {"losses": {"kd": 2.0, "dist": 1.0}, "correct_only": True}
+    given = outputs([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    task, distillation = criterion_of(wrong, "x", **settings).parts(given, batch([0], [0]))
+    assert distillation == 0
+    torch.testing.assert_close(task, cross_entropy(given.logits[0], torch.tensor([0, 0])))
+
+
+def test_what_is_learned_from_the_labels_alone_is_noted():
+    spec = student("x", "y")[1]
+    expected = "learned from the labels alone: y, which the teacher lacks"
+    assert teaching_notes(spec, context(Knows([0.0, 0.0, 9.0]))) == (expected,)
+    assert teaching_notes(student("x")[1], context(Knows([0.0, 0.0, 9.0]))) == ()
+    assert teaching_notes(spec, context(None)) == (
+        "learned from the labels alone: the recipe has no teacher",
+    )
 
 
 def test_a_teacher_that_shares_no_label_column_with_its_student_is_refused():

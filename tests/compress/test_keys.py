@@ -96,6 +96,7 @@ ADDED = ("", "NEW = 1\n")
         ("compress/pruning/__init__.py", *ADDED),
         ("compress/quantization/__init__.py", *ADDED),
         ("compress/recipe/renamed.py", *ADDED),
+        ("compress/distillation/dkd.py", *ADDED),  # the recipe has kd alone
         ("compress/quantization/qat.py", *ADDED),  # the recipe calibrates
         ("models/x3d.py", *ADDED),
         ("compress/losses.py", "\ndef ", "\n# A remark.\ndef "),
@@ -115,7 +116,7 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
         ("compress/training.py", "max_norm=5.0", "max_norm=4.0", 0),
         ("compress/distill.py", *ADDED, 1),
         ("compress/teacher.py", *ADDED, 1),
-        ("compress/distillation/soft_targets.py", *ADDED, 1),
+        ("compress/distillation/kd.py", *ADDED, 1),
         ("compress/pruning/magnitude.py", *ADDED, 2),
         ("compress/quantization/ptq.py", *ADDED, 3),
         ("models/mobilenet3d.py", *ADDED, 0),  # an encoder of teachers, too
@@ -164,11 +165,11 @@ def test_tables_of_methods_are_tables_and_nothing_else():
 
 def test_how_a_student_is_taught_changes_the_stages_that_train_alone(run):
     before = keys_of(run)
-    recipe = load_recipe(RECIPE, overrides=["distillation.temperature=3"])
+    recipe = load_recipe(RECIPE, overrides=["distillation.losses={kd: {temperature: 3}}"])
     after = keys_of(of(recipe, run.data, cache=run.cache))
     assert before[0] == after[0], "the teacher"
     assert not {*before[1:]} & {*after[1:]}, "the stages after it, too"
-    assert "distillation.temperature" in difference(before[1].parts, after[1].parts)
+    assert "distillation.losses.kd.temperature" in difference(before[1].parts, after[1].parts)
     parts = [{name.partition(".")[0] for name in key.parts} for key in after]
     assert ["distillation" in one for one in parts] == [False, True, True, False], (
         "calibration does not train"

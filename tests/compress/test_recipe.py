@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from compress.distillation import LOSSES
+from compress.distillation.config import DistillationConfig
 from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe
 from compress.recipe.keys import check_words
 from compress.recipe.plan import plan
@@ -74,16 +74,58 @@ BROKEN = {
         ["student.options.width (line N): wrong type; given: true; allowed: a number"],
     ),
     "value out of range": (
-        "distillation: {temperature: 0}",
-        ["distillation.temperature (line N): out of range; given: 0; allowed: at least 0.01"],
+        "distillation: {losses: {kd: {temperature: 0}}}",
+        ["distillation.losses.kd.temperature (line N): out of range; given: 0; allowed: at least 0.01"],
     ),
     "loss that there is not": (
-        "distillation: {losses: {soft_target: 1.0}}",
-        ["distillation.losses.soft_target (line N): not one of the choices", "did you mean 'soft_targets'?"],
+        "distillation: {losses: {relations: 1.0}}",
+        ["distillation.losses.relations (line N): unknown key; did you mean 'relation'?"],
     ),
     "no loss at all": (
         "distillation: {losses: {}}",
-        ["distillation.losses (line N): wrong number of entries"],
+        ["distillation.losses (line N): no distillation loss is named; choose from kd, dkd, dist, features"],
+    ),
+    "negative weight of a loss": (
+        "distillation: {losses: {kd: -1}}",
+        ["distillation.losses.kd (line N): out of range; given: -1; allowed: at least 0"],
+    ),
+    "unknown key of a loss": (
+        "distillation: {losses: {relation: {angel: 3}}}",
+        [
+            "distillation.losses.relation.angel (line N): unknown key; did you mean 'angle'? allowed: weight, stu"
+        ],
+    ),
+    "unknown key of the second use of a loss": (
+        "distillation: {losses: {features: [{}, {projecter: none}]}}",
+        ["distillation.losses.features.1.projecter (line N): unknown key; did you mean 'projector'?"],
+    ),
+    "weight alone for a loss that needs layers": (
+        "distillation: {losses: {attention: 1000}}",
+        ["distillation.losses.attention (line N): wrong type; given: 1000; allowed: a mapping of keys"],
+    ),
+    "loss without its layers": (
+        "distillation: {losses: {attention: {student: video.1}}}",
+        [
+            "distillation.losses.attention.teacher (line N): required key is missing (Module of the teacher, like"
+        ],
+    ),
+    "layer that the student lacks": (
+        "distillation: {losses: {features: [{}, {student: vidio.3}]}}",
+        [
+            "distillation.losses.features.1.student (line N): MobileNet3d has no module 'vidio.3'; its modules, nea"
+        ],
+    ),
+    "layer that the teacher lacks": (
+        "distillation: {losses: {relation: {teacher: encoder.clip}}}",
+        ["distillation.losses.relation.teacher (line N): ", "nearest first: encoders.clip, "],
+    ),
+    "layers of different sizes without a projector": (
+        "distillation: {losses: {features: {student: video.1, projector: none}}}",
+        ["distillation.losses (line N): video.1 of the student has 8 channels", "give `projector: linear`"],
+    ),
+    "map for a loss that needs positions": (
+        "distillation: {losses: {attention: {student: video.1, teacher: embedding}}}",
+        ["distillation.losses (line N): video.1 of the student has shape", "name layers with maps"],
     ),
     "scalar for a section": ("clip: 8", ["clip (line N): wrong type; given: 8; allowed: a mapping of keys"]),
     "scalar for a chosen section": ("data: clips.csv", ["data (line N): wrong type; given: 'clips.csv'"]),
@@ -523,11 +565,11 @@ def test_a_fault_carries_its_parts() -> None:
 
 RENAMED_KEYS = {
     "distill: {epochs: 1, temperature: 3.0}": (
-        "stages.0.distill.temperature (line 7): has moved to distillation.temperature, where it applies "
+        "stages.0.distill.temperature (line 7): has moved to distillation.losses.kd.temperature, where it applies "
         "to all stages"
     ),
     "prune: {macs_ratio: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
-    "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.temp",
+    "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.losses.kd",
     "prune: {macs: 0.5}": "stages.0.prune.macs (line 7): was renamed to macs_ratio, with the same meaning",
     "prune: {macs_ratio: 0.5, max_layer_ratio: 0.5}": (
         "stages.0.prune.max_layer_ratio (line 7): was renamed to max_pruning_ratio, with the same meaning"
@@ -549,13 +591,61 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
         assert "did you mean" not in str(caught.value)
 
 
-def test_a_loss_of_features_is_refused_beside_quantization_aware_training(monkeypatch) -> None:
-    monkeypatch.setattr(LOSSES["soft_targets"], "student_features", ("embedding",))
-    stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: %s, batch: 8}}]"
-    expected = r"distillation\.losses\.soft_targets.*: needs features .*stages\.1\.quantize trains a graph"
-    with pytest.raises(RecipeError, match=expected):
-        parse_recipe(changed(GOOD, stages % "qat"), name="good")
-    assert parse_recipe(changed(GOOD, stages % "ptq"), name="good")
+RENAMED_LOSSES = {
+    "distillation: {temperature: 3.0}": (
+        "distillation.temperature (line 7): has moved to distillation.losses.kd.temperature, where it applies "
+        "to all stages"
+    ),
+    "distillation: {losses: {soft_targets: 1.0}}": (
+        "distillation.losses.soft_targets (line 7): was renamed to kd; its weight is no longer multiplied by "
+        "1 - label_weight: with the default label_weight 0.1, the weight 1 is now 0.9"
+    ),
+}
+
+
+@pytest.mark.parametrize("section", RENAMED_LOSSES)
+def test_old_keys_of_distillation_are_refused_with_the_new_ones_in_both_checks(
+    section: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(changed(GOOD, section).lstrip("\n"))
+    line = next(k for k, row in enumerate(path.read_text().splitlines(), 1) if row.startswith("distillation"))
+    expected = RENAMED_LOSSES[section].replace("line 7", f"line {line}")
+    for check in (check_words, load_recipe):
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            check(path)
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("{kd: 9}", "{kd: {weight: 9}}"),
+        ("{relation: 2}", "{relation: {weight: 2}}"),
+        ("{}", None),
+    ],
+)
+def test_a_number_stands_for_the_weight_of_a_loss(short: str, long: str | None) -> None:
+    if long is None:
+        assert parse_recipe(GOOD, name="good").distillation == DistillationConfig()
+        return
+    one, other = (
+        parse_recipe(changed(GOOD, f"distillation: {{losses: {text}}}"), name="good")
+        for text in (short, long)
+    )
+    assert one == other
+    assert parse_recipe(dump_yaml(one.to_dict()), name="again").distillation == one.distillation
+
+
+def test_a_loss_on_layers_is_used_several_times_and_beside_quantization_aware_training(
+    tmp_path: Path,
+) -> None:
+    losses = "{kd: 0.9, features: [{}, {student: video.3, teacher: encoders.clip, weight: 2}]}"
+    stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, batch: 8}}]"
+    path = tmp_path / "several.yaml"
+    path.write_text(changed(GOOD, f"distillation: {{losses: {losses}}}\n{stages}"))
+    check_words(path)
+    chosen = {name: (row, one.weight) for name, row, one in load_recipe(path).distillation.losses.chosen()}  # type: ignore[attr-defined]
+    assert chosen == {"kd": ("kd", 0.9), "features": ("features", 1), "features_2": ("features", 2)}
 
 
 def test_every_renamed_key_leads_to_one_that_recipes_have() -> None:
@@ -568,17 +658,20 @@ def test_every_renamed_key_leads_to_one_that_recipes_have() -> None:
                 node = schema["$defs"][f"{verb.title()}Config"]
             else:
                 node = schema["$defs"][f"{section.title()}Config"]
+            if keys[:1] == ["losses"]:
+                node, keys = schema["$defs"]["Losses"], keys[1:]
             assert (keys[0] in node["properties"]) is there, place
 
 
 def test_a_whole_number_stands_for_a_number_and_1e_3_is_one() -> None:
     recipe = parse_recipe(
         changed(
-            GOOD, "distillation: {temperature: 3}\nstages: [{distill: {epochs: 1, learning_rate: 1e-3}}]"
+            GOOD,
+            "distillation: {losses: {kd: {temperature: 3}}}\nstages: [{distill: {epochs: 1, learning_rate: 1e-3}}]",
         ),
         name="good",
     )
-    assert recipe.distillation.temperature == 3.0
+    assert recipe.distillation.losses.kd.temperature == 3.0  # type: ignore[attr-defined]
     assert recipe.stages[0].config.learning_rate == 0.001  # type: ignore[attr-defined]
 
 
@@ -765,9 +858,9 @@ def test_repeated_values_may_be_aliased_and_are_overridden_one_by_one() -> None:
 
 
 def test_the_plan_says_how_a_stage_that_trains_is_taught() -> None:
-    text = changed(GOOD, "distillation: {temperature: 3, label_weight: 0.25}")
+    text = changed(GOOD, "distillation: {label_weight: 0.25, losses: {kd: {temperature: 3}}}")
     said = {step.name: step.description for step in plan(parse_recipe(text, name="good")).steps}
-    assert said["distill"] == "epochs 2, baseline yes; temperature 3, label weight 0.25"
+    assert said["distill"] == "epochs 2, baseline yes; label weight 0.25, losses (kd (temperature 3))"
     assert said["quantize"] == "with its defaults", "ptq does not train"
 
 

@@ -1,0 +1,112 @@
+"""Quantization-aware training with losses on layers: the captured graph returns the features of the student."""
+
+import copy
+
+import pytest
+import torch
+
+from compress.artifact import Artifact
+from compress.distillation.config import DistillationConfig
+from compress.features import drop_features, feature_sizes, mark_features, watched
+from compress.quantize import QuantizeConfig, _lowered, _require_same_graph, quantize
+from compress.stage import Context
+from compress.teacher import Teacher
+from export.quantize.int8_reference import calibrate, prepare, transfer
+from models import STUDENTS, TEACHERS
+from models.statistics import settle_statistics
+
+pytestmark = pytest.mark.slow
+LAYERS = ("embedding", "video.3")
+BETWEEN = "video.0.0"
+"""A convolution before its BatchNorm."""
+
+
+@pytest.fixture(scope="module")
+def student(tiny_data):
+    torch.manual_seed(0)
+    spec, row = tiny_data.spec.only(("clip",)), STUDENTS["mobilenet3d_tiny"]
+    model = row.build(spec, row.options())
+    settle_statistics(model, spec)
+    return Artifact(model=model.eval(), spec=spec)
+
+
+@pytest.fixture(scope="module")
+def single(student):
+    return prepare(_lowered(student.model, student, batch=1), qat=True)
+
+
+@pytest.fixture(scope="module")
+def prepared(student):
+    found = prepare(_lowered(student.model, student, batch=4, layers=LAYERS), qat=True)
+    mark_features(found, feature_sizes(student.model, student.spec.example(), LAYERS))
+    return found
+
+
+def test_the_graph_returns_the_features_of_the_network(student, prepared, tiny_data):
+    clips = tiny_data.train.for_spec(student.spec).batch([0, 1, 2, 3])
+    graph = copy.deepcopy(prepared)
+    calibrate(graph, [clips] * 4)
+    with watched(student.model, LAYERS) as expected, watched(graph, LAYERS) as found, torch.no_grad():
+        student.model(*clips)
+        logits = graph(*clips)
+    assert len(logits) == len(student.spec.labels), "the losses with the labels see the logits alone"
+    for name in LAYERS:
+        noise = (found[name] - expected[name]).square().mean() / expected[name].square().mean()
+        assert found[name].shape == expected[name].shape and noise < 0.05
+    assert feature_sizes(graph, (), LAYERS) == {k: tuple(v.shape[1:]) for k, v in expected.items()}
+
+
+def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, single, student):
+    _require_same_graph(prepared, single, layers=LAYERS)
+    graph = copy.deepcopy(prepared)
+    drop_features(graph)
+    assert len(graph(*student.spec.example(batch=4))) == len(student.spec.labels)
+    transfer(graph, copy.deepcopy(single))
+
+
+def test_a_layer_between_operators_that_int8_joins_is_refused(student, single):
+    graph = prepare(_lowered(student.model, student, batch=4, layers=(BETWEEN,)), qat=True)
+    mark_features(graph, feature_sizes(student.model, student.spec.example(), (BETWEEN,)))
+    with pytest.raises(
+        ValueError, match=r"layers video\.0\.0 of the student, one of which lies between operators"
+    ):
+        _require_same_graph(graph, single, layers=(BETWEEN,))
+
+
+def test_a_feature_that_the_graph_was_not_captured_with_is_refused(prepared, single):
+    with (
+        pytest.raises(ValueError, match=r"'video' is not among the outputs .* embedding, video.3"),
+        watched(prepared, ["video"]),
+    ):
+        pass
+    with pytest.raises(ValueError, match="the logits and no features"), watched(single, ["video"]):
+        pass
+
+
+def test_training_brings_the_features_closer_to_the_teacher(student, tiny_data, tmp_path):
+    torch.manual_seed(0)
+    row = TEACHERS["multimodal_tiny"]
+    teacher = Artifact(model=row.build(tiny_data.spec, row.options()).eval(), spec=tiny_data.spec)
+    losses = {"features": {"student": "video.3", "teacher": "encoders.clip.blocks"}}
+    context = Context(
+        device=torch.device("cpu"),
+        seed=0,
+        data=tiny_data,
+        teacher=Teacher(artifact=teacher, key="teacher"),
+        distillation=DistillationConfig.model_validate({"label_weight": 0.0, "losses": losses}),
+        build_student=lambda: student.model,
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+    )
+    settings = {
+        "mode": "qat",
+        "batch": 8,
+        "calibration_clips": 16,
+        "epochs": 3,
+        "views": 0,
+        "learning_rate": 1e-3,
+    }
+    result = quantize(student, QuantizeConfig.model_validate(settings), context)
+    loss = [row["loss"] for row in result.curve]
+    assert loss[-1] < loss[0]
+    assert len(result.artifact.model(*student.spec.example())) == len(student.spec.labels)
