@@ -121,7 +121,7 @@ def feature_sizes(
     for name in names:
         if name not in found:
             raise ValueError(f"the forward pass of {type(model).__name__} does not call its module {name!r}")
-    return {name: tuple(value.shape[1:]) for name, value in found.items()}
+    return {name: tuple(found[name].shape[1:]) for name in names}
 
 
 class WithFeatures(nn.Module):
@@ -141,12 +141,18 @@ class WithFeatures(nn.Module):
 
 
 def mark_features(graph: fx.GraphModule, sizes: dict[str, tuple[int, ...]]) -> None:
-    """Declares the last outputs of a graph, which was captured from `WithFeatures`, to be features of `sizes`."""
+    """Declares the last outputs of a graph, which was captured from `WithFeatures`, to be features of `sizes`.
+
+    `sizes` are in the order of the outputs.
+    """
     graph.meta[_KEY] = dict(sizes)
 
 
 def drop_features(graph: fx.GraphModule) -> None:
-    """Removes the features from the outputs of a graph, in place, and all that computes only them."""
+    """Removes the features from the outputs of a graph, in place, and all that computes only them.
+
+    What remains serves for its weights and ranges; it cannot be run, because its calling convention has them still.
+    """
     count = len(graph.meta.pop(_KEY, ()))
     if not count:
         return

@@ -34,8 +34,8 @@ def model():
 
 
 def test_maps_of_frames_and_tokens_have_one_row_per_clip_and_channels_first(model):
-    sizes = feature_sizes(model, CLIP, ("stem", "tokens", "head"))
-    assert sizes == {"stem": (5, 4, 4, 4), "tokens": (6, 4 * 16), "head": (3,)}
+    sizes = feature_sizes(model, CLIP, ("head", "stem", "tokens"))
+    assert [*sizes.items()] == [("head", (3,)), ("stem", (5, 4, 4, 4)), ("tokens", (6, 4 * 16))]
     with watched(model, ("stem", "tokens")) as found:
         model(*CLIP)
     second = model.stem(CLIP[0][1].transpose(0, 1))  # the frames of the second clip, T C H W

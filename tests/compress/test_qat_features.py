@@ -60,7 +60,8 @@ def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, s
     _require_same_graph(prepared, single, layers=LAYERS)
     graph = copy.deepcopy(prepared)
     drop_features(graph)
-    assert len(graph(*student.spec.example(batch=4))) == len(student.spec.labels)
+    (outputs,) = graph.graph.output_node().args
+    assert len(outputs) == len(student.spec.labels)
     transfer(graph, copy.deepcopy(single))
 
 
@@ -101,8 +102,8 @@ def test_training_brings_the_features_closer_to_the_teacher(student, tiny_data, 
     settings = {
         "mode": "qat",
         "batch": 8,
-        "calibration_clips": 16,
-        "epochs": 3,
+        "calibration_clips": 8,
+        "epochs": 2,
         "views": 0,
         "learning_rate": 1e-3,
     }
