@@ -21,7 +21,7 @@ from compress.artifact import Artifact, Form
 from compress.command.progress import bar
 from compress.quantization import QUANTIZATION_METHODS
 from compress.stage import Context, StageResult
-from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
+from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, selection_notes
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
@@ -49,6 +49,10 @@ class QuantizeConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _trains_or_not(self) -> Self:
+        if self.ema is not None and self.trains:
+            raise ValueError(
+                f"ema is {self.ema}, but quantized weights belong to their ranges and have no average; omit it"
+            )
         if self.trains and self.calibration_clips < self.batch:
             raise ValueError(
                 f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
@@ -87,7 +91,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
         f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
     )
     if method.trains:
-        notes += batch_notes(config, clips)
+        notes += batch_notes(config, clips) + selection_notes(config, curve)
     return StageResult(
         artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
     )

@@ -134,7 +134,10 @@ def main(
         typer.Option(min=0, metavar="N", help="Number of decoding processes; 0 decodes in the main process."),
     ] = 2,
     train_device: Annotated[
-        str, typer.Option(help="Training device: auto, cpu or cuda.", metavar="DEVICE")
+        str,
+        typer.Option(
+            help="Training device: auto (cuda if there is one, else cpu), cpu, cuda or mps.", metavar="DEVICE"
+        ),
     ] = "auto",
     user_code_timeout: Annotated[
         float,
@@ -210,10 +213,12 @@ def _complain(code: int, message: object) -> int:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda")
+    if name not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda, mps")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--train-device is cuda, but torch finds no CUDA device here; use cpu or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("--train-device is mps, but torch finds no Apple GPU here; use cpu or auto")
     return torch.device(name)
 
 
