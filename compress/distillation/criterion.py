@@ -17,6 +17,7 @@ from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.loss import DistillationLoss, Pair
+from compress.distillation.online import OnlineTeacher
 from compress.features import feature_sizes
 from compress.losses import cross_entropy
 from compress.stage import Context
@@ -53,21 +54,19 @@ class DistillationCriterion(Criterion):
     def __init__(
         self,
         losses: Mapping[str, DistillationLoss],
-        outputs: Mapping[Augmentation | None, Outputs],
+        outputs: Mapping[Augmentation | None, Outputs] | OnlineTeacher,
         *,
         shared: Shared,
         config: DistillationConfig,
         label_smoothing: float,
     ) -> None:
-        """`outputs` are those of the teacher for all training clips, by augmentation."""
+        """`outputs` are those of the teacher for all training clips, by augmentation, or computed in every step."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
         names = [name for loss in losses.values() for name in loss.student_features]
         self.features = tuple(dict.fromkeys(names))
-        self._outputs = {
-            augmentation: Outputs(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
-            for augmentation, one in outputs.items()
-        }
+        self._outputs = outputs
+        self._taught = shared.teacher
         self._columns = shared.student
         self._config = config
         self._label_smoothing = label_smoothing
@@ -82,8 +81,7 @@ class DistillationCriterion(Criterion):
         for k in self._columns:
             parts[k] = of_labels * parts[k]
         student = Outputs(logits=tuple(outputs.logits[k] for k in self._columns), features=outputs.features)
-        taught = self._outputs[batch.augmentation and batch.augmentation.clean]
-        teacher = taught.of(batch.indices, device=outputs.logits[0].device)
+        teacher = self._of_teacher(batch, device=outputs.logits[0].device)
         for name, loss in self.losses.items():
             weight = (1 - of_labels) * self._config.losses[name]
             values = loss(student, teacher)
@@ -94,14 +92,24 @@ class DistillationCriterion(Criterion):
                 parts[k] = weight * value + parts[k]
         return torch.stack(parts).sum()
 
+    def _of_teacher(self, batch: Batch, *, device: torch.device) -> Outputs:
+        """The outputs of the teacher for a batch, in the shared label columns."""
+        if isinstance(self._outputs, OnlineTeacher):
+            found = self._outputs.outputs(batch)
+        else:
+            of_view = self._outputs[batch.augmentation and batch.augmentation.clean]
+            found = of_view.of(batch.indices, device=device)
+        return Outputs(logits=tuple(found.logits[k] for k in self._taught), features=found.features)
+
 
 def learn_from_teacher(
     model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context
 ) -> DistillationCriterion:
     """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
 
-    Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column
-    with the student, and for features that a network does not have.
+    Outputs are cached across trainings; with `views: fresh` they are computed in every step. Raises `ValueError`
+    if there is no teacher, if it shares no label column with the student, and for features that a network does not
+    have.
     """
     teacher = context.teacher
     if teacher is None:
@@ -118,17 +126,21 @@ def learn_from_teacher(
         teacher=feature_sizes(teacher.artifact.model, teacher.artifact.spec, theirs),
     )
     losses = {name: drawn(lambda row=row: row(pair), seed=context.seed) for name, row in rows.items()}  # type: ignore[misc]
-    outputs = {
-        augmentation: teacher.outputs(
-            context.data.train,
-            augmentation=augmentation,
-            features=theirs,
-            device=context.device,
-            cache=context.cache,
-            console=context.console,
-        )
-        for augmentation in augmentations_of(config, seed=context.seed)
-    }
+    outputs: Mapping[Augmentation | None, Outputs] | OnlineTeacher
+    if config.views == "fresh":
+        outputs = OnlineTeacher(teacher, context.data.train, features=theirs, device=context.device)
+    else:
+        outputs = {
+            augmentation: teacher.outputs(
+                context.data.train,
+                augmentation=augmentation,
+                features=theirs,
+                device=context.device,
+                cache=context.cache,
+                console=context.console,
+            )
+            for augmentation in augmentations_of(config, seed=context.seed)
+        }
     return DistillationCriterion(
         losses, outputs, shared=shared, config=settings, label_smoothing=config.label_smoothing
     )

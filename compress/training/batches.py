@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.clips.clip_set import Augmentation, ClipSet
+from benchmarks.clips.mixing import drawn_mix, mixed
 from compress.criterion import Batch
 from compress.training.config import TrainConfig
 
@@ -26,11 +27,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def augmentations_of(config: TrainConfig, *, seed: int) -> tuple[Augmentation | None, ...]:
-    """The distinct clean augmentations of a training with this seed."""
-    views = (
-        _augmentation(config, seed=seed, epoch=epoch)
-        for epoch in range(min(config.epochs, config.views or 1))
-    )
+    """The distinct clean augmentations of a training with this seed, `views: fresh` in every epoch another one."""
+    views = (_augmentation(config, seed=seed, epoch=epoch) for epoch in range(config.epochs))
     return tuple(dict.fromkeys(augmentation and augmentation.clean for augmentation in views))
 
 
@@ -39,9 +37,12 @@ def planned(clips: ClipSet, *, size: int, config: TrainConfig, seed: int, epoch:
     generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
     order = torch.randperm(len(clips), generator=generator).tolist()
     augmentation = _augmentation(config, seed=seed, epoch=epoch)
-    for start in range(0, len(clips) - size + 1, size):
+    for step, start in enumerate(range(0, len(clips) - size + 1, size)):
         indices = order[start : start + size]
-        yield Batch(indices=indices, augmentation=augmentation, labels=clips.labels[indices])
+        mix = None
+        if augmentation is not None:
+            mix = drawn_mix(augmentation.settings, clips.spec, clips=size, seed=seed, epoch=epoch, step=step)
+        yield Batch(indices=indices, augmentation=augmentation, labels=clips.labels[indices], mix=mix)
 
 
 def loaded(
@@ -76,7 +77,8 @@ class _Prepared(Dataset[tuple[Batch, Inputs]]):
         self._clips = clips
 
     def __getitem__(self, batch: Batch) -> tuple[Batch, Inputs]:
-        return batch, self._clips.batch(batch.indices, augmentation=batch.augmentation)
+        inputs = self._clips.batch(batch.clips, augmentation=batch.augmentation)
+        return batch, inputs if batch.mix is None else mixed(inputs, batch.mix, self._clips.spec)
 
 
 def _as_it_is(prepared: Any) -> Any:
@@ -96,4 +98,7 @@ def placed(inputs: Inputs, device: torch.device) -> Inputs:
 def _augmentation(config: TrainConfig, *, seed: int, epoch: int) -> Augmentation | None:
     if not config.views:
         return None
-    return Augmentation(number=epoch % config.views, seed=seed, corruptions=config.corruptions)
+    number = epoch if config.views == "fresh" else epoch % config.views
+    return Augmentation(
+        number=number, seed=seed, corruptions=config.corruptions, settings=config.augmentation
+    )

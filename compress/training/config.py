@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from benchmarks.clips.augmentation import AugmentationSettings
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.training.optimizers import OPTIMIZERS
 
@@ -19,7 +20,7 @@ LEAST_CLIPS = 2
 class TrainConfig(BaseModel):
     """How a network is trained: a linear warm-up, then a half cosine down to zero."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Passes over the training clips.")
     batch: int = Field(
@@ -88,11 +89,13 @@ class TrainConfig(BaseModel):
         lt=1,
         description="Share of each label spread over all classes; helps with label noise.",
     )
-    views: int = Field(
+    views: Literal["fresh"] | Annotated[int, Field(ge=0, le=1_000)] = Field(
         default=4,
-        ge=0,
-        le=1_000,
-        description="Number of augmentations per clip, one per epoch in turn; 0 trains on the centre crop.",
+        description="Number of augmentations per clip, one per epoch in turn, with cached outputs of the teacher. "
+        "`fresh` draws a new one in every epoch, and the teacher runs in every step; 0 trains on the centre crop.",
+    )
+    augmentation: AugmentationSettings = Field(
+        default=AugmentationSettings(), description="How training clips are augmented."
     )
     corruptions: tuple[Literal[tuple(CORRUPTIONS)], ...] = Field(  # type: ignore[valid-type]
         default=(),
@@ -106,9 +109,13 @@ class TrainConfig(BaseModel):
         return self.epochs > 0
 
     @model_validator(mode="after")
-    def _corruptions_need_views(self) -> Self:
+    def _augmentations_need_views(self) -> Self:
         if self.corruptions and not self.views:
             raise ValueError("corruptions are part of the augmentations, but views is 0; give 1 or more")
+        if self.augmentation != AugmentationSettings() and not self.views:
+            raise ValueError(
+                "augmentation has settings, but views is 0, which trains on the centre crop; give 1 or more"
+            )
         return self
 
     @model_validator(mode="after")

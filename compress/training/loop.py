@@ -132,7 +132,8 @@ def fit(
                 set_learning_rate(optimizer, rate)
                 if on_step:
                     on_step(position, total_steps)
-                loss = criterion(forward(placed(inputs, job.device)), _on(batch, job.device))
+                outputs = forward(placed(inputs, job.device))
+                loss = criterion.of_mixed(outputs, _on(batch, job.device))
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"{job.name}: the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; "

@@ -142,11 +142,11 @@ def test_a_difference_names_four_modules_at_most():
 
 
 def test_a_float_stage_depends_on_little(run):
-    """Forty modules at most, none of which shows, guards, plans, exports or decodes."""
+    """45 modules at most, none of which shows, guards, plans, exports or decodes."""
     parts = keys_of(run)[1].parts
     files = {name.removeprefix("source.") for name in parts if name.startswith("source.")}
     assert {"compress/distill.py", "compress/losses.py", "models/mobilenet3d.py"} <= files
-    assert len(files) <= 40
+    assert len(files) <= 45
     foreign = ("export/", "compress/report/", "compress/steps/", "compress/recipe/", "models/teachers/")
     around = tuple(f"{name.replace('.', '/')}" for name in AROUND)
     assert not [name for name in files if name.startswith((*foreign, *around))]

@@ -5,10 +5,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks.clips.augmentation import AugmentationSettings
 from benchmarks.clips.cache import Augmentation
+from benchmarks.clips.mixing import Mix
 from benchmarks.top1 import Accuracy
 from compress.artifact import weights_sha256
-from compress.criterion import Criterion, LabelCriterion
+from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.training import (
     Job,
     TrainConfig,
@@ -197,6 +199,63 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
         ValueError, match=r"has no feature 'video\.99'; its top-level modules are .*embedding is the input"
     ):
         _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
+
+
+def test_a_training_with_fresh_views_shows_another_one_in_every_epoch():
+    config = TrainConfig(epochs=3, views="fresh", augmentation=AugmentationSettings(mixup=0.2))
+    assert augmentations_of(config, seed=3) == tuple(Augmentation(number=k, seed=3) for k in range(3))
+
+
+class Recording(LabelCriterion):
+    """Remembers the batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def forward(self, outputs, batch):
+        self.batches.append(batch)
+        return super().forward(outputs, batch)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_clips_are_trained_on_both_labels_and_resumed_to_the_same_weights(tiny_data, tmp_path, kind):
+    settings = {"epochs": 2, "views": "fresh", "augmentation": {kind: 0.4}}
+    recorded = Recording()
+    whole, _ = _fit(tiny_data, tmp_path / "whole", criterion=recorded, **settings)
+    own, other = recorded.batches[:2]
+    assert own.mix is not None and (own.mix.box is None) == (kind == "mixup")
+    assert other.clips == own.indices == own.clips
+    assert other.indices == [own.indices[partner] for partner in own.mix.partners]
+    labels = tiny_data.train.labels
+    assert other.labels.equal(labels[other.indices]) and own.labels.equal(labels[own.indices])
+    with pytest.raises(KeyboardInterrupt):
+        criterion = Stopping(LabelCriterion(), steps=2 * 4)
+        _fit(tiny_data, tmp_path / "stopped", criterion=criterion, **settings)
+    resumed, _ = _fit(tiny_data, tmp_path / "stopped", **settings)
+    assert weights_sha256(resumed) == weights_sha256(whole)
+
+
+def test_the_loss_of_mixed_clips_is_the_weighted_mean_of_those_with_both_labels():
+    logits = torch.randn(2, 3)
+    labels = torch.tensor([[0], [2]])
+    mix = Mix(partners=(1, 0), share=0.75)
+    batch = Batch(indices=[5, 7], augmentation=None, labels=labels, mix=mix)
+    losses = (
+        torch.nn.functional.cross_entropy(logits, labels[:, 0]),
+        torch.nn.functional.cross_entropy(logits, labels.flip(0)[:, 0]),
+    )
+    found = LabelCriterion().of_mixed(Outputs(logits=(logits,)), batch)
+    torch.testing.assert_close(found, 0.75 * losses[0] + 0.25 * losses[1])
+
+
+def test_settings_of_augmentations_without_views_are_refused():
+    with pytest.raises(
+        ValueError, match="augmentation has settings, but views is 0, which trains on the centre"
+    ):
+        TrainConfig(epochs=1, views=0, augmentation=AugmentationSettings(mixup=0.2))
+    with pytest.raises(ValueError, match="Input should be 'fresh'"):
+        TrainConfig(epochs=1, views="new")
 
 
 def test_every_view_that_a_training_shows_is_known_before():
