@@ -70,6 +70,13 @@ class ClipConfig(_Config):
     stride: int = Field(
         default=1, ge=1, le=10_000, description="Distance between frames in source frames, for `strided`."
     )
+    margin: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Further frames before and after each training clip, at the distance of its frames and also "
+        "from outside its span, for `augmentation.temporal`.",
+    )
     mean: tuple[_Mean, _Mean, _Mean] = Field(
         default=(0.5, 0.5, 0.5),
         description="Networks compute (x - mean) / std per channel, RGB in 0..1.",

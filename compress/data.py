@@ -93,6 +93,7 @@ def open_data(
         config,
         listing.split,
         spec,
+        margin=clip.margin,
         contents=listing.contents,
         cache=cache / DECODED,
         workers=workers,

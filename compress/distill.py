@@ -24,6 +24,7 @@ from compress.training import (
     fit,
     logits_of,
     per_label,
+    selection_notes,
 )
 
 
@@ -68,5 +69,9 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
     model, curve = trained(
         "distill", lambda model: learn_from_teacher(model, artifact.spec, config=config, context=context)
     )
-    notes = (*batch_notes(config, context.data.train), *teaching_notes(artifact.spec, context))
+    notes = (
+        *batch_notes(config, context.data.train),
+        *selection_notes(config, curve),
+        *teaching_notes(artifact.spec, context),
+    )
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes, figures=figures)

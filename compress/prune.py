@@ -21,7 +21,7 @@ from compress.distillation.criterion import best_criterion, teaching_notes
 from compress.pruning import PRUNING_CRITERIA
 from compress.pruning.criterion import LabelledClips
 from compress.stage import Context, StageResult, training_job
-from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, fit
+from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, fit, selection_notes
 from models.counts import count_parameters
 from models.heads import output_layers
 from models.spec import ClipSpec, as_tuple
@@ -63,7 +63,11 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
         )
     notes: tuple[str, ...] = ("no recovery after pruning: epochs is 0",)
     if config.epochs:
-        notes = (*batch_notes(config, context.data.train), *teaching_notes(artifact.spec, context))
+        notes = (
+            *batch_notes(config, context.data.train),
+            *selection_notes(config, curve),
+            *teaching_notes(artifact.spec, context),
+        )
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes)
 
 

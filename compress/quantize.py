@@ -23,7 +23,7 @@ from compress.distillation.criterion import Layers, teaching_notes
 from compress.features import WithFeatures, drop_features, feature_sizes, mark_features
 from compress.quantization import QUANTIZATION_METHODS
 from compress.stage import Context, StageResult
-from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
+from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, selection_notes
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
@@ -51,6 +51,10 @@ class QuantizeConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _trains_or_not(self) -> Self:
+        if self.ema is not None and self.trains:
+            raise ValueError(
+                f"ema is {self.ema}, but quantized weights belong to their ranges and have no average; omit it"
+            )
         if self.trains and self.calibration_clips < self.batch:
             raise ValueError(
                 f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
@@ -94,7 +98,11 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
         f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
     )
     if method.trains:
-        notes += (*batch_notes(config, clips), *teaching_notes(artifact.spec, context))
+        notes += (
+            *batch_notes(config, clips),
+            *selection_notes(config, curve),
+            *teaching_notes(artifact.spec, context),
+        )
     return StageResult(
         artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
     )

@@ -29,6 +29,7 @@ if not only_reads_arguments(__name__):
     from compress.data import open_data
     from compress.gates import evaluate_gates, gates_hold
     from compress.recipe import load_recipe
+    from compress.recipe.augmentations import refuse_flips, trainings_of
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
     from compress.report import Report, did_not_run, print_files, print_gates, write_report
@@ -48,6 +49,7 @@ if not only_reads_arguments(__name__):
     )
     from compress.steps.try_networks import try_before_clips, try_for_plan, try_networks
     from export.process.quiet import silence_libraries
+    from models.spec import ClipSpec
 
 
 def run_recipe(
@@ -67,6 +69,12 @@ def run_recipe(
     Raises `ValueError` for invalid data and for an unusable user teacher, `StepFailed` for a failed step.
     """
     tried = try_before_clips(recipe, device=device)
+
+    def check_spec(spec: ClipSpec) -> None:
+        refuse_flips(trainings_of(recipe.teacher, recipe.stages), spec)
+        if not tried:
+            try_networks(recipe, spec, device=device)
+
     data = open_data(
         recipe.data,
         recipe.clip,
@@ -74,7 +82,7 @@ def run_recipe(
         workers=workers,
         seed=recipe.seed,
         console=console,
-        before_decoding=lambda spec: None if tried else try_networks(recipe, spec, device=device),
+        before_decoding=check_spec,
     )
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
@@ -135,7 +143,10 @@ def main(
         typer.Option(min=0, metavar="N", help="Number of decoding processes; 0 decodes in the main process."),
     ] = 2,
     train_device: Annotated[
-        str, typer.Option(help="Training device: auto, cpu or cuda.", metavar="DEVICE")
+        str,
+        typer.Option(
+            help="Training device: auto (cuda if there is one, else cpu), cpu, cuda or mps.", metavar="DEVICE"
+        ),
     ] = "auto",
     user_code_timeout: Annotated[
         float,
@@ -211,10 +222,12 @@ def _complain(code: int, message: object) -> int:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda")
+    if name not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda, mps")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--train-device is cuda, but torch finds no CUDA device here; use cpu or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("--train-device is mps, but torch finds no Apple GPU here; use cpu or auto")
     return torch.device(name)
 
 

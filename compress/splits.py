@@ -82,12 +82,15 @@ def open_splits(
     split: dict[str, list[ClipRow]],
     spec: ClipSpec,
     *,
+    margin: int,
     contents: Mapping[Path, str | None],
     cache: Path,
     workers: int,
     console: Console,
 ) -> dict[str, ClipSet]:
     """The clips of all splits, decoded or read from the folder `cache` by the `contents` of their files.
+
+    Training clips have `margin` further frames before and after.
 
     Raises `UnreadableClips` with the unreadable clips of all splits.
     """
@@ -100,6 +103,7 @@ def open_splits(
                 opened[name] = open_clips(
                     split[name],
                     spec,
+                    margin=margin if name == "train" else 0,
                     contents=contents,
                     cache=cache,
                     workers=workers,

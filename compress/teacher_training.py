@@ -8,7 +8,7 @@ from compress.artifact import Artifact
 from compress.stage import StageResult
 from compress.tasks import TaskCriterion, Truth, task_names
 from compress.teacher_check import check_on_clips
-from compress.training import Job, batch_notes, fit
+from compress.training import Job, batch_notes, fit, selection_notes
 
 if TYPE_CHECKING:
     from compress.data import Data
@@ -32,5 +32,5 @@ def train_teacher(artifact: Artifact, config: TableTeacher, *, data: Data, job: 
     check_on_clips(artifact.model, spec, train, device=job.device, what="the trained teacher")
     learned = criterion.task_weights()
     figures = {} if learned is None else {"task_weights": learned}
-    notes = batch_notes(config.train, train)
+    notes = batch_notes(config.train, train) + selection_notes(config.train, curve)
     return StageResult(artifact=artifact, curve=curve, notes=notes, figures=figures)

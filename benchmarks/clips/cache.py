@@ -73,6 +73,7 @@ def open_clips(
     spec: ClipSpec,
     *,
     cache: Path,
+    margin: int = 0,
     workers: int = 0,
     unreadable: Literal["refuse", "skip"] = "refuse",
     max_unreadable_share: float = MAX_UNREADABLE_SHARE,
@@ -83,6 +84,9 @@ def open_clips(
     notify: Notify = notify_stderr,
 ) -> ClipSet:
     """The clips of `rows`, preprocessed by `spec`, decoded in `workers` processes or read from the folder `cache`.
+
+    With a `margin`, every clip has this many further frames before and after for augmentations
+    (`benchmarks.clips.frames`).
 
     `workers=0` decodes in this process; the values do not depend on it. `progress` is called with the number of
     decoded clips and their total, `notify` with a message when it waits for another run or stored clips are
@@ -111,7 +115,7 @@ def open_clips(
     report(0, 0, len(rows))
     rules: dict[Modality, FrameRule | AudioRule] = {}
     if spec.video:
-        rules["clip"] = FrameRule.of(spec.video)
+        rules["clip"] = FrameRule.of(spec.video, margin=margin)
     if spec.audio:
         rules["audio"] = AudioRule.of(spec.audio, missing=missing_audio)
     for finished, (name, rule) in enumerate(rules.items()):

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clips.augmentation import Augmentation, Draw, draw, drawn_conditions, moved
+from benchmarks.clips.augmentation import Augmentation, Draw, draw, drawn_conditions
+from benchmarks.clips.augmented import coloured, cropped, masked, moved
 from benchmarks.clips.corruptions import Condition, corrupt
 from benchmarks.clips.decoded import Decoded
 from models.spec import ClipSpec, Modality
@@ -153,30 +154,18 @@ class ClipSet:
     def _clip(self, selection: _Selection) -> Tensor:
         video, stored = self.spec.video, self._values["clip"]
         assert video is not None and isinstance(stored, Decoded)
-        room, drawn = video.resize - video.size, selection.drawn
-        if drawn is None:
-            tops = lefts = np.full(len(selection.places), room // 2)
-        else:
-            tops, lefts = (np.minimum(at * (room + 1), room).astype(int) for at in (drawn.top, drawn.left))
-        pixels = np.empty((len(selection.places), video.frames, video.size, video.size, 3), np.uint8)
-        for cut, place, top, left in zip(pixels, selection.places, tops, lefts, strict=True):
-            cut[:] = stored.values[place, :, top : top + video.size, left : left + video.size]
+        drawn = selection.drawn
+        pixels = cropped(stored.values, selection.places, frames=video.frames, size=video.size, drawn=drawn)
         corrupt(pixels, "clip", selection.conditions, selection.numbers)
         clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)
-        if drawn is not None:
-            contrast, brightness = (
-                torch.from_numpy(each).float().view(-1, 1, 1, 1, 1)
-                for each in (drawn.contrast, drawn.brightness)
-            )
-            clip.sub_(0.5).mul_(contrast).add_(0.5 + brightness).clamp_(0, 1)
-        return clip
+        return clip if drawn is None else coloured(clip, drawn, mean=video.mean)
 
     def _audio(self, selection: _Selection) -> Tensor:
         audio, stored = self.spec.audio, self._values["audio"]
         assert audio is not None and isinstance(stored, Decoded)
         sound = np.array(stored.values[selection.places])
         if selection.drawn is not None:
-            sound = moved(sound, selection.drawn)
+            sound = masked(moved(sound, selection.drawn), selection.drawn, mean=audio.mean)
         corrupt(sound, "audio", selection.conditions, selection.numbers)
         return torch.from_numpy(sound).sub_(audio.mean).div_(audio.std).unsqueeze(1)
 

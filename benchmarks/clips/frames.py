@@ -41,18 +41,28 @@ class FrameRule:
     resize: int
     sampling: str
     stride: int
+    margin: int = 0
+    """Further frames before and after those of the clip, at the same distance, also from outside its span."""
 
     @classmethod
-    def of(cls, video: VideoSpec) -> FrameRule:
+    def of(cls, video: VideoSpec, *, margin: int = 0) -> FrameRule:
         """The rule of a spec; the stride is ignored where it is unused."""
         stride = video.stride if video.sampling == "strided" else 1
-        return cls(frames=video.frames, resize=video.resize, sampling=video.sampling, stride=stride)
+        return cls(
+            frames=video.frames, resize=video.resize, sampling=video.sampling, stride=stride, margin=margin
+        )
+
+    @property
+    def stored(self) -> int:
+        """Number of frames with the margins."""
+        return self.frames + 2 * self.margin
 
 
 def read_frames(
     path: Path, cuts: Sequence[Cut], rule: FrameRule, *, limits: Limits = USUAL, alive: Alive
 ) -> Iterator[Outcome]:
-    """Frames of each cut, uint8 `T R R 3` in RGB: upright, short side resized to R, centre square.
+    """Frames of each cut, uint8 `T R R 3` in RGB: upright, short side resized to R, centre square. T includes the
+    margins; where the file has no further frames, they repeat the outermost one.
 
     `uniform` takes the frames at the centres of T equal parts of the span. `strided` takes every `stride`-th frame,
     centred in the span; a span with too few frames repeats its last one.
@@ -73,9 +83,16 @@ def read_frames(
             yield Refusal(cut=number, reason=fault.reason)
             continue
         if shown_s is None:
-            times_s = uniform(start_s=start_s, end_s=end_s, frames=rule.frames)
+            times_s = uniform(start_s=start_s, end_s=end_s, frames=rule.frames, margin=rule.margin)
         else:
-            times_s = strided(shown_s, start_s=start_s, end_s=end_s, frames=rule.frames, stride=rule.stride)
+            times_s = strided(
+                shown_s,
+                start_s=start_s,
+                end_s=end_s,
+                frames=rule.frames,
+                stride=rule.stride,
+                margin=rule.margin,
+            )
         wanted += [(float(time_s), number, place) for place, time_s in enumerate(times_s)]
     with opened(path, limits) as container:
         yield from _pick(
@@ -83,28 +100,39 @@ def read_frames(
         )
 
 
-def uniform(*, start_s: float, end_s: float, frames: int) -> np.ndarray:
-    """Times of the centres of `frames` equal parts of the span.
+def uniform(*, start_s: float, end_s: float, frames: int, margin: int = 0) -> np.ndarray:
+    """Times of the centres of `frames` equal parts of the span, and of `margin` such parts before and after it.
 
     >>> uniform(start_s=0.0, end_s=1.0, frames=2)
     array([0.25, 0.75])
+    >>> uniform(start_s=2.0, end_s=3.0, frames=2, margin=1)
+    array([1.75, 2.25, 2.75, 3.25])
     """
-    return start_s + (np.arange(frames) + 0.5) * (end_s - start_s) / frames
+    return start_s + (np.arange(-margin, frames + margin) + 0.5) * (end_s - start_s) / frames
 
 
-def strided(shown_s: np.ndarray, *, start_s: float, end_s: float, frames: int, stride: int) -> np.ndarray:
+def strided(
+    shown_s: np.ndarray, *, start_s: float, end_s: float, frames: int, stride: int, margin: int = 0
+) -> np.ndarray:
     """Times of `frames` frames at a distance of `stride` frames, centred in the span.
 
-    A span with fewer frames starts at its first and repeats its last one.
+    A span with fewer frames starts at its first and repeats its last one. `margin` further frames before and after
+    may be outside the span.
 
     >>> strided(np.arange(10) / 10, start_s=0.0, end_s=1.0, frames=4, stride=2)
     array([0.1, 0.3, 0.5, 0.7])
+    >>> strided(np.arange(10) / 10, start_s=0.4, end_s=0.6, frames=2, stride=1, margin=2)
+    array([0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
     """
     inside = shown_s[(shown_s >= start_s - SAME_TIME_S) & (shown_s < end_s - SAME_TIME_S)]
     if not len(inside):
-        return np.full(frames, start_s)
+        return np.full(frames + 2 * margin, start_s)
     first = max(0, (len(inside) - ((frames - 1) * stride + 1)) // 2)
-    return inside[np.minimum(first + np.arange(frames) * stride, len(inside) - 1)]
+    chosen = np.minimum(first + np.arange(frames) * stride, len(inside) - 1)
+    further = np.arange(1, margin + 1) * stride
+    places = np.concatenate([chosen[0] - further[::-1], chosen, chosen[-1] + further])
+    places += int(np.searchsorted(shown_s, inside[0]))
+    return shown_s[places.clip(0, len(shown_s) - 1)]
 
 
 def _shown_times(media: Media, *, alive: Alive) -> np.ndarray:
@@ -119,9 +147,9 @@ def _pick(
 ) -> Iterator[Outcome]:
     """Assigns each frame to its clips; `wanted` is (time, number of the cut, position in it), sorted."""
     assert media.video is not None
-    shape = (rule.frames, rule.resize, rule.resize, 3)
+    shape = (rule.stored, rule.resize, rule.resize, 3)
     begun: dict[int, np.ndarray] = {}
-    missing = dict.fromkeys((number for _, number, _ in wanted), rule.frames)
+    missing = dict.fromkeys((number for _, number, _ in wanted), rule.stored)
     scaler = VideoReformatter()
     remarks: set[str] = set()
     count = 0

@@ -248,7 +248,7 @@ def read(job: _Job, alive: Alive) -> Iterator[Outcome]:
 
 def _shape(rule: Rule) -> tuple[tuple[int, ...], type]:
     if isinstance(rule, FrameRule):
-        return (rule.frames, rule.resize, rule.resize, 3), np.uint8
+        return (rule.stored, rule.resize, rule.resize, 3), np.uint8
     return (rule.mels, rule.bins), np.float32
 
 

@@ -19,6 +19,7 @@ from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.loss import FeatureLoss, LayerSettings, LogitLoss, LossSettings, Size
+from compress.distillation.online import OnlineTeacher
 from compress.features import feature_sizes
 from compress.losses import cross_entropy
 from compress.stage import Context
@@ -93,29 +94,26 @@ class DistillationCriterion(Criterion):
     def __init__(
         self,
         losses: Mapping[str, LogitLoss | FeatureLoss],
-        outputs: Mapping[Augmentation | None, Outputs],
+        outputs: Mapping[Augmentation | None, Outputs] | OnlineTeacher,
         *,
         shared: Shared,
         config: DistillationConfig,
         label_smoothing: float,
     ) -> None:
-        """`outputs` are those of the teacher for all training clips, by augmentation."""
+        """`outputs` are those of the teacher for all training clips, by augmentation, or computed in every step."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
         self.features = Layers.of(config).student
         self._settings = {name: settings for name, _, settings in config.losses.chosen()}
-        self._outputs = {
-            augmentation: Outputs(logits=tuple(one.logits[k] for k in shared.teacher), features=one.features)
-            for augmentation, one in outputs.items()
-        }
+        self._outputs = outputs
+        self._taught = shared.teacher
         self._columns = shared.student
         self._config = config
         self._label_smoothing = label_smoothing
 
     def parts(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with the labels, and that with the teacher: two scalars whose sum is the loss of the batch."""
-        taught = self._outputs[batch.augmentation and batch.augmentation.clean]
-        teacher = taught.of(batch.indices, device=outputs.logits[0].device)
+        teacher = self._taught_outputs(batch, device=outputs.logits[0].device)
         right: dict[int, Tensor] = {}
         if self._config.correct_only:
             right = {
@@ -150,6 +148,15 @@ class DistillationCriterion(Criterion):
                 parts.append(given.weight * _over(right.get(k), loss, ours, theirs, labels))
         return torch.stack(parts).sum()
 
+    def _taught_outputs(self, batch: Batch, *, device: torch.device) -> Outputs:
+        """The outputs of the teacher for a batch, in the shared label columns."""
+        if isinstance(self._outputs, OnlineTeacher):
+            found = self._outputs.outputs(batch)
+        else:
+            of_view = self._outputs[batch.augmentation and batch.augmentation.clean]
+            found = of_view.of(batch.indices, device=device)
+        return Outputs(logits=tuple(found.logits[k] for k in self._taught), features=found.features)
+
 
 def _over(right: Tensor | None, loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
     """The loss over the clips of `right`, times their share of the batch; 0 for a single one, which has no
@@ -166,8 +173,9 @@ def learn_from_teacher(
 ) -> DistillationCriterion:
     """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
 
-    Outputs are cached across trainings. Raises `ValueError` if there is no teacher, if it shares no label column
-    with the student, and for layers that a network does not have or that cannot be compared.
+    Outputs are cached across trainings; with `views: fresh` they are computed in every step. Raises `ValueError`
+    if there is no teacher, if it shares no label column with the student, and for layers that a network does not
+    have or that cannot be compared.
     """
     teacher = context.teacher
     if teacher is None:
@@ -183,17 +191,21 @@ def learn_from_teacher(
         ),
         seed=context.seed,
     )
-    outputs = {
-        augmentation: teacher.outputs(
-            context.data.train,
-            augmentation=augmentation,
-            features=layers.teacher,
-            device=context.device,
-            cache=context.cache,
-            console=context.console,
-        )
-        for augmentation in augmentations_of(config, seed=context.seed)
-    }
+    outputs: Mapping[Augmentation | None, Outputs] | OnlineTeacher
+    if config.views == "fresh":
+        outputs = OnlineTeacher(teacher, context.data.train, features=layers.teacher, device=context.device)
+    else:
+        outputs = {
+            augmentation: teacher.outputs(
+                context.data.train,
+                augmentation=augmentation,
+                features=layers.teacher,
+                device=context.device,
+                cache=context.cache,
+                console=context.console,
+            )
+            for augmentation in augmentations_of(config, seed=context.seed)
+        }
     return DistillationCriterion(
         losses, outputs, shared=shared, config=settings, label_smoothing=config.label_smoothing
     )

@@ -13,6 +13,7 @@ from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
+from compress.recipe.augmentations import flips, masks, mixes, trainings_of
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.layers import check_layers
 from compress.recipe.networks import check_networks
@@ -30,6 +31,7 @@ from compress.recipe.sections import (
 )
 from compress.recipe.source import Place, path_text
 from compress.recipe.wording import no_such_file
+from compress.sources import SOURCES
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
@@ -253,6 +255,22 @@ def _layers(parts: Parts) -> _Found:
     yield from check_layers(settings, data=data, clip=clip, teacher=teacher, student=student)
 
 
+def _augmentations(parts: Parts) -> _Found:
+    """Clips are mixed, masked and mirrored only where that makes sense."""
+    data, clip, teacher, student = (parts.sections.get(key) for key in ("data", "clip", "teacher", "student"))
+    trainings = trainings_of(teacher, parts.stages)
+    if clip is not None:
+        has = tuple(name for name in MODALITIES if getattr(clip, name, True) is not None)
+        inputs = {} if teacher is None else {"teacher": tuple(teacher.inputs or has)}
+        if student is not None:
+            inputs["student"] = tuple(student.inputs or inputs.get("teacher", has))
+        yield from mixes(trainings, inputs)
+        yield from masks(trainings, has_audio="audio" in has)
+    known = None if data is None else SOURCES[data.source].labels
+    if known is not None:  # those of files are checked when the files are listed
+        yield from flips(trainings, [(label.name, label.classes) for label in known(data)])
+
+
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips and trained in the memory of this machine."""
     teacher = parts.sections.get("teacher")
@@ -333,6 +351,7 @@ _CHECKS = (
     _robustness,
     _files,
     _layers,
+    _augmentations,
     _networks,
     _factory,
     _from_teacher,

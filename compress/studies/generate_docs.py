@@ -245,7 +245,9 @@ def _kind(node: _Schema, defs: _Schema) -> str:
     if "const" in node:
         return f"`{node['const']}`"
     if "enum" in node:
-        return " or ".join(f"`{word}`" for word in node["enum"])
+        return " or ".join(
+            f"`{str(word).lower() if isinstance(word, bool) else word}`" for word in node["enum"]
+        )
     alternatives = node.get("anyOf") or node.get("oneOf")
     if alternatives:
         return " or ".join(dict.fromkeys(_kind(one, defs) for one in alternatives))
@@ -265,6 +267,8 @@ def _kind(node: _Schema, defs: _Schema) -> str:
 def _default(node: _Schema) -> str:
     if "default" not in node:
         return "see its keys" if "$ref" in node else ""
+    if "$ref" in node and isinstance(node["default"], dict):
+        return "see its keys"
     return f"`{json.dumps(node['default'], ensure_ascii=False)}`"
 
 

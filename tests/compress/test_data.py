@@ -6,7 +6,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from benchmarks.clips.augmentation import AugmentationSettings, Color, Temporal
 from benchmarks.clips.cache import Augmentation
+from benchmarks.clips.rows import SPLITS
 from benchmarks.clips.text import tags_in
 from compress.clip import ClipConfig
 from compress.data import DataConfig, open_data
@@ -72,6 +74,31 @@ def test_several_label_columns_keep_their_order(tmp_path):
         ("letter", ("x", "y")),
     ]
     assert data.test.labels.tolist() == [[0, 1]]
+
+
+def test_training_clips_move_within_their_margin_and_stay_the_same_without_augmentation(tmp_path):
+    """Frame k of a film has a brightness of 20 + 10 k; clips are the frames 2 and 3 of a file."""
+    columns = "path,split,label,text,start_s,end_s"
+    lines = [f"{name}.mp4,{split},no,,0.2,0.4" for name, split in zip("abc", SPLITS, strict=True)]
+    lines.append("d.mp4,train,yes,,,")
+    for name in "abcd":
+        film(tmp_path / f"{name}.mp4", frames=8)
+    path = manifest(tmp_path, lines, columns=columns)
+    settings = AugmentationSettings(temporal=Temporal(shift=1), color=Color(brightness=0, contrast=0))
+    for margin, moves in ((0, {(2, 2), (2, 3), (3, 3)}), (1, {(1, 2), (2, 3), (3, 4)})):
+        clip = ClipConfig(frames=2, size=16, margin=margin)
+        data, _ = opened(of(path, leakage="allow"), tmp_path, clip=clip)
+        found = {
+            frames_of(data.train.batch([0], augmentation=Augmentation(number=k, seed=0, settings=settings)))
+            for k in range(20)
+        }
+        assert found == moves
+        assert frames_of(data.train.batch([0])) == frames_of(data.test.batch([0])) == (2, 3)
+
+
+def frames_of(inputs):
+    """Which frames of a film the first clip has."""
+    return tuple(((inputs[0][0].mean((0, 2, 3)) * 255 - 20) / 10).round().int().tolist())
 
 
 def test_missing_validation_is_held_out_by_file_and_said(tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from benchmarks.clips.augmentation import AugmentationSettings
 from benchmarks.clips.cache import Augmentation
+from benchmarks.clips.mixing import mixed
 from compress.artifact import Artifact
 from compress.criterion import Batch, LabelCriterion, Outputs
 from compress.distillation.config import DistillationConfig
@@ -18,6 +21,7 @@ from compress.losses import cross_entropy, soft_targets
 from compress.stage import Context
 from compress.teacher import Teacher
 from compress.training import TrainConfig
+from compress.training.batches import planned
 from models import STUDENTS
 from models.teachers import MultimodalOptions, multimodal_tiny
 from tests.specs import small_spec
@@ -86,6 +90,33 @@ def test_the_teacher_answers_all_clean_views_before_the_training_begins():
         noisy = Augmentation(number=number, seed=0, corruptions=("noise",))
         criterion(outputs([[0.0, 0.0, 9.0]]), batch([2], augmentation=noisy))
     assert len(teacher.asked) == 2
+
+
+def test_with_fresh_views_the_teacher_gets_what_the_student_gets_without_corruptions(tiny_data):
+    """Both take video; the teacher runs once for both targets of a mixed batch."""
+    torch.manual_seed(0)
+    row = STUDENTS["mobilenet3d_tiny"]
+    spec = tiny_data.spec.only(("clip",))
+    given = []
+    model = row.build(spec, row.options()).eval()
+    model.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    teacher = Teacher(artifact=Artifact(model=model, spec=spec), key="key")
+    around = replace(context(teacher, label_weight=0.0), data=tiny_data)
+    config = TrainConfig(epochs=3, views="fresh", augmentation=AugmentationSettings(mixup=1.0))
+    criterion = learn_from_teacher(row.build(spec, row.options()).eval(), spec, config=config, context=around)
+    assert not given, "nothing before the training begins"
+    clips = tiny_data.train.for_spec(spec)
+    (one, *_) = planned(clips, size=4, config=config, seed=0, epoch=2)
+    noisy = replace(one, augmentation=replace(one.augmentation, corruptions=("noise",)))
+    with torch.no_grad():
+        inputs = mixed(clips.batch(one.indices, augmentation=one.augmentation), one.mix, spec)
+        logits = model(*inputs)
+    given.clear()
+    found = criterion.of_mixed(Outputs(logits=(logits,)), noisy)
+    assert len(given) == 1 and given[0].equal(inputs[0])
+    assert found.abs() < 1e-6, "the student predicts what the teacher does"
+    criterion.of_mixed(Outputs(logits=(logits,)), replace(noisy, augmentation=None))
+    assert len(given) == 2
 
 
 @pytest.mark.parametrize("label_weight", [0.0, 0.3, 2.0])

@@ -113,7 +113,7 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
     ("file", "old", "new", "kept"),
     [
         ("compress/losses.py", *ADDED, 0),
-        ("compress/training.py", "max_norm=5.0", "max_norm=4.0", 0),
+        ("compress/training/optimizer.py", "0.5 * (1", "0.4 * (1", 0),
         ("compress/distill.py", *ADDED, 1),
         ("compress/teacher.py", *ADDED, 1),
         ("compress/distillation/kd.py", *ADDED, 1),
@@ -143,11 +143,11 @@ def test_a_difference_names_four_modules_at_most():
 
 
 def test_a_float_stage_depends_on_little(run):
-    """A report of thirty modules at most, none of which shows, guards, plans, exports or decodes."""
+    """45 modules at most, none of which shows, guards, plans, exports or decodes."""
     parts = keys_of(run)[1].parts
     files = {name.removeprefix("source.") for name in parts if name.startswith("source.")}
     assert {"compress/distill.py", "compress/losses.py", "models/mobilenet3d.py"} <= files
-    assert len(files) <= 30
+    assert len(files) <= 45
     foreign = ("export/", "compress/report/", "compress/steps/", "compress/recipe/", "models/teachers/")
     around = tuple(f"{name.replace('.', '/')}" for name in AROUND)
     assert not [name for name in files if name.startswith((*foreign, *around))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,14 @@ from rich.console import Console
 
 from compress.distillation.config import DistillationConfig
 from compress.recipe import Recipe, RecipeError, dump_yaml, load_recipe, parse_recipe
+from compress.recipe.augmentations import refuse_flips, trainings_of
 from compress.recipe.keys import check_words
 from compress.recipe.plan import plan
 from compress.recipe.renamed import RENAMED
 from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS
 from compress.recipe.source import parse_source
+from models.spec import LabelSpec
+from tests.specs import small_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = """
@@ -76,6 +80,60 @@ BROKEN = {
     "value out of range": (
         "distillation: {losses: {kd: {temperature: 0}}}",
         ["distillation.losses.kd.temperature (line N): out of range; given: 0; allowed: at least 0.01"],
+    ),
+    "sgd without its settings": (
+        "stages: [{distill: {epochs: 1, optimizer: sgd}}]",
+        ["stages.0.distill", "sgd needs learning_rate and weight_decay, whose defaults are for adamw"],
+    ),
+    "patience without a selection": (
+        "stages: [{distill: {epochs: 1, patience: 2}}]",
+        [
+            "stages.0.distill",
+            "patience 2 stops some epochs after the best one, whose weights need select: best",
+        ],
+    ),
+    "average of quantized weights": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, ema: 0.99}}]",
+        ["stages.1.quantize", "ema is 0.99, but quantized weights belong to their ranges"],
+    ),
+    "augmentation that there is not": (
+        "stages: [{distill: {epochs: 1, augmentation: {mixap: 0.2}}}]",
+        ["stages.0.distill.augmentation.mixap (line N): unknown key; did you mean 'mixup'?"],
+    ),
+    "augmentation without views": (
+        "stages: [{distill: {epochs: 1, views: 0, augmentation: {mixup: 0.2}}}]",
+        ["stages.0.distill", "augmentation has settings, but views is 0, which trains on the centre crop"],
+    ),
+    "scale from large to small": (
+        "stages: [{distill: {epochs: 1, augmentation: {random_resized_crop: {scale: [1.0, 0.2]}}}}]",
+        ["stages.0.distill.augmentation.random_resized_crop", "scale is [1.0, 0.2]; give [least, most]"],
+    ),
+    "mirrored clips of classes with a side": (
+        "stages: [{distill: {epochs: 1, augmentation: {horizontal_flip: true}}}]",
+        [
+            "stages.0.distill.augmentation.horizontal_flip (line N): mirrors clips, but classes of label have a "
+            "side: move_left, move_right, orbit_clockwise, orbit_counterclockwise; remove it, or give force",
+        ],
+    ),
+    "captions that are mixed": (
+        "clip: {audio: {}, text: {}}\n"
+        "teacher: {network: multimodal_tiny, train: {epochs: 1, augmentation: {mixup: 1.0}}}",
+        ["teacher.train.augmentation.mixup (line N): mixes clips, but the teacher takes text"],
+    ),
+    "captions of a teacher that gets what the student gets": (
+        "clip: {audio: {}, text: {}}\nstages: [{distill: {epochs: 1, views: fresh, augmentation: {mixup: 1.0}}}]",
+        ["stages.0.distill.augmentation.mixup (line N): mixes clips, but the teacher takes text"],
+    ),
+    "rectangles of a video that is not an input": (
+        "teacher: {network: multimodal_tiny, inputs: [audio], train: {epochs: 1, augmentation: {cutmix: 1.0}}}",
+        [
+            "teacher.train.augmentation.cutmix (line N): replaces a rectangle of the video, but the teacher takes "
+            "none; use mixup"
+        ],
+    ),
+    "masks of audio that there is not": (
+        "clip: {}\nstages: [{distill: {epochs: 1, augmentation: {audio: {time_masks: 1}}}}]",
+        ["stages.0.distill.augmentation.audio.time_masks (line N): masks audio, but the clips have none"],
     ),
     "loss that there is not": (
         "distillation: {losses: {relations: 1.0}}",
@@ -790,6 +848,22 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "- a", "just text"])
 def test_a_recipe_is_a_mapping(text: str) -> None:
     assert "a recipe is a mapping of sections" in faults(text)
+
+
+def test_clips_of_files_are_not_mirrored_either_as_soon_as_their_classes_are_known() -> None:
+    flips = "{epochs: 1, augmentation: {horizontal_flip: true}}"
+    source = "{source: manifest, manifest: README.md, labels: [label]}"
+    text = changed(changed(GOOD, f"data: {source}"), f"stages: [{{distill: {flips}}}]")
+    recipe = parse_recipe(text, name="good")
+    trainings = trainings_of(recipe.teacher, recipe.stages)
+    refuse_flips(trainings, small_spec("clip"))
+    spec = replace(small_spec("clip"), labels=(LabelSpec(name="label", classes=("TurnLeft", "stop")),))
+    with pytest.raises(
+        ValueError, match=r"horizontal_flip mirrors clips, but classes of label have a side: TurnLeft"
+    ):
+        refuse_flips(trainings, spec)
+    forced = parse_recipe(text.replace("true", "force"), name="good")
+    refuse_flips(trainings_of(forced.teacher, forced.stages), spec)
 
 
 def test_overrides_set_values_and_make_mappings() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 
 from compress.recipe import load_recipe
 from models.spec import ClipSpec
@@ -283,6 +284,13 @@ def test_a_wrong_argument_gives_exit_code_2(option):
     assert run(RECIPE, option).returncode == 2
 
 
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
+def test_an_absent_training_device_is_refused():
+    done = run(RECIPE, "--train-device=mps")
+    assert done.returncode == 2
+    assert "--train-device is mps, but torch finds no Apple GPU here; use cpu or auto" in done.stderr
+
+
 def test_a_teacher_of_the_users_own_is_loaded_not_trained(tmp_path, finished, cache):
     """The `train()` and `eval()` of this one return nothing."""
     (tmp_path / "their_networks.py").write_text(
@@ -347,7 +355,7 @@ MOMENTS = ("stages/01_distill.partial/distill/checkpoint.pt", "stages/03_quantiz
 """Files whose appearance is the moment at which the run is killed.
 
 One lies inside a stage that trains, one after all that do. That `fit()` goes on from any epoch is what
-`tests/compress/test_training.py` is about; that a folder is whole or absent, whenever its writer is killed,
+`tests/compress/training/test_loop.py` is about; that a folder is whole or absent, whenever its writer is killed,
 `tests/compress/test_store.py` and `tests/compress/test_run_folder.py`.
 """
 

@@ -53,6 +53,15 @@ def test_a_span_is_cut_by_time_and_widened_within_the_file(tmp_path):
     assert numbers(clip(path, Cut(start_s=1.6))) == [16, 17, 18, 19]
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "strided"])
+def test_a_margin_has_frames_from_outside_the_span_and_repeats_the_outermost_of_the_file(tmp_path, sampling):
+    rule = FrameRule(frames=4, resize=24, sampling=sampling, stride=1, margin=2)
+    path = film(tmp_path / "a.mp4")
+    assert numbers(clip(path, Cut(start_s=1.0, end_s=1.4), rule=rule)) == [8, 9, 10, 11, 12, 13, 14, 15]
+    assert numbers(clip(path, Cut(start_s=0.1, end_s=0.5), rule=rule)) == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert numbers(clip(path, Cut(start_s=1.6, end_s=2.0), rule=rule)) == [14, 15, 16, 17, 18, 19, 19, 19]
+
+
 def test_few_frames_are_shown_several_times(tmp_path):
     path = film(tmp_path / "a.mp4")
     assert numbers(clip(path, Cut(start_s=0.5, end_s=0.7))) == [5, 5, 6, 6]

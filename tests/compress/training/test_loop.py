@@ -5,10 +5,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks.clips.augmentation import AugmentationSettings
 from benchmarks.clips.cache import Augmentation
+from benchmarks.clips.mixing import Mix
 from benchmarks.top1 import Accuracy
 from compress.artifact import weights_sha256
-from compress.criterion import Criterion, LabelCriterion
+from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.training import (
     Job,
     TrainConfig,
@@ -18,7 +20,9 @@ from compress.training import (
     fit,
     logits_of,
     per_label,
+    selection_notes,
 )
+from compress.training.selection import best_epoch
 from models import STUDENTS
 from tests.specs import small_spec
 
@@ -31,7 +35,7 @@ def _student(data):
     return row.build(data.spec.only(("clip",)), row.options())
 
 
-def _fit(data, folder, *, seed=0, criterion=None, console=None, **settings):
+def _fit(data, folder, *, seed=0, criterion=None, console=None, on_step=None, workers=None, **settings):
     model = _student(data)
     config = TrainConfig.model_validate({"epochs": 3, "batch": 8, **settings})
     curve = fit(
@@ -40,7 +44,15 @@ def _fit(data, folder, *, seed=0, criterion=None, console=None, **settings):
         criterion=criterion or LabelCriterion(),
         config=config,
         validation=data.validation.select(("clip",)),
-        job=Job(name="test", device=CPU, seed=seed, folder=folder, console=console or Console(quiet=True)),
+        job=Job(
+            name="test",
+            device=CPU,
+            seed=seed,
+            folder=folder,
+            console=console or Console(quiet=True),
+            workers=workers,
+        ),
+        on_step=on_step,
     )
     return model, curve
 
@@ -189,6 +201,63 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
         _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
 
 
+def test_a_training_with_fresh_views_shows_another_one_in_every_epoch():
+    config = TrainConfig(epochs=3, views="fresh", augmentation=AugmentationSettings(mixup=0.2))
+    assert augmentations_of(config, seed=3) == tuple(Augmentation(number=k, seed=3) for k in range(3))
+
+
+class Recording(LabelCriterion):
+    """Remembers the batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def forward(self, outputs, batch):
+        self.batches.append(batch)
+        return super().forward(outputs, batch)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_clips_are_trained_on_both_labels_and_resumed_to_the_same_weights(tiny_data, tmp_path, kind):
+    settings = {"epochs": 2, "views": "fresh", "augmentation": {kind: 0.4}}
+    recorded = Recording()
+    whole, _ = _fit(tiny_data, tmp_path / "whole", criterion=recorded, **settings)
+    own, other = recorded.batches[:2]
+    assert own.mix is not None and (own.mix.box is None) == (kind == "mixup")
+    assert other.clips == own.indices == own.clips
+    assert other.indices == [own.indices[partner] for partner in own.mix.partners]
+    labels = tiny_data.train.labels
+    assert other.labels.equal(labels[other.indices]) and own.labels.equal(labels[own.indices])
+    with pytest.raises(KeyboardInterrupt):
+        criterion = Stopping(LabelCriterion(), steps=2 * 4)
+        _fit(tiny_data, tmp_path / "stopped", criterion=criterion, **settings)
+    resumed, _ = _fit(tiny_data, tmp_path / "stopped", **settings)
+    assert weights_sha256(resumed) == weights_sha256(whole)
+
+
+def test_the_loss_of_mixed_clips_is_the_weighted_mean_of_those_with_both_labels():
+    logits = torch.randn(2, 3)
+    labels = torch.tensor([[0], [2]])
+    mix = Mix(partners=(1, 0), share=0.75)
+    batch = Batch(indices=[5, 7], augmentation=None, labels=labels, mix=mix)
+    losses = (
+        torch.nn.functional.cross_entropy(logits, labels[:, 0]),
+        torch.nn.functional.cross_entropy(logits, labels.flip(0)[:, 0]),
+    )
+    found = LabelCriterion().of_mixed(Outputs(logits=(logits,)), batch)
+    torch.testing.assert_close(found, 0.75 * losses[0] + 0.25 * losses[1])
+
+
+def test_settings_of_augmentations_without_views_are_refused():
+    with pytest.raises(
+        ValueError, match="augmentation has settings, but views is 0, which trains on the centre"
+    ):
+        TrainConfig(epochs=1, views=0, augmentation=AugmentationSettings(mixup=0.2))
+    with pytest.raises(ValueError, match="Input should be 'fresh'"):
+        TrainConfig(epochs=1, views="new")
+
+
 def test_every_view_that_a_training_shows_is_known_before():
     config = TrainConfig(epochs=6, views=4, corruptions=("noise",))
     assert augmentations_of(config, seed=3) == tuple(Augmentation(number=k, seed=3) for k in range(4))
@@ -218,3 +287,103 @@ def test_figures_have_the_names_of_label_columns_where_the_data_has_several():
     assert per_label([0.5], one, data=one) == 0.5
     assert per_label([0.5, 1.0], two, data=two) == {"x": 0.5, "y": 1.0}
     assert per_label([0.5], one, data=two) == {"x": 0.5}, "a student that learns one of them"
+
+
+def test_a_hook_is_called_before_every_step(tiny_data, tmp_path):
+    called = []
+    _fit(tiny_data, tmp_path / "whole", epochs=2, on_step=lambda *given: called.append(given))
+    assert called == [(step, 6) for step in range(6)], "2 epochs of 24 clips in batches of 8"
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tiny_data, tmp_path / "stopped", epochs=2, criterion=Stopping(LabelCriterion(), steps=4))
+    called.clear()
+    _fit(tiny_data, tmp_path / "stopped", epochs=2, on_step=lambda *given: called.append(given))
+    assert called == [(3, 6), (4, 6), (5, 6)], "the epoch that was interrupted"
+
+
+def test_an_average_of_the_best_epoch_is_resumed_to_the_same_weights(tiny_data, tmp_path):
+    settings = {"ema": 0.9, "select": "best", "optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-3}
+    whole, curve = _fit(tiny_data, tmp_path / "whole", **settings)
+    last, _ = _fit(tiny_data, tmp_path / "last", **{**settings, "select": "last"})
+    plain, _ = _fit(tiny_data, tmp_path / "plain", **{**settings, "ema": None, "select": "last"})
+    assert weights_sha256(last) != weights_sha256(plain)
+    if best_epoch(curve) == len(curve) - 1:
+        assert weights_sha256(whole) == weights_sha256(last)
+    for steps_done in (4, 7):
+        folder = tmp_path / f"stopped-{steps_done}"
+        with pytest.raises(KeyboardInterrupt):
+            _fit(tiny_data, folder, criterion=Stopping(LabelCriterion(), steps=steps_done), **settings)
+        resumed, resumed_curve = _fit(tiny_data, folder, **settings)
+        assert weights_sha256(resumed) == weights_sha256(whole)
+        assert resumed_curve == curve
+
+
+def test_averaged_weights_have_statistics_of_the_training_clips(tiny_data, tmp_path):
+    """A BatchNorm sees its first input with the mean and variance that it has stored."""
+    model, _ = _fit(tiny_data, tmp_path, ema=0.9, batch=24)
+    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm3d))
+    seen = []
+    norm.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(*tiny_data.train.select(("clip",)).batch(range(24)))
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3, 4)), rtol=1e-3, atol=1e-4)
+
+
+def test_the_weights_of_the_best_epoch_are_the_result(tiny_data, tmp_path, monkeypatch):
+    """Validation is scripted: epoch 2 is best, and as good as epoch 3, whose rate was lower."""
+    tops = iter((1, 5, 5, 2, 4, 3))
+    kept = []
+
+    def scripted(logits, clips):
+        return [Accuracy(correct=next(tops), total=8)]
+
+    def remember(step, steps):
+        kept.append(weights_sha256(model))
+
+    monkeypatch.setattr("compress.training.loop.accuracy", scripted)
+    model = _student(tiny_data)
+    config = TrainConfig(epochs=9, batch=8, select="best", patience=3)
+    data = {name: getattr(tiny_data, name).select(("clip",)) for name in ("train", "validation")}
+    job = Job(name="test", device=CPU, seed=0, folder=tmp_path, console=Console(quiet=True))
+    curve = fit(
+        model,
+        data["train"],
+        criterion=LabelCriterion(),
+        config=config,
+        validation=data["validation"],
+        job=job,
+        on_step=remember,
+    )
+    assert [8 * row["validation_top1"] for row in curve] == [1, 5, 5, 2, 4], "three epochs after the second"
+    assert weights_sha256(model) == kept[9], "before the first step of epoch 4"
+    assert selection_notes(config, curve) == (
+        "stopped after epoch 5 of 9: no better validation top-1 in 3 epochs",
+        "weights of epoch 3, validation top-1 62.5 %",
+    )
+
+
+def test_a_training_is_selected_by_its_last_epoch_unless_told_otherwise(tiny_data, tmp_path):
+    _, curve = _fit(tiny_data, tmp_path, epochs=2)
+    assert selection_notes(TrainConfig(epochs=2), curve) == ()
+    averaged = selection_notes(TrainConfig(epochs=2, ema=0.99), curve)
+    assert averaged == ("averaged weights (ema 0.99), BatchNorm statistics re-estimated on training clips",)
+
+
+def test_workers_give_the_batches_of_this_process(tiny_data, tmp_path):
+    found = [
+        weights_sha256(_fit(tiny_data, tmp_path / str(workers), epochs=1, workers=workers)[0])
+        for workers in (0, 2)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_gradient_is_clipped_to_the_given_norm(tiny_data, tmp_path, monkeypatch):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(
+        torch.nn.utils,
+        "clip_grad_norm_",
+        lambda *given, max_norm: norms.append(max_norm) or clip(*given, max_norm),
+    )
+    for norm in (0.5, None):
+        _fit(tiny_data, tmp_path / str(norm), epochs=1, clip_grad_norm=norm)
+    assert norms == [0.5] * 3
