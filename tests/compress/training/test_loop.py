@@ -64,18 +64,18 @@ class Stopping(Criterion):
         super().__init__()
         self.inner, self.left, self.features = inner, steps, inner.features
 
-    def forward(self, outputs, batch):
+    def parts(self, outputs, batch):
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
-        return self.inner(outputs, batch)
+        return self.inner.parts(outputs, batch)
 
 
 class NotANumber(Criterion):
     """A loss that is none."""
 
-    def forward(self, outputs, batch):
-        return outputs.logits[0].sum() * float("nan")
+    def parts(self, outputs, batch):
+        return outputs.logits[0].sum() * float("nan"), torch.zeros(())
 
 
 def test_the_loss_falls_and_every_epoch_has_a_row(tiny_data, tmp_path):
@@ -164,10 +164,10 @@ class Projected(Criterion):
         torch.manual_seed(5)
         self.layer = torch.nn.Linear(size, 8)
 
-    def forward(self, outputs, batch):
+    def parts(self, outputs, batch):
         feature = outputs.features[self.features[0]]
         pooled = feature if feature.dim() == 2 else feature.mean((2, 3, 4))
-        return torch.nn.functional.cross_entropy(self.layer(pooled), batch.labels[:, 0])
+        return torch.nn.functional.cross_entropy(self.layer(pooled), batch.labels[:, 0]), torch.zeros(())
 
 
 def test_a_criterion_learns_from_features_and_is_kept_with_the_network(tiny_data, tmp_path):
@@ -196,7 +196,8 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
         criterion=Projected("video.0", _student(tiny_data).video[0][0].out_channels),
     )
     with pytest.raises(
-        ValueError, match=r"has no feature 'video\.99'; its top-level modules are .*embedding is the input"
+        ValueError,
+        match=r"has no module 'video\.99'; its modules, nearest first: video\.\d, .*embedding is the input",
     ):
         _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
 
@@ -213,9 +214,9 @@ class Recording(LabelCriterion):
         super().__init__()
         self.batches = []
 
-    def forward(self, outputs, batch):
+    def parts(self, outputs, batch):
         self.batches.append(batch)
-        return super().forward(outputs, batch)
+        return super().parts(outputs, batch)
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
