@@ -15,6 +15,14 @@ from models.audiovisual import audiovisual, audiovisual_tiny
 from models.c3d import C3dOptions, c3d, c3d_tiny
 from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.i3d import I3dOptions, i3d, i3d_tiny
+from models.lite0 import (
+    Lite0Options,
+    lite0_frames,
+    lite0_frames_tiny,
+    tsm_lite0,
+    tsm_lite0_online,
+    tsm_lite0_tiny,
+)
 from models.mobilenet2plus1d import mobilenet2plus1d, mobilenet2plus1d_small, mobilenet2plus1d_tiny
 from models.mobilenet2plus1d_causal import mobilenet2plus1d_causal, mobilenet2plus1d_causal_tiny
 from models.mobilenet3d import (
@@ -108,6 +116,13 @@ STUDENTS: dict[str, Network] = {
     "tsm": Network(build=tsm, options=MobileNet3dOptions, inputs=("clip",)),
     "tsm_online": Network(build=tsm_online, options=MobileNet3dOptions, inputs=("clip",), streams=True),
     "tsm_tiny": Network(build=tsm_tiny, options=MobileNet3dOptions, inputs=("clip",), streams=True),
+    "lite0_frames": Network(build=lite0_frames, options=Lite0Options, inputs=("clip",), streams=True),
+    "lite0_frames_tiny": Network(
+        build=lite0_frames_tiny, options=Lite0Options, inputs=("clip",), streams=True
+    ),
+    "tsm_lite0": Network(build=tsm_lite0, options=Lite0Options, inputs=("clip",)),
+    "tsm_lite0_online": Network(build=tsm_lite0_online, options=Lite0Options, inputs=("clip",), streams=True),
+    "tsm_lite0_tiny": Network(build=tsm_lite0_tiny, options=Lite0Options, inputs=("clip",), streams=True),
     "cnn_lstm": Network(build=cnn_lstm, options=CnnLstmOptions, inputs=("clip",)),
     "cnn_lstm_tiny": Network(build=cnn_lstm_tiny, options=CnnLstmOptions, inputs=("clip",)),
     "video_transformer": Network(build=video_transformer, options=VideoTransformerOptions, inputs=("clip",)),
