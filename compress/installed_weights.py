@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import AfterValidator, PlainSerializer
 
 from compress.limits import FilePath
 
@@ -43,8 +43,8 @@ def installed_path(name: str) -> Path:
     return Path(found.submodule_search_locations[0]) / weights.file
 
 
-def _located(given: Any) -> Any:
-    return installed_path(given) if isinstance(given, str) and given in INSTALLED else given
+def _located(given: Path) -> Path:
+    return installed_path(str(given)) if str(given) in INSTALLED else given
 
 
 def _named(path: Path) -> str:
@@ -53,6 +53,6 @@ def _named(path: Path) -> str:
 
 
 PublicWeights = Annotated[
-    FilePath, BeforeValidator(_located), PlainSerializer(_named, return_type=str, when_used="json")
+    FilePath, AfterValidator(_located), PlainSerializer(_named, return_type=str, when_used="json")
 ]
 """A path of public weights, or the name of installed ones."""

@@ -85,13 +85,15 @@ def load_layout(
         new: _fitted(weights[key], own[new], layout) if new in own else weights[key]
         for key, new in renamed.items()
     }
-    supplied = {
-        key: supply(key, given, value)
-        for key, value in own.items()
+    supplies = {
+        key: supply
+        for key in own
         for pattern, supply in layout.supplied
         if key not in given and re.fullmatch(pattern, key)
     }
-    drawn = [key for key in own if key not in given | supplied and not _NEVER_GIVEN.fullmatch(key)]
+    drawn = [
+        key for key in own if key not in given and key not in supplies and not _NEVER_GIVEN.fullmatch(key)
+    ]
     faults = {
         "unknown": [
             f"{key} {_shape(weights[key])}"
@@ -111,6 +113,7 @@ def load_layout(
             f"these are not the public weights of {name} ({sources}) at its published size, for these clips: "
             + "; ".join(_listed(what, found) for what, found in faults.items() if found)
         )
+    supplied = {key: supply(key, given, own[key]) for key, supply in supplies.items()}
     network.load_state_dict({**own, **{key: given[key] for key in own if key in given}, **supplied})
     return Loaded(layout=layout, left_out=left_out, supplied=tuple(supplied), drawn=tuple(drawn))
 

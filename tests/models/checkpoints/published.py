@@ -34,8 +34,8 @@ def drawn(shapes: Shapes, *, seed: int = 0) -> dict[str, Tensor]:
     for name, shape in shapes:
         if name.endswith("num_batches_tracked"):
             weights[name] = torch.tensor(7)
-        elif (
-            name.endswith(("running_var", "bn.weight", "norm.weight")) or len(shape) == 1 and "weight" in name
+        elif name.endswith(("running_var", "bn.weight", "norm.weight")) or (
+            len(shape) == 1 and "weight" in name
         ):
             weights[name] = torch.empty(shape).uniform_(0.6, 1.2, generator=generator)
         elif len(shape) == 1:

@@ -171,7 +171,11 @@ class _Unshifted(nn.Module):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("x3d_s", lambda w: w.pop("blocks.5.pool.post_conv.weight"), r"1 tensors missing: features\.0\.weight \(2048, 432\)"),
+        (
+            "x3d_s",
+            lambda w: w.pop("blocks.5.pool.post_conv.weight"),
+            r"1 tensors missing: features\.0\.weight \(2048, 432\)",
+        ),
         ("x3d_s", lambda w: w.update(extra=torch.empty(3)), r"1 tensors unknown: extra \(3,\)"),
         (
             "mobilenet3d",
@@ -180,7 +184,7 @@ class _Unshifted(nn.Module):
         ),
         ("lite0_frames", lambda w: w.pop("_bn1.bias"), r"1 tensors missing: widen\.norm\.bias \(1280,\)"),
     ],
-)  # fmt: skip
+)
 def test_leftovers_are_refused_with_names_and_shapes(name, change, message):
     shapes = {"x3d_s": p.x3d_pytorchvideo, "mobilenet3d": p.mobilenet_v2, "lite0_frames": p.lite0}[name]
     with torch.device("meta"):
@@ -197,7 +201,7 @@ def test_a_network_of_another_width_is_refused():
     with torch.device("meta"):
         network = row.build(clip_spec(frames=4, size=64, classes=3), row.options(width=0.5))
         weights = {key: torch.empty(shape) for key, shape in p.mobilenet_v2()}
-    with pytest.raises(ValueError, match="tensors of another shape: .* and [0-9]+ more"):
+    with pytest.raises(ValueError, match=r"tensors of another shape: .* and \d+ more"):
         load_public(network, weights, name="mobilenet3d")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+
 import pytest
 import torch
 
 from models.checkpoints import load_public
 from models.checkpoints.video import VIDEO_LAYOUTS
 from models.teachers.video import VIDEO_ENCODERS
-from tests.models.checkpoints.published import Shapes, conv_norm, linear, norm, resnet3d_18
+from tests.models.checkpoints.published import Shapes, conv_norm, linear, resnet3d_18
 from tests.specs import clip_spec
 
 
