@@ -34,6 +34,17 @@ from models.mobilenet3d import (
 )
 from models.mobilenet3d_v3 import MobileNet3dV3Options, mobilenet3d_v3, mobilenet3d_v3_tiny
 from models.movinet import MovinetOptions, movinet_a0, movinet_a1, movinet_a2, movinet_tiny
+from models.movinet_published import (
+    PublishedMovinetOptions,
+    movinet_a0_base,
+    movinet_a0_stream,
+    movinet_a1_base,
+    movinet_a1_stream,
+    movinet_a2_base,
+    movinet_a2_stream,
+    movinet_base_tiny,
+    movinet_stream_tiny,
+)
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d, s3d_tiny
 from models.shufflenet3d import ShuffleNet3dOptions, shufflenet3d, shufflenet3d_tiny
@@ -105,6 +116,22 @@ STUDENTS: dict[str, Network] = {
     "movinet_a1": Network(build=movinet_a1, options=MovinetOptions, inputs=("clip",), streams=True),
     "movinet_a2": Network(build=movinet_a2, options=MovinetOptions, inputs=("clip",), streams=True),
     "movinet_tiny": Network(build=movinet_tiny, options=MovinetOptions, inputs=("clip",), streams=True),
+    "movinet_a0_base": Network(build=movinet_a0_base, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_a1_base": Network(build=movinet_a1_base, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_a2_base": Network(build=movinet_a2_base, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_base_tiny": Network(build=movinet_base_tiny, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_a0_stream": Network(
+        build=movinet_a0_stream, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
+    "movinet_a1_stream": Network(
+        build=movinet_a1_stream, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
+    "movinet_a2_stream": Network(
+        build=movinet_a2_stream, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
+    "movinet_stream_tiny": Network(
+        build=movinet_stream_tiny, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
     "mobilenet2plus1d_causal": Network(
         build=mobilenet2plus1d_causal, options=MobileNet3dOptions, inputs=("clip",), streams=True
     ),

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.layers import Heads, Normalise, clip_only, initialise, round_channels
+from models.layers import Heads, Normalise, PadSame, clip_only, initialise, round_channels
 from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
 from models.streaming import Memory, StreamingNetwork
@@ -65,22 +64,6 @@ _TINY = (
     _Stage(channels=16, repeats=2, kernel=5, stride=2, expand=4),
     _Stage(channels=24, repeats=2, kernel=3, stride=2, expand=4),
 )
-
-
-class PadSame(nn.Module):
-    """Zeros around rows and columns as TensorFlow's padding `SAME`: if their number is odd, one more at the end."""
-
-    def __init__(self, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`N C T H W`, padded for a convolution whose result has `ceil(H / stride)` rows."""
-        pads: list[int] = []
-        for size in (x.shape[4], x.shape[3]):
-            total = max(self.kernel - (size % self.stride or self.stride), 0)
-            pads += [total // 2, total - total // 2]
-        return functional.pad(x, pads)
 
 
 def _convolution(

@@ -71,8 +71,9 @@ class Run:
         if isinstance(student, TeacherStudent):
             return self.teacher_spec
         spec = self.data.spec.only(student.inputs, labels=student.labels)
-        pretrained = isinstance(student, StudentConfig) and student.pretrained is not None
-        return with_normalisation(spec, student.network) if pretrained else spec
+        if isinstance(student, StudentConfig) and student.pretrained is not None:
+            return with_normalisation(spec, student.network)
+        return spec
 
     @property
     def teacher_spec(self) -> ClipSpec:

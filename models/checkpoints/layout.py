@@ -44,6 +44,8 @@ class Layout:
     supplied: tuple[tuple[str, Supply], ...] = ()
     """Pattern and value of tensors that such checkpoints do not have, and with which the network computes the same
     as the published one."""
+    fold: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+    """Combines tensors of the file, by their published names, that are one in this project."""
     inflates: bool = False
     """Whether kernels over pictures become the centre of kernels over space and time, and all other taps zero.
 
@@ -78,6 +80,7 @@ def load_layout(
     names or shapes; `name` is that of the network in messages.
     """
     layout = max(layouts, key=lambda one: sum(_knows(one, key) for key in weights))
+    weights = layout.fold(dict(weights)) if layout.fold else weights
     own = network.state_dict()
     left_out = tuple(key for key in weights if re.fullmatch(layout.left_out, key))
     renamed = {key: _new_name(key, layout) for key in weights if key not in left_out}

@@ -32,7 +32,9 @@ def drawn(shapes: Shapes, *, seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in shapes:
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("alpha"):
+            weights[name] = torch.tensor(0.7)
+        elif name.endswith("num_batches_tracked"):
             weights[name] = torch.tensor(7)
         elif name.endswith(("running_var", "bn.weight", "norm.weight")) or (
             len(shape) == 1 and "weight" in name

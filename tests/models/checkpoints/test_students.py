@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from models import STUDENTS
 from models.checkpoints import LAYOUTS, load_public, normalisation_of
 from models.checkpoints.neutral import after_norm
 from tests.models.checkpoints import published as p
+from tests.models.checkpoints.published_movinet import movinet, movinet_features
 from tests.specs import clip_spec, small_spec
 
 FRAMES, SIZE = 4, 48
@@ -47,6 +49,13 @@ ROWS = {
     "mobilenet2plus1d_causal": (p.mobilenet_v2, _frames(p.mobilenet_v2_features)),
     "mobilenet3d_v3": (p.mobilenet_v3_large, _v3),
     "lite0_frames": (p.lite0, _frames(p.lite0_features)),
+    **{
+        f"movinet_a0_{form}": (
+            partial(movinet, "a0", stream=form == "stream"),
+            partial(movinet_features, size="a0", stream=form == "stream"),
+        )
+        for form in ("base", "stream")
+    },
     "r3d_18": (lambda: p.resnet3d_18(factorised=False), p.resnet3d_18_features),
     "r2plus1d_18": (lambda: p.resnet3d_18(factorised=True), p.resnet3d_18_features),
 }
@@ -54,8 +63,10 @@ ROWS = {
 ONLY_SHAPES = {
     **dict.fromkeys(("tsm", "tsm_online"), p.mobilenet_v2),
     **dict.fromkeys(("tsm_lite0", "tsm_lite0_online"), p.lite0),
+    **{f"movinet_{size}_base": partial(movinet, size, stream=False) for size in ("a1", "a2")},
+    **{f"movinet_{size}_stream": partial(movinet, size, stream=True) for size in ("a1", "a2")},
 }
-"""Networks with shifts compute the same as the published one for still pictures only."""
+"""Networks whose numbers another test compares: those with shifts, and larger ones of a tested family."""
 PARAMETERS = {
     **{"mobilenet3d": 3_504_872, "mobilenet3d_v3": 5_483_032, "lite0_frames": 4_652_008},
     **{"r3d_18": 33_371_472, "r2plus1d_18": 31_505_325},
