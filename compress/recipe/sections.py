@@ -66,8 +66,8 @@ class StudentConfig(Section):
     """Weights to start from, such as `weights.safetensors` of a stage of an earlier run, pruned or not:
     `.safetensors`, or a state dict that torch reads with `weights_only`. By default they are drawn."""
     pretrained: PublicWeights | None = None
-    """Public weights to start from, as published for this network, or the name of installed ones,
-    `efficientnet-lite0` (`docs/students.md`). Its classifiers are drawn, so that it must be trained."""
+    """Public weights to start from: a file as published for this network, or the name of installed ones,
+    `efficientnet-lite0` (`docs/students.md`). Classifiers are drawn, so that the student must be trained."""
     options: Any
     """Options of this network."""
 
