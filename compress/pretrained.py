@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from export.weights_file import read_weights
 from models.checkpoints import Loaded, load_public, normalisation_of
@@ -41,6 +41,13 @@ def start_pretrained(student: nn.Module, network: str, path: Path) -> tuple[str,
         f"{network} started from {path.name} ({loaded.layout.source}); the classifier of the file "
         f"({', '.join(loaded.left_out) or 'none'}) is not used: those of the student are drawn"
     ]
+    if (published := loaded.layout.normalisation) is not None:
+        mean, std = (
+            ", ".join(f"{value:.3g}" for value in values) for values in (published.mean, published.std)
+        )
+        notes.append(
+            f"it normalises by the mean {mean} and the deviation {std} of these weights, not of `clip`"
+        )
     if loaded.supplied:
         notes.append(
             f"{path.name} has no values for {len(loaded.supplied)} tensors, such as {loaded.supplied[0]}; they "
@@ -66,6 +73,8 @@ def _load(network: nn.Module, name: str, path: Path) -> Loaded:
     for key in _WRAPPERS:
         inner = weights.get(key, weights)
         weights = inner if isinstance(inner, dict) else weights
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
+        raise ValueError(f"{path} holds more than a state dict; keep the tensors alone")
     try:
         return load_public(network, weights, name=name)
     except ValueError as error:

@@ -221,6 +221,11 @@ def _pretrained(parts: Parts) -> _Found:
     if student.network not in LAYOUTS:
         allowed = listed(name for name in STUDENTS if name in LAYOUTS)
         yield place, f"no public weights are known for {student.network}", {"allowed": allowed}
+    for name in ("width", "depth"):
+        given = getattr(student.options, name, 1.0)
+        if given != 1.0:
+            problem = "public weights have the published size; remove the key, or pretrained"
+            yield ("student", "options", name), problem, {"given": f"{given:g}", "allowed": "1"}
     if student.weights is not None:
         yield place, "the key weights gives all weights already; remove one of both", {}
 

@@ -84,9 +84,12 @@ def load_layout(
     own = network.state_dict()
     left_out = tuple(key for key in weights if re.fullmatch(layout.left_out, key))
     renamed = {key: _new_name(key, layout) for key in weights if key not in left_out}
+    places: dict[str, str] = {}
+    for key, new in renamed.items():
+        places.setdefault(new, key)
     given = {
         new: _fitted(weights[key], own[new], layout) if new in own else weights[key]
-        for key, new in renamed.items()
+        for new, key in places.items()
     }
     supplies = {
         key: supply
@@ -101,7 +104,7 @@ def load_layout(
         "unknown": [
             f"{key} {_shape(weights[key])}"
             for key, new in renamed.items()
-            if new not in own and not _NEVER_GIVEN.fullmatch(new)
+            if places[new] != key or (new not in own and not _NEVER_GIVEN.fullmatch(new))
         ],
         "of another shape": [
             f"{key} is {_shape(given[key])} instead of {_shape(own[key])}"
@@ -139,7 +142,10 @@ def _new_name(name: str, layout: Layout) -> str:
     for pattern, new_name in layout.rules:
         match = re.fullmatch(pattern, name)
         if match:
-            return new_name(match)
+            try:
+                return new_name(match)
+            except (KeyError, IndexError):  # a layer that the published network does not have
+                return name
     return name
 
 

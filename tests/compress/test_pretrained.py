@@ -64,9 +64,13 @@ def test_a_student_starts_from_public_weights_with_drawn_classifiers(tmp_path, t
     assert re.fullmatch(
         r"mobilenet_v2\.pth has no values for 85 tensors, such as video\.1\.layers\.1\.0\.weight; they start with "
         "values that do not change what the published network computes",
-        notes[1],
+        notes[2],
     )
-    assert len(notes) == 2
+    assert notes[1] == (
+        "it normalises by the mean 0.485, 0.456, 0.406 and the deviation 0.229, 0.224, 0.225 of these weights, not "
+        "of `clip`"
+    )
+    assert len(notes) == 3
 
 
 def test_it_normalises_as_its_weights_expect(tmp_path, tiny_data):
@@ -85,7 +89,6 @@ def test_the_content_of_the_file_is_part_of_the_key(tmp_path, tiny_data):
         saved(tmp_path / name, mobilenet_v2, seed=seed)
         for name, seed in (("a.pth", 0), ("b.pth", 0), ("c.pth", 1))
     )
-    torch.save(torch.load(first), same)
     same.write_bytes(first.read_bytes())
     keys = [
         stage_keys(run_of(f"{{network: tsm, pretrained: {path}}}", tiny_data, tmp_path), teacher="t")
@@ -100,6 +103,14 @@ def test_weights_of_another_network_are_refused_before_any_stage(tmp_path, tiny_
     run = run_of(f"{{network: x3d_s, pretrained: {path}}}", tiny_data, tmp_path)
     message = r"lite0\.pth: these are not the public weights of x3d_s \(PyTorchVideo or SlowFast\)"
     with pytest.raises(ValueError, match=message):
+        run.check_student()
+
+
+def test_a_file_with_more_than_tensors_is_refused(tmp_path, tiny_data):
+    path = tmp_path / "more.pth"
+    torch.save({"features.0.0.weight": torch.zeros(32, 3, 3, 3), "epoch": 3}, path)
+    run = run_of(f"{{network: tsm, pretrained: {path}}}", tiny_data, tmp_path)
+    with pytest.raises(ValueError, match=r"more\.pth holds more than a state dict; keep the tensors alone"):
         run.check_student()
 
 
@@ -122,6 +133,10 @@ def test_without_stages_its_notes_are_those_of_the_student(tmp_path, tiny_data):
         (
             "{network: x3d_s, pretrained: pyproject.toml, weights: pyproject.toml}",
             "the key weights gives all weights already; remove one of both",
+        ),
+        (
+            "{network: x3d_s, pretrained: pyproject.toml, options: {width: 0.5}}",
+            "public weights have the published size; remove the key, or pretrained",
         ),
         ("{from: teacher, pretrained: pyproject.toml}", "pretrained"),
     ],

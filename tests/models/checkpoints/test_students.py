@@ -193,11 +193,21 @@ class _Unshifted(nn.Module):
             lambda w: w.update({"features.0.0.weight": torch.empty(16, 3, 3, 3)}),
             r"1 tensors of another shape: video\.0\.0\.weight is \(16, 3, 3, 3\) instead of \(32, 3, 3, 3, 3\)",
         ),
+        (  # of EfficientNet-B0
+            "lite0_frames",
+            lambda w: w.update({"_blocks.0._se_reduce.weight": torch.empty(8, 32, 1, 1)}),
+            r"1 tensors unknown: _blocks\.0\._se_reduce\.weight \(8, 32, 1, 1\)",
+        ),
+        (  # a second tensor for one place
+            "movinet_a0_base",
+            lambda w: w.update({"blocks.b0_l0.res.0.conv_1.norm.bias": torch.empty(8)}),
+            r"1 tensors unknown: blocks\.b0_l0\.res\.0\.conv_1\.norm\.bias \(8,\)",
+        ),
         ("lite0_frames", lambda w: w.pop("_bn1.bias"), r"1 tensors missing: widen\.norm\.bias \(1280,\)"),
     ],
 )
 def test_leftovers_are_refused_with_names_and_shapes(name, change, message):
-    shapes = {"x3d_s": p.x3d_pytorchvideo, "mobilenet3d": p.mobilenet_v2, "lite0_frames": p.lite0}[name]
+    shapes = ROWS["x3d_s, PyTorchVideo" if name == "x3d_s" else name][0]
     with torch.device("meta"):
         network, weights = build(name), {key: torch.empty(shape) for key, shape in shapes()}
         change(weights)
