@@ -15,6 +15,14 @@ from models.audiovisual import audiovisual, audiovisual_tiny
 from models.c3d import C3dOptions, c3d, c3d_tiny
 from models.cnn_lstm import CnnLstmOptions, cnn_lstm, cnn_lstm_tiny
 from models.i3d import I3dOptions, i3d, i3d_tiny
+from models.lite0 import (
+    Lite0Options,
+    lite0_frames,
+    lite0_frames_tiny,
+    tsm_lite0,
+    tsm_lite0_online,
+    tsm_lite0_tiny,
+)
 from models.mobilenet2plus1d import mobilenet2plus1d, mobilenet2plus1d_small, mobilenet2plus1d_tiny
 from models.mobilenet2plus1d_causal import mobilenet2plus1d_causal, mobilenet2plus1d_causal_tiny
 from models.mobilenet3d import (
@@ -26,6 +34,17 @@ from models.mobilenet3d import (
 )
 from models.mobilenet3d_v3 import MobileNet3dV3Options, mobilenet3d_v3, mobilenet3d_v3_tiny
 from models.movinet import MovinetOptions, movinet_a0, movinet_a1, movinet_a2, movinet_tiny
+from models.movinet_published import (
+    PublishedMovinetOptions,
+    movinet_a0_base,
+    movinet_a0_stream,
+    movinet_a1_base,
+    movinet_a1_stream,
+    movinet_a2_base,
+    movinet_a2_stream,
+    movinet_base_tiny,
+    movinet_stream_tiny,
+)
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d, s3d_tiny
 from models.shufflenet3d import ShuffleNet3dOptions, shufflenet3d, shufflenet3d_tiny
@@ -97,6 +116,22 @@ STUDENTS: dict[str, Network] = {
     "movinet_a1": Network(build=movinet_a1, options=MovinetOptions, inputs=("clip",), streams=True),
     "movinet_a2": Network(build=movinet_a2, options=MovinetOptions, inputs=("clip",), streams=True),
     "movinet_tiny": Network(build=movinet_tiny, options=MovinetOptions, inputs=("clip",), streams=True),
+    "movinet_a0_base": Network(build=movinet_a0_base, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_a1_base": Network(build=movinet_a1_base, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_a2_base": Network(build=movinet_a2_base, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_base_tiny": Network(build=movinet_base_tiny, options=PublishedMovinetOptions, inputs=("clip",)),
+    "movinet_a0_stream": Network(
+        build=movinet_a0_stream, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
+    "movinet_a1_stream": Network(
+        build=movinet_a1_stream, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
+    "movinet_a2_stream": Network(
+        build=movinet_a2_stream, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
+    "movinet_stream_tiny": Network(
+        build=movinet_stream_tiny, options=PublishedMovinetOptions, inputs=("clip",), streams=True
+    ),
     "mobilenet2plus1d_causal": Network(
         build=mobilenet2plus1d_causal, options=MobileNet3dOptions, inputs=("clip",), streams=True
     ),
@@ -108,6 +143,13 @@ STUDENTS: dict[str, Network] = {
     "tsm": Network(build=tsm, options=MobileNet3dOptions, inputs=("clip",)),
     "tsm_online": Network(build=tsm_online, options=MobileNet3dOptions, inputs=("clip",), streams=True),
     "tsm_tiny": Network(build=tsm_tiny, options=MobileNet3dOptions, inputs=("clip",), streams=True),
+    "lite0_frames": Network(build=lite0_frames, options=Lite0Options, inputs=("clip",), streams=True),
+    "lite0_frames_tiny": Network(
+        build=lite0_frames_tiny, options=Lite0Options, inputs=("clip",), streams=True
+    ),
+    "tsm_lite0": Network(build=tsm_lite0, options=Lite0Options, inputs=("clip",)),
+    "tsm_lite0_online": Network(build=tsm_lite0_online, options=Lite0Options, inputs=("clip",), streams=True),
+    "tsm_lite0_tiny": Network(build=tsm_lite0_tiny, options=Lite0Options, inputs=("clip",), streams=True),
     "cnn_lstm": Network(build=cnn_lstm, options=CnnLstmOptions, inputs=("clip",)),
     "cnn_lstm_tiny": Network(build=cnn_lstm_tiny, options=CnnLstmOptions, inputs=("clip",)),
     "video_transformer": Network(build=video_transformer, options=VideoTransformerOptions, inputs=("clip",)),

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.spec import AudioSpec, ClipSpec, VideoSpec
 
@@ -126,6 +127,22 @@ def conv_bn_relu(
     """`conv_bn`, then ReLU."""
     layers = conv_bn(before, after, kernel=kernel, stride=stride, groups=groups, eps=eps)
     return layers.append(nn.ReLU(inplace=True))
+
+
+class PadSame(nn.Module):
+    """Zeros around rows and columns as TensorFlow's padding `SAME`: if their number is odd, one more at the end."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`N C T H W`, padded for a convolution whose result has `ceil(H / stride)` rows."""
+        pads: list[int] = []
+        for size in (x.shape[4], x.shape[3]):
+            total = max(self.kernel - (size % self.stride or self.stride), 0)
+            pads += [total // 2, total - total // 2]
+        return functional.pad(x, pads)
 
 
 class SqueezeExcite(nn.Module):

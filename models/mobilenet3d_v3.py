@@ -18,6 +18,9 @@ from models.mobilenet3d import MobileNet3d, MobileNet3dOptions
 from models.ranges import dropout_share, size_factor, within
 from models.spec import ClipSpec
 
+_EPS = 1e-3
+"""Added to the variance by BatchNorm in the authors' code."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNet3dV3Options(MobileNet3dOptions):
@@ -79,12 +82,15 @@ class _Residual(nn.Module):
         stride = (2, 2, 2) if row.halves else (1, 1, 1)
         layers: list[nn.Module] = []
         if inner != before:
-            layers += [conv_bn(before, inner, kernel=(1, 1, 1)), row.activation()]
+            layers += [conv_bn(before, inner, kernel=(1, 1, 1), eps=_EPS), row.activation()]
         kernel = (frames, row.kernel, row.kernel)
-        layers += [conv_bn(inner, inner, kernel=kernel, stride=stride, groups=inner), row.activation()]
+        layers += [
+            conv_bn(inner, inner, kernel=kernel, stride=stride, groups=inner, eps=_EPS),
+            row.activation(),
+        ]
         if row.excites:
             layers.append(SqueezeExcite(inner, hidden=round_channels(inner / 4), gate=nn.Hardsigmoid))
-        layers.append(conv_bn(inner, after, kernel=(1, 1, 1)))
+        layers.append(conv_bn(inner, after, kernel=(1, 1, 1), eps=_EPS))
         self.layers = nn.Sequential(*layers)
         self.residual = not row.halves and before == after
 
@@ -119,12 +125,15 @@ def _mobilenet3d_v3(
     if frames < 1 or frames % 2 == 0:
         raise ValueError(f"kernel_frames is {frames}: use an odd number, 1 for spatial kernels")
     channels = round_channels(stem * options.width)
-    layers = [conv_bn(3, channels, kernel=(frames, 3, 3), stride=(1, 2, 2)), nn.Hardswish(inplace=True)]
+    layers = [
+        conv_bn(3, channels, kernel=(frames, 3, 3), stride=(1, 2, 2), eps=_EPS),
+        nn.Hardswish(inplace=True),
+    ]
     for row in deepened(blocks, options.depth):
         layers.append(_Residual(channels, row, width=options.width, frames=frames))
         channels = round_channels(row.channels * options.width)
     last = round_channels(blocks[-1].expanded * options.width)
-    layers += [conv_bn(channels, last, kernel=(1, 1, 1)), nn.Hardswish(inplace=True)]
+    layers += [conv_bn(channels, last, kernel=(1, 1, 1), eps=_EPS), nn.Hardswish(inplace=True)]
     features = round_channels(features * max(1.0, options.width))
     return MobileNet3d(
         spec,

@@ -38,7 +38,7 @@ class MovinetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
+class Block:
     """One inverted residual: `kernel` in frames and in pixels, `expanded` inner channels."""
 
     kernel: tuple[int, int]
@@ -51,22 +51,22 @@ _FLAT, _SMALL, _THREE, _FIVE = (1, 5), (1, 3), (3, 3), (5, 3)
 """The kernels that occur: frames and pixels."""
 
 
-def _stage(channels: int, *rows: tuple[tuple[int, int], int], halves: bool = True) -> tuple[_Block, ...]:
+def _stage(channels: int, *rows: tuple[tuple[int, int], int], halves: bool = True) -> tuple[Block, ...]:
     """Blocks with `channels` outputs, each with its kernel and inner channels; the first halves the resolution."""
     return tuple(
-        _Block(kernel=kernel, expanded=expanded, channels=channels, halves=halves and number == 0)
+        Block(kernel=kernel, expanded=expanded, channels=channels, halves=halves and number == 0)
         for number, (kernel, expanded) in enumerate(rows)
     )
 
 
-_A0: tuple[_Block, ...] = (
+A0: tuple[Block, ...] = (
     *_stage(8, (_FLAT, 24)),
     *_stage(32, (_THREE, 80), (_THREE, 80), (_THREE, 80)),
     *_stage(56, (_FIVE, 184), (_THREE, 112), (_THREE, 184)),
     *_stage(56, (_FIVE, 184), (_THREE, 184), (_THREE, 184), (_THREE, 184), halves=False),
     *_stage(104, (_FIVE, 384), (_FLAT, 280), (_FLAT, 280), (_FLAT, 344)),
 )
-_A1: tuple[_Block, ...] = (
+A1: tuple[Block, ...] = (
     *_stage(16, (_FLAT, 40), (_THREE, 40)),
     *_stage(40, (_THREE, 96), (_THREE, 120), (_THREE, 96), (_THREE, 96)),
     *_stage(64, (_FIVE, 216), (_THREE, 128), (_THREE, 216), (_THREE, 168), (_THREE, 216)),
@@ -82,7 +82,7 @@ _A1: tuple[_Block, ...] = (
         *((_FLAT, 456), (_THREE, 456), (_SMALL, 544)),
     ),
 )
-_A2: tuple[_Block, ...] = (
+A2: tuple[Block, ...] = (
     *_stage(16, (_FLAT, 40), (_THREE, 40), (_THREE, 64)),
     *_stage(40, (_THREE, 96), (_THREE, 120), (_THREE, 96), (_THREE, 96), (_THREE, 120)),
     *_stage(72, (_FIVE, 240), (_THREE, 160), (_THREE, 240), (_THREE, 192), (_THREE, 240)),
@@ -98,7 +98,7 @@ _A2: tuple[_Block, ...] = (
         *((_FLAT, 480), (_THREE, 480), (_SMALL, 576)),
     ),
 )
-_TINY: tuple[_Block, ...] = (
+TINY: tuple[Block, ...] = (
     *_stage(8, (_FLAT, 16), halves=False),
     *_stage(16, (_FIVE, 32), (_THREE, 48)),
 )
@@ -127,7 +127,7 @@ class _Residual(nn.Module):
     Where shapes differ, the input is first averaged over 3x3 pixels and projected.
     """
 
-    def __init__(self, before: int, row: _Block, *, width: float, factorised: bool) -> None:
+    def __init__(self, before: int, row: Block, *, width: float, factorised: bool) -> None:
         super().__init__()
         inner, after = round_channels(row.expanded * width), round_channels(row.channels * width)
         frames, pixels = row.kernel
@@ -169,7 +169,7 @@ class Movinet(StreamingNetwork):
         self,
         spec: ClipSpec,
         *,
-        blocks: Sequence[_Block],
+        blocks: Sequence[Block],
         stem: int,
         head: int,
         features: int,
@@ -205,19 +205,19 @@ class Movinet(StreamingNetwork):
 
 def movinet_a0(spec: ClipSpec, options: MovinetOptions) -> Movinet:
     """MoViNet-A0 for streams, published for 50 frames of 172 x 172."""
-    return Movinet(spec, blocks=_A0, stem=8, head=480, features=2048, options=options)
+    return Movinet(spec, blocks=A0, stem=8, head=480, features=2048, options=options)
 
 
 def movinet_a1(spec: ClipSpec, options: MovinetOptions) -> Movinet:
     """MoViNet-A1 for streams, published for 50 frames of 172 x 172."""
-    return Movinet(spec, blocks=_A1, stem=16, head=600, features=2048, options=options)
+    return Movinet(spec, blocks=A1, stem=16, head=600, features=2048, options=options)
 
 
 def movinet_a2(spec: ClipSpec, options: MovinetOptions) -> Movinet:
     """MoViNet-A2 for streams, published for 50 frames of 224 x 224."""
-    return Movinet(spec, blocks=_A2, stem=16, head=640, features=2048, options=options)
+    return Movinet(spec, blocks=A2, stem=16, head=640, features=2048, options=options)
 
 
 def movinet_tiny(spec: ClipSpec, options: MovinetOptions) -> Movinet:
     """Three blocks with all features of A0, for tests: trains in seconds."""
-    return Movinet(spec, blocks=_TINY, stem=8, head=48, features=64, options=options)
+    return Movinet(spec, blocks=TINY, stem=8, head=48, features=64, options=options)

@@ -27,7 +27,7 @@ _PARTS = 8
 """Inverse share of channels shifted in each direction."""
 
 
-class _Shift(nn.Module):
+class Shift(nn.Module):
     """Shifts an eighth of the channels by one frame forwards, and unless `online` another eighth backwards."""
 
     def __init__(self, *, online: bool) -> None:
@@ -61,7 +61,7 @@ class _Residual(nn.Module):
         layers.append(conv_bn_relu6(hidden, hidden, kernel=(1, 3, 3), stride=strides, groups=hidden))
         self.layers = nn.Sequential(*layers)
         self.project = conv_bn(hidden, after, kernel=(1, 1, 1))
-        self.shift = _Shift(online=online) if stride == 1 and before == after else None
+        self.shift = Shift(online=online) if stride == 1 and before == after else None
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """`N C T H W` -> `N C' T H' W'`."""

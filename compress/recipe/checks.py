@@ -36,6 +36,7 @@ from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
 from models import STUDENTS, TEACHERS
+from models.checkpoints import LAYOUTS
 from models.spec import MODALITIES
 
 
@@ -77,7 +78,12 @@ def _stage_order(parts: Parts) -> _Found:
                 {},
             )
         elif stage.needs_training and not trained:
-            yield place, "the student is not trained yet; add a distill stage before, or give its weights", {}
+            why = "the student is not trained yet; add a distill stage before, or give its weights"
+            if getattr(student, "pretrained", None) is not None:
+                why = (
+                    "the classifiers of a pretrained student are not trained yet; add a distill stage before"
+                )
+            yield place, why, {}
         if stage.needs_teacher and parts.sections.get("teacher", ...) is None:
             yield place, "needs a teacher, but the recipe has no section teacher", {}
         if stage.takes == form != stage.gives:
@@ -206,6 +212,24 @@ def _stream(parts: Parts) -> _Found:
         able = listed(name for name, row in STUDENTS.items() if row.streams)
         problem = f"{student.network} needs whole clips and cannot stream; choose a causal network"
         yield ("student", "stream"), problem, {"allowed": able}
+
+
+def _pretrained(parts: Parts) -> _Found:
+    """A student with public weights is a network that has some, at its published size."""
+    student = parts.sections.get("student")
+    if not isinstance(student, StudentConfig) or student.pretrained is None:
+        return
+    place: Place = ("student", "pretrained")
+    if student.network not in LAYOUTS:
+        allowed = listed(name for name in STUDENTS if name in LAYOUTS)
+        yield place, f"no public weights are known for {student.network}", {"allowed": allowed}
+    for name in ("width", "depth"):
+        given = getattr(student.options, name, 1.0)
+        if given != 1.0:
+            problem = "public weights have the published size; remove the key, or pretrained"
+            yield ("student", "options", name), problem, {"given": f"{given:g}", "allowed": "1"}
+    if student.weights is not None:
+        yield place, "the key weights gives all weights already; remove one of both", {}
 
 
 def _files(parts: Parts) -> _Found:
@@ -348,6 +372,7 @@ _CHECKS = (
     _stream,
     _label_columns,
     _tasks,
+    _pretrained,
     _robustness,
     _files,
     _layers,

@@ -28,6 +28,7 @@ from compress.clip import ClipConfig
 from compress.data import DataConfig
 from compress.distillation.config import DistillationConfig
 from compress.gates import GateConfig
+from compress.installed_weights import PublicWeights
 from compress.limits import FilePath, Seed, Word
 from compress.recipe.source import Place
 from compress.sources import SOURCES
@@ -64,6 +65,9 @@ class StudentConfig(Section):
     weights: FilePath | None = None
     """Weights to start from, such as `weights.safetensors` of a stage of an earlier run, pruned or not:
     `.safetensors`, or a state dict that torch reads with `weights_only`. By default they are drawn."""
+    pretrained: PublicWeights | None = None
+    """Public weights to start from: a file as published for this network, or the name of installed ones,
+    `efficientnet-lite0` (`docs/students.md`). Classifiers are drawn, so that the student must be trained."""
     options: Any
     """Options of this network."""
 
@@ -123,8 +127,9 @@ class TableTeacher(Section):
     """Inputs of the teacher; by default all of the clips."""
     options: Any
     """Options of this network."""
-    pretrained: FilePath | None = None
-    """Public pretrained weights of the video encoder of `modular`: a state dict as published by its authors."""
+    pretrained: PublicWeights | None = None
+    """Public pretrained weights of the video encoder of `modular`: a state dict as published by its authors, or the
+    name of installed ones, `efficientnet-lite0`."""
     tasks: dict[Word, Annotated[float, Field(ge=1e-6, le=1e6)]] | None = Field(
         default=None, min_length=1, max_length=65
     )

@@ -23,10 +23,12 @@ from compress.factory import build_network, load_weights, source_of
 from compress.features import feature_sizes
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
+from compress.pretrained import start_pretrained, with_normalisation
 from compress.recipe.sections import (
     FactoryStudent,
     FactoryTeacher,
     Recipe,
+    StudentConfig,
     TableTeacher,
     TeacherStudent,
     paths_in,
@@ -70,7 +72,10 @@ class Run:
         student = self.recipe.student
         if isinstance(student, TeacherStudent):
             return self.teacher_spec
-        return self.data.spec.only(student.inputs, labels=student.labels)
+        spec = self.data.spec.only(student.inputs, labels=student.labels)
+        if isinstance(student, StudentConfig) and student.pretrained is not None:
+            return with_normalisation(spec, student.network)
+        return spec
 
     @property
     def teacher_spec(self) -> ClipSpec:
@@ -110,20 +115,27 @@ class Run:
 
         Raises `ValueError` for weights of another network.
         """
+        return self.first_student_and_notes(teacher)[0]
+
+    def first_student_and_notes(self, teacher: Teacher | None) -> tuple[nn.Module, tuple[str, ...]]:
+        """`first_student`, and notes on public weights that it starts from."""
         model, student = self.build_student(), self.recipe.student
+        notes: tuple[str, ...] = ()
         if isinstance(student, TeacherStudent):
             assert teacher is not None
             model.load_state_dict(teacher.artifact.model.state_dict())
         elif isinstance(student, FactoryStudent):
             if student.weights is not None:
                 load_weights(model, student.weights)
+        elif student.pretrained is not None:
+            notes = start_pretrained(model, student.network, student.pretrained)
         elif student.weights is not None:
             weights = read_state_dict(student.weights)
             try:
                 load_resized(model, weights)
             except (ValueError, RuntimeError) as error:
                 raise refuse(str(student.weights), in_a_sentence(error)) from error
-        return model.eval()
+        return model.eval(), notes
 
     def check_student(self) -> None:
         """Raises `ValueError` for options and weights that do not match the clips, before hours of training."""

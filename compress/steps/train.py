@@ -114,6 +114,8 @@ def _student_code(run: Run) -> list[str]:
     if isinstance(student, FactoryStudent):
         return ["compress.factory", *_own_module(student.factory)]
     code = _code_of(STUDENTS[student.network])
+    if student.pretrained is not None:
+        code.append("compress.pretrained")
     return code if student.weights is None else [*code, "export.weights_file"]
 
 
@@ -151,7 +153,7 @@ def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | Non
     """The stages of the recipe in order, starting from the student before all stages."""
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
-    model = first.artifact.model if first else run.build_student()
+    model, started = (first.artifact.model, ()) if first else run.first_student_and_notes(None)
     artifact = Artifact(model=model, spec=run.student_spec, streams=streams)
     figures = _figures(first) if first else _size(artifact)
     outcomes: list[StageOutcome] = []
@@ -160,9 +162,14 @@ def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | Non
         stage, config = STAGES[entry.verb], entry.config
 
         def work(
-            context: Context, artifact: Artifact = artifact, stage: Any = stage, config: Any = config
+            context: Context,
+            artifact: Artifact = artifact,
+            stage: Any = stage,
+            config: Any = config,
+            notes: tuple[str, ...] = () if index else started,
         ) -> StageResult:
-            return stage.run(artifact, config, context)
+            result = stage.run(artifact, config, context)
+            return replace(result, notes=(*notes, *result.notes))
 
         outcome = _stage(
             run,
@@ -214,9 +221,10 @@ def start(run: Run, teacher: StageOutcome | None) -> StageOutcome | None:
         return None
 
     def work(context: Context) -> StageResult:
-        artifact = Artifact(model=run.first_student(None), spec=run.student_spec, streams=student.stream)
+        model, notes = run.first_student_and_notes(None)
+        artifact = Artifact(model=model, spec=run.student_spec, streams=student.stream)
         note = "its weights are given" if student.is_trained else "untrained: the recipe has no stages"
-        return StageResult(artifact=artifact, notes=(note,))
+        return StageResult(artifact=artifact, notes=(*notes, note))
 
     return _stage(
         run,

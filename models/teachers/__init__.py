@@ -1,6 +1,6 @@
 """Modular teachers: encoders, fusion and heads, each with a table in its own file.
 
-`modular` combines them; `checkpoints` loads public weights of the video encoders.
+`modular` combines them; `models.checkpoints` loads public weights of the video encoders.
 """
 
 from models.teachers.modular import (

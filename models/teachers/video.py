@@ -21,6 +21,7 @@ from models.frame_resnet import (
 )
 from models.i3d import I3dOptions, i3d, i3d_tiny
 from models.layers import Heads, Normalise, Triple
+from models.lite0 import Lite0Options, lite0_frames, lite0_frames_tiny
 from models.ranges import size_factor
 from models.resnet3d import ResNet3dOptions, r2plus1d_18, r2plus1d_tiny, r3d_18, r3d_tiny
 from models.s3d import S3dOptions, s3d, s3d_tiny
@@ -131,6 +132,8 @@ VIDEO_ENCODERS: dict[str, Encoder] = {
     "resnet_frames_tiny": Encoder(build=_headless(resnet_frames_tiny), options=FramePoolingOptions),
     "resnet50_lstm": Encoder(build=_headless(resnet50_lstm), options=ResnetLstmOptions),
     "resnet_lstm_tiny": Encoder(build=_headless(resnet_lstm_tiny), options=ResnetLstmOptions),
+    "lite0_frames": Encoder(build=_headless(lite0_frames), options=Lite0Options),
+    "lite0_frames_tiny": Encoder(build=_headless(lite0_frames_tiny), options=Lite0Options),
     "cnn_lstm": Encoder(build=_headless(cnn_lstm), options=CnnLstmOptions),
     "cnn_lstm_tiny": Encoder(build=_headless(cnn_lstm_tiny), options=CnnLstmOptions),
     "c3d": Encoder(build=_headless(c3d), options=C3dOptions),

@@ -99,6 +99,7 @@ ADDED = ("", "NEW = 1\n")
         ("compress/distillation/dkd.py", *ADDED),  # the recipe has kd alone
         ("compress/quantization/qat.py", *ADDED),  # the recipe calibrates
         ("models/x3d.py", *ADDED),
+        ("models/checkpoints/mobilenet.py", *ADDED),  # the recipe has no public weights
         ("compress/losses.py", "\ndef ", "\n# A remark.\ndef "),
         ("compress/losses.py", '"""', '"""Indeed: '),
     ],
@@ -131,6 +132,19 @@ def test_what_makes_a_network_changes_its_key_and_those_after_it(run, edited, fi
     after = keys_of(run)
     assert [a == b for a, b in zip(before, after, strict=True)] == [number < kept for number in range(4)]
     assert file in difference(before[kept].parts, after[kept].parts)
+
+
+@pytest.mark.parametrize("file", ["compress/pretrained.py", "models/checkpoints/mobilenet.py"])
+def test_how_public_weights_are_loaded_changes_the_stages_of_their_student(run, edited, tmp_path, file):
+    weights = tmp_path / "mobilenet_v2.pth"
+    weights.write_bytes(b"any content: keys read no tensors")
+    changes = [f"student={{network: tsm, pretrained: {weights}}}"]
+    own = of(load_recipe(RECIPE, overrides=changes), run.data, cache=run.cache)
+    before = keys_of(own)
+    edited(file, *ADDED)
+    after = keys_of(own)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, False, False]
+    assert file in difference(before[1].parts, after[1].parts)
 
 
 def test_a_difference_names_four_modules_at_most():

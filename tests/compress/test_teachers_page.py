@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from compress.folders.locks import held
 from compress.recipe import load_recipe
 from compress.studies import encoder_table
-from models.teachers.checkpoints import LAYOUTS
+from models.checkpoints import LAYOUTS
 from models.teachers.fusion import FUSIONS
 from models.teachers.modular import TABLES
 from models.teachers.video import VIDEO_ENCODERS

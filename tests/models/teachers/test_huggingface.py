@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.checkpoints import load_public
 from models.spec import as_tuple
-from models.teachers.checkpoints import load_public
 from models.teachers.encoder import choices
 from models.teachers.modular import ModularOptions, ModularTeacher
 from models.teachers.video import VIDEO_ENCODERS
@@ -67,7 +67,7 @@ def test_it_is_a_part_of_a_teacher_and_its_own_weights_load(tmp_path):
     assert [answer.shape for answer in as_tuple(model(*spec.example(batch=2)))] == [(2, 3), (2, 3)]
     published = {key: value + 1 for key, value in model.encoders["clip"].model.state_dict().items()}
     published["classifier.weight"] = torch.zeros(400, 32)
-    load_public(model.encoders["clip"], published, encoder="huggingface")
+    load_public(model.encoders["clip"], published, name="huggingface")
     found = model.encoders["clip"].model.state_dict()
     assert all(value.equal(published[key]) for key, value in found.items())
 
@@ -100,7 +100,7 @@ def test_our_timesformer_computes_what_theirs_does():
             start, end = next(row for row in names if key.startswith(row[0]))
             published[end + key.removeprefix(start)] = parameter
     ours.heads = torch.nn.Identity()
-    load_public(ours, published, encoder="timesformer")
+    load_public(ours, published, name="timesformer")
     clip = spec.example(batch=2)[0]
     torch.testing.assert_close(ours(clip), theirs(clip))
 

@@ -3,58 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 import torch
 
-from models.teachers.checkpoints import LAYOUTS, load_public
+from models.checkpoints import load_public
+from models.checkpoints.video import VIDEO_LAYOUTS
 from models.teachers.video import VIDEO_ENCODERS
+from tests.models.checkpoints.published import Shapes, conv_norm, linear, resnet3d_18
 from tests.specs import clip_spec
-
-Shapes = Iterator[tuple[str, tuple[int, ...]]]
-
-
-def norm(name: str, channels: int) -> Shapes:
-    for kind in ("weight", "bias", "running_mean", "running_var"):
-        yield f"{name}.{kind}", (channels,)
-    yield f"{name}.num_batches_tracked", ()
-
-
-def linear(name: str, before: int, after: int) -> Shapes:
-    yield f"{name}.weight", (after, before)
-    yield f"{name}.bias", (after,)
-
-
-def conv_norm(conv: str, bn: str, shape: tuple[int, ...]) -> Shapes:
-    yield f"{conv}.weight", shape
-    yield from norm(bn, shape[0])
-
-
-def resnet3d_18(*, factorised: bool) -> Shapes:
-    """torchvision.models.video r3d_18 and r2plus1d_18."""
-    if factorised:
-        yield from conv_norm("stem.0", "stem.1", (45, 3, 1, 7, 7))
-        yield from conv_norm("stem.3", "stem.4", (64, 45, 3, 1, 1))
-    else:
-        yield from conv_norm("stem.0", "stem.1", (64, 3, 3, 7, 7))
-    before = 64
-    for stage, after in enumerate((64, 128, 256, 512), start=1):
-        for block in range(2):
-            name = f"layer{stage}.{block}"
-            middle = before * after * 27 // (before * 9 + 3 * after)
-            for number, channels in ((1, before), (2, after)):
-                conv = f"{name}.conv{number}"
-                if factorised:
-                    yield from conv_norm(f"{conv}.0.0", f"{conv}.0.1", (middle, channels, 1, 3, 3))
-                    yield f"{conv}.0.3.weight", (after, middle, 3, 1, 1)
-                else:
-                    yield f"{conv}.0.weight", (after, channels, 3, 3, 3)
-                yield from norm(f"{conv}.1", after)
-            if before != after:
-                yield from conv_norm(f"{name}.downsample.0", f"{name}.downsample.1", (after, before, 1, 1, 1))
-            before = after
-    yield from linear("fc", 512, 400)
 
 
 def resnet50() -> Shapes:
@@ -227,8 +184,8 @@ def public(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.empty(shape, device="meta") for key, shape in PUBLIC[name][0]()}
 
 
-def test_every_layout_but_that_of_the_users_own_models_is_tested():
-    assert set(PUBLIC) | {"huggingface"} == set(LAYOUTS)
+def test_every_layout_of_an_encoder_but_that_of_the_users_own_models_is_tested():
+    assert set(PUBLIC) | {"huggingface"} == set(VIDEO_LAYOUTS)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, parameters) in PUBLIC.items() if parameters])
@@ -241,9 +198,9 @@ def test_the_list_of_names_has_the_published_number_of_parameters(name):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_weights_fit_by_name_and_shape(name):
-    absent = load_public(encoder(name), public(name), encoder=name)
-    assert all(key.startswith("recurrent.") for key in absent)
-    assert bool(absent) == (name == "resnet50_lstm")
+    drawn = load_public(encoder(name), public(name), name=name).drawn
+    assert all(key.startswith("recurrent.") for key in drawn)
+    assert bool(drawn) == (name == "resnet50_lstm")
 
 
 def test_values_go_where_they_belong():
@@ -254,7 +211,7 @@ def test_values_go_where_they_belong():
     )
     weights = {key: torch.zeros(shape) for key, shape in PUBLIC["r3d_18"][0]()}
     weights["layer2.0.conv2.0.weight"] = torch.ones(128, 128, 3, 3, 3)
-    load_public(network, weights, encoder="r3d_18")
+    load_public(network, weights, name="r3d_18")
     assert network.video[3].body[3].weight.eq(1).all()
     assert network.video[3].body[0].weight.eq(0).all()
 
@@ -264,12 +221,12 @@ def test_values_go_where_they_belong():
     [
         (
             lambda w: w.pop("layer1.0.conv1.0.weight"),
-            r"1 tensors missing, the first: video\.1\.body\.0\.weight",
+            r"1 tensors missing: video\.1\.body\.0\.weight",
         ),
-        (lambda w: w.update(extra=torch.empty(1)), "1 tensors unknown, the first: extra"),
+        (lambda w: w.update(extra=torch.empty(1)), "1 tensors unknown: extra"),
         (
             lambda w: w.update({"stem.0.weight": torch.empty(8, 3, 3, 7, 7)}),
-            r"of another shape, the first: video\.0\.0\.weight is \(8, 3, 3, 7, 7\) instead of \(64, 3, 3, 7, 7\)",
+            r"of another shape: video\.0\.0\.weight is \(8, 3, 3, 7, 7\) instead of \(64, 3, 3, 7, 7\)",
         ),
     ],
 )
@@ -277,9 +234,9 @@ def test_weights_that_do_not_fit_are_refused(change, message):
     weights = public("r3d_18")
     change(weights)
     with pytest.raises(ValueError, match=f"not the public weights of r3d_18.*{message}"):
-        load_public(encoder("r3d_18"), weights, encoder="r3d_18")
+        load_public(encoder("r3d_18"), weights, name="r3d_18")
 
 
 def test_an_encoder_without_public_weights_is_refused():
     with pytest.raises(ValueError, match="no public weights are known for factorised; available for r3d_18"):
-        load_public(torch.nn.Identity(), {}, encoder="factorised")
+        load_public(torch.nn.Identity(), {}, name="factorised")

@@ -1,38 +1,17 @@
-"""Public weights of video encoders: mapping of published tensor names to those of this project.
-
-| encoder | layout |
-|---|---|
-| r2plus1d_18, r3d_18, s3d | torchvision.models.video |
-| resnet50_frames, resnet50_lstm | torchvision.models.resnet50, for the frames |
-| slowfast_r50 | pytorchvideo |
-| i3d | pytorch-i3d of the authors' weights |
-| c3d | the PyTorch port of the Sports-1M weights |
-| timesformer | the authors' own, divided space-time attention |
-| huggingface | the model's own `model.safetensors` |
-
-Classifiers are not loaded. Weights must have the published width.
-"""
+"""Layouts of weights for video networks and for encoders of teachers, from the repositories of their authors."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from torch import Tensor, nn
+from models.checkpoints.layout import IMAGENET, Layout, NewName, Normalisation
 
-NewName = Callable[[re.Match[str]], str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Rules for renaming public tensors; the first pattern that matches the whole name applies."""
-
-    rules: tuple[tuple[str, NewName], ...]
-    left_out: str
-    """Pattern of the names of classifiers."""
-    not_given: str = r"$^"
-    """Pattern of tensors of this project that such checkpoints do not have."""
+_KINETICS = Normalisation(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
+"""Of torchvision.models.video."""
+FACEBOOK = Normalisation(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
+"""Of SlowFast, PyTorchVideo and TimeSformer."""
+_CENTRED = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+"""RGB in -1..1."""
 
 
 def _resnet3d(stem: tuple[tuple[str, NewName], ...]) -> Layout:
@@ -41,6 +20,8 @@ def _resnet3d(stem: tuple[tuple[str, NewName], ...]) -> Layout:
 
     block = r"layer(?P<stage>\d)\.(?P<block>\d)\."
     return Layout(
+        source="torchvision.models.video",
+        normalisation=_KINETICS,
         rules=(
             *stem,
             (
@@ -63,6 +44,8 @@ _R2PLUS1D = _resnet3d(
 
 _BRANCHES = ("point", "three", "second", "pooled")
 _S3D = Layout(
+    source="torchvision.models.video",
+    normalisation=_KINETICS,
     rules=(
         (r"features\.(\d+)\.branch(\d)\.(.+)", lambda m: f"video.{m[1]}.{_BRANCHES[int(m[2])]}.{m[3]}"),
         (r"features\.(.+)", lambda m: f"video.{m[1]}"),
@@ -81,6 +64,8 @@ _I3D_BRANCHES = {
 }
 _CONV_OR_NORM = {"conv3d": 0, "bn": 1}
 _I3D = Layout(
+    source="pytorch-i3d",
+    normalisation=_CENTRED,
     rules=(
         (
             r"(Mixed_\w\w)\.(b\w+)\.(conv3d|bn)\.(.+)",
@@ -100,7 +85,9 @@ _C3D_PLACES = {
     **{"fc6": "hidden.0", "fc7": "hidden.3"},
 }
 _C3D = Layout(
-    rules=((r"(conv\w+|fc[67])\.(.+)", lambda m: f"{_C3D_PLACES[m[1]]}.{m[2]}"),), left_out=r"fc8\..+"
+    source="the PyTorch port of the Sports-1M weights",
+    rules=((r"(conv\w+|fc[67])\.(.+)", lambda m: f"{_C3D_PLACES[m[1]]}.{m[2]}"),),
+    left_out=r"fc8\..+",
 )
 
 _PATHWAYS = ("slow", "fast")
@@ -110,6 +97,8 @@ _SLOWFAST_PARTS = {
     **{f"branch2.norm_{part}": f"body.{place}.1" for place, part in enumerate("abc")},
 }
 _SLOWFAST = Layout(
+    source="PyTorchVideo",
+    normalisation=FACEBOOK,
     rules=(
         (
             r"blocks\.0\.multipathway_blocks\.(\d)\.(conv|norm)\.(.+)",
@@ -135,6 +124,8 @@ _TIMESFORMER_PARTS = {
 }
 _TIMESFORMER_TOKENS = {"cls_token": "answer", "pos_embed": "place", "time_embed": "moment"}
 _TIMESFORMER = Layout(
+    source="TimeSformer",
+    normalisation=FACEBOOK,
     rules=(
         (r"(?:model\.)?(cls_token|pos_embed|time_embed)", lambda m: _TIMESFORMER_TOKENS[m[1]]),
         (r"(?:model\.)?patch_embed\.proj\.(.+)", lambda m: f"embed.{m[1]}"),
@@ -148,12 +139,20 @@ _TIMESFORMER = Layout(
 )
 
 _FRAMES = Layout(
+    source="torchvision.models",
+    normalisation=IMAGENET,
     rules=((r"((conv1|bn1|layer\d)\..+)", lambda m: f"frame.{m[1]}"),),
     left_out=r"fc\..+",
     not_given=r"recurrent\..+",
 )
 
-LAYOUTS: dict[str, Layout] = {
+_HUGGINGFACE = Layout(
+    source="the model's own file",
+    rules=((r"(?!classifier\.)(.+)", lambda m: f"model.{m[1]}"),),
+    left_out=r"classifier\..+",
+)
+
+VIDEO_LAYOUTS: dict[str, Layout] = {
     "r3d_18": _R3D,
     "r2plus1d_18": _R2PLUS1D,
     "s3d": _S3D,
@@ -163,49 +162,6 @@ LAYOUTS: dict[str, Layout] = {
     "resnet50_frames": _FRAMES,
     "resnet50_lstm": _FRAMES,
     "timesformer": _TIMESFORMER,
-    "huggingface": Layout(
-        rules=((r"(?!classifier\.)(.+)", lambda m: f"model.{m[1]}"),), left_out=r"classifier\..+"
-    ),
+    "huggingface": _HUGGINGFACE,
 }
-"""Layouts of public weights by video encoder."""
-
-_NEVER_GIVEN = re.compile(r"normalise\.(mean|std)|.*num_batches_tracked")
-
-
-def load_public(network: nn.Module, weights: Mapping[str, Tensor], *, encoder: str) -> list[str]:
-    """Loads a public state dict into the video encoder; returns the names of tensors that it does not contain.
-
-    Raises `ValueError` for an encoder without a public layout, and for mismatched names or shapes.
-    """
-    if encoder not in LAYOUTS:
-        raise ValueError(f"no public weights are known for {encoder}; available for {', '.join(LAYOUTS)}")
-    layout, own = LAYOUTS[encoder], network.state_dict()
-    renamed = ((_new_name(name, layout), value) for name, value in weights.items())
-    given = {name: value for name, value in renamed if name is not None}
-    unknown = [name for name in given if name not in own and not _NEVER_GIVEN.fullmatch(name)]
-    misshapen = [
-        f"{name} is {tuple(given[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
-    ]
-    absent = [name for name in own if name not in given and not _NEVER_GIVEN.fullmatch(name)]
-    missing = [name for name in absent if not re.fullmatch(layout.not_given, name)]
-    for what, found in (("unknown", unknown), ("of another shape", misshapen), ("missing", missing)):
-        if found:
-            raise ValueError(
-                f"these are not the public weights of {encoder} at its published size, for these clips: "
-                f"{len(found)} tensors {what}, the first: {found[0]}"
-            )
-    network.load_state_dict({**own, **{name: value for name, value in given.items() if name in own}})
-    return absent
-
-
-def _new_name(name: str, layout: Layout) -> str | None:
-    """The new name of a public tensor; None for a skipped one. Unknown names are unchanged."""
-    if re.fullmatch(layout.left_out, name):
-        return None
-    for pattern, new_name in layout.rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return new_name(match)
-    return name
+"""Layouts by network."""
