@@ -47,6 +47,8 @@ class Criterion(nn.Module):
 
     features: tuple[str, ...] = ()
     """Names of the features of the network that it needs (`compress.features`)."""
+    notes: tuple[str, ...] = ()
+    """Notes for the report."""
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
