@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.clips.augmentation import Augmentation, Draw, draw, drawn_conditions, moved
 from benchmarks.clips.corruptions import Condition, corrupt
 from benchmarks.clips.decoded import Decoded
-from models.spec import ClipSpec, Modality
+from models.spec import ClipSpec, Modality, VideoSpec
 
 if TYPE_CHECKING:
     from benchmarks.clips.rows import ClipRow
@@ -42,6 +42,7 @@ class ClipSet:
         skipped: Sequence[tuple[Path, str]] = (),
         notes: Sequence[tuple[Path, str]] = (),
         conditions: Sequence[Condition | None] = (),
+        geometries: Mapping[VideoSpec, Decoded] | None = None,
     ) -> None:
         self.spec = spec
         self.rows = list(rows)
@@ -53,6 +54,8 @@ class ClipSet:
         """Position of each clip in the stored arrays."""
         self._conditions = list(conditions)
         """With conditions, the clips are repeated once for each of them."""
+        self._geometries = dict(geometries or {})
+        """Video of the same clips with other numbers of frames and pixels, for `for_spec`."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -97,6 +100,7 @@ class ClipSet:
             places=self._places[list(indices)],
             skipped=self.skipped,
             notes=self.notes,
+            geometries=self._geometries,
         )
 
     def with_corruptions(self, conditions: Sequence[Condition | None]) -> ClipSet:
@@ -119,6 +123,7 @@ class ClipSet:
             skipped=self.skipped,
             notes=self.notes,
             conditions=conditions,
+            geometries=self._geometries,
         )
 
     def select(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
@@ -134,11 +139,31 @@ class ClipSet:
             skipped=self.skipped,
             notes=self.notes,
             conditions=self._conditions,
+            geometries=self._geometries,
         )
 
     def for_spec(self, spec: ClipSpec) -> ClipSet:
-        """The same clips with the modalities and label columns of a network's spec."""
-        return self.select(spec.inputs, labels=tuple(label.name for label in spec.labels))
+        """The same clips with the modalities, label columns, frames and pixels of a network's spec.
+
+        Raises ValueError for video that was not decoded in this way.
+        """
+        chosen = self.select(spec.inputs, labels=tuple(label.name for label in spec.labels))
+        if spec.video is not None and spec.video != chosen.spec.video:
+            chosen._show_as(spec.video)
+        return chosen
+
+    def _show_as(self, video: VideoSpec) -> None:
+        own = self.spec.video
+        assert own is not None
+        if _pixels(video) != _pixels(own):
+            found = [one for spec, one in self._geometries.items() if _pixels(spec) == _pixels(video)]
+            if not found:
+                raise ValueError(
+                    f"the clips were not decoded as {video.frames} frames of {video.resize} pixels; they have "
+                    f"{own.frames} frames of {own.resize} pixels"
+                )
+            self._values = {**self._values, "clip": found[0]}
+        self.spec = replace(self.spec, video=video)
 
     @property
     def _distinct(self) -> int:
@@ -186,6 +211,11 @@ class ClipSet:
         captions = stored[selection.places]
         corrupt(captions, "text", selection.conditions, selection.numbers, captions=stored)
         return torch.from_numpy(captions)
+
+
+def _pixels(video: VideoSpec) -> tuple[object, ...]:
+    """What determines the decoded pixels."""
+    return video.frames, video.resize, video.sampling, video.stride if video.sampling == "strided" else 1
 
 
 @dataclass(frozen=True, kw_only=True)

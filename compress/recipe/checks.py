@@ -21,6 +21,7 @@ from compress.recipe.sections import (
     ExportConfig,
     FactoryStudent,
     FactoryTeacher,
+    FileTeacher,
     StageEntry,
     StudentConfig,
     TableTeacher,
@@ -29,6 +30,13 @@ from compress.recipe.sections import (
     schemes_of,
 )
 from compress.recipe.source import Place, path_text
+from compress.recipe.teacher_checks import (
+    file_teachers,
+    geometry,
+    has_no_teacher,
+    several_or_one,
+    teachers_in,
+)
 from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
@@ -76,7 +84,7 @@ def _stage_order(parts: Parts) -> _Found:
             )
         elif stage.needs_training and not trained:
             yield place, "the student is not trained yet; add a distill stage before, or give its weights", {}
-        if stage.needs_teacher and parts.sections.get("teacher", ...) is None:
+        if stage.needs_teacher and has_no_teacher(parts.sections):
             yield place, "needs a teacher, but the recipe has no section teacher", {}
         if stage.takes == form != stage.gives:
             form, quantized_at = stage.gives, path_text(place)
@@ -111,15 +119,19 @@ def _formats(parts: Parts) -> _Found:
 
 def _inputs(parts: Parts) -> _Found:
     """The inputs of teacher and student exist in the clips and are supported by their networks."""
-    for key, table in (("teacher", TEACHERS), ("student", STUDENTS)):
-        section, clip = parts.sections.get(key), parts.sections.get("clip")
+    clip = parts.sections.get("clip")
+    sections: list[tuple[Place, Any, Any]] = [
+        (place, one, TEACHERS) for place, one in teachers_in(parts.sections)
+    ]
+    for key, section, table in [*sections, (("student",), parts.sections.get("student"), STUDENTS)]:
         if section is None or section.inputs is None:
             continue
         has = None if clip is None else [name for name in MODALITIES if getattr(clip, name, True) is not None]
         takes = table[section.network].inputs if hasattr(section, "network") else None
+        is_mapping = isinstance(section.inputs, dict)
         for index, name in enumerate(section.inputs):
-            place: Place = (key, "inputs", index)
-            if name in section.inputs[:index]:
+            place: Place = (*key, "inputs", name if is_mapping else index)
+            if name in list(section.inputs)[:index]:
                 yield place, "input given twice", {"given": name}
             elif has is not None and name not in has:
                 problem = f"the clips have no {name}; add the key {name} to the section clip"
@@ -164,20 +176,24 @@ def _label_columns(parts: Parts) -> _Found:
 
 def _tasks(parts: Parts) -> _Found:
     """The tasks of the teacher exist in the data and include a label column of the student."""
-    data, teacher = parts.sections.get("data"), parts.sections.get("teacher")
-    if data is None or not isinstance(teacher, TableTeacher):
-        return
+    for key, teacher in teachers_in(parts.sections):
+        if isinstance(teacher, TableTeacher) and parts.sections.get("data") is not None:
+            yield from _tasks_of(parts, key, teacher)
+
+
+def _tasks_of(parts: Parts, key: Place, teacher: TableTeacher) -> _Found:
+    data = parts.sections["data"]
     if teacher.pretrained is not None and teacher.network != "modular":
         problem = f"{teacher.network} has no video encoder with public weights; use the network modular"
-        yield ("teacher", "pretrained"), problem, {"given": str(teacher.pretrained)}
+        yield (*key, "pretrained"), problem, {"given": str(teacher.pretrained)}
     if teacher.tasks is None:
         return
     known = [*data.labels, *data.tags, RETRIEVAL]
     for name in teacher.tasks:
         if name not in known:
             more = {"allowed": listed(known), "nearest": nearest(name, known)}
-            yield ("teacher", "tasks", name), "the data has no column for this task", more
-    place: Place = ("teacher", "tasks")
+            yield (*key, "tasks", name), "the data has no column for this task", more
+    place: Place = (*key, "tasks")
     taught = [name for name in teacher.tasks if name in data.labels]
     student = parts.sections.get("student")
     learned = data.labels if student is None or student.labels is None else student.labels
@@ -191,10 +207,16 @@ def _tasks(parts: Parts) -> _Found:
             problem = "compares captions with video or audio, but the teacher does not have both inputs"
             given = f"inputs {listed(inputs)}"
             yield (
-                ("teacher", "tasks", RETRIEVAL),
+                (*key, "tasks", RETRIEVAL),
                 problem,
                 {"given": given, "allowed": "text and clip or audio"},
             )
+
+
+def _of_teachers(parts: Parts) -> _Found:
+    """Teachers of any number, their geometry, and those that are files."""
+    for one in (several_or_one, geometry, file_teachers):
+        yield from one(parts.sections)
 
 
 def _stream(parts: Parts) -> _Found:
@@ -208,24 +230,23 @@ def _stream(parts: Parts) -> _Found:
 
 def _files(parts: Parts) -> _Found:
     """Every file and folder in the recipe exists."""
-    for key in ("data", "teacher", "student"):
-        section = parts.sections.get(key)
-        for place, path in paths_in(section, (key,)) if section is not None else ():
+    sections = [((key,), parts.sections.get(key)) for key in ("data", "student")]
+    for key, section in [*sections, *teachers_in(parts.sections)]:
+        for place, path in paths_in(section, key) if section is not None else ():
             if not path.exists():
                 yield place, no_such_file(str(path.absolute())), {"given": str(path)}
 
 
 def _factory(parts: Parts) -> _Found:
     """The user's factories can be imported and called."""
-    for key in ("teacher", "student"):
-        section = parts.sections.get(key)
+    for key, section in [*teachers_in(parts.sections), (("student",), parts.sections.get("student"))]:
         if not isinstance(section, FactoryTeacher | FactoryStudent):
             continue
         try:
             import_factory(section.factory)
         except Exception as error:  # importing user code may raise anything
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            yield (key, "factory"), f"{kind}{error}", {}
+            yield (*key, "factory"), f"{kind}{error}", {}
 
 
 def _from_teacher(parts: Parts) -> _Found:
@@ -234,21 +255,36 @@ def _from_teacher(parts: Parts) -> _Found:
         return
     teacher, data = parts.sections["teacher"], parts.sections.get("data")
     if teacher is None:
-        yield ("student", "from"), "the recipe has no section teacher", {}
+        if has_no_teacher(parts.sections):
+            yield ("student", "from"), "the recipe has no section teacher", {}
+    elif isinstance(teacher, FileTeacher):
+        problem = "a file has no layers to prune or to quantize; give its network by teacher.factory"
+        yield ("student", "from"), problem, {"given": str(teacher.file)}
+    elif teacher.clip is not None:
+        problem = (
+            "the student is the teacher and sees the same clips; give frames and size in the section clip"
+        )
+        yield ("teacher", "clip"), problem, {}
     elif data is not None and not set(getattr(teacher, "tasks", None) or ()) <= set(data.labels):
         problem = "exported files have label columns only, but the teacher has other tasks"
         yield ("teacher", "tasks"), problem, {"allowed": listed(data.labels)}
 
 
 def _losses(parts: Parts) -> _Found:
-    """A loss on features of the student finds them in all training stages."""
+    """A loss on features finds those of the teachers, and those of the student in all training stages."""
     section = parts.sections.get("distillation")
     rounded = [
         (index, entry.verb)
         for index, entry in enumerate(parts.stages)
         if entry is not None and entry.trains and STAGES[entry.verb].gives is Form.QUANTIZED
     ]
-    if section is None or parts.sections.get("teacher") is None or not rounded:
+    for key, teacher in teachers_in(parts.sections):
+        needing = [name for name in section.losses if LOSSES[name].teacher_features] if section else []
+        if isinstance(teacher, FileTeacher) and needing:
+            problem = f"needs features of the teacher, but {path_text((*key, 'file'))} has outputs only"
+            allowed = listed(other for other, row in LOSSES.items() if not row.teacher_features)
+            yield ("distillation", "losses", needing[0]), problem, {"allowed": allowed}
+    if section is None or not teachers_in(parts.sections) or not rounded:
         return
     index, verb = rounded[0]
     for name in section.losses:
@@ -263,17 +299,19 @@ def _losses(parts: Parts) -> _Found:
 
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips and trained in the memory of this machine."""
-    teacher = parts.sections.get("teacher")
     batches: dict[Place, int] = {}
-    if isinstance(teacher, TableTeacher):
-        batches["teacher", "train", "batch"] = teacher.train.batch
+    for key, teacher in teachers_in(parts.sections):
+        if isinstance(teacher, TableTeacher):
+            batches[(*key, "train", "batch")] = teacher.train.batch
     for index, entry in enumerate(parts.stages):
         if entry is not None and entry.trains:  # calibration needs no backward pass
             batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
     data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
-    if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
+    if any(list(one(parts)) for one in (_inputs, _label_columns, _tasks, _of_teachers)):
         return  # already reported with a better message
-    yield from check_networks(data=data, clip=clip, teacher=teacher, student=student, batches=batches)
+    yield from check_networks(
+        data=data, clip=clip, teachers=teachers_in(parts.sections), student=student, batches=batches
+    )
 
 
 def _metrics(parts: Parts) -> _Found:
@@ -282,14 +320,18 @@ def _metrics(parts: Parts) -> _Found:
     export = parts.sections.get("export") or ExportConfig()
     measured = parts.sections.get("benchmark") or BenchmarkConfig()
     columns = tuple(getattr(data, "labels", ()))
-    teacher = parts.sections.get("teacher", ...)
     learned = tuple(getattr(student, "labels", None) or columns)
     if isinstance(student, TeacherStudent):
-        learned = tuple(name for name in columns if name in (getattr(teacher, "tasks", None) or columns))
+        only = parts.sections.get("teacher")
+        learned = tuple(name for name in columns if name in (getattr(only, "tasks", None) or columns))
     models = {"student_float": learned}
-    if teacher is not None:
-        tasks = getattr(teacher, "tasks", None)
-        models["teacher"] = columns if tasks is None else tuple(name for name in columns if name in tasks)
+    if "teacher" not in parts.sections:  # it has faults
+        models["teacher"] = columns
+    for key, teacher in teachers_in(parts.sections):
+        tasks = getattr(teacher, "tasks", None) or getattr(teacher, "outputs", None) or columns
+        models["_".join(map(str, key)).replace("teachers", "teacher")] = tuple(
+            name for name in columns if name in tasks
+        )
     if any(entry is None or getattr(entry.config, "baseline", False) for entry in parts.stages):
         models["student_labels_only"] = learned
     if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
@@ -338,6 +380,7 @@ _CHECKS = (
     _stream,
     _label_columns,
     _tasks,
+    _of_teachers,
     _robustness,
     _files,
     _losses,
