@@ -116,17 +116,16 @@ def outputs_of(
     clips: ClipSet,
     *,
     views: Views,
-    features: Sequence[tuple[str, ...]],
+    features: tuple[str, ...],
     device: torch.device,
     cache: Path,
     console: Console,
 ) -> list[dict[Augmentation | None, CachedOutputs]]:
-    """The outputs of every teacher for all clips by view, with one progress bar; `features` are those of each
-    teacher."""
+    """The outputs of every teacher for all clips by view, with one progress bar."""
     found: list[dict[Augmentation | None, CachedOutputs]] = []
     steps, done = len(teachers) * len(views), 0
     with bar(console, "outputs of the teacher" + "s" * (len(teachers) > 1), unit=" clips") as report:
-        for teacher, wanted in zip(teachers, features, strict=True):
+        for teacher in teachers:
             of_views = {}
             for view in views:
 
@@ -136,7 +135,7 @@ def outputs_of(
                 of_views[view] = teacher.outputs(
                     clips,
                     augmentation=view,
-                    features=wanted,
+                    features=features,
                     device=device,
                     cache=cache,
                     console=console,

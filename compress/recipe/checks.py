@@ -35,11 +35,11 @@ from compress.recipe.teacher_checks import (
     geometry,
     has_no_teacher,
     several_or_one,
+    tasks,
     teachers_in,
 )
 from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
-from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
@@ -174,48 +174,9 @@ def _label_columns(parts: Parts) -> _Found:
             yield place, "the data has no such label column", more
 
 
-def _tasks(parts: Parts) -> _Found:
-    """The tasks of the teacher exist in the data and include a label column of the student."""
-    for key, teacher in teachers_in(parts.sections):
-        if isinstance(teacher, TableTeacher) and parts.sections.get("data") is not None:
-            yield from _tasks_of(parts, key, teacher)
-
-
-def _tasks_of(parts: Parts, key: Place, teacher: TableTeacher) -> _Found:
-    data = parts.sections["data"]
-    if teacher.pretrained is not None and teacher.network != "modular":
-        problem = f"{teacher.network} has no video encoder with public weights; use the network modular"
-        yield (*key, "pretrained"), problem, {"given": str(teacher.pretrained)}
-    if teacher.tasks is None:
-        return
-    known = [*data.labels, *data.tags, RETRIEVAL]
-    for name in teacher.tasks:
-        if name not in known:
-            more = {"allowed": listed(known), "nearest": nearest(name, known)}
-            yield (*key, "tasks", name), "the data has no column for this task", more
-    place: Place = (*key, "tasks")
-    taught = [name for name in teacher.tasks if name in data.labels]
-    student = parts.sections.get("student")
-    learned = data.labels if student is None or student.labels is None else student.labels
-    if not set(taught) & set(learned):
-        problem = "the teacher shares no label column with the student"
-        yield place, problem, {"given": listed(teacher.tasks), "allowed": f"one or more of {listed(learned)}"}
-    clip = parts.sections.get("clip")
-    if RETRIEVAL in teacher.tasks and clip is not None:
-        inputs = teacher.inputs or [name for name in MODALITIES if getattr(clip, name, True) is not None]
-        if "text" not in inputs or set(inputs) == {"text"}:
-            problem = "compares captions with video or audio, but the teacher does not have both inputs"
-            given = f"inputs {listed(inputs)}"
-            yield (
-                (*key, "tasks", RETRIEVAL),
-                problem,
-                {"given": given, "allowed": "text and clip or audio"},
-            )
-
-
 def _of_teachers(parts: Parts) -> _Found:
-    """Teachers of any number, their geometry, and those that are files."""
-    for one in (several_or_one, geometry, file_teachers):
+    """Number, geometry, files and tasks of the teachers."""
+    for one in (several_or_one, geometry, file_teachers, tasks):
         yield from one(parts.sections)
 
 
@@ -307,7 +268,7 @@ def _networks(parts: Parts) -> _Found:
         if entry is not None and entry.trains:  # calibration needs no backward pass
             batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
     data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
-    if any(list(one(parts)) for one in (_inputs, _label_columns, _tasks, _of_teachers)):
+    if any(list(one(parts)) for one in (_inputs, _label_columns, _of_teachers)):
         return  # already reported with a better message
     yield from check_networks(
         data=data, clip=clip, teachers=teachers_in(parts.sections), student=student, batches=batches
@@ -379,7 +340,6 @@ _CHECKS = (
     _inputs,
     _stream,
     _label_columns,
-    _tasks,
     _of_teachers,
     _robustness,
     _files,

@@ -7,10 +7,12 @@ from typing import Any
 
 from benchmarks.any_file import runtime_of
 from compress.recipe.faults import listed, nearest
-from compress.recipe.sections import AnyTeacher, FileTeacher, TeacherStudent
+from compress.recipe.sections import AnyTeacher, FileTeacher, TableTeacher, TeacherStudent
 from compress.recipe.source import Place
+from compress.tasks import RETRIEVAL
 from compress.teacher_settings import LAYOUTS
 from compress.versions import installed
+from models.spec import MODALITIES
 
 Sections = Mapping[str, Any]
 """The valid sections of a recipe by name."""
@@ -89,3 +91,42 @@ def file_teachers(sections: Sections) -> Found:
             pixels = [field for field in ("range", "mean", "std") if field in one.model_fields_set]
             if name != "clip" and pixels:
                 yield (*place, pixels[0]), "applies to video only; see the section clip", {}
+
+
+def tasks(sections: Sections) -> Found:
+    """The tasks of the teacher exist in the data and include a label column of the student."""
+    for key, teacher in teachers_in(sections):
+        if isinstance(teacher, TableTeacher) and sections.get("data") is not None:
+            yield from _tasks_of(sections, key, teacher)
+
+
+def _tasks_of(sections: Sections, key: Place, teacher: TableTeacher) -> Found:
+    data = sections["data"]
+    if teacher.pretrained is not None and teacher.network != "modular":
+        problem = f"{teacher.network} has no video encoder with public weights; use the network modular"
+        yield (*key, "pretrained"), problem, {"given": str(teacher.pretrained)}
+    if teacher.tasks is None:
+        return
+    known = [*data.labels, *data.tags, RETRIEVAL]
+    for name in teacher.tasks:
+        if name not in known:
+            more = {"allowed": listed(known), "nearest": nearest(name, known)}
+            yield (*key, "tasks", name), "the data has no column for this task", more
+    place: Place = (*key, "tasks")
+    taught = [name for name in teacher.tasks if name in data.labels]
+    student = sections.get("student")
+    learned = data.labels if student is None or student.labels is None else student.labels
+    if not set(taught) & set(learned):
+        problem = "the teacher shares no label column with the student"
+        yield place, problem, {"given": listed(teacher.tasks), "allowed": f"one or more of {listed(learned)}"}
+    clip = sections.get("clip")
+    if RETRIEVAL in teacher.tasks and clip is not None:
+        inputs = teacher.inputs or [name for name in MODALITIES if getattr(clip, name, True) is not None]
+        if "text" not in inputs or set(inputs) == {"text"}:
+            problem = "compares captions with video or audio, but the teacher does not have both inputs"
+            given = f"inputs {listed(inputs)}"
+            yield (
+                (*key, "tasks", RETRIEVAL),
+                problem,
+                {"given": given, "allowed": "text and clip or audio"},
+            )

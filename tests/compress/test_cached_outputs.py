@@ -116,7 +116,7 @@ def test_one_bar_covers_all_teachers_and_views(tiny_data, tmp_path, monkeypatch)
         teachers,
         tiny_data.test,
         views=views,
-        features=[(), ()],
+        features=(),
         device=CPU,
         cache=tmp_path,
         console=Console(quiet=True),
@@ -143,6 +143,11 @@ def test_the_kept_probability_is_stated(tiny_data, tmp_path):
     assert f"teacher: 2 of {len(label.classes)} classes of {label.name} are cached, with" in note
     assert f"{100 * mass.mean():.1f} % of the probability on average" in note
     assert kept_notes(teacher, {None: whole}) == ()
+    files = {file.stat().st_size for file in tmp_path.glob("teacher/*/outputs.bin")}
+    of_top, of_all = 2 * (2 + 1) + 2, 2 * len(label.classes)
+    assert files == {len(tiny_data.test) * of_top, len(tiny_data.test) * of_all}
+    video_bytes = tiny_data.test.batch(everything)[0].numel()
+    assert max(files) < 0.002 * video_bytes
 
 
 def test_stale_outputs_are_never_used(tiny_data, monkeypatch, tmp_path):

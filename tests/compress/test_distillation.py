@@ -191,7 +191,7 @@ def test_the_losses_of_several_teachers_are_averaged_by_weight():
 
 
 def test_columns_are_matched_by_name_for_each_of_several_teachers():
-    """The teacher of y has the whole weight of y, whatever that of the teacher of x is."""
+    """In the share of a teacher, the column that it does not predict is learned from the labels."""
 
     class KnowsOther(Knows):
         artifact = Artifact(model=Knows.artifact.model, spec=small_spec("clip", labels=("z", "y")))
@@ -207,5 +207,7 @@ def test_columns_are_matched_by_name_for_each_of_several_teachers():
     around = context(Knows(*of_x.tolist(), weight=5.0), KnowsOther(*of_y.tolist()), label_weight=0.0)
     criterion = learn_from_teacher(*student("x", "y"), config=TrainConfig(epochs=1, views=0), context=around)
     found = criterion(Outputs(logits=(x, y)), Batch(indices=[0, 1], augmentation=None, labels=labels))
-    expected = soft_targets(x, of_x, temperature=2.0) + soft_targets(y, of_y, temperature=2.0)
+    with_first = soft_targets(x, of_x, temperature=2.0) + cross_entropy(y, labels[:, 1])
+    with_second = soft_targets(y, of_y, temperature=2.0) + cross_entropy(x, labels[:, 0])
+    expected = 5 / 6 * with_first + 1 / 6 * with_second
     torch.testing.assert_close(found, expected)
