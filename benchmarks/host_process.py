@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.any_file import READ_ONLY, Interface, Opened, open_any
 from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
@@ -83,6 +84,16 @@ class Worker:
     def load(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> str:
         """Loads the file; returns name and version of the runtime. Also raises `Unavailable`."""
         self._send("load", (self._file, threads), limit_s=limit_s)
+        return self._receive()
+
+    def open(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> Interface:
+        """Opens a file without a manifest (`any_file`) for `run`. Also raises `Unavailable`."""
+        self._send("open", (self._file, threads), limit_s=limit_s)
+        return self._receive()
+
+    def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Real values of all inputs of an opened file to those of all outputs, in the order of the file."""
+        self._send("run", list(values))
         return self._receive()
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
@@ -170,6 +181,15 @@ class _Served:
         self._run: Run = runtime.load(file, threads)
         return name
 
+    def open(self, argument: tuple[ExportedFile, int]) -> Interface:
+        file, threads = argument
+        name = _runtime(file).start()
+        self._opened: Opened = open_any(file, threads)
+        return Interface(runtime=name, inputs=self._opened.inputs, outputs=self._opened.outputs)
+
+    def run(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        return self._opened.run(values)
+
     def hold(self, inputs: dict[str, np.ndarray]) -> None:
         self._held = [tensor.arrange(inputs[tensor.name]) for tensor in self._file.inputs]
 
@@ -205,7 +225,7 @@ class _Served:
 
 
 def _runtime(file: ExportedFile) -> Runtime:
-    return (RUNTIMES | PEERS)[file.format]
+    return (RUNTIMES | PEERS | READ_ONLY)[file.format]
 
 
 def _peak_rss_bytes() -> int:

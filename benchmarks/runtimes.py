@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Runtime:
         return f"{self.name} {version(self.distribution)}"
 
 
-def _onnx_session(onnxruntime: Any, file: ExportedFile, options: Any) -> Any:
+def onnx_session(onnxruntime: Any, path: Path, options: Any) -> Any:
     """A session whose integer products are also exact on x86 processors without VNNI.
 
     The option has no effect on other processors. Files in which layers share weights or zero points cannot be
@@ -70,10 +71,10 @@ def _onnx_session(onnxruntime: Any, file: ExportedFile, options: Any) -> Any:
     exact, providers = "session.x64quantprecision", ["CPUExecutionProvider"]
     options.add_session_config_entry(exact, "1")
     try:
-        return onnxruntime.InferenceSession(file.path, options, providers=providers)
+        return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception:
         options.add_session_config_entry(exact, "0")
-        return onnxruntime.InferenceSession(file.path, options, providers=providers)
+        return onnxruntime.InferenceSession(path, options, providers=providers)
 
 
 def _load_onnx(file: ExportedFile, threads: int) -> Run:
@@ -82,7 +83,7 @@ def _load_onnx(file: ExportedFile, threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session = _onnx_session(onnxruntime, file, options)
+    session = onnx_session(onnxruntime, file.path, options)
     _check_names(
         file,
         inputs=[node.name for node in session.get_inputs()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,6 +50,53 @@ class TextConfig(_Config):
 
 _Mean = Annotated[float, Field(ge=-1_000, le=1_000)]
 _Std = Annotated[float, Field(ge=1e-3, le=1_000)]
+
+
+class TeacherClip(_Config):
+    """Geometry of a teacher's video, which shows the same region of space and time as that of the student."""
+
+    frames: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_024,
+        description="Number of frames of a clip; by default those of the section clip.",
+    )
+    size: int | None = Field(
+        default=None,
+        ge=8,
+        le=1_024,
+        description="Height and width of a frame in pixels; by default those of the section clip. The margin of "
+        "the crop is scaled with it.",
+    )
+    mean: tuple[_Mean, _Mean, _Mean] | None = Field(
+        default=None, description="The teacher computes (x - mean) / std; by default as in the section clip."
+    )
+    std: tuple[_Std, _Std, _Std] | None = Field(default=None, description="See `mean`.")
+
+    def video(self, student: VideoSpec) -> VideoSpec:
+        """The teacher's video, of the same region of space and time as that of the student.
+
+        The crop is the same share of the frame. With `strided` sampling, the stride is divided by the ratio of the
+        frames. Raises `ValueError` if that is not a whole number.
+        """
+        frames, size = self.frames or student.frames, self.size or student.size
+        stride = student.stride
+        if student.sampling == "strided":
+            stride, rest = divmod(student.stride * student.frames, frames)
+            if rest or not stride:
+                raise ValueError(
+                    f"{frames} frames cannot cover the {student.stride * student.frames} source frames of a clip "
+                    f"({student.frames} frames with stride {student.stride}) evenly; give a divisor of that number"
+                )
+        return replace(
+            student,
+            frames=frames,
+            size=size,
+            resize=round(size * student.resize / student.size),
+            stride=stride,
+            mean=self.mean or student.mean,
+            std=self.std or student.std,
+        )
 
 
 class ClipConfig(_Config):

@@ -66,6 +66,8 @@ class Criterion(nn.Module):
 
     features: tuple[str, ...] = ()
     """Names of the features of the network that it needs (`compress.features`)."""
+    notes: tuple[str, ...] = ()
+    """Notes for the report."""
 
     def parts(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """The losses of a batch with the labels and with a teacher: scalars, the second 0 without a teacher."""

@@ -23,7 +23,7 @@ from compress.leakage import content_ids
 from compress.sources import SOURCES
 from compress.sources.source import TAG_SEPARATOR, FilesConfig, Reading, SourceConfig
 from compress.splits import checked_rows, hold_out, open_splits, share_of
-from models.spec import AudioSpec, ClipSpec
+from models.spec import AudioSpec, ClipSpec, VideoSpec
 
 DECODED = "decoded"
 """Cache folder of decoded clips and of the index of file hashes."""
@@ -78,9 +78,11 @@ def open_data(
     seed: int,
     console: Console,
     before_decoding: Callable[[ClipSpec], object] = lambda spec: None,
+    also: Sequence[VideoSpec] = (),
 ) -> Data:
     """All splits, decoded or from `cache`, with classes and vocabulary from the training clips.
 
+    `also` are the geometries of teachers that see other frames or pixels than `clip` gives.
     `before_decoding` is called with the spec as soon as it is known; its exceptions are passed on. `console` gets
     progress bars, counts, held-out files, excluded files and remarks on files.
 
@@ -98,6 +100,7 @@ def open_data(
         cache=cache / DECODED,
         workers=workers,
         console=console,
+        also=also,
     )
     skipped = [entry for clips in opened.values() for entry in clips.skipped]
     if skipped:

@@ -44,34 +44,36 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
 
     def trained(
         name: str, criterion_for: Callable[[nn.Module], Criterion]
-    ) -> tuple[nn.Module, tuple[dict[str, float], ...]]:
+    ) -> tuple[nn.Module, tuple[dict[str, float], ...], tuple[str, ...]]:
         model = copy.deepcopy(artifact.model)
+        criterion = criterion_for(model)
         curve = fit(
             model,
             context.data.train.for_spec(artifact.spec),
-            criterion=criterion_for(model),
+            criterion=criterion,
             config=config,
             validation=context.data.validation.for_spec(artifact.spec),
             job=training_job(name, context),
         )
-        return model, curve
+        return model, curve, criterion.notes
 
     figures: dict[str, Any] = {}
     if config.baseline:
         alone = LabelCriterion(label_smoothing=config.label_smoothing)
-        baseline, _ = trained("labels alone", lambda model: alone)
+        baseline, _, _ = trained("labels alone", lambda model: alone)
         test = context.data.test.for_spec(artifact.spec)
         with bar(context.console, "testing the baseline") as report:
             logits = logits_of(baseline, test, batch=FLOAT_BATCH, device=context.device, report=report)
         found, data = accuracy(logits, test), context.data.spec
         figures["labels_only_top1"] = per_label([one.top1 for one in found], artifact.spec, data=data)
         figures["labels_only_correct"] = by_column(found, artifact.spec)
-    model, curve = trained(
+    model, curve, of_teachers = trained(
         "distill", lambda model: learn_from_teacher(model, artifact.spec, config=config, context=context)
     )
     notes = (
         *batch_notes(config, context.data.train),
         *selection_notes(config, curve),
         *teaching_notes(artifact.spec, context),
+        *of_teachers,
     )
     return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes, figures=figures)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from models.heads import heads_of
-from models.spec import as_tuple
+from models.spec import ClipSpec, as_tuple
 
 EMBEDDING = "embedding"
 _KEY = "features"
@@ -181,3 +181,9 @@ def _watch_outputs(graph: fx.GraphModule, names: Sequence[str], found: dict[str,
         return tuple(outputs[: -len(has)])
 
     return graph.register_forward_hook(split)
+
+
+def example_of(model: nn.Module, spec: ClipSpec) -> tuple[Tensor, ...]:
+    """Example inputs of a network on its device."""
+    device = next(model.parameters(), torch.empty(0)).device
+    return tuple(x.to(device) for x in spec.example())

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 LARGEST_SEED = 2**63 - 1
 MAX_PATH = 4_096
 """Largest length of a path on Linux."""
+MAX_TEACHERS = 8
 
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 """Name of a column."""

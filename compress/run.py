@@ -32,6 +32,8 @@ if not only_reads_arguments(__name__):
     from compress.recipe.augmentations import refuse_flips, trainings_of
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
+    from compress.recipe.teacher_checks import teachers_in
+    from compress.recipe.teacher_spec import geometries
     from compress.report import Report, did_not_run, print_files, print_gates, write_report
     from compress.report.assemble import assemble
     from compress.report.samples import samples
@@ -41,7 +43,7 @@ if not only_reads_arguments(__name__):
     from compress.steps.pipeline import Run, StepFailed
     from compress.steps.robustness import robustness
     from compress.steps.train import (
-        make_teacher,
+        make_teachers,
         networks_by_scheme,
         rounded_from,
         run_stages,
@@ -70,8 +72,12 @@ def run_recipe(
     """
     tried = try_before_clips(recipe, device=device)
 
+    trainings = trainings_of(
+        teachers_in({"teacher": recipe.teacher, "teachers": recipe.teachers}), recipe.stages
+    )
+
     def check_spec(spec: ClipSpec) -> None:
-        refuse_flips(trainings_of(recipe.teacher, recipe.stages), spec)
+        refuse_flips(trainings, spec)
         if not tried:
             try_networks(recipe, spec, device=device)
 
@@ -83,6 +89,7 @@ def run_recipe(
         seed=recipe.seed,
         console=console,
         before_decoding=check_spec,
+        also=geometries(recipe.named_teachers.values(), recipe.clip),
     )
     folder.check_clips(data)
     run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
@@ -91,22 +98,22 @@ def run_recipe(
     run.check_layers()
     folder.begin(fresh=fresh)
     run = replace(run, folder=folder.place, finished=folder.finished)
-    teacher = make_teacher(run) if recipe.teacher else None
-    first = start(run, teacher)
-    stages = run_stages(run, teacher, first)
+    teachers = make_teachers(run)
+    first = start(run, teachers)
+    stages = run_stages(run, teachers, first)
     made = [*([first] if first else []), *stages]
     # The accuracy of an untrained network says nothing.
     judged = made if stages or recipe.student.is_trained else []
     networks = networks_by_scheme(recipe.schemes, made)
     exported = export(run, networks, rounded=rounded_from(made))
     figures = benchmark(run, networks, exported)
-    corrupted = robustness(run, teacher=teacher, stages=judged, exported=exported)
+    corrupted = robustness(run, teachers=teachers, stages=judged, exported=exported)
     report = assemble(
-        run, teacher=teacher, stages=judged, files=exported.rows, figures=figures, robustness=corrupted
+        run, teachers=teachers, stages=judged, files=exported.rows, figures=figures, robustness=corrupted
     )
     report["gates"] = evaluate_gates(recipe.gates, report)
-    write_report(report, run.folder, samples=samples(data, teacher=teacher, student=made[-1]))
-    outcomes = [*([teacher] if teacher else []), *(one for one in made if one is not teacher)]
+    write_report(report, run.folder, samples=samples(data, teachers=teachers, student=made[-1]))
+    outcomes = list({one.folder: one for one in (*teachers, *made)}.values())
     for warning in report["warnings"]:
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"
         console.print(headed("warning", message, style="bold yellow"))

@@ -108,7 +108,7 @@ def _refuse_foreign(out: Path) -> None:
 def stage_names(recipe: Recipe) -> list[str]:
     """Names of the folders in `stages/` of a run of the recipe."""
     verbs = [entry.verb for entry in recipe.stages] or ["student"]
-    first = ["00_teacher"] if recipe.teacher else []
+    first = [f"00_{name}" for name in recipe.named_teachers]
     return first + [f"{number:02d}_{verb}" for number, verb in enumerate(verbs, start=1)]
 
 

@@ -16,7 +16,7 @@ from benchmarks.clips.rows import SPLITS, ClipRow
 from compress.command.progress import bar
 from compress.leakage import Contents, contradiction_message, contradictions, leak_message, leaks
 from compress.sources.source import FilesConfig, SourceConfig
-from models.spec import ClipSpec
+from models.spec import ClipSpec, VideoSpec
 
 
 def hold_out(
@@ -87,10 +87,12 @@ def open_splits(
     cache: Path,
     workers: int,
     console: Console,
+    also: Sequence[VideoSpec] = (),
 ) -> dict[str, ClipSet]:
     """The clips of all splits, decoded or read from the folder `cache` by the `contents` of their files.
 
-    Training clips have `margin` further frames before and after.
+    Training clips have `margin` further frames before and after. `also` are further geometries of the video
+    (`open_clips`).
 
     Raises `UnreadableClips` with the unreadable clips of all splits.
     """
@@ -111,6 +113,7 @@ def open_splits(
                     max_unreadable_share=1.0,
                     missing_audio=own.missing_audio if own else "refuse",
                     limits=own.limits.limits() if own else USUAL,
+                    also=also,
                     progress=report,
                     notify=lambda sentence: say(console, sentence),
                 )

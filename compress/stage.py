@@ -29,6 +29,7 @@ class Context:
     seed: int
     data: Data
     teacher: Teacher | None
+    """The teacher, or the first of several."""
     distillation: DistillationConfig
     """Settings of distillation for training stages."""
     build_student: Callable[[], nn.Module]
@@ -38,6 +39,13 @@ class Context:
     cache: Path
     """Folder for results shared by several stages, by content hash."""
     console: Console = field(default_factory=Console)
+    further_teachers: tuple[Teacher, ...] = ()
+    """Those after the first, of several."""
+
+    @property
+    def teachers(self) -> tuple[Teacher, ...]:
+        """All teachers."""
+        return () if self.teacher is None else (self.teacher, *self.further_teachers)
 
 
 @dataclass(frozen=True, kw_only=True)

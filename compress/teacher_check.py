@@ -142,9 +142,9 @@ def require_finite_logits(columns: Sequence[Tensor], spec: ClipSpec, *, names: S
         bad = (~torch.isfinite(column)).any(1).nonzero().flatten().tolist()
         if bad:
             raise ValueError(
-                f"the teacher's logits for {len(bad)} of {len(column)} clips are NaN or infinite in the column "
-                f"{label.name}, first for {names[bad[0]]}: check the weights of the teacher and its computation on "
-                "this clip; the settings of the student's training are not the cause"
+                f"the teacher's logits for {len(bad)} of {len(column)} clips of a batch are NaN or infinite in the "
+                f"column {label.name}, first for {names[bad[0]]}: check the weights of the teacher and its "
+                "computation on this clip; the settings of the student's training are not the cause"
             )
 
 

@@ -17,13 +17,19 @@ _SILENCE = log(1e-6)
 
 
 def cropped(
-    stored: np.ndarray, places: np.ndarray, *, frames: int, size: int, drawn: Draw | None
+    stored: np.ndarray,
+    places: np.ndarray,
+    *,
+    frames: int,
+    size: int,
+    drawn: Draw | None,
+    shift_scale: float = 1.0,
 ) -> np.ndarray:
     """Frames of the clips at `places`, uint8 `N T S S 3`, from decoded ones, `* U R R 3` with U >= T, R >= S.
 
-    Without `drawn`, the centre in space and time.
+    Without `drawn`, the centre in space and time. Drawn shifts are multiplied by `shift_scale`.
     """
-    times = _times(stored.shape[1], frames, clips=len(places), drawn=drawn)
+    times = _times(stored.shape[1], frames, clips=len(places), drawn=drawn, shift_scale=shift_scale)
     consecutive = (np.diff(times, axis=1) == 1).all(1)
     boxes = _boxes(stored.shape[2], size, clips=len(places), drawn=drawn)
     pixels = np.empty((len(places), frames, size, size, 3), np.uint8)
@@ -37,13 +43,13 @@ def cropped(
     return pixels
 
 
-def _times(stored: int, frames: int, *, clips: int, drawn: Draw | None) -> np.ndarray:
+def _times(stored: int, frames: int, *, clips: int, drawn: Draw | None, shift_scale: float) -> np.ndarray:
     """Positions `N T` in the decoded frames: the middle ones, moved and stretched; the outermost are repeated."""
     steps = np.arange(frames) - (frames - 1) / 2
     if drawn is None:
         times = np.broadcast_to(steps, (clips, frames))
     else:
-        times = drawn.speed[:, None] * steps + drawn.frames[:, None]
+        times = drawn.speed[:, None] * steps + shift_scale * drawn.frames[:, None]
     return np.rint(times + (stored - 1) / 2).astype(int).clip(0, stored - 1)
 
 

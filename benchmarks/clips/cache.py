@@ -22,7 +22,7 @@ from benchmarks.clips.store import decoded
 from benchmarks.clips.text import tokens
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.results import Notify, notify_stderr
-from models.spec import ClipSpec, Modality
+from models.spec import ClipSpec, Modality, VideoSpec
 
 __all__ = ["Augmentation", "ClipSet", "UnreadableClips", "open_clips"]
 
@@ -79,6 +79,7 @@ def open_clips(
     max_unreadable_share: float = MAX_UNREADABLE_SHARE,
     missing_audio: Literal["refuse", "silence"] = "refuse",
     limits: Limits = USUAL,
+    also: Sequence[VideoSpec] = (),
     contents: Mapping[Path, str | None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     notify: Notify = notify_stderr,
@@ -92,6 +93,9 @@ def open_clips(
     decoded clips and their total, `notify` with a message when it waits for another run or stored clips are
     damaged.
 
+    `also` are further numbers of frames and pixels in which the video is decoded, for `ClipSet.for_spec`. A clip
+    that cannot be read in one of them is excluded from all.
+
     The cache is keyed by the content of the files, not by their paths. Pass `contents`, the SHA-256 of all files,
     if it is already known.
 
@@ -103,7 +107,12 @@ def open_clips(
     if not rows:
         raise ValueError("there are no clips to open")
     labels = _labels(rows, spec)
-    steps = (spec.video is not None) + (spec.audio is not None)
+    own = None if spec.video is None else FrameRule.of(spec.video, margin=margin)
+    of_others = {
+        video: FrameRule.of(video, margin=round(margin * video.frames / own.frames)) for video in also if own
+    }
+    others = [rule for rule in dict.fromkeys(of_others.values()) if rule != own]
+    steps = (spec.video is not None) + (spec.audio is not None) + len(others)
 
     def report(finished: int, done: int, total: int) -> None:
         if progress:
@@ -113,13 +122,15 @@ def open_clips(
         contents = contents_of((row.path for row in rows), index=cache / INDEX)
     values: dict[Modality, Decoded | np.ndarray] = {}
     report(0, 0, len(rows))
-    rules: dict[Modality, FrameRule | AudioRule] = {}
-    if spec.video:
-        rules["clip"] = FrameRule.of(spec.video, margin=margin)
+    rules: dict[Modality | FrameRule, FrameRule | AudioRule] = {}
+    if own:
+        rules["clip"] = own
     if spec.audio:
         rules["audio"] = AudioRule.of(spec.audio, missing=missing_audio)
+    rules |= {rule: rule for rule in others}
+    read: dict[Modality | FrameRule, Decoded] = {}
     for finished, (name, rule) in enumerate(rules.items()):
-        values[name] = decoded(
+        read[name] = decoded(
             rows,
             rule,
             contents=contents,
@@ -129,7 +140,9 @@ def open_clips(
             limits=limits,
             notify=notify,
         )
-    stored = [each for each in values.values() if isinstance(each, Decoded)]
+    stored = list(read.values())
+    geometries = {video: read[rule] for video, rule in of_others.items() if rule != own}
+    values |= {name: each for name, each in read.items() if not isinstance(name, FrameRule)}
     refused = {number: reason for each in reversed(stored) for number, reason in each.refused.items()}
     skipped = [(rows[number].path, refused[number]) for number in sorted(refused)]
     if skipped and (unreadable == "refuse" or len(skipped) == len(rows)):
@@ -150,6 +163,7 @@ def open_clips(
         places=places,
         skipped=skipped,
         notes=list(dict.fromkeys(note for each in stored for note in each.notes)),
+        geometries=geometries,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from benchmarks.clips.augmentation import Augmentation, Draw, draw, drawn_condit
 from benchmarks.clips.augmented import coloured, cropped, masked, moved
 from benchmarks.clips.corruptions import Condition, corrupt
 from benchmarks.clips.decoded import Decoded
-from models.spec import ClipSpec, Modality
+from models.spec import ClipSpec, Modality, VideoSpec
 
 if TYPE_CHECKING:
     from benchmarks.clips.rows import ClipRow
@@ -43,6 +43,8 @@ class ClipSet:
         skipped: Sequence[tuple[Path, str]] = (),
         notes: Sequence[tuple[Path, str]] = (),
         conditions: Sequence[Condition | None] = (),
+        geometries: Mapping[VideoSpec, Decoded] | None = None,
+        shift_scale: float = 1.0,
     ) -> None:
         self.spec = spec
         self.rows = list(rows)
@@ -54,6 +56,10 @@ class ClipSet:
         """Position of each clip in the stored arrays."""
         self._conditions = list(conditions)
         """With conditions, the clips are repeated once for each of them."""
+        self._geometries = dict(geometries or {})
+        """Video of the same clips with other numbers of frames and pixels, for `for_spec`."""
+        self._shift_scale = shift_scale
+        """Frames of this geometry in one frame of the first one, in which shifts are drawn."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -98,6 +104,8 @@ class ClipSet:
             places=self._places[list(indices)],
             skipped=self.skipped,
             notes=self.notes,
+            geometries=self._geometries,
+            shift_scale=self._shift_scale,
         )
 
     def with_corruptions(self, conditions: Sequence[Condition | None]) -> ClipSet:
@@ -120,6 +128,8 @@ class ClipSet:
             skipped=self.skipped,
             notes=self.notes,
             conditions=conditions,
+            geometries=self._geometries,
+            shift_scale=self._shift_scale,
         )
 
     def select(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
@@ -135,11 +145,33 @@ class ClipSet:
             skipped=self.skipped,
             notes=self.notes,
             conditions=self._conditions,
+            geometries=self._geometries,
+            shift_scale=self._shift_scale,
         )
 
     def for_spec(self, spec: ClipSpec) -> ClipSet:
-        """The same clips with the modalities and label columns of a network's spec."""
-        return self.select(spec.inputs, labels=tuple(label.name for label in spec.labels))
+        """The same clips with the modalities, label columns, frames and pixels of a network's spec.
+
+        Raises ValueError for video that was not decoded in this way.
+        """
+        chosen = self.select(spec.inputs, labels=tuple(label.name for label in spec.labels))
+        if spec.video is not None and spec.video != chosen.spec.video:
+            chosen._show_as(spec.video)
+        return chosen
+
+    def _show_as(self, video: VideoSpec) -> None:
+        own = self.spec.video
+        assert own is not None
+        if _pixels(video) != _pixels(own):
+            found = [one for spec, one in self._geometries.items() if _pixels(spec) == _pixels(video)]
+            if not found:
+                raise ValueError(
+                    f"the clips were not decoded as {video.frames} frames of {video.resize} pixels; they have "
+                    f"{own.frames} frames of {own.resize} pixels"
+                )
+            self._values = {**self._values, "clip": found[0]}
+            self._shift_scale *= video.frames / own.frames
+        self.spec = replace(self.spec, video=video)
 
     @property
     def _distinct(self) -> int:
@@ -155,7 +187,14 @@ class ClipSet:
         video, stored = self.spec.video, self._values["clip"]
         assert video is not None and isinstance(stored, Decoded)
         drawn = selection.drawn
-        pixels = cropped(stored.values, selection.places, frames=video.frames, size=video.size, drawn=drawn)
+        pixels = cropped(
+            stored.values,
+            selection.places,
+            frames=video.frames,
+            size=video.size,
+            drawn=drawn,
+            shift_scale=self._shift_scale,
+        )
         corrupt(pixels, "clip", selection.conditions, selection.numbers)
         clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)
         return clip if drawn is None else coloured(clip, drawn, mean=video.mean)
@@ -175,6 +214,11 @@ class ClipSet:
         captions = stored[selection.places]
         corrupt(captions, "text", selection.conditions, selection.numbers, captions=stored)
         return torch.from_numpy(captions)
+
+
+def _pixels(video: VideoSpec) -> tuple[object, ...]:
+    """What determines the decoded pixels."""
+    return video.frames, video.resize, video.sampling, video.stride if video.sampling == "strided" else 1
 
 
 @dataclass(frozen=True, kw_only=True)

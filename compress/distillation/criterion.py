@@ -8,21 +8,24 @@ Recognizers".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.clips.clip_set import Augmentation
+from compress.cached_outputs import CachedOutputs
 from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.loss import FeatureLoss, LayerSettings, LogitLoss, LossSettings, Size
 from compress.distillation.online import OnlineTeacher
-from compress.features import feature_sizes
+from compress.distillation.several import SeveralTeachers
+from compress.features import example_of, feature_sizes
 from compress.losses import cross_entropy
 from compress.stage import Context
+from compress.teacher import Teacher, kept_notes, outputs_of
 from compress.training import LEAST_CLIPS, TrainConfig, augmentations_of, drawn
 from models.spec import ClipSpec
 
@@ -35,13 +38,13 @@ class Shared:
     teacher: tuple[int, ...]
 
     @classmethod
-    def of(cls, student: ClipSpec, teacher: ClipSpec) -> Shared:
+    def of(cls, student: ClipSpec, teacher: ClipSpec, *, name: str = "teacher") -> Shared:
         """Matches columns by name. Raises `ValueError` if none is shared."""
         taught = {label.name: number for number, label in enumerate(teacher.labels)}
         both = [k for k, label in enumerate(student.labels) if label.name in taught]
         if not both:
             raise ValueError(
-                f"the teacher has the label columns {', '.join(taught)}, the student "
+                f"the {name} has the label columns {', '.join(taught)}, the student "
                 f"{', '.join(label.name for label in student.labels)}: they share none"
             )
         return cls(student=tuple(both), teacher=tuple(taught[student.labels[k].name] for k in both))
@@ -84,6 +87,10 @@ def build_losses(
     }
 
 
+_TaughtBy = Mapping[Augmentation | None, CachedOutputs] | OnlineTeacher
+"""The outputs of a teacher: cached by view, or computed in every step."""
+
+
 class DistillationCriterion(Criterion):
     """The weighted sum of the distillation losses and of the cross-entropy with the labels.
 
@@ -94,17 +101,19 @@ class DistillationCriterion(Criterion):
     def __init__(
         self,
         losses: Mapping[str, LogitLoss | FeatureLoss],
-        outputs: Mapping[Augmentation | None, Outputs] | OnlineTeacher,
+        outputs: _TaughtBy,
         *,
         shared: Shared,
         config: DistillationConfig,
         label_smoothing: float,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """`outputs` are those of the teacher for all training clips, by augmentation, or computed in every step."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
         self.features = Layers.of(config).student
         self._settings = {name: settings for name, _, settings in config.losses.chosen()}
+        self.notes = notes
         self._outputs = outputs
         self._taught = shared.teacher
         self._columns = shared.student
@@ -170,63 +179,87 @@ def _over(right: Tensor | None, loss: Callable[..., Tensor], *given: Tensor) -> 
 
 def learn_from_teacher(
     model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context
-) -> DistillationCriterion:
-    """The criterion for distilling the teacher into `model` of `spec`; computes all outputs of the teacher.
+) -> Criterion:
+    """The criterion for distilling the teachers into `model` of `spec`; computes all their outputs.
 
     Outputs are cached across trainings; with `views: fresh` they are computed in every step. Raises `ValueError`
-    if there is no teacher, if it shares no label column with the student, and for layers that a network does not
+    if there is no teacher, if one shares no label column with the student, and for layers that a network does not
     have or that cannot be compared.
     """
-    teacher = context.teacher
-    if teacher is None:
+    teachers = context.teachers
+    if not teachers:
         raise ValueError("there is no teacher to learn from; the recipe has none")
+    for teacher in teachers:
+        Shared.of(spec, teacher.artifact.spec, name=teacher.name)
+    layers = Layers.of(context.distillation).teacher
+    outputs: Sequence[_TaughtBy]
+    if config.views == "fresh":
+        outputs = [
+            OnlineTeacher(teacher, context.data.train, features=layers, device=context.device)
+            for teacher in teachers
+        ]
+    else:
+        outputs = outputs_of(
+            teachers,
+            context.data.train,
+            views=augmentations_of(config, seed=context.seed),
+            features=layers,
+            device=context.device,
+            cache=context.cache,
+            console=context.console,
+        )
+    criteria = [
+        _learn_from(teacher, found, model, spec, config=config, context=context)
+        for teacher, found in zip(teachers, outputs, strict=True)
+    ]
+    if len(criteria) == 1:
+        return criteria[0]
+    return SeveralTeachers(criteria, weights=[teacher.weight for teacher in teachers])
+
+
+def _learn_from(
+    teacher: Teacher,
+    outputs: _TaughtBy,
+    model: nn.Module,
+    spec: ClipSpec,
+    *,
+    config: TrainConfig,
+    context: Context,
+) -> DistillationCriterion:
     settings = context.distillation
     shared = Shared.of(spec, teacher.artifact.spec)
     layers = Layers.of(settings)
     losses = build_losses(
         settings,
-        student=feature_sizes(model, _example(model, spec), layers.student),
+        student=feature_sizes(model, example_of(model, spec), layers.student),
         teacher=feature_sizes(
-            teacher.artifact.model, _example(teacher.artifact.model, teacher.artifact.spec), layers.teacher
+            teacher.artifact.model, example_of(teacher.artifact.model, teacher.artifact.spec), layers.teacher
         ),
         seed=context.seed,
     )
-    outputs: Mapping[Augmentation | None, Outputs] | OnlineTeacher
-    if config.views == "fresh":
-        outputs = OnlineTeacher(teacher, context.data.train, features=layers.teacher, device=context.device)
-    else:
-        outputs = {
-            augmentation: teacher.outputs(
-                context.data.train,
-                augmentation=augmentation,
-                features=layers.teacher,
-                device=context.device,
-                cache=context.cache,
-                console=context.console,
-            )
-            for augmentation in augmentations_of(config, seed=context.seed)
-        }
+    notes = () if isinstance(outputs, OnlineTeacher) else kept_notes(teacher, outputs)
+    for note in notes:
+        context.console.print(f"  {note}", markup=False, soft_wrap=True)
     return DistillationCriterion(
-        losses, outputs, shared=shared, config=settings, label_smoothing=config.label_smoothing
+        losses, outputs, shared=shared, config=settings, label_smoothing=config.label_smoothing, notes=notes
     )
-
-
-def _example(model: nn.Module, spec: ClipSpec) -> tuple[Tensor, ...]:
-    device = next(model.parameters(), torch.empty(0)).device
-    return tuple(x.to(device) for x in spec.example())
 
 
 def best_criterion(model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context) -> Criterion:
     """The distillation criterion if the recipe has a teacher, else that of the labels alone."""
-    if context.teacher is None:
+    if not context.teachers:
         return LabelCriterion(label_smoothing=config.label_smoothing)
     return learn_from_teacher(model, spec, config=config, context=context)
 
 
 def teaching_notes(spec: ClipSpec, context: Context) -> tuple[str, ...]:
     """Notes for the report on what a training stage learns from the labels alone."""
-    if context.teacher is None:
+    if not context.teachers:
         return ("learned from the labels alone: the recipe has no teacher",)
-    taught = {label.name for label in context.teacher.artifact.spec.labels}
-    alone = [label.name for label in spec.labels if label.name not in taught]
-    return (f"learned from the labels alone: {', '.join(alone)}, which the teacher lacks",) if alone else ()
+    notes = []
+    for teacher in context.teachers:
+        taught = {label.name for label in teacher.artifact.spec.labels}
+        alone = ", ".join(label.name for label in spec.labels if label.name not in taught)
+        if alone:
+            notes.append(f"learned from the labels alone: {alone}, which the {teacher.name} lacks")
+    return tuple(notes)

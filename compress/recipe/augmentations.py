@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from compress.recipe.source import Place, path_text
@@ -19,11 +19,12 @@ Trainings = list[tuple[Place, TrainConfig]]
 Found = Iterator[tuple[Place, str, dict[str, str | None]]]
 
 
-def trainings_of(teacher: Any, stages: Iterable[Any]) -> Trainings:
+def trainings_of(teachers: Iterable[tuple[Place, Any]], stages: Iterable[Any]) -> Trainings:
     """The training settings of a recipe with their places; `stages` may have None for invalid entries."""
     found: Trainings = []
-    if isinstance(getattr(teacher, "train", None), TrainConfig):
-        found.append((("teacher", "train"), teacher.train))
+    for place, teacher in teachers:
+        if isinstance(getattr(teacher, "train", None), TrainConfig):
+            found.append(((*place, "train"), teacher.train))
     for index, entry in enumerate(stages):
         if entry is not None and entry.trains and isinstance(entry.config, TrainConfig):
             found.append((("stages", index, entry.verb), entry.config))
@@ -60,22 +61,24 @@ def refuse_flips(trainings: Trainings, spec: ClipSpec) -> None:
         raise ValueError("\n".join(faults))
 
 
-def mixes(trainings: Trainings, inputs: dict[str, tuple[str, ...]]) -> Found:
-    """Clips are mixed for networks whose inputs can be mixed; `inputs` are those of teacher and student."""
+def mixes(trainings: Trainings, inputs: Mapping[Place, tuple[str, ...]]) -> Found:
+    """Clips are mixed for networks whose inputs can be mixed; `inputs` are those of the student and the teachers by
+    their places."""
     for place, config in trainings:
-        who = "teacher" if place[0] == "teacher" else "student"
-        online = config.views == "fresh" and who == "student"
-        for name, taken in inputs.items():
-            if not config.augmentation.mixes or name not in ((who, "teacher") if online else (who,)):
+        who: Place = ("student",) if place[0] == "stages" else place[:-1]
+        online = config.views == "fresh" and who == ("student",)
+        for key, taken in inputs.items():
+            if not config.augmentation.mixes or (key != who and not online):
                 continue
-            for key in ("mixup", "cutmix"):
-                if getattr(config.augmentation, key) is None:
+            name = "student" if key == ("student",) else "teacher"
+            for kind in ("mixup", "cutmix"):
+                if getattr(config.augmentation, kind) is None:
                     continue
-                at: Place = (*place, "augmentation", key)
+                at: Place = (*place, "augmentation", kind)
                 if "text" in taken:
                     problem = f"mixes clips, but the {name} takes text, which cannot be mixed; omit it"
                     yield at, problem, {"given": f"inputs {', '.join(taken)}"}
-                elif key == "cutmix" and "clip" not in taken:
+                elif kind == "cutmix" and "clip" not in taken:
                     problem = f"replaces a rectangle of the video, but the {name} takes none; use mixup"
                     yield at, problem, {"given": f"inputs {', '.join(taken)}"}
 

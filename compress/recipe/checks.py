@@ -15,13 +15,14 @@ from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
 from compress.recipe.augmentations import flips, masks, mixes, trainings_of
 from compress.recipe.faults import Fault, listed, nearest
-from compress.recipe.layers import check_layers
+from compress.recipe.layers import check_layers, without_layers
 from compress.recipe.networks import check_networks
 from compress.recipe.sections import (
     BenchmarkConfig,
     ExportConfig,
     FactoryStudent,
     FactoryTeacher,
+    FileTeacher,
     StageEntry,
     StudentConfig,
     TableTeacher,
@@ -30,10 +31,17 @@ from compress.recipe.sections import (
     schemes_of,
 )
 from compress.recipe.source import Place, path_text
+from compress.recipe.teacher_checks import (
+    file_teachers,
+    geometry,
+    has_no_teacher,
+    several_or_one,
+    tasks,
+    teachers_in,
+)
 from compress.recipe.wording import no_such_file
 from compress.sources import SOURCES
 from compress.stages import STAGES
-from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.checkpoints import LAYOUTS
@@ -84,7 +92,7 @@ def _stage_order(parts: Parts) -> _Found:
                     "the classifiers of a pretrained student are not trained yet; add a distill stage before"
                 )
             yield place, why, {}
-        if stage.needs_teacher and parts.sections.get("teacher", ...) is None:
+        if stage.needs_teacher and has_no_teacher(parts.sections):
             yield place, "needs a teacher, but the recipe has no section teacher", {}
         if stage.takes == form != stage.gives:
             form, quantized_at = stage.gives, path_text(place)
@@ -119,15 +127,19 @@ def _formats(parts: Parts) -> _Found:
 
 def _inputs(parts: Parts) -> _Found:
     """The inputs of teacher and student exist in the clips and are supported by their networks."""
-    for key, table in (("teacher", TEACHERS), ("student", STUDENTS)):
-        section, clip = parts.sections.get(key), parts.sections.get("clip")
+    clip = parts.sections.get("clip")
+    sections: list[tuple[Place, Any, Any]] = [
+        (place, one, TEACHERS) for place, one in teachers_in(parts.sections)
+    ]
+    for key, section, table in [*sections, (("student",), parts.sections.get("student"), STUDENTS)]:
         if section is None or section.inputs is None:
             continue
         has = None if clip is None else [name for name in MODALITIES if getattr(clip, name, True) is not None]
         takes = table[section.network].inputs if hasattr(section, "network") else None
+        is_mapping = isinstance(section.inputs, dict)
         for index, name in enumerate(section.inputs):
-            place: Place = (key, "inputs", index)
-            if name in section.inputs[:index]:
+            place: Place = (*key, "inputs", name if is_mapping else index)
+            if name in list(section.inputs)[:index]:
                 yield place, "input given twice", {"given": name}
             elif has is not None and name not in has:
                 problem = f"the clips have no {name}; add the key {name} to the section clip"
@@ -170,39 +182,10 @@ def _label_columns(parts: Parts) -> _Found:
             yield place, "the data has no such label column", more
 
 
-def _tasks(parts: Parts) -> _Found:
-    """The tasks of the teacher exist in the data and include a label column of the student."""
-    data, teacher = parts.sections.get("data"), parts.sections.get("teacher")
-    if data is None or not isinstance(teacher, TableTeacher):
-        return
-    if teacher.pretrained is not None and teacher.network != "modular":
-        problem = f"{teacher.network} has no video encoder with public weights; use the network modular"
-        yield ("teacher", "pretrained"), problem, {"given": str(teacher.pretrained)}
-    if teacher.tasks is None:
-        return
-    known = [*data.labels, *data.tags, RETRIEVAL]
-    for name in teacher.tasks:
-        if name not in known:
-            more = {"allowed": listed(known), "nearest": nearest(name, known)}
-            yield ("teacher", "tasks", name), "the data has no column for this task", more
-    place: Place = ("teacher", "tasks")
-    taught = [name for name in teacher.tasks if name in data.labels]
-    student = parts.sections.get("student")
-    learned = data.labels if student is None or student.labels is None else student.labels
-    if not set(taught) & set(learned):
-        problem = "the teacher shares no label column with the student"
-        yield place, problem, {"given": listed(teacher.tasks), "allowed": f"one or more of {listed(learned)}"}
-    clip = parts.sections.get("clip")
-    if RETRIEVAL in teacher.tasks and clip is not None:
-        inputs = teacher.inputs or [name for name in MODALITIES if getattr(clip, name, True) is not None]
-        if "text" not in inputs or set(inputs) == {"text"}:
-            problem = "compares captions with video or audio, but the teacher does not have both inputs"
-            given = f"inputs {listed(inputs)}"
-            yield (
-                ("teacher", "tasks", RETRIEVAL),
-                problem,
-                {"given": given, "allowed": "text and clip or audio"},
-            )
+def _of_teachers(parts: Parts) -> _Found:
+    """Number, geometry, files and tasks of the teachers."""
+    for one in (several_or_one, geometry, file_teachers, tasks):
+        yield from one(parts.sections)
 
 
 def _stream(parts: Parts) -> _Found:
@@ -234,24 +217,23 @@ def _pretrained(parts: Parts) -> _Found:
 
 def _files(parts: Parts) -> _Found:
     """Every file and folder in the recipe exists."""
-    for key in ("data", "teacher", "student"):
-        section = parts.sections.get(key)
-        for place, path in paths_in(section, (key,)) if section is not None else ():
+    sections = [((key,), parts.sections.get(key)) for key in ("data", "student")]
+    for key, section in [*sections, *teachers_in(parts.sections)]:
+        for place, path in paths_in(section, key) if section is not None else ():
             if not path.exists():
                 yield place, no_such_file(str(path.absolute())), {"given": str(path)}
 
 
 def _factory(parts: Parts) -> _Found:
     """The user's factories can be imported and called."""
-    for key in ("teacher", "student"):
-        section = parts.sections.get(key)
+    for key, section in [*teachers_in(parts.sections), (("student",), parts.sections.get("student"))]:
         if not isinstance(section, FactoryTeacher | FactoryStudent):
             continue
         try:
             import_factory(section.factory)
         except Exception as error:  # importing user code may raise anything
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            yield (key, "factory"), f"{kind}{error}", {}
+            yield (*key, "factory"), f"{kind}{error}", {}
 
 
 def _from_teacher(parts: Parts) -> _Found:
@@ -260,34 +242,51 @@ def _from_teacher(parts: Parts) -> _Found:
         return
     teacher, data = parts.sections["teacher"], parts.sections.get("data")
     if teacher is None:
-        yield ("student", "from"), "the recipe has no section teacher", {}
+        if has_no_teacher(parts.sections):
+            yield ("student", "from"), "the recipe has no section teacher", {}
+    elif isinstance(teacher, FileTeacher):
+        problem = "a file has no layers to prune or to quantize; give its network by teacher.factory"
+        yield ("student", "from"), problem, {"given": str(teacher.file)}
+    elif teacher.clip is not None:
+        problem = (
+            "the student is the teacher and sees the same clips; give frames and size in the section clip"
+        )
+        yield ("teacher", "clip"), problem, {}
     elif data is not None and not set(getattr(teacher, "tasks", None) or ()) <= set(data.labels):
         problem = "exported files have label columns only, but the teacher has other tasks"
         yield ("teacher", "tasks"), problem, {"allowed": listed(data.labels)}
 
 
 def _layers(parts: Parts) -> _Found:
-    """The layers that distillation losses compare exist in student and teacher."""
-    data, clip, teacher, student, settings = (
-        parts.sections.get(key) for key in ("data", "clip", "teacher", "student", "distillation")
+    """The layers that distillation losses compare exist in student and teachers."""
+    data, clip, student, settings = (
+        parts.sections.get(key) for key in ("data", "clip", "student", "distillation")
     )
+    teachers = teachers_in(parts.sections)
     trains = any(entry is None or entry.trains for entry in parts.stages)
-    if settings is None or teacher is None or not trains:
+    if settings is None or not trains:
         return
-    if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
+    if any(list(one(parts)) for one in (_inputs, _label_columns, _of_teachers)):
         return  # already reported with a better message
-    yield from check_layers(settings, data=data, clip=clip, teacher=teacher, student=student)
+    for place, teacher in teachers:
+        if isinstance(teacher, FileTeacher):
+            yield from without_layers(settings, path_text((*place, "file")))
+        else:
+            yield from check_layers(settings, data=data, clip=clip, teacher=teacher, student=student)
 
 
 def _augmentations(parts: Parts) -> _Found:
     """Clips are mixed, masked and mirrored only where that makes sense."""
-    data, clip, teacher, student = (parts.sections.get(key) for key in ("data", "clip", "teacher", "student"))
-    trainings = trainings_of(teacher, parts.stages)
+    data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
+    teachers = teachers_in(parts.sections)
+    trainings = trainings_of(teachers, parts.stages)
     if clip is not None:
         has = tuple(name for name in MODALITIES if getattr(clip, name, True) is not None)
-        inputs = {} if teacher is None else {"teacher": tuple(teacher.inputs or has)}
+        inputs: dict[Place, tuple[str, ...]] = {
+            place: tuple(teacher.inputs or has) for place, teacher in teachers
+        }
         if student is not None:
-            inputs["student"] = tuple(student.inputs or inputs.get("teacher", has))
+            inputs[("student",)] = tuple(student.inputs or inputs.get(("teacher",), has))
         yield from mixes(trainings, inputs)
         yield from masks(trainings, has_audio="audio" in has)
     known = None if data is None else SOURCES[data.source].labels
@@ -297,17 +296,19 @@ def _augmentations(parts: Parts) -> _Found:
 
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips and trained in the memory of this machine."""
-    teacher = parts.sections.get("teacher")
     batches: dict[Place, int] = {}
-    if isinstance(teacher, TableTeacher):
-        batches["teacher", "train", "batch"] = teacher.train.batch
+    for key, teacher in teachers_in(parts.sections):
+        if isinstance(teacher, TableTeacher):
+            batches[(*key, "train", "batch")] = teacher.train.batch
     for index, entry in enumerate(parts.stages):
         if entry is not None and entry.trains:  # calibration needs no backward pass
             batches["stages", index, entry.verb, "batch"] = getattr(entry.config, "batch", 1)
     data, clip, student = (parts.sections.get(key) for key in ("data", "clip", "student"))
-    if list(_inputs(parts)) or list(_label_columns(parts)) or list(_tasks(parts)):
+    if any(list(one(parts)) for one in (_inputs, _label_columns, _of_teachers)):
         return  # already reported with a better message
-    yield from check_networks(data=data, clip=clip, teacher=teacher, student=student, batches=batches)
+    yield from check_networks(
+        data=data, clip=clip, teachers=teachers_in(parts.sections), student=student, batches=batches
+    )
 
 
 def _metrics(parts: Parts) -> _Found:
@@ -316,14 +317,18 @@ def _metrics(parts: Parts) -> _Found:
     export = parts.sections.get("export") or ExportConfig()
     measured = parts.sections.get("benchmark") or BenchmarkConfig()
     columns = tuple(getattr(data, "labels", ()))
-    teacher = parts.sections.get("teacher", ...)
     learned = tuple(getattr(student, "labels", None) or columns)
     if isinstance(student, TeacherStudent):
-        learned = tuple(name for name in columns if name in (getattr(teacher, "tasks", None) or columns))
+        only = parts.sections.get("teacher")
+        learned = tuple(name for name in columns if name in (getattr(only, "tasks", None) or columns))
     models = {"student_float": learned}
-    if teacher is not None:
-        tasks = getattr(teacher, "tasks", None)
-        models["teacher"] = columns if tasks is None else tuple(name for name in columns if name in tasks)
+    if "teacher" not in parts.sections:  # it has faults
+        models["teacher"] = columns
+    for key, teacher in teachers_in(parts.sections):
+        tasks = getattr(teacher, "tasks", None) or getattr(teacher, "outputs", None) or columns
+        models["_".join(map(str, key)).replace("teachers", "teacher")] = tuple(
+            name for name in columns if name in tasks
+        )
     if any(entry is None or getattr(entry.config, "baseline", False) for entry in parts.stages):
         models["student_labels_only"] = learned
     if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
@@ -371,8 +376,8 @@ _CHECKS = (
     _inputs,
     _stream,
     _label_columns,
-    _tasks,
     _pretrained,
+    _of_teachers,
     _robustness,
     _files,
     _layers,

@@ -86,7 +86,7 @@ class _Words:
             if place[:1] == ("stages",) and len(place) == 2:
                 yield self._fault(place, NOT_A_STAGE, shown(value), ONE_VERB)
             else:
-                by = _SECTIONS_BY.get(place)
+                by = "network" if place[:1] == ("teachers",) else _SECTIONS_BY.get(place)
                 wanted = MAPPING if by is None else f"a mapping with the key {by} and its settings"
                 yield self._fault(place, *wrong_type(value, wanted))
 
@@ -104,7 +104,7 @@ class _Words:
         wrong = wrong_value(value, node)
         if wrong is not None:
             yield self._fault(place, *wrong)
-        elif node.get("format") == "path" and place[0] in ("data", "teacher", "student"):
+        elif node.get("format") == "path" and place[0] in ("data", "teacher", "teachers", "student"):
             path = Path(value)
             if not _exists(path):
                 yield self._fault(place, no_such_file(str(path.absolute())), str(path))
@@ -120,7 +120,8 @@ class _Words:
 
     def _of_mapping(self, value: dict[str, Any], choices: list[_Schema], place: Place) -> Iterator[Fault]:
         origins = [name for name in ("network", *OTHER_ORIGINS) if name in value]
-        if place in (("teacher",), ("student",)) and len(origins) > 1:
+        is_network = place in (("teacher",), ("student",)) or (place[:1] == ("teachers",) and len(place) == 2)
+        if is_network and len(origins) > 1:
             yield self._fault(place, TWO_ORIGINS, listed(origins))
             return
         for key in _CHOSEN_BY:

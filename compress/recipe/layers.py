@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compress.command.lines import first_line
+from compress.distillation import LOSSES
 from compress.distillation.config import DistillationConfig
 from compress.distillation.criterion import Layers, build_losses
 from compress.distillation.loss import LayerSettings
@@ -56,6 +57,13 @@ def check_layers(settings: DistillationConfig, *, data: Any, clip: Any, teacher:
     ) as error:  # an operator without a meta kernel: checked when it runs
         if "meta" not in str(error):
             yield ("distillation", "losses"), f"cannot be computed on these clips: {first_line(error)}", {}
+
+
+def without_layers(settings: DistillationConfig, file: str) -> _Found:
+    """Yields faults of losses on layers of a teacher that is a file, at `file` in the recipe."""
+    allowed = ", ".join(name for name, row in LOSSES.items() if not issubclass(row.settings, LayerSettings))
+    for place, _ in _named(settings):
+        yield place, f"compares layers, but {file} has outputs only", {"allowed": allowed}
 
 
 def _sizes(model: nn.Module, spec: ClipSpec, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

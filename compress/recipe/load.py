@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from compress.gates import GateConfig
+from compress.limits import MAX_TEACHERS
 from compress.recipe.checks import Parts, check
 from compress.recipe.faults import MAX_SHOWN, Fault, RecipeError, listed, nearest
 from compress.recipe.renamed import renamed_to
@@ -116,40 +117,58 @@ class _Reader:
         """The validated section under its key; empty if it has faults."""
         if key == "teacher" and raw is None:
             return {key: None}
+        if key == "teachers":
+            return self._teachers(raw)
         if key == "data":
-            kind: Any = self._row(key, raw, by="source", rows=DATA_ROWS)
+            kind: Any = self._row((key,), raw, by="source", rows=DATA_ROWS)
         elif key == "student":
-            kind = self._network(key, raw, rows=STUDENT_ROWS)
+            kind = self._network((key,), raw, rows=STUDENT_ROWS)
         elif key == "teacher":
-            kind = self._network(key, raw, rows=TEACHER_ROWS)
+            kind = self._network((key,), raw, rows=TEACHER_ROWS)
         else:
             field = Recipe.model_fields[key]
             kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
         value = None if kind is None else self._read((key,), raw, kind)
         return {} if value is None else {key: value}
 
-    def _network(self, key: str, raw: Any, *, rows: Mapping[str, type]) -> type | None:
-        """The row of a network of ours, or that of the key `factory` or `from`."""
+    def _teachers(self, raw: Any) -> dict[str, Any]:
+        """The validated list of teachers; empty if it has faults."""
+        if not isinstance(raw, list):
+            self.fault(("teachers",), **wrong_type(raw, A_LIST)._asdict())
+            return {}
+        if raw and not 2 <= len(raw) <= MAX_TEACHERS:
+            allowed = f"2 to {MAX_TEACHERS}; for one, use the section teacher"
+            self.fault(("teachers",), "wrong number of entries", given=str(len(raw)), allowed=allowed)
+            return {}
+        found = []
+        for index, one in enumerate(raw):
+            place: Place = ("teachers", index)
+            kind = self._network(place, one, rows=TEACHER_ROWS)
+            found.append(None if kind is None else self._read(place, one, kind))
+        return {} if None in found else {"teachers": tuple(found)}
+
+    def _network(self, place: Place, raw: Any, *, rows: Mapping[str, type]) -> type | None:
+        """The row of a network of ours, or that of the key `factory`, `file` or `from`."""
         others = [name for name in OTHER_ORIGINS if name in rows]
         given = [name for name in ("network", *others) if isinstance(raw, dict) and name in raw]
         if len(given) > 1:
-            self.fault((key,), TWO_ORIGINS, given=listed(given))
+            self.fault(place, TWO_ORIGINS, given=listed(given))
             return None
         if given and given[0] in others:
             return rows[given[0]]
         ours = {name: row for name, row in rows.items() if name not in others}
-        return self._row(key, raw, by="network", rows=ours)
+        return self._row(place, raw, by="network", rows=ours)
 
-    def _row(self, key: str, raw: Any, *, by: str, rows: Mapping[str, type]) -> type | None:
+    def _row(self, place: Place, raw: Any, *, by: str, rows: Mapping[str, type]) -> type | None:
         """The row of a table selected by the value of the key `by`."""
         if not isinstance(raw, dict):
             allowed = f"a mapping with the key {by} and its settings"
-            self.fault((key,), "wrong type", given=shown(raw), allowed=allowed)
+            self.fault(place, "wrong type", given=shown(raw), allowed=allowed)
         elif by not in raw:
-            self.fault((key, by), missing_key(""), allowed=listed(rows))
+            self.fault((*place, by), missing_key(""), allowed=listed(rows))
         elif raw[by] not in list(rows):
             given, close = shown(raw[by]), nearest(str(raw[by]), rows)
-            self.fault((key, by), f"unknown {by}", given=given, allowed=listed(rows), nearest=close)
+            self.fault((*place, by), f"unknown {by}", given=given, allowed=listed(rows), nearest=close)
         else:
             return rows[raw[by]]
         return None

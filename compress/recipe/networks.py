@@ -7,7 +7,7 @@ network itself, before hours of work.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compress.command.lines import first_line
 from compress.recipe.compose import Place
 from compress.recipe.sections import StudentConfig, TableTeacher, TeacherStudent
-from compress.tasks import with_tasks
+from compress.recipe.teacher_spec import teacher_spec
 from models import STUDENTS, TEACHERS
 from models.counts import count_parameters
 from models.spec import MODALITIES, AudioSpec, ClipSpec, LabelSpec, TextSpec
@@ -31,31 +31,39 @@ _COPIES = 4
 
 
 def check_networks(
-    *, data: Any, clip: Any, teacher: Any, student: StudentConfig | None, batches: dict[Place, int]
+    *,
+    data: Any,
+    clip: Any,
+    teachers: Iterable[tuple[Place, Any]],
+    student: StudentConfig | None,
+    batches: dict[Place, int],
 ) -> _Found:
     """Yields faults of the networks for these clips. `batches` has the clips per step by place in the recipe;
-    places below `teacher` belong to the teacher, others to the student."""
+    places below that of a teacher belong to it, those of stages to the student."""
     if data is None or clip is None:
         return
     spec = _provisional(data, clip)
-    chosen: list[tuple[str, StudentConfig | TableTeacher, Any]] = []
+    chosen: list[tuple[Place, StudentConfig | TableTeacher, Any]] = []
     if isinstance(student, StudentConfig):
-        chosen.append(("student", student, STUDENTS))
-    if isinstance(teacher, TableTeacher) and not _is_foreign(teacher):
-        chosen.append(("teacher", teacher, TEACHERS))
-    # A teacher with a factory is checked later, with the real classes (`compress/steps/try_networks.py`).
+        chosen.append((("student",), student, STUDENTS))
+    chosen += [
+        (place, teacher, TEACHERS)
+        for place, teacher in teachers
+        if isinstance(teacher, TableTeacher) and not _is_foreign(teacher)
+    ]
+    # Networks of users are checked later, with the real classes (`compress/steps/try_networks.py`).
     for key, section, table in chosen:
         try:
             own = _inputs_of(section, spec)
             with torch.device("meta"):
                 model = table[section.network].build(own, section.options).eval()
         except ValueError as error:
-            yield (key, "network"), f"cannot be built for these clips: {error}", {"given": section.network}
+            yield (*key, "network"), f"cannot be built for these clips: {error}", {"given": section.network}
             continue
         weights = count_parameters(model) * _NUMBER_BYTES * _COPIES
         if weights > memory_bytes():
             problem = f"its weights, gradients and moments take {_gb(weights)}"
-            yield (key, "network"), problem, _allowed(section.network)
+            yield (*key, "network"), problem, _allowed(section.network)
             continue
         try:
             each = _kept_bytes(model, own)
@@ -64,10 +72,11 @@ def check_networks(
         except RuntimeError as error:
             if "meta" not in str(error):
                 problem = f"cannot run on these clips: {first_line(error)}"
-                yield (key, "network"), problem, {"given": section.network}
+                yield (*key, "network"), problem, {"given": section.network}
             continue
         for place, batch in batches.items():
-            if (place[0] == "teacher") == (key == "teacher") and weights + each * batch > memory_bytes():
+            owner: Place = ("student",) if place[0] == "stages" else place[: len(key)]
+            if owner == key and weights + each * batch > memory_bytes():
                 problem = (
                     f"a step takes about {_gb(weights + each * batch)}; lower batch, or use smaller clips"
                 )
@@ -116,8 +125,7 @@ def _is_foreign(teacher: TableTeacher) -> bool:
 def _inputs_of(section: StudentConfig | TableTeacher, spec: ClipSpec) -> ClipSpec:
     if isinstance(section, StudentConfig):
         return spec.only(section.inputs, labels=section.labels)
-    inputs = section.inputs or spec.inputs
-    return with_tasks(spec, inputs, list(section.tasks)) if section.tasks else spec.only(inputs)
+    return teacher_spec(section, spec)
 
 
 def _provisional(data: Any, clip: Any) -> ClipSpec:

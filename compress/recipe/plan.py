@@ -12,7 +12,15 @@ from rich.text import Text
 
 from compress.figures import exact
 from compress.recipe.faults import listed
-from compress.recipe.sections import AnyStudent, FactoryTeacher, Recipe, StudentConfig, TeacherStudent
+from compress.recipe.sections import (
+    AnyStudent,
+    AnyTeacher,
+    FactoryTeacher,
+    FileTeacher,
+    Recipe,
+    StudentConfig,
+    TeacherStudent,
+)
 from export.files import left_out, pairs
 
 
@@ -49,14 +57,8 @@ def plan(recipe: Recipe) -> Plan:
 
 def _steps(recipe: Recipe) -> Iterator[Step]:
     yield Step(name="clips", description=f"{_settings(recipe.data)}; {_settings(recipe.clip)}")
-    if isinstance(recipe.teacher, FactoryTeacher):
-        own = f"{recipe.teacher.factory} with the weights {recipe.teacher.weights}"
-        yield Step(name="teacher", description=own)
-    elif recipe.teacher is not None:
-        what = recipe.teacher.network
-        if recipe.teacher.tasks:
-            what += f" on {listed(recipe.teacher.tasks)} ({recipe.teacher.weighting} weights)"
-        yield Step(name="teacher", description=f"train {what}: {_settings(recipe.teacher.train)}")
+    for name, teacher in recipe.named_teachers.items():
+        yield Step(name=name, description=_teacher(teacher))
     yield Step(name="student", description=_student(recipe.student))
     taught = _settings(recipe.distillation) if recipe.teacher is not None else ""
     for stage in recipe.stages:
@@ -78,6 +80,20 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         f"{gate.metric} {'>=' if gate.max is None else '<='} {exact(gate.limit)}" for gate in recipe.gates
     )
     yield Step(name="report", description=f"report.json, report.md, report.html; gates: {limits or 'none'}")
+
+
+def _teacher(teacher: AnyTeacher) -> str:
+    if isinstance(teacher, FactoryTeacher):
+        what = f"{teacher.factory} with the weights {teacher.weights}"
+    elif isinstance(teacher, FileTeacher):
+        what = f"{teacher.file} for {listed(teacher.outputs)}"
+    else:
+        what = f"train {teacher.network}"
+        if teacher.tasks:
+            what += f" on {listed(teacher.tasks)} ({teacher.weighting} weights)"
+        what += f": {_settings(teacher.train)}"
+    shared = [name for name in ("clip", "cache", "weight") if name in teacher.model_fields_set]
+    return "; ".join([what, *(f"{name} {_value(getattr(teacher, name))}" for name in shared)])
 
 
 def _student(student: AnyStudent) -> str:

@@ -19,20 +19,23 @@ from pydantic import (
     ConfigDict,
     Field,
     create_model,
+    field_validator,
     with_config,
 )
 
 from benchmarks import DEVICES
+from benchmarks.any_file import SUFFIXES
 from benchmarks.clips.corruptions import CORRUPTIONS
-from compress.clip import ClipConfig
+from compress.clip import ClipConfig, TeacherClip
 from compress.data import DataConfig
 from compress.distillation.config import DistillationConfig
 from compress.gates import GateConfig
 from compress.installed_weights import PublicWeights
-from compress.limits import FilePath, Seed, Word
+from compress.limits import MAX_TEACHERS, FilePath, Seed, Word
 from compress.recipe.source import Place
 from compress.sources import SOURCES
 from compress.stages import STAGES
+from compress.teacher_settings import CacheConfig, FileInput, FileOutput
 from compress.training import TrainConfig
 from export import EXPORTERS, SCHEMES
 from models import STUDENTS, TEACHERS, Network
@@ -118,7 +121,23 @@ class TeacherStudent(Section):
     is_trained: ClassVar[bool] = True
 
 
-class TableTeacher(Section):
+class TeacherSection(Section):
+    """Settings that every teacher has."""
+
+    clip: TeacherClip | None = None
+    """Frames and pixels of the teacher, if it sees other ones than the student."""
+    cache: CacheConfig = Field(default_factory=CacheConfig)
+    """How its outputs are stored for the training of students."""
+    weight: float = Field(default=1.0, ge=1e-6, le=1e6)
+    """Weight of its losses relative to those of the other `teachers`."""
+
+    @property
+    def title(self) -> str:
+        """Name of the network in reports."""
+        raise NotImplementedError
+
+
+class TableTeacher(TeacherSection):
     """A teacher of `models.TEACHERS`, trained in the first step."""
 
     network: str
@@ -141,8 +160,13 @@ class TableTeacher(Section):
     train: TrainConfig
     """Training settings of the teacher."""
 
+    @property
+    def title(self) -> str:
+        """Name of the network in reports."""
+        return self.network
 
-class FactoryTeacher(Section):
+
+class FactoryTeacher(TeacherSection):
     """Your own trained teacher."""
 
     factory: Reference
@@ -152,6 +176,36 @@ class FactoryTeacher(Section):
     """Weights of the network: `.safetensors`, or a state dict that torch reads with `weights_only`."""
     inputs: tuple[Modality, ...] | None = Field(default=None, min_length=1, max_length=3)
     """Inputs of the teacher; by default all of the clips."""
+
+    @property
+    def title(self) -> str:
+        """Name of the network in reports."""
+        return self.factory
+
+
+class FileTeacher(TeacherSection):
+    """Your own teacher as a file, run by its own runtime."""
+
+    file: FilePath
+    """`.onnx`, `.tflite` or `.pt2`. Loading a `.pt2` may run code that is stored in it; see docs/teachers.md."""
+    inputs: dict[Modality, FileInput] = Field(default={"clip": FileInput()}, min_length=1, max_length=3)
+    """Inputs of the teacher, and how the file takes them."""
+    outputs: dict[Word, FileOutput] = Field(min_length=1, max_length=32)
+    """Label columns that the teacher predicts, and the output of the file for each."""
+
+    @field_validator("file")
+    @classmethod
+    def _has_a_runtime(cls, file: Path) -> Path:
+        if file.suffix not in SUFFIXES:
+            raise ValueError(
+                f"{file.name} has no runtime; the name of the file ends in {', '.join(SUFFIXES)}"
+            )
+        return file
+
+    @property
+    def title(self) -> str:
+        """Name of the network in reports."""
+        return self.file.name
 
 
 class StageEntry(Section):
@@ -273,7 +327,11 @@ def paths_in(part: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
             yield from paths_in(value, (*place, name))
 
 
-TEACHER_ROWS: dict[str, type[Section]] = {**_network_rows(TableTeacher, TEACHERS), "factory": FactoryTeacher}
+TEACHER_ROWS: dict[str, type[Section]] = {
+    **_network_rows(TableTeacher, TEACHERS),
+    "factory": FactoryTeacher,
+    "file": FileTeacher,
+}
 STAGE_ROWS: dict[str, type[Section]] = {
     verb: create_model(  # type: ignore[call-overload]
         f"Stage_{verb}",
@@ -287,7 +345,7 @@ STAGE_ROWS: dict[str, type[Section]] = {
 
 if TYPE_CHECKING:
     AnyStudent = StudentConfig | FactoryStudent | TeacherStudent
-    AnyTeacher = TableTeacher | FactoryTeacher
+    AnyTeacher = TableTeacher | FactoryTeacher | FileTeacher
     AnyStage = StageEntry
 else:
     AnyStudent = reduce(or_, STUDENT_ROWS.values())
@@ -311,7 +369,9 @@ class Recipe(Section):
     clip: ClipConfig = Field(default_factory=ClipConfig)
     """Preprocessing of clips."""
     teacher: AnyTeacher | None = None
-    """The teacher: a row of `models.TEACHERS`, or your own factory."""
+    """The teacher: a row of `models.TEACHERS`, your own factory, or a file."""
+    teachers: tuple[AnyTeacher, ...] = Field(default=(), max_length=MAX_TEACHERS)
+    """Several teachers, in place of `teacher`: a list of 2 to 8."""
     student: AnyStudent
     """The network that is compressed: a row of `models.STUDENTS`, your own factory, or the teacher."""
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
@@ -326,6 +386,13 @@ class Recipe(Section):
     """Measures accuracy on corrupted clips; without it, nothing is corrupted."""
     gates: tuple[GateConfig, ...] = Field(default=(), max_length=MAX_GATES)
     """Limits that decide whether the run passes."""
+
+    @property
+    def named_teachers(self) -> dict[str, AnyTeacher]:
+        """All teachers by name: `teacher`, or `teacher_0`, `teacher_1` of several."""
+        if self.teacher is not None:
+            return {"teacher": self.teacher}
+        return {f"teacher_{index}": one for index, one in enumerate(self.teachers)}
 
     @property
     def schemes(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from export.files import left_out
 def assemble(
     run: Run,
     *,
-    teacher: StageOutcome | None,
+    teachers: Sequence[StageOutcome],
     stages: Sequence[StageOutcome],
     files: Sequence[dict[str, Any]],
     figures: dict[FileId, FileFigures],
@@ -34,7 +34,7 @@ def assemble(
 ) -> Report:
     """The content of `report.json` except for the gates, which are evaluated on it."""
     # A student may start as the teacher.
-    outcomes = [*([teacher] if teacher else []), *(one for one in stages if one is not teacher)]
+    outcomes = list({one.folder: one for one in (*teachers, *stages)}.values())
     report = {
         "schema_version": SCHEMA_VERSION,
         "recipe": run.recipe.to_dict(),
@@ -46,7 +46,7 @@ def assemble(
             "test": len(run.data.test),
             "classes": {label.name: list(label.classes) for label in run.data.spec.labels},
         },
-        "models": _models(run, teacher, stages),
+        "models": _models(run, teachers, stages),
         "stages": [{**outcome.record, "cached": outcome.cached} for outcome in outcomes],
         "files": [_file(row, figures.get(file_id(row))) for row in files],
         "robustness": robustness,
@@ -79,7 +79,7 @@ def _warnings(run: Run, outcomes: Sequence[StageOutcome], report: dict[str, Any]
     for outcome in outcomes:
         spec = outcome.artifact.spec
         yield from at_chance(
-            "models.teacher" if outcome.path == "teacher" else outcome.path,
+            f"models.{outcome.path}" if outcome.path in run.recipe.named_teachers else outcome.path,
             outcome.record["after"]["top1"],
             spec=spec,
             labels=run.data.test.for_spec(spec).labels,
@@ -107,13 +107,15 @@ def _environment(run: Run) -> dict[str, Any]:
     }
 
 
-def _models(run: Run, teacher: StageOutcome | None, stages: Sequence[StageOutcome]) -> dict[str, Any]:
+def _models(run: Run, teachers: Sequence[StageOutcome], stages: Sequence[StageOutcome]) -> dict[str, Any]:
     floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
     quantized = [outcome for outcome in stages if outcome.artifact.form is Form.QUANTIZED]
     student = run.recipe.student.title
-    named = getattr(run.recipe.teacher, "network", "") or getattr(run.recipe.teacher, "factory", "")
-    models = {
-        "teacher": _model(run, teacher, network=named) if teacher else None,
+    models: dict[str, Any] = {"teacher": None}
+    models |= {
+        one.path: _model(run, one, network=run.recipe.named_teachers[one.path].title) for one in teachers
+    }
+    models |= {
         "student_float": _model(run, floats[-1], network=student) if floats else None,
         "student_quantized": _model(run, quantized[-1], network=student) if quantized else None,
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from compress import figures
+from compress.limits import MAX_TEACHERS
 from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
 from compress.report.robustness import robustness_table
 from compress.report.tasks import task_rows
@@ -13,6 +14,7 @@ from compress.report_shape import FileReport, GateReport, LatencyReport, ModelRe
 
 MODEL_TITLES = {
     "teacher": "Teacher",
+    **{f"teacher_{index}": f"Teacher {index}" for index in range(MAX_TEACHERS)},
     "student_labels_only": "Student, labels alone",
     "student_float": "Student",
     "student_quantized": "Student, quantized (torch)",
@@ -131,11 +133,14 @@ def _models(report: Report) -> Iterator[tuple[str, ModelReport]]:
 def _tiles(report: Report) -> Iterator[dict[str, str]]:
     """The key figures."""
     models: Mapping[str, Any] = report["models"]
-    teacher, student, alone = (models.get(n) for n in ("teacher", "student_float", "student_labels_only"))
-    if teacher:
-        yield _tile(
-            "Teacher", _per_label(teacher["top1"]), f"{figures.count(teacher['parameters'])} parameters"
-        )
+    student, alone = (models.get(name) for name in ("student_float", "student_labels_only"))
+    for name, model in _models(report):
+        if name.startswith("teacher"):
+            parameters = model["parameters"]
+            note = (
+                model.get("network", "") if parameters is None else f"{figures.count(parameters)} parameters"
+            )
+            yield _tile(MODEL_TITLES[name], _per_label(model["top1"]), note)
     if student:
         gain = figures.drop_pp(student["top1"], alone["top1"]) if alone else None
         note = f"{figures.count(student['parameters'])} parameters"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import av
 import numpy as np
 
@@ -13,7 +15,7 @@ from models.spec import ClipSpec
 COUNT = 4
 
 
-def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) -> list[Sample]:
+def samples(data: Data, *, teachers: Sequence[StageOutcome], student: StageOutcome) -> list[Sample]:
     """The first test clips as strips of frames, with labels and predictions; none without video."""
     if data.spec.video is None:
         return []
@@ -23,12 +25,12 @@ def samples(data: Data, *, teacher: StageOutcome | None, student: StageOutcome) 
         frames = clips.batch([index])[0][0].permute(1, 2, 3, 0)  # T H W C
         strip = np.concatenate((frames.numpy() * 255).round().astype(np.uint8), axis=1)
         caption = f"labelled {_names(clips.labels[index].tolist(), data.spec)}"
-        for network, outcome in (("teacher", teacher), ("student", student)):
-            if outcome is not None:
-                spec = outcome.artifact.spec
-                columns = outcome.test_logits[: len(spec.labels)]
-                predicted = [int(column[index].argmax()) for column in columns]
-                caption += f"; {network}: {_names(predicted, spec)}"
+        networks = [*((one.path.replace("_", " "), one) for one in teachers), ("student", student)]
+        for network, outcome in networks:
+            spec = outcome.artifact.spec
+            columns = outcome.test_logits[: len(spec.labels)]
+            predicted = [int(column[index].argmax()) for column in columns]
+            caption += f"; {network}: {_names(predicted, spec)}"
         pictures.append(Sample(png=png(strip), caption=caption))
     return pictures
 

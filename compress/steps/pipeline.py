@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,22 +21,24 @@ from compress.data import DECODED, Data
 from compress.distillation.criterion import Layers, build_losses
 from compress.factory import build_network, load_weights, source_of
 from compress.features import feature_sizes
+from compress.file_network import FileNetwork
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
 from compress.pretrained import start_pretrained, with_normalisation
 from compress.recipe.sections import (
     FactoryStudent,
     FactoryTeacher,
+    FileTeacher,
     Recipe,
     StudentConfig,
-    TableTeacher,
     TeacherStudent,
     paths_in,
 )
+from compress.recipe.teacher_spec import teacher_spec
 from compress.record import StageRecord
 from compress.stage import Context
 from compress.store import content_key
-from compress.tasks import Truth, with_tasks
+from compress.tasks import Truth
 from compress.teacher import Teacher
 from compress.training import drawn
 from export.weights_file import read_state_dict, refuse
@@ -79,13 +81,9 @@ class Run:
 
     @property
     def teacher_spec(self) -> ClipSpec:
-        """The inputs and tasks of the teacher."""
-        config, spec = self.recipe.teacher, self.data.spec
-        assert config is not None
-        inputs = config.inputs or spec.inputs
-        if isinstance(config, TableTeacher) and config.tasks:
-            return with_tasks(spec, inputs, list(config.tasks))
-        return spec.only(inputs)
+        """The inputs and tasks of the only teacher."""
+        assert self.recipe.teacher is not None
+        return teacher_spec(self.recipe.teacher, self.data.spec)
 
     def truth(self, clips: ClipSet, spec: ClipSpec) -> Truth:
         """The targets of all tasks of a network for the clips of a split."""
@@ -101,12 +99,14 @@ class Run:
         row = STUDENTS[student.network]
         return drawn(lambda: row.build(self.student_spec, student.options).eval(), seed=self.recipe.seed)
 
-    def build_teacher(self) -> nn.Module:
-        """Builds the teacher without trained weights; equal seeds give equal weights."""
-        config, spec = self.recipe.teacher, self.teacher_spec
+    def build_teacher(self, name: str = "teacher") -> nn.Module:
+        """Builds a teacher without trained weights; equal seeds give equal weights."""
+        config = self.recipe.named_teachers[name]
+        spec = teacher_spec(config, self.data.spec)
+        if isinstance(config, FileTeacher):
+            return FileNetwork(config.file, spec, inputs=config.inputs, outputs=config.outputs).eval()
         if isinstance(config, FactoryTeacher):
             return drawn(lambda: build_network(config.factory, spec), seed=self.recipe.seed)
-        assert config is not None
         row = TEACHERS[config.network]
         return drawn(lambda: row.build(spec, config.options).eval(), seed=self.recipe.seed)
 
@@ -149,18 +149,22 @@ class Run:
         compared, before either is trained."""
         layers = Layers.of(self.recipe.distillation)
         trains = any(entry.trains for entry in self.recipe.stages)
-        if self.recipe.teacher is None or not layers.student or not trains:
+        if not layers.student or not trains:
             return
-        student, teacher = self.build_student(), self.build_teacher()
-        build_losses(
-            self.recipe.distillation,
-            student=feature_sizes(student, self.student_spec.example(), layers.student),
-            teacher=feature_sizes(teacher, self.teacher_spec.example(), layers.teacher),
-            seed=self.recipe.seed,
-        )
+        student = self.build_student()
+        ours = feature_sizes(student, self.student_spec.example(), layers.student)
+        for name, teacher in self.recipe.named_teachers.items():
+            model, spec = self.build_teacher(name), teacher_spec(teacher, self.data.spec)
+            build_losses(
+                self.recipe.distillation,
+                student=ours,
+                teacher=feature_sizes(model, spec.example(), layers.teacher),
+                seed=self.recipe.seed,
+            )
 
-    def context(self, folder: Path, teacher: Teacher | None) -> Context:
+    def context(self, folder: Path, teachers: Sequence[Teacher]) -> Context:
         """The context of a stage that works in `folder`."""
+        teacher = teachers[0] if teachers else None
         return Context(
             device=self.device,
             seed=self.recipe.seed,
@@ -171,6 +175,7 @@ class Run:
             folder=folder,
             cache=self.cache,
             console=self.console,
+            further_teachers=tuple(teachers[1:]),
         )
 
     def key(self, *, code: Iterable[str], **parts: Any) -> Key:
@@ -187,7 +192,7 @@ class Run:
         return Key.of(
             {
                 **self._given,
-                "teacher": None if recipe.teacher is None else self.settings_of(recipe.teacher),
+                "teachers": {name: self.settings_of(one) for name, one in recipe.named_teachers.items()},
                 "student": self.settings_of(recipe.student),
                 "distillation": self.settings_of(recipe.distillation),
                 "stages": [{entry.verb: self.settings_of(entry.config)} for entry in recipe.stages],

@@ -34,9 +34,9 @@ _CLEAN: tuple[Condition | None, ...] = (None,)
 
 
 def robustness(
-    run: Run, *, teacher: StageOutcome | None, stages: Sequence[StageOutcome], exported: Exported
+    run: Run, *, teachers: Sequence[StageOutcome], stages: Sequence[StageOutcome], exported: Exported
 ) -> RobustnessReport | None:
-    """Top-1 of the teacher, the float student and every exported file on clean and corrupted test clips.
+    """Top-1 of the teachers, the float student and every exported file on clean and corrupted test clips.
 
     None if the recipe has no section `robustness`. Cached in `robustness.json` for equal networks, files, clips,
     settings and runtimes; not cached if a file should have run on this machine and did not.
@@ -45,7 +45,7 @@ def robustness(
     if settings is None:
         return None
     floats = [outcome for outcome in stages if outcome.artifact.form is Form.FLOAT]
-    networks = {"teacher": teacher} if teacher else {}
+    networks = {one.path: one for one in teachers}
     networks |= {"student_float": floats[-1]} if floats else {}
     key = content_key(
         code=[

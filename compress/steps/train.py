@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from benchmarks.any_file import runtime_of
 from compress.artifact import (
     STAGE_FILES,
     Artifact,
@@ -24,12 +25,21 @@ from compress.artifact import (
 from compress.command.terminal import headed
 from compress.distillation import LOSSES
 from compress.factory import import_factory, load_weights
+from compress.file_network import FileNetwork
 from compress.folders.keys import Key
 from compress.folders.source import is_ours
 from compress.folders.writing import Damaged, read_sealed, write_atomic, write_sealed
 from compress.predict import predict
 from compress.pretrained import load_pretrained
-from compress.recipe.sections import FactoryStudent, FactoryTeacher, TableTeacher, TeacherStudent
+from compress.recipe.sections import (
+    AnyTeacher,
+    FactoryStudent,
+    FactoryTeacher,
+    FileTeacher,
+    TableTeacher,
+    TeacherStudent,
+)
+from compress.recipe.teacher_spec import teacher_spec
 from compress.record import StageRecord
 from compress.stage import Context, StageResult, training_job
 from compress.stages import STAGES
@@ -41,59 +51,77 @@ from compress.teacher import Teacher
 from compress.teacher_check import check_logits, check_on_clips
 from compress.teacher_training import train_teacher
 from compress.training import accuracy, by_column, per_label
+from compress.versions import installed
 from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
 
 _THREADS_FILE = "threads"
+_OF_STUDENTS = ("cache", "weight")
+"""Keys of a teacher that determine the training of students, not the teacher."""
 _OF_EVERY = ("compress.artifact", "compress.tasks", "compress.training")
 """Modules for training, running, measuring and storing every network of a run."""
 
 
-def make_teacher(run: Run) -> StageOutcome:
-    """The teacher of the recipe: trained, or loaded and checked on inputs of the data."""
-    config = run.recipe.teacher
-    assert config is not None
-    spec = run.teacher_spec
+def make_teachers(run: Run) -> list[StageOutcome]:
+    """The teachers of the recipe."""
+    return [make_teacher(run, name) for name in run.recipe.named_teachers]
+
+
+def make_teacher(run: Run, name: str = "teacher") -> StageOutcome:
+    """A teacher of the recipe: trained, or opened and checked on inputs of the data."""
+    config = run.recipe.named_teachers[name]
+    spec = teacher_spec(config, run.data.spec)
+    what = f"the {name}"
 
     def work(context: Context) -> StageResult:
-        model = run.build_teacher()
-        check_logits(model, spec, what="the teacher")
+        model = run.build_teacher(name)
+        check_logits(model, spec, what=what)
         artifact = Artifact(model=model, spec=spec)
         if isinstance(config, FactoryTeacher):
             load_weights(model, config.weights)
-            clips = run.data.train.for_spec(spec)
-            check_on_clips(model, spec, clips, device=run.device, what="the teacher")
-            return StageResult(artifact=artifact, notes=("trained by its owner",))
-        assert isinstance(config, TableTeacher)
-        notes: tuple[str, ...] = ()
+        if not isinstance(config, TableTeacher):
+            check_on_clips(model, spec, run.data.train.for_spec(spec), device=run.device, what=what)
+            notes: tuple[str, ...] = ("trained by its owner",)
+            if isinstance(model, FileNetwork):
+                notes += (f"runs in {model.opened().interface.runtime}",)
+            return StageResult(artifact=artifact, notes=notes)
+        notes = ()
         if config.pretrained is not None:
             notes = (load_pretrained(model, config.options, config.pretrained),)
-        trained = train_teacher(artifact, config, data=run.data, job=training_job("teacher", context))
+        trained = train_teacher(artifact, config, data=run.data, job=training_job(name, context))
         return replace(trained, notes=(*notes, *trained.notes))
 
     return _stage(
         run,
-        path="teacher",
-        folder="00_teacher",
-        key=teacher_key(run),
+        path=name,
+        folder=f"00_{name}",
+        key=teacher_key(run, name),
         config=config.model_dump(mode="json"),
         work=work,
-        build=run.build_teacher,
+        build=lambda: run.build_teacher(name),
         before={},
-        teacher=None,
+        teachers=(),
     )
 
 
-def teacher_key(run: Run) -> Key:
-    """Hash of everything that determines the teacher."""
-    config = run.recipe.teacher
-    assert config is not None
-    settings = run.settings_of(config)
-    return run.key(code=_teacher_code(config), teacher=settings, inputs=run.teacher_spec.inputs)
+def teacher_key(run: Run, name: str = "teacher") -> Key:
+    """Hash of everything that determines a teacher."""
+    config = run.recipe.named_teachers[name]
+    settings = {key: one for key, one in run.settings_of(config).items() if key not in _OF_STUDENTS}
+    spec = teacher_spec(config, run.data.spec)
+    more: dict[str, Any] = {}
+    if config.clip is not None:
+        splits = (run.data.train, run.data.validation, run.data.test)
+        more["clips"] = [clips.for_spec(spec).digest for clips in splits]
+    if isinstance(config, FileTeacher):
+        more["runtime"] = installed([runtime_of(config.file).distribution])
+    return run.key(code=_teacher_code(config), teacher=settings, inputs=spec.inputs, **more)
 
 
-def _teacher_code(config: TableTeacher | FactoryTeacher) -> list[str]:
+def _teacher_code(config: AnyTeacher) -> list[str]:
     """The modules that build and train a teacher."""
+    if isinstance(config, FileTeacher):
+        return [*_OF_EVERY, "compress.file_network", "compress.teacher_check"]
     if isinstance(config, FactoryTeacher):
         return [*_OF_EVERY, "compress.factory", "compress.teacher_check", *_own_module(config.factory)]
     code = [*_OF_EVERY, "compress.teacher_training", *_code_of(TEACHERS[config.network])]
@@ -125,13 +153,19 @@ def _own_module(factory: str) -> list[str]:
     return [module] if is_ours(module) else []
 
 
-def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
+def stage_keys(run: Run, *, teacher: str | None, further: Sequence[str] = ()) -> list[Key]:
     """Hashes of everything that determines the stages of the recipe, each including that of the previous stage.
 
-    `teacher` is the key of the teacher.
+    `teacher` is the key of the teacher, `further` are those of the others of several.
     """
     network = _student_code(run)
-    key = run.key(code=network, student=run.settings_of(run.recipe.student), teacher=teacher)
+    key = run.key(
+        code=network, student=run.settings_of(run.recipe.student), teacher=teacher, further=list(further)
+    )
+    lessons = [
+        {name: run.settings_of(one)[name] for name in _OF_STUDENTS}
+        for one in run.recipe.named_teachers.values()
+    ]
     keys = []
     for entry in run.recipe.stages:
         stage = STAGES[entry.verb]
@@ -144,20 +178,32 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
             code.append("compress.teacher")
             code += [LOSSES[row].__module__ for _, row, _ in run.recipe.distillation.losses.chosen()]
             more["distillation"] = run.settings_of(run.recipe.distillation)
+            more["lessons"] = lessons
         key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
         keys.append(key)
     return keys
 
 
-def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | None) -> list[StageOutcome]:
+def run_stages(run: Run, teachers: Sequence[StageOutcome], first: StageOutcome | None) -> list[StageOutcome]:
     """The stages of the recipe in order, starting from the student before all stages."""
-    taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
+    settings = run.recipe.named_teachers
+    taught_by = [
+        Teacher(
+            artifact=one.artifact,
+            key=one.key,
+            name=one.path,
+            weight=settings[one.path].weight,
+            top_k=settings[one.path].cache.top_k,
+        )
+        for one in teachers
+    ]
     streams = run.recipe.student.stream
     model, started = (first.artifact.model, ()) if first else run.first_student_and_notes(None)
     artifact = Artifact(model=model, spec=run.student_spec, streams=streams)
     figures = _figures(first) if first else _size(artifact)
     outcomes: list[StageOutcome] = []
-    keys = stage_keys(run, teacher=teacher.key if teacher else None)
+    of_teachers = [one.key for one in teachers]
+    keys = stage_keys(run, teacher=next(iter(of_teachers), None), further=of_teachers[1:])
     for index, (entry, key) in enumerate(zip(run.recipe.stages, keys, strict=True)):
         stage, config = STAGES[entry.verb], entry.config
 
@@ -180,7 +226,7 @@ def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | Non
             work=work,
             build=run.build_student,
             before=figures,
-            teacher=taught_by,
+            teachers=taught_by,
         )
         outcomes.append(outcome)
         artifact = outcome.artifact
@@ -209,14 +255,14 @@ def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> 
     return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
 
 
-def start(run: Run, teacher: StageOutcome | None) -> StageOutcome | None:
+def start(run: Run, teachers: Sequence[StageOutcome]) -> StageOutcome | None:
     """The student before all stages: the teacher, or one with weights of the user's; None if it is to be trained.
 
     A recipe without stages measures the student as it is, untrained or not.
     """
     student = run.recipe.student
     if isinstance(student, TeacherStudent):
-        return teacher
+        return teachers[0]
     if not student.is_trained and run.recipe.stages:
         return None
 
@@ -235,7 +281,7 @@ def start(run: Run, teacher: StageOutcome | None) -> StageOutcome | None:
         work=work,
         build=run.build_student,
         before={},
-        teacher=None,
+        teachers=(),
     )
 
 
@@ -249,7 +295,7 @@ def _stage(
     work: Callable[[Context], StageResult],
     build: Callable[[], nn.Module],
     before: dict[str, Any],
-    teacher: Teacher | None,
+    teachers: Sequence[Teacher],
 ) -> StageOutcome:
     name = path.rpartition(".")[2]
 
@@ -259,7 +305,7 @@ def _stage(
 
     def make_with_threads(unfinished: Path) -> None:
         clock = Clock()
-        result = work(run.context(unfinished, teacher))
+        result = work(run.context(unfinished, teachers))
         artifact = result.artifact
         test = run.data.test.for_spec(artifact.spec)
         logits = predict(artifact, test, device=run.device, console=run.console, title=f"testing {name}")
@@ -355,12 +401,16 @@ def _print_outcome(run: Run, outcome: StageOutcome) -> None:
     took = "already done" if outcome.cached else f"{record['seconds']:.0f} s"
     if not outcome.cached and cpu_s is not None:
         took += f", processor {cpu_s:.0f} s"
-    text = f"top-1 {shares(after['top1'])}, {after['macs'] / 1e6:.1f} M MACs ({took})"
+    size = "" if after["macs"] is None else f", {after['macs'] / 1e6:.1f} M MACs"
+    text = f"top-1 {shares(after['top1'])}{size} ({took})"
     run.console.print(headed(outcome.path, text))
     for note in (*record["notes"], *([busy] if busy and not outcome.cached else [])):
         run.console.print(f"  {note}", markup=False)
 
 
-def _size(artifact: Artifact) -> dict[str, int]:
+def _size(artifact: Artifact) -> dict[str, int | None]:
+    """Parameters and operations; None for a file, which does not tell them."""
+    if isinstance(artifact.model, FileNetwork):
+        return {"parameters": None, "macs": None}
     size = size_of(artifact.model, artifact.spec)
     return {"parameters": size.parameters, "macs": size.macs}

@@ -17,21 +17,29 @@ from compress.data import list_data, spec_before_clips
 from compress.distillation.criterion import Layers
 from compress.factory import build_network, load_weights
 from compress.features import check_names
-from compress.recipe.sections import FactoryStudent, FactoryTeacher, Recipe
+from compress.file_network import FileNetwork
+from compress.recipe.sections import FactoryStudent, FactoryTeacher, FileTeacher, Recipe
+from compress.recipe.teacher_spec import teacher_spec
 from compress.sources.source import FilesConfig
 from compress.teacher_check import CLIPS, check_on_inputs
 from models.spec import ClipSpec
 
 
 def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> None:
-    """Builds the networks of the recipe's factories for clips of `spec`, loads their weights, and checks them on
-    random clips; a student must also be exportable.
+    """Builds the networks of the recipe's factories for clips of `spec`, loads their weights, opens files, and
+    checks all on random clips; a student must also be exportable.
 
     Raises `ValueError` for an unusable one.
     """
     for key, section in _user_networks(recipe):
-        own = spec.only(section.inputs or spec.inputs, labels=getattr(section, "labels", None))
         try:
+            if isinstance(section, FactoryStudent):
+                own = spec.only(section.inputs, labels=section.labels)
+            else:
+                own = teacher_spec(section, spec)
+            if isinstance(section, FileTeacher):
+                _try_file(section, own, seed=recipe.seed, device=device, what=f"the {key} (on random clips)")
+                continue
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.seed)
                 model = build_network(section.factory, own)
@@ -46,10 +54,15 @@ def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> Non
             raise ValueError(f"{key}: {error}") from error
 
 
+def _try_file(teacher: FileTeacher, spec: ClipSpec, *, seed: int, device: torch.device, what: str) -> None:
+    network = FileNetwork(teacher.file, spec, inputs=teacher.inputs, outputs=teacher.outputs).eval()
+    check_on_inputs(network, spec, spec.example(batch=CLIPS, seed=seed), device=device, what=what)
+
+
 def try_before_clips(recipe: Recipe, *, device: torch.device) -> bool:
-    """Checks the networks of factories if that does not need the clips; returns whether they were checked."""
+    """Checks networks of users if that does not need the clips; returns whether they were checked."""
     found = [section for _, section in _user_networks(recipe)]
-    inputs = [section.inputs for section in found]
+    inputs = [None if section.inputs is None else tuple(section.inputs) for section in found]
     needed = None if None in inputs else tuple(dict.fromkeys(name for own in inputs for name in own or ()))
     spec = spec_before_clips(recipe.data, recipe.clip, inputs=needed) if found else None
     if spec is None:
@@ -59,7 +72,7 @@ def try_before_clips(recipe: Recipe, *, device: torch.device) -> bool:
 
 
 def try_for_plan(recipe: Recipe, *, cache: Path, device: torch.device, console: Console) -> None:
-    """Checks the networks of factories and prints the result; lists the clips, but decodes and writes nothing."""
+    """Checks the networks of users and prints the result; lists the clips, but decodes and writes nothing."""
     names = " and ".join(key for key, _ in _user_networks(recipe))
     if not names:
         return
@@ -74,9 +87,11 @@ def try_for_plan(recipe: Recipe, *, cache: Path, device: torch.device, console: 
     console.print(f"{names}: passed the check on random clips")
 
 
-def _user_networks(recipe: Recipe) -> Iterator[tuple[str, FactoryTeacher | FactoryStudent]]:
-    for key, section in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if isinstance(section, FactoryTeacher | FactoryStudent):
+def _user_networks(
+    recipe: Recipe,
+) -> Iterator[tuple[str, FactoryTeacher | FileTeacher | FactoryStudent]]:
+    for key, section in (*recipe.named_teachers.items(), ("student", recipe.student)):
+        if isinstance(section, FactoryTeacher | FileTeacher | FactoryStudent):
             yield key, section
 
 

@@ -136,7 +136,7 @@ def _compare(
                 stages=_stages(checked),
                 distillation=_distillation(checked, arm),
             )
-            outcomes = run_stages(own, teacher, None)
+            outcomes = run_stages(own, [teacher] if teacher else [], None)
             students.append(_student(arm, number, outcomes, data=data))
             finals.setdefault(arm, (own, outcomes[-1]))
         write()

@@ -103,7 +103,12 @@ def _recipe_tables(schema: _Schema) -> Iterator[str]:
     scalars = {key: node for key, node in schema["properties"].items() if not list(_objects(node, defs))}
     yield "### Top level\n"
     yield from _table(_rows({"properties": scalars, "required": []}, defs))
+    described: dict[str, str] = {}
     for key, node in schema["properties"].items():
+        alike = described.setdefault(json.dumps(list(_objects(node, defs))), key)
+        if alike != key and list(_objects(node, defs)):
+            yield f"### `{key}:`\n\n{node['description']} Its entries have the keys of `{alike}:`.\n"
+            continue
         choices = [_choice(key, same, defs) for same in _alike(list(_objects(node, defs)), defs)]
         if len(choices) == 1:
             (only,) = choices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compress.training.batches import augmentations_of
 from compress.training.config import FLOAT_BATCH, LEAST_CLIPS, MAX_EPOCHS, TrainConfig
-from compress.training.evaluation import accuracy, by_column, logits_of, per_label
+from compress.training.evaluation import accuracy, by_column, logits_by_batch, logits_of, per_label
 from compress.training.loop import Job, drawn, fit
 from compress.training.selection import batch_notes, selection_notes
 
@@ -20,6 +20,7 @@ __all__ = [
     "by_column",
     "drawn",
     "fit",
+    "logits_by_batch",
     "logits_of",
     "per_label",
     "selection_notes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -28,22 +28,39 @@ def logits_of(
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """Logits `N K` per label column, on the CPU; `model` must be in eval mode."""
+    parts = [
+        columns
+        for _, columns in logits_by_batch(
+            model, clips, batch=batch, device=device, augmentation=augmentation, report=report
+        )
+    ]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def logits_by_batch(
+    model: nn.Module,
+    clips: ClipSet,
+    *,
+    batch: int,
+    device: torch.device,
+    augmentation: Augmentation | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[list[int], tuple[Tensor, ...]]]:
+    """Yields the indices and logits of successive batches, which are on the CPU; `model` must be in eval mode."""
     if next(model.parameters(), torch.empty(0)).device != device:
         model.to(device)
-    parts: list[tuple[Tensor, ...]] = []
     if report:
         report(0, len(clips))
-    with torch.no_grad():
-        for start in range(0, len(clips), batch):
-            indices = list(range(start, min(start + batch, len(clips))))
-            # Captured graphs take only full batches: the last one is padded with a clip whose logits are dropped.
-            whole = indices + [start] * (batch - len(indices))
-            inputs = placed(clips.batch(whole, augmentation=augmentation), device)
+    for start in range(0, len(clips), batch):
+        indices = list(range(start, min(start + batch, len(clips))))
+        # Captured graphs take only full batches: the last one is padded with a clip whose logits are dropped.
+        whole = indices + [start] * (batch - len(indices))
+        inputs = placed(clips.batch(whole, augmentation=augmentation), device)
+        with torch.no_grad():
             columns = _columns(model, inputs, batch)
-            parts.append(tuple(column[: len(indices)].cpu() for column in columns))
-            if report:
-                report(indices[-1] + 1, len(clips))
-    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+        yield indices, tuple(column[: len(indices)].cpu() for column in columns)
+        if report:
+            report(indices[-1] + 1, len(clips))
 
 
 def _columns(model: nn.Module, inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:

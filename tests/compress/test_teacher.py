@@ -238,6 +238,6 @@ def test_answers_that_are_not_finite_name_their_clip():
     spec, logits = small_spec("clip"), torch.zeros(3, 3)
     logits[1, 0] = float("nan")
     with pytest.raises(
-        ValueError, match=r"logits for 1 of 3 clips are NaN .* column label, first for b\.mp4"
+        ValueError, match=r"logits for 1 of 3 clips of a batch are NaN .* column label, first for b\.mp4"
     ):
         require_finite_logits((logits,), spec, names=["a.mp4", "b.mp4", "c.mp4"])
