@@ -184,7 +184,8 @@ def test_any_module_of_the_network_is_a_feature_by_its_dotted_name(tiny_data, tm
         criterion=Projected("video.0", _student(tiny_data).video[0][0].out_channels),
     )
     with pytest.raises(
-        ValueError, match=r"has no feature 'video\.99'; its top-level modules are .*embedding is the input"
+        ValueError,
+        match=r"has no module 'video\.99'; its modules, nearest first: video\.\d, .*embedding is the input",
     ):
         _fit(tiny_data, tmp_path / "other", epochs=1, criterion=Projected("video.99", 4))
 
