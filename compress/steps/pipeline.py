@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
 from benchmarks.top1 import Accuracy
-from compress.artifact import Artifact, load_resized
+from compress.artifact import Artifact, Form, load_resized
 from compress.command.sentence import in_a_sentence
 from compress.data import DECODED, Data
 from compress.distillation.criterion import Layers, build_losses
@@ -23,6 +23,7 @@ from compress.factory import build_network, load_weights, source_of
 from compress.features import feature_sizes
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
+from compress.quantize import check_rounded_layers
 from compress.recipe.sections import (
     FactoryStudent,
     FactoryTeacher,
@@ -33,6 +34,7 @@ from compress.recipe.sections import (
 )
 from compress.record import StageRecord
 from compress.stage import Context
+from compress.stages import STAGES
 from compress.store import content_key
 from compress.tasks import Truth, with_tasks
 from compress.teacher import Teacher
@@ -133,8 +135,8 @@ class Run:
             self.first_student(None)
 
     def check_layers(self) -> None:
-        """Raises `ValueError` for layers of the distillation losses that student or teacher lack, or that cannot be
-        compared, before either is trained."""
+        """Raises `ValueError` for layers of the distillation losses that a network lacks, that cannot be compared,
+        or that quantization-aware training cannot use: before any training."""
         layers = Layers.of(self.recipe.distillation)
         trains = any(entry.trains for entry in self.recipe.stages)
         if self.recipe.teacher is None or not layers.student or not trains:
@@ -146,6 +148,8 @@ class Run:
             teacher=feature_sizes(teacher, self.teacher_spec.example(), layers.teacher),
             seed=self.recipe.seed,
         )
+        if any(one.trains and STAGES[one.verb].gives is Form.QUANTIZED for one in self.recipe.stages):
+            check_rounded_layers(Artifact(model=student, spec=self.student_spec), layers.student)
 
     def context(self, folder: Path, teacher: Teacher | None) -> Context:
         """The context of a stage that works in `folder`."""
