@@ -76,14 +76,17 @@ def check_names(model: nn.Module, names: Sequence[str]) -> None:
     """Raises `ValueError` for names that `model` does not have, with the names it has, nearest first."""
     known = [name for name, _ in model.named_modules() if name]
     for name in names:
+        like = sorted(known, key=lambda one: -difflib.SequenceMatcher(None, name, one).ratio())
+        shown = ", ".join(like[:_SHOWN]) + (f" and {len(like) - _SHOWN} more" if len(like) > _SHOWN else "")
         if name == EMBEDDING:
-            heads_of(model)
+            try:
+                heads_of(model)
+            except ValueError as error:
+                raise ValueError(f"{error}; name one of its modules instead of {name}: {shown}") from error
         elif name not in known:
-            like = sorted(known, key=lambda one: -difflib.SequenceMatcher(None, name, one).ratio())
-            more = f" and {len(like) - _SHOWN} more" if len(like) > _SHOWN else ""
             raise ValueError(
-                f"{type(model).__name__} has no module {name!r}; its modules, nearest first: "
-                f"{', '.join(like[:_SHOWN])}{more}; {EMBEDDING} is the input of its classifiers"
+                f"{type(model).__name__} has no module {name!r}; its modules, nearest first: {shown}; "
+                f"{EMBEDDING} is the input of its classifiers"
             )
 
 

@@ -108,6 +108,16 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     )
 
 
+def check_rounded_layers(artifact: Artifact, layers: tuple[str, ...]) -> None:
+    """Raises ValueError for layers that losses cannot use while the student is trained with quantization."""
+    from export.quantize.int8_reference import prepare
+
+    model = artifact.model
+    plain, found = (prepare(_lowered(model, artifact, batch=1, layers=own), qat=True) for own in ((), layers))
+    mark_features(found, feature_sizes(model, artifact.spec.example(), layers))
+    _require_same_graph(found, plain, layers=layers)
+
+
 def _lowered(
     model: nn.Module, artifact: Artifact, *, batch: int, layers: tuple[str, ...] = ()
 ) -> torch.fx.GraphModule:

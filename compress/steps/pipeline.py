@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.clips.cache import ClipSet
 from benchmarks.top1 import Accuracy
-from compress.artifact import Artifact, load_resized
+from compress.artifact import Artifact, Form, load_resized
 from compress.command.sentence import in_a_sentence
 from compress.data import DECODED, Data
 from compress.distillation.criterion import Layers, build_losses
@@ -25,6 +25,7 @@ from compress.file_network import FileNetwork
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
 from compress.pretrained import start_pretrained, with_normalisation
+from compress.quantize import check_rounded_layers
 from compress.recipe.sections import (
     FactoryStudent,
     FactoryTeacher,
@@ -37,6 +38,7 @@ from compress.recipe.sections import (
 from compress.recipe.teacher_spec import teacher_spec
 from compress.record import StageRecord
 from compress.stage import Context
+from compress.stages import STAGES
 from compress.store import content_key
 from compress.tasks import Truth
 from compress.teacher import Teacher
@@ -145,8 +147,8 @@ class Run:
             self.first_student(None)
 
     def check_layers(self) -> None:
-        """Raises `ValueError` for layers of the distillation losses that student or teacher lack, or that cannot be
-        compared, before either is trained."""
+        """Raises `ValueError` for layers of the distillation losses that a network lacks, that cannot be compared,
+        or that quantization-aware training cannot use: before any training."""
         layers = Layers.of(self.recipe.distillation)
         trains = any(entry.trains for entry in self.recipe.stages)
         if not layers.student or not trains:
@@ -161,6 +163,8 @@ class Run:
                 teacher=feature_sizes(model, spec.example(), layers.teacher),
                 seed=self.recipe.seed,
             )
+        if any(one.trains and STAGES[one.verb].gives is Form.QUANTIZED for one in self.recipe.stages):
+            check_rounded_layers(Artifact(model=student, spec=self.student_spec), layers.student)
 
     def context(self, folder: Path, teachers: Sequence[Teacher]) -> Context:
         """The context of a stage that works in `folder`."""

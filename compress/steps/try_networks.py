@@ -27,7 +27,8 @@ from models.spec import ClipSpec
 
 def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> None:
     """Builds the networks of the recipe's factories for clips of `spec`, loads their weights, opens files, and
-    checks all on random clips; a student must also be exportable.
+    checks all on random clips; a student must also be exportable, and both must have the layers of the
+    distillation losses.
 
     Raises `ValueError` for an unusable one.
     """
@@ -46,7 +47,8 @@ def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> Non
             if section.weights is not None:
                 load_weights(model, section.weights)
             inputs = own.example(batch=CLIPS, seed=recipe.seed)
-            check_names(model, getattr(Layers.of(recipe.distillation), key))
+            if recipe.teacher is not None and any(entry.trains for entry in recipe.stages):
+                check_names(model, getattr(Layers.of(recipe.distillation), key))
             check_on_inputs(model, own, inputs, device=device, what=f"the {key} (on random clips)")
             if key == "student":
                 _check_export(model, own)

@@ -74,5 +74,7 @@ def test_a_module_that_gives_no_feature_is_refused(model):
 
 
 def test_a_network_without_classifiers_of_ours_has_no_embedding(model):
-    with pytest.raises(ValueError, match="Frames has 0 modules"):
+    with pytest.raises(
+        ValueError, match=r"Frames has 0 modules .*; name one of its modules instead of embedding: "
+    ):
         check_names(model, ["embedding"])

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from compress import data as data_module
 from compress.data import open_data, spec_before_clips
+from compress.distillation.config import DistillationConfig
 from compress.recipe import Recipe, parse_recipe
 from compress.sources.synthetic import write_synthetic
 from compress.steps.try_networks import try_before_clips, try_for_plan, try_networks
@@ -52,6 +53,12 @@ def more(spec):
 
 def fails(spec):
     raise KeyError("depth")
+"""
+STAGED = """
+data: {source: synthetic}
+teacher: {network: multimodal_tiny, train: {epochs: 1}}
+student: {network: mobilenet3d_tiny}
+stages: [{distill: {epochs: 1}}]
 """
 FAULTS = {
     "fails": r"teacher: factory '\w+:fails' failed: KeyError: 'depth' \(\w+.py:\d+ `raise KeyError",
@@ -101,6 +108,18 @@ def test_a_teacher_that_is_right_is_tried_without_a_clip(recipe, tmp_path):
     assert try_before_clips(recipe("Net"), device=CPU)
     assert planned(recipe("Net"), tmp_path / "cache") == "teacher: passed the check on random clips\n"
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_teacher_without_the_layer_of_a_distillation_loss_is_refused_without_a_clip(recipe):
+    losses = {"features": {"teacher": "layr"}}
+    stages = parse_recipe(STAGED, name="staged").stages
+    settings = DistillationConfig.model_validate({"losses": losses})
+    given = recipe("Net").model_copy(update={"distillation": settings, "stages": stages})
+    with pytest.raises(
+        ValueError, match="teacher: Net has no module 'layr'; its modules, nearest first: layer;"
+    ):
+        try_before_clips(given, device=CPU)
+    assert try_before_clips(given.model_copy(update={"stages": ()}), device=CPU), "nothing is trained"
 
 
 def test_captions_that_are_not_drawn_yet_leave_the_trial_to_the_run(recipe, tmp_path):

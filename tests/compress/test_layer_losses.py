@@ -1,24 +1,39 @@
-"""Quantization-aware training with losses on layers: the captured graph returns the features of the student."""
+"""Losses on layers teach every stage that trains: recovery after pruning, and quantization-aware training, whose
+captured graph returns the features of the student."""
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from compress.artifact import Artifact
 from compress.distillation.config import DistillationConfig
 from compress.features import drop_features, feature_sizes, mark_features, watched
-from compress.quantize import QuantizeConfig, _lowered, _require_same_graph, quantize
+from compress.prune import PruneConfig, prune
+from compress.quantize import QuantizeConfig, _lowered, _require_same_graph, check_rounded_layers, quantize
+from compress.recipe import load_recipe, parse_recipe
 from compress.stage import Context
+from compress.steps.pipeline import Run
 from compress.teacher import Teacher
 from export.quantize.int8_reference import calibrate, prepare, transfer
 from models import STUDENTS, TEACHERS
 from models.statistics import settle_statistics
 
+TINY = Path(__file__).resolve().parents[1] / "recipes" / "tiny.yaml"
 pytestmark = pytest.mark.slow
+ROUNDED = """
+data: {source: synthetic}
+teacher: {network: multimodal_tiny, train: {epochs: 1}}
+student: {network: mobilenet3d_tiny}
+stages: [{distill: {epochs: 1}}, {quantize: {mode: qat}}]
+"""
 LAYERS = ("embedding", "video.3")
 BETWEEN = "video.0.0"
 """A convolution before its BatchNorm."""
+BETWEEN_OPERATORS = r"layers video\.0\.0 of the student, one of which lies between operators"
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +80,10 @@ def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, s
     transfer(graph, copy.deepcopy(single))
 
 
-def test_a_layer_between_operators_that_int8_joins_is_refused(student, single):
-    graph = prepare(_lowered(student.model, student, batch=4, layers=(BETWEEN,)), qat=True)
-    mark_features(graph, feature_sizes(student.model, student.spec.example(), (BETWEEN,)))
-    with pytest.raises(
-        ValueError, match=r"layers video\.0\.0 of the student, one of which lies between operators"
-    ):
-        _require_same_graph(graph, single, layers=(BETWEEN,))
+def test_a_layer_between_operators_that_int8_joins_is_refused(student):
+    check_rounded_layers(student, LAYERS)
+    with pytest.raises(ValueError, match=BETWEEN_OPERATORS):
+        check_rounded_layers(student, (BETWEEN,))
 
 
 def test_a_feature_that_the_graph_was_not_captured_with_is_refused(prepared, single):
@@ -84,12 +96,14 @@ def test_a_feature_that_the_graph_was_not_captured_with_is_refused(prepared, sin
         pass
 
 
-def test_training_brings_the_features_closer_to_the_teacher(student, tiny_data, tmp_path):
+@pytest.fixture
+def context(student, tiny_data, tmp_path):
+    """A teacher that teaches a layer alone."""
     torch.manual_seed(0)
     row = TEACHERS["multimodal_tiny"]
     teacher = Artifact(model=row.build(tiny_data.spec, row.options()).eval(), spec=tiny_data.spec)
     losses = {"features": {"student": "video.3", "teacher": "encoders.clip.blocks"}}
-    context = Context(
+    return Context(
         device=torch.device("cpu"),
         seed=0,
         data=tiny_data,
@@ -98,7 +112,11 @@ def test_training_brings_the_features_closer_to_the_teacher(student, tiny_data, 
         build_student=lambda: student.model,
         folder=tmp_path,
         cache=tmp_path / "cache",
+        console=Console(quiet=True),
     )
+
+
+def test_training_of_the_rounded_graph_brings_its_features_closer_to_the_teacher(student, context):
     settings = {
         "mode": "qat",
         "batch": 8,
@@ -111,3 +129,42 @@ def test_training_brings_the_features_closer_to_the_teacher(student, tiny_data, 
     loss = [row["loss"] for row in result.curve]
     assert loss[-1] < loss[0]
     assert len(result.artifact.model(*student.spec.example())) == len(student.spec.labels)
+
+
+def test_recovery_brings_the_features_of_the_pruned_network_closer_to_the_teacher(student, context):
+    settings = {"macs_ratio": 0.6, "batch": 8, "epochs": 2, "views": 0, "round_to": 2}
+    result = prune(student, PruneConfig.model_validate(settings), context)
+    loss = [row["loss"] for row in result.curve]
+    assert loss[-1] < loss[0]
+    inputs, layer = student.spec.example(), LAYERS[1]
+    before, after = (
+        feature_sizes(one, inputs, [layer])[layer][0] for one in (student.model, result.artifact.model)
+    )
+    assert after < before, "the projector is that of the channels that are left"
+
+
+def test_layers_are_checked_on_the_built_networks_before_any_training(tiny_data, tmp_path):
+    recipe = load_recipe(TINY)
+    whole = Run(
+        recipe=recipe,
+        data=tiny_data,
+        folder=tmp_path / "out",
+        cache=tmp_path,
+        device=torch.device("cpu"),
+        console=Console(quiet=True),
+    )
+
+    def check(stages=recipe.stages, **losses):
+        settings = DistillationConfig.model_validate({"losses": losses})
+        own = recipe.model_copy(update={"distillation": settings, "stages": stages})
+        replace(whole, recipe=own).check_layers()
+
+    check(kd=0.9)
+    check(features={"student": "video.3", "teacher": "encoders.clip.blocks"})
+    with pytest.raises(ValueError, match=r"has no module 'video\.99'"):
+        check(relation={"student": "video.99"})
+    with pytest.raises(ValueError, match="give `projector: linear`"):
+        check(features={"student": "video.1", "projector": "none"})
+    check(relation={"student": BETWEEN})
+    with pytest.raises(ValueError, match=BETWEEN_OPERATORS):
+        check(parse_recipe(ROUNDED, name="rounded").stages, relation={"student": BETWEEN})
