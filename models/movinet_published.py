@@ -37,7 +37,7 @@ _EPS = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedMovinetOptions:
-    """Size of a MoViNet."""
+    """Size of a published MoViNet."""
 
     width: float = size_factor()
     """Multiplies every number of channels."""
