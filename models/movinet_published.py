@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,7 +37,7 @@ _EPS = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedMovinetOptions:
-    """Size of a MoViNet."""
+    """Size of a published MoViNet."""
 
     width: float = size_factor()
     """Multiplies every number of channels."""
@@ -96,22 +95,18 @@ class _Excite(nn.Module):
 
     def __init__(self, channels: int, *, form: _Form) -> None:
         super().__init__()
-        seen = 2 if form.streams else 1
-        hidden = round_channels(channels // 4 * seen)
-        self.streams = form.streams
-        self.gate = nn.Sequential(
-            nn.Conv3d(channels * seen, hidden, 1),
-            form.activation(),
-            nn.Conv3d(hidden, channels, 1),
-            form.gate(),
-        )
+        hidden = round_channels(channels // 4 * (2 if form.streams else 1))
+        # Published as one layer over both means: the sum of two is the same, and can be pruned.
+        self.past = nn.Conv3d(channels, hidden, 1, bias=False) if form.streams else None
+        self.squeeze = nn.Conv3d(channels, hidden, 1)
+        self.gate = nn.Sequential(form.activation(), nn.Conv3d(hidden, channels, 1), form.gate())
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """`x`, `N C T H W`, with its channels scaled."""
-        if not self.streams:
-            return x * self.gate(x.mean((2, 3, 4), keepdim=True))
+        if self.past is None:
+            return x * self.gate(self.squeeze(x.mean((2, 3, 4), keepdim=True)))
         means = x.mean((3, 4), keepdim=True)
-        return x * self.gate(torch.cat([memory.running_mean(means), means], 1))
+        return x * self.gate(self.squeeze(means) + self.past(memory.running_mean(means)))
 
 
 class _Residual(nn.Module):

@@ -64,6 +64,7 @@ ENCODERS: dict[str, Training] = {
     "factorised_tiny": Training(),
     "resnet_frames_tiny": Training(),
     "resnet_lstm_tiny": Training(),
+    "lite0_frames_tiny": Training(),
     "cnn_lstm_tiny": Training(),
     "c3d_tiny": Training(),
     "i3d_tiny": Training(),

