@@ -86,7 +86,7 @@ def test_training_clips_move_within_their_margin_and_stay_the_same_without_augme
     for name in "abcd":
         film(tmp_path / f"{name}.mp4", frames=8)
     path = manifest(tmp_path, lines, columns=columns)
-    settings = AugmentationSettings(temporal=Temporal(shift=1), color=Color(brightness=0, contrast=0))
+    settings = AugmentationSettings(temporal=Temporal(shift=0.5), color=Color(brightness=0, contrast=0))
     for margin, moves in ((0, {(2, 2), (2, 3), (3, 3)}), (1, {(1, 2), (2, 3), (3, 4)})):
         clip = ClipConfig(frames=2, size=16, margin=margin)
         data, _ = opened(of(path, leakage="allow"), tmp_path, clip=clip)
