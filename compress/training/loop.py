@@ -161,8 +161,9 @@ def fit(
             model.load_state_dict(state.best or result.state_dict())
         _set_training(model, False)
         if average:
-            batches = (range(start, start + size) for start in range(0, steps * size, size))
-            re_estimate_batch_norm(model, (placed(clips.batch(each), job.device) for each in batches))
+            # In random order: clips of a folder are sorted by class, and a batch of one class varies too little.
+            batches = planned(clips, size=size, config=config, seed=job.seed, epoch=config.epochs)
+            re_estimate_batch_norm(model, (placed(clips.batch(one.indices), job.device) for one in batches))
     return state.curve
 
 

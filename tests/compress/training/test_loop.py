@@ -330,6 +330,21 @@ def test_averaged_weights_have_statistics_of_the_training_clips(tiny_data, tmp_p
     torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3, 4)), rtol=1e-3, atol=1e-4)
 
 
+def test_statistics_are_estimated_on_batches_in_random_order(tiny_data, tmp_path, monkeypatch):
+    shown = []
+    batch = type(tiny_data.train).batch
+
+    def remember(self, indices, *, augmentation=None):
+        shown.append((list(indices), augmentation))
+        return batch(self, indices, augmentation=augmentation)
+
+    monkeypatch.setattr(type(tiny_data.train), "batch", remember)
+    _fit(tiny_data, tmp_path, epochs=1, ema=0.9)
+    last = [index for indices, _ in shown[-3:] for index in indices]
+    assert sorted(last) == list(range(24)) != last
+    assert [augmentation for _, augmentation in shown[-3:]] == [None] * 3, "as on a device"
+
+
 def test_the_weights_of_the_best_epoch_are_the_result(tiny_data, tmp_path, monkeypatch):
     """Validation is scripted: epoch 2 is best, and as good as epoch 3, whose rate was lower."""
     tops = iter((1, 5, 5, 2, 4, 3))
