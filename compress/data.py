@@ -143,16 +143,17 @@ def list_data(
     decoded = cache / DECODED
     with bar(console, "hashing clips", unit=" files") as report:
         contents = contents_of((row.path for row in rows), index=decoded / INDEX, report=report)
+    required = ("train", "test") if isinstance(config, FilesConfig) else SPLITS
+    absent = [name for name in required if not split[name]]
+    if absent:
+        raise ValueError(f"{root}: no clips in split {', '.join(absent)}; train and test are required")
     if isinstance(config, FilesConfig):
         content = content_ids(contents)
         notes = checked_rows(config, rows, content, root=root)
-        if not split["validation"] and split["train"]:
+        if not split["validation"]:
             split = hold_out(
                 split, content, root=root, fraction=config.validation_fraction, seed=seed, console=console
             )
-    absent = [name for name in SPLITS if not split[name]]
-    if absent:
-        raise ValueError(f"{root}: no clips in split {', '.join(absent)}; train and test are required")
     spec = ClipSpec(
         video=clip.video_spec(),
         audio=AudioSpec(**clip.audio.model_dump()) if clip.audio else None,

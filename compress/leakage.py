@@ -1,4 +1,4 @@
-"""Finds clips that are in two splits, and clips with contradictory labels.
+"""Finds files and clips that are in two splits, and clips with contradictory labels.
 
 Files are compared by content, because one file may have several paths: links, spellings, copies.
 """
@@ -43,6 +43,18 @@ def leaks(rows: Sequence[ClipRow], content: Contents) -> list[tuple[ClipRow, Cli
     return pairs
 
 
+def shared_files(rows: Sequence[ClipRow], content: Contents) -> list[tuple[ClipRow, ClipRow]]:
+    """Pairs of clips of different splits that are cut from one file or its copies; one per file and split."""
+    pairs = []
+    for group in _by_content(rows, content).values():
+        first: dict[str, ClipRow] = {}
+        for row in sorted(group, key=lambda row: SPLITS.index(row.split)):
+            first.setdefault(row.split, row)
+        one, *others = first.values()
+        pairs += [(one, other) for other in others]
+    return pairs
+
+
 def _in_order(a: ClipRow, b: ClipRow) -> tuple[ClipRow, ClipRow]:
     """The clip of the training split first."""
     return (a, b) if SPLITS.index(a.split) < SPLITS.index(b.split) else (b, a)
@@ -64,6 +76,12 @@ def leak_message(pairs: Sequence[tuple[ClipRow, ClipRow]], *, root: Path) -> str
     """Lists clips that are in two splits, one per line."""
     lines = [f"{_called(a, root)} in {a.split} and {_called(b, root)} in {b.split}" for a, b in pairs]
     return f"{len(pairs)} clips are in two splits, by path, link or content\n{listed(lines)}"
+
+
+def shared_message(pairs: Sequence[tuple[ClipRow, ClipRow]], *, root: Path) -> str:
+    """Lists files with clips in two splits, one per line."""
+    lines = [f"{_called(a, root)} in {a.split} and {_called(b, root)} in {b.split}" for a, b in pairs]
+    return f"{len(pairs)} files have clips in two splits, which do not overlap\n{listed(lines)}"
 
 
 def contradiction_message(pairs: Sequence[tuple[ClipRow, ClipRow]], *, root: Path) -> str:

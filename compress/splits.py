@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,15 @@ from benchmarks.clips.cache import ClipSet, UnreadableClips, open_clips
 from benchmarks.clips.limits import USUAL
 from benchmarks.clips.rows import SPLITS, ClipRow
 from compress.command.progress import bar
-from compress.leakage import Contents, contradiction_message, contradictions, leak_message, leaks
+from compress.leakage import (
+    Contents,
+    contradiction_message,
+    contradictions,
+    leak_message,
+    leaks,
+    shared_files,
+    shared_message,
+)
 from compress.sources.source import FilesConfig, SourceConfig
 from models.spec import ClipSpec, VideoSpec
 
@@ -28,30 +38,35 @@ def hold_out(
     seed: int,
     console: Console,
 ) -> dict[str, list[ClipRow]]:
-    """Moves the training rows of some files to validation: those whose path, hashed with the seed, comes first.
+    """Moves the training rows of some files to validation, the same share of every class (`stratified`).
 
-    All clips of a file and of its copies stay together, independently of the location of the data set. A file
-    outside the data set is hashed by content instead of path.
+    All clips of a file and of its copies stay together. Of equal candidates, those whose path, hashed with the
+    seed, comes first are taken, independently of the location of the data set. A file outside the data set is
+    hashed by content instead of path.
     """
 
     def order(path: Path) -> bytes:
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else content[path]
         return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
 
-    files = sorted({row.path for row in split["train"]}, key=order)
     copies: dict[str, list[Path]] = {}
-    for path in files:
+    for path in sorted({row.path for row in split["train"]}, key=order):
         copies.setdefault(content[path], []).append(path)
-    wanted, held = math.ceil(fraction * len(files)), set[Path]()
-    for same in copies.values():
-        if len(held) < wanted:
-            held.update(same)
-    if len(held) == len(files):
+    classes: dict[str, set[tuple[str, str]]] = {name: set() for name in copies}
+    for row in split["train"]:
+        classes[content[row.path]].update(row.labels.items())
+    chosen = stratified(classes, sizes={name: len(same) for name, same in copies.items()}, fraction=fraction)
+    held = {path for name in chosen for path in copies[name]}
+    files = sum(map(len, copies.values()))
+    if not held:
         raise ValueError(
-            f"{root}: {len(files)} training files are too few for a hold-out split; add a split `validation`"
+            f"{root}: {files} training files are too few for a hold-out split, in which every class keeps one for "
+            "training; add a split `validation`"
         )
+    absent = len(set().union(*classes.values()) - set().union(*(classes[name] for name in chosen)))
     console.print(
-        f"no split `validation`: {len(held)} of {len(files)} training files ({fraction:.0%}) are held out for it",
+        f"no split `validation`: {len(held)} of {files} training files ({fraction:.0%}) are held out for it"
+        + (f", none with {absent} classes, which have few files" if absent else ""),
         markup=False,
     )
     return {
@@ -61,15 +76,59 @@ def hold_out(
     }
 
 
+def stratified(
+    classes: Mapping[str, Iterable[tuple[str, str]]], *, sizes: Mapping[str, int], fraction: float
+) -> list[str]:
+    """The items to hold out: `fraction` of their total size, of every class as near to `fraction` as possible.
+
+    `classes` are those of each item, which has several if its clips differ or the data have several label columns;
+    every class keeps an item that is not held out. Items are taken greedily, by the mean of what is missing in
+    their classes, the first of equal ones first; with a single class for each item this is the method of largest
+    remainders. Source: Sechidis et al. 2011, "On the Stratification of Multi-label Data".
+    """
+    left = Counter(each for own in classes.values() for each in own)
+    missing = {each: fraction * count for each, count in left.items()}
+
+    def urgency(name: str) -> float:
+        own = list(classes[name])
+        return sum(missing[each] for each in own) / max(1, len(own))
+
+    waiting = [(-urgency(name), place, name) for place, name in enumerate(classes)]
+    heapq.heapify(waiting)
+    chosen: list[str] = []
+    wanted = math.ceil(fraction * sum(sizes.values()))
+    while waiting and sum(sizes[name] for name in chosen) < wanted:
+        before, place, name = heapq.heappop(waiting)
+        now = -urgency(name)
+        if now > before:  # what is missing in its classes has been taken since
+            heapq.heappush(waiting, (now, place, name))
+        elif all(left[each] > 1 for each in classes[name]):
+            chosen.append(name)
+            for each in classes[name]:
+                left[each] -= 1
+                missing[each] -= 1
+    return chosen
+
+
 def checked_rows(config: FilesConfig, rows: Sequence[ClipRow], content: Contents, *, root: Path) -> list[str]:
-    """Notes on contradictory rows; ValueError for clips in two splits, unless that is allowed."""
+    """Notes on contradictory rows; ValueError for files and clips in two splits, unless that is allowed."""
     notes = []
+    same = shared_files(rows, content)
     if found := leaks(rows, content):
         message = leak_message(found, root=root)
-        if config.leakage == "refuse":
+        if config.leakage != "allow":
             raise ValueError(
                 f"{root}: {message}\nfigures on training clips are meaningless: remove the clips from one of the "
                 "splits, or allow them with `leakage: allow` in the section data"
+            )
+        notes.append(message)
+    elif same:
+        message = shared_message(same, root=root)
+        if config.leakage == "refuse":
+            raise ValueError(
+                f"{root}: {message}\nclips of one file share speaker, place and light, and figures on them are too "
+                "high: move all clips of a file to one split, or allow different spans of a file with `leakage: "
+                "spans` in the section data"
             )
         notes.append(message)
     if found := contradictions(rows, content):

@@ -52,8 +52,9 @@ class RandomResizedCrop:
 class Temporal:
     """Jitter of the frames in time; audio has its own shift."""
 
-    shift: int = _within(0, 0, 64)
-    """Largest shift to earlier or later frames. Frames beyond `clip.margin` repeat the outermost one."""
+    shift: float = _within(0.0, 0.0, 0.5)
+    """Largest shift to earlier or later frames, as a share of the clip: 0.125 is one frame of 8. Frames beyond
+    `clip.margin` repeat the outermost one."""
     speed: float = _within(0.0, 0.0, 3.0)
     """Largest change of the speed: its largest factor is 1 + this, its smallest the inverse."""
 
@@ -166,8 +167,8 @@ class Draw:
     """Width of the crop as a multiple of its height."""
     flip: np.ndarray
     """Whether the clip is mirrored."""
-    frames: np.ndarray
-    """Shift to later frames."""
+    later: np.ndarray
+    """Shift to later frames, as a share of the clip."""
     speed: np.ndarray
     brightness: np.ndarray
     contrast: np.ndarray
@@ -210,7 +211,7 @@ def draw(augmentation: Augmentation, indices: Sequence[int] | np.ndarray) -> Dra
         if crop is None
         else crop.ratio[0] * (crop.ratio[1] / crop.ratio[0]) ** even[:, 7],
         flip=(even[:, 8] < 0.5) & bool(settings.horizontal_flip),
-        frames=np.floor(even[:, 9] * (2 * settings.temporal.shift + 1)).astype(int) - settings.temporal.shift,
+        later=settings.temporal.shift * around[:, 9],
         speed=(1 + settings.temporal.speed) ** around[:, 10],
         brightness=settings.color.brightness * around[:, 2],
         contrast=(1 + settings.color.contrast) ** around[:, 3],

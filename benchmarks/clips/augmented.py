@@ -49,7 +49,7 @@ def _times(stored: int, frames: int, *, clips: int, drawn: Draw | None, shift_sc
     if drawn is None:
         times = np.broadcast_to(steps, (clips, frames))
     else:
-        times = drawn.speed[:, None] * steps + shift_scale * drawn.frames[:, None]
+        times = drawn.speed[:, None] * steps + np.rint(frames * drawn.later)[:, None]
     return np.rint(times + (stored - 1) / 2).astype(int).clip(0, stored - 1)
 
 

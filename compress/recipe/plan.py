@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 from pydantic import BaseModel
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -118,6 +118,10 @@ def _options(options: object) -> str:
 def _value(value: object) -> str:
     if isinstance(value, BaseModel):
         return f"({_settings(value) or 'with its defaults'})"
+    if is_dataclass(value):
+        changed = [one.name for one in fields(value) if getattr(value, one.name) != one.default]
+        text = listed(f"{name.replace('_', ' ')} {_value(getattr(value, name))}" for name in changed)
+        return f"({text or 'with its defaults'})"
     if isinstance(value, Mapping):
         return " and ".join(f"{key} {_value(one)}" for key, one in value.items())
     if isinstance(value, tuple | list):

@@ -50,7 +50,7 @@ class FilesConfig(SourceConfig):
         default=0.1,
         gt=0,
         lt=1,
-        description="Share of the training files held out if the data has no split `validation`.",
+        description="Share of the training files held out if the data has no split `validation`, of every class.",
     )
     unreadable: Literal["refuse", "skip"] = Field(
         default="refuse",
@@ -66,10 +66,10 @@ class FilesConfig(SourceConfig):
         le=1,
         description="Largest share of clips that `unreadable: skip` may exclude; above it the run stops.",
     )
-    leakage: Literal["refuse", "allow"] = Field(
+    leakage: Literal["refuse", "spans", "allow"] = Field(
         default="refuse",
-        description="Stop at clips that are in two splits, by path, link, content or an overlapping span, or "
-        "report them and continue.",
+        description="`refuse` stops at files with clips in two splits, by path, link or content; `spans` only at "
+        "clips that overlap in time; `allow` reports all and continues.",
     )
     limits: LimitsConfig = Field(
         default_factory=LimitsConfig, description="Resource limits above which a file is unreadable."

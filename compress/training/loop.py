@@ -100,7 +100,7 @@ def fit(
     state.resume(job.name, device=job.device, console=job.console)
 
     def forward(inputs: tuple[Tensor, ...]) -> Outputs:
-        with _autocast(model, config, job.device):
+        with autocast(model, config, job.device):
             logits = as_tuple(model(*inputs))
         return Outputs(
             logits=tuple(column.float() for column in logits),
@@ -161,8 +161,9 @@ def fit(
             model.load_state_dict(state.best or result.state_dict())
         _set_training(model, False)
         if average:
-            batches = (range(start, start + size) for start in range(0, steps * size, size))
-            re_estimate_batch_norm(model, (placed(clips.batch(each), job.device) for each in batches))
+            # In random order: clips of a folder are sorted by class, and a batch of one class varies too little.
+            batches = planned(clips, size=size, config=config, seed=job.seed, epoch=config.epochs)
+            re_estimate_batch_norm(model, (placed(clips.batch(one.indices), job.device) for one in batches))
     return state.curve
 
 
@@ -189,7 +190,7 @@ def _average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
     return averaged(model, decay=config.ema)
 
 
-def _autocast(model: nn.Module, config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+def autocast(model: nn.Module, config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 where the device supports it; its range is that of float32, so that losses need no scaling."""
     able = device.type == "mps" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     if not able or not config.amp or isinstance(model, torch.fx.GraphModule):

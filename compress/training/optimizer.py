@@ -51,13 +51,11 @@ def depths(model: nn.Module, inputs: tuple[Tensor, ...]) -> Mapping[nn.Parameter
     branches and residual connections. A parameter without influence on the logits is missing.
     Graded learning rates: Howard & Ruder 2018, "Universal Language Model Fine-tuning", section 3.2.
     """
-    was_training = model.training
-    if not isinstance(model, torch.fx.GraphModule):
-        model.eval()
+    before = [buffer.clone() for buffer in model.buffers()]
     with torch.enable_grad():
         outputs = [output.sum() for output in as_tuple(model(*inputs)) if output.requires_grad]
-    if not isinstance(model, torch.fx.GraphModule):
-        model.train(was_training)
+    for buffer, value in zip(model.buffers(), before, strict=True):  # statistics and observed ranges
+        buffer.copy_(value)
     start = torch.stack(outputs).sum().grad_fn
     distance: dict[Any, int] = {start: 0}
     found: dict[nn.Parameter, float] = {}

@@ -1,4 +1,5 @@
 import io
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from compress.data import DataConfig, open_data
 from compress.sources.folder import FolderData
 from compress.sources.manifest import ManifestData
 from compress.sources.synthetic import SyntheticData
+from compress.splits import stratified
 from models.teachers.modular import is_there
 from tests.benchmarks.clips.films import film
 
@@ -84,7 +86,7 @@ def test_training_clips_move_within_their_margin_and_stay_the_same_without_augme
     for name in "abcd":
         film(tmp_path / f"{name}.mp4", frames=8)
     path = manifest(tmp_path, lines, columns=columns)
-    settings = AugmentationSettings(temporal=Temporal(shift=1), color=Color(brightness=0, contrast=0))
+    settings = AugmentationSettings(temporal=Temporal(shift=0.5), color=Color(brightness=0, contrast=0))
     for margin, moves in ((0, {(2, 2), (2, 3), (3, 3)}), (1, {(1, 2), (2, 3), (3, 4)})):
         clip = ClipConfig(frames=2, size=16, margin=margin)
         data, _ = opened(of(path, leakage="allow"), tmp_path, clip=clip)
@@ -125,7 +127,7 @@ def test_missing_validation_is_held_out_by_file_and_said(tmp_path):
     "lines, message",
     [
         (["a.mp4,train,x,", "b.mp4,train,y,"], "no clips in split test"),
-        (["a.mp4,test,x,", "b.mp4,test,y,"], "no clips in split train, validation"),
+        (["a.mp4,test,x,", "b.mp4,test,y,"], "no clips in split train; train and test are required"),
         (
             ["a.mp4,train,x,", "b.mp4,train,x,", "c.mp4,test,x,"],
             "has only the class 'x' in split train",
@@ -347,7 +349,7 @@ def test_a_clip_in_two_splits_is_refused_or_said(tmp_path, kind):
     assert message in data.notes[0]
 
 
-def test_spans_of_a_file_may_be_in_two_splits_when_they_do_not_overlap(tmp_path):
+def test_spans_of_a_file_may_be_in_two_splits_only_when_that_is_allowed_and_they_do_not_overlap(tmp_path):
     distinct(tmp_path)
     film(tmp_path / "long.mp4", frames=30)
     columns = "path,split,label,text,start_s,end_s"
@@ -358,7 +360,17 @@ def test_spans_of_a_file_may_be_in_two_splits_when_they_do_not_overlap(tmp_path)
         "long.mp4,test,no,,1.0,2.0",
         "long.mp4,validation,no,,2.0,3.0",
     ]
-    assert len(opened(of(manifest(tmp_path, apart, columns=columns)), tmp_path)[0].test) == 2
+    path = manifest(tmp_path, apart, columns=columns)
+    with pytest.raises(
+        ValueError,
+        match=r"2 files have clips in two splits, which do not overlap\n"
+        r"  long.mp4 \(0..1 s\) in train and long.mp4 \(2..3 s\) in validation\n"
+        r"  long.mp4 \(0..1 s\) in train and long.mp4 \(1..2 s\) in test\n"
+        r"clips of one file share speaker, place and light.*allow different spans of a file with `leakage: spans`",
+    ):
+        opened(of(path), tmp_path)
+    data, said = opened(of(path, leakage="spans"), tmp_path)
+    assert len(data.test) == 2 and "warning: 2 files have clips in two splits" in said
     overlapping = [
         *usual,
         "long.mp4,train,no,,0,1.5",
@@ -368,9 +380,9 @@ def test_spans_of_a_file_may_be_in_two_splits_when_they_do_not_overlap(tmp_path)
     with pytest.raises(
         ValueError, match=r"1 clips .*\n  long.mp4 \(0..1.5 s\) in train and long.mp4 \(1..2 s\) in test"
     ):
-        opened(of(manifest(tmp_path, overlapping, columns=columns)), tmp_path)
+        opened(of(manifest(tmp_path, overlapping, columns=columns), leakage="spans"), tmp_path)
     with pytest.raises(ValueError, match="2 clips are in two splits"):
-        opened(of(manifest(tmp_path, apart, columns=columns), pad_s=0.1), tmp_path)
+        opened(of(manifest(tmp_path, apart, columns=columns), pad_s=0.1, leakage="spans"), tmp_path)
 
 
 def test_clips_of_a_folder_leak_too(tmp_path):
@@ -395,6 +407,45 @@ def test_files_held_out_take_their_copies_along(tmp_path):
         data, _ = opened(of(path, validation_fraction=0.2), tmp_path, seed=seed)
         held = {int(row.path.stem[1:]) // 2 for row in data.validation.rows}
         assert held.isdisjoint(int(row.path.stem[1:]) // 2 for row in data.train.rows)
+
+
+def chosen(classes, fraction):
+    """The items held out, as letters; `classes` are a word for each item."""
+    items = {str(number): {("label", each) for each in own} for number, own in enumerate(classes)}
+    return [int(name) for name in stratified(items, sizes=dict.fromkeys(items, 1), fraction=fraction)]
+
+
+def test_every_class_has_its_share_of_the_files_held_out():
+    classes = "a" * 60 + "b" * 30 + "c" * 10
+    held = Counter(classes[place] for place in chosen(classes, 0.1))
+    assert held == {"a": 6, "b": 3, "c": 1}
+    assert chosen(classes, 0.1) == chosen(classes, 0.1)
+
+
+def test_rare_classes_are_held_out_in_turn_and_keep_a_file_for_training():
+    held = chosen("aaabbbcccddd", 0.25)
+    assert sorted("aaabbbcccddd"[place] for place in held) == ["a", "b", "c"]
+    assert chosen("ab", 0.5) == []
+    assert [("aabb" * 2)[place] for place in chosen("aabb" * 2, 0.9)].count("a") == 3
+
+
+def test_files_with_several_classes_count_for_all_of_them():
+    """One file of two classes serves both; the classes stay as near to their share as files allow."""
+    assert chosen(["a", "ab", "b", "a", "b", "a", "b", "a", "b", "a"], 0.1) == [0]
+    words = ["ab", "cd", "ab", "cd", "ac", "bd", "ac", "bd"]
+    held = Counter("".join(words[place] for place in chosen(words, 0.25)))
+    assert held == {"a": 1, "b": 1, "c": 1, "d": 1}
+
+
+def test_the_hold_out_of_a_data_set_is_stratified(tmp_path):
+    lines = [f"v{k}.mp4,train,{'no' if k < 8 else 'yes'}," for k in range(12)] + ["t.mp4,test,no,"]
+    data, _ = opened(of(manifest(tmp_path, lines), validation_fraction=0.25), tmp_path)
+    assert Counter(data.validation.labels[:, 0].tolist()) == {0: 2, 1: 1}
+    lines = ["a.mp4,train,no,", "b.mp4,train,yes,", "t.mp4,test,no,"]
+    with pytest.raises(
+        ValueError, match="2 training files are too few for a hold-out split, in which every class"
+    ):
+        opened(of(manifest(tmp_path, lines)), tmp_path)
 
 
 def test_contradicting_labels_are_said(tmp_path):

@@ -938,6 +938,16 @@ def test_the_plan_says_how_a_stage_that_trains_is_taught() -> None:
     assert said["quantize"] == "with its defaults", "ptq does not train"
 
 
+def test_the_plan_says_what_differs_from_the_usual_augmentation() -> None:
+    augmentation = "{mixup: 0.2, random_resized_crop: {}, color: {saturation: 0.5}}"
+    text = changed(GOOD, f"stages: [{{distill: {{epochs: 2, views: fresh, augmentation: {augmentation}}}}}]")
+    said = {step.name: step.description for step in plan(parse_recipe(text, name="good")).steps}
+    assert said["distill"].startswith(
+        "epochs 2, views fresh, augmentation (random resized crop (with its defaults), color (saturation 0.5), "
+        "mixup 0.2)"
+    )
+
+
 def test_the_plan_lists_every_step_in_order() -> None:
     recipe = parse_recipe(GOOD, name="good")
     steps = plan(recipe).steps

@@ -93,9 +93,18 @@ def test_half_of_the_clips_are_mirrored():
 
 
 def test_frames_move_within_the_margin_and_repeat_the_outermost_one():
-    found = cut(drawn(temporal=Temporal(shift=2)))
+    found = cut(drawn(temporal=Temporal(shift=0.5)))
     firsts = {tuple(clip[:, 0, 0, 0]) for clip in found}
     assert firsts == {(0, 0, 1, 2), (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 5)}
+
+
+def test_a_network_with_more_frames_gets_the_same_shift_in_time():
+    given = drawn(temporal=Temporal(shift=0.5))
+    few, many = (
+        cut(given, frames=frames, stored=numbered(frames=2 * frames))[:, :, 0, 0, 0] for frames in (4, 8)
+    )
+    assert (np.abs(many.mean(1) - 7.5 - 2 * (few.mean(1) - 3.5)) <= 1).all()
+    assert {*few[:, 0]} == {0, 1, 2, 3, 4}
 
 
 def test_speed_stretches_frames_around_the_middle():

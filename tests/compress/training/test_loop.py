@@ -1,5 +1,6 @@
 import io
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from compress.training import (
     per_label,
     selection_notes,
 )
+from compress.training.loop import autocast
 from compress.training.selection import best_epoch
 from models import STUDENTS
 from tests.specs import small_spec
@@ -329,6 +331,21 @@ def test_averaged_weights_have_statistics_of_the_training_clips(tiny_data, tmp_p
     torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3, 4)), rtol=1e-3, atol=1e-4)
 
 
+def test_statistics_are_estimated_on_batches_in_random_order(tiny_data, tmp_path, monkeypatch):
+    shown = []
+    batch = type(tiny_data.train).batch
+
+    def remember(self, indices, *, augmentation=None):
+        shown.append((list(indices), augmentation))
+        return batch(self, indices, augmentation=augmentation)
+
+    monkeypatch.setattr(type(tiny_data.train), "batch", remember)
+    _fit(tiny_data, tmp_path, epochs=1, ema=0.9)
+    last = [index for indices, _ in shown[-3:] for index in indices]
+    assert sorted(last) == list(range(24)) != last
+    assert [augmentation for _, augmentation in shown[-3:]] == [None] * 3, "as on a device"
+
+
 def test_the_weights_of_the_best_epoch_are_the_result(tiny_data, tmp_path, monkeypatch):
     """Validation is scripted: epoch 2 is best, and as good as epoch 3, whose rate was lower."""
     tops = iter((1, 5, 5, 2, 4, 3))
@@ -388,3 +405,62 @@ def test_a_gradient_is_clipped_to_the_given_norm(tiny_data, tmp_path, monkeypatc
     for norm in (0.5, None):
         _fit(tiny_data, tmp_path / str(norm), epochs=1, clip_grad_norm=norm)
     assert norms == [0.5] * 3
+
+
+class Precision(Criterion):
+    """Remembers the types that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.dtypes = set()
+
+    def forward(self, outputs, batch):
+        self.dtypes |= {column.dtype for column in (*outputs.logits, *outputs.features.values())}
+        return outputs.logits[0].square().mean()
+
+
+@pytest.mark.parametrize(
+    ("device", "amp", "bfloat16", "expected"),
+    [
+        ("cuda", True, True, True),
+        ("cuda", True, False, False),
+        ("cuda", False, True, False),
+        ("mps", True, False, True),
+        ("cpu", True, True, False),
+    ],
+)
+def test_gpus_compute_in_bfloat16_where_they_can(monkeypatch, device, amp, bfloat16, expected):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: bfloat16)
+    contexts = []
+    monkeypatch.setattr("torch.autocast", lambda kind, dtype: contexts.append((kind, dtype)) or nullcontext())
+    config = TrainConfig(epochs=1, amp=amp)
+    graph = torch.fx.symbolic_trace(torch.nn.Linear(1, 1))
+    for model in (torch.nn.Linear(1, 1), graph):
+        autocast(model, config, torch.device(device))
+    assert contexts == [(device, torch.bfloat16)] * expected, "a captured graph has fixed types"
+
+
+def test_losses_are_computed_in_float32_whatever_the_network_returns(tiny_data, tmp_path):
+    """The logits of this one are bfloat16 in training, as under autocast."""
+    network = STUDENTS["mobilenet3d_tiny"]
+    spec = tiny_data.spec.only(("clip",))
+
+    class Half(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network.build(spec, network.options())
+
+        def forward(self, clip):
+            logits = self.inner(clip)
+            return logits.bfloat16() if self.training else logits
+
+    criterion = Precision()
+    fit(
+        Half(),
+        tiny_data.train.select(("clip",)),
+        criterion=criterion,
+        config=TrainConfig(epochs=1, batch=24),
+        validation=tiny_data.validation.select(("clip",)),
+        job=Job(name="test", device=CPU, seed=0, folder=tmp_path, console=Console(quiet=True)),
+    )
+    assert criterion.dtypes == {torch.float32}

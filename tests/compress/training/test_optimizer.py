@@ -7,6 +7,7 @@ from torch import nn
 from compress.quantize import QuantizeConfig
 from compress.training.config import TrainConfig
 from compress.training.optimizer import depths, optimizer_of, schedule, set_learning_rate
+from compress.training.optimizers import OPTIMIZERS
 
 CLIPS = (torch.ones(2, 3),)
 
@@ -54,7 +55,45 @@ def test_the_depth_of_a_layer_is_its_longest_way_to_the_logits():
     assert found[model.first.weight] > found[model.second.weight] > found[model.heads.weight]
     assert found[model.short.weight] == found[model.second.weight], "a parallel branch"
     assert model.unused.weight not in found
-    assert model.training
+
+
+def test_finding_depths_changes_no_statistics():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    depths(model, (torch.randn(4, 3) + 5,))
+    assert all(before[name].equal(value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_downhill_and_resumes_from_its_state(name):
+    """Stopped after three of six steps on a sum of squares."""
+
+    def start(weights, state=None):
+        model = nn.Linear(2, 1, bias=False)
+        model.load_state_dict(weights)
+        given = {"optimizer": name, "learning_rate": 0.05, "weight_decay": 0.0}
+        one = optimizer_of(
+            model, (), TrainConfig.model_validate({"epochs": 1, **given}), inputs=lambda: CLIPS
+        )
+        if state:
+            one.load_state_dict(state)
+        return model, one
+
+    def steps(model, one, count):
+        for _ in range(count):
+            one.zero_grad()
+            model.weight.square().sum().backward()
+            one.step()
+
+    first = {"weight": torch.tensor([[1.0, -2.0]])}
+    whole, one = start(first)
+    steps(whole, one, 6)
+    assert whole.weight.abs().lt(first["weight"].abs()).all()
+    half, one = start(first)
+    steps(half, one, 3)
+    resumed, one = start(half.state_dict(), one.state_dict())
+    steps(resumed, one, 3)
+    assert resumed.weight.equal(whole.weight)
 
 
 def test_the_first_layer_learns_at_its_share_and_those_between_geometrically():
