@@ -183,13 +183,17 @@ class FactoryTeacher(TeacherSection):
         return self.factory
 
 
+def _video_alone() -> dict[Modality, FileInput]:
+    return {"clip": FileInput()}
+
+
 class FileTeacher(TeacherSection):
     """Your own teacher as a file, run by its own runtime."""
 
     file: FilePath
     """`.onnx`, `.tflite` or `.pt2`. Loading a `.pt2` may run code that is stored in it; see docs/teachers.md."""
-    inputs: dict[Modality, FileInput] = Field(default={"clip": FileInput()}, min_length=1, max_length=3)
-    """Inputs of the teacher, and how the file takes them."""
+    inputs: dict[Modality, FileInput] = Field(default_factory=_video_alone, min_length=1, max_length=3)
+    """Inputs of the teacher, and how the file takes them; by default `clip`."""
     outputs: dict[Word, FileOutput] = Field(min_length=1, max_length=32)
     """Label columns that the teacher predicts, and the output of the file for each."""
 

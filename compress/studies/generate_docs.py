@@ -227,6 +227,9 @@ def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False)
             # Settings alone and in a list are the same object.
             for inner in {id(one): one for one in _objects(child, defs)}.values():
                 yield from _rows(inner, defs, prefix=f"{prefix}{name}.")
+            values = child.get("additionalProperties")
+            for inner in _objects(values, defs) if isinstance(values, dict) else ():
+                yield from _rows(inner, defs, prefix=f"{prefix}{name}.*.")
 
 
 def _choice_rows(key: str, node: _Schema, defs: _Schema) -> Iterator[_Row]:
@@ -296,9 +299,9 @@ def _objects(node: _Schema, defs: _Schema) -> Iterator[_Schema]:
 
 
 def _discriminator(choice: _Schema) -> str:
-    """The key that distinguishes an alternative: `network: multimodal`, or a key that only it has."""
+    """The key that distinguishes an alternative: `network: multimodal`, or the first that it requires, if any."""
     chosen = [f"{key}: {node['const']}" for key, node in choice["properties"].items() if "const" in node]
-    return chosen[0] if chosen else next(iter(choice["properties"]))
+    return chosen[0] if chosen else next(iter(choice.get("required") or choice["properties"]))
 
 
 def main(

@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto
 from torch import nn
 
 from benchmarks.any_file import OpenTensor
@@ -17,7 +16,7 @@ from compress.teacher_check import check_on_inputs
 from compress.teacher_settings import FileInput, FileOutput
 from export.network import export_network
 from models.spec import ClipSpec, LabelSpec, VideoSpec
-from tests.compress.model_files import WEIGHT, expected, mean_colour
+from tests.compress.model_files import UINT8, WEIGHT, expected, mean_colour
 
 CLASSES = tuple("abcdefgh")
 SPEC = ClipSpec(
@@ -47,6 +46,7 @@ class Net(nn.Module):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """One network as a file of each format, for one clip at a time."""
+    pytest.importorskip("ai_edge_litert")
     torch.manual_seed(0)
     net, one = Net().eval(), torch.rand(1, 3, 4, 32, 32)
     folder = tmp_path_factory.mktemp("exported")
@@ -100,7 +100,7 @@ def test_a_fixed_batch_is_filled_up(tmp_path):
 
 def test_single_frames_are_averaged(tmp_path):
     """uint8 images `N H W C` in 0..255, as vision files of phones take them."""
-    path = mean_colour(tmp_path / "net.onnx", shape=(None, 32, 32, 3), axes=(1, 2), kind=TensorProto.UINT8)
+    path = mean_colour(tmp_path / "net.onnx", shape=(None, 32, 32, 3), axes=(1, 2), kind=UINT8)
     pixels = (clips() * 255).round() / 255
     (found,) = network(path, layout="NHWC", range=(0, 255))(pixels)
     np.testing.assert_allclose(found, 255 * expected(pixels.numpy()), rtol=1e-4, atol=1e-3)

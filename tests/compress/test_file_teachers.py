@@ -172,7 +172,12 @@ def command(tmp_path):
     """Runs the tiny recipe with other teachers; returns the finished process and the output folder."""
 
     def run(*settings: str):
-        given = ("gates=[]", "export.formats=[onnx]", "stages=[{distill: {epochs: 1, batch: 8}}]", *settings)
+        given = (
+            "gates=[]",
+            "export.formats=[onnx]",
+            "stages=[{distill: {epochs: 1, batch: 8, views: 1}}]",
+            *settings,
+        )
         overrides = [word for setting in given for word in ("--set", setting)]
         places = ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
         environment = {**os.environ, "COLUMNS": "200"}

@@ -1,5 +1,6 @@
 """Accuracy of networks and files on corrupted clips."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,9 @@ def test_every_network_and_file_is_measured_on_the_same_clips(run):
         {**failed_row("tflite", reason="no"), "sha256": None},
     ]
     exported = Exported(folder=run.folder / "export", rows=rows, key="files")
-    teacher, student = outcome(run, "clip", "audio"), outcome(run, "clip")
-    found = robustness(run, teacher=teacher, stages=[student], exported=exported)
+    teacher = replace(outcome(run, "clip", "audio"), path="teacher")
+    student = outcome(run, "clip")
+    found = robustness(run, teachers=[teacher], stages=[student], exported=exported)
     assert (found["clips"], found["corruptions"], found["severities"]) == (
         4,
         ["noise", "missing_sound"],
@@ -82,22 +84,22 @@ def test_every_network_and_file_is_measured_on_the_same_clips(run):
 
 
 def test_it_is_not_measured_again_unless_something_changed(run):
-    first = robustness(run, teacher=None, stages=[outcome(run, "clip")], exported=NONE)
+    first = robustness(run, teachers=[], stages=[outcome(run, "clip")], exported=NONE)
     path = run.folder / "robustness.json"
     content = read_sealed_json(path)
     content["figures"]["clips"] = 99
     write_sealed_json(path, content)
-    assert robustness(run, teacher=None, stages=[outcome(run, "clip")], exported=NONE)["clips"] == 99
+    assert robustness(run, teachers=[], stages=[outcome(run, "clip")], exported=NONE)["clips"] == 99
     path.write_text(path.read_text().replace("99", "98"))
-    assert robustness(run, teacher=None, stages=[outcome(run, "clip")], exported=NONE)["clips"] == 4
-    again = robustness(run, teacher=None, stages=[outcome(run, "clip", "audio")], exported=NONE)
+    assert robustness(run, teachers=[], stages=[outcome(run, "clip")], exported=NONE)["clips"] == 4
+    again = robustness(run, teachers=[], stages=[outcome(run, "clip", "audio")], exported=NONE)
     assert again["clips"] == first["clips"] == 4
 
 
 def test_a_recipe_that_does_not_ask_for_it_measures_nothing(run):
     plain = parse_recipe(RECIPE % "null", name="tiny")
     silent = Run(**{**vars(run), "recipe": plain})
-    assert robustness(silent, teacher=None, stages=[outcome(run, "clip")], exported=NONE) is None
+    assert robustness(silent, teachers=[], stages=[outcome(run, "clip")], exported=NONE) is None
     assert not (run.folder / "robustness.json").exists()
 
 
