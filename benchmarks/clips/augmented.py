@@ -23,13 +23,12 @@ def cropped(
     frames: int,
     size: int,
     drawn: Draw | None,
-    shift_scale: float = 1.0,
 ) -> np.ndarray:
     """Frames of the clips at `places`, uint8 `N T S S 3`, from decoded ones, `* U R R 3` with U >= T, R >= S.
 
-    Without `drawn`, the centre in space and time. Drawn shifts are multiplied by `shift_scale`.
+    Without `drawn`, the centre in space and time.
     """
-    times = _times(stored.shape[1], frames, clips=len(places), drawn=drawn, shift_scale=shift_scale)
+    times = _times(stored.shape[1], frames, clips=len(places), drawn=drawn)
     consecutive = (np.diff(times, axis=1) == 1).all(1)
     boxes = _boxes(stored.shape[2], size, clips=len(places), drawn=drawn)
     pixels = np.empty((len(places), frames, size, size, 3), np.uint8)
@@ -43,7 +42,7 @@ def cropped(
     return pixels
 
 
-def _times(stored: int, frames: int, *, clips: int, drawn: Draw | None, shift_scale: float) -> np.ndarray:
+def _times(stored: int, frames: int, *, clips: int, drawn: Draw | None) -> np.ndarray:
     """Positions `N T` in the decoded frames: the middle ones, moved and stretched; the outermost are repeated."""
     steps = np.arange(frames) - (frames - 1) / 2
     if drawn is None:

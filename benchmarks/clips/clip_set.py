@@ -44,7 +44,6 @@ class ClipSet:
         notes: Sequence[tuple[Path, str]] = (),
         conditions: Sequence[Condition | None] = (),
         geometries: Mapping[VideoSpec, Decoded] | None = None,
-        shift_scale: float = 1.0,
     ) -> None:
         self.spec = spec
         self.rows = list(rows)
@@ -58,8 +57,6 @@ class ClipSet:
         """With conditions, the clips are repeated once for each of them."""
         self._geometries = dict(geometries or {})
         """Video of the same clips with other numbers of frames and pixels, for `for_spec`."""
-        self._shift_scale = shift_scale
-        """Frames of this geometry in one frame of the first one, in which shifts are drawn."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -105,7 +102,6 @@ class ClipSet:
             skipped=self.skipped,
             notes=self.notes,
             geometries=self._geometries,
-            shift_scale=self._shift_scale,
         )
 
     def with_corruptions(self, conditions: Sequence[Condition | None]) -> ClipSet:
@@ -129,7 +125,6 @@ class ClipSet:
             notes=self.notes,
             conditions=conditions,
             geometries=self._geometries,
-            shift_scale=self._shift_scale,
         )
 
     def select(self, inputs: tuple[Modality, ...], *, labels: tuple[str, ...] | None = None) -> ClipSet:
@@ -146,7 +141,6 @@ class ClipSet:
             notes=self.notes,
             conditions=self._conditions,
             geometries=self._geometries,
-            shift_scale=self._shift_scale,
         )
 
     def for_spec(self, spec: ClipSpec) -> ClipSet:
@@ -170,7 +164,6 @@ class ClipSet:
                     f"{own.frames} frames of {own.resize} pixels"
                 )
             self._values = {**self._values, "clip": found[0]}
-            self._shift_scale *= video.frames / own.frames
         self.spec = replace(self.spec, video=video)
 
     @property
@@ -193,7 +186,6 @@ class ClipSet:
             frames=video.frames,
             size=video.size,
             drawn=drawn,
-            shift_scale=self._shift_scale,
         )
         corrupt(pixels, "clip", selection.conditions, selection.numbers)
         clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).contiguous().float().div_(255)

@@ -294,6 +294,14 @@ def _augmentations(parts: Parts) -> _Found:
         yield from flips(trainings, [(label.name, label.classes) for label in known(data)])
 
 
+def _dot(parts: Parts) -> _Found:
+    """The optimizer that separates labels and teacher trains a student with a teacher."""
+    for place, config in trainings_of(teachers_in(parts.sections), parts.stages):
+        if config.optimizer == "dot" and (place[0] != "stages" or has_no_teacher(parts.sections)):
+            problem = "is for learning from a teacher, and there is none here; use sgd"
+            yield (*place, "optimizer"), problem, {"given": "dot"}
+
+
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips and trained in the memory of this machine."""
     batches: dict[Place, int] = {}
@@ -382,6 +390,7 @@ _CHECKS = (
     _files,
     _layers,
     _augmentations,
+    _dot,
     _networks,
     _factory,
     _from_teacher,

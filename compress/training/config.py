@@ -31,8 +31,8 @@ class TrainConfig(BaseModel):
     )
     optimizer: Literal[tuple(OPTIMIZERS)] = Field(  # type: ignore[valid-type]
         default="adamw",
-        description="`adamw`, or `sgd` with Nesterov momentum. `sgd` needs its own `learning_rate` and "
-        "`weight_decay`.",
+        description="`adamw`, `sgd` with Nesterov momentum, or `dot`: gradient descent with separate momenta for "
+        "labels and teacher. `sgd` and `dot` need their own `learning_rate` and `weight_decay`.",
     )
     learning_rate: float = Field(
         default=3e-3, ge=1e-8, le=10, description="Peak learning rate; the default is for `adamw`."
@@ -50,7 +50,14 @@ class TrainConfig(BaseModel):
         le=0.9,
         description="Share of all steps in which the learning rate rises to its peak.",
     )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of `sgd`.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of `sgd` and `dot`.")
+    dot_delta: float = Field(
+        default=0.075,
+        ge=0,
+        lt=1,
+        description="`dot` has the momentum `momentum - dot_delta` for the labels and `momentum + dot_delta` for the "
+        "teacher.",
+    )
     weight_decay: float = Field(
         default=0.02,
         ge=0,
@@ -121,11 +128,22 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _optimizer_has_its_settings(self) -> Self:
         if self.optimizer == "adamw" and self.momentum != type(self).model_fields["momentum"].default:
-            raise ValueError("momentum is for optimizer sgd only; adamw has none")
-        missing = [name for name in ("learning_rate", "weight_decay") if name not in self.model_fields_set]
-        if self.optimizer == "sgd" and missing:
+            raise ValueError("momentum is for the optimizers sgd and dot; adamw has none")
+        if self.optimizer != "dot" and self.dot_delta != type(self).model_fields["dot_delta"].default:
+            raise ValueError(f"dot_delta is for optimizer dot only; optimizer is {self.optimizer}")
+        if (
+            self.optimizer == "dot"
+            and not 0 <= self.momentum - self.dot_delta <= self.momentum + self.dot_delta < 1
+        ):
             raise ValueError(
-                f"optimizer sgd needs {' and '.join(missing)}, whose defaults are for adamw; usual values are "
+                f"momentum {self.momentum:g} and dot_delta {self.dot_delta:g} give the momenta "
+                f"{self.momentum - self.dot_delta:g} and {self.momentum + self.dot_delta:g}; both must be at least 0 "
+                "and less than 1"
+            )
+        missing = [name for name in ("learning_rate", "weight_decay") if name not in self.model_fields_set]
+        if self.optimizer != "adamw" and missing:
+            raise ValueError(
+                f"optimizer {self.optimizer} needs {' and '.join(missing)}, whose defaults are for adamw; usual values are "
                 "learning_rate 0.05 and weight_decay 0.0005"
             )
         return self

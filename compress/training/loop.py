@@ -22,6 +22,7 @@ from compress.training.averaging import averaged, re_estimate_batch_norm
 from compress.training.batches import epoch_seed, loaded, placed, planned
 from compress.training.checkpoint import State
 from compress.training.config import LEAST_CLIPS, TrainConfig
+from compress.training.dot import DOT
 from compress.training.evaluation import accuracy, logits_of
 from compress.training.optimizer import optimizer_of, schedule, set_learning_rate
 from compress.training.selection import Curve, is_over
@@ -133,16 +134,20 @@ def fit(
                 if on_step:
                     on_step(position, total_steps)
                 outputs = forward(placed(inputs, job.device))
-                loss = criterion.of_mixed(outputs, _on(batch, job.device))
+                task, distillation = criterion.parts_of_mixed(outputs, _on(batch, job.device))
+                loss = task + distillation
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"{job.name}: the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; "
                         f"lower learning_rate (now {config.learning_rate})"
                     )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                if config.clip_grad_norm is not None:
-                    nn.utils.clip_grad_norm_(learning, max_norm=config.clip_grad_norm)
+                if isinstance(optimizer, DOT):
+                    optimizer.backward(task, distillation, max_norm=config.clip_grad_norm)
+                else:
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    if config.clip_grad_norm is not None:
+                        nn.utils.clip_grad_norm_(learning, max_norm=config.clip_grad_norm)
                 optimizer.step()
                 if average:
                     average.update_parameters(model)

@@ -41,6 +41,7 @@ def optimizer_of(
         ],
         learning_rate=config.learning_rate,
         momentum=config.momentum,
+        delta=config.dot_delta,
     )
 
 

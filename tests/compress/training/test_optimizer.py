@@ -125,12 +125,18 @@ def test_sgd_takes_a_nesterov_step():
     [
         ({"optimizer": "sgd"}, "sgd needs learning_rate and weight_decay, whose defaults are for adamw"),
         ({"optimizer": "sgd", "learning_rate": 0.1}, "sgd needs weight_decay, .* usual values are"),
-        ({"momentum": 0.5}, "momentum is for optimizer sgd only; adamw has none"),
+        ({"optimizer": "dot"}, "dot needs learning_rate and weight_decay, whose defaults are for adamw"),
+        ({"dot_delta": 0.1}, "dot_delta is for optimizer dot only; optimizer is adamw"),
+        (
+            {"optimizer": "dot", "learning_rate": 0.1, "weight_decay": 0, "dot_delta": 0.2},
+            "momentum 0.9 and dot_delta 0.2 give the momenta 0.7 and 1.1; both must be at least 0",
+        ),
+        ({"momentum": 0.5}, "momentum is for the optimizers sgd and dot; adamw has none"),
         ({"patience": 3}, "patience 3 stops some epochs after the best one, whose weights need select: best"),
         ({"warmup": 1.0}, "less than or equal to 0.9"),
         ({"ema": 1.0}, "less than 1"),
         ({"clip_grad_norm": 0}, "greater than 0"),
-        ({"optimizer": "adam"}, "Input should be 'adamw' or 'sgd'"),
+        ({"optimizer": "adam"}, "Input should be 'adamw', 'sgd' or 'dot'"),
         ({"first_layer_learning_rate": 0}, "greater than or equal to 0.0001"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.dot import DOT
+from compress.training.dot import DOT
 
 
 def trained(make, *, steps=4, max_norm=None):
