@@ -55,8 +55,8 @@ class TrainConfig(BaseModel):
         default=0.075,
         ge=0,
         lt=1,
-        description="`dot` has the momentum `momentum - dot_delta` for the labels and `momentum + dot_delta` for the "
-        "teacher.",
+        description="`dot` has the momentum `momentum - dot_delta` for the labels and `momentum + dot_delta` for "
+        "the teacher.",
     )
     weight_decay: float = Field(
         default=0.02,
@@ -137,14 +137,14 @@ class TrainConfig(BaseModel):
         ):
             raise ValueError(
                 f"momentum {self.momentum:g} and dot_delta {self.dot_delta:g} give the momenta "
-                f"{self.momentum - self.dot_delta:g} and {self.momentum + self.dot_delta:g}; both must be at least 0 "
-                "and less than 1"
+                f"{self.momentum - self.dot_delta:g} and {self.momentum + self.dot_delta:g}; both must be at "
+                "least 0 and less than 1"
             )
         missing = [name for name in ("learning_rate", "weight_decay") if name not in self.model_fields_set]
         if self.optimizer != "adamw" and missing:
             raise ValueError(
-                f"optimizer {self.optimizer} needs {' and '.join(missing)}, whose defaults are for adamw; usual values are "
-                "learning_rate 0.05 and weight_decay 0.0005"
+                f"optimizer {self.optimizer} needs {' and '.join(missing)}, whose defaults are for adamw; usual "
+                "values are learning_rate 0.05 and weight_decay 0.0005"
             )
         return self
 
