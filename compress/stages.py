@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from compress.artifact import Form
 from compress.distill import DistillConfig, distill
-from compress.prune import PruneConfig, prune
-from compress.pruning import PRUNING_CRITERIA
+from compress.prune import prune
+from compress.pruning import PRUNING_CRITERIA, TARGETS
+from compress.pruning.config import PruneConfig
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
+
+
+def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
+    """The criterion and the target; other patterns have neither."""
+    if config.pattern != "structured":
+        return []
+    return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target]]
+
 
 STAGES: dict[str, Stage] = {
     "distill": Stage(
@@ -20,7 +32,7 @@ STAGES: dict[str, Stage] = {
         takes=Form.FLOAT,
         gives=Form.FLOAT,
         needs_training=True,
-        methods=lambda config: [PRUNING_CRITERIA[config.criterion]],
+        methods=_pruning_methods,
     ),
     "quantize": Stage(
         config=QuantizeConfig,

@@ -119,7 +119,8 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
         ("compress/pruning/magnitude.py", *ADDED, 2),
         ("compress/quantization/ptq.py", *ADDED, 3),
         ("models/mobilenet3d.py", *ADDED, 0),  # an encoder of teachers, too
-        ("compress/prune.py", "_STEPS = 500", "_STEPS = 400", 2),
+        ("compress/pruning/search.py", "_OTHERS = 40", "_OTHERS = 30", 2),
+        ("compress/pruning/counts.py", *ADDED, 2),
         ("export/quantize/quantizer.py", *ADDED, 3),
         ("export/lower/convolution.py", *ADDED, 3),
     ],

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "distill": {"epochs": 1, "batch": 8},
-    "prune": {"macs_ratio": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
+    "prune": {"macs": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
     "quantize": {"mode": "qat", "epochs": 1, "batch": 8, "calibration_clips": 8},
 }
 """Settings that finish in seconds; for `quantize` those of the longer of its two ways."""
@@ -97,12 +97,17 @@ def test_an_unknown_key_is_refused(verb):
 
 
 def test_pruning_meets_its_target_and_refuses_one_out_of_reach(student, context):
-    config = STAGES["prune"].config(macs_ratio=0.5, epochs=0, round_to=2)
+    config = STAGES["prune"].config(macs=0.5, epochs=0, round_to=2)
     result = STAGES["prune"].run(student, config, context)
     whole, cut = size_of(student.model, student.spec), size_of(result.artifact.model, student.spec)
     assert cut.macs <= 0.5 * whole.macs and cut.parameters < whole.parameters
-    assert result.notes == ("no recovery after pruning: epochs is 0",)
-    out_of_reach = STAGES["prune"].config(macs_ratio=0.01, epochs=0)
+    figures = result.figures["pruning"]
+    assert (
+        figures["reached"] == cut.macs and 0.48 <= figures["reached_share"] <= figures["asked_share"] == 0.5
+    )
+    assert f"asked for 50.0% of the MACs, reached {cut.macs / whole.macs:.1%}" in result.notes[0]
+    assert "no recovery after pruning: epochs is 0" in result.notes
+    out_of_reach = STAGES["prune"].config(macs=0.01, epochs=0)
     with pytest.raises(
         ValueError, match=r"of the MACs is the minimum that round_to 8 and max_pruning_ratio 0\.8 allow"
     ):
