@@ -105,9 +105,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
         "asked_share": asked,
         "reached_share": reached,
     }
-    text = (
-        f"asked for {asked:.1%} of the {target.unit}, reached {reached:.1%} ({cut.cost:,.6g} {target.unit})"
-    )
+    text = f"asked for {asked:.1%} of the {target.quantity}, reached {reached:.1%} ({cut.cost:,.6g} {target.unit})"
     return StageResult(
         artifact=replace(artifact, model=model),
         curve=work.curve,

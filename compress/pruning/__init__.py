@@ -12,6 +12,7 @@ from compress.pruning.criterion import PruningCriterion
 from compress.pruning.fpgm import fpgm
 from compress.pruning.hessian import hessian
 from compress.pruning.lamp import lamp
+from compress.pruning.latency import Latency
 from compress.pruning.magnitude import magnitude
 from compress.pruning.random import random
 from compress.pruning.target import Setting, Target
@@ -31,5 +32,7 @@ TARGETS: dict[str, Callable[[nn.Module, Setting], Target]] = {
     "macs": Macs,
     "parameters": Parameters,
     "size_bytes": SizeBytes,
+    "latency": Latency,
+    "latency_ms": Latency,
 }
 """By key of the recipe."""

@@ -34,6 +34,7 @@ def bytes_of(model: nn.Module, *, scheme: str) -> int:
 class Counted:
     """A target whose cost is counted; channels are ranked by importance alone."""
 
+    quantity: str
     unit: str
     notes: tuple[str, ...] = ()
 
@@ -74,7 +75,7 @@ class Counted:
 class Macs(Counted):
     """Multiply-accumulate operations for one clip."""
 
-    unit = "MACs"
+    quantity = unit = "MACs"
 
     def count(self, model: nn.Module) -> float:
         """Multiply-accumulate operations for one clip."""
@@ -84,7 +85,7 @@ class Macs(Counted):
 class Parameters(Counted):
     """Number of parameters."""
 
-    unit = "parameters"
+    quantity = unit = "parameters"
 
     def count(self, model: nn.Module) -> float:
         """Number of parameters."""
@@ -94,7 +95,7 @@ class Parameters(Counted):
 class SizeBytes(Counted):
     """Bytes of the weights in an exported file."""
 
-    unit = "bytes"
+    quantity, unit = "weights in the file", "bytes"
 
     def count(self, model: nn.Module) -> float:
         """Bytes of the weights in a file of the scheme of the setting."""

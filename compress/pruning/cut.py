@@ -71,7 +71,7 @@ def cut_channels(
         found.model(*spec.example())
     except OutOfReach as error:
         raise ValueError(
-            f"prune: {error.least / target.original:.0%} of the {target.unit} is the minimum that round_to "
+            f"prune: {error.least / target.original:.0%} of the {target.quantity} is the minimum that round_to "
             f"{config.round_to} and max_pruning_ratio {config.max_pruning_ratio} allow, the target is "
             f"{goal / target.original:.0%}; raise `{config.target}` or `max_pruning_ratio`, or lower `round_to`"
         ) from error

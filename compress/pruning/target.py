@@ -43,8 +43,10 @@ class Setting:
 class Target(Protocol):
     """A row of `TARGETS`, made from the setting and the network before all cuts."""
 
+    quantity: str
+    """What is counted or measured, for messages."""
     unit: str
-    """Of its costs, for messages."""
+    """Of its costs."""
     original: float
     """The cost of the network before all cuts."""
     notes: tuple[str, ...]

@@ -97,6 +97,11 @@ def test_an_unknown_key_is_refused(verb):
 
 
 def test_pruning_meets_its_target_and_refuses_one_out_of_reach(student, context):
+    out_of_reach = STAGES["prune"].config(macs=0.01, epochs=0)
+    with pytest.raises(
+        ValueError, match=r"of the MACs is the minimum that round_to 8 and max_pruning_ratio 0\.8 allow"
+    ):
+        STAGES["prune"].run(student, out_of_reach, context)
     config = STAGES["prune"].config(macs=0.5, epochs=0, round_to=2)
     result = STAGES["prune"].run(student, config, context)
     whole, cut = size_of(student.model, student.spec), size_of(result.artifact.model, student.spec)
@@ -107,11 +112,6 @@ def test_pruning_meets_its_target_and_refuses_one_out_of_reach(student, context)
     )
     assert f"asked for 50.0% of the MACs, reached {cut.macs / whole.macs:.1%}" in result.notes[0]
     assert "no recovery after pruning: epochs is 0" in result.notes
-    out_of_reach = STAGES["prune"].config(macs=0.01, epochs=0)
-    with pytest.raises(
-        ValueError, match=r"of the MACs is the minimum that round_to 8 and max_pruning_ratio 0\.8 allow"
-    ):
-        STAGES["prune"].run(student, out_of_reach, context)
 
 
 def test_distill_without_a_teacher_is_refused(student, context):
