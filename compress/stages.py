@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import DEVICES
 from compress.artifact import Form
 from compress.distill import DistillConfig, distill
 from compress.prune import prune
@@ -13,6 +14,7 @@ from compress.pruning.config import PruneConfig
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
+from compress.versions import FILES, installed
 
 
 def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
@@ -20,6 +22,13 @@ def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
     if config.pattern != "structured":
         return []
     return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target]]
+
+
+def _pruning_machine(config: PruneConfig) -> dict[str, Any]:
+    """Runtimes and processor, for a measured target."""
+    if config.latency is None and config.latency_ms is None:
+        return {}
+    return {"runtimes": installed(FILES), "processor": DEVICES[config.device].describe().cpu}
 
 
 STAGES: dict[str, Stage] = {
@@ -33,6 +42,7 @@ STAGES: dict[str, Stage] = {
         gives=Form.FLOAT,
         needs_training=True,
         methods=_pruning_methods,
+        machine=_pruning_machine,
     ),
     "quantize": Stage(
         config=QuantizeConfig,

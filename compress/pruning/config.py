@@ -31,8 +31,7 @@ class SparseTraining(BaseModel):
 
 
 class PruneConfig(TrainConfig):
-    """Settings of one `prune` stage; the training settings apply to the recovery. Give exactly one target, or
-    another `pattern`."""
+    """Settings of one `prune` stage: one target, or another `pattern`; training settings are for recovery."""
 
     macs: float | None = Field(
         default=None, ge=0.001, lt=1, description="Target: share of the MACs that remains, e.g. 0.55."

@@ -93,5 +93,7 @@ def cut_channels(
             "have been missed by more than two points"
         )
     if missed > TOLERANCE:
-        notes.append(f"{100 * missed:.1f} points less than asked: no choice of channels comes closer")
+        notes.append(
+            f"{100 * missed:.1f} points less than asked: no choice of channels that was tried comes closer"
+        )
     return Cut(model=found.model, cost=found.cost, originally=originally, notes=tuple(notes))

@@ -43,8 +43,8 @@ class Saving:
     def at(self, units: int) -> float:
         """The share that the first `units` save.
 
-        >>> Saving(points=[(8, 0.1), (16, 0.3)]).at(12)
-        0.2
+        >>> Saving(points=[(8, 0.25), (16, 0.75)]).at(12)
+        0.5
         """
         before = (0, 0.0)
         for after in self.points:
@@ -138,8 +138,10 @@ class Latency:
                     if count == len(order):
                         raise OutOfReach(cost)
                     slow = (count, cost)
-                elif best is None or cost > best.cost:
-                    best, fast = Found(model=pruned, cost=cost, round_to=round_to), (count, cost)
+                else:
+                    fast = (count, cost)
+                    if best is None or cost > best.cost:
+                        best = Found(model=pruned, cost=cost, round_to=round_to)
                 if best is not None and goal - best.cost <= tolerance:
                     break
                 if fast is not None and fast[0] - slow[0] <= 1:

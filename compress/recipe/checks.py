@@ -14,6 +14,7 @@ from compress.artifact import Form
 from compress.distillation import LOSSES
 from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
+from compress.pruning.config import PruneConfig
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.networks import check_networks
 from compress.recipe.sections import (
@@ -32,6 +33,7 @@ from compress.recipe.source import Place, path_text
 from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
+from compress.versions import installed
 from export import EXPORTERS, INT8_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
@@ -261,6 +263,19 @@ def _losses(parts: Parts) -> _Found:
             yield ("distillation", "losses", name), problem, {"allowed": allowed}
 
 
+def _runtimes(parts: Parts) -> _Found:
+    """The runtime of a latency that pruning aims at is installed."""
+    for index, entry in enumerate(parts.stages):
+        config = None if entry is None else entry.config
+        if not isinstance(config, PruneConfig) or (config.latency is None and config.latency_ms is None):
+            continue
+        if not installed(EXPORTERS[config.runtime].distributions):
+            place: Place = ("stages", index, "prune", "runtime")
+            problem = "the runtime is not installed, so that its latency cannot be measured"
+            able = listed(name for name, row in EXPORTERS.items() if installed(row.distributions))
+            yield place, problem, {"given": config.runtime, "allowed": able}
+
+
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips and trained in the memory of this machine."""
     teacher = parts.sections.get("teacher")
@@ -341,6 +356,7 @@ _CHECKS = (
     _robustness,
     _files,
     _losses,
+    _runtimes,
     _networks,
     _factory,
     _from_teacher,

@@ -137,7 +137,7 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
         code += [method.__module__ for method in stage.methods(entry.config)]
         if stage.gives is Form.QUANTIZED:
             code.append("compress.predict")
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = stage.machine(entry.config)
         if entry.trains:
             code.append("compress.teacher")
             code += [LOSSES[name].__module__ for name in run.recipe.distillation.losses]

@@ -555,6 +555,15 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
         assert "did you mean" not in str(caught.value)
 
 
+def test_a_latency_of_a_runtime_that_is_not_installed_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr("compress.recipe.checks.installed", lambda names: "executorch" not in names)
+    stages = "stages: [{distill: {epochs: 1}}, {prune: {latency: 0.5, runtime: %s}}]"
+    expected = r"stages\.1\.prune\.runtime.*: the runtime is not installed.*allowed: onnx, tflite, coreml"
+    with pytest.raises(RecipeError, match=expected):
+        parse_recipe(changed(GOOD, stages % "executorch"), name="good")
+    assert parse_recipe(changed(GOOD, stages % "onnx"), name="good")
+
+
 def test_a_loss_of_features_is_refused_beside_quantization_aware_training(monkeypatch) -> None:
     monkeypatch.setattr(LOSSES["soft_targets"], "student_features", ("embedding",))
     stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: %s, batch: 8}}]"
