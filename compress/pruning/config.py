@@ -40,7 +40,10 @@ class PruneConfig(TrainConfig):
         default=None, ge=0.001, lt=1, description="Target: share of the parameters that remains."
     )
     size_bytes: int | None = Field(
-        default=None, ge=1, description="Target: bytes of the weights in an exported file of `scheme`."
+        default=None,
+        ge=1,
+        le=10**12,
+        description="Target: bytes of the weights in an exported file of `scheme`.",
     )
     latency: float | None = Field(
         default=None,
@@ -49,7 +52,10 @@ class PruneConfig(TrainConfig):
         description="Target: share of the latency of the unpruned network that remains.",
     )
     latency_ms: float | None = Field(
-        default=None, gt=0, description="Target: median latency of one clip in milliseconds, with one thread."
+        default=None,
+        gt=0,
+        le=1e6,
+        description="Target: median latency of one clip in milliseconds, with one thread.",
     )
     runtime: Literal["onnx", "tflite", "executorch"] = Field(
         default="onnx", description="Runtime in which latency is measured."

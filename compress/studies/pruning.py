@@ -8,6 +8,7 @@ Results are cached, and a stopped run resumes. The table in `docs/pruning.md` is
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from compress.recipe.keys import check_words
 
 if not only_reads_arguments(__name__):
     import torch
+    from torch import nn
 
     from benchmarks import DEVICES
     from compress.data import open_data
@@ -120,7 +122,8 @@ def _student(
         )
 
     teacher = make_teacher(run(checked)) if checked.teacher is not None else None
-    networks, rows = [], []
+    networks: list[nn.Module] = []
+    rows: list[dict[str, Any]] = []
     for target, share in arms:
         console.print(Rule(f"{name}: {target} {share:g}"))
         prune = {target: share, **({"runtime": runtime} if target == "latency" else {})}
@@ -174,7 +177,7 @@ def gains(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if row["target"] != "latency":
             continue
         latency = None
-        for (low, fast), (high, slow) in zip(others, others[1:], strict=False):
+        for (low, fast), (high, slow) in itertools.pairwise(others):
             if low <= row["top1"] <= high:
                 place = (row["top1"] - low) / (high - low) if high > low else 1.0
                 latency = fast + place * (slow - fast)
@@ -190,7 +193,7 @@ def table(figures: dict[str, Any]) -> str:
     lines = [
         f"Runtime `{figures['runtime']}`, {figures['cpu']}, one thread; `{figures['command']}`.",
         "",
-        "| student | target | top-1 | MACs | latency | speedup / MAC reduction | faster than MAC-aware at equal top-1 |",
+        "| student | target | top-1 | MACs | latency | speedup / MAC reduction | faster than MAC-aware, equal top-1 |",
         "|---|---|---|---|---|---|---|",
     ]
     for student in figures["students"]:
