@@ -22,7 +22,7 @@ from compress.pruning import TARGETS
 from compress.pruning.config import PruneConfig
 from compress.pruning.criterion import LabelledClips
 from compress.pruning.cut import cut_channels
-from compress.pruning.groups import find_groups
+from compress.pruning.groups import find_groups, kept_layers
 from compress.pruning.kept_cuts import kept_cut
 from compress.pruning.masks import (
     deflated_bytes,
@@ -37,7 +37,6 @@ from compress.pruning.statistics import estimate_statistics
 from compress.pruning.target import Setting
 from compress.stage import Context, StageResult, training_job
 from compress.training import batch_notes, fit
-from models.heads import output_layers
 from models.spec import ClipSpec
 
 Curve = tuple[dict[str, float], ...]
@@ -162,7 +161,7 @@ def _sparse(artifact: Artifact, model: nn.Module, work: _Training) -> StageResul
     """
     config = work.config
     assert config.pattern != "structured"
-    whole = {*output_layers(model, artifact.spec.example()), *getattr(model, "layers_left_whole", list)()}
+    whole = set(kept_layers(model, artifact.spec))
     share = config.sparsity or 0.5
     before = deflated_bytes(model)
     for number in range(1, config.steps + 1):

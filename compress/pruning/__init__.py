@@ -1,4 +1,4 @@
-"""The tables of pruning criteria and targets. A new one is a file here and one line."""
+"""The tables of pruning criteria, and of targets by key of the recipe. A new one is a file here and one line."""
 
 from __future__ import annotations
 
@@ -35,4 +35,3 @@ TARGETS: dict[str, Callable[[nn.Module, Setting], Target]] = {
     "latency": Latency,
     "latency_ms": Latency,
 }
-"""By key of the recipe."""

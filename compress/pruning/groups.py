@@ -94,18 +94,20 @@ class PruningGroup:
         return round_to // math.gcd(round_to, width)
 
 
+def kept_layers(model: nn.Module, spec: ClipSpec) -> list[Any]:
+    """Output layers, and the layers and parameters that methods `layers_left_whole()` of its modules name."""
+    named = (one for module in model.modules() for one in getattr(module, "layers_left_whole", list)())
+    return [*output_layers(model, spec.example()), *named]
+
+
 def find_groups(model: nn.Module, spec: ClipSpec) -> list[PruningGroup]:
-    """The groups of a network on the CPU, without output layers and layers of its method `layers_left_whole()`.
+    """The groups of a network on the CPU, without those of `kept_layers`.
 
     Reads gradients that a criterion has left. Raises `ValueError` if the network cannot be traced.
     """
     import torch_pruning as tp
 
-    whole = [
-        *output_layers(model, spec.example()),
-        *getattr(model, "layers_left_whole", list)(),
-        *left_whole(model),
-    ]
+    whole = [*left_whole(model), *kept_layers(model, spec)]
     ignored = [module for layer in whole if isinstance(layer, nn.Module) for module in layer.modules()]
     with warnings.catch_warnings(), stand_ins(model), torch.enable_grad():
         warnings.simplefilter("ignore")

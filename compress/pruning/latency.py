@@ -100,6 +100,7 @@ class Latency:
     def __init__(self, model: nn.Module, setting: Setting) -> None:
         self._setting = setting
         self._timed = Timed(model, setting)
+        self._shapes = _shapes(model)
         self.original = self._timed.p50_ms
         cpu = DEVICES[setting.device].describe().cpu
         self.notes: tuple[str, ...] = (
@@ -114,18 +115,26 @@ class Latency:
             for group, values in ranking.importances.items()
             if (chain := slices(group, values, ranking.limits, removed=()))
         }
-        order = cheapest_first(chains, self._savings(model, chains))
-        return self._search(model, order, goal=goal, round_to=ranking.limits.round_to)
+        unpruned = _shapes(model) == self._shapes
+        begin_ms = self.original if unpruned else self._ms(model)
+        order = cheapest_first(chains, self._savings(model, chains, begin_ms=begin_ms))
+        return self._search(model, order, goal=goal, begin_ms=begin_ms, round_to=ranking.limits.round_to)
 
     def _search(
-        self, model: nn.Module, order: Sequence[tuple[Slice, float]], *, goal: float, round_to: int
+        self,
+        model: nn.Module,
+        order: Sequence[tuple[Slice, float]],
+        *,
+        goal: float,
+        begin_ms: float,
+        round_to: int,
     ) -> Found:
         """Measures the network without the first slices of the order, their number corrected each time."""
         saved = [0.0]
         for _, share in order:
             saved.append(saved[-1] + share)
         tolerance = TOLERANCE * self.original
-        slow, fast = (0, self._ms(model)), None
+        slow, fast = (0, begin_ms), None
         best: Found | None = None
         with bar(self._setting.console, "prune: latency of the network", unit=" measurements") as report:
             for done in range(MOST_MEASUREMENTS):
@@ -154,7 +163,7 @@ class Latency:
         return self._timed.shares([model])[0] * self.original
 
     def _savings(
-        self, model: nn.Module, chains: Mapping[PruningGroup, Sequence[Slice]]
+        self, model: nn.Module, chains: Mapping[PruningGroup, Sequence[Slice]], *, begin_ms: float
     ) -> dict[PruningGroup, Saving]:
         """The table of latencies, from the cache if it has one for this graph, runtime and processor."""
         widths = {group: _widths(chain) for group, chain in chains.items()}
@@ -164,7 +173,7 @@ class Latency:
         if path is not None and path.is_file():
             shares = json.loads(path.read_text(encoding="utf-8"))
         else:
-            shares = self._measured(model, chains, widths)
+            shares = self._measured(model, chains, widths, begin_ms=begin_ms)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, json.dumps(shares, indent=2))
@@ -178,6 +187,8 @@ class Latency:
         model: nn.Module,
         chains: Mapping[PruningGroup, Sequence[Slice]],
         widths: Mapping[PruningGroup, Sequence[int]],
+        *,
+        begin_ms: float,
     ) -> dict[str, list[float]]:
         """The saved share of each group at each of its widths."""
         pairs = [(group, units) for group in chains for units in widths[group]]
@@ -187,12 +198,10 @@ class Latency:
         ]
         with bar(self._setting.console, "prune: table of latencies", unit=" networks") as report:
             report(0, len(pairs))
-            base, *shares = self._timed.shares(
-                [model, *networks], report=lambda done: report(max(0, done - 1), len(pairs))
-            )
+            shares = self._timed.shares(networks, report=lambda done: report(done, len(pairs)))
         found: dict[str, list[float]] = {group.name: [] for group in chains}
         for (group, _), share in zip(pairs, shares, strict=True):
-            found[group.name].append(base - share)
+            found[group.name].append(begin_ms / self.original - share)
         return found
 
     def _key(self, model: nn.Module, widths: Mapping[PruningGroup, Sequence[int]]) -> str:
@@ -200,7 +209,7 @@ class Latency:
         setting = self._setting
         parts = {
             "graph": program_of(model, setting).graph_module.code,
-            "shapes": {name: list(value.shape) for name, value in model.state_dict().items()},
+            "shapes": _shapes(model),
             "inputs": [list(one.shape) for one in setting.spec.example()],
             "widths": {group.name: list(units) for group, units in widths.items()},
             "runtime": [setting.runtime, setting.scheme, self._timed.runtime, ROUNDS],
@@ -208,6 +217,10 @@ class Latency:
             "versions": installed(FILES),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _shapes(model: nn.Module) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in model.state_dict().items()}
 
 
 def _widths(chain: Sequence[Slice]) -> list[int]:

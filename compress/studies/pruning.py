@@ -193,7 +193,7 @@ def table(figures: dict[str, Any]) -> str:
     lines = [
         f"Runtime `{figures['runtime']}`, {figures['cpu']}, one thread; `{figures['command']}`.",
         "",
-        "| student | target | top-1 | MACs | latency | speedup / MAC reduction | faster than MAC-aware, equal top-1 |",
+        "| student | target | top-1 | MACs | latency | speedup / MAC reduction | faster at equal top-1 |",
         "|---|---|---|---|---|---|---|",
     ]
     for student in figures["students"]:
