@@ -131,8 +131,9 @@ def load_artifact(folder: Path, build: Callable[[], nn.Module]) -> Artifact:
 def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Loads weights into a network after its channels are reduced to the shapes of the weights.
 
-    Layers and plain parameters are resized as by structured pruning; a depthwise convolution stays depthwise.
-    Raises `ValueError` when names do not match, and for a layer that is never pruned.
+    Layers and plain parameters are resized as by structured pruning; a depthwise convolution stays depthwise, and
+    the number of heads of `Attention` follows from its weights. Raises `ValueError` when names or numbers of axes
+    do not match.
     """
     for name, module in model.named_modules():
         changed = False
@@ -140,17 +141,15 @@ def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
             value = weights.get(f"{name}.{kind}" if name else kind)
             if value is None or value.shape == old.shape:
                 continue
-            if value.dim() != old.dim() or isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+            if value.dim() != old.dim():
                 raise ValueError(
                     f"cannot resize {kind} of {name} ({type(module).__name__}) from {tuple(old.shape)} to "
-                    f"{tuple(value.shape)}; it is never pruned"
+                    f"{tuple(value.shape)}; pruning keeps the number of axes"
                 )
             changed = True
             empty = torch.empty_like(value)
-            if isinstance(old, nn.Parameter):
-                module.register_parameter(kind, nn.Parameter(empty))
-            else:
-                setattr(module, kind, empty)
+            # By assignment: recurrent layers have a list of their weights, which they update then.
+            setattr(module, kind, nn.Parameter(empty) if isinstance(old, nn.Parameter) else empty)
         if changed:
             _adopt_sizes(module)
     expected = set(model.state_dict())
@@ -166,7 +165,7 @@ def load_resized(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
 def _adopt_sizes(module: Any) -> None:
     """Sets the sizes of a layer to the shape of its weight."""
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        if module.groups > 1:
+        if module.groups == module.in_channels > 1:
             module.groups = module.weight.shape[0] // (module.out_channels // module.groups)
         module.out_channels, module.in_channels = (
             module.weight.shape[0],
@@ -184,3 +183,9 @@ def _adopt_sizes(module: Any) -> None:
         module.num_embeddings, module.embedding_dim = module.weight.shape
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
+    elif isinstance(module, nn.RNNBase):
+        inputs, recurrent = module.all_weights[0][:2]
+        module.hidden_size, module.input_size = recurrent.shape[1], inputs.shape[1]
+    elif isinstance(module, nn.MultiheadAttention):
+        module.embed_dim = module.kdim = module.vdim = module.in_proj_weight.shape[1]
+        module.head_dim = module.embed_dim // module.num_heads

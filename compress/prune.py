@@ -1,123 +1,208 @@
-"""`prune`: structured channel pruning to a given share of the MACs, followed by recovery training.
+"""`prune`: removes channels or weights until a target is met, and trains the network to recover.
 
 Groups of dependent channels come from the dependency graph: Fang et al. 2023, "DepGraph: Towards Any Structural
-Pruning" (the torch-pruning library). A row of `PRUNING_CRITERIA` ranks channels globally over all layers.
+Pruning" (the torch-pruning library). A row of `PRUNING_CRITERIA` ranks channels, a row of `TARGETS` decides how
+many are removed.
 """
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
-from compress.artifact import Artifact, size_of
+from compress.artifact import Artifact
+from compress.criterion import Criterion
 from compress.distillation.criterion import best_criterion, teaching_notes
-from compress.pruning import PRUNING_CRITERIA
+from compress.pruning import TARGETS
+from compress.pruning.config import PruneConfig
 from compress.pruning.criterion import LabelledClips
+from compress.pruning.cut import cut_channels
+from compress.pruning.groups import find_groups, kept_layers
+from compress.pruning.kept_cuts import kept_cut
+from compress.pruning.masks import (
+    deflated_bytes,
+    masked,
+    masks_of,
+    prunable_weights,
+    share_of_zeros,
+    sparse_bytes,
+)
+from compress.pruning.sparse_training import GroupSparsity
+from compress.pruning.statistics import estimate_statistics
+from compress.pruning.target import Setting
 from compress.stage import Context, StageResult, training_job
-from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, fit, selection_notes
-from models.counts import count_parameters
-from models.heads import output_layers
-from models.spec import ClipSpec, as_tuple
+from compress.training import batch_notes, fit, selection_notes
+from models.spec import ClipSpec
 
-_STEPS = 500
-"""Number of equal steps in which torch-pruning would remove everything; stops at the first that meets the
-target."""
-
-
-class PruneConfig(TrainConfig):
-    """Settings of one `prune` stage; the training settings apply to the recovery."""
-
-    macs_ratio: float = Field(
-        ge=0.001, lt=1, description="Share of the MACs that remains, e.g. 0.55; not the removed share."
-    )
-    criterion: Literal[tuple(PRUNING_CRITERIA)] = Field(  # type: ignore[valid-type]
-        default="magnitude", description="Criterion for the importance of channels."
-    )
-    epochs: int = Field(default=4, ge=0, le=MAX_EPOCHS, description="Epochs of recovery; 0 skips it.")
-    round_to: int = Field(default=8, ge=1, le=1_024, description="Channel counts remain multiples of this.")
-    max_pruning_ratio: float = Field(
-        default=0.8, gt=0, lt=1, description="Largest share of channels removed from a layer."
-    )
+Curve = tuple[dict[str, float], ...]
 
 
 def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageResult:
     """The pruned and recovered student; `ValueError` if the target cannot be reached."""
     model = copy.deepcopy(artifact.model).cpu()
-    cut_channels(model, artifact.spec, config=config, clips=_labelled(artifact.spec, config, context))
-    curve: tuple[dict[str, float], ...] = ()
-    if config.epochs:
-        curve = fit(
-            model,
-            context.data.train.for_spec(artifact.spec),
-            criterion=best_criterion(model, artifact.spec, config=config, context=context),
-            config=config,
-            validation=context.data.validation.for_spec(artifact.spec),
-            job=training_job("prune: recovery", context),
-        )
-    notes: tuple[str, ...] = ("no recovery after pruning: epochs is 0",)
-    if config.epochs:
-        notes = (
-            *batch_notes(config, context.data.train),
-            *selection_notes(config, curve),
-            *teaching_notes(artifact.spec, context),
-        )
-    return StageResult(artifact=replace(artifact, model=model), curve=curve, notes=notes)
-
-
-def _labelled(spec: ClipSpec, config: PruneConfig, context: Context) -> Iterator[LabelledClips]:
-    """Yields batches of training clips in random order, centre crops."""
-    clips = context.data.train.for_spec(spec)
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(context.seed)).tolist()
-    for start in range(0, len(order), config.batch):
-        indices = order[start : start + config.batch]
-        yield LabelledClips(inputs=clips.batch(indices), labels=clips.labels[indices])
-
-
-def cut_channels(
-    model: nn.Module, spec: ClipSpec, *, config: PruneConfig, clips: Iterable[LabelledClips] = ()
-) -> None:
-    """Removes channels from `model` in place until its MACs are at most `config.macs_ratio` of the original.
-
-    `clips` are for criteria that run the network. A network may have a method `layers_left_whole()` that returns
-    layers that are not pruned; output layers are not pruned either.
-    """
-    import torch_pruning as tp
-
-    importance = PRUNING_CRITERIA[config.criterion](model, clips)
-    target = config.macs_ratio * size_of(model, spec).macs
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pruner = tp.pruner.BasePruner(
-            model,
-            spec.example(),
-            importance=importance,
-            global_pruning=True,
-            pruning_ratio=1.0,
-            max_pruning_ratio=config.max_pruning_ratio,
-            iterative_steps=_STEPS,
-            ignored_layers=[
-                *output_layers(model, spec.example()),
-                *getattr(model, "layers_left_whole", list)(),
-            ],
-            round_to=config.round_to,
-            output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
-        )
-        for _ in range(_STEPS):
-            parameters = count_parameters(model)
-            pruner.step()
-            if count_parameters(model) == parameters:
-                continue  # Most steps remove nothing, and counting MACs is slow.
-            if size_of(model, spec).macs <= target:
-                return
-    raise ValueError(
-        f"prune: {size_of(model, spec).macs / target * config.macs_ratio:.0%} of the MACs is the minimum that "
-        f"round_to {config.round_to} and max_pruning_ratio {config.max_pruning_ratio} allow, the target is "
-        f"{config.macs_ratio:.0%}; raise `macs_ratio` or `max_pruning_ratio`, or lower `round_to`"
+    work = _Training(spec=artifact.spec, config=config, context=context)
+    if config.pattern != "structured":
+        return _sparse(artifact, model, work)
+    setting = Setting(
+        spec=artifact.spec,
+        runtime=config.runtime,
+        device=config.device,
+        scheme=config.scheme,
+        cache=context.cache,
+        console=context.console,
+        seed=context.seed,
     )
+    target = TARGETS[config.target](model, setting)
+    goal = config.goal(target.original)
+    if goal >= target.original:
+        raise ValueError(
+            f"prune: the student already has {target.original:,.6g} {target.unit}, the target is {goal:,.6g}; "
+            f"lower `{config.target}`, or remove the stage"
+        )
+    if config.sparse_training is not None:
+        criterion = best_criterion(model, artifact.spec, config=config, context=context)
+        work.train(
+            model,
+            "prune: sparse training",
+            epochs=config.sparse_training.epochs,
+            criterion=GroupSparsity(
+                criterion, find_groups(model, artifact.spec), weight=config.sparse_training.weight
+            ),
+        )
+    originally: dict[str, int] = {}
+    for number in range(1, config.steps + 1):
+        step_goal = target.original * (goal / target.original) ** (number / config.steps)
+        make = functools.partial(
+            cut_channels,
+            model.cpu(),
+            artifact.spec,
+            config=config,
+            target=target,
+            goal=step_goal,
+            clips=work.labelled(),
+            originally=originally,
+        )
+        cut = kept_cut(context.folder / f"prune_cut_{number}" / "checkpoint.pt", model, make)
+        model, originally = cut.model, cut.originally
+        estimated = estimate_statistics(
+            model, work.clips, batch=config.batch, device=context.device, seed=context.seed
+        )
+        work.recover(model, number=number)
+    if estimated:
+        work.notes += (f"BatchNorm statistics estimated from {estimated} training clips after each cut",)
+    asked, reached = goal / target.original, cut.cost / target.original
+    figures = {
+        "target": config.target,
+        "original": target.original,
+        "asked": goal,
+        "reached": cut.cost,
+        "asked_share": asked,
+        "reached_share": reached,
+    }
+    text = f"asked for {asked:.1%} of the {target.quantity}, reached {reached:.1%} ({cut.cost:,.6g} {target.unit})"
+    return StageResult(
+        artifact=replace(artifact, model=model),
+        curve=work.curve,
+        notes=(text, *target.notes, *cut.notes, *work.notes, *_training_notes(artifact, work)),
+        figures={"pruning": figures},
+    )
+
+
+class _Training:
+    """The trainings of one stage, and what is reported of them."""
+
+    def __init__(self, *, spec: ClipSpec, config: PruneConfig, context: Context) -> None:
+        self.spec, self.config, self.context = spec, config, context
+        self.clips = context.data.train.for_spec(spec)
+        self.curve: Curve = ()
+        self.notes: tuple[str, ...] = () if config.epochs else ("no recovery after pruning: epochs is 0",)
+
+    def recover(self, model: nn.Module, *, number: int) -> None:
+        """Trains after cut `number`; the last one gets the epochs that do not divide evenly."""
+        steps, epochs = self.config.steps, self.config.epochs // self.config.steps
+        if number == steps:
+            epochs = self.config.epochs - epochs * (steps - 1)
+        if epochs:
+            name = "prune: recovery" if steps == 1 else f"prune: recovery {number} of {steps}"
+            criterion = best_criterion(model, self.spec, config=self.config, context=self.context)
+            self.train(model, name, epochs=epochs, criterion=criterion)
+
+    def train(self, model: nn.Module, name: str, *, epochs: int, criterion: Criterion) -> None:
+        """Trains `model` in place."""
+        config = self.config.model_copy(update={"epochs": epochs})
+        rows = fit(
+            model,
+            self.clips,
+            criterion=criterion,
+            config=config,
+            validation=self.context.data.validation.for_spec(self.spec),
+            job=training_job(name, self.context),
+        )
+        before = len(self.curve)
+        self.curve += tuple({**row, "epoch": before + row["epoch"]} for row in rows)
+        self.notes += selection_notes(config, rows)
+
+    def labelled(self) -> Iterator[LabelledClips]:
+        """Yields batches of training clips in random order, centre crops."""
+        generator = torch.Generator().manual_seed(self.context.seed)
+        order = torch.randperm(len(self.clips), generator=generator).tolist()
+        for start in range(0, len(order), self.config.batch):
+            indices = order[start : start + self.config.batch]
+            yield LabelledClips(inputs=self.clips.batch(indices), labels=self.clips.labels[indices])
+
+
+def _sparse(artifact: Artifact, model: nn.Module, work: _Training) -> StageResult:
+    """The student with single weights set to zero; several cuts approach the share by a cubic.
+
+    Zhu & Gupta 2017, "To prune, or not to prune", equation 1.
+    """
+    config = work.config
+    assert config.pattern != "structured"
+    whole = set(kept_layers(model, artifact.spec))
+    share = config.sparsity or 0.5
+    before = deflated_bytes(model)
+    for number in range(1, config.steps + 1):
+        weights = prunable_weights(model, whole)
+        masks = masks_of(
+            {name: weight.cpu() for name, weight in weights.items()},
+            pattern=config.pattern,
+            sparsity=share * (1 - (1 - number / config.steps) ** 3),
+            by_layer=config.scope == "layer",
+        )
+        model.cpu()
+        with masked(weights, masks):
+            work.recover(model, number=number)
+    model.cpu()
+    reached = share_of_zeros(prunable_weights(model, whole))
+    figures = {
+        "pattern": config.pattern,
+        "asked_share": share,
+        "reached_share": reached,
+        "deflated_bytes_before": before,
+        "deflated_bytes": deflated_bytes(model),
+        "sparse_bytes": sparse_bytes(model),
+    }
+    notes = (
+        f"{reached:.1%} of the weights that may be removed are zero, asked for {share:.1%}; float weights "
+        f"compressed with deflate: {before:,} bytes before, {figures['deflated_bytes']:,} after; as sparse weights "
+        f"(values and a bit mask): {figures['sparse_bytes']:,}",
+        "latency is unchanged: the runtimes compute zeros like other weights",
+    )
+    return StageResult(
+        artifact=replace(artifact, model=model),
+        curve=work.curve,
+        notes=(*notes, *work.notes, *_training_notes(artifact, work)),
+        figures={"pruning": figures},
+    )
+
+
+def _training_notes(artifact: Artifact, work: _Training) -> tuple[str, ...]:
+    if not work.config.trains:
+        return ()
+    context = work.context
+    return (*batch_notes(work.config, context.data.train), *teaching_notes(artifact.spec, context))

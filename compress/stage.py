@@ -63,6 +63,10 @@ def _nothing(_: Any) -> tuple[Callable[..., Any], ...]:
     return ()
 
 
+def _anywhere(_: Any) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One row of the table of stages."""
@@ -76,6 +80,8 @@ class Stage:
     """Whether its input must already be trained, by `distill`."""
     methods: Callable[[Any], Iterable[Callable[..., Any]]] = _nothing
     """The rows of method tables that its settings select; the stage depends only on these rows."""
+    machine: Callable[[Any], dict[str, Any]] = _anywhere
+    """What the result depends on besides settings and code, such as the processor of a measurement."""
 
 
 def training_job(name: str, context: Context) -> Job:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import DEVICES
 from compress.artifact import Form
 from compress.distill import DistillConfig, distill
-from compress.prune import PruneConfig, prune
-from compress.pruning import PRUNING_CRITERIA
+from compress.prune import prune
+from compress.pruning import PRUNING_CRITERIA, TARGETS
+from compress.pruning.config import PruneConfig
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
+from compress.versions import FILES, installed
+
+
+def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
+    """The criterion and the target; other patterns have neither."""
+    if config.pattern != "structured":
+        return []
+    return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target]]
+
+
+def _pruning_machine(config: PruneConfig) -> dict[str, Any]:
+    """Runtimes and processor, for a measured target."""
+    if config.latency is None and config.latency_ms is None:
+        return {}
+    return {"runtimes": installed(FILES), "processor": DEVICES[config.device].describe().cpu}
+
 
 STAGES: dict[str, Stage] = {
     "distill": Stage(
@@ -20,7 +41,8 @@ STAGES: dict[str, Stage] = {
         takes=Form.FLOAT,
         gives=Form.FLOAT,
         needs_training=True,
-        methods=lambda config: [PRUNING_CRITERIA[config.criterion]],
+        methods=_pruning_methods,
+        machine=_pruning_machine,
     ),
     "quantize": Stage(
         config=QuantizeConfig,

@@ -94,10 +94,6 @@ class CnnLstm(nn.Module):
         features = self.frame(pictures).mean((2, 3)).unflatten(0, (clips, frames))
         return self.heads(self.recurrent(features)[0][:, -1])
 
-    def layers_left_whole(self) -> list[nn.Module]:
-        """Layers that must not be pruned: the recurrent layer and the layer before it."""
-        return [self.recurrent, self.frame[-1]]
-
 
 def cnn_lstm(spec: ClipSpec, options: CnnLstmOptions) -> CnnLstm:
     """MobileNetV2 in its published shape per frame, then 256 recurrent features."""

@@ -67,15 +67,20 @@ class Attention(nn.Module):
 
     def __init__(self, features: int, *, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.head_features = features // heads
+        """Features of one head. Their number follows from the weights, so that heads can be pruned."""
         self.query_key_value = nn.Linear(features, 3 * features)
         self.project = nn.Linear(features, features)
 
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.project.in_features // self.head_features
+
     def forward(self, tokens: Tensor, *, there: Tensor | None = None) -> Tensor:
         """`N L F` -> `N L F`; the mask `there`, bool `N L`, marks tokens to attend to."""
-        features = tokens.shape[2]
         query, key, value = (
-            part.unflatten(2, (self.heads, features // self.heads)).transpose(1, 2)
+            part.unflatten(2, (self.heads, self.head_features)).transpose(1, 2)
             for part in self.query_key_value(tokens).chunk(3, dim=2)
         )
         mask = None if there is None else there[:, None, None]
@@ -143,14 +148,6 @@ class VideoTransformer(nn.Module):
             tokens = torch.cat([self.answer.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = self.norm(self.blocks(tokens + self.position))
         return self.heads(tokens.mean(1) if self.answer is None else tokens[:, 0])
-
-    def layers_left_whole(self) -> list[nn.Module]:
-        """Layers that must not be pruned: all but the inner features of the MLPs.
-
-        The features of a token are shared by all blocks, and those of attention are divided among heads.
-        """
-        inner = {block.layers[0] for block in self.blocks if isinstance(block, TransformerBlock)}
-        return [layer for layer in self.modules() if not list(layer.children()) and layer not in inner]
 
 
 def video_transformer(spec: ClipSpec, options: VideoTransformerOptions) -> VideoTransformer:

@@ -13,6 +13,7 @@ from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
 from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
+from compress.pruning.config import PruneConfig
 from compress.recipe.augmentations import flips, masks, mixes, trainings_of
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.layers import check_layers, without_layers
@@ -42,6 +43,7 @@ from compress.recipe.teacher_checks import (
 from compress.recipe.wording import no_such_file
 from compress.sources import SOURCES
 from compress.stages import STAGES
+from compress.versions import installed
 from export import EXPORTERS, INT8_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.checkpoints import LAYOUTS
@@ -302,6 +304,19 @@ def _dot(parts: Parts) -> _Found:
             yield (*place, "optimizer"), problem, {"given": "dot"}
 
 
+def _runtimes(parts: Parts) -> _Found:
+    """The runtime of a latency that pruning aims at is installed."""
+    for index, entry in enumerate(parts.stages):
+        config = None if entry is None else entry.config
+        if not isinstance(config, PruneConfig) or (config.latency is None and config.latency_ms is None):
+            continue
+        if not installed(EXPORTERS[config.runtime].distributions):
+            place: Place = ("stages", index, "prune", "runtime")
+            problem = "the runtime is not installed, so that its latency cannot be measured"
+            able = listed(name for name, row in EXPORTERS.items() if installed(row.distributions))
+            yield place, problem, {"given": config.runtime, "allowed": able}
+
+
 def _networks(parts: Parts) -> _Found:
     """Teacher and student can be built for the clips and trained in the memory of this machine."""
     batches: dict[Place, int] = {}
@@ -391,6 +406,7 @@ _CHECKS = (
     _layers,
     _augmentations,
     _dot,
+    _runtimes,
     _networks,
     _factory,
     _from_teacher,

@@ -23,7 +23,7 @@ _MOVED = {
 RENAMED: dict[str, str] = {
     **_MOVED,
     "distillation.losses.soft_targets": "distillation.losses.kd",
-    "stages.*.prune.macs": "stages.*.prune.macs_ratio",
+    "stages.*.prune.macs_ratio": "stages.*.prune.macs",
     "stages.*.prune.max_layer_ratio": "stages.*.prune.max_pruning_ratio",
 }
 """Old place to new place; `*` stands for a list index, the same in both."""
@@ -39,8 +39,8 @@ _ALSO = {
 def new_place(place: Place) -> Place | None:
     """The current place of an old place; None for any other.
 
-    >>> new_place(("stages", 1, "prune", "macs"))
-    ('stages', 1, 'prune', 'macs_ratio')
+    >>> new_place(("stages", 1, "prune", "macs_ratio"))
+    ('stages', 1, 'prune', 'macs')
     """
     new = RENAMED.get(_pattern(place))
     if new is None:

@@ -173,7 +173,7 @@ def stage_keys(run: Run, *, teacher: str | None, further: Sequence[str] = ()) ->
         code += [method.__module__ for method in stage.methods(entry.config)]
         if stage.gives is Form.QUANTIZED:
             code.append("compress.predict")
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = stage.machine(entry.config)
         if entry.trains:
             code.append("compress.teacher")
             code += [LOSSES[row].__module__ for _, row, _ in run.recipe.distillation.losses.chosen()]

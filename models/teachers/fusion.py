@@ -140,6 +140,10 @@ class CrossAttention(nn.Module):
         x = x + self.answer((scores @ value).transpose(1, 2).flatten(2))
         return (x * there.unsqueeze(2)).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
 
+    def layers_left_whole(self) -> list[nn.Module]:
+        """Layers that must not be pruned: their features are divided among heads."""
+        return [self.query_key_value, self.answer]
+
 
 def _projections(sizes: Sequence[int], features: int) -> nn.ModuleList:
     return nn.ModuleList(nn.Linear(size, features) for size in sizes)

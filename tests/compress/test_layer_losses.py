@@ -132,7 +132,7 @@ def test_training_of_the_rounded_graph_brings_its_features_closer_to_the_teacher
 
 
 def test_recovery_brings_the_features_of_the_pruned_network_closer_to_the_teacher(student, context):
-    settings = {"macs_ratio": 0.6, "batch": 8, "epochs": 2, "views": 0, "round_to": 2}
+    settings = {"macs": 0.6, "batch": 8, "epochs": 2, "views": 0, "round_to": 2}
     result = prune(student, PruneConfig.model_validate(settings), context)
     loss = [row["loss"] for row in result.curve]
     assert loss[-1] < loss[0]

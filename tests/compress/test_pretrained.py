@@ -148,7 +148,7 @@ def test_faults_are_found_in_the_recipe(student, fault, monkeypatch):
         parse_recipe(f"{BASE}student: {student}\nstages: [{{distill: {{}}}}]", name="faulty")
 
 
-@pytest.mark.parametrize("stage", ["prune: {macs_ratio: 0.5}", "quantize: {}"])
+@pytest.mark.parametrize("stage", ["prune: {macs: 0.5}", "quantize: {}"])
 def test_drawn_classifiers_must_be_trained_before_they_are_pruned_or_quantized(stage, monkeypatch):
     monkeypatch.chdir(ROOT)
     recipe = f"{BASE}student: {{network: x3d_s, pretrained: pyproject.toml}}\nstages: [{{{stage}}}]"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compress.prune import PruneConfig, cut_channels
+from compress.pruning.config import PruneConfig
+from compress.pruning.cut import cut_channels
 from models import STUDENTS
 from tests.specs import small_spec
 
@@ -17,5 +18,5 @@ def test_every_layer_gives_what_it_may_whatever_the_weights(seed):
     spec, row = small_spec("clip"), STUDENTS["video_transformer_tiny"]
     torch.manual_seed(seed)
     model = row.build(spec, row.options()).eval()
-    cut_channels(model, spec, config=PruneConfig(macs_ratio=0.676, round_to=2))
+    cut_channels(model, spec, config=PruneConfig(macs=0.676, round_to=2))
     assert [block.layers[0].out_features for block in model.blocks] == [24, 24]

@@ -31,7 +31,7 @@ teacher: {network: multimodal_tiny, train: {epochs: 1}}
 student: {network: mobilenet3d_tiny, options: {width: 0.5}}
 stages:
   - distill: {epochs: 2, baseline: true}
-  - prune: {macs_ratio: 0.6}
+  - prune: {macs: 0.6}
   - quantize: {}
 export: {formats: [onnx, coreml]}
 gates:
@@ -58,8 +58,12 @@ BROKEN = {
         ["student.options.widht (line N): unknown key; did you mean 'width'? allowed: width, depth, dropout"],
     ),
     "missing key": (
+        "stages: [{distill: {}}]",
+        ["stages.0.distill.epochs (line N): required key is missing (Passes over"],
+    ),
+    "no target of pruning": (
         "stages: [{distill: {epochs: 1}}, {prune: {}}]",
-        ["stages.1.prune.macs_ratio (line N): required key is missing (Share of the MACs"],
+        ["stages.1.prune (line N): 0 targets are given; give exactly one of macs, parameters, latency"],
     ),
     "text for a whole number": (
         "clip: {frames: '8', audio: {}}",
@@ -207,19 +211,19 @@ BROKEN = {
         ],
     ),
     "two verbs in one entry": (
-        "stages: [{distill: {epochs: 1}, prune: {macs_ratio: 0.5}}]",
+        "stages: [{distill: {epochs: 1}, prune: {macs: 0.5}}]",
         ["stages.0 (line N): not a stage", "one verb with its settings"],
     ),
     "bare verb": ("stages: [quantize]", ["stages.0 (line N): not a stage; given: 'quantize'"]),
     "stage after quantize": (
-        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs_ratio: 0.5}}, {quantize: {}}]",
+        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs: 0.5}}, {quantize: {}}]",
         [
             "stages.2.prune (line N): takes a float network, but stages.1.quantize outputs a quantized one",
             "stages.3.quantize (line N): takes a float network, but stages.1.quantize outputs a quantized one",
         ],
     ),
     "prune before training": (
-        "stages: [{prune: {macs_ratio: 0.5}}]",
+        "stages: [{prune: {macs: 0.5}}]",
         ["stages.0.prune (line N): the student is not trained yet; add a distill stage before"],
     ),
     "distill without teacher": (
@@ -626,10 +630,12 @@ RENAMED_KEYS = {
         "stages.0.distill.temperature (line 7): has moved to distillation.losses.kd.temperature, where it applies "
         "to all stages"
     ),
-    "prune: {macs_ratio: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
+    "prune: {macs: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
     "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.losses.kd",
-    "prune: {macs: 0.5}": "stages.0.prune.macs (line 7): was renamed to macs_ratio, with the same meaning",
-    "prune: {macs_ratio: 0.5, max_layer_ratio: 0.5}": (
+    "prune: {macs_ratio: 0.5}": (
+        "stages.0.prune.macs_ratio (line 7): was renamed to macs, with the same meaning"
+    ),
+    "prune: {macs: 0.5, max_layer_ratio: 0.5}": (
         "stages.0.prune.max_layer_ratio (line 7): was renamed to max_pruning_ratio, with the same meaning"
     ),
 }
@@ -645,8 +651,17 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
     for check in (check_words, load_recipe):
         with pytest.raises(ValueError, match=re.escape(expected)) as caught:
             check(path)
-        assert "macs_ratio (line" not in str(caught.value), "a key under its old name is not missing, too"
+        assert "0 targets" not in str(caught.value), "a key under its old name is not missing, too"
         assert "did you mean" not in str(caught.value)
+
+
+def test_a_latency_of_a_runtime_that_is_not_installed_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr("compress.recipe.checks.installed", lambda names: "executorch" not in names)
+    stages = "stages: [{distill: {epochs: 1}}, {prune: {latency: 0.5, runtime: %s}}]"
+    expected = r"stages\.1\.prune\.runtime.*: the runtime is not installed.*allowed: onnx, tflite, coreml"
+    with pytest.raises(RecipeError, match=expected):
+        parse_recipe(changed(GOOD, stages % "executorch"), name="good")
+    assert parse_recipe(changed(GOOD, stages % "onnx"), name="good")
 
 
 RENAMED_LOSSES = {
@@ -899,7 +914,7 @@ def test_overrides_set_values_and_make_mappings() -> None:
         ("seed=[1", "the value is not valid YAML"),
         ("stages.0.distill.epoch=1", "stages.0.distill.epoch: unknown key"),
         ("sed=1", "sed: unknown section"),
-        ("stages.0.prune.macs_ratio=0.5", "stages.0 (line 8): not a stage"),
+        ("stages.0.prune.macs=0.5", "stages.0 (line 8): not a stage"),
     ],
 )
 def test_an_override_that_leads_nowhere_is_refused(override: str, expected: str) -> None:
@@ -911,11 +926,11 @@ def test_all_bad_overrides_are_named_together() -> None:
 
 
 def test_the_resolved_recipe_loads_as_an_equal_one(tmp_path: Path) -> None:
-    recipe = parse_recipe(GOOD, name="good", overrides=["stages.1.prune.macs_ratio=0.7"])
+    recipe = parse_recipe(GOOD, name="good", overrides=["stages.1.prune.macs=0.7"])
     path = tmp_path / "recipe.yaml"
     path.write_text(dump_yaml(recipe.to_dict()))
     assert load_recipe(path) == recipe
-    assert "macs_ratio: 0.7" in path.read_text()
+    assert "macs: 0.7" in path.read_text()
     assert "round_to:" in path.read_text()
 
 

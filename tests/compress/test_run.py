@@ -191,7 +191,7 @@ def test_a_wrong_recipe_gives_exit_code_2_and_every_fault(tmp_path):
 
 def test_a_failing_stage_gives_exit_code_3_and_names_it(tmp_path, cache):
     failing = run(
-        RECIPE, "--out", tmp_path, "--cache", cache, "--set", "stages.1.prune.macs_ratio=0.01",
+        RECIPE, "--out", tmp_path, "--cache", cache, "--set", "stages.1.prune.macs=0.01",
         "--set", "stages.0.distill={epochs: 1, batch: 8, baseline: false}",
     )  # fmt: skip
     assert failing.returncode == 3

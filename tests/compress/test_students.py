@@ -41,7 +41,7 @@ def untrained_classes(spec):
     return net
 """
 BASE = "data: {source: synthetic}\nteacher: {network: multimodal_tiny, train: {epochs: 1, batch: 8}}\n"
-PRUNE = "{prune: {macs_ratio: 0.7, epochs: 1, batch: 8, round_to: 2}}"
+PRUNE = "{prune: {macs: 0.7, epochs: 1, batch: 8, round_to: 2}}"
 STAGES = f"[{PRUNE}, {{quantize: {{calibration_clips: 8, batch: 8}}}}]"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 
 from compress.artifact import load_resized, size_of
-from compress.prune import PruneConfig, cut_channels
+from compress.pruning.config import PruneConfig
+from compress.pruning.cut import cut_channels
 from models import STUDENTS, TEACHERS
 from models.heads import classifiers_of
 from models.spec import ClipSpec, as_tuple
@@ -102,10 +101,10 @@ def test_unknown_options_are_refused(network):
 @pytest.mark.parametrize("network", STUDENT_ROWS)
 def test_pruned_by_30_percent_it_still_runs_and_its_weights_load_again(network):
     spec = small_spec(*network.inputs)
-    model = network.build(spec, network.options()).eval()
-    original = copy.deepcopy(model)
-    cut_channels(model, spec, config=PruneConfig(macs_ratio=0.7, round_to=2))
-    assert size_of(model, spec).macs <= 0.7 * size_of(original, spec).macs
+    original = network.build(spec, network.options()).eval()
+    cut = cut_channels(original, spec, config=PruneConfig(macs=0.7, round_to=2))
+    model, remaining = cut.model, size_of(cut.model, spec).macs / size_of(original, spec).macs
+    assert 0.68 <= remaining <= 0.7 or (remaining < 0.7 and "points less than asked" in cut.notes[-1])
     load_resized(original, model.state_dict())
     example = spec.example(batch=2)
     torch.testing.assert_close(original(*example), model(*example))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "distill": {"epochs": 1, "batch": 8},
-    "prune": {"macs_ratio": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
+    "prune": {"macs": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
     "quantize": {"mode": "qat", "epochs": 1, "batch": 8, "calibration_clips": 8},
 }
 """Settings that finish in seconds; for `quantize` those of the longer of its two ways."""
@@ -97,16 +97,21 @@ def test_an_unknown_key_is_refused(verb):
 
 
 def test_pruning_meets_its_target_and_refuses_one_out_of_reach(student, context):
-    config = STAGES["prune"].config(macs_ratio=0.5, epochs=0, round_to=2)
-    result = STAGES["prune"].run(student, config, context)
-    whole, cut = size_of(student.model, student.spec), size_of(result.artifact.model, student.spec)
-    assert cut.macs <= 0.5 * whole.macs and cut.parameters < whole.parameters
-    assert result.notes == ("no recovery after pruning: epochs is 0",)
-    out_of_reach = STAGES["prune"].config(macs_ratio=0.01, epochs=0)
+    out_of_reach = STAGES["prune"].config(macs=0.01, epochs=0)
     with pytest.raises(
         ValueError, match=r"of the MACs is the minimum that round_to 8 and max_pruning_ratio 0\.8 allow"
     ):
         STAGES["prune"].run(student, out_of_reach, context)
+    config = STAGES["prune"].config(macs=0.5, epochs=0, round_to=2)
+    result = STAGES["prune"].run(student, config, context)
+    whole, cut = size_of(student.model, student.spec), size_of(result.artifact.model, student.spec)
+    assert cut.macs <= 0.5 * whole.macs and cut.parameters < whole.parameters
+    figures = result.figures["pruning"]
+    assert (
+        figures["reached"] == cut.macs and 0.48 <= figures["reached_share"] <= figures["asked_share"] == 0.5
+    )
+    assert f"asked for 50.0% of the MACs, reached {cut.macs / whole.macs:.1%}" in result.notes[0]
+    assert "no recovery after pruning: epochs is 0" in result.notes
 
 
 def test_distill_without_a_teacher_is_refused(student, context):
@@ -139,3 +144,29 @@ def test_post_training_quantization_stays_close_to_the_float_student(student, co
     integers = logits_of(result.model, test, batch=1, device=context.device)[0]
     noise = (floats - integers).square().mean() / floats.square().mean()
     assert noise < 0.05
+
+
+def test_pruning_in_several_cuts_continues_where_it_was_interrupted(student, context, monkeypatch):
+    settings = {"macs": 0.6, "steps": 2, "epochs": 3, "batch": 8, "round_to": 2, "criterion": "taylor"}
+    config = STAGES["prune"].config(**settings, isomorphic=True, sparse_training={"epochs": 1})
+    result = STAGES["prune"].run(student, config, context)
+    assert [row["epoch"] for row in result.curve] == [1, 2, 3, 4]
+    assert 0.58 <= result.figures["pruning"]["reached_share"] <= 0.6
+    assert any("BatchNorm statistics estimated from 24 training clips" in note for note in result.notes)
+
+    def cut(*_, **__):
+        raise AssertionError("the cuts are kept")
+
+    monkeypatch.setattr("compress.prune.cut_channels", cut)
+    again = STAGES["prune"].run(student, config, context)
+    assert weights_sha256(again.artifact.model) == weights_sha256(result.artifact.model)
+    assert again.figures == result.figures
+
+
+def test_sparse_weights_stay_zero_through_recovery(student, context):
+    config = STAGES["prune"].config(pattern="unstructured", sparsity=0.8, steps=2, epochs=2, batch=8)
+    result = STAGES["prune"].run(student, config, context)
+    figures = result.figures["pruning"]
+    assert figures["reached_share"] == pytest.approx(0.8, abs=1e-3)
+    assert figures["deflated_bytes"] < 0.6 * figures["deflated_bytes_before"]
+    assert "latency is unchanged: the runtimes compute zeros like other weights" in result.notes

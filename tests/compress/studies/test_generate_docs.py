@@ -57,7 +57,7 @@ def test_editors_accept_the_recipes_of_the_project(path: Path) -> None:
         {"seeds": 1},
         {"student": {"network": "mobilenet3d", "options": {"widht": 1}}},
         {"stages": [{"distil": {}}]},
-        {"stages": [{"prune": {}}]},
+        {"stages": [{"prune": {"macs": 2}}]},
         {"export": {"formats": ["tfl"]}},
     ],
     ids=json.dumps,

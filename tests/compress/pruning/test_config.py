@@ -1,0 +1,63 @@
+"""Settings that do not fit together are refused when a recipe is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from compress.pruning.config import PruneConfig
+
+REFUSED = {
+    "0 targets are given; give exactly one of macs, parameters, latency, size_bytes, latency_ms": {},
+    "2 targets are given: macs, latency; give exactly one": {"macs": 0.5, "latency": 0.5},
+    "sparsity is for pattern unstructured; pattern structured has a target": {"macs": 0.5, "sparsity": 0.5},
+    "pattern unstructured needs sparsity": {"pattern": "unstructured"},
+    "pattern 2:4 sets half of the weights to zero": {"pattern": "2:4", "sparsity": 0.5},
+    "macs has no effect: pattern 2:4 does not remove channels; omit it": {"pattern": "2:4", "macs": 0.5},
+    "criterion has no effect: pattern unstructured": {
+        "pattern": "unstructured",
+        "sparsity": 0.5,
+        "criterion": "taylor",
+    },
+    "scope has no effect: pattern 2:4": {"pattern": "2:4", "scope": "layer"},
+    "runtime has no effect: the target macs is not measured in a runtime": {"macs": 0.5, "runtime": "tflite"},
+    "scheme has no effect: the target parameters is not": {"parameters": 0.5, "scheme": "w8a8"},
+    "isomorphic compares layers of equal structure, scope layer none": {
+        "macs": 0.5,
+        "isomorphic": True,
+        "scope": "layer",
+    },
+    "the target latency compares all layers by importance per millisecond": {
+        "latency": 0.5,
+        "scope": "layer",
+    },
+    "steps is 3, but there are 2 epochs of recovery; give one or more": {
+        "macs": 0.5,
+        "steps": 3,
+        "epochs": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("expected", REFUSED)
+def test_settings_that_do_not_fit_together_are_refused(expected):
+    with pytest.raises(ValueError, match=expected):
+        PruneConfig(**REFUSED[expected])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size_bytes": 1000, "scheme": "w8a8"},
+        {"latency_ms": 2.0, "runtime": "executorch", "scheme": "w8a8"},
+        {"pattern": "unstructured", "sparsity": 0.9, "scope": "layer", "steps": 2, "learning_rate": 0.1},
+        {"macs": 0.5, "isomorphic": True, "sparse_training": {"epochs": 1}, "epochs": 0},
+    ],
+)
+def test_settings_that_fit_are_accepted(settings):
+    config = PruneConfig(**settings)
+    assert config.trains == (config.epochs > 0 or config.sparse_training is not None)
+
+
+def test_goals_are_shares_of_the_original_or_absolute():
+    assert PruneConfig(latency=0.5).goal(8.0) == 4.0
+    assert PruneConfig(latency_ms=0.5).goal(8.0) == 0.5
