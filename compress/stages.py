@@ -9,6 +9,7 @@ from compress.pruning import PRUNING_CRITERIA
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
+from export.quantize.ranges import RANGES
 
 STAGES: dict[str, Stage] = {
     "distill": Stage(
@@ -28,6 +29,6 @@ STAGES: dict[str, Stage] = {
         takes=Form.FLOAT,
         gives=Form.QUANTIZED,
         needs_training=True,
-        methods=lambda config: [QUANTIZATION_METHODS[config.mode].decide],
+        methods=lambda config: [QUANTIZATION_METHODS[config.method].decide, RANGES[config.ranges].search],
     ),
 }

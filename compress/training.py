@@ -102,10 +102,12 @@ def fit(
     config: TrainConfig,
     validation: ClipSet,
     job: Job,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, float], ...]:
     """Trains `model` in place and returns one row per epoch: `epoch`, `loss`, `learning_rate`, `validation_top1`.
 
-    The parameters of `criterion` are trained and checkpointed with the same settings.
+    The parameters of `criterion` are trained and checkpointed with the same settings. `on_step(step, steps)` is
+    called before every step, with its number from 0 and the number of all steps.
 
     The order of the clips, augmentations and all random numbers depend only on the seed and the epoch, so that a
     resumed training gives the weights of an uninterrupted one. A batch larger than the training set is reduced to
@@ -139,6 +141,8 @@ def fit(
                 _batches(clips, size=batch_size, config=config, seed=job.seed, epoch=epoch)
             ):
                 position = epoch * steps + step
+                if on_step is not None:
+                    on_step(position, config.epochs * steps)
                 rate = config.learning_rate * _schedule(position, warmup=steps, total=config.epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate

@@ -61,14 +61,17 @@ _Found = Iterator[tuple[Place, str, dict[str, str | None]]]
 
 
 def _stage_order(parts: Parts) -> _Found:
-    """Every stage gets a network of its form, and a trained student where it needs one."""
+    """Every stage gets a network of its form, and a trained student where it needs one.
+
+    Several stages may quantize the last float network, each in its own scheme.
+    """
     student = parts.sections.get("student")
     form, quantized_at, trained = Form.FLOAT, "", student is not None and student.is_trained
     for index, verb in enumerate(parts.verbs):
         if verb not in STAGES:
             continue
         stage, place = STAGES[verb], ("stages", index, verb)
-        if stage.takes != form:
+        if stage.takes != form != stage.gives:
             yield (
                 place,
                 f"takes a {stage.takes} network, but {quantized_at} outputs a {form} one; move it before",
@@ -81,6 +84,18 @@ def _stage_order(parts: Parts) -> _Found:
         if stage.takes == form != stage.gives:
             form, quantized_at = stage.gives, path_text(place)
         trained = trained or not stage.needs_training
+    known: dict[str, str] = {}
+    for index, entry in enumerate(parts.stages):
+        scheme = None if entry is None else getattr(entry.config, "scheme", None)
+        if entry is None or scheme is None:
+            continue
+        if scheme in known:
+            yield (
+                ("stages", index, entry.verb, "scheme"),
+                f"{known[scheme]} outputs {scheme} already; a run has one network per scheme",
+                {"given": scheme},
+            )
+        known.setdefault(scheme, f"stages.{index}.{entry.verb}")
 
 
 def _formats(parts: Parts) -> _Found:
@@ -255,7 +270,7 @@ def _losses(parts: Parts) -> _Found:
         if LOSSES[name].student_features:
             problem = (
                 f"needs features of the student, but stages.{index}.{verb} trains a graph without modules; use "
-                "mode ptq, or only losses on logits"
+                "method ptq, or only losses on logits"
             )
             allowed = listed(other for other, row in LOSSES.items() if not row.student_features)
             yield ("distillation", "losses", name), problem, {"allowed": allowed}

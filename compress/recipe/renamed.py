@@ -18,6 +18,7 @@ _MOVED = {
 
 RENAMED: dict[str, str] = {
     **_MOVED,
+    "stages.*.quantize.mode": "stages.*.quantize.method",
     "stages.*.prune.macs": "stages.*.prune.macs_ratio",
     "stages.*.prune.max_layer_ratio": "stages.*.prune.max_pruning_ratio",
 }

@@ -56,7 +56,7 @@ def missing_key(about: str, *, section: bool = False) -> str:
 
 CHOICE = "not one of the choices"
 NOT_A_STAGE = "not a stage"
-ONE_VERB = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
+ONE_VERB = "one verb with its settings, such as `- quantize: {method: ptq}`; one entry for each verb"
 OTHER_ORIGINS = ("factory", "from")
 """Keys that replace `network` in the sections of teacher and student."""
 TWO_ORIGINS = "the network has more than one origin; keep one of these keys"

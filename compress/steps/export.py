@@ -61,13 +61,11 @@ class Exported:
     key: str
 
 
-def export(
-    run: Run, networks: Mapping[str, StageOutcome], *, rounded: StageOutcome | None = None
-) -> Exported:
+def export(run: Run, networks: Mapping[str, StageOutcome]) -> Exported:
     """Writes the files of the recipe to `export/` and returns the rows of its manifest.
 
-    `networks` has the network of each scheme. `rounded` is the float network whose weights were quantized without
-    further training, if any: int8 files are also compared with it. The files of an earlier run are used if nothing
+    `networks` has the network of each scheme. Files of a network that was quantized without training are also
+    compared with the float network before. The files of an earlier run are used if nothing
     has changed, all files are intact, and none had failed.
     """
     folder = run.folder / "export"
@@ -99,10 +97,7 @@ def export(
     try:
         with bar(run.console, "export", unit=" files") as report:
             spec = file_spec(run.student_spec, provenance=provenance)
-            variants = [
-                _variant(run, scheme, outcome.artifact, spec, rounded=rounded)
-                for scheme, outcome in networks.items()
-            ]
+            variants = [_variant(run, scheme, outcome, spec) for scheme, outcome in networks.items()]
             export_files(variants, spec, formats=run.recipe.export.formats, out=folder, progress=report)
             with adding(folder, REFERENCE_NAMES):
                 write_reference(
@@ -160,11 +155,10 @@ def _note_key(folder: Path, key: Key, *, whole: bool) -> None:
     ledger.save()
 
 
-def _variant(
-    run: Run, scheme: str, artifact: Artifact, spec: FileSpec, *, rounded: StageOutcome | None
-) -> Variant:
+def _variant(run: Run, scheme: str, outcome: StageOutcome, spec: FileSpec) -> Variant:
     """The network of a scheme, with the references of its files."""
-    before = rounded.artifact if rounded is not None and artifact.form is Form.QUANTIZED else None
+    artifact = outcome.artifact
+    before = None if outcome.rounded_from is None else outcome.rounded_from.artifact
     return Variant(
         scheme=scheme,
         program=_program(artifact),

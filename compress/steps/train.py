@@ -41,7 +41,6 @@ from compress.teacher import Teacher
 from compress.teacher_check import check_logits, check_on_clips
 from compress.teacher_training import train_teacher
 from compress.training import accuracy, by_column, per_label
-from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
 
 _THREADS_FILE = "threads"
@@ -124,7 +123,7 @@ def _own_module(factory: str) -> list[str]:
 
 
 def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
-    """Hashes of everything that determines the stages of the recipe, each including that of the previous stage.
+    """Hashes of everything that determines the stages of the recipe, each including that of the float stage before.
 
     `teacher` is the key of the teacher.
     """
@@ -142,18 +141,24 @@ def stage_keys(run: Run, *, teacher: str | None) -> list[Key]:
             code.append("compress.teacher")
             code += [LOSSES[name].__module__ for name in run.recipe.distillation.losses]
             more["distillation"] = run.settings_of(run.recipe.distillation)
-        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
-        keys.append(key)
+        own = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
+        keys.append(own)
+        if stage.gives is Form.FLOAT:
+            key = own
     return keys
 
 
 def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | None) -> list[StageOutcome]:
-    """The stages of the recipe in order, starting from the student before all stages."""
+    """The stages of the recipe in order, starting from the student before all stages.
+
+    Every stage continues from the last float network, so several stages may quantize the same one.
+    """
     taught_by = Teacher(artifact=teacher.artifact, key=teacher.key) if teacher else None
     streams = run.recipe.student.stream
     model = first.artifact.model if first else run.build_student()
     artifact = Artifact(model=model, spec=run.student_spec, streams=streams)
     figures = _figures(first) if first else _size(artifact)
+    before = first
     outcomes: list[StageOutcome] = []
     keys = stage_keys(run, teacher=teacher.key if teacher else None)
     for index, (entry, key) in enumerate(zip(run.recipe.stages, keys, strict=True)):
@@ -175,9 +180,11 @@ def run_stages(run: Run, teacher: StageOutcome | None, first: StageOutcome | Non
             before=figures,
             teacher=taught_by,
         )
+        if outcome.artifact.form is Form.QUANTIZED and not entry.trains:
+            outcome = replace(outcome, rounded_from=before)
         outcomes.append(outcome)
-        artifact = outcome.artifact
-        figures = _figures(outcome)
+        if outcome.artifact.form is Form.FLOAT:
+            artifact, figures, before = outcome.artifact, _figures(outcome), outcome
     return outcomes
 
 
@@ -185,21 +192,15 @@ def _figures(outcome: StageOutcome) -> dict[str, Any]:
     return {name: outcome.record["after"][name] for name in ("top1", "parameters", "macs")}
 
 
-def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
-    """The float network that the last stage quantized without further training; `None` if there is none."""
-    if (
-        len(stages) < 2
-        or stages[-1].artifact.form is Form.FLOAT
-        or stages[-1].record["config"]["mode"] != "ptq"
-    ):
-        return None
-    return stages[-2]
-
-
 def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> dict[str, StageOutcome]:
-    """The network of each scheme: the last float or the last quantized network of the run."""
-    last = {outcome.artifact.form: outcome for outcome in made}
-    return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
+    """The network of each scheme: that of its last `quantize` stage, or the last float network of the run."""
+    floating = [outcome for outcome in made if outcome.artifact.form is Form.FLOAT]
+    stages = {
+        outcome.record["config"]["scheme"]: outcome
+        for outcome in made
+        if outcome.artifact.form is Form.QUANTIZED
+    }
+    return {scheme: stages[scheme] if scheme in stages else floating[-1] for scheme in schemes}
 
 
 def start(run: Run, teacher: StageOutcome | None) -> StageOutcome | None:

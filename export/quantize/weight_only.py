@@ -47,7 +47,7 @@ LIMITS = {8: (-127, 127), 4: (-8, 7)}
 """Largest integer of a weight, by bits; -8 is never used, so that rounding is symmetric."""
 
 _SHRINKS = torch.linspace(1.0, 0.5, 26)
-"""Fractions of a channel's largest weight that are tried as its largest int4 value."""
+"""Fractions of a channel's largest weight that are tried as its largest integer."""
 
 
 def store_weights(lowered: fx.GraphModule, *, scheme: str) -> fx.GraphModule:
@@ -110,7 +110,7 @@ def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bit
     """Numbers, scales and zero points as buffers in place of `weight`, and the operator that dequantizes them."""
     import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 
-    scale = scale_of_least_error(value) if bits == 4 else _scale(value, LIMITS[8][1])
+    scale = scale_of_least_error(value, limit=LIMITS[4][1]) if bits == 4 else _scale(value, LIMITS[8][1])
     parts = {
         "int8": _numbers(value, scale, LIMITS[bits][1]).to(torch.int8),
         "scale": scale,
@@ -130,13 +130,13 @@ def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bit
     return read
 
 
-def scale_of_least_error(weight: Tensor) -> Tensor:
-    """The scale of each output channel (axis 0) for which rounding to -7..7 has the least squared error."""
-    widest = _scale(weight, LIMITS[4][1])
+def scale_of_least_error(weight: Tensor, *, limit: int) -> Tensor:
+    """The scale of each output channel (axis 0) with the least squared error of rounding to `-limit..limit`."""
+    widest = _scale(weight, limit)
     best, least = widest, torch.full_like(widest, torch.inf)
     for shrink in _SHRINKS:
         scale = widest * shrink
-        rounded = _numbers(weight, scale, LIMITS[4][1]) * _per_channel(scale, weight)
+        rounded = _numbers(weight, scale, limit) * _per_channel(scale, weight)
         error = (weight - rounded).square().flatten(1).sum(1)
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
     return best

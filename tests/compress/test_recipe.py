@@ -115,7 +115,7 @@ BROKEN = {
         "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs_ratio: 0.5}}, {quantize: {}}]",
         [
             "stages.2.prune (line N): takes a float network, but stages.1.quantize outputs a quantized one",
-            "stages.3.quantize (line N): takes a float network, but stages.1.quantize outputs a quantized one",
+            "stages.3.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per",
         ],
     ),
     "prune before training": (
@@ -291,7 +291,7 @@ BROKEN = {
         ["teacher.options.video.config (line N): no such file or folder"],
     ),
     "fewer calibration clips than a batch of training": (
-        "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, calibration_clips: 8}}]",
+        "stages: [{distill: {epochs: 1}}, {quantize: {method: qat, calibration_clips: 8}}]",
         ["stages.1.quantize", "calibration_clips is 8, less than one batch of 32 clips"],
     ),
     "public weights for another teacher": (
@@ -487,7 +487,7 @@ data: {source: manifest, manifest: no.csv, label: [a]}
 clip: {frames: 0}
 student: {network: mobilenet3d, options: {width: wide}}
 stages:
-  - quantize: {mode: ptqq}
+  - quantize: {method: ptqq}
   - distill: {epochs: 1}
 export: {formats: [onnx, onnx]}
 gates:
@@ -501,7 +501,7 @@ gates:
         "data.label",
         "clip.frames",
         "student.options.width",
-        "stages.0.quantize.mode",
+        "stages.0.quantize.method",
         "stages.0.quantize",
         "stages.1.distill",
         "stages.1.distill",
@@ -527,7 +527,8 @@ RENAMED_KEYS = {
         "to all stages"
     ),
     "prune: {macs_ratio: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
-    "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.temp",
+    "quantize: {method: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.temp",
+    "quantize: {mode: ptq}": "quantize.mode (line 7): was renamed to method, with the same meaning",
     "prune: {macs: 0.5}": "stages.0.prune.macs (line 7): was renamed to macs_ratio, with the same meaning",
     "prune: {macs_ratio: 0.5, max_layer_ratio: 0.5}": (
         "stages.0.prune.max_layer_ratio (line 7): was renamed to max_pruning_ratio, with the same meaning"
@@ -551,7 +552,7 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
 
 def test_a_loss_of_features_is_refused_beside_quantization_aware_training(monkeypatch) -> None:
     monkeypatch.setattr(LOSSES["soft_targets"], "student_features", ("embedding",))
-    stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: %s, batch: 8}}]"
+    stages = "stages: [{distill: {epochs: 1}}, {quantize: {method: %s, batch: 8}}]"
     expected = r"distillation\.losses\.soft_targets.*: needs features .*stages\.1\.quantize trains a graph"
     with pytest.raises(RecipeError, match=expected):
         parse_recipe(changed(GOOD, stages % "qat"), name="good")

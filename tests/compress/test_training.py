@@ -31,7 +31,7 @@ def _student(data):
     return row.build(data.spec.only(("clip",)), row.options())
 
 
-def _fit(data, folder, *, seed=0, criterion=None, console=None, **settings):
+def _fit(data, folder, *, seed=0, criterion=None, console=None, on_step=None, **settings):
     model = _student(data)
     config = TrainConfig.model_validate({"epochs": 3, "batch": 8, **settings})
     curve = fit(
@@ -41,6 +41,7 @@ def _fit(data, folder, *, seed=0, criterion=None, console=None, **settings):
         config=config,
         validation=data.validation.select(("clip",)),
         job=Job(name="test", device=CPU, seed=seed, folder=folder, console=console or Console(quiet=True)),
+        on_step=on_step,
     )
     return model, curve
 
@@ -71,6 +72,12 @@ def test_the_loss_falls_and_every_epoch_has_a_row(tiny_data, tmp_path):
     assert [row["epoch"] for row in curve] == list(range(1, 9))
     assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]
     assert curve[-1]["learning_rate"] < 1e-3 < curve[1]["learning_rate"]
+
+
+def test_every_step_is_announced_before_it_is_made(tiny_data, tmp_path):
+    steps = []
+    _fit(tiny_data, tmp_path, epochs=2, on_step=lambda step, count: steps.append((step, count)))
+    assert steps == [(step, len(steps)) for step in range(len(steps))] and len(steps) >= 2
 
 
 def test_every_epoch_prints_loss_validation_and_time_left(tiny_data, tmp_path, monkeypatch):

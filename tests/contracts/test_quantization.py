@@ -17,7 +17,7 @@ from models.statistics import settle_statistics
 
 
 def config(name, **settings):
-    given = {"mode": name, "batch": 8, "calibration_clips": 16, **settings}
+    given = {"method": name, "batch": 8, "calibration_clips": 16, **settings}
     if QUANTIZATION_METHODS[name].trains:
         given["epochs"] = 1
     return QuantizeConfig.model_validate(given)
@@ -73,10 +73,12 @@ def test_settings_of_training_are_taken_by_methods_that_train_alone(name):
         with pytest.raises(ValidationError, match="calibration_clips is 4, less than one batch of 8 clips"):
             config(name, calibration_clips=4)
     else:
-        with pytest.raises(ValidationError, match=f"epochs is for mode .* only; mode {name} does not train"):
+        with pytest.raises(
+            ValidationError, match=f"epochs is for method .* only; method {name} does not use it"
+        ):
             config(name, epochs=5)
 
 
-def test_a_mode_that_there_is_not_is_refused():
+def test_a_method_that_there_is_not_is_refused():
     with pytest.raises(ValidationError, match="'ptq' or 'qat'"):
-        QuantizeConfig(mode="pqt")
+        QuantizeConfig(method="pqt")
