@@ -2,7 +2,9 @@
 
 Ranges follow the activations for a third of the steps and are frozen then. BatchNorm is folded into the weights
 before training, so its statistics are constant from the first step, as Krishnamoorthi 2018, "Quantizing deep
-convolutional networks for efficient inference", recommends for the end of training. Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+convolutional networks for efficient inference", recommends for the end of training.
+
+Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", section 3.
 """
 
