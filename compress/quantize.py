@@ -1,6 +1,6 @@
-"""`quantize`: int8 weights and activations by a row of `QUANTIZATION_METHODS`.
+"""`quantize`: integer weights, and with `w8a8` activations, by a row of `QUANTIZATION_METHODS`.
 
-The result is the torch int8 reference: the graph that every exported int8 file must reproduce.
+The result is a graph in torch that every exported file of the scheme must reproduce.
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference"; the flow is torchao's PT2E.
 """
@@ -10,23 +10,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
+from torch.export import ExportedProgram
 
 from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Form
 from compress.command.progress import bar
 from compress.quantization import QUANTIZATION_METHODS
-from compress.quantization.method import Task
+from compress.quantization.equalization import equalize
+from compress.quantization.method import Decision, Task
 from compress.stage import Context, StageResult
 from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
 from export.quantize.ranges import RANGES
+from export.quantize.weight_only import WEIGHT_SCHEMES
+
+_OF_W8A8 = ("ranges", "percentile", "weight_ranges")
+"""Keys that schemes with float activations do not use."""
 
 _OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch")
 
@@ -34,9 +40,15 @@ _OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch")
 class QuantizeConfig(TrainConfig):
     """Settings of one `quantize` stage; settings that its method does not use are refused."""
 
-    scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
+    scheme: Literal["w8a8", "w8", "w4"] = Field(
+        default="w8a8",
+        description="w8a8 has int8 weights (per channel) and activations; w8 and w4 have integer weights and float "
+        "activations, for which a stage is needed only to choose a method.",
+    )
     method: Literal[tuple(QUANTIZATION_METHODS)] = Field(  # type: ignore[valid-type]
-        default="ptq", description="ptq calibrates; qat calibrates, then trains with simulated quantization."
+        default="ptq",
+        description="ptq calibrates; adaround also learns which weights to round up; qat trains with simulated "
+        "quantization; lsq learns the step sizes, too.",
     )
     calibration_clips: int = Field(
         default=128, ge=1, le=1_000_000, description="Number of training clips for calibrating the ranges."
@@ -55,6 +67,17 @@ class QuantizeConfig(TrainConfig):
     weight_ranges: Literal["minmax", "mse"] = Field(
         default="minmax", description="Limits of the weights of each output channel."
     )
+    equalize: bool = Field(
+        default=False,
+        description="Cross-layer equalization of weights, where only ReLU and pooling are between two layers.",
+    )
+    correct_bias: bool = Field(
+        default=False,
+        description="Corrects biases so that every channel keeps its mean over the calibration clips.",
+    )
+    iterations: int = Field(
+        default=1_000, ge=10, le=1_000_000, description="Steps of adaround for each layer."
+    )
     epochs: int = Field(default=2, ge=1, le=MAX_EPOCHS, description="Epochs of quantization-aware training.")
     learning_rate: float = Field(
         default=5e-5, ge=1e-8, le=10, description="Peak learning rate of quantization-aware training."
@@ -71,6 +94,11 @@ class QuantizeConfig(TrainConfig):
             raise ValueError(
                 f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
             )
+        able = [one for one, method in QUANTIZATION_METHODS.items() if self.scheme in method.schemes]
+        if self.method not in able:
+            raise ValueError(
+                f"method {self.method} does not give {self.scheme}; methods that do: {', '.join(able)}"
+            )
         used = (*_OF_EVERY_METHOD, *QUANTIZATION_METHODS[self.method].settings)
         for name, field in type(self).model_fields.items():
             if name not in used and getattr(self, name) != field.default:
@@ -78,6 +106,8 @@ class QuantizeConfig(TrainConfig):
                 raise ValueError(
                     f"{name} is for method {' or '.join(able)} only; method {self.method} does not use it"
                 )
+            if name in _OF_W8A8 and self.scheme in WEIGHT_SCHEMES and getattr(self, name) != field.default:
+                raise ValueError(f"{name} is for scheme w8a8 only; scheme {self.scheme} does not use it")
         row = RANGES[self.ranges]
         if (
             self.percentile != type(self).model_fields["percentile"].default
@@ -89,47 +119,89 @@ class QuantizeConfig(TrainConfig):
 
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
-    """The int8 reference of the student for single clips, and for single frames if it streams."""
-    from export.quantize.int8_reference import calibrate, convert, prepare, transfer
-    from export.quantize.step_reference import step_reference
-
+    """The student in its scheme for single clips, and in int8 for single frames if it streams."""
     model = copy.deepcopy(artifact.model).cpu().eval()
     clips = context.data.train.for_spec(artifact.spec)
     method = QUANTIZATION_METHODS[config.method]
     batch = min(config.batch, len(clips))
     if not method.trains:
         batch = min(batch, config.calibration_clips)
-
-    def batches(name: str = "calibration") -> Iterator[tuple[Tensor, ...]]:
-        return _calibration_batches(clips, config=config, batch=batch, context=context, name=name)
-
-    ranges = method.ranges(config)
-    prepared = prepare(_lowered(model, artifact, batch=batch), qat=method.trains, ranges=ranges)
-    calibrate(prepared, batches())
-    task = Task(spec=artifact.spec, config=config, context=context, batches=batches)
-    decision = method.decide(prepared, task)
-    single = prepare(_lowered(model, artifact, batch=1), qat=method.trains, ranges=ranges)
-    transfer(prepared, single)
-    reference = convert(single)
-    step = None
-    if artifact.streams:
-        network, example = step_network(model, artifact.spec.example()[0])
-        step = step_reference(single, capture(network, example), qat=method.trains)
-    notes: tuple[str, ...] = (
-        f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
-        *decision.notes,
+    notes: list[str] = []
+    if config.equalize:
+        pairs = equalize(model, artifact.spec.example())
+        notes.append(f"cross-layer equalization of {pairs} pairs of layers with ReLU between them")
+    make = _stored_weights if config.scheme in WEIGHT_SCHEMES else _integers
+    network, step, decision = make(
+        replace(artifact, model=model),
+        config,
+        Task(
+            spec=artifact.spec,
+            config=config,
+            context=context,
+            batches=lambda: _calibration_batches(clips, config=config, batch=batch, context=context),
+        ),
+        batch=batch,
     )
+    notes += decision.notes
     if method.trains:
         notes += batch_notes(config, clips)
     return StageResult(
-        artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step),
+        artifact=replace(artifact, model=network, form=Form.QUANTIZED, step=step),
         curve=decision.curve,
-        notes=notes,
+        notes=(f"{_steps(clips, config=config, batch=batch) * batch} training clips for calibration", *notes),
     )
 
 
-def _lowered(model: nn.Module, artifact: Artifact, *, batch: int) -> torch.fx.GraphModule:
-    return lower(capture(model, artifact.spec.example(batch=batch)))
+_Made = tuple[torch.fx.GraphModule, ExportedProgram | None, Decision]
+"""The network for clips, the one for frames, and the decision of the method."""
+
+
+def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
+    """The int8 reference."""
+    from export.quantize.int8_reference import calibrate, convert, prepare, transfer
+    from export.quantize.step_reference import step_reference
+
+    method = QUANTIZATION_METHODS[config.method]
+    ranges = method.ranges(config)
+    prepared = prepare(_lowered(artifact, batch=batch), qat=method.trains, ranges=ranges)
+    calibrate(prepared, task.batches())
+    decision = _with_corrected_biases(prepared, method.decide(prepared, task), task)
+    single = prepare(_lowered(artifact, batch=1), qat=method.trains, ranges=ranges)
+    transfer(prepared, single)
+    step = None
+    if artifact.streams:
+        network, example = step_network(artifact.model, artifact.spec.example()[0])
+        step = step_reference(single, capture(network, example), qat=method.trains)
+    return convert(single), step, decision
+
+
+def _stored_weights(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
+    """The network with float activations and the weights of its files."""
+    from export.quantize.int8_reference import transfer
+    from export.quantize.weight_only import store_weights, weight_grids
+
+    graph = _lowered(artifact, batch=batch)
+    task = replace(task, grids=weight_grids(graph, scheme=config.scheme))
+    decision = QUANTIZATION_METHODS[config.method].decide(graph, task)
+    decision = _with_corrected_biases(graph, decision, task)
+    single = _lowered(artifact, batch=1)
+    transfer(graph, single)
+    return store_weights(single, scheme=config.scheme, grids=task.grids), None, decision
+
+
+def _with_corrected_biases(graph: torch.fx.GraphModule, decision: Decision, task: Task) -> Decision:
+    """Corrects biases if the stage asks for it."""
+    from export.quantize.bias_correction import correct_biases
+
+    config: Any = task.config
+    if not config.correct_bias:
+        return decision
+    count = correct_biases(graph, task.batches(), grids=task.grids)
+    return replace(decision, notes=(*decision.notes, f"biases of {count} layers corrected"))
+
+
+def _lowered(artifact: Artifact, *, batch: int) -> torch.fx.GraphModule:
+    return lower(capture(artifact.model, artifact.spec.example(batch=batch)))
 
 
 def _steps(clips: ClipSet, *, config: QuantizeConfig, batch: int) -> int:
@@ -138,13 +210,13 @@ def _steps(clips: ClipSet, *, config: QuantizeConfig, batch: int) -> int:
 
 
 def _calibration_batches(
-    clips: ClipSet, *, config: QuantizeConfig, batch: int, context: Context, name: str
+    clips: ClipSet, *, config: QuantizeConfig, batch: int, context: Context
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yields full batches of random calibration clips, preprocessed as on a device (centre crop)."""
     generator = torch.Generator().manual_seed(context.seed)
     order = torch.randperm(len(clips), generator=generator).tolist()
     steps = _steps(clips, config=config, batch=batch)
-    with bar(context.console, f"quantize: {name}") as report:
+    with bar(context.console, "quantize: calibration") as report:
         report(0, steps)
         for step in range(steps):
             yield clips.batch(order[step * batch : (step + 1) * batch])

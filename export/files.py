@@ -35,6 +35,7 @@ from export.out_folder import (
 )
 from export.outcome import ExportOutcome
 from export.process.child import in_a_sentence
+from export.quantize.weight_only import WEIGHT_SCHEMES
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called before each file is written."""
@@ -47,8 +48,9 @@ class Variant:
     scheme: str
     program: ExportedProgram | Exception
     """For the float schemes the captured network (`export.capture.graph`), which every format lowers for its own
-    runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already. An
-    exception if there is none; every file of the scheme then fails with it."""
+    runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already, as
+    is a network of `w8` or `w4` whose weights are rounded already. An exception if there is none; every file of the
+    scheme then fails with it."""
     proof: Proof | None = None
     """Reference for the checks of its files. None skips the checks."""
     step: Stepper | None = None
@@ -120,6 +122,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         step=None if variant.step is None else variant.step.spec,
         scheme=variant.scheme,
         scratch=scratch,
+        rounded=_is_rounded(variant.program),
         ledger=ledger,
         proof=variant.proof,
         notes=variant.notes,
@@ -193,12 +196,19 @@ def _either(what: str, names: Sequence[str]) -> str:
     return f"{what} {' or '.join(map(repr, names))}"
 
 
+def _is_rounded(program: ExportedProgram) -> bool:
+    """Whether the program has integer weights already."""
+    return any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
+
+
 def _check_graph(variant: Variant) -> None:
     if isinstance(variant.program, Exception):
         return
-    quantized = any("quantized_decomposed" in str(node.target) for node in variant.program.graph.nodes)
-    if quantized != (variant.scheme in INT8_SCHEMES):
-        graph, wanted = ("an int8", "w8a8") if quantized else ("a float", "fp32 or fp16")
+    rounded = _is_rounded(variant.program)
+    if rounded and variant.scheme in WEIGHT_SCHEMES:
+        return
+    if rounded != (variant.scheme in INT8_SCHEMES):
+        graph, wanted = ("an int8", "w8a8") if rounded else ("a float", "fp32 or fp16")
         raise ValueError(
             f"scheme {variant.scheme!r} was given {graph} graph; such a graph is written as {wanted}"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from models.spec import ClipSpec
 
 if TYPE_CHECKING:
     from export.quantize.observers import Ranges
+    from export.quantize.weight_only import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Task:
     context: Context
     batches: Callable[[], Iterator[tuple[Tensor, ...]]]
     """Yields the calibration batches, the same in every call."""
+    grids: Mapping[str, Grid] | None = None
+    """The grids of weights by name, for schemes with float activations; their graph has no observers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +52,6 @@ class QuantizationMethod:
     batches."""
     settings: tuple[str, ...]
     """Keys of the stage that this method uses, besides those of every method; others are refused."""
+    schemes: tuple[str, ...] = ("w8a8",)
     trains: bool = False
     """Whether the network is trained with simulated quantization; the training settings of the stage then apply."""

@@ -31,4 +31,9 @@ def keep_as_calibrated(prepared: torch.fx.GraphModule, task: Task) -> Decision:
     return Decision()
 
 
-PTQ = QuantizationMethod(ranges=calibrated_ranges, decide=keep_as_calibrated, settings=CALIBRATION)
+PTQ = QuantizationMethod(
+    ranges=calibrated_ranges,
+    decide=keep_as_calibrated,
+    settings=CALIBRATION,
+    schemes=("w8a8", "w8", "w4"),
+)

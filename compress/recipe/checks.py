@@ -33,6 +33,7 @@ from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
+from export.quantize.weight_only import WEIGHT_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
 
@@ -219,6 +220,14 @@ def _stream(parts: Parts) -> _Found:
         able = listed(name for name, row in STUDENTS.items() if row.streams)
         problem = f"{student.network} needs whole clips and cannot stream; choose a causal network"
         yield ("student", "stream"), problem, {"allowed": able}
+    for index, entry in enumerate(parts.stages):
+        scheme = None if entry is None else getattr(entry.config, "scheme", None)
+        if entry is not None and scheme in WEIGHT_SCHEMES and getattr(student, "stream", False):
+            problem = (
+                f"rounds the weights of whole clips alone; leave out this stage, and write {scheme} files of the "
+                "streaming student by export.schemes"
+            )
+            yield ("stages", index, entry.verb, "scheme"), problem, {"given": scheme, "allowed": "w8a8"}
 
 
 def _files(parts: Parts) -> _Found:

@@ -126,10 +126,14 @@ class TrainedWeight(FusedMovingAvgObsFakeQuantize):
 
     def forward(self, X: Tensor) -> Tensor:
         """`X` rounded to int8 steps, without gradients for zero taps."""
+        return super().forward(self.masked(X))
+
+    def masked(self, X: Tensor) -> Tensor:
+        """`X` with zero taps as constants; which taps are zero is found in the first call."""
         if self._taps is None:
             zero = (X == 0) & X.flatten(1).any(1).reshape(-1, *[1] * (X.dim() - 1))
             self._taps = (~zero).to(X.dtype)
-        return super().forward(X * self._taps)
+        return X * self._taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,8 @@ class Ranges:
     weight: QuantizationSpec
 
 
-def _int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
+def int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
+    """The spec of an int8 value: affine per tensor, or symmetric per output channel for weights."""
     if per_channel:
         return QuantizationSpec(
             dtype=torch.int8,
@@ -167,9 +172,9 @@ WEIGHT_RANGES: dict[str, Any] = {"minmax": PerChannelMinMaxObserver, "mse": Leas
 def calibrated(search: Callable[[Histogram], Limits] = least_error, *, weights: str = "minmax") -> Ranges:
     """Post-training: ranges of activations by `search` on the calibration clips, edges by their extremes."""
     return Ranges(
-        activation=_int8(HistogramRange.with_args(search=search)),
-        edge=_int8(MinMaxObserver),
-        weight=_int8(WEIGHT_RANGES[weights], per_channel=True),
+        activation=int8(HistogramRange.with_args(search=search)),
+        edge=int8(MinMaxObserver),
+        weight=int8(WEIGHT_RANGES[weights], per_channel=True),
     )
 
 
@@ -180,9 +185,9 @@ FOLLOW = 0.1
 """Momentum of a trained range towards the extremes of each batch; at 0.01 it lags behind the weights."""
 
 TRAINED = Ranges(
-    activation=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
-    edge=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
-    weight=_int8(
+    activation=int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
+    edge=int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
+    weight=int8(
         TrainedWeight.with_args(observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0),
         per_channel=True,
     ),

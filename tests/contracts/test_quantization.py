@@ -20,6 +20,8 @@ def config(name, **settings):
     given = {"method": name, "batch": 8, "calibration_clips": 16, **settings}
     if QUANTIZATION_METHODS[name].trains:
         given["epochs"] = 1
+    if "iterations" in QUANTIZATION_METHODS[name].settings:
+        given["iterations"] = 20
     return QuantizeConfig.model_validate(given)
 
 
@@ -80,5 +82,27 @@ def test_settings_of_training_are_taken_by_methods_that_train_alone(name):
 
 
 def test_a_method_that_there_is_not_is_refused():
-    with pytest.raises(ValidationError, match="'ptq' or 'qat'"):
+    with pytest.raises(ValidationError, match="'ptq', 'adaround', 'qat' or 'lsq'"):
         QuantizeConfig(method="pqt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"method": "qat", "ranges": "kl"},
+            "ranges is for method ptq or adaround only; method qat does not use it",
+        ),
+        (
+            {"method": "lsq", "correct_bias": True},
+            "correct_bias is for method ptq or adaround only; method lsq",
+        ),
+        ({"iterations": 50}, "iterations is for method adaround only; method ptq does not use it"),
+        ({"percentile": 99.9}, "percentile is for ranges percentile only; ranges mse does not use it"),
+        ({"method": "qat", "scheme": "w4"}, "method qat does not give w4; methods that do: ptq, adaround"),
+        ({"scheme": "w4", "ranges": "kl"}, "ranges is for scheme w8a8 only; scheme w4 does not use it"),
+    ],
+)
+def test_settings_that_have_no_effect_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        QuantizeConfig.model_validate(settings)
