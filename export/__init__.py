@@ -105,7 +105,7 @@ EXPORTERS: dict[str, Exporter] = {
     "coreml": Exporter(
         extension=".mlpackage",
         runtime="Core ML",
-        schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
+        schemes=("fp32", "fp16", "w8a8", "w8", "w4", "p4"),
         extra="coreml",
         distributions=("coremltools",),
         module="export.emit.coreml.writer",
@@ -121,6 +121,12 @@ EXPORTERS: dict[str, Exporter] = {
 
 SCHEMES = tuple(dict.fromkeys(scheme for row in EXPORTERS.values() for scheme in row.schemes))
 """Every scheme that at least one format supports."""
+
+NOT_OFFERED = {
+    "w8a16": "ONNX Runtime, ExecuTorch and Core ML have no kernels for 16-bit activations on a CPU, and LiteRT has "
+    "reference kernels only, which are slower than float; use w8, or keep layers in float",
+}
+"""Schemes that exist elsewhere, and why no format supports them."""
 
 INT8_SCHEMES = ("w8a8",)
 """Schemes that are written from an int8 reference instead of the float network."""

@@ -1,4 +1,4 @@
-"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8` and `w4`, the same for every backend.
+"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8`, `w4` and `p4`, the same for every backend.
 
 - `fp16`: every float tensor of the network is rounded to float16. Constants beyond its range stay float32, such as
   attention masks with -1e30, which are small.
@@ -7,6 +7,7 @@
   least squared error. The layers next to inputs and logits, and those with few weights, stay at 8 bits: they hold a
   few percent of the weights, and their errors count most (the exceptions of DoReFa-Net, arXiv:1606.06160, section
   2.7).
+- `p4`: the weights of each larger layer have 16 different values (`export.quantize.palette`), rounded in place.
 
 Constant weights of the lowering (moving frames, normalising clips) and biases are not changed.
 """
@@ -21,9 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from export.quantize.palette import LEAST, palettized
+
 aten = torch.ops.aten
 
-WEIGHT_SCHEMES = ("fp16", "w8", "w4")
+WEIGHT_SCHEMES = ("fp16", "w8", "w4", "p4")
 """Weight-only schemes, which need no calibration."""
 
 LAYERS = (
@@ -87,6 +90,8 @@ def store_weights(
     stored = copy.deepcopy(lowered)
     if scheme == "fp16":
         _round_to_float16(stored)
+    elif scheme == "p4":
+        _use_palettes(stored)
     else:
         _store_integers(stored, weight_grids(stored, scheme=scheme) if grids is None else grids)
     return stored
@@ -121,6 +126,13 @@ def _round_to_float16(graph: fx.GraphModule) -> None:
                 f"{name!r} holds values up to {tensor.abs().max():.3g}, and float16 ends at {largest:.0f}; "
                 "use the scheme fp32, w8 or w8a8"
             )
+
+
+def _use_palettes(graph: fx.GraphModule) -> None:
+    parameters = dict(graph.named_parameters())
+    for name in {str(weight.target) for weight in _readers(graph)}:
+        if parameters[name].numel() > LEAST:
+            parameters[name].data = palettized(parameters[name])
 
 
 def _readers(graph: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:

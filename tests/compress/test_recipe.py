@@ -118,6 +118,14 @@ BROKEN = {
             "stages.3.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per",
         ],
     ),
+    "scheme that no runtime has": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w8a16}}]",
+        ["stages.1.quantize.scheme (line N): not one of the choices: ONNX Runtime, ExecuTorch and Core ML have no"],
+    ),
+    "two networks of one scheme": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {quantize: {method: adaround}}]",
+        ["stages.2.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per"],
+    ),
     "prune before training": (
         "stages: [{prune: {macs_ratio: 0.5}}]",
         ["stages.0.prune (line N): the student is not trained yet; add a distill stage before"],
