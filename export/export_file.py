@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from export.quantize.layer_noise import LayerError
 
 PROGRAM_FILE, STEP_FILE = "program.pt2", "step.pt2"
+CALIBRATION_FOLDER = "calibration"
 
 TIME_LIMIT_S = 3600.0
 """A writer that takes longer counts as hung: the largest networks take minutes."""
@@ -96,6 +97,8 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         if work.step is None
         else StepJob(program=scratch / STEP_FILE, spec=work.step.arranged(**order)),
         samples=None if work.proof is None else scratch,
+        quantizer=exporter.quantizers.get(scheme),
+        calibration=scratch / CALIBRATION_FOLDER,
     )
     log = partial / LOG_FILE
     started = time.monotonic()

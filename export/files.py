@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.export import ExportedProgram
 
@@ -16,6 +17,7 @@ from compress.folders.ledger import Ledger
 from export import EXPORTERS, INT8_SCHEMES, SCHEMES
 from export.capture.stepping import Stepper
 from export.export_file import (
+    CALIBRATION_FOLDER,
     PROGRAM_FILE,
     STEP_FILE,
     Proof,
@@ -57,6 +59,9 @@ class Variant:
     """The step program of a streaming network, written in addition in every format."""
     notes: tuple[str, ...] = ()
     """Notes on every file."""
+    calibration: Mapping[str, np.ndarray] | None = None
+    """Inputs for schemes that another tool quantizes (`export.QUANTIZED_BY_OTHERS`): name -> one array for all
+    calls."""
 
 
 def export_files(
@@ -113,6 +118,9 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         torch.export.save(variant.program, scratch / PROGRAM_FILE)
         if variant.step is not None:
             torch.export.save(variant.step.program, scratch / STEP_FILE)
+        for name, array in (variant.calibration or {}).items():
+            (scratch / CALIBRATION_FOLDER).mkdir(exist_ok=True)
+            np.save(scratch / CALIBRATION_FOLDER / f"{name}.npy", array)
     except Exception as error:  # of many types, most of them torch's
         return error
     if variant.proof is not None:

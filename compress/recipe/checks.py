@@ -32,7 +32,7 @@ from compress.recipe.source import Place, path_text
 from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
-from export import EXPORTERS, INT8_SCHEMES
+from export import EXPORTERS, INT8_SCHEMES, QUANTIZED_BY_OTHERS
 from export.quantize.weight_only import WEIGHT_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
@@ -220,6 +220,11 @@ def _stream(parts: Parts) -> _Found:
         able = listed(name for name, row in STUDENTS.items() if row.streams)
         problem = f"{student.network} needs whole clips and cannot stream; choose a causal network"
         yield ("student", "stream"), problem, {"allowed": able}
+    export = parts.sections.get("export")
+    for index, scheme in enumerate(getattr(export, "schemes", None) or ()):
+        if scheme in QUANTIZED_BY_OTHERS and getattr(student, "stream", False):
+            problem = f"{scheme} files have no step program, and the student streams; use w8a8"
+            yield ("export", "schemes", index), problem, {"given": scheme}
     for index, entry in enumerate(parts.stages):
         scheme = None if entry is None else getattr(entry.config, "scheme", None)
         if entry is not None and scheme in WEIGHT_SCHEMES and getattr(student, "stream", False):

@@ -31,7 +31,7 @@ from compress.steps.reference_clip import NAMES as REFERENCE_NAMES
 from compress.steps.reference_clip import write_reference
 from compress.store import content_key
 from compress.versions import FILES, installed
-from export import EXPORTERS
+from export import EXPORTERS, QUANTIZED_BY_OTHERS
 from export.capture.graph import capture
 from export.capture.stepping import Stepper, step_network, step_spec, stepper
 from export.export_file import Proof
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 PARITY_CLIPS = 8
 """Number of test clips for the parity check after export; the benchmark step uses all of them."""
+
+CALIBRATION_CLIPS = 128
+"""Number of training clips for files that another tool quantizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,19 @@ def _variant(run: Run, scheme: str, outcome: StageOutcome, spec: FileSpec) -> Va
         program=_program(artifact),
         proof=_proof(run, artifact, rounded=before),
         step=_stepper(run, artifact, spec) if artifact.streams else None,
+        calibration=_calibration(run, artifact) if scheme in QUANTIZED_BY_OTHERS else None,
     )
+
+
+def _calibration(run: Run, artifact: Artifact) -> dict[str, np.ndarray]:
+    """Training clips for tools that quantize a file: input name -> one array with the batch size 1 of each call."""
+    clips = run.data.train.for_spec(artifact.spec)
+    count = min(CALIBRATION_CLIPS, len(clips))
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(run.recipe.seed))
+    return {
+        name: tensor.unsqueeze(1).numpy()
+        for name, tensor in zip(artifact.spec.inputs, clips.batch(order[:count].tolist()), strict=True)
+    }
 
 
 def _program(artifact: Artifact) -> ExportedProgram:

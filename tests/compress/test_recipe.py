@@ -120,11 +120,25 @@ BROKEN = {
     ),
     "scheme that no runtime has": (
         "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w8a16}}]",
-        ["stages.1.quantize.scheme (line N): not one of the choices: ONNX Runtime, ExecuTorch and Core ML have no"],
+        ["stages.1.quantize.scheme (line N): not one of the choices: ONNX Runtime, ExecuTorch and"],
+    ),
+    "stream in the scheme of another tool": (
+        "student: {network: movinet_a0, stream: true}\nexport: {formats: [onnx], schemes: [w8a8_nncf]}\ngates: []",
+        [
+            "export.schemes.0 (line N): w8a8_nncf files have no step program, and the student streams; use w8a8"
+        ],
+    ),
+    "stream with rounded weights": (
+        "student: {network: movinet_a0, stream: true}\n"
+        "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w4, method: adaround}}]\n"
+        "export: {formats: [onnx]}\ngates: []",
+        ["stages.1.quantize.scheme (line N): rounds the weights of whole clips alone; leave out this stage"],
     ),
     "two networks of one scheme": (
         "stages: [{distill: {epochs: 1}}, {quantize: {}}, {quantize: {method: adaround}}]",
-        ["stages.2.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per"],
+        [
+            "stages.2.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per"
+        ],
     ),
     "prune before training": (
         "stages: [{prune: {macs_ratio: 0.5}}]",

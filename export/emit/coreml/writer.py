@@ -39,8 +39,8 @@ def write(
 
     `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine requires. `w8`,
     `w4` and `p4` take a graph with compressed weights (`export.quantize.weight_only`), `w8a8` the int8 reference.
-    Inputs and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the package is
-    written, and `export.emit.coreml` interprets it.
+    Inputs and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the
+    package is written, and `export.emit.coreml` interprets it.
 
     Raises ValueError for another scheme, ImportError without coremltools, NotImplementedError, with the place in
     the user's source, for an operator that Core ML does not support.
