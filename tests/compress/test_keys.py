@@ -97,6 +97,8 @@ ADDED = ("", "NEW = 1\n")
         ("compress/quantization/__init__.py", *ADDED),
         ("compress/recipe/renamed.py", *ADDED),
         ("compress/quantization/qat.py", *ADDED),  # the recipe calibrates
+        ("export/quantize/ranges/__init__.py", *ADDED),
+        ("export/quantize/ranges/percentile.py", *ADDED),  # the recipe takes the least error
         ("models/x3d.py", *ADDED),
         ("compress/losses.py", "\ndef ", "\n# A remark.\ndef "),
         ("compress/losses.py", '"""', '"""Indeed: '),
@@ -118,6 +120,7 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
         ("compress/distillation/soft_targets.py", *ADDED, 1),
         ("compress/pruning/magnitude.py", *ADDED, 2),
         ("compress/quantization/ptq.py", *ADDED, 3),
+        ("export/quantize/ranges/least_error.py", *ADDED, 3),
         ("models/mobilenet3d.py", *ADDED, 0),  # an encoder of teachers, too
         ("compress/prune.py", "_STEPS = 500", "_STEPS = 400", 2),
         ("export/quantize/quantizer.py", *ADDED, 3),

@@ -1,6 +1,8 @@
 """`kl`: the clipping threshold whose int8 distribution diverges least from the distribution of the values.
 
-Source: Migacz 2017, "8-bit Inference with TensorRT", GTC. Thresholds apply to magnitudes, for both signs.
+Source: Migacz 2017, "8-bit Inference with TensorRT", GTC. Thresholds apply to magnitudes, for both signs. As in
+NVIDIA's pytorch-quantization, the bin at zero counts like the next one: zeros are exact for any threshold, and the
+many zeros of ReLU would otherwise favour thresholds so small that no other value shares their level.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ _STEP = 16
 def least_divergence(histogram: Histogram) -> Limits:
     """The threshold with the least KL divergence, on each side that has values, within the extremes."""
     magnitudes = histogram.counts[BINS:] + histogram.counts[:BINS].flip(0)
+    magnitudes[0] = magnitudes[1]
     # Values of one sign have all levels on one side of zero.
     levels = LEVELS // 2 if histogram.low < 0 < histogram.high else LEVELS
     tried = range(levels, BINS + 1, _STEP)

@@ -68,6 +68,12 @@ def test_kl_picks_the_threshold_behind_the_bulk() -> None:
     assert low >= 0 and 1 <= high < 1.5
 
 
+def test_kl_does_not_clip_the_values_beside_many_zeros() -> None:
+    values = torch.randn(200_000, generator=torch.Generator().manual_seed(0)).relu()
+    low, high = RANGES["kl"].search(histogram(values))
+    assert low == 0 and high > 2.5, "half of the values are zeros; 1 % of the others exceed 2.6"
+
+
 def rounded(observer: HistogramRange) -> tuple[float, float]:
     scale, zero_point = observer.calculate_qparams()
     return float((-128 - zero_point) * scale), float((127 - zero_point) * scale)
