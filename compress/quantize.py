@@ -1,6 +1,6 @@
-"""`quantize`: int8 weights and activations by a row of `QUANTIZATION_METHODS`.
+"""`quantize`: integer weights, and with `w8a8` activations, by a row of `QUANTIZATION_METHODS`.
 
-The result is the torch int8 reference: the graph that every exported int8 file must reproduce.
+The result is a graph in torch that every exported file of the scheme must reproduce.
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference"; the flow is torchao's PT2E.
 """
@@ -10,11 +10,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
+from torch.export import ExportedProgram
 
 from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Form
@@ -22,35 +23,75 @@ from compress.command.progress import bar
 from compress.distillation.criterion import Layers, teaching_notes
 from compress.features import WithFeatures, drop_features, feature_sizes, mark_features
 from compress.quantization import QUANTIZATION_METHODS
+from compress.quantization.equalization import equalize
+from compress.quantization.method import Decision, Task
 from compress.stage import Context, StageResult
 from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, selection_notes
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
+from export.quantize.ranges import RANGES
+from export.quantize.weight_only import WEIGHT_SCHEMES
+
+_OF_W8A8 = ("ranges", "percentile", "weight_ranges")
+"""Keys that schemes with float activations do not use."""
+
+_OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch")
 
 
 class QuantizeConfig(TrainConfig):
-    """Settings of one `quantize` stage; with `mode: ptq`, training settings other than `batch` are refused."""
+    """Settings of one `quantize` stage; settings that its method does not use are refused."""
 
-    scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
-    mode: Literal[tuple(QUANTIZATION_METHODS)] = Field(  # type: ignore[valid-type]
-        default="ptq", description="ptq calibrates; qat calibrates, then trains with simulated quantization."
+    scheme: Literal["w8a8", "w8", "w4"] = Field(
+        default="w8a8",
+        description="w8a8 has int8 weights (per channel) and activations; w8 and w4 have integer weights and float "
+        "activations, for which a stage is needed only to choose a method.",
+    )
+    method: Literal[tuple(QUANTIZATION_METHODS)] = Field(  # type: ignore[valid-type]
+        default="ptq",
+        description="ptq calibrates; adaround also learns which weights to round up; qat trains with simulated "
+        "quantization; lsq learns the step sizes, too.",
     )
     calibration_clips: int = Field(
         default=128, ge=1, le=1_000_000, description="Number of training clips for calibrating the ranges."
     )
+    ranges: Literal[tuple(RANGES)] = Field(  # type: ignore[valid-type]
+        default="mse",
+        description="Limits of int8 activations: mse has the least squared error, minmax clips nothing, percentile "
+        "clips a share of the values, kl has the least divergence.",
+    )
+    percentile: float = Field(
+        default=99.99,
+        gt=50,
+        lt=100,
+        description="With ranges percentile: percent of the values below the upper limit and above the lower one.",
+    )
+    weight_ranges: Literal["minmax", "mse"] = Field(
+        default="minmax", description="Limits of the weights of each output channel."
+    )
+    equalize: bool = Field(
+        default=False,
+        description="Cross-layer equalization of weights, where only ReLU and pooling are between two layers.",
+    )
+    correct_bias: bool = Field(
+        default=False,
+        description="Corrects biases so that every channel keeps its mean over the calibration clips.",
+    )
+    iterations: int = Field(
+        default=1_000, ge=10, le=1_000_000, description="Steps of adaround for each layer."
+    )
     epochs: int = Field(default=2, ge=1, le=MAX_EPOCHS, description="Epochs of quantization-aware training.")
     learning_rate: float = Field(
-        default=2e-4, ge=1e-8, le=10, description="Peak learning rate of quantization-aware training."
+        default=5e-5, ge=1e-8, le=10, description="Peak learning rate of quantization-aware training."
     )
 
     @property
     def trains(self) -> bool:
         """Whether the method trains."""
-        return QUANTIZATION_METHODS[self.mode].trains
+        return QUANTIZATION_METHODS[self.method].trains
 
     @model_validator(mode="after")
-    def _trains_or_not(self) -> Self:
+    def _settings_of_the_method(self) -> Self:
         if self.ema is not None and self.trains:
             raise ValueError(
                 f"ema is {self.ema}, but quantized weights belong to their ranges and have no average; omit it"
@@ -59,70 +100,135 @@ class QuantizeConfig(TrainConfig):
             raise ValueError(
                 f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
             )
-        if not self.trains:
-            used = {"scheme", "mode", "calibration_clips", "batch"}
-            able = " or ".join(name for name, method in QUANTIZATION_METHODS.items() if method.trains)
-            for name, field in type(self).model_fields.items():
-                if name not in used and getattr(self, name) != field.default:
-                    raise ValueError(f"{name} is for mode {able} only; mode {self.mode} does not train")
+        able = [one for one, method in QUANTIZATION_METHODS.items() if self.scheme in method.schemes]
+        if self.method not in able:
+            raise ValueError(
+                f"method {self.method} does not give {self.scheme}; methods that do: {', '.join(able)}"
+            )
+        used = (*_OF_EVERY_METHOD, *QUANTIZATION_METHODS[self.method].settings)
+        for name, field in type(self).model_fields.items():
+            if name not in used and getattr(self, name) != field.default:
+                able = [one for one, method in QUANTIZATION_METHODS.items() if name in method.settings]
+                raise ValueError(
+                    f"{name} is for method {' or '.join(able)} only; method {self.method} does not use it"
+                )
+            if name in _OF_W8A8 and self.scheme in WEIGHT_SCHEMES and getattr(self, name) != field.default:
+                raise ValueError(f"{name} is for scheme w8a8 only; scheme {self.scheme} does not use it")
+        row = RANGES[self.ranges]
+        if (
+            self.percentile != type(self).model_fields["percentile"].default
+            and "percentile" not in row.settings
+        ):
+            ranges = " or ".join(name for name, one in RANGES.items() if "percentile" in one.settings)
+            raise ValueError(f"percentile is for ranges {ranges} only; ranges {self.ranges} does not use it")
         return self
 
 
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
-    """The int8 reference of the student for single clips, and for single frames if it streams."""
-    from export.quantize.int8_reference import calibrate, convert, prepare, transfer
-    from export.quantize.step_reference import step_reference
-
+    """The student in its scheme for single clips, and in int8 for single frames if it streams."""
     model = copy.deepcopy(artifact.model).cpu().eval()
     clips = context.data.train.for_spec(artifact.spec)
-    method = QUANTIZATION_METHODS[config.mode]
+    method = QUANTIZATION_METHODS[config.method]
     batch = min(config.batch, len(clips))
     if not method.trains:
         batch = min(batch, config.calibration_clips)
-    single = prepare(_lowered(model, artifact, batch=1), qat=method.trains)
-    layers = Layers.of(context.distillation).student if method.trains and context.teacher else ()
-    prepared = prepare(_lowered(model, artifact, batch=batch, layers=layers), qat=method.trains)
-    if layers:
-        mark_features(prepared, feature_sizes(model, artifact.spec.example(), layers))
-        _require_same_graph(prepared, single, layers=layers)
-    calibrate(prepared, _calibration_batches(clips, config=config, batch=batch, context=context))
-    curve = method.decide(prepared, artifact.spec, config, context)
-    drop_features(prepared)
-    transfer(prepared, single)
-    reference = convert(single)
-    step = None
-    if artifact.streams:
-        network, example = step_network(model, artifact.spec.example()[0])
-        step = step_reference(single, capture(network, example), qat=method.trains)
-    notes: tuple[str, ...] = (
-        f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
+    notes: list[str] = []
+    if config.equalize:
+        pairs = equalize(model, artifact.spec.example())
+        notes.append(f"cross-layer equalization of {pairs} pairs of layers with ReLU between them")
+    make = _stored_weights if config.scheme in WEIGHT_SCHEMES else _integers
+    network, step, decision = make(
+        replace(artifact, model=model),
+        config,
+        Task(
+            spec=artifact.spec,
+            config=config,
+            context=context,
+            batches=lambda: _calibration_batches(clips, config=config, batch=batch, context=context),
+        ),
+        batch=batch,
     )
+    notes += decision.notes
     if method.trains:
         notes += (
             *batch_notes(config, clips),
-            *selection_notes(config, curve),
+            *selection_notes(config, decision.curve),
             *teaching_notes(artifact.spec, context),
         )
     return StageResult(
-        artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
+        artifact=replace(artifact, model=network, form=Form.QUANTIZED, step=step),
+        curve=decision.curve,
+        notes=(f"{_steps(clips, config=config, batch=batch) * batch} training clips for calibration", *notes),
     )
+
+
+_Made = tuple[torch.fx.GraphModule, ExportedProgram | None, Decision]
+"""The network for clips, the one for frames, and the decision of the method."""
+
+
+def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
+    """The int8 reference."""
+    from export.quantize.int8_reference import calibrate, convert, prepare, transfer
+    from export.quantize.step_reference import step_reference
+
+    method = QUANTIZATION_METHODS[config.method]
+    ranges = method.ranges(config)
+    single = prepare(_lowered(artifact, batch=1), qat=method.trains, ranges=ranges)
+    layers = Layers.of(task.context.distillation).student if method.trains and task.context.teachers else ()
+    prepared = prepare(_lowered(artifact, batch=batch, layers=layers), qat=method.trains, ranges=ranges)
+    if layers:
+        mark_features(prepared, feature_sizes(artifact.model, artifact.spec.example(), layers))
+        _require_same_graph(prepared, single, layers=layers)
+    calibrate(prepared, task.batches())
+    decision = _with_corrected_biases(prepared, method.decide(prepared, task), task)
+    drop_features(prepared)
+    transfer(prepared, single)
+    step = None
+    if artifact.streams:
+        network, example = step_network(artifact.model, artifact.spec.example()[0])
+        step = step_reference(single, capture(network, example), qat=method.trains)
+    return convert(single), step, decision
+
+
+def _stored_weights(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
+    """The network with float activations and the weights of its files."""
+    from export.quantize.int8_reference import transfer
+    from export.quantize.weight_only import store_weights, weight_grids
+
+    graph = _lowered(artifact, batch=batch)
+    task = replace(task, grids=weight_grids(graph, scheme=config.scheme))
+    decision = QUANTIZATION_METHODS[config.method].decide(graph, task)
+    decision = _with_corrected_biases(graph, decision, task)
+    single = _lowered(artifact, batch=1)
+    transfer(graph, single)
+    return store_weights(single, scheme=config.scheme, grids=task.grids), None, decision
+
+
+def _with_corrected_biases(graph: torch.fx.GraphModule, decision: Decision, task: Task) -> Decision:
+    """Corrects biases if the stage asks for it."""
+    from export.quantize.bias_correction import correct_biases
+
+    config: Any = task.config
+    if not config.correct_bias:
+        return decision
+    count = correct_biases(graph, task.batches(), grids=task.grids)
+    return replace(decision, notes=(*decision.notes, f"biases of {count} layers corrected"))
 
 
 def check_rounded_layers(artifact: Artifact, layers: tuple[str, ...]) -> None:
     """Raises ValueError for layers that losses cannot use while the student is trained with quantization."""
     from export.quantize.int8_reference import prepare
 
-    model = artifact.model
-    plain, found = (prepare(_lowered(model, artifact, batch=1, layers=own), qat=True) for own in ((), layers))
-    mark_features(found, feature_sizes(model, artifact.spec.example(), layers))
+    plain, found = (prepare(_lowered(artifact, batch=1, layers=own), qat=True) for own in ((), layers))
+    mark_features(found, feature_sizes(artifact.model, artifact.spec.example(), layers))
     _require_same_graph(found, plain, layers=layers)
 
 
-def _lowered(
-    model: nn.Module, artifact: Artifact, *, batch: int, layers: tuple[str, ...] = ()
-) -> torch.fx.GraphModule:
+def _lowered(artifact: Artifact, *, batch: int, layers: tuple[str, ...] = ()) -> torch.fx.GraphModule:
     """The lowered network for a batch size; it returns its features of `layers` after the logits."""
-    network = WithFeatures(model, layers, columns=len(artifact.spec.labels)) if layers else model
+    network = artifact.model
+    if layers:
+        network = WithFeatures(network, layers, columns=len(artifact.spec.labels))
     return lower(capture(network, artifact.spec.example(batch=batch)))
 
 
@@ -140,7 +246,7 @@ def _require_same_graph(
         raise ValueError(
             f"the distillation losses use the layers {', '.join(layers)} of the student, one of which lies between "
             "operators that int8 computes as one, such as a convolution and its BatchNorm or activation; name the "
-            "module that contains them, or use `mode: ptq`"
+            "module that contains them, or use `method: ptq`"
         )
 
 

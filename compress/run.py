@@ -45,7 +45,6 @@ if not only_reads_arguments(__name__):
     from compress.steps.train import (
         make_teachers,
         networks_by_scheme,
-        rounded_from,
         run_stages,
         start,
     )
@@ -105,7 +104,7 @@ def run_recipe(
     # The accuracy of an untrained network says nothing.
     judged = made if stages or recipe.student.is_trained else []
     networks = networks_by_scheme(recipe.schemes, made)
-    exported = export(run, networks, rounded=rounded_from(made))
+    exported = export(run, networks)
     figures = benchmark(run, networks, exported)
     corrupted = robustness(run, teachers=teachers, stages=judged, exported=exported)
     report = assemble(

@@ -15,6 +15,7 @@ from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
 from compress.versions import FILES, installed
+from export.quantize.ranges import RANGES
 
 
 def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
@@ -50,6 +51,6 @@ STAGES: dict[str, Stage] = {
         takes=Form.FLOAT,
         gives=Form.QUANTIZED,
         needs_training=True,
-        methods=lambda config: [QUANTIZATION_METHODS[config.mode].decide],
+        methods=lambda config: [QUANTIZATION_METHODS[config.method].decide, RANGES[config.ranges].search],
     ),
 }

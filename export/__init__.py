@@ -5,7 +5,8 @@
 `open_file(path, *, entry, outputs) -> OpenedFile`. Importing this package loads no backend.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,10 +57,20 @@ class Exporter:
     """Schemes whose weights the writer rounds, together with computed constants. For the other schemes the writer
     gets rounded weights."""
 
+    quantizers: Mapping[str, str] = field(default_factory=dict)
+    """Schemes whose files another tool quantizes from the float file, with the module that holds
+    `quantize_file(written, out, *, calibration)`. They need calibration inputs."""
+
     @property
     def modules(self) -> tuple[str, ...]:
         """The modules that files depend on."""
-        return (self.module, self.runner, self.lowering, *filter(None, [self.int8_lowering]))
+        return (
+            self.module,
+            self.runner,
+            self.lowering,
+            *filter(None, [self.int8_lowering]),
+            *self.quantizers.values(),
+        )
 
     @property
     def pip_line(self) -> str:
@@ -71,14 +82,15 @@ EXPORTERS: dict[str, Exporter] = {
     "onnx": Exporter(
         extension=".onnx",
         runtime="ONNX Runtime",
-        schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
+        schemes=("fp32", "fp16", "w8a8", "w8", "w4", "w8a8_nncf"),
         extra="onnx",
-        distributions=("onnx", "onnxscript", "onnxruntime"),
+        distributions=("onnx", "onnxscript", "onnxruntime", "nncf"),
         module="export.emit.onnx.writer",
         runner="export.emit.onnx.session",
         preflight="export.preflight.on_onnxruntime",
         lowering="export.layout.select",
         int8_lowering="export.layout.tap_fusion",
+        quantizers={"w8a8_nncf": "export.nncf_onnx"},
     ),
     "tflite": Exporter(
         extension=".tflite",
@@ -105,7 +117,7 @@ EXPORTERS: dict[str, Exporter] = {
     "coreml": Exporter(
         extension=".mlpackage",
         runtime="Core ML",
-        schemes=("fp32", "fp16", "w8a8", "w8", "w4"),
+        schemes=("fp32", "fp16", "w8a8", "w8", "w4", "p4"),
         extra="coreml",
         distributions=("coremltools",),
         module="export.emit.coreml.writer",
@@ -122,8 +134,18 @@ EXPORTERS: dict[str, Exporter] = {
 SCHEMES = tuple(dict.fromkeys(scheme for row in EXPORTERS.values() for scheme in row.schemes))
 """Every scheme that at least one format supports."""
 
+NOT_OFFERED = {
+    "w8a16": "ONNX Runtime, ExecuTorch and Core ML have no kernels for 16-bit activations on a CPU, and LiteRT has "
+    "reference kernels only, which are slower than float; use w8, or keep layers in float",
+}
+"""Schemes that exist elsewhere, and why no format supports them."""
+
 INT8_SCHEMES = ("w8a8",)
 """Schemes that are written from an int8 reference instead of the float network."""
+
+
+QUANTIZED_BY_OTHERS = tuple(scheme for row in EXPORTERS.values() for scheme in row.quantizers)
+"""Schemes whose files another tool quantizes, from the float network and calibration inputs."""
 
 
 def require(name: str, *modules: str) -> None:

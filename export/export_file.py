@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from export.quantize.layer_noise import LayerError
 
 PROGRAM_FILE, STEP_FILE = "program.pt2", "step.pt2"
+CALIBRATION_FOLDER = "calibration"
 
 TIME_LIMIT_S = 3600.0
 """A writer that takes longer counts as hung: the largest networks take minutes."""
@@ -64,6 +65,8 @@ class Work:
     scheme: str
     scratch: Path
     """Folder of programs and samples."""
+    rounded: bool
+    """Whether the programs are lowered and their weights rounded."""
     ledger: Ledger
     """Ledger of the output folder."""
     proof: Proof | None
@@ -88,12 +91,14 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         path=path,
         spec=work.spec.arranged(**order),
         scheme=scheme,
-        lowering=_lowering(exporter, scheme),
-        stored=scheme in WEIGHT_SCHEMES and scheme not in exporter.rounds_weights,
+        lowering=_lowering(exporter, scheme, rounded=work.rounded),
+        stored=scheme in WEIGHT_SCHEMES and scheme not in exporter.rounds_weights and not work.rounded,
         step=None
         if work.step is None
         else StepJob(program=scratch / STEP_FILE, spec=work.step.arranged(**order)),
         samples=None if work.proof is None else scratch,
+        quantizer=exporter.quantizers.get(scheme),
+        calibration=scratch / CALIBRATION_FOLDER,
     )
     log = partial / LOG_FILE
     started = time.monotonic()
@@ -258,10 +263,15 @@ def _keep_only_log(folder: Path) -> None:
             left.unlink()
 
 
-def _lowering(exporter: Exporter, scheme: str) -> str | None:
-    """The lowering module of `exporter`; formats with rounded weights all use the plain lowering."""
+def _lowering(exporter: Exporter, scheme: str, *, rounded: bool) -> str | None:
+    """The lowering module of `exporter`; formats with rounded weights all use the plain lowering.
+
+    None for a program that is lowered already.
+    """
     if scheme == "w8a8":
         return exporter.int8_lowering
+    if rounded:
+        return None
     return exporter.lowering if scheme == "fp32" else "export.lower"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.export import ExportedProgram
 
@@ -16,6 +17,7 @@ from compress.folders.ledger import Ledger
 from export import EXPORTERS, INT8_SCHEMES, SCHEMES
 from export.capture.stepping import Stepper
 from export.export_file import (
+    CALIBRATION_FOLDER,
     PROGRAM_FILE,
     STEP_FILE,
     Proof,
@@ -35,6 +37,7 @@ from export.out_folder import (
 )
 from export.outcome import ExportOutcome
 from export.process.child import in_a_sentence
+from export.quantize.weight_only import WEIGHT_SCHEMES
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called before each file is written."""
@@ -47,14 +50,18 @@ class Variant:
     scheme: str
     program: ExportedProgram | Exception
     """For the float schemes the captured network (`export.capture.graph`), which every format lowers for its own
-    runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already. An
-    exception if there is none; every file of the scheme then fails with it."""
+    runtime; for `w8a8` the captured int8 reference (`quantized_decomposed` operators), which is lowered already, as
+    is a network of `w8` or `w4` whose weights are rounded already. An exception if there is none; every file of the
+    scheme then fails with it."""
     proof: Proof | None = None
     """Reference for the checks of its files. None skips the checks."""
     step: Stepper | None = None
     """The step program of a streaming network, written in addition in every format."""
     notes: tuple[str, ...] = ()
     """Notes on every file."""
+    calibration: Mapping[str, np.ndarray] | None = None
+    """Inputs for schemes that another tool quantizes (`export.QUANTIZED_BY_OTHERS`): name -> one array for all
+    calls."""
 
 
 def export_files(
@@ -111,6 +118,9 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         torch.export.save(variant.program, scratch / PROGRAM_FILE)
         if variant.step is not None:
             torch.export.save(variant.step.program, scratch / STEP_FILE)
+        for name, array in (variant.calibration or {}).items():
+            (scratch / CALIBRATION_FOLDER).mkdir(exist_ok=True)
+            np.save(scratch / CALIBRATION_FOLDER / f"{name}.npy", array)
     except Exception as error:  # of many types, most of them torch's
         return error
     if variant.proof is not None:
@@ -120,6 +130,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         step=None if variant.step is None else variant.step.spec,
         scheme=variant.scheme,
         scratch=scratch,
+        rounded=_is_rounded(variant.program),
         ledger=ledger,
         proof=variant.proof,
         notes=variant.notes,
@@ -193,12 +204,19 @@ def _either(what: str, names: Sequence[str]) -> str:
     return f"{what} {' or '.join(map(repr, names))}"
 
 
+def _is_rounded(program: ExportedProgram) -> bool:
+    """Whether the program has integer weights already."""
+    return any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
+
+
 def _check_graph(variant: Variant) -> None:
     if isinstance(variant.program, Exception):
         return
-    quantized = any("quantized_decomposed" in str(node.target) for node in variant.program.graph.nodes)
-    if quantized != (variant.scheme in INT8_SCHEMES):
-        graph, wanted = ("an int8", "w8a8") if quantized else ("a float", "fp32 or fp16")
+    rounded = _is_rounded(variant.program)
+    if rounded and variant.scheme in WEIGHT_SCHEMES:
+        return
+    if rounded != (variant.scheme in INT8_SCHEMES):
+        graph, wanted = ("an int8", "w8a8") if rounded else ("a float", "fp32 or fp16")
         raise ValueError(
             f"scheme {variant.scheme!r} was given {graph} graph; such a graph is written as {wanted}"
         )

@@ -45,6 +45,10 @@ class Job:
     """The step program of a streaming network."""
     samples: Path | None = None
     """Folder with one `<input>.npy` per input, for reference outputs with these weights; `None` for no outputs."""
+    quantizer: str | None = None
+    """Module whose `quantize_file` makes the file from the float file; None if the writer writes it."""
+    calibration: Path | None = None
+    """Folder of the inputs for `quantizer`, as `samples`."""
 
 
 def prepare(module: str) -> None:
@@ -55,7 +59,7 @@ def prepare(module: str) -> None:
 
 def load_program(path: Path, *, scheme: str) -> ExportedProgram:
     """The program that `torch.export.save` wrote to `path`, for a file of `scheme`."""
-    if scheme == "w8a8":
+    if scheme != "fp32":  # a program with integers has operators of torchao
         import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 
     return torch.export.load(path)
@@ -73,10 +77,31 @@ def write(job: Job) -> WrittenFile:
     if job.step is not None:
         stepping = load_program(job.step.program, scheme=job.scheme)
         step = Stepper(program=_lowered(stepping, job)[0], spec=job.step.spec)
-    written: WrittenFile = import_module(job.module).write(
-        program, job.path, spec=job.spec, scheme=job.scheme, step=step
-    )
+    written: WrittenFile
+    if job.quantizer is None:
+        written = import_module(job.module).write(
+            program, job.path, spec=job.spec, scheme=job.scheme, step=step
+        )
+    else:
+        written = _quantized_by_another(program, job)
     return replace(written, reference_outputs=outputs, notes=(*notes, *written.notes))
+
+
+def _quantized_by_another(program: ExportedProgram, job: Job) -> WrittenFile:
+    """The file that the tool of the scheme makes from the float file and the calibration inputs."""
+    assert job.quantizer is not None and job.calibration is not None
+    if job.step is not None:
+        raise ValueError(
+            f"{job.scheme} files have no step program; export the network without it, or use w8a8"
+        )
+    arrays = {path.stem: np.load(path) for path in sorted(job.calibration.glob("*.npy"))}
+    if not arrays:
+        raise ValueError(f"{job.scheme} needs calibration inputs; give some")
+    floats = job.path.with_name(f"float{job.path.suffix}")
+    written = import_module(job.module).write(program, floats, spec=job.spec, scheme="fp32")
+    result: WrittenFile = import_module(job.quantizer).quantize_file(written, job.path, calibration=arrays)
+    floats.unlink()
+    return result
 
 
 def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, GraphModule | None]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from compress.command.user_code import user_code
-from export import EXPORTERS
+from export import EXPORTERS, INT8_SCHEMES, QUANTIZED_BY_OTHERS
 from export.capture.float32 import float32_by_default
 from export.capture.graph import capture
 from export.capture.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
@@ -89,8 +89,8 @@ def export_network(
     `out/manifest.json` describes them. A format is not written in a scheme that it does not support.
 
     `inputs` are those of `model.forward`, in order: shapes in the syntax of `export.capture.inputs.parse_inputs`,
-    or an example tensor by name. `calibration` sets the ranges of scheme `w8a8`; every file is run on `clips`, or
-    else on up to 8 calibration inputs, or else on random ones. The manifest records which.
+    or an example tensor by name. `calibration` sets the ranges of the schemes `w8a8` and `w8a8_nncf`; every file is
+    run on `clips`, or else on up to 8 calibration inputs, or else on random ones. The manifest records which.
 
     With `stream` every format also gets a step program, for one frame: `export.capture.stepping` states the
     requirements on the network.
@@ -103,10 +103,11 @@ def export_network(
     described = describe_examples(inputs) if isinstance(inputs, Mapping) else parse_inputs(inputs)
     ranges = None if calibration is None else _samples(calibration, described, what="calibration")
     int8 = "w8a8" in schemes
-    if int8 and ranges is None:
+    calibrated = [scheme for scheme in schemes if scheme in (*INT8_SCHEMES, *QUANTIZED_BY_OTHERS)]
+    if calibrated and ranges is None:
         raise ValueError(
-            "scheme w8a8 needs inputs that set the ranges of its integers: give calibration clips (a .npy file), "
-            "or 'random' to try it without (its accuracy is then meaningless)"
+            f"scheme {calibrated[0]} needs inputs that set the ranges of its integers: give calibration clips "
+            "(a .npy file), or 'random' to try it without (its accuracy is then meaningless)"
         )
     tried = None if clips is None else _samples(clips, described, what="clips")
     tried = tried or (
@@ -122,7 +123,7 @@ def export_network(
         "project": "pocketreel",
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
         "torch": str(torch.__version__),
-        "calibration": ranges.source if ranges and int8 else None,
+        "calibration": ranges.source if ranges and calibrated else None,
     }
     spec = _spec(described, trial, provenance=provenance)
     if stream:
@@ -144,7 +145,11 @@ def export_network(
         variants = [
             _quantized(captured, program, ranges, trial=trial, steps=steps)
             if scheme == "w8a8" and ranges is not None
-            else replace(captured, scheme=scheme)
+            else replace(
+                captured,
+                scheme=scheme,
+                calibration=ranges.arrays if ranges and scheme in QUANTIZED_BY_OTHERS else None,
+            )
             for scheme in schemes
         ]
     outcomes = export_files(

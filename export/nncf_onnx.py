@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,7 @@ if not only_reads_arguments(__name__):
     from export.capture.prepare_network import copied
     from export.emit.onnx.session import open_session
     from export.lower import lower
-    from export.manifest import FileSpec, TensorInfo
+    from export.manifest import FileSpec, TensorInfo, WrittenFile
     from export.out_folder import adding, check_folders
     from export.process.quiet import silence_libraries
     from export.samples import Samples, read_samples
@@ -105,6 +105,22 @@ def quantize_with_nncf(
         )
     onnx.save(_tuned(quantized), out)
     return out
+
+
+def quantize_file(written: WrittenFile, out: Path, *, calibration: Mapping[str, np.ndarray]) -> WrittenFile:
+    """The int8 file of a float one, for the scheme `w8a8_nncf`; `calibration` has all inputs by name.
+
+    Raises the errors of `quantize_with_nncf`.
+    """
+    from export.verify.coverage.on_onnxruntime import onnxruntime_coverage
+    from export.verify.coverage.report import attempt
+
+    count = len(next(iter(calibration.values())))
+    calls = [{name: array[index] for name, array in calibration.items()} for index in range(count)]
+    quantize_with_nncf(written.path, calls, out=out)
+    coverage, unknown = attempt(lambda: onnxruntime_coverage(out, scheme="w8a8", places={}))
+    note = f"quantized by NNCF with {count} calibration inputs: its ranges, layers and bias correction"
+    return replace(written, path=out, notes=(*written.notes, note, *unknown), coverage=coverage)
 
 
 def predictor(file: Any) -> Predictor:

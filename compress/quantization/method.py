@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from compress.stage import Context
 from compress.training import TrainConfig
 from models.spec import ClipSpec
 
-Curve = tuple[dict[str, float], ...]
-"""One row per epoch, as returned by `fit`."""
+if TYPE_CHECKING:
+    from export.quantize.observers import Ranges
+    from export.quantize.weight_only import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a method may use besides the graph."""
+
+    spec: ClipSpec
+    config: TrainConfig
+    """Settings of the stage, a `QuantizeConfig`."""
+    context: Context
+    batches: Callable[[], Iterator[tuple[Tensor, ...]]]
+    """Yields the calibration batches, the same in every call."""
+    grids: Mapping[str, Grid] | None = None
+    """The grids of weights by name, for schemes with float activations; their graph has no observers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The result of a method, besides the changed graph."""
+
+    curve: tuple[dict[str, float], ...] = ()
+    """One row per epoch, as returned by `fit`."""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationMethod:
     """One row of `QUANTIZATION_METHODS`."""
 
-    trains: bool
-    """Whether weights are trained with simulated quantization; BatchNorms are then not folded, and the training
-    settings of the stage apply."""
-    decide: Callable[[torch.fx.GraphModule, ClipSpec, TrainConfig, Context], Curve]
+    ranges: Callable[[Any], Ranges]
+    """The observers of ranges, given the settings of the stage."""
+    decide: Callable[[torch.fx.GraphModule, Task], Decision]
     """Changes weights and ranges of the prepared graph in place, after calibration; the graph takes only full
     batches."""
+    settings: tuple[str, ...]
+    """Keys of the stage that this method uses, besides those of every method; others are refused."""
+    schemes: tuple[str, ...] = ("w8a8",)
+    trains: bool = False
+    """Whether the network is trained with simulated quantization; the training settings of the stage then apply."""

@@ -44,7 +44,8 @@ from compress.recipe.wording import no_such_file
 from compress.sources import SOURCES
 from compress.stages import STAGES
 from compress.versions import installed
-from export import EXPORTERS, INT8_SCHEMES
+from export import EXPORTERS, INT8_SCHEMES, QUANTIZED_BY_OTHERS
+from export.quantize.weight_only import WEIGHT_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.checkpoints import LAYOUTS
 from models.spec import MODALITIES
@@ -74,14 +75,17 @@ _Found = Iterator[tuple[Place, str, dict[str, str | None]]]
 
 
 def _stage_order(parts: Parts) -> _Found:
-    """Every stage gets a network of its form, and a trained student where it needs one."""
+    """Every stage gets a network of its form, and a trained student where it needs one.
+
+    Several stages may quantize the last float network, each in its own scheme.
+    """
     student = parts.sections.get("student")
     form, quantized_at, trained = Form.FLOAT, "", student is not None and student.is_trained
     for index, verb in enumerate(parts.verbs):
         if verb not in STAGES:
             continue
         stage, place = STAGES[verb], ("stages", index, verb)
-        if stage.takes != form:
+        if stage.takes != form != stage.gives:
             yield (
                 place,
                 f"takes a {stage.takes} network, but {quantized_at} outputs a {form} one; move it before",
@@ -99,6 +103,18 @@ def _stage_order(parts: Parts) -> _Found:
         if stage.takes == form != stage.gives:
             form, quantized_at = stage.gives, path_text(place)
         trained = trained or not stage.needs_training
+    known: dict[str, str] = {}
+    for index, entry in enumerate(parts.stages):
+        scheme = None if entry is None else getattr(entry.config, "scheme", None)
+        if entry is None or scheme is None:
+            continue
+        if scheme in known:
+            yield (
+                ("stages", index, entry.verb, "scheme"),
+                f"{known[scheme]} outputs {scheme} already; a run has one network per scheme",
+                {"given": scheme},
+            )
+        known.setdefault(scheme, f"stages.{index}.{entry.verb}")
 
 
 def _formats(parts: Parts) -> _Found:
@@ -197,6 +213,19 @@ def _stream(parts: Parts) -> _Found:
         able = listed(name for name, row in STUDENTS.items() if row.streams)
         problem = f"{student.network} needs whole clips and cannot stream; choose a causal network"
         yield ("student", "stream"), problem, {"allowed": able}
+    export = parts.sections.get("export")
+    for index, scheme in enumerate(getattr(export, "schemes", None) or ()):
+        if scheme in QUANTIZED_BY_OTHERS and getattr(student, "stream", False):
+            problem = f"{scheme} files have no step program, and the student streams; use w8a8"
+            yield ("export", "schemes", index), problem, {"given": scheme}
+    for index, entry in enumerate(parts.stages):
+        scheme = None if entry is None else getattr(entry.config, "scheme", None)
+        if entry is not None and scheme in WEIGHT_SCHEMES and getattr(student, "stream", False):
+            problem = (
+                f"rounds the weights of whole clips alone; leave out this stage, and write {scheme} files of the "
+                "streaming student by export.schemes"
+            )
+            yield ("stages", index, entry.verb, "scheme"), problem, {"given": scheme, "allowed": "w8a8"}
 
 
 def _pretrained(parts: Parts) -> _Found:

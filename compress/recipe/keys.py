@@ -24,6 +24,7 @@ from compress.recipe.wording import (
     TWO_ORIGINS,
     missing_key,
     no_such_file,
+    not_a_choice,
     shown,
     wrong_type,
 )
@@ -99,7 +100,7 @@ class _Words:
             if not any(type(value) is type(one) and value == one for one in choices):
                 names = [str(one) for one in choices]
                 close = nearest(str(value), names)
-                yield self._fault(place, CHOICE, shown(value), listed(names), close=close)
+                yield self._fault(place, not_a_choice(value, place), shown(value), listed(names), close=close)
             return
         wrong = wrong_value(value, node)
         if wrong is not None:

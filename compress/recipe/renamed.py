@@ -24,6 +24,7 @@ RENAMED: dict[str, str] = {
     **_MOVED,
     "distillation.losses.soft_targets": "distillation.losses.kd",
     "stages.*.prune.macs_ratio": "stages.*.prune.macs",
+    "stages.*.quantize.mode": "stages.*.quantize.method",
     "stages.*.prune.max_layer_ratio": "stages.*.prune.max_pruning_ratio",
 }
 """Old place to new place; `*` stands for a list index, the same in both."""

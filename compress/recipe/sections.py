@@ -242,8 +242,9 @@ class ExportConfig(Section):
     schemes: tuple[Literal[SCHEMES], ...] | None = Field(  # type: ignore[valid-type]
         default=None, min_length=1, max_length=len(SCHEMES)
     )
-    """Numeric schemes: `fp32`, `fp16`, `w8` and `w4` (weight-only) of the float student, `w8a8` of the quantized
-    one. A format is written in every scheme that it supports. By default `fp32` and the scheme of the last
+    """Numeric schemes: `fp32`, `fp16`, `w8`, `w4` and `p4` (weight-only) and `w8a8_nncf` (ONNX files that NNCF
+    quantizes) of the float student, `w8a8` of the quantized one; `w8` and `w4` of the stage that outputs it, if
+    there is one. A format is written in every scheme that it supports. By default `fp32` and the scheme of the last
     `quantize`."""
 
 

@@ -17,6 +17,7 @@ from compress.recipe.wording import (
     CHOICE,
     MAPPING,
     missing_key,
+    not_a_choice,
     not_well_formed,
     out_of_range,
     shown,
@@ -131,7 +132,7 @@ def _fault(detail: Any, *, model: type, place: Place, inside: Place, source: Sou
         close = nearest(str(detail["input"]), words)
         return Fault(
             path=path,
-            problem=CHOICE,
+            problem=not_a_choice(detail["input"], place + inside),
             given=given,
             allowed=listed(words),
             nearest=close,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from export import NOT_OFFERED
+
 
 class Wrong(NamedTuple):
     """The problem of a value, the given and the allowed value."""
@@ -55,8 +57,17 @@ def missing_key(about: str, *, section: bool = False) -> str:
 
 
 CHOICE = "not one of the choices"
+
+
+def not_a_choice(value: Any, place: tuple[Any, ...]) -> str:
+    """The problem of a value that is none of the choices; for a scheme that no format supports, with the reason."""
+    about_schemes = any(part in ("scheme", "schemes") for part in place)
+    reason = NOT_OFFERED.get(str(value)) if about_schemes else None
+    return CHOICE if reason is None else f"{CHOICE}: {reason}"
+
+
 NOT_A_STAGE = "not a stage"
-ONE_VERB = "one verb with its settings, such as `- quantize: {mode: ptq}`; one entry for each verb"
+ONE_VERB = "one verb with its settings, such as `- quantize: {method: ptq}`; one entry for each verb"
 OTHER_ORIGINS = ("factory", "file", "from")
 """Keys that replace `network` in the sections of teacher and student."""
 TWO_ORIGINS = "the network has more than one origin; keep one of these keys"

@@ -31,7 +31,7 @@ from compress.steps.reference_clip import NAMES as REFERENCE_NAMES
 from compress.steps.reference_clip import write_reference
 from compress.store import content_key
 from compress.versions import FILES, installed
-from export import EXPORTERS
+from export import EXPORTERS, QUANTIZED_BY_OTHERS
 from export.capture.graph import capture
 from export.capture.stepping import Stepper, step_network, step_spec, stepper
 from export.export_file import Proof
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 PARITY_CLIPS = 8
 """Number of test clips for the parity check after export; the benchmark step uses all of them."""
 
+CALIBRATION_CLIPS = 128
+"""Number of training clips for files that another tool quantizes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
@@ -61,13 +64,11 @@ class Exported:
     key: str
 
 
-def export(
-    run: Run, networks: Mapping[str, StageOutcome], *, rounded: StageOutcome | None = None
-) -> Exported:
+def export(run: Run, networks: Mapping[str, StageOutcome]) -> Exported:
     """Writes the files of the recipe to `export/` and returns the rows of its manifest.
 
-    `networks` has the network of each scheme. `rounded` is the float network whose weights were quantized without
-    further training, if any: int8 files are also compared with it. The files of an earlier run are used if nothing
+    `networks` has the network of each scheme. Files of a network that was quantized without training are also
+    compared with the float network before. The files of an earlier run are used if nothing
     has changed, all files are intact, and none had failed.
     """
     folder = run.folder / "export"
@@ -99,10 +100,7 @@ def export(
     try:
         with bar(run.console, "export", unit=" files") as report:
             spec = file_spec(run.student_spec, provenance=provenance)
-            variants = [
-                _variant(run, scheme, outcome.artifact, spec, rounded=rounded)
-                for scheme, outcome in networks.items()
-            ]
+            variants = [_variant(run, scheme, outcome, spec) for scheme, outcome in networks.items()]
             export_files(variants, spec, formats=run.recipe.export.formats, out=folder, progress=report)
             with adding(folder, REFERENCE_NAMES):
                 write_reference(
@@ -160,17 +158,28 @@ def _note_key(folder: Path, key: Key, *, whole: bool) -> None:
     ledger.save()
 
 
-def _variant(
-    run: Run, scheme: str, artifact: Artifact, spec: FileSpec, *, rounded: StageOutcome | None
-) -> Variant:
+def _variant(run: Run, scheme: str, outcome: StageOutcome, spec: FileSpec) -> Variant:
     """The network of a scheme, with the references of its files."""
-    before = rounded.artifact if rounded is not None and artifact.form is Form.QUANTIZED else None
+    artifact = outcome.artifact
+    before = None if outcome.rounded_from is None else outcome.rounded_from.artifact
     return Variant(
         scheme=scheme,
         program=_program(artifact),
         proof=_proof(run, artifact, rounded=before),
         step=_stepper(run, artifact, spec) if artifact.streams else None,
+        calibration=_calibration(run, artifact) if scheme in QUANTIZED_BY_OTHERS else None,
     )
+
+
+def _calibration(run: Run, artifact: Artifact) -> dict[str, np.ndarray]:
+    """Training clips for tools that quantize a file: input name -> one array with the batch size 1 of each call."""
+    clips = run.data.train.for_spec(artifact.spec)
+    count = min(CALIBRATION_CLIPS, len(clips))
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(run.recipe.seed))
+    return {
+        name: tensor.unsqueeze(1).numpy()
+        for name, tensor in zip(artifact.spec.inputs, clips.batch(order[:count].tolist()), strict=True)
+    }
 
 
 def _program(artifact: Artifact) -> ExportedProgram:

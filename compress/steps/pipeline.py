@@ -239,6 +239,8 @@ class StageOutcome:
     artifact: Artifact
     test_logits: tuple[Tensor, ...]
     cached: bool
+    rounded_from: StageOutcome | None = None
+    """The float network that the stage quantized without training it; None for other stages."""
 
     @property
     def record(self) -> StageRecord:

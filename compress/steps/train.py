@@ -52,7 +52,6 @@ from compress.teacher_check import check_logits, check_on_clips
 from compress.teacher_training import train_teacher
 from compress.training import accuracy, by_column, per_label
 from compress.versions import installed
-from export import INT8_SCHEMES
 from models import STUDENTS, TEACHERS, Network
 
 _THREADS_FILE = "threads"
@@ -154,7 +153,7 @@ def _own_module(factory: str) -> list[str]:
 
 
 def stage_keys(run: Run, *, teacher: str | None, further: Sequence[str] = ()) -> list[Key]:
-    """Hashes of everything that determines the stages of the recipe, each including that of the previous stage.
+    """Hashes of everything that determines the stages of the recipe, each including that of the float stage before.
 
     `teacher` is the key of the teacher, `further` are those of the others of several.
     """
@@ -179,13 +178,18 @@ def stage_keys(run: Run, *, teacher: str | None, further: Sequence[str] = ()) ->
             code += [LOSSES[row].__module__ for _, row, _ in run.recipe.distillation.losses.chosen()]
             more["distillation"] = run.settings_of(run.recipe.distillation)
             more["lessons"] = lessons
-        key = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
-        keys.append(key)
+        own = run.key(code=code, upstream=key, verb=entry.verb, config=run.settings_of(entry.config), **more)
+        keys.append(own)
+        if stage.gives is Form.FLOAT:
+            key = own
     return keys
 
 
 def run_stages(run: Run, teachers: Sequence[StageOutcome], first: StageOutcome | None) -> list[StageOutcome]:
-    """The stages of the recipe in order, starting from the student before all stages."""
+    """The stages of the recipe in order, starting from the student before all stages.
+
+    Every stage continues from the last float network, so several stages may quantize the same one.
+    """
     settings = run.recipe.named_teachers
     taught_by = [
         Teacher(
@@ -201,6 +205,7 @@ def run_stages(run: Run, teachers: Sequence[StageOutcome], first: StageOutcome |
     model, started = (first.artifact.model, ()) if first else run.first_student_and_notes(None)
     artifact = Artifact(model=model, spec=run.student_spec, streams=streams)
     figures = _figures(first) if first else _size(artifact)
+    before = first
     outcomes: list[StageOutcome] = []
     of_teachers = [one.key for one in teachers]
     keys = stage_keys(run, teacher=next(iter(of_teachers), None), further=of_teachers[1:])
@@ -228,9 +233,11 @@ def run_stages(run: Run, teachers: Sequence[StageOutcome], first: StageOutcome |
             before=figures,
             teachers=taught_by,
         )
+        if outcome.artifact.form is Form.QUANTIZED and not entry.trains:
+            outcome = replace(outcome, rounded_from=before)
         outcomes.append(outcome)
-        artifact = outcome.artifact
-        figures = _figures(outcome)
+        if outcome.artifact.form is Form.FLOAT:
+            artifact, figures, before = outcome.artifact, _figures(outcome), outcome
     return outcomes
 
 
@@ -238,21 +245,15 @@ def _figures(outcome: StageOutcome) -> dict[str, Any]:
     return {name: outcome.record["after"][name] for name in ("top1", "parameters", "macs")}
 
 
-def rounded_from(stages: Sequence[StageOutcome]) -> StageOutcome | None:
-    """The float network that the last stage quantized without further training; `None` if there is none."""
-    if (
-        len(stages) < 2
-        or stages[-1].artifact.form is Form.FLOAT
-        or stages[-1].record["config"]["mode"] != "ptq"
-    ):
-        return None
-    return stages[-2]
-
-
 def networks_by_scheme(schemes: Sequence[str], made: Sequence[StageOutcome]) -> dict[str, StageOutcome]:
-    """The network of each scheme: the last float or the last quantized network of the run."""
-    last = {outcome.artifact.form: outcome for outcome in made}
-    return {scheme: last[Form.QUANTIZED if scheme in INT8_SCHEMES else Form.FLOAT] for scheme in schemes}
+    """The network of each scheme: that of its last `quantize` stage, or the last float network of the run."""
+    floating = [outcome for outcome in made if outcome.artifact.form is Form.FLOAT]
+    stages = {
+        outcome.record["config"]["scheme"]: outcome
+        for outcome in made
+        if outcome.artifact.form is Form.QUANTIZED
+    }
+    return {scheme: stages[scheme] if scheme in stages else floating[-1] for scheme in schemes}
 
 
 def start(run: Run, teachers: Sequence[StageOutcome]) -> StageOutcome | None:

@@ -38,7 +38,7 @@ if not only_reads_arguments(__name__):
     from compress.recipe import load_recipe
     from compress.recipe.sections import Recipe
     from compress.steps.pipeline import Run, StepFailed
-    from compress.steps.train import make_teacher, run_stages, start
+    from compress.steps.train import make_teachers, run_stages, start
     from compress.studies.generated_blocks import check_page, with_block
     from export.process.quiet import silence_libraries
 
@@ -121,14 +121,14 @@ def _student(
             recipe=own, data=data, folder=out / name, cache=cache, device=torch.device("cpu"), console=console
         )
 
-    teacher = make_teacher(run(checked)) if checked.teacher is not None else None
+    teachers = make_teachers(run(checked))
     networks: list[nn.Module] = []
     rows: list[dict[str, Any]] = []
     for target, share in arms:
         console.print(Rule(f"{name}: {target} {share:g}"))
         prune = {target: share, **({"runtime": runtime} if target == "latency" else {})}
         own = run(_with_stages(recipe, overrides, name, prune=prune))
-        outcomes = run_stages(own, teacher, start(own, teacher))
+        outcomes = run_stages(own, teachers, start(own, teachers))
         before, after = outcomes[-1].record["before"], outcomes[-1].record["after"]
         if not networks:
             networks.append(outcomes[-2].artifact.model)

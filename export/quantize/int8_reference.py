@@ -22,7 +22,7 @@ from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant, ena
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
 from export.quantize.bias_range import keep_biases_in_range
-from export.quantize.observers import CALIBRATED, TRAINED, TrainedRange
+from export.quantize.observers import CALIBRATED, TRAINED, Ranges, TrainedRange
 from export.quantize.quantizer import CLAMPS, KEEPS_VALUES, PASSES_ON, EdgeQuantizer
 
 aten = torch.ops.aten
@@ -33,18 +33,23 @@ SCHEMES = ("w8a8",)
 
 
 def prepare(
-    lowered: fx.GraphModule, *, scheme: str = "w8a8", qat: bool = False, states: Collection[str] = ()
+    lowered: fx.GraphModule,
+    *,
+    scheme: str = "w8a8",
+    qat: bool = False,
+    states: Collection[str] = (),
+    ranges: Ranges | None = None,
 ) -> fx.GraphModule:
     """A copy of `lowered` with observers for the range of every int8 value; with `qat` it also rounds, for
     training.
 
-    `states` are the names of the state inputs of a step program. Raises ValueError for a scheme without integer
-    activations.
+    `ranges` are the observers, by default `CALIBRATED` or with `qat` `TRAINED`. `states` are the names of the
+    state inputs of a step program. Raises ValueError for a scheme without integer activations.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} has no int8 reference; allowed: {', '.join(SCHEMES)}")
     graph = torch.export.export(lowered, _examples(lowered)).module(check_guards=False)
-    quantizer = EdgeQuantizer(TRAINED if qat else CALIBRATED, states=states)
+    quantizer = EdgeQuantizer(ranges or (TRAINED if qat else CALIBRATED), states=states)
     return (prepare_qat_pt2e if qat else prepare_pt2e)(graph, quantizer)
 
 

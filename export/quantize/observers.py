@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor
 from torchao.quantization.pt2e.fake_quantize import FusedMovingAvgObsFakeQuantize
 from torchao.quantization.pt2e.observer import (
-    HistogramObserver,
     MinMaxObserver,
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
@@ -17,19 +17,60 @@ from torchao.quantization.pt2e.observer import (
 )
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+from export.quantize.ranges.histogram import BINS, Histogram, Limits, added
+from export.quantize.ranges.least_error import least_error
+from export.quantize.weight_only import scale_of_least_error
+
 SAMPLE = 1 << 16
 """Maximum number of values of one tensor in a histogram update."""
 
 
-class SampledHistogramObserver(HistogramObserver):
-    """The range with the least squared error, from the histogram of every n-th value of large tensors."""
+class HistogramRange(MinMaxObserver):
+    """The limits that a range method finds in the histogram of every n-th value of large tensors."""
+
+    counts: Tensor
+    width: Tensor
+    min_val: Tensor
+    max_val: Tensor
+
+    def __init__(self, *, search: Callable[[Histogram], Limits], **options: Any) -> None:
+        super().__init__(**options)
+        self._search = search
+        self.register_buffer("counts", torch.zeros(2 * BINS))
+        self.register_buffer("width", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x_orig: Tensor) -> Tensor:
-        """Records up to `SAMPLE` values of `x_orig`, evenly spaced, and returns `x_orig`."""
+        """Records up to `SAMPLE` values of `x_orig`, evenly spaced, and its extremes; returns `x_orig`."""
+        super().forward(x_orig)
         values = x_orig.detach().flatten()
         step = values.numel() // SAMPLE
         # An odd step does not align with rows and channels, which usually have even lengths.
-        super().forward(values[:: step | 1] if step > 1 else values)
+        counts, width = added(self.counts, float(self.width), values[:: step | 1] if step > 1 else values)
+        self.counts.copy_(counts)
+        self.width.fill_(width)
+        return x_orig
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Scale and zero point of the limits."""
+        seen = self.min_val, self.max_val
+        low, high = map(float, seen)
+        if low < high:
+            found = Histogram(counts=self.counts, width=float(self.width), low=low, high=high)
+            self.min_val, self.max_val = map(torch.tensor, self._search(found))
+        try:
+            scale, zero_point = super().calculate_qparams()
+        finally:
+            self.min_val, self.max_val = seen
+        return scale, zero_point
+
+
+class LeastErrorWeight(PerChannelMinMaxObserver):
+    """The symmetric range of each output channel (axis 0) with the least squared rounding error."""
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Records the ranges for the weight `x_orig`, and returns it."""
+        limit = scale_of_least_error(x_orig.detach(), limit=self.quant_max) * self.quant_max
+        self.min_val, self.max_val = -limit, limit
         return x_orig
 
 
@@ -85,10 +126,14 @@ class TrainedWeight(FusedMovingAvgObsFakeQuantize):
 
     def forward(self, X: Tensor) -> Tensor:
         """`X` rounded to int8 steps, without gradients for zero taps."""
+        return super().forward(self.masked(X))
+
+    def masked(self, X: Tensor) -> Tensor:
+        """`X` with zero taps as constants; which taps are zero is found in the first call."""
         if self._taps is None:
             zero = (X == 0) & X.flatten(1).any(1).reshape(-1, *[1] * (X.dim() - 1))
             self._taps = (~zero).to(X.dtype)
-        return super().forward(X * self._taps)
+        return X * self._taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +145,8 @@ class Ranges:
     weight: QuantizationSpec
 
 
-def _int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
+def int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
+    """The spec of an int8 value: affine per tensor, or symmetric per output channel for weights."""
     if per_channel:
         return QuantizationSpec(
             dtype=torch.int8,
@@ -119,20 +165,29 @@ def _int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
     )
 
 
-CALIBRATED = Ranges(
-    activation=_int8(SampledHistogramObserver),
-    edge=_int8(MinMaxObserver),
-    weight=_int8(PerChannelMinMaxObserver, per_channel=True),
-)
+WEIGHT_RANGES: dict[str, Any] = {"minmax": PerChannelMinMaxObserver, "mse": LeastErrorWeight}
+"""Observers of weights for post-training quantization, by name."""
+
+
+def calibrated(search: Callable[[Histogram], Limits] = least_error, *, weights: str = "minmax") -> Ranges:
+    """Post-training: ranges of activations by `search` on the calibration clips, edges by their extremes."""
+    return Ranges(
+        activation=int8(HistogramRange.with_args(search=search)),
+        edge=int8(MinMaxObserver),
+        weight=int8(WEIGHT_RANGES[weights], per_channel=True),
+    )
+
+
+CALIBRATED = calibrated()
 """Post-training: ranges of activations with the least squared error on the calibration clips."""
 
 FOLLOW = 0.1
 """Momentum of a trained range towards the extremes of each batch; at 0.01 it lags behind the weights."""
 
 TRAINED = Ranges(
-    activation=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
-    edge=_int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
-    weight=_int8(
+    activation=int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
+    edge=int8(TrainedRange.with_args(observer=MovingAverageMinMaxObserver, averaging_constant=FOLLOW)),
+    weight=int8(
         TrainedWeight.with_args(observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0),
         per_channel=True,
     ),

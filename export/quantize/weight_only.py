@@ -1,4 +1,4 @@
-"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8` and `w4`, the same for every backend.
+"""Weights in fewer bits, activations in float: the schemes `fp16`, `w8`, `w4` and `p4`, the same for every backend.
 
 - `fp16`: every float tensor of the network is rounded to float16. Constants beyond its range stay float32, such as
   attention masks with -1e30, which are small.
@@ -7,6 +7,7 @@
   least squared error. The layers next to inputs and logits, and those with few weights, stay at 8 bits: they hold a
   few percent of the weights, and their errors count most (the exceptions of DoReFa-Net, arXiv:1606.06160, section
   2.7).
+- `p4`: the weights of each larger layer have 16 different values (`export.quantize.palette`), rounded in place.
 
 Constant weights of the lowering (moving frames, normalising clips) and biases are not changed.
 """
@@ -14,15 +15,18 @@ Constant weights of the lowering (moving frames, normalising clips) and biases a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from export.quantize.palette import LEAST, palettized
+
 aten = torch.ops.aten
 
-WEIGHT_SCHEMES = ("fp16", "w8", "w4")
+WEIGHT_SCHEMES = ("fp16", "w8", "w4", "p4")
 """Weight-only schemes, which need no calibration."""
 
 LAYERS = (
@@ -47,15 +51,37 @@ LIMITS = {8: (-127, 127), 4: (-8, 7)}
 """Largest integer of a weight, by bits; -8 is never used, so that rounding is symmetric."""
 
 _SHRINKS = torch.linspace(1.0, 0.5, 26)
-"""Fractions of a channel's largest weight that are tried as its largest int4 value."""
+"""Fractions of a channel's largest weight that are tried as its largest integer."""
 
 
-def store_weights(lowered: fx.GraphModule, *, scheme: str) -> fx.GraphModule:
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The values that an integer weight can have."""
+
+    scale: Tensor
+    """One scale per output channel (axis 0)."""
+    limit: int
+    """Largest integer: 127 or 7."""
+
+    @property
+    def bits(self) -> int:
+        """Bits of an integer."""
+        return next(bits for bits, (_, largest) in LIMITS.items() if largest == self.limit)
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        """The nearest value for every element of `weight`."""
+        return _numbers(weight, self.scale, self.limit) * _per_channel(self.scale, weight)
+
+
+def store_weights(
+    lowered: fx.GraphModule, *, scheme: str, grids: Mapping[str, Grid] | None = None
+) -> fx.GraphModule:
     """A copy of a lowered float graph with the weights of the scheme's files.
 
     It is the input of the writers, and the reference of their files. `w8` and `w4` weights are int8 tensors
     followed by `quantized_decomposed.dequantize_per_channel`, whose limits are -8 and 7 for 4-bit ones. `fp16`
-    weights are rounded in place: float16 represents each of them exactly.
+    weights are rounded in place: float16 represents each of them exactly. `grids` are those of `weight_grids`, for
+    weights that are changed since; by default they are found here.
 
     Raises ValueError for another scheme, and for trainable weights that exceed float16.
     """
@@ -64,9 +90,28 @@ def store_weights(lowered: fx.GraphModule, *, scheme: str) -> fx.GraphModule:
     stored = copy.deepcopy(lowered)
     if scheme == "fp16":
         _round_to_float16(stored)
+    elif scheme == "p4":
+        _use_palettes(stored)
     else:
-        _store_integers(stored, dense_bits=int(scheme.removeprefix("w")))
+        _store_integers(stored, weight_grids(stored, scheme=scheme) if grids is None else grids)
     return stored
+
+
+def weight_grids(lowered: fx.GraphModule, *, scheme: str) -> dict[str, Grid]:
+    """The grid of every weight that `w8` or `w4` stores as integers, by the name of the weight."""
+    parameters = dict(lowered.named_parameters())
+    readers = _readers(lowered)
+    edges = _next_to_edges(lowered, {layer for layers in readers.values() for layer in layers})
+    found = {}
+    for weight, layers in readers.items():
+        value = parameters[str(weight.target)].detach()
+        is_large = value[0].numel() >= MANY and all(
+            _is_dense(layer) and layer not in edges for layer in layers
+        )
+        limit = LIMITS[int(scheme.removeprefix("w")) if is_large else 8][1]
+        scale = _scale(value, limit) if limit == LIMITS[8][1] else scale_of_least_error(value, limit=limit)
+        found[str(weight.target)] = Grid(scale=scale, limit=limit)
+    return found
 
 
 def _round_to_float16(graph: fx.GraphModule) -> None:
@@ -83,20 +128,29 @@ def _round_to_float16(graph: fx.GraphModule) -> None:
             )
 
 
-def _store_integers(graph: fx.GraphModule, *, dense_bits: int) -> None:
-    parameters = {name: p for name, p in graph.named_parameters() if p.dim() and p[0].numel() >= FEW}
+def _use_palettes(graph: fx.GraphModule) -> None:
+    parameters = dict(graph.named_parameters())
+    for name in {str(weight.target) for weight in _readers(graph)}:
+        if parameters[name].numel() > LEAST:
+            parameters[name].data = palettized(parameters[name])
+
+
+def _readers(graph: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
+    """Every weight that is stored as integers, with the layers that read it."""
+    parameters = {name for name, p in graph.named_parameters() if p.dim() and p[0].numel() >= FEW}
     readers: dict[fx.Node, list[fx.Node]] = {}
     for node in graph.graph.nodes:
         weight: Any = node.args[1] if node.target in LAYERS else None
         if weight is not None and weight.op == "get_attr" and str(weight.target) in parameters:
             readers.setdefault(weight, []).append(node)
-    edges = _next_to_edges(graph, {layer for layers in readers.values() for layer in layers})
-    for weight, layers in readers.items():
-        name, value = str(weight.target), parameters[str(weight.target)].detach()
-        is_large = value[0].numel() >= MANY and all(
-            _is_dense(layer) and layer not in edges for layer in layers
-        )
-        read = _read_as_float(graph, weight, value, bits=dense_bits if is_large else 8)
+    return readers
+
+
+def _store_integers(graph: fx.GraphModule, grids: Mapping[str, Grid]) -> None:
+    parameters = dict(graph.named_parameters())
+    for weight, layers in _readers(graph).items():
+        name = str(weight.target)
+        read = _read_as_float(graph, weight, parameters[name].detach(), grids[name])
         for layer in layers:
             layer.replace_input_with(weight, read)
         if not weight.users:
@@ -106,15 +160,14 @@ def _store_integers(graph: fx.GraphModule, *, dense_bits: int) -> None:
     graph.recompile()
 
 
-def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bits: int) -> fx.Node:
+def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, grid: Grid) -> fx.Node:
     """Numbers, scales and zero points as buffers in place of `weight`, and the operator that dequantizes them."""
     import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
 
-    scale = scale_of_least_error(value) if bits == 4 else _scale(value, LIMITS[8][1])
     parts = {
-        "int8": _numbers(value, scale, LIMITS[bits][1]).to(torch.int8),
-        "scale": scale,
-        "zero_point": torch.zeros(len(scale), dtype=torch.int64),
+        "int8": _numbers(value, grid.scale, grid.limit).to(torch.int8),
+        "scale": grid.scale,
+        "zero_point": torch.zeros(len(grid.scale), dtype=torch.int64),
     }
     nodes: list[fx.Node] = []
     with graph.graph.inserting_before(weight.next):
@@ -122,7 +175,7 @@ def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bit
             graph.register_buffer(f"{weight.name}_{suffix}", tensor)
             nodes.append(graph.graph.get_attr(f"{weight.name}_{suffix}"))
             nodes[-1].meta["val"] = tensor
-        arguments: Any = (*nodes, 0, *LIMITS[bits], torch.int8)
+        arguments: Any = (*nodes, 0, *LIMITS[grid.bits], torch.int8)
         read = graph.graph.call_function(
             torch.ops.quantized_decomposed.dequantize_per_channel.default, arguments
         )
@@ -130,13 +183,13 @@ def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, *, bit
     return read
 
 
-def scale_of_least_error(weight: Tensor) -> Tensor:
-    """The scale of each output channel (axis 0) for which rounding to -7..7 has the least squared error."""
-    widest = _scale(weight, LIMITS[4][1])
+def scale_of_least_error(weight: Tensor, *, limit: int) -> Tensor:
+    """The scale of each output channel (axis 0) with the least squared error of rounding to `-limit..limit`."""
+    widest = _scale(weight, limit)
     best, least = widest, torch.full_like(widest, torch.inf)
     for shrink in _SHRINKS:
         scale = widest * shrink
-        rounded = _numbers(weight, scale, LIMITS[4][1]) * _per_channel(scale, weight)
+        rounded = _numbers(weight, scale, limit) * _per_channel(scale, weight)
         error = (weight - rounded).square().flatten(1).sum(1)
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
     return best

@@ -1,8 +1,8 @@
 """Checks the outputs of a file against acceptance limits: parity of every output, and the reason for a failure.
 
-A file must compute the outputs of its reference in torch: for `w8a8` the torch int8 reference, for `fp16`, `w8` and
-`w4` the network with the stored weights. This decides; the quantization cost, against the float network, is
-reported in addition. `fp32`, and formats whose writers round weights themselves, are compared with the float
+A file must compute the outputs of its reference in torch: for `w8a8` the torch int8 reference, for `fp16`, `w8`,
+`w4` and `p4` the network with the stored weights. This decides; the quantization cost, against the float network,
+is reported in addition. `fp32`, and formats whose writers round weights themselves, are compared with the float
 network only.
 """
 
@@ -58,6 +58,9 @@ TOLERANCES: dict[str, Tolerance] = {
     "w8": Tolerance(against=FLOAT, sqnr_db=20, clear_top1_agreement=0.98),
     # Weights have 15 or 16 values: a correct file may have lost accuracy, which must be measured.
     "w4": Tolerance(against=FLOAT, sqnr_db=5),
+    "p4": Tolerance(against=FLOAT, sqnr_db=5),
+    # Another tool chose the integers: there is no reference in torch.
+    "w8a8_nncf": Tolerance(against=FLOAT, sqnr_db=5),
     # The integers are those of the reference; a runtime may round each to its neighbour. Deep networks may amplify
     # such steps, as they amplify the noise of int8 itself: `_achievable_limits` then gives the limits.
     "w8a8": Tolerance(against=REFERENCE, sqnr_db=20, clear_top1_agreement=0.98),
@@ -70,6 +73,7 @@ STORED: dict[str, Tolerance] = {
     "w8": Tolerance(against=REFERENCE, sqnr_db=25, clear_top1_agreement=0.98),
     # LiteRT and ExecuTorch round activations to int8, each with its own range.
     "w4": Tolerance(against=REFERENCE, sqnr_db=25, clear_top1_agreement=0.98),
+    "p4": Tolerance(against=REFERENCE, sqnr_db=25, clear_top1_agreement=0.98),
 }
 """The same if the weights were rounded before the writer, so that torch computed outputs with them."""
 

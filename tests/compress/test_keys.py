@@ -98,6 +98,8 @@ ADDED = ("", "NEW = 1\n")
         ("compress/recipe/renamed.py", *ADDED),
         ("compress/distillation/dkd.py", *ADDED),  # the recipe has kd alone
         ("compress/quantization/qat.py", *ADDED),  # the recipe calibrates
+        ("export/quantize/ranges/__init__.py", *ADDED),
+        ("export/quantize/ranges/percentile.py", *ADDED),  # the recipe takes the least error
         ("models/x3d.py", *ADDED),
         ("models/checkpoints/mobilenet.py", *ADDED),  # the recipe has no public weights
         ("compress/losses.py", "\ndef ", "\n# A remark.\ndef "),
@@ -120,6 +122,7 @@ def test_what_does_not_make_a_network_keeps_all_stages(run, edited, file, old, n
         ("compress/distillation/kd.py", *ADDED, 1),
         ("compress/pruning/magnitude.py", *ADDED, 2),
         ("compress/quantization/ptq.py", *ADDED, 3),
+        ("export/quantize/ranges/least_error.py", *ADDED, 3),
         ("models/mobilenet3d.py", *ADDED, 0),  # an encoder of teachers, too
         ("compress/pruning/search.py", "_OTHERS = 40", "_OTHERS = 30", 2),
         ("compress/pruning/counts.py", *ADDED, 2),

@@ -28,7 +28,7 @@ ROUNDED = """
 data: {source: synthetic}
 teacher: {network: multimodal_tiny, train: {epochs: 1}}
 student: {network: mobilenet3d_tiny}
-stages: [{distill: {epochs: 1}}, {quantize: {mode: qat}}]
+stages: [{distill: {epochs: 1}}, {quantize: {method: qat}}]
 """
 LAYERS = ("embedding", "video.3")
 BETWEEN = "video.0.0"
@@ -118,7 +118,7 @@ def context(student, tiny_data, tmp_path):
 
 def test_training_of_the_rounded_graph_brings_its_features_closer_to_the_teacher(student, context):
     settings = {
-        "mode": "qat",
+        "method": "qat",
         "batch": 8,
         "calibration_clips": 8,
         "epochs": 2,

@@ -97,7 +97,7 @@ BROKEN = {
         ],
     ),
     "average of quantized weights": (
-        "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, ema: 0.99}}]",
+        "stages: [{distill: {epochs: 1}}, {quantize: {method: qat, ema: 0.99}}]",
         ["stages.1.quantize", "ema is 0.99, but quantized weights belong to their ranges"],
     ),
     "augmentation that there is not": (
@@ -219,7 +219,29 @@ BROKEN = {
         "stages: [{distill: {epochs: 1}}, {quantize: {}}, {prune: {macs: 0.5}}, {quantize: {}}]",
         [
             "stages.2.prune (line N): takes a float network, but stages.1.quantize outputs a quantized one",
-            "stages.3.quantize (line N): takes a float network, but stages.1.quantize outputs a quantized one",
+            "stages.3.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per",
+        ],
+    ),
+    "scheme that no runtime has": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w8a16}}]",
+        ["stages.1.quantize.scheme (line N): not one of the choices: ONNX Runtime, ExecuTorch and"],
+    ),
+    "stream in the scheme of another tool": (
+        "student: {network: movinet_a0, stream: true}\nexport: {formats: [onnx], schemes: [w8a8_nncf]}\ngates: []",
+        [
+            "export.schemes.0 (line N): w8a8_nncf files have no step program, and the student streams; use w8a8"
+        ],
+    ),
+    "stream with rounded weights": (
+        "student: {network: movinet_a0, stream: true}\n"
+        "stages: [{distill: {epochs: 1}}, {quantize: {scheme: w4, method: adaround}}]\n"
+        "export: {formats: [onnx]}\ngates: []",
+        ["stages.1.quantize.scheme (line N): rounds the weights of whole clips alone; leave out this stage"],
+    ),
+    "two networks of one scheme": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {}}, {quantize: {method: adaround}}]",
+        [
+            "stages.2.quantize.scheme (line N): stages.1.quantize outputs w8a8 already; a run has one network per"
         ],
     ),
     "prune before training": (
@@ -395,7 +417,7 @@ BROKEN = {
         ["teacher.options.video.config (line N): no such file or folder"],
     ),
     "fewer calibration clips than a batch of training": (
-        "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, calibration_clips: 8}}]",
+        "stages: [{distill: {epochs: 1}}, {quantize: {method: qat, calibration_clips: 8}}]",
         ["stages.1.quantize", "calibration_clips is 8, less than one batch of 32 clips"],
     ),
     "public weights for another teacher": (
@@ -591,7 +613,7 @@ data: {source: manifest, manifest: no.csv, label: [a]}
 clip: {frames: 0}
 student: {network: mobilenet3d, options: {width: wide}}
 stages:
-  - quantize: {mode: ptqq}
+  - quantize: {method: ptqq}
   - distill: {epochs: 1}
 export: {formats: [onnx, onnx]}
 gates:
@@ -605,7 +627,7 @@ gates:
         "data.label",
         "clip.frames",
         "student.options.width",
-        "stages.0.quantize.mode",
+        "stages.0.quantize.method",
         "stages.0.quantize",
         "stages.1.distill",
         "stages.1.distill",
@@ -631,7 +653,8 @@ RENAMED_KEYS = {
         "to all stages"
     ),
     "prune: {macs: 0.5, label_weight: 0.5}": "prune.label_weight (line 7): has moved to distillation.label",
-    "quantize: {mode: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.losses.kd",
+    "quantize: {method: qat, temperature: 1.0}": "quantize.temperature (line 7): has moved to distillation.losses",
+    "quantize: {mode: ptq}": "quantize.mode (line 7): was renamed to method, with the same meaning",
     "prune: {macs_ratio: 0.5}": (
         "stages.0.prune.macs_ratio (line 7): was renamed to macs, with the same meaning"
     ),
@@ -713,7 +736,7 @@ def test_a_loss_on_layers_is_used_several_times_and_beside_quantization_aware_tr
     tmp_path: Path,
 ) -> None:
     losses = "{kd: 0.9, features: [{}, {student: video.3, teacher: encoders.clip, weight: 2}]}"
-    stages = "stages: [{distill: {epochs: 1}}, {quantize: {mode: qat, batch: 8}}]"
+    stages = "stages: [{distill: {epochs: 1}}, {quantize: {method: qat, batch: 8}}]"
     path = tmp_path / "several.yaml"
     path.write_text(changed(GOOD, f"distillation: {{losses: {losses}}}\n{stages}"))
     check_words(path)

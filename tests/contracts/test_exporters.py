@@ -59,7 +59,9 @@ def test_the_module_has_a_writer_with_the_common_signature(name):
 def test_the_row_is_complete(name):
     exporter = EXPORTERS[name]
     assert exporter.extension.startswith(".") and exporter.runtime
-    assert {"fp32", "w8a8"} <= set(exporter.schemes) <= {"fp32", "fp16", "w8a8", "w8", "w4"}
+    assert (
+        {"fp32", "w8a8"} <= set(exporter.schemes) <= {"fp32", "fp16", "w8a8", "w8", "w4", "p4", "w8a8_nncf"}
+    )
     assert exporter.extra is None or exporter.pip_line == f"pip install '.[{exporter.extra}]'"
     assert RUNTIMES[name].distribution in exporter.distributions
     assert sorted(exporter.clip_layout) == sorted("NCTHW")

@@ -17,9 +17,11 @@ from models.statistics import settle_statistics
 
 
 def config(name, **settings):
-    given = {"mode": name, "batch": 8, "calibration_clips": 16, **settings}
+    given = {"method": name, "batch": 8, "calibration_clips": 16, **settings}
     if QUANTIZATION_METHODS[name].trains:
         given["epochs"] = 1
+    if "iterations" in QUANTIZATION_METHODS[name].settings:
+        given["iterations"] = 20
     return QuantizeConfig.model_validate(given)
 
 
@@ -73,10 +75,34 @@ def test_settings_of_training_are_taken_by_methods_that_train_alone(name):
         with pytest.raises(ValidationError, match="calibration_clips is 4, less than one batch of 8 clips"):
             config(name, calibration_clips=4)
     else:
-        with pytest.raises(ValidationError, match=f"epochs is for mode .* only; mode {name} does not train"):
+        with pytest.raises(
+            ValidationError, match=f"epochs is for method .* only; method {name} does not use it"
+        ):
             config(name, epochs=5)
 
 
-def test_a_mode_that_there_is_not_is_refused():
-    with pytest.raises(ValidationError, match="'ptq' or 'qat'"):
-        QuantizeConfig(mode="pqt")
+def test_a_method_that_there_is_not_is_refused():
+    with pytest.raises(ValidationError, match="'ptq', 'adaround', 'qat' or 'lsq'"):
+        QuantizeConfig(method="pqt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"method": "qat", "ranges": "kl"},
+            "ranges is for method ptq or adaround only; method qat does not use it",
+        ),
+        (
+            {"method": "lsq", "correct_bias": True},
+            "correct_bias is for method ptq or adaround only; method lsq",
+        ),
+        ({"iterations": 50}, "iterations is for method adaround only; method ptq does not use it"),
+        ({"percentile": 99.9}, "percentile is for ranges percentile only; ranges mse does not use it"),
+        ({"method": "qat", "scheme": "w4"}, "method qat does not give w4; methods that do: ptq, adaround"),
+        ({"scheme": "w4", "ranges": "kl"}, "ranges is for scheme w8a8 only; scheme w4 does not use it"),
+    ],
+)
+def test_settings_that_have_no_effect_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        QuantizeConfig.model_validate(settings)

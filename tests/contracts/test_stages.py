@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = {
     "distill": {"epochs": 1, "batch": 8},
     "prune": {"macs": 0.7, "epochs": 1, "batch": 8, "round_to": 2},
-    "quantize": {"mode": "qat", "epochs": 1, "batch": 8, "calibration_clips": 8},
+    "quantize": {"method": "qat", "epochs": 1, "batch": 8, "calibration_clips": 8},
 }
 """Settings that finish in seconds; for `quantize` those of the longer of its two ways."""
 
@@ -130,8 +130,10 @@ def test_the_teacher_runs_once_per_clip_and_view(student, context):
 
 
 def test_calibration_alone_takes_no_training_settings():
-    with pytest.raises(ValidationError, match="epochs is for mode qat only; mode ptq does not train"):
-        STAGES["quantize"].config(mode="ptq", epochs=5)
+    with pytest.raises(
+        ValidationError, match=r"epochs is for method .*qat.* only; method ptq does not use it"
+    ):
+        STAGES["quantize"].config(method="ptq", epochs=5)
 
 
 def test_post_training_quantization_stays_close_to_the_float_student(student, context):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from compress.folders.locks import held
 from export.capture.inputs import parse_inputs
+from export.network import export_network
 from export.nncf_onnx import Accuracy, main, predictor, quantize_with_nncf, write_float
 from export.samples import random_samples
 from tests.export.user_nets import clips
@@ -48,6 +49,19 @@ def test_every_convolution_is_int8_and_matches_float(floats, samples, tmp_path):
     assert convolutions and all({*node.input[:2]} <= reads for node in convolutions)
     want, given = (np.stack([predictor(path)(sample)[0] for sample in samples]) for path in (floats, written))
     assert 0 < np.abs(given - want).max() < 0.05 * np.abs(want).max()
+
+
+@pytest.mark.slow
+def test_it_is_a_scheme_of_onnx_files(samples, tmp_path):
+    calls = {"clip": np.stack([sample["clip"] for sample in samples])}
+    given = {"out": tmp_path / "out", "formats": ["onnx"], "schemes": ["w8a8_nncf"]}
+    with pytest.raises(ValueError, match="scheme w8a8_nncf needs inputs that set the ranges of its integers"):
+        export_network(clips().eval(), [SHAPE], **given)
+    (file,) = export_network(clips().eval(), [SHAPE], calibration=calls, **given).outcomes
+    assert file.status == "exported" and file.parity.against["float"][0].sqnr_db > 20
+    assert any(note.startswith("quantized by NNCF with 4 calibration inputs") for note in file.notes)
+    assert file.coverage is not None and "DequantizeLinear" in operators(tmp_path / "out" / file.path)
+    assert not list((tmp_path / "out").rglob("float.onnx"))
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from export.emit.coreml.repeatable import make_repeatable
 from export.emit.coreml.saved import import_quietly
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, TensorInfo, WrittenFile
+from export.quantize.palette import LEAST
 from export.verify.coverage.places import places_of
 from export.verify.coverage.report import attempt
 
@@ -36,10 +37,10 @@ def write(
 ) -> WrittenFile:
     """Writes the program to the folder `path`, and `step` to one next to it.
 
-    `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine requires. `w8`
-    and `w4` take a graph with compressed weights (`export.quantize.weight_only`), `w8a8` the int8 reference. Inputs
-    and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the package is
-    written, and `export.emit.coreml` interprets it.
+    `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine requires. `w8`,
+    `w4` and `p4` take a graph with compressed weights (`export.quantize.weight_only`), `w8a8` the int8 reference.
+    Inputs and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the
+    package is written, and `export.emit.coreml` interprets it.
 
     Raises ValueError for another scheme, ImportError without coremltools, NotImplementedError, with the place in
     the user's source, for an operator that Core ML does not support.
@@ -80,6 +81,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
         outputs=[coremltools.TensorType(name=info.name, dtype=np.dtype(info.dtype)) for info in outputs],
         skip_model_load=True,
     )
+    if scheme == "p4":
+        model = _with_palettes(model)
     for info in spec.inputs:
         model.input_description[info.name] = _sentence(info)
     for info in outputs:
@@ -100,6 +103,14 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
         notes=(f"ML program for {systems} and later, computes in {precision}", *reshaped, *unknown),
         coverage=coverage,
     )
+
+
+def _with_palettes(model: MLModel) -> MLModel:
+    """The model with weights of at most 16 values as tables of values and indices; numbers stay the same."""
+    import coremltools.optimize.coreml as optimize
+
+    palettes = optimize.OpPalettizerConfig(mode="unique", weight_threshold=LEAST)
+    return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=palettes))
 
 
 def _sentence(info: TensorInfo) -> str:

@@ -138,7 +138,7 @@ def test_the_scale_of_4_bits_leaves_less_error_than_the_widest_one():
         steps = (weight / scale[:, None]).round().clamp(-7, 7)
         return (weight - steps * scale[:, None]).square().sum(1)
 
-    best, widest = scale_of_least_error(weight), weight.abs().amax(1) / 7
+    best, widest = scale_of_least_error(weight, limit=7), weight.abs().amax(1) / 7
     assert bool((error(best)[1:] <= error(widest)[1:]).all())
     assert error(best).sum() < 0.9 * error(widest)[1:].sum()
     assert best[0] == 1 and error(best)[0] == 0
