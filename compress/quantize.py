@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal, Self
+from functools import partial
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -19,15 +20,16 @@ from torch import Tensor, nn
 from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact, Form
 from compress.command.progress import bar
+from compress.mixed_precision import MIXED_PRECISION_KEYS, MixedPrecisionConfig, decide
 from compress.quantization import QUANTIZATION_METHODS
 from compress.stage import Context, StageResult
-from compress.training import MAX_EPOCHS, TrainConfig, batch_notes
+from compress.training import FLOAT_BATCH, MAX_EPOCHS, batch_notes, logits_of
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
 
 
-class QuantizeConfig(TrainConfig):
+class QuantizeConfig(MixedPrecisionConfig):
     """Settings of one `quantize` stage; with `mode: ptq`, training settings other than `batch` are refused."""
 
     scheme: Literal["w8a8"] = Field(default="w8a8", description="int8 weights (per channel) and activations.")
@@ -54,7 +56,7 @@ class QuantizeConfig(TrainConfig):
                 f"calibration_clips is {self.calibration_clips}, less than one batch of {self.batch} clips"
             )
         if not self.trains:
-            used = {"scheme", "mode", "calibration_clips", "batch"}
+            used = {"scheme", "mode", "calibration_clips", "batch", *MIXED_PRECISION_KEYS}
             able = " or ".join(name for name, method in QUANTIZATION_METHODS.items() if method.trains)
             for name, field in type(self).model_fields.items():
                 if name not in used and getattr(self, name) != field.default:
@@ -65,6 +67,7 @@ class QuantizeConfig(TrainConfig):
 def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> StageResult:
     """The int8 reference of the student for single clips, and for single frames if it streams."""
     from export.quantize.int8_reference import calibrate, convert, prepare, transfer
+    from export.quantize.mixed_precision import keep_float
     from export.quantize.step_reference import step_reference
 
     model = copy.deepcopy(artifact.model).cpu().eval()
@@ -78,18 +81,30 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     curve = method.decide(prepared, artifact.spec, config, context)
     single = prepare(_lowered(model, artifact, batch=1), qat=method.trains)
     transfer(prepared, single)
-    reference = convert(single)
-    step = None
-    if artifact.streams:
-        network, example = step_network(model, artifact.spec.example()[0])
-        step = step_reference(single, capture(network, example), qat=method.trains)
     notes: tuple[str, ...] = (
         f"ranges from {_steps(clips, config=config, batch=batch) * batch} training clips",
     )
+    figures: dict[str, Any] = {}
+    float_layers: tuple[str, ...] = ()
+    if config.is_mixed or config.sensitivity:
+        floats = partial(logits_of, artifact.model, batch=FLOAT_BATCH, device=context.device)
+        decision = decide(prepared, artifact.spec, config, context, batch=batch, floats=floats)
+        float_layers, figures = decision.float_layers, decision.figures()
+        notes += decision.notes
+    step = None
+    if artifact.streams:
+        network, example = step_network(model, artifact.spec.example()[0])
+        program = capture(network, example)
+        step = step_reference(single, program, qat=method.trains, float_layers=float_layers)
+    keep_float(single, float_layers)
+    reference = convert(single)
     if method.trains:
         notes += batch_notes(config, clips)
     return StageResult(
-        artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step), curve=curve, notes=notes
+        artifact=replace(artifact, model=reference, form=Form.QUANTIZED, step=step),
+        curve=curve,
+        notes=notes,
+        figures=figures,
     )
 
 

@@ -12,12 +12,11 @@ Ranges are those of the graph in which every layer is int8, so each layer keeps 
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import torch
 from torch import fx
 
+from export.quantize.layer_names import unknown_layer
 from export.quantize.layers import layers_of, makers, name_of, observers, readers
 from export.quantize.quantizer import ANNOTATION, KEEPS_VALUES, PASSES_ON, WEIGHTED
 
@@ -91,31 +90,6 @@ def kept_nodes(layers: dict[fx.Node, str], names: frozenset[str], *, alone: bool
 def _gives_int8(maker: fx.Node) -> bool:
     """Whether the result of `maker` itself is int8, and not only an input of another layer."""
     return maker.meta[ANNOTATION].output_qspec is not None
-
-
-def matching(patterns: Collection[str], names: Collection[str]) -> tuple[str, ...]:
-    """The layers that the patterns (`blocks.0.*`) match, in the order of `names`; ValueError for one without any.
-
-    A pattern that names a module means all layers in it.
-    """
-    for pattern in patterns:
-        if not any(_matches(pattern, name) for name in names):
-            raise ValueError(unknown_layer(pattern, names))
-    return tuple(
-        dict.fromkeys(name for name in names if any(_matches(pattern, name) for pattern in patterns))
-    )
-
-
-def _matches(pattern: str, name: str) -> bool:
-    module = name.rpartition(" in ")[2]
-    return any(fnmatchcase(one, pattern) for one in (name, module)) or fnmatchcase(module, f"{pattern}.*")
-
-
-def unknown_layer(given: str, names: Collection[str]) -> str:
-    """The message for a name without a layer, with the nearest ones."""
-    known = list(dict.fromkeys(names))
-    near = get_close_matches(given, known, n=3, cutoff=0.4) or known[:3]
-    return f"no layer is named {given!r}; the nearest of {len(known)} names: {', '.join(near)}"
 
 
 def float_layers(reference: fx.GraphModule) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -112,6 +113,22 @@ class SwitchedGraph:
         for (observer, user), rounds in edges.items():
             chosen = weights if is_weight(observer) else activations
             self._switches[observer, user].on = rounds and chosen
+
+    def weight_bytes(self, float_layers: Collection[str] = ()) -> int:
+        """Bytes of all weights, scales and biases if `float_layers` stay in float: 1 byte for an int8 weight and 4
+        for the scale of its channel, 4 for all other numbers."""
+        edges = rounded_edges(self.prepared, self.layers, frozenset(float_layers))
+        as_int8 = {o.all_input_nodes[0]: o for (o, _), rounds in edges.items() if rounds and is_weight(o)}
+        total = 0
+        for node in self.prepared.graph.nodes:
+            if node.op == "get_attr" and node.users:
+                values = attrgetter(str(node.target))(self.prepared)
+                if node in as_int8:
+                    scales, _ = getattr(self.prepared, str(as_int8[node].target)).calculate_qparams()
+                    total += values.numel() + 4 * scales.numel()
+                else:
+                    total += values.numel() * values.element_size()
+        return total
 
     def logits(self, batches: Sequence[tuple[Tensor, ...]], clips: int) -> Logits:
         """Logits of the first `clips` clips of `batches`, which have the batch size of the graph."""
