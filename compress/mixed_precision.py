@@ -2,8 +2,7 @@
 
 Layers are chosen greedily: the layer that costs most when it alone is int8 goes to float first, and the network is
 measured again after every change. Layers that turn out not to be needed go back to int8, so that the result holds
-the bound with no single layer to spare. The figures of a layer alone do not add up, so an order is all that is taken
-from them.
+the bound with no single layer to spare. The costs of single layers do not add up: only their order is used.
 """
 
 from __future__ import annotations
@@ -155,7 +154,9 @@ def decide(
     chosen = list(matching(config.float_layers, graph.names))
     validation = context.data.validation.for_spec(spec)
     if config.measured_clips is not None and not len(validation):
-        raise ValueError("there are no validation clips, which measure the layers; give the data a validation split")
+        raise ValueError(
+            "there are no validation clips, which measure the layers; give the data a validation split"
+        )
     sensitivity = _sensitivity(graph, validation, config, context, batch=batch)
     search = _Search(graph, validation, batch=batch, floats=floats, context=context)
     reasons = dict.fromkeys(chosen, "named in float_layers")
@@ -238,8 +239,8 @@ class _Search:
             if reached > limit_pp:
                 raise ValueError(
                     f"max_drop_pp {limit_pp:g} cannot be met: with every layer in float, validation top-1 is "
-                    f"{reached:.2f} points below the float student (resolution {100 / len(truth):.2f}); allow more, "
-                    "or train more gently"
+                    f"{reached:.2f} points below the float student (resolution {100 / len(truth):.2f}); "
+                    "allow more, or train more gently"
                 )
             for name in reversed(list(without)[:-1]):
                 place = kept.index(name)
@@ -270,9 +271,7 @@ class _Search:
 
     def _record(self, kept: list[str], drop_pp: float, changed: str, into: str) -> None:
         size = self.graph.weight_bytes(kept)
-        trial = Trial(
-            float_layers=len(kept), changed=changed, into=into, drop_pp=drop_pp, weight_bytes=size
-        )
+        trial = Trial(float_layers=len(kept), changed=changed, into=into, drop_pp=drop_pp, weight_bytes=size)
         self.trials.append(trial)
 
 
@@ -293,8 +292,8 @@ def _resolution(limit_pp: float, clips: int) -> list[str]:
     if limit_pp >= 100 / clips:
         return []
     return [
-        f"max_drop_pp {limit_pp:g} is finer than the {clips} validation clips resolve ({100 / clips:.2f} points each): "
-        "no clip more may be misclassified"
+        f"max_drop_pp {limit_pp:g} is finer than the {clips} validation clips resolve ({100 / clips:.2f} points "
+        "each): no clip more may be misclassified"
     ]
 
 

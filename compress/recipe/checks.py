@@ -15,7 +15,7 @@ from compress.distillation import LOSSES
 from compress.factory import import_factory
 from compress.gates import GateConfig, metric_names, renamed
 from compress.recipe.faults import Fault, listed, nearest
-from compress.recipe.networks import check_networks
+from compress.recipe.networks import check_networks, module_names
 from compress.recipe.sections import (
     BenchmarkConfig,
     ExportConfig,
@@ -33,6 +33,7 @@ from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
+from export.quantize.layer_names import matches, unknown_layer
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
 
@@ -276,6 +277,25 @@ def _networks(parts: Parts) -> _Found:
     yield from check_networks(data=data, clip=clip, teacher=teacher, student=student, batches=batches)
 
 
+def _float_layers(parts: Parts) -> _Found:
+    """Every pattern of layers to keep in float matches a module of the student, and the data has validation."""
+    for index, entry in enumerate(parts.stages):
+        patterns = getattr(entry.config, "float_layers", ()) if entry is not None else ()
+        if not patterns:
+            continue
+        assert entry is not None
+        data, clip, teacher, student = (
+            parts.sections.get(key) for key in ("data", "clip", "teacher", "student")
+        )
+        names = module_names(data=data, clip=clip, teacher=teacher, student=student)  # type: ignore[arg-type]
+        for position, pattern in enumerate(patterns):
+            # An operator in the `forward` of a module is known after lowering only.
+            module = pattern.rpartition(" in ")[2].partition(" (")[0]
+            if names is not None and not any(matches(module, name) for name in names):
+                place: Place = ("stages", index, entry.verb, "float_layers", position)
+                yield place, unknown_layer(pattern, names), {"given": pattern}
+
+
 def _metrics(parts: Parts) -> _Found:
     """The metric of every gate will be in the report."""
     data, student = (parts.sections.get(key) for key in ("data", "student"))
@@ -344,5 +364,6 @@ _CHECKS = (
     _networks,
     _factory,
     _from_teacher,
+    _float_layers,
     _metrics,
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compress.command.lines import first_line
 from compress.recipe.compose import Place
-from compress.recipe.sections import StudentConfig, TableTeacher
+from compress.recipe.sections import StudentConfig, TableTeacher, TeacherStudent
 from compress.tasks import with_tasks
 from models import STUDENTS, TEACHERS
 from models.counts import count_parameters
@@ -72,6 +72,24 @@ def check_networks(
                     f"a step takes about {_gb(weights + each * batch)}; lower batch, or use smaller clips"
                 )
                 yield place, problem, _allowed(str(batch))
+
+
+def module_names(
+    *, data: Any, clip: Any, teacher: Any, student: StudentConfig | TeacherStudent
+) -> list[str] | None:
+    """Paths of all modules of the student; None if it cannot be built here, or comes from a user's factory."""
+    section, table = (teacher, TEACHERS) if isinstance(student, TeacherStudent) else (student, STUDENTS)
+    if not isinstance(section, StudentConfig | TableTeacher) or data is None or clip is None:
+        return None
+    if isinstance(section, TableTeacher) and _is_foreign(section):
+        return None
+    try:
+        with torch.device("meta"):
+            own = _inputs_of(section, _provisional(data, clip))
+            model: nn.Module = table[section.network].build(own, section.options)
+    except ValueError:  # reported by `check_networks`
+        return None
+    return [name for name, _ in model.named_modules() if name]
 
 
 def memory_bytes() -> int:

@@ -26,9 +26,7 @@ def matching(patterns: Collection[str], names: Collection[str]) -> tuple[str, ..
 def matches(pattern: str, name: str) -> bool:
     """Whether a pattern matches a layer, or a module that the layer is in."""
     module = name.partition(" in ")[2].partition(" (")[0]
-    return any(
-        fnmatchcase(one, pattern) or fnmatchcase(one, f"{pattern}.*") for one in (name, module) if one
-    )
+    return any(fnmatchcase(one, pattern) or fnmatchcase(one, f"{pattern}.*") for one in (name, module) if one)
 
 
 def unknown_layer(given: str, names: Collection[str]) -> str:

@@ -38,8 +38,8 @@ def name_of(node: fx.Node) -> str:
 def layers_of(prepared: fx.GraphModule) -> dict[fx.Node, str]:
     """Every node of a prepared graph that computes with int8 values -> the name of its layer, in graph order.
 
-    Nodes that only move values, or compute with the network's inputs before their rounding, belong to no layer. Two operators of one name in the `forward` of one module are
-    `add in blocks.0` and `add in blocks.0 (2)`.
+    Nodes that only move values, or compute with the network's inputs before their rounding, belong to no layer. Two
+    operators of one name in the `forward` of one module are `add in blocks.0` and `add in blocks.0 (2)`.
     """
     layers: dict[fx.Node, str] = {}
     places: dict[str, list[str]] = {}

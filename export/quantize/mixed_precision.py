@@ -81,9 +81,9 @@ def kept_nodes(layers: dict[fx.Node, str], names: frozenset[str], *, alone: bool
     for node in reversed(layers):
         # A concatenation with the past frames of a stream, which only layers in float read.
         read = [reader for reader in readers(node) if reader in layers]
-        if node.target is torch.ops.aten.cat.default and read and all(reader in kept for reader in read):
-            if all(maker in kept or maker not in layers for maker in makers(node)):
-                kept.add(node)
+        made = [maker for maker in makers(node) if maker in layers]
+        if node.target is torch.ops.aten.cat.default and read and kept.issuperset([*read, *made]):
+            kept.add(node)
     return kept
 
 
@@ -92,12 +92,12 @@ def _gives_int8(maker: fx.Node) -> bool:
     return maker.meta[ANNOTATION].output_qspec is not None
 
 
-def float_layers(reference: fx.GraphModule) -> tuple[str, ...]:
-    """Names of the convolutions and linear layers of an int8 reference that have float weights, in graph order."""
-    return tuple(
-        dict.fromkeys(
-            name_of(node)
-            for node in reference.graph.nodes
-            if node.target in WEIGHTED and node.args[1].op == "get_attr"
-        )
-    )
+def float_layers(graph: fx.Graph) -> tuple[str, ...]:
+    """Names of the convolutions and linear layers of an int8 reference that have float weights, in graph order.
+
+    `graph` is that of a module, or of an exported program.
+    """
+    weighted = ((node, node.args[1]) for node in graph.nodes if node.target in WEIGHTED)
+    # A stored weight; an int8 one is behind a dequantize operator.
+    found = (name_of(node) for node, weight in weighted if weight.op in ("get_attr", "placeholder"))
+    return tuple(dict.fromkeys(found))

@@ -4,8 +4,8 @@ One prepared graph is captured and calibrated once. Each of its observers become
 so that any choice of int8 layers is measured without another graph: the numbers are those of
 `export.quantize.mixed_precision.keep_float` followed by `convert`.
 
-Source: the analyses are those of AIMET's QuantAnalyzer (quic.github.io/aimet-pages, "Quantization analyzer"): float,
-weights only, activations only and both; every layer alone enabled and alone disabled. The distance is the
+Source: the analyses are those of AIMET's QuantAnalyzer (quic.github.io/aimet-pages, "Quantization analyzer"):
+float, weights only, activations only and both; every layer alone enabled and alone disabled. The distance is the
 Kullback-Leibler divergence of the predictions, as in NVIDIA's AutoQuantize (`method="kl_div"`).
 """
 
@@ -213,16 +213,19 @@ def analyse(
         )
         for name in graph.names
     ]
-    return Sensitivity(
-        clips=clips, totals=totals, layers=tuple(sorted(found, key=lambda one: -one.alone.kl))
-    )
+    return Sensitivity(clips=clips, totals=totals, layers=tuple(sorted(found, key=lambda one: -one.alone.kl)))
+
+
+def _log_shares(logits: Tensor) -> Tensor:
+    """Logarithms of the predicted shares; in float32, small divergences would be lost."""
+    return logits.double().log_softmax(1)
 
 
 def figures_of(given: Logits, floats: Logits, labels: Tensor) -> Figures:
     """Divergence of the logits `given` from `floats`, and their top-1 for `labels` (`N` x label columns)."""
     kl = sum(
-        F.kl_div(column.log_softmax(1), twin.log_softmax(1), log_target=True, reduction="batchmean").item()
-        for column, twin in zip(given, floats, strict=True)
+        F.kl_div(column, twin, log_target=True, reduction="batchmean").item()
+        for column, twin in zip(map(_log_shares, given), map(_log_shares, floats), strict=True)
     )
     top1 = tuple(
         (column.argmax(1) == truth).double().mean().item()

@@ -41,7 +41,8 @@ def step_reference(
 ) -> ExportedProgram:
     """The int8 reference of the step program `program`, with ranges and weights of the clip's `prepared`.
 
-    `float_layers` are the layers of `prepared`, in which all are int8, that stay in float in both programs. Raises ValueError for a value or a weight without a counterpart in the clip's graph, and the errors of lowering.
+    `float_layers` are the layers of `prepared`, in which all are int8, that stay in float in both programs. Raises
+    ValueError for a value or a weight without a counterpart in the clip's graph, and the errors of lowering.
     """
     assert program.example_inputs is not None
     lowered = lower(program)

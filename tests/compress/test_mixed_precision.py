@@ -138,7 +138,7 @@ def test_the_ruined_layer_ranks_first_and_is_the_only_one_that_stays_in_float(fr
     assert (last.float_layers, last.changed, last.into) == (1, "fragile", "float")
     assert decision.reasons == {"fragile": f"max_drop_pp: without it the drop is {first.drop_pp:.2f} points"}
     assert fragile.drop_pp(decision.float_layers) <= 4
-    assert float_layers(fragile.reference(decision.float_layers)) == ("fragile",)
+    assert float_layers(fragile.reference(decision.float_layers).graph) == ("fragile",)
 
 
 def test_totals_and_layers_say_where_the_cost_is(fragile):
@@ -169,7 +169,9 @@ def test_without_a_need_every_layer_is_int8(fragile):
 
 def test_a_bound_below_the_resolution_is_said(fragile):
     decision = fragile.decide(max_drop_pp=1)
-    assert "max_drop_pp 1 is finer than the 30 validation clips resolve (3.33 points each)" in decision.notes[0]
+    assert (
+        "max_drop_pp 1 is finer than the 30 validation clips resolve (3.33 points each)" in decision.notes[0]
+    )
 
 
 def test_a_bound_that_float_misses_is_refused():
