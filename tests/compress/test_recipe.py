@@ -298,7 +298,7 @@ BROKEN = {
         "stages: [{distill: {epochs: 1}}, {quantize: {float_layers: [heads, video.0.O]}}]",
         [
             "stages.1.quantize.float_layers.1 (line N): no layer is named 'video.0.O'; the nearest of",
-            "names: video.0.0",
+            "video.0.0",
         ],
     ),
     "two bounds for layers in float": (
@@ -307,7 +307,7 @@ BROKEN = {
     ),
     "a drop that is no number of points": (
         "stages: [{distill: {epochs: 1}}, {quantize: {max_drop_pp: -1}}]",
-        ["stages.1.quantize.max_drop_pp (line N): out of range; given: -1"],
+        ["stages.1.quantize.max_drop_pp (line N): out of range; given: -1; allowed: at least 0"],
     ),
     "an unknown key of the sensitivity": (
         "stages: [{distill: {epochs: 1}}, {quantize: {sensitivity: {clip: 3}}}]",
