@@ -33,7 +33,7 @@ from compress.recipe.wording import no_such_file
 from compress.stages import STAGES
 from compress.tasks import RETRIEVAL
 from export import EXPORTERS, INT8_SCHEMES
-from export.quantize.layer_names import matches, unknown_layer
+from export.quantize.layer_names import unmatched
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
 
@@ -288,12 +288,9 @@ def _float_layers(parts: Parts) -> _Found:
             parts.sections.get(key) for key in ("data", "clip", "teacher", "student")
         )
         names = module_names(data=data, clip=clip, teacher=teacher, student=student)  # type: ignore[arg-type]
-        for position, pattern in enumerate(patterns):
-            # An operator in the `forward` of a module is known after lowering only.
-            module = pattern.rpartition(" in ")[2].partition(" (")[0]
-            if names is not None and not any(matches(module, name) for name in names):
-                place: Place = ("stages", index, entry.verb, "float_layers", position)
-                yield place, unknown_layer(pattern, names), {"given": pattern}
+        for position, problem in unmatched(patterns, names) if names is not None else ():
+            place: Place = ("stages", index, entry.verb, "float_layers", position)
+            yield place, problem, {"given": patterns[position]}
 
 
 def _metrics(parts: Parts) -> _Found:

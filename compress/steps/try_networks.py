@@ -18,6 +18,7 @@ from compress.factory import build_network, load_weights
 from compress.recipe.sections import FactoryStudent, FactoryTeacher, Recipe
 from compress.sources.source import FilesConfig
 from compress.teacher_check import CLIPS, check_on_inputs
+from export.quantize.layer_names import unmatched
 from models.spec import ClipSpec
 
 
@@ -38,9 +39,18 @@ def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> Non
             inputs = own.example(batch=CLIPS, seed=recipe.seed)
             check_on_inputs(model, own, inputs, device=device, what=f"the {key} (on random clips)")
             if key == "student":
+                _check_float_layers(recipe, model)
                 _check_export(model, own)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from error
+
+
+def _check_float_layers(recipe: Recipe, model: nn.Module) -> None:
+    """Every pattern of layers to keep in float names a module of the network."""
+    names = [name for name, _ in model.named_modules() if name]
+    for index, entry in enumerate(recipe.stages):
+        for place, problem in unmatched(getattr(entry.config, "float_layers", ()), names):
+            raise ValueError(f"stages.{index}.{entry.verb}.float_layers.{place}: {problem}")
 
 
 def try_before_clips(recipe: Recipe, *, device: torch.device) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -21,6 +21,17 @@ def matching(patterns: Collection[str], names: Collection[str]) -> tuple[str, ..
             raise ValueError(unknown_layer(pattern, names))
     found = (name for name in names if any(matches(pattern, name) for pattern in patterns))
     return tuple(dict.fromkeys(found))
+
+
+def unmatched(patterns: Collection[str], modules: Collection[str]) -> Iterator[tuple[int, str]]:
+    """Yields place and message of every pattern that names none of the modules of a network.
+
+    Operators in the `forward` of a module are known after lowering only; here the module alone must exist.
+    """
+    for place, pattern in enumerate(patterns):
+        module = pattern.rpartition(" in ")[2].partition(" (")[0]
+        if not any(matches(module, name) for name in modules):
+            yield place, unknown_layer(pattern, modules)
 
 
 def matches(pattern: str, name: str) -> bool:
