@@ -132,7 +132,7 @@ def _float_layers(program: ExportedProgram) -> tuple[str, ...]:
     # Imports torchao.
     from export.quantize.mixed_precision import float_layers
 
-    return float_layers(program.graph)
+    return float_layers(program)
 
 
 def _mixed_precision(names: Sequence[str]) -> list[str]:

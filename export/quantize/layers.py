@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor, fx
 
 from export.lower.source import operator_name, place
-from export.quantize.quantizer import ANNOTATION, KEEPS_VALUES, WEIGHTED
+from export.quantize.quantizer import ANNOTATION, KEEPS_VALUES, PASSES_ON, WEIGHTED
 
 _NAMED_BY_MODULE = ("conv1d", "conv2d", "conv_transpose2d", "linear")
 """Operators that are named after their module, whatever its origin."""
@@ -44,9 +44,7 @@ def layers_of(prepared: fx.GraphModule) -> dict[fx.Node, str]:
     layers: dict[fx.Node, str] = {}
     places: dict[str, list[str]] = {}
     for node in prepared.graph.nodes:
-        if node.op != "call_function" or node.target in KEEPS_VALUES or ANNOTATION not in node.meta:
-            continue
-        if _normalises(node):
+        if node.op != "call_function" or ANNOTATION not in node.meta or moves(node) or _normalises(node):
             continue
         before = _computed_with(node)
         if node.target not in WEIGHTED and before in layers:
@@ -71,10 +69,15 @@ def _normalises(node: fx.Node) -> bool:
     )
 
 
+def moves(node: fx.Node) -> bool:
+    """Whether `node` only moves values; in int8 that includes convolutions that move frames."""
+    return node.target in KEEPS_VALUES or bool(node.meta.get(PASSES_ON))
+
+
 def makers(node: fx.Node) -> Iterator[fx.Node]:
     """The nodes that computed the inputs of `node`, behind observers and data movement; weights are left out."""
     for source in node.all_input_nodes:
-        if source.op == "call_module" or source.target in KEEPS_VALUES:
+        if source.op == "call_module" or moves(source):
             yield from makers(source)
         elif source.op != "get_attr":
             yield source
@@ -83,7 +86,7 @@ def makers(node: fx.Node) -> Iterator[fx.Node]:
 def readers(node: fx.Node) -> Iterator[fx.Node]:
     """The nodes that compute with the value of `node`, behind observers and data movement."""
     for user in node.users:
-        if user.op == "call_module" or user.target in KEEPS_VALUES:
+        if user.op == "call_module" or moves(user):
             yield from readers(user)
         else:
             yield user

@@ -12,13 +12,15 @@ Ranges are those of the graph in which every layer is int8, so each layer keeps 
 from __future__ import annotations
 
 from collections.abc import Collection
+from operator import attrgetter
 
 import torch
-from torch import fx
+from torch import Tensor, fx
+from torch.export import ExportedProgram
 
 from export.quantize.layer_names import unknown_layer
-from export.quantize.layers import layers_of, makers, name_of, observers, readers
-from export.quantize.quantizer import ANNOTATION, KEEPS_VALUES, PASSES_ON, WEIGHTED
+from export.quantize.layers import is_weight, layers_of, makers, moves, name_of, observers, readers
+from export.quantize.quantizer import ANNOTATION, PASSES_ON, WEIGHTED
 
 Edge = tuple[fx.Node, fx.Node]
 """An observer and a node that reads the value that it rounds."""
@@ -47,7 +49,7 @@ def keep_float(prepared: fx.GraphModule, names: Collection[str], *, known: Colle
                 source.op == "call_module" or source.meta.get(PASSES_ON, False)
                 for source in node.all_input_nodes
                 if source.op != "get_attr"
-            ) and (node.target not in WEIGHTED or layers[node] not in names)
+            )
     prepared.recompile()
 
 
@@ -61,10 +63,13 @@ def rounded_edges(
     kept = kept_nodes(layers, names, alone=alone)
     edges: dict[Edge, bool] = {}
     for observer in observers(prepared):
-        maker = observer.all_input_nodes[0]
-        made_int8 = maker in layers and maker not in kept and _gives_int8(maker)
+        source = observer.all_input_nodes[0]
         for user in observer.users:
-            read = {user} if user.target not in KEEPS_VALUES else set(readers(user))
+            moved = moves(user)
+            # The weights of a convolution that moves frames are int8 if the frames are.
+            made = set(makers(user)) if moved and is_weight(observer) else {source}
+            read = set(readers(user)) if moved else {user}
+            made_int8 = any(one in layers and one not in kept and _gives_int8(one) for one in made)
             edges[observer, user] = made_int8 or any(one in layers and one not in kept for one in read)
     return edges
 
@@ -92,12 +97,30 @@ def _gives_int8(maker: fx.Node) -> bool:
     return maker.meta[ANNOTATION].output_qspec is not None
 
 
-def float_layers(graph: fx.Graph) -> tuple[str, ...]:
+def float_layers(reference: fx.GraphModule | ExportedProgram) -> tuple[str, ...]:
     """Names of the convolutions and linear layers of an int8 reference that have float weights, in graph order.
 
-    `graph` is that of a module, or of an exported program.
+    Convolutions that only move frames are left out.
     """
-    weighted = ((node, node.args[1]) for node in graph.nodes if node.target in WEIGHTED)
-    # A stored weight; an int8 one is behind a dequantize operator.
-    found = (name_of(node) for node, weight in weighted if weight.op in ("get_attr", "placeholder"))
+    if isinstance(reference, ExportedProgram):
+        signature = reference.graph_signature
+        stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        values = {
+            name: reference.state_dict[key] for name, key in stored.items() if key in reference.state_dict
+        }
+    else:
+        nodes = [node for node in reference.graph.nodes if node.op == "get_attr"]
+        values = {node.name: attrgetter(str(node.target))(reference) for node in nodes}
+    found = (
+        name_of(node)
+        for node in reference.graph.nodes
+        # An int8 weight is behind a dequantize operator.
+        if node.target in WEIGHTED and node.args[1].name in values and not _copies(values[node.args[1].name])
+    )
     return tuple(dict.fromkeys(found))
+
+
+def _copies(weight: Tensor) -> bool:
+    """Whether every output channel has one tap of weight 1."""
+    taps = weight.detach().flatten(1)
+    return bool(((taps == 0) | (taps == 1)).all() and (taps.sum(1) == 1).all())

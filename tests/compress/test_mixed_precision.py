@@ -138,7 +138,7 @@ def test_the_ruined_layer_ranks_first_and_is_the_only_one_that_stays_in_float(fr
     assert (last.float_layers, last.changed, last.into) == (1, "fragile", "float")
     assert decision.reasons == {"fragile": f"max_drop_pp: without it the drop is {first.drop_pp:.2f} points"}
     assert fragile.drop_pp(decision.float_layers) <= 4
-    assert float_layers(fragile.reference(decision.float_layers).graph) == ("fragile",)
+    assert float_layers(fragile.reference(decision.float_layers)) == ("fragile",)
 
 
 def test_totals_and_layers_say_where_the_cost_is(fragile):

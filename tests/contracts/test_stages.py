@@ -135,7 +135,7 @@ def test_quantization_keeps_layers_in_float_and_measures_the_others(student, con
     settings = {"float_layers": ["heads"], "sensitivity": {"clips": 4}}
     config = STAGES["quantize"].config(**SETTINGS["quantize"], **settings)
     result = STAGES["quantize"].run(student, config, context)
-    assert float_layers(result.artifact.model.graph) == ("heads.classifiers.0",)
+    assert float_layers(result.artifact.model) == ("heads.classifiers.0",)
     assert result.figures["mixed_precision"]["float_layers"] == ["heads.classifiers.0"]
     measured = result.figures["sensitivity"]
     assert measured["clips"] == 4 and len(measured["layers"]) == result.figures["mixed_precision"]["layers"]
@@ -144,7 +144,7 @@ def test_quantization_keeps_layers_in_float_and_measures_the_others(student, con
     )
     save_artifact(result.artifact, tmp_path)
     loaded = load_artifact(tmp_path, context.build_student)
-    assert float_layers(loaded.model.graph) == ("heads.classifiers.0",)
+    assert float_layers(loaded.model) == ("heads.classifiers.0",)
 
 
 def test_post_training_quantization_stays_close_to_the_float_student(student, context):

@@ -106,9 +106,9 @@ def test_names_are_those_of_modules_and_of_operators_in_them(prepared):
 @pytest.mark.parametrize("case", CASES)
 def test_exactly_the_named_layers_are_float_and_switches_give_the_same_numbers(model, prepared, case):
     graph = reference_of(prepared, CASES[case])
-    assert float_layers(graph.graph) == tuple(CASES[case])
-    stored = float_layers(torch.export.export(graph, (clips(1, 0),)).graph)
-    assert stored == float_layers(graph.graph), "a program has the same names"
+    assert float_layers(graph) == tuple(CASES[case])
+    stored = float_layers(torch.export.export(graph, (clips(1, 0),)))
+    assert stored == float_layers(graph), "a program has the same names"
     switched = SwitchedGraph(prepared)
     switched.switch(CASES[case])
     clip = clips(1, 50)
@@ -143,7 +143,7 @@ def test_an_operator_between_layers_in_float_is_float(prepared):
     graph = reference_of(prepared, layers)
     product = next(node for node in reversed(graph.graph.nodes) if node.target is torch.ops.aten.mul.Tensor)
     assert all(source.target is not DEQUANTIZE for source in product.all_input_nodes)
-    assert float_layers(graph.graph) == tuple(layers)
+    assert float_layers(graph) == tuple(layers)
 
 
 def test_an_unknown_layer_is_refused(prepared):
@@ -238,7 +238,7 @@ def test_taps_of_a_float_layer_stay_float_where_onnx_runtime_fuses_others(prepar
     for names in ([], CASES["depthwise"]):
         graph = reference_of(prepared, names)
         fused = fuse(torch.export.export(graph, (clip,)))
-        assert float_layers(fused.graph) == tuple(names)
+        assert float_layers(fused) == tuple(names)
         with torch.no_grad():
             assert close(graph(clip), fused(clip), db=20)
 
@@ -252,7 +252,7 @@ def test_the_step_program_keeps_the_same_layers_in_float():
     program = capture(network, first)
     step = step_reference(prepared, program, float_layers=names)
     reference = reference_of(prepared, names)
-    assert float_layers(step.graph) == float_layers(reference.graph) == tuple(names)
+    assert float_layers(step) == float_layers(reference) == tuple(names)
     with torch.no_grad():
         expected = torch.cat([reference(clip[None]) for clip in stream[8:]])
         module = step.module()
