@@ -132,14 +132,14 @@ class WithFeatures(nn.Module):
 
     def __init__(self, model: nn.Module, names: Sequence[str], *, columns: int) -> None:
         super().__init__()
-        self.model = model
+        self.network = model  # as in `StepNetwork`, so that layers keep their names
         self.names = tuple(names)
         self.columns = columns
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Returns the logits of the first `columns` columns, then the features."""
-        with watched(self.model, self.names) as found:
-            outputs = as_tuple(self.model(*inputs))[: self.columns]
+        with watched(self.network, self.names) as found:
+            outputs = as_tuple(self.network(*inputs))[: self.columns]
         return outputs + tuple(found[name] for name in self.names)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -22,24 +23,25 @@ from compress.artifact import Artifact, Form
 from compress.command.progress import bar
 from compress.distillation.criterion import Layers, teaching_notes
 from compress.features import WithFeatures, drop_features, feature_sizes, mark_features
+from compress.mixed_precision import MIXED_PRECISION_KEYS, MixedPrecisionConfig, decide
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantization.equalization import equalize
 from compress.quantization.method import Decision, Task
 from compress.stage import Context, StageResult
-from compress.training import MAX_EPOCHS, TrainConfig, batch_notes, selection_notes
+from compress.training import FLOAT_BATCH, MAX_EPOCHS, batch_notes, logits_of, selection_notes
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
 from export.quantize.ranges import RANGES
 from export.quantize.weight_only import WEIGHT_SCHEMES
 
-_OF_W8A8 = ("ranges", "percentile", "weight_ranges")
+_OF_W8A8 = ("ranges", "percentile", "weight_ranges", *MIXED_PRECISION_KEYS)
 """Keys that schemes with float activations do not use."""
 
-_OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch")
+_OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch", *MIXED_PRECISION_KEYS)
 
 
-class QuantizeConfig(TrainConfig):
+class QuantizeConfig(MixedPrecisionConfig):
     """Settings of one `quantize` stage; settings that its method does not use are refused."""
 
     scheme: Literal["w8a8", "w8", "w4"] = Field(
@@ -158,6 +160,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     return StageResult(
         artifact=replace(artifact, model=network, form=Form.QUANTIZED, step=step),
         curve=decision.curve,
+        figures=decision.figures,
         notes=(f"{_steps(clips, config=config, batch=batch) * batch} training clips for calibration", *notes),
     )
 
@@ -169,6 +172,7 @@ _Made = tuple[torch.fx.GraphModule, ExportedProgram | None, Decision]
 def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
     """The int8 reference."""
     from export.quantize.int8_reference import calibrate, convert, prepare, transfer
+    from export.quantize.mixed_precision import keep_float
     from export.quantize.step_reference import step_reference
 
     method = QUANTIZATION_METHODS[config.method]
@@ -183,10 +187,20 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
     decision = _with_corrected_biases(prepared, method.decide(prepared, task), task)
     drop_features(prepared)
     transfer(prepared, single)
+    float_layers: tuple[str, ...] = ()
+    if config.is_mixed or config.sensitivity:
+        floats = partial(logits_of, artifact.model, batch=FLOAT_BATCH, device=task.context.device)
+        mixed = decide(prepared, artifact.spec, config, task.context, batch=batch, floats=floats)
+        float_layers = mixed.float_layers
+        decision = replace(
+            decision, notes=(*decision.notes, *mixed.notes), figures={**decision.figures, **mixed.figures()}
+        )
     step = None
     if artifact.streams:
         network, example = step_network(artifact.model, artifact.spec.example()[0])
-        step = step_reference(single, capture(network, example), qat=method.trains)
+        program = capture(network, example)
+        step = step_reference(single, program, qat=method.trains, float_layers=float_layers)
+    keep_float(single, float_layers)
     return convert(single), step, decision
 
 

@@ -33,7 +33,9 @@ class StageRecord(TypedDict):
     """`top1`, `parameters`, `macs` and `tasks`, each as in `models`; `correct`, the number of correctly classified
     test clips by label column; for `distill` with `baseline: true`, `labels_only_top1` and `labels_only_correct`,
     those of the same student trained on the labels alone; for `prune`, `pruning`, what was asked and reached; for a
-    teacher with `weighting: uncertainty`, `task_weights`, the learned weight of every task."""
+    teacher with `weighting: uncertainty`, `task_weights`, the learned weight of every task; for `quantize`, where
+    asked for, `sensitivity`, the cost of int8 in every layer, and `mixed_precision`, the layers in float with their
+    reasons and the trials of the search."""
     config: NotRequired[dict[str, Any]]
     weights_sha256: NotRequired[str]
     """SHA-256 of all weights after the stage; equal hashes mean equal networks."""

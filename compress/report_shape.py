@@ -127,6 +127,8 @@ class FileReport(TypedDict):
     latency: list[LatencyReport]
     seconds: NotRequired[float]
     """Time of the conversion."""
+    float_layers: NotRequired[list[str]]
+    """Layers of an int8 file that stay in float."""
     notes: NotRequired[list[str]]
 
 

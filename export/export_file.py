@@ -72,6 +72,8 @@ class Work:
     proof: Proof | None
     notes: tuple[str, ...] = ()
     """Notes on every file."""
+    float_layers: tuple[str, ...] = ()
+    """Layers of an int8 network that stay in float."""
 
 
 def export_format(name: str, work: Work) -> ExportOutcome:
@@ -126,6 +128,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
             inputs=written.inputs,
             outputs=written.outputs,
             notes=(*work.notes, *written.notes),
+            float_layers=work.float_layers,
             coverage=written.coverage,
             step=_step_outcome(place, written.step, job),
         )

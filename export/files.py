@@ -125,6 +125,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         return error
     if variant.proof is not None:
         variant.proof.trial.save(scratch)
+    in_float = _float_layers(variant.program) if variant.scheme in INT8_SCHEMES else ()
     return Work(
         spec=spec,
         step=None if variant.step is None else variant.step.spec,
@@ -133,8 +134,20 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         rounded=_is_rounded(variant.program),
         ledger=ledger,
         proof=variant.proof,
-        notes=variant.notes,
+        notes=(*variant.notes, *_mixed_precision(in_float)),
+        float_layers=in_float,
     )
+
+
+def _float_layers(program: ExportedProgram) -> tuple[str, ...]:
+    # Imports torchao.
+    from export.quantize.mixed_precision import float_layers
+
+    return float_layers(program)
+
+
+def _mixed_precision(names: Sequence[str]) -> list[str]:
+    return [f"mixed precision: {len(names)} layers in float: {', '.join(names)}"] if names else []
 
 
 def _failed(name: str, scheme: str, error: Exception, ledger: Ledger) -> ExportOutcome:

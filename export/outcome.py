@@ -79,6 +79,8 @@ class ExportOutcome:
     """The share of its work in accelerated kernels; `None` if it was not determined."""
     parity: FileParity | None = None
     """Parity of its outputs; `None` if there is no file, or no inputs were given."""
+    float_layers: tuple[str, ...] = ()
+    """Names of the layers of an int8 file that stay in float, as the recipe decided."""
     layers: tuple[LayerError, ...] = ()
     """For an int8 file that is wrong, or correct and far from float: the layers of the torch int8 reference, worst
     first."""
@@ -124,6 +126,7 @@ class ExportOutcome:
             "reason": self.reason,
             "parity": None if self.parity is None else self.parity.to_dict(names),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            "float_layers": list(self.float_layers),
             "layers": [layer.to_dict() for layer in self.layers],
             "seconds": round(self.seconds, 2),
             "peak_rss_bytes": self.peak_rss_bytes,

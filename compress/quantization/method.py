@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,6 +39,8 @@ class Decision:
     curve: tuple[dict[str, float], ...] = ()
     """One row per epoch, as returned by `fit`."""
     notes: tuple[str, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Figures for the record of the stage."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from compress.pruning.config import PruneConfig
 from compress.recipe.augmentations import flips, masks, mixes, trainings_of
 from compress.recipe.faults import Fault, listed, nearest
 from compress.recipe.layers import check_layers, without_layers
-from compress.recipe.networks import check_networks
+from compress.recipe.networks import build_without_weights, check_networks
 from compress.recipe.sections import (
     BenchmarkConfig,
     ExportConfig,
@@ -45,6 +45,7 @@ from compress.sources import SOURCES
 from compress.stages import STAGES
 from compress.versions import installed
 from export import EXPORTERS, INT8_SCHEMES, QUANTIZED_BY_OTHERS
+from export.quantize.layer_names import unmatched
 from export.quantize.weight_only import WEIGHT_SCHEMES
 from models import STUDENTS, TEACHERS
 from models.checkpoints import LAYOUTS
@@ -363,6 +364,25 @@ def _networks(parts: Parts) -> _Found:
     )
 
 
+def _float_layers(parts: Parts) -> _Found:
+    """Every pattern of layers to keep in float matches a module of the student, and the data has validation."""
+    for index, entry in enumerate(parts.stages):
+        patterns = getattr(entry.config, "float_layers", ()) if entry is not None else ()
+        if not patterns:
+            continue
+        assert entry is not None
+        data, clip, teacher, student = (
+            parts.sections.get(key) for key in ("data", "clip", "teacher", "student")
+        )
+        if data is None or clip is None or student is None:
+            continue
+        built = build_without_weights(student, data=data, clip=clip, teacher=teacher)
+        names = [name for name, _ in built[0].named_modules() if name] if built else []
+        for position, problem in unmatched(patterns, names) if built else ():
+            place: Place = ("stages", index, entry.verb, "float_layers", position)
+            yield place, problem, {"given": patterns[position]}
+
+
 def _metrics(parts: Parts) -> _Found:
     """The metric of every gate will be in the report."""
     data, student = (parts.sections.get(key) for key in ("data", "student"))
@@ -439,5 +459,6 @@ _CHECKS = (
     _networks,
     _factory,
     _from_teacher,
+    _float_layers,
     _metrics,
 )

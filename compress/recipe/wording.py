@@ -31,7 +31,9 @@ def wrong_type(value: Any, wanted: str) -> Wrong:
 
 def out_of_range(value: Any, words: str, limit: float) -> Wrong:
     """The fault of a number beyond a limit; `words` are such as `at least`."""
-    return Wrong("out of range", shown(value), f"{words} {json.dumps(limit)}")
+    # Pydantic gives the limit 0 of a fraction as 0.0.
+    whole = isinstance(limit, float) and limit.is_integer()
+    return Wrong("out of range", shown(value), f"{words} {json.dumps(int(limit) if whole else limit)}")
 
 
 def wrong_length(value: Any, which: str, length: int) -> Wrong:

@@ -170,5 +170,6 @@ def _file(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
         "parity": figures.parity,
         "latency": figures.latency,
         "seconds": row["seconds"],
+        "float_layers": row["float_layers"],
         "notes": [*row["notes"], *figures.notes],
     }

@@ -9,6 +9,7 @@ from compress import figures
 from compress.limits import MAX_TEACHERS
 from compress.report.plots import accuracy_plots, curves, latency_plot, size_plot
 from compress.report.robustness import robustness_table
+from compress.report.sensitivity import FIGURES, layer_costs
 from compress.report.tasks import task_rows
 from compress.report_shape import FileReport, GateReport, LatencyReport, ModelReport, Report
 
@@ -41,6 +42,7 @@ def page(report: Report) -> dict[str, Any]:
         "size_plot": size_plot(report["files"]),
         "tasks": list(task_rows(report, MODEL_TITLES)),
         "robustness": robustness_table(report, MODEL_TITLES),
+        "layer_costs": layer_costs(report["stages"]),
         "unmeasured": unmeasured(report),
         "stages": [_stage(stage) for stage in report["stages"]],
         "skipped": report.get("skipped", []),
@@ -284,8 +286,9 @@ def _model(name: str, model: ModelReport) -> dict[str, Any]:
 def _stage(stage: Any) -> dict[str, Any]:
     before, after = stage["before"], stage["after"]
     changes = []
-    # Tasks have a separate table.
-    for key in [*before, *(key for key in after if key not in before and key != "tasks")]:
+    # Tasks and layers have separate tables.
+    elsewhere = ("tasks", *FIGURES)
+    for key in [*before, *(key for key in after if key not in before and key not in elsewhere)]:
         values = [figures.figure(key, side[key]) for side in (before, after) if key in side]
         changes.append((_in_words(key), " → ".join(dict.fromkeys(values))))
     return {

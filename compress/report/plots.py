@@ -78,6 +78,35 @@ def curves(rows: Iterable[Mapping[str, float | None]]) -> list[dict[str, Any]]:
     return [_curve(name, series) for name, series in values.items()]
 
 
+def bars(rows: Sequence[tuple[str, float, str]], *, marked: Iterable[str] = ()) -> dict[str, Any] | None:
+    """A bar from zero for each (name, value, text); those of the names `marked` are highlighted."""
+    largest = max((value for _, value, _ in rows), default=0.0)
+    if largest <= 0:
+        return None
+    high, _ = _axis_from_zero(largest)
+    names = set(marked)
+    return {
+        "rows": [
+            {"name": name, "width": _percent(value, 0, high), "value": text, "marked": name in names}
+            for name, value, text in rows
+        ]
+    }
+
+
+def line(points: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
+    """A line through at least two (x, y), with the ends of both axes; y starts at zero or below."""
+    if len(points) < 2:
+        return None
+    low, high = min(0.0, *(y for _, y in points)), max(y for _, y in points)
+    first, last = points[0][0], points[-1][0]
+    drawn = (f"{_percent(x, first, last):g},{100 - _percent(y, low, high):g}" for x, y in points)
+    return {
+        "points": " ".join(drawn),
+        "x": (f"{first:g}", f"{last:g}"),
+        "y": (f"{low:.2f}", f"{high:.2f}"),
+    }
+
+
 def _accuracy_plot(label: str, measured: Sequence[tuple[str, Any, str]]) -> dict[str, Any]:
     shares = []
     for name, entry, kind in measured:

@@ -22,6 +22,7 @@ from compress.recipe.sections import FactoryStudent, FactoryTeacher, FileTeacher
 from compress.recipe.teacher_spec import teacher_spec
 from compress.sources.source import FilesConfig
 from compress.teacher_check import CLIPS, check_on_inputs
+from export.quantize.layer_names import unmatched
 from models.spec import ClipSpec
 
 
@@ -51,6 +52,7 @@ def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> Non
                 check_names(model, getattr(Layers.of(recipe.distillation), key))
             check_on_inputs(model, own, inputs, device=device, what=f"the {key} (on random clips)")
             if key == "student":
+                _check_float_layers(recipe, model)
                 _check_export(model, own)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from error
@@ -59,6 +61,14 @@ def try_networks(recipe: Recipe, spec: ClipSpec, *, device: torch.device) -> Non
 def _try_file(teacher: FileTeacher, spec: ClipSpec, *, seed: int, device: torch.device, what: str) -> None:
     network = FileNetwork(teacher.file, spec, inputs=teacher.inputs, outputs=teacher.outputs).eval()
     check_on_inputs(network, spec, spec.example(batch=CLIPS, seed=seed), device=device, what=what)
+
+
+def _check_float_layers(recipe: Recipe, model: nn.Module) -> None:
+    """Every pattern of layers to keep in float names a module of the network."""
+    names = [name for name, _ in model.named_modules() if name]
+    for index, entry in enumerate(recipe.stages):
+        for place, problem in unmatched(getattr(entry.config, "float_layers", ()), names):
+            raise ValueError(f"stages.{index}.{entry.verb}.float_layers.{place}: {problem}")
 
 
 def try_before_clips(recipe: Recipe, *, device: torch.device) -> bool:

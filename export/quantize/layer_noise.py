@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx
 
 from export.lower.source import operator_name, place
+from export.quantize.layers import module_of, name_of
 from export.quantize.quantizer import CLAMPS, KEEPS_VALUES, PASSES_ON
 from export.verify.parity import SQNR_LIMIT_DB
 
@@ -27,9 +28,6 @@ quantized = torch.ops.quantized_decomposed
 
 _QUANTIZE = quantized.quantize_per_tensor.default
 _ROUNDING = (_QUANTIZE, quantized.dequantize_per_tensor.default)
-
-_WEIGHTED = ("conv2d", "conv_transpose2d", "linear")
-"""Operators that are named after their module, whatever its origin."""
 
 ALONE_LIMIT_S = 120.0
 """Time limit for trying single layers, each of which takes half a run of the network per input."""
@@ -306,15 +304,11 @@ def _rounded(layer: fx.Node, output: Tensor) -> Tensor:
 
 
 def _error(layer: fx.Node, signal: float, noise: float, own_noise: float) -> LayerError:
-    modules = list((layer.meta.get("nn_module_stack") or {}).values())
-    module, kind = modules[-1] if modules else ("", "")
-    operator = operator_name(layer)
-    whole = operator in _WEIGHTED or str(kind).startswith("torch.nn.")
     return LayerError(
         node=layer.name,
-        layer=(module if whole else f"{operator} in {module}") if module else operator,
-        operator=operator,
-        module=module,
+        layer=name_of(layer),
+        operator=operator_name(layer),
+        module=module_of(layer)[0],
         place=place(layer),
         sqnr_db=_sqnr_db(signal, noise),
         own_sqnr_db=_sqnr_db(signal, own_noise),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from torch.export import ExportedProgram
 from export.lower import lower
 from export.lower.source import operator_name, place
 from export.quantize.int8_reference import convert, prepare
+from export.quantize.layers import layers_of
+from export.quantize.mixed_precision import keep_float
 from export.quantize.quantizer import KEEPS_VALUES, WEIGHTED
 
 Role = tuple[str, str, str, int, int]
@@ -31,11 +33,16 @@ _PASSES_ON = (*KEEPS_VALUES, torch.ops.aten.cat.default)
 
 
 def step_reference(
-    prepared: fx.GraphModule, program: ExportedProgram, *, qat: bool = False
+    prepared: fx.GraphModule,
+    program: ExportedProgram,
+    *,
+    qat: bool = False,
+    float_layers: Collection[str] = (),
 ) -> ExportedProgram:
     """The int8 reference of the step program `program`, with ranges and weights of the clip's `prepared`.
 
-    Raises ValueError for a value or a weight without a counterpart in the clip's graph, and the errors of lowering.
+    `float_layers` are the layers of `prepared`, in which all are int8, that stay in float in both programs. Raises
+    ValueError for a value or a weight without a counterpart in the clip's graph, and the errors of lowering.
     """
     assert program.example_inputs is not None
     lowered = lower(program)
@@ -57,6 +64,7 @@ def step_reference(
     for name, observer in taken.items():
         setattr(stepping, name, observer)
     _copy_weights(prepared, stepping)
+    keep_float(stepping, float_layers, known=layers_of(prepared).values())
     reference = convert(stepping)
     _separate_outputs(reference)
     return torch.export.export(reference, program.example_inputs[0])

@@ -420,6 +420,25 @@ BROKEN = {
         "stages: [{distill: {epochs: 1}}, {quantize: {method: qat, calibration_clips: 8}}]",
         ["stages.1.quantize", "calibration_clips is 8, less than one batch of 32 clips"],
     ),
+    "a layer in float that is not there": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {float_layers: [heads, video.0.O]}}]",
+        [
+            "stages.1.quantize.float_layers.1 (line N): no layer is named 'video.0.O'; the nearest of",
+            "video.0.0",
+        ],
+    ),
+    "two bounds for layers in float": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {max_drop_pp: 1, max_size_bytes: 9}}]",
+        ["stages.1.quantize (line N): max_drop_pp and max_size_bytes each decide which layers stay in float"],
+    ),
+    "a drop that is no number of points": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {max_drop_pp: -1}}]",
+        ["stages.1.quantize.max_drop_pp (line N): out of range; given: -1; allowed: at least 0"],
+    ),
+    "an unknown key of the sensitivity": (
+        "stages: [{distill: {epochs: 1}}, {quantize: {sensitivity: {clip: 3}}}]",
+        ["stages.1.quantize.sensitivity.clip (line N): unknown key; did you mean 'clips'?"],
+    ),
     "public weights for another teacher": (
         "teacher: {network: multimodal, train: {epochs: 1}, pretrained: pyproject.toml}",
         ["teacher.pretrained (line N): multimodal has no video encoder with public weights; use"],

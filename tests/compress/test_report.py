@@ -141,6 +141,76 @@ def test_robustness_stands_beside_clean_accuracy(tmp_path: Path) -> None:
     assert "<h2>Robustness</h2>" in page and "on 200 test clips" in page and "90.0 / 55.0" in page
 
 
+def layers_measured() -> Report:
+    """A report of a run with `sensitivity` and `max_drop_pp`."""
+
+    def figures(kl: float, top1: float) -> dict[str, object]:
+        return {"kl": kl, "top1": [top1]}
+
+    report = realistic_report()
+    report["stages"][-1]["after"] |= {
+        "sensitivity": {
+            "clips": 64,
+            "totals": {
+                "float": figures(0.0, 0.94),
+                "weights": figures(0.5, 0.7),
+                "activations": figures(0.01, 0.93),
+                "both": figures(0.52, 0.69),
+            },
+            "layers": [
+                {
+                    "layer": name,
+                    "place": "net.py:3",
+                    "weights": 1000 * number,
+                    "alone": figures(0.5 / number**3, 0.7),
+                    "kept": figures(0.02, 0.93),
+                }
+                for number, name in enumerate([f"blocks.{n}" for n in range(17)], start=1)
+            ],
+        },
+        "mixed_precision": {
+            "float_layers": ["blocks.0"],
+            "reasons": {"blocks.0": "max_drop_pp: without it the drop is 25.00 points"},
+            "trials": [
+                {"float_layers": 0, "changed": "", "into": "", "drop_pp": 25.0, "weight_bytes": 90_000},
+                {
+                    "float_layers": 1,
+                    "changed": "blocks.0",
+                    "into": "float",
+                    "drop_pp": 0.5,
+                    "weight_bytes": 93_000,
+                },
+            ],
+            "layers": 17,
+            "weight_bytes": 93_000,
+        },
+    }
+    return report
+
+
+def test_the_cost_of_layers_is_a_table_and_a_picture(tmp_path: Path) -> None:
+    write_report(layers_measured(), tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "## Quantization by layer" in markdown and "Measured on 64 validation clips" in markdown
+    assert "| weights only | 0.5 | 70.0 % |" in markdown
+    assert "| `blocks.0` | 1.00 k | 0.5 | 70.0 % | 0.02 | 93.0 % | float |" in markdown
+    assert "| `blocks.1` | 2.00 k | 0.062 | 70.0 % | 0.02 | 93.0 % | int8 |" in markdown
+    assert "`blocks.15`" not in markdown and "2 more are in report.json" in markdown
+    assert "1 of 17 layers stay in float, with 93.0 kB of weights" in markdown
+    assert "- `blocks.0`: max_drop_pp: without it the drop is 25.00 points" in markdown
+    assert "| blocks.0 to float | 1 | 0.50 | 93.0 kB |" in markdown
+    assert "sensitivity" not in markdown.split("## Stages")[1].split("##")[0]
+    page = (tmp_path / "report.html").read_text()
+    assert "blocks.0 (float)" in page and "KL with one layer alone in int8" in page
+    assert '<polyline points="0,0 100,98"/>' in page, "the drop over the number of layers in float"
+
+
+def test_a_run_without_these_figures_has_no_such_section(tmp_path: Path) -> None:
+    write_report(realistic_report(), tmp_path)
+    assert "Quantization by layer" not in (tmp_path / "report.md").read_text()
+    assert "Quantization by layer" not in (tmp_path / "report.html").read_text()
+
+
 def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     write_report(gated(), tmp_path, samples=[Sample(png=PNG, caption="move_left, test")])
     html = (tmp_path / "report.html").read_text()

@@ -147,6 +147,20 @@ def test_a_network_that_cannot_be_used_is_refused_before_any_clip(command, facto
     assert not out.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("student", "near"),
+    [("student={factory: 'my_net:Net'}", "layers.0"), ("student={network: mobilenet3d_tiny}", "video.0")],
+)
+def test_a_layer_in_float_that_the_student_lacks_is_refused_before_any_clip(command, student, near):
+    quantize = f"{{calibration_clips: 8, batch: 8, float_layers: [{near.replace('.', 'z.')}]}}"
+    stages = f"stages=[{{distill: {{epochs: 1, batch: 8}}}}, {{quantize: {quantize}}}]"
+    done, out = command(student, stages, more=("--plan",))
+    assert done.returncode == 2 and "no layer is named" in done.stderr and near in done.stderr, done.stderr
+    assert "stages.1.quantize.float_layers.0" in done.stderr
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

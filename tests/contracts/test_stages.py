@@ -136,6 +136,24 @@ def test_calibration_alone_takes_no_training_settings():
         STAGES["quantize"].config(method="ptq", epochs=5)
 
 
+def test_quantization_keeps_layers_in_float_and_measures_the_others(student, context, tmp_path):
+    from export.quantize.mixed_precision import float_layers
+
+    settings = {"float_layers": ["heads"], "sensitivity": {"clips": 4}}
+    config = STAGES["quantize"].config(**SETTINGS["quantize"], **settings)
+    result = STAGES["quantize"].run(student, config, context)
+    assert float_layers(result.artifact.model) == ("heads.classifiers.0",)
+    assert result.figures["mixed_precision"]["float_layers"] == ["heads.classifiers.0"]
+    measured = result.figures["sensitivity"]
+    assert measured["clips"] == 4 and len(measured["layers"]) == result.figures["mixed_precision"]["layers"]
+    assert any(
+        "1 of" in note and "layers stay in float: heads.classifiers.0" in note for note in result.notes
+    )
+    save_artifact(result.artifact, tmp_path)
+    loaded = load_artifact(tmp_path, context.build_student)
+    assert float_layers(loaded.model) == ("heads.classifiers.0",)
+
+
 def test_post_training_quantization_stays_close_to_the_float_student(student, context):
     trained = STAGES["distill"].run(student, STAGES["distill"].config(epochs=3, batch=8), context).artifact
     config = STAGES["quantize"].config(calibration_clips=16, batch=8)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from export.layout.stream_order.rounding import QUANTIZE, is_dequantized, is_stored, moves, stored
+from export.layout.stream_order.rounding import QUANTIZE, READ_WEIGHT, is_dequantized, moves, stored
 from export.lower.source import bind
 from export.lower.volume import HELD, HELD_FROM
 from export.quantize.quantizer import CLAMPS
@@ -152,9 +152,9 @@ def _moved(read: int | None, tap: int, args: dict[str, Any], frames: int) -> int
 
 
 def _tap(module: fx.GraphModule, args: dict[str, Any], reads: Reads) -> Tap | None:
-    """A spatial depthwise convolution as a tap; None for any other, and where its bias is missing in zero
-    frames."""
-    if not is_stored(args["weight"]) or tuple(args["dilation"]) != (1, 1):
+    """A spatial depthwise convolution with int8 weights as a tap; None for any other, and where its bias is missing
+    in zero frames."""
+    if args["weight"].target is not READ_WEIGHT or tuple(args["dilation"]) != (1, 1):
         return None
     kernel = stored(module, args["weight"])
     if args["groups"] != kernel.shape[0] or kernel.shape[1] != 1:
