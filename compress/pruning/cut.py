@@ -42,8 +42,8 @@ def cut_channels(
 
     `clips` are for criteria that run the network. Output layers are not pruned, and neither are layers that a
     module of the network names in a method `layers_left_whole()`. `goal` is the target of this cut if there are
-    several, and `originally` the number of units of each group before all cuts. Raises `ValueError` if the target is
-    out of reach.
+    several, and `originally` the number of units of each group before all cuts. Raises `ValueError` if the target
+    is out of reach.
     """
     model = copy.deepcopy(model).cpu().eval()
     target = target or TARGETS[config.target](
