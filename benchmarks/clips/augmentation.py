@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from benchmarks.clips.corruptions import SEVERITIES, Condition
 
 _CORRUPTED = 0.5
 """Share of the clips that an augmentation with corruptions corrupts."""
 MOST_MASKS = 8
+_CropArea = Annotated[float, Field(ge=0.01, le=1.0)]
+_CropRatio = Annotated[float, Field(ge=0.1, le=10.0)]
+_HiddenArea = Annotated[float, Field(ge=0.001, le=0.9)]
 
 
 def _within(default: float | int | None, least: float, most: float) -> Any:
@@ -38,9 +42,9 @@ def _check_range(name: str, given: tuple[float, float], *, least: float, most: f
 class RandomResizedCrop:
     """A crop of random area and shape, resized to the size of the clip (Szegedy et al. 2015)."""
 
-    scale: tuple[float, float] = (0.5, 1.0)
+    scale: tuple[_CropArea, _CropArea] = (0.5, 1.0)
     """Least and largest area, as a share of the decoded frame (`clip.resize`)."""
-    ratio: tuple[float, float] = (0.75, 1.33)
+    ratio: tuple[_CropRatio, _CropRatio] = (0.75, 1.33)
     """Least and largest width, as a multiple of the height."""
 
     def __post_init__(self) -> None:
@@ -77,7 +81,7 @@ class Cutout:
 
     probability: float = _within(0.25, 0.0, 1.0)
     """Share of the clips that have one."""
-    scale: tuple[float, float] = (0.02, 0.2)
+    scale: tuple[_HiddenArea, _HiddenArea] = (0.02, 0.2)
     """Least and largest area, as a share of the clip."""
 
     def __post_init__(self) -> None:
