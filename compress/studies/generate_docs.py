@@ -31,6 +31,7 @@ if not only_reads_arguments(__name__):
     from compress.studies.comparison.page import page as comparison_page
     from compress.studies.generated_blocks import with_block
     from compress.studies.published_sizes import published_sizes
+    from compress.studies.quantization_page import quantization_page
     from compress.studies.results_page import pages
 
 _Schema = dict[str, Any]
@@ -67,6 +68,7 @@ def generated(root: Path) -> dict[Path, str]:
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
     files |= pages(root)
+    files |= quantization_page(root)
     files[root / "docs" / "comparison.md"] = _comparison(root)
     files[root / "README.md"] = with_block(files[root / "README.md"], "picture", _picture(root))
     return files

@@ -14,7 +14,9 @@ FIGURES = Path("benchmarks/results/quantization.json")
 
 
 def quantization_page(root: Path) -> dict[Path, str]:
-    """The page with its tables."""
+    """The page with its tables; nothing as long as there are no figures."""
+    if not (root / FIGURES).is_file():
+        return {}
     page = root / "docs" / "quantization.md"
     figures = json.loads((root / FIGURES).read_text(encoding="utf-8"))
     return {page: with_block(page.read_text(encoding="utf-8"), "study", "\n".join(_tables(figures)) + "\n")}
