@@ -27,6 +27,7 @@ if not only_reads_arguments(__name__):
     import torch
 
     from compress.data import open_data
+    from compress.device import training_device
     from compress.gates import evaluate_gates, gates_hold
     from compress.recipe import load_recipe
     from compress.recipe.plan import plan
@@ -160,7 +161,7 @@ def main(
     console = output()
     with exit_codes():
         checked = load_recipe(recipe, overrides=set_ or [])
-        trained_on = _device(train_device)
+        trained_on = training_device(train_device)
         folder = out or Path("out") / checked.name
         check_run_folder(folder, checked, recipe_path=recipe, cache=cache, plan_only=plan_only)
     planned = plan(checked)
@@ -205,16 +206,6 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
 def _complain(code: int, message: object) -> int:
     print_error(message)
     return code
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--train-device is cuda, but torch finds no CUDA device here; use cpu or auto")
-    return torch.device(name)
 
 
 if __name__ == "__main__":
