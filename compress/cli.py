@@ -51,6 +51,10 @@ SUB_COMMANDS = {
         Exit codes: 0 the recipe can be run, 2 the recipe or an argument is invalid.
         """,
     ),
+    "diagnose": SubCommand(
+        module="compress.diagnose",
+        summary="Predict, before the hours of a run, whether the teacher will help the student.",
+    ),
     "export": SubCommand(
         module="export.run", summary="Export any PyTorch network to files for phones, and verify every file."
     ),

@@ -8,7 +8,7 @@ backend failed, 70 an unexpected error, 130 stopped.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -26,21 +26,19 @@ from compress.recipe.keys import check_words
 if not only_reads_arguments(__name__):
     import torch
 
-    from compress.data import open_data
+    from compress.device import training_device
     from compress.gates import evaluate_gates, gates_hold
     from compress.recipe import load_recipe
-    from compress.recipe.augmentations import refuse_flips, trainings_of
     from compress.recipe.plan import plan
     from compress.recipe.sections import Recipe
-    from compress.recipe.teacher_checks import teachers_in
-    from compress.recipe.teacher_spec import geometries
     from compress.report import Report, did_not_run, print_files, print_gates, write_report
     from compress.report.assemble import assemble
     from compress.report.samples import samples
     from compress.run_folder import RunFolder, check_run_folder, opened
-    from compress.steps.benchmark import benchmark, check_settings
+    from compress.steps.benchmark import benchmark
     from compress.steps.export import export
-    from compress.steps.pipeline import Run, StepFailed
+    from compress.steps.open_run import open_run
+    from compress.steps.pipeline import StepFailed
     from compress.steps.robustness import robustness
     from compress.steps.train import (
         make_teachers,
@@ -48,9 +46,8 @@ if not only_reads_arguments(__name__):
         run_stages,
         start,
     )
-    from compress.steps.try_networks import try_before_clips, try_for_plan, try_networks
+    from compress.steps.try_networks import try_for_plan
     from export.process.quiet import silence_libraries
-    from models.spec import ClipSpec
 
 
 def run_recipe(
@@ -69,34 +66,9 @@ def run_recipe(
 
     Raises `ValueError` for invalid data and for an unusable user teacher, `StepFailed` for a failed step.
     """
-    tried = try_before_clips(recipe, device=device)
-
-    trainings = trainings_of(
-        teachers_in({"teacher": recipe.teacher, "teachers": recipe.teachers}), recipe.stages
+    run = open_run(
+        recipe, folder=folder, cache=cache, workers=workers, device=device, console=console, fresh=fresh
     )
-
-    def check_spec(spec: ClipSpec) -> None:
-        refuse_flips(trainings, spec)
-        if not tried:
-            try_networks(recipe, spec, device=device)
-
-    data = open_data(
-        recipe.data,
-        recipe.clip,
-        cache=cache,
-        workers=workers,
-        seed=recipe.seed,
-        console=console,
-        before_decoding=check_spec,
-        also=geometries(recipe.named_teachers.values(), recipe.clip),
-    )
-    folder.check_clips(data)
-    run = Run(recipe=recipe, data=data, folder=folder.out, cache=cache, device=device, console=console)
-    check_settings(run)
-    run.check_student()
-    run.check_layers()
-    folder.begin(fresh=fresh)
-    run = replace(run, folder=folder.place, finished=folder.finished)
     teachers = make_teachers(run)
     first = start(run, teachers)
     stages = run_stages(run, teachers, first)
@@ -111,7 +83,7 @@ def run_recipe(
         run, teachers=teachers, stages=judged, files=exported.rows, figures=figures, robustness=corrupted
     )
     report["gates"] = evaluate_gates(recipe.gates, report)
-    write_report(report, run.folder, samples=samples(data, teachers=teachers, student=made[-1]))
+    write_report(report, run.folder, samples=samples(run.data, teachers=teachers, student=made[-1]))
     outcomes = list({one.folder: one for one in (*teachers, *made)}.values())
     for warning in report["warnings"]:
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"
@@ -178,7 +150,7 @@ def main(
     console = output()
     with exit_codes():
         checked = load_recipe(recipe, overrides=set_ or [])
-        trained_on = _device(train_device)
+        trained_on = training_device(train_device)
         folder = out or Path("out") / checked.name
         check_run_folder(folder, checked, recipe_path=recipe, cache=cache, plan_only=plan_only)
     planned = plan(checked)
@@ -223,18 +195,6 @@ def _verdict(report: Report, folder: Path, console: Console) -> int:
 def _complain(code: int, message: object) -> int:
     print_error(message)
     return code
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"--train-device is {name!r}; allowed: auto, cpu, cuda, mps")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--train-device is cuda, but torch finds no CUDA device here; use cpu or auto")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("--train-device is mps, but torch finds no Apple GPU here; use cpu or auto")
-    return torch.device(name)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ from models.layers import Heads
 from models.spec import as_tuple
 
 
+def has_heads(model: nn.Module) -> bool:
+    """Whether `heads_of` finds the classifiers of the network."""
+    return sum(isinstance(module, Heads) for module in model.modules()) == 1
+
+
 def heads_of(model: nn.Module) -> Heads:
     """The classification heads of a network; `ValueError` if it has none, or several."""
     found = [module for module in model.modules() if isinstance(module, Heads)]

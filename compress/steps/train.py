@@ -132,7 +132,7 @@ def _code_of(network: Network) -> list[str]:
     return [network.build.__module__, network.options.__module__]
 
 
-def _student_code(run: Run) -> list[str]:
+def student_code(run: Run) -> list[str]:
     """The modules that build the student and load its weights."""
     student = run.recipe.student
     if isinstance(student, TeacherStudent):
@@ -157,7 +157,7 @@ def stage_keys(run: Run, *, teacher: str | None, further: Sequence[str] = ()) ->
 
     `teacher` is the key of the teacher, `further` are those of the others of several.
     """
-    network = _student_code(run)
+    network = student_code(run)
     key = run.key(
         code=network, student=run.settings_of(run.recipe.student), teacher=teacher, further=list(further)
     )
@@ -277,7 +277,7 @@ def start(run: Run, teachers: Sequence[StageOutcome]) -> StageOutcome | None:
         run,
         path="student",
         folder="00_student",
-        key=run.key(code=[*_OF_EVERY, *_student_code(run)], student=run.settings_of(student)),
+        key=run.key(code=[*_OF_EVERY, *student_code(run)], student=run.settings_of(student)),
         config=student.model_dump(mode="json"),
         work=work,
         build=run.build_student,

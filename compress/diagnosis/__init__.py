@@ -1,0 +1,1 @@
+"""Predicts from short trainings whether a teacher will help a student."""
