@@ -193,7 +193,7 @@ def test_installed_weights_are_given_and_written_by_name(text):
 def test_a_run_from_installed_weights(tmp_path):
     """Distilled and exported; the notes and the normalisation are in its files."""
     settings = (
-        "student={network: tsm_lite0_online, pretrained: efficientnet-lite0, stream: true}",
+        "student={network: tsm_lite0_online, pretrained: efficientnet-lite0}",
         "stages=[{distill: {epochs: 1, batch: 8}}]",
         *("gates=[]", "export.formats=[onnx]", "data.clips={train: 16, validation: 8, test: 8}"),
     )
