@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,7 +45,7 @@ class MixedPrecisionConfig(TrainConfig):
     sensitivity: bool | SensitivityConfig = Field(
         default=False, description="Measure the cost of int8 in every layer, for the report."
     )
-    float_layers: tuple[str, ...] = Field(
+    float_layers: tuple[Annotated[str, Field(min_length=1, max_length=400)], ...] = Field(
         default=(),
         max_length=10_000,
         description="Layers that stay in float: names of modules, or patterns such as `blocks.*.gate`.",
@@ -60,6 +60,7 @@ class MixedPrecisionConfig(TrainConfig):
     max_size_bytes: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000_000_000,
         description="Keep the most sensitive layers in float while weights, scales and biases take at most this "
         "many bytes; files add their own overhead.",
     )

@@ -248,7 +248,7 @@ def test_the_losses_of_several_teachers_are_averaged_by_weight():
     first, second, x = (torch.randn(4, 3).half().float() for _ in range(3))
     labels = torch.tensor([[0], [2], [1], [1]])
     teachers = Knows(*first.tolist(), weight=3.0), Knows(*second.tolist(), weight=1.0)
-    around = context(*teachers, label_weight=0.2, temperature=2.0)
+    around = context(*teachers, label_weight=0.2, losses={"kd": {"weight": 0.8, "temperature": 2.0}})
     criterion = learn_from_teacher(*student("x"), config=TrainConfig(epochs=1, views=0), context=around)
     found = criterion(Outputs(logits=(x,)), Batch(indices=[0, 1, 2, 3], augmentation=None, labels=labels))
     of_first, of_second = (soft_targets(x, theirs, temperature=2.0) for theirs in (first, second))
@@ -270,7 +270,9 @@ def test_columns_are_matched_by_name_for_each_of_several_teachers():
     torch.manual_seed(1)
     of_x, of_y, x, y = (torch.randn(2, 3).half().float() for _ in range(4))
     labels = torch.tensor([[0, 1], [2, 2]])
-    around = context(Knows(*of_x.tolist(), weight=5.0), KnowsOther(*of_y.tolist()), label_weight=0.0)
+    around = context(
+        Knows(*of_x.tolist(), weight=5.0), KnowsOther(*of_y.tolist()), label_weight=0.0, losses={"kd": 1.0}
+    )
     criterion = learn_from_teacher(*student("x", "y"), config=TrainConfig(epochs=1, views=0), context=around)
     found = criterion(Outputs(logits=(x, y)), Batch(indices=[0, 1], augmentation=None, labels=labels))
     with_first = soft_targets(x, of_x, temperature=2.0) + cross_entropy(y, labels[:, 1])

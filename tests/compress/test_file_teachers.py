@@ -70,14 +70,13 @@ def test_a_file_cannot_be_pruned(file):
         parse_recipe(text, name="run")
 
 
-def test_a_file_has_no_features(file, monkeypatch):
-    from compress.distillation import LOSSES
-
-    monkeypatch.setattr(LOSSES["soft_targets"], "teacher_features", ("embedding",))
-    with pytest.raises(
-        RecipeError, match=r"needs features of the teacher, but teacher.file has outputs only"
-    ):
-        parse_recipe(recipe(f"teacher: {{file: {file}, {OUTPUTS}}}"), name="run")
+def test_a_file_has_no_layers(file):
+    losses = "distillation: {losses: {kd: 1, features: {teacher: video.0}}}"
+    expected = (
+        r"distillation.losses.features .*compares layers, but teacher.file has outputs only.*allowed: kd, dkd"
+    )
+    with pytest.raises(RecipeError, match=expected):
+        parse_recipe(recipe(f"teacher: {{file: {file}, {OUTPUTS}}}\n{losses}"), name="run")
 
 
 TABLE = "{network: multimodal_tiny, train: {epochs: 1}"

@@ -147,4 +147,4 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
 
 def test_quantized_weights_are_not_averaged():
     with pytest.raises(ValueError, match=r"ema is 0\.9, but quantized weights belong to their ranges"):
-        QuantizeConfig(mode="qat", ema=0.9)
+        QuantizeConfig(method="qat", ema=0.9)
