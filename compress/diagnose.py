@@ -7,7 +7,6 @@ on the validation split. The teacher is stored as the first stage of the run, wi
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -27,18 +26,14 @@ if not only_reads_arguments(__name__):
     from compress.device import training_device
     from compress.diagnosis.figures import Figures
     from compress.diagnosis.observe import observe
+    from compress.diagnosis.settings import briefly, temperature_of
     from compress.diagnosis.verdict import Verdict, verdict_of
-    from compress.distill import DistillConfig
     from compress.recipe import load_recipe
-    from compress.recipe.sections import Recipe
     from compress.run_folder import check_run_folder, opened
     from compress.steps.open_run import open_run
     from compress.steps.pipeline import StepFailed
     from compress.steps.train import make_teachers
     from export.process.quiet import silence_libraries
-
-SHARE = 0.2
-"""Share of the epochs of `distill` for which the student is trained on the labels."""
 
 
 def main(
@@ -86,14 +81,14 @@ def main(
     console = output()
     with exit_codes():
         checked = load_recipe(recipe, overrides=set_ or [])
-        config = _brief(checked, epochs)
+        config = briefly(checked, epochs=epochs)
         device = training_device(train_device)
         folder = out or Path("out") / checked.name
         check_run_folder(folder, checked, recipe_path=recipe, cache=cache, plan_only=False)
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         keep_tracebacks_in(folder)
         run = open_run(checked, folder=held, cache=cache, workers=workers, device=device, console=console)
-        found = observe(run, make_teachers(run), config=config, temperature=_temperature(checked))
+        found = observe(run, make_teachers(run), config=config, temperature=temperature_of(checked))
     verdicts = {
         teacher: {name: verdict_of(one) for name, one in of_columns.items()}
         for teacher, of_columns in found.items()
@@ -109,26 +104,6 @@ def main(
         for teacher, of_columns in found.items()
     }
     write_json(json.dumps(document, indent=1))
-
-
-def _brief(recipe: Recipe, epochs: int | None) -> DistillConfig:
-    """The settings of the training on the labels; `ValueError` for a recipe without teacher or `distill`."""
-    stages = [entry.config for entry in recipe.stages if entry.verb == "distill"]
-    if not recipe.named_teachers or not stages:
-        raise ValueError(
-            "a diagnosis is about distillation: the recipe needs a teacher and the stage distill"
-        )
-    config = stages[0]
-    assert isinstance(config, DistillConfig)
-    return config.model_copy(update={"epochs": epochs or max(1, math.ceil(SHARE * config.epochs))})
-
-
-def _temperature(recipe: Recipe) -> float:
-    """The temperature of `kd`; 1 for a recipe with other losses."""
-    for _, row, settings in recipe.distillation.losses.chosen():
-        if row == "kd":
-            return float(settings.temperature)  # type: ignore[attr-defined]
-    return 1.0
 
 
 def _print(title: str, found: Figures, verdict: Verdict, console: Console, *, epochs: int) -> None:
