@@ -16,11 +16,13 @@ ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = (
     *(
         "compress.run",
+        "compress.diagnose",
         "compress.studies.generate_docs",
         "compress.studies.comparison",
         "compress.studies.student_table",
     ),
     *("compress.studies.encoder_table", "compress.studies.cross_modal", "compress.studies.results_page"),
+    *("compress.studies.diagnosis", "compress.studies.pruning", "compress.studies.quantization"),
     *("export.run", "export.nncf_onnx"),
     *("benchmarks.run", "benchmarks.classify", "benchmarks.live", "benchmarks.streaming"),
 )
