@@ -47,12 +47,12 @@ def student(tiny_data):
 
 @pytest.fixture(scope="module")
 def single(student):
-    return prepare(_lowered(student.model, student, batch=1), qat=True)
+    return prepare(_lowered(student, batch=1), qat=True)
 
 
 @pytest.fixture(scope="module")
 def prepared(student):
-    found = prepare(_lowered(student.model, student, batch=4, layers=LAYERS), qat=True)
+    found = prepare(_lowered(student, batch=4, layers=LAYERS), qat=True)
     mark_features(found, feature_sizes(student.model, student.spec.example(), LAYERS))
     return found
 
