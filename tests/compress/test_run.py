@@ -256,7 +256,7 @@ def test_every_flipped_byte_is_noticed_and_what_it_damaged_is_made_again(copy, f
     )
     damaged = [copy / name for name in stored]
     # The cache is shared: a run reads some of these only.
-    shared = [list(own.glob(g)) for g in ("teacher/*/outputs.safetensors", "decoded/frames-*/values.npy")]
+    shared = [list(own.glob(g)) for g in ("teacher/*/outputs.bin", "decoded/frames-*/values.npy")]
     for path in [*damaged, *shared[0], *shared[1]]:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
