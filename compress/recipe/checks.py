@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.clips.corruptions import CORRUPTIONS
 from compress.artifact import Form
@@ -343,8 +343,9 @@ def _runtimes(parts: Parts) -> _Found:
         if not installed(EXPORTERS[config.runtime].distributions):
             place: Place = ("stages", index, "prune", "runtime")
             problem = "the runtime is not installed, so that its latency cannot be measured"
-            able = listed(name for name, row in EXPORTERS.items() if installed(row.distributions))
-            yield place, problem, {"given": config.runtime, "allowed": able}
+            known = get_args(PruneConfig.model_fields["runtime"].annotation)
+            able = [name for name in known if installed(EXPORTERS[name].distributions)]
+            yield place, problem, {"given": config.runtime, "allowed": listed(able)}
 
 
 def _networks(parts: Parts) -> _Found:

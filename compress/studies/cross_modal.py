@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ if not only_reads_arguments(__name__):
     from compress.steps.export import export, file_id
     from compress.steps.pipeline import Run, StageOutcome, StepFailed
     from compress.steps.train import make_teacher, run_stages
+    from compress.studies.command_line import command_line
     from compress.studies.cross_modal_page import write_page
     from compress.studies.generated_blocks import check_page
     from export.process.quiet import silence_libraries
@@ -119,7 +119,8 @@ def _compare(
     teachers: dict[str, StageOutcome] = {}
     students: list[dict[str, Any]] = []
     finals: dict[str, tuple[Run, StageOutcome]] = {}
-    command = _command(recipe, overrides, seeds)
+    options = {"seed": () if seeds == _SEEDS else seeds}
+    command = command_line("cross_modal", recipe, overrides=overrides, options=options)
 
     def write() -> None:
         figures = _figures(checked, data, teachers, students, command=command)
@@ -144,18 +145,6 @@ def _compare(
         console.print(Rule(f"files: {row['learned_from']}, seed {row['seed']}"))
         row["files"] = _files(*finals[row["learned_from"]])
         write()
-
-
-def _command(recipe: Path, overrides: Sequence[str], seeds: Sequence[int]) -> str:
-    """The command line with all settings that affect the figures, without paths of this machine."""
-    words = ["python", "-m", "compress.studies.cross_modal", str(recipe)]
-    for override in overrides:
-        key, _, value = override.partition("=")
-        shown = f"path/to/{Path(value).name}" if key in ("data.manifest", "data.root") else value
-        words += ["--set", f"{key}={shown}"]
-    for seed in () if list(seeds) == _SEEDS else seeds:
-        words += ["--seed", str(seed)]
-    return shlex.join(words)
 
 
 def _recipe(path: Path, overrides: Sequence[str]) -> Recipe:

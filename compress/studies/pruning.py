@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +38,7 @@ if not only_reads_arguments(__name__):
     from compress.recipe.sections import Recipe
     from compress.steps.pipeline import Run, StepFailed
     from compress.steps.train import make_teachers, run_stages, start
+    from compress.studies.command_line import command_line
     from compress.studies.generated_blocks import check_page, with_block
     from export.process.quiet import silence_libraries
 
@@ -80,6 +80,8 @@ def main(
     silence_libraries()
     torch.set_num_threads(1)
     arms = [("latency", share) for share in latency or LATENCY] + [("macs", share) for share in macs or MACS]
+    options = {"student": student or (), "latency": latency or (), "macs": macs or (), "runtime": [runtime]}
+    command = command_line("pruning", recipe, overrides=set_ or [], options=options)
     with exit_codes():
         check_page(page, _BLOCK)
         check_output_file(
@@ -90,7 +92,7 @@ def main(
         for name in student or STUDENTS:
             rows.append(_student(recipe, set_ or [], name, arms, runtime=runtime, out=out, cache=cache))
             figures = {
-                "command": shlex.join(["python", "-m", "compress.studies.pruning", str(recipe)]),
+                "command": command,
                 "recipe": recipe.name,
                 "runtime": runtime,
                 "cpu": DEVICES["host"].describe().cpu,

@@ -8,7 +8,6 @@ a JSON file, from which `compress.studies.generate_docs` writes the tables of `d
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +32,7 @@ if not only_reads_arguments(__name__):
     from compress.steps.export import CALIBRATION_CLIPS, export
     from compress.steps.pipeline import Run, StageOutcome, StepFailed
     from compress.steps.train import make_teachers, run_stages, start
+    from compress.studies.command_line import command_line
     from compress.studies.quantization_peers import (
         Calls,
         latencies_ms,
@@ -91,9 +91,8 @@ def main(
         check_output_file(results, is_ours=_is_ours, option="--results")
     with exit_codes(failed=(StepFailed,)), held(out):
         figures = _measured(recipe, set_ or [], batch=batch, out=out, cache=cache)
-        command = ["python -m compress.studies.quantization", str(recipe)]
-        command += [f"--set {shlex.quote(one)}" for one in set_ or []]
-        write_output_file(results, json.dumps({"command": " ".join(command), **figures}, indent=1) + "\n")
+        command = command_line("quantization", recipe, overrides=set_ or [], options={"batch": [batch]})
+        write_output_file(results, json.dumps({"command": command, **figures}, indent=1) + "\n")
     output().print(f"wrote {results}")
 
 

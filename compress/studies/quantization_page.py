@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.studies.generated_blocks import with_block
+from export.verify.parity import SQNR_LIMIT_DB
 
 FIGURES = Path("benchmarks/results/quantization.json")
 """The figures, in the repository."""
@@ -44,6 +45,6 @@ def _tables(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _shares(one: dict[str, float]) -> str:
-    exact = one["sqnr_db"] >= 200
+    exact = one["sqnr_db"] >= SQNR_LIMIT_DB
     sqnr = "equal" if exact else f"{one['sqnr_db']:.1f} dB"
     return f"{100 * one['top1']:.1f} % | {100 * one['agreement']:.1f} % | {sqnr} | {one['kl']:.4f}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.features import watched
 from compress.training.config import TrainConfig
 from compress.training.optimizers import OPTIMIZERS
 from models.spec import as_tuple
@@ -49,11 +50,12 @@ def depths(model: nn.Module, inputs: tuple[Tensor, ...]) -> Mapping[nn.Parameter
     """How far each parameter is from the logits: 0 for the classifiers, 1 for the first layer.
 
     Distances are numbers of operators on the longest path of the autograd graph, so they hold for any network, with
-    branches and residual connections. A parameter without influence on the logits is missing.
+    branches and residual connections. A parameter without influence on the logits is missing; the features that a
+    captured graph returns after its logits do not count.
     Graded learning rates: Howard & Ruder 2018, "Universal Language Model Fine-tuning", section 3.2.
     """
     before = [buffer.clone() for buffer in model.buffers()]
-    with torch.enable_grad():
+    with torch.enable_grad(), watched(model, ()):  # a captured graph returns its logits alone
         outputs = [output.sum() for output in as_tuple(model(*inputs)) if output.requires_grad]
     for buffer, value in zip(model.buffers(), before, strict=True):  # statistics and observed ranges
         buffer.copy_(value)

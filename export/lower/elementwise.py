@@ -94,13 +94,13 @@ def per_channel(
     form, writer = _at_hand(x, lowering.wanted(node)), lowering.writer
     store = writer.weight if trainable else writer.constant
     if channels <= FEW_CHANNELS:
-        factors = store(scale.float().reshape(1, channels, 1, 1), name=f"{node.name}_scale")
-        offsets = store(shift.float().reshape(1, channels, 1, 1), name=f"{node.name}_shift")
+        factors = store(scale.float().reshape(1, channels, 1, 1), name=f"{node.name}_factors")
+        offsets = store(shift.float().reshape(1, channels, 1, 1), name=f"{node.name}_offsets")
         y = writer.call(aten.mul.Tensor, (x[form], factors), name=f"{node.name}_scaled")
         y = writer.call(aten.add.Tensor, (y, offsets), name=node.name)
     else:
-        weight = store(scale.float().reshape(channels, 1, 1, 1), name=f"{node.name}_scale")
-        bias = store(shift.float().contiguous(), name=f"{node.name}_shift")
+        weight = store(scale.float().reshape(channels, 1, 1, 1), name=f"{node.name}_factors")
+        bias = store(shift.float().contiguous(), name=f"{node.name}_offsets")
         geometry = ([1, 1], [0, 0], [1, 1], channels)
         y = writer.call(aten.conv2d.default, (x[form], weight, bias, *geometry), name=node.name)
     result = x.in_form(form, y)

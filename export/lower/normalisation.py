@@ -99,8 +99,8 @@ def batch_norm(lowering: Lowering, node: fx.Node, args: dict[str, Any]) -> tuple
     if isinstance(x, Volume):
         return (per_channel(lowering, node, x, scale, shift, trainable=True), None, None)
     per_axis_1 = (1, -1, *[1] * (x.meta["val"].dim() - 2))
-    scale_node = writer.weight(scale.float().reshape(per_axis_1), name=f"{node.name}_scale")
-    shift_node = writer.weight(shift.float().reshape(per_axis_1), name=f"{node.name}_shift")
+    scale_node = writer.weight(scale.float().reshape(per_axis_1), name=f"{node.name}_factors")
+    shift_node = writer.weight(shift.float().reshape(per_axis_1), name=f"{node.name}_offsets")
     product = writer.call(aten.mul.Tensor, (x, scale_node), name=f"{node.name}_scaled")
     return (writer.call(aten.add.Tensor, (product, shift_node), name=f"{node.name}_shifted"), None, None)
 

@@ -69,11 +69,13 @@ def per_channel(rewriter: Rewriter, x: fx.Node, *, scale: float, shift: float = 
     """`x * scale + shift` as a depthwise 1x1 convolution."""
     channels = shape(x)[1]
     weight = rewriter.piece(
-        torch.full((channels, 1, 1, 1), scale), "scale", scale, channels, name=f"{name}_scale"
+        torch.full((channels, 1, 1, 1), scale), "scale", scale, channels, name=f"{name}_factors"
     )
     bias = None
     if shift:
-        bias = rewriter.piece(torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_shift")
+        bias = rewriter.piece(
+            torch.full((channels,), shift), "shift", shift, channels, name=f"{name}_offsets"
+        )
     return rewriter.writer.call(
         aten.conv2d.default, (x, weight, bias, [1, 1], [0, 0], [1, 1], channels), name=f"{name}_copy"
     )

@@ -56,15 +56,6 @@ def test_gains_are_paired_by_seed_and_drawn_by_file():
     assert found["ci95_pp"] == [-25, 75], "both files are a, or both are b"
 
 
-def test_the_command_that_is_recorded_has_the_settings_and_no_folders_of_this_machine():
-    overrides = ["data.manifest=/home/me/words.csv", "stages.0.distill.epochs=3", "student.inputs=[clip]"]
-    assert cross_modal._command(Path("recipes/x.yaml"), overrides, [0, 1, 2]) == (
-        "python -m compress.studies.cross_modal recipes/x.yaml --set data.manifest=path/to/words.csv "
-        "--set stages.0.distill.epochs=3 --set 'student.inputs=[clip]'"
-    )
-    assert cross_modal._command(Path("x.yaml"), [], [3, 4]).endswith("x.yaml --seed 3 --seed 4")
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,10 +1,19 @@
-"""The comparison of pruning for latency and for MACs: equal accuracy, and the table."""
+"""The comparison of pruning for latency and for MACs: equal accuracy, the table, and the whole command."""
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from compress.studies import pruning
 from compress.studies.pruning import gains, table
+
+TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny.yaml"
+PAGE = "before\n<!-- generated: pruning -->\nold\n<!-- end -->\nafter\n"
 
 
 def row(target, share, *, top1, latency):
@@ -39,3 +48,29 @@ def test_the_table_has_a_row_for_every_network():
     assert "| tiny | macs 0.5 | 80.0 % | 50 % | 60 % | 0.83 |  |" in text
     assert "| tiny | latency 0.5 | 85.0 % | 50 % | 50 % | 1.00 | 1.60x |" in text
     assert "| tiny | latency 0.2 | 70.0 % | 20 % | 20 % | 1.00 |  |" in text
+
+
+@pytest.mark.slow
+def test_the_command_prunes_measures_and_writes_page_and_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(pruning, "LATENCY", ())  # its table of latencies is measured in tests of pruning
+    page, results = tmp_path / "page.md", tmp_path / "results.json"
+    page.write_text(PAGE)
+    places = {"--out": tmp_path / "out", "--cache": tmp_path / "cache", "--page": page, "--results": results}
+    app = Typer()
+    app.command()(pruning.main)
+    arguments = [*(str(part) for pair in places.items() for part in pair), "--student", "mobilenet3d_tiny"]
+    quick = ["--set", "stages.0.distill={epochs: 1, batch: 8}", "--macs", "0.7"]
+    done = CliRunner().invoke(app, [str(TINY), *arguments, *quick])
+    assert done.exit_code == 0, done.output
+    figures = json.loads(results.read_text())
+    assert figures["command"] == (
+        "python -m compress.studies.pruning path/to/tiny.yaml --set 'stages.0.distill={epochs: 1, batch: 8}' "
+        "--student mobilenet3d_tiny --macs 0.7 --runtime onnx"
+    )
+    assert str(tmp_path) not in results.read_text()
+    (student,) = figures["students"]
+    assert [row["target"] for row in student["networks"]] == [None, "macs"]
+    assert student["networks"][1]["macs_share"] <= 0.72 and student["networks"][1]["latency_share"] > 0
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
+    assert "| mobilenet3d_tiny | macs 0.7 |" in text

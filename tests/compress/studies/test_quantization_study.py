@@ -26,8 +26,9 @@ from export.lower import lower
 from export.nncf_onnx import write_float
 from export.quantize.ranges import RANGES
 from export.samples import random_samples
+from export.verify.parity import SQNR_LIMIT_DB
 
-SHAPE = "1x3x12x12"
+SHAPE = "1x3x2x12x12"
 
 
 def test_every_method_and_range_is_measured_with_valid_settings():
@@ -48,7 +49,10 @@ def test_tables_have_a_row_per_method_and_quantizer():
         "student": "tiny",
         "clips": {"train": 10, "test": 20},
         "parameters": 1000,
-        "methods": {"float": {**row, "sqnr_db": 200.0, "seconds": 0.0}, "w8a8": {**row, "seconds": 3.0}},
+        "methods": {
+            "float": {**row, "sqnr_db": SQNR_LIMIT_DB, "seconds": 0.0},
+            "w8a8": {**row, "seconds": 3.0},
+        },
         "quantizers": {"ours": {**row, "size_bytes": 4000, "latency_ms": 1.234}, "plain": row},
     }
     lines = list(_tables(figures))
@@ -63,7 +67,8 @@ def test_tables_have_a_row_per_method_and_quantizer():
 def test_other_quantizers_write_files_near_float(tmp_path):
     pytest.importorskip("nncf")
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(800, 4)).eval()
+    layers = nn.Conv3d(3, 8, (1, 3, 3)), nn.ReLU(), nn.BatchNorm3d(8), nn.Conv3d(8, 8, 1)
+    network = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(1600, 4)).eval()
     inputs = parse_inputs([SHAPE])
     samples = random_samples(inputs, count=4)
     (name,) = samples.arrays

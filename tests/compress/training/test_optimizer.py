@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress.features import mark_features
 from compress.quantize import QuantizeConfig
 from compress.training.config import TrainConfig
 from compress.training.optimizer import depths, optimizer_of, schedule, set_learning_rate
@@ -55,6 +56,22 @@ def test_the_depth_of_a_layer_is_its_longest_way_to_the_logits():
     assert found[model.first.weight] > found[model.second.weight] > found[model.heads.weight]
     assert found[model.short.weight] == found[model.second.weight], "a parallel branch"
     assert model.unused.weight not in found
+
+
+def test_features_of_a_captured_graph_do_not_count():
+    class WithFeature(nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            return self.network(x), self.network.short(x).sin().sin().sin().sin().sin()
+
+    model = Branches()
+    graph = torch.fx.symbolic_trace(WithFeature(model))
+    assert depths(graph, CLIPS) != depths(model, CLIPS)
+    mark_features(graph, {"short": (3,)})
+    assert depths(graph, CLIPS) == depths(model, CLIPS)
 
 
 def test_finding_depths_changes_no_statistics():
