@@ -19,6 +19,7 @@ from compress.stage import Context
 from compress.steps.pipeline import Run
 from compress.teacher import Teacher
 from export.quantize.int8_reference import calibrate, prepare, transfer
+from export.quantize.sensitivity import SwitchedGraph
 from models import STUDENTS, TEACHERS
 from models.statistics import settle_statistics
 
@@ -71,12 +72,18 @@ def test_the_graph_returns_the_features_of_the_network(student, prepared, tiny_d
     assert feature_sizes(graph, (), LAYERS) == {k: tuple(v.shape[1:]) for k, v in expected.items()}
 
 
-def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, single, student):
+def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, single, student, tiny_data):
     _require_same_graph(prepared, single, layers=LAYERS)
     graph = copy.deepcopy(prepared)
+    clips = tiny_data.train.for_spec(student.spec).batch([0, 1, 2, 3])
+    calibrate(graph, [clips] * 2)
+    expected = copy.deepcopy(graph)(*clips)[: len(student.spec.labels)]
     drop_features(graph)
     (outputs,) = graph.graph.output_node().args
     assert len(outputs) == len(student.spec.labels)
+    torch.testing.assert_close(graph(*clips), expected)
+    # Mixed precision measures the graph after the training.
+    assert SwitchedGraph(graph).logits([clips], 4)[0].shape == expected[0].shape
     transfer(graph, copy.deepcopy(single))
 
 
