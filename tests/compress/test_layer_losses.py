@@ -2,6 +2,7 @@
 captured graph returns the features of the student."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,12 @@ def student(tiny_data):
 
 @pytest.fixture(scope="module")
 def single(student):
-    return prepare(_lowered(student.model, student, batch=1), qat=True)
+    return prepare(_lowered(student, batch=1), qat=True)
 
 
 @pytest.fixture(scope="module")
 def prepared(student):
-    found = prepare(_lowered(student.model, student, batch=4, layers=LAYERS), qat=True)
+    found = prepare(_lowered(student, batch=4, layers=LAYERS), qat=True)
     mark_features(found, feature_sizes(student.model, student.spec.example(), LAYERS))
     return found
 
@@ -175,3 +176,24 @@ def test_layers_are_checked_on_the_built_networks_before_any_training(tiny_data,
     check(relation={"student": BETWEEN})
     with pytest.raises(ValueError, match=BETWEEN_OPERATORS):
         check(parse_recipe(ROUNDED, name="rounded").stages, relation={"student": BETWEEN})
+
+
+def test_layers_to_keep_in_float_are_looked_up_in_the_int8_network_before_any_training(tiny_data, tmp_path):
+    text = ROUNDED.replace("method: qat", "float_layers: [LAYER]")
+    for layer, message in (
+        ("video.0", None),
+        (
+            "embed",
+            r"stages\.1\.quantize\.float_layers: no layer is named 'embed'; the nearest of \d+ names: video",
+        ),
+    ):
+        run = Run(
+            recipe=parse_recipe(text.replace("LAYER", layer), name="mixed"),
+            data=tiny_data,
+            folder=tmp_path / "out",
+            cache=tmp_path,
+            device=torch.device("cpu"),
+            console=Console(quiet=True),
+        )
+        with pytest.raises(ValueError, match=message) if message else nullcontext():
+            run.check_float_layers()
