@@ -25,7 +25,7 @@ from compress.recipe.keys import check_words
 if not only_reads_arguments(__name__):
     from compress.device import training_device
     from compress.diagnosis.figures import Figures
-    from compress.diagnosis.observe import observe
+    from compress.diagnosis.observe import check_validation, observe
     from compress.diagnosis.settings import briefly, temperature_of
     from compress.diagnosis.verdict import Verdict, verdict_of
     from compress.recipe import load_recipe
@@ -60,7 +60,10 @@ def main(
         typer.Option(min=0, metavar="N", help="Number of decoding processes; 0 decodes in the main process."),
     ] = 2,
     train_device: Annotated[
-        str, typer.Option(help="Training device: auto, cpu or cuda.", metavar="DEVICE")
+        str,
+        typer.Option(
+            help="Training device: auto (cuda if there is one, else cpu), cpu, cuda or mps.", metavar="DEVICE"
+        ),
     ] = "auto",
     user_code_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="Time limit for user code.")
@@ -88,6 +91,7 @@ def main(
     with exit_codes(failed=(StepFailed,)), opened(folder, checked, console=console) as held:
         keep_tracebacks_in(folder)
         run = open_run(checked, folder=held, cache=cache, workers=workers, device=device, console=console)
+        check_validation(run)
         found = observe(run, make_teachers(run), config=config, temperature=temperature_of(checked))
     verdicts = {
         teacher: {name: verdict_of(one) for name, one in of_columns.items()}

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.graph import CodeGen
 
 from models.heads import heads_of
 from models.spec import ClipSpec, as_tuple
@@ -154,7 +155,7 @@ def mark_features(graph: fx.GraphModule, sizes: dict[str, tuple[int, ...]]) -> N
 def drop_features(graph: fx.GraphModule) -> None:
     """Removes the features from the outputs of a graph, in place, and all that computes only them.
 
-    What remains serves for its weights and ranges; it cannot be run, because its calling convention has them still.
+    What remains takes the inputs of the network as before and returns a tuple of logits.
     """
     count = len(graph.meta.pop(_KEY, ()))
     if not count:
@@ -162,6 +163,7 @@ def drop_features(graph: fx.GraphModule) -> None:
     output = graph.graph.output_node()
     kept: Any = tuple(output.args[0])[:-count]  # type: ignore[arg-type]
     output.args = (kept,)
+    graph.graph.set_codegen(CodeGen())  # the captured calling convention still has the features
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.recompile()

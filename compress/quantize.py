@@ -32,6 +32,7 @@ from compress.training import FLOAT_BATCH, MAX_EPOCHS, batch_notes, logits_of, s
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
+from export.quantize.layer_names import matching
 from export.quantize.ranges import RANGES
 from export.quantize.weight_only import WEIGHT_SCHEMES
 
@@ -236,6 +237,14 @@ def check_rounded_layers(artifact: Artifact, layers: tuple[str, ...]) -> None:
     plain, found = (prepare(_lowered(artifact, batch=1, layers=own), qat=True) for own in ((), layers))
     mark_features(found, feature_sizes(artifact.model, artifact.spec.example(), layers))
     _require_same_graph(found, plain, layers=layers)
+
+
+def check_float_layers(artifact: Artifact, patterns: tuple[str, ...]) -> None:
+    """Raises ValueError for a pattern without a layer in the graph that int8 is decided on, before any training."""
+    from export.quantize.int8_reference import prepare
+    from export.quantize.layers import layers_of
+
+    matching(patterns, dict.fromkeys(layers_of(prepare(_lowered(artifact, batch=1))).values()))
 
 
 def _lowered(artifact: Artifact, *, batch: int, layers: tuple[str, ...] = ()) -> torch.fx.GraphModule:

@@ -13,6 +13,7 @@ from benchmarks.clips.clip_set import ClipSet
 from compress.criterion import LabelCriterion
 from compress.diagnosis.figures import Figures, Observed, figures_of
 from compress.features import EMBEDDING, WithFeatures
+from compress.sources.source import FilesConfig
 from compress.stage import training_job
 from compress.steps.pipeline import Run, StageOutcome
 from compress.steps.train import student_code
@@ -30,17 +31,23 @@ _FIGURES = "figures.json"
 _CODE = ("compress.diagnosis.observe", "compress.diagnosis.figures", "compress.diagnosis.probe")
 
 
+def check_validation(run: Run) -> None:
+    """Raises `ValueError` for too few validation clips, before any training."""
+    clips = len(run.data.validation)
+    if clips < LEAST_VALIDATION:
+        key = "validation_fraction" if isinstance(run.recipe.data, FilesConfig) else "clips.validation"
+        raise ValueError(
+            f"a diagnosis needs {LEAST_VALIDATION} validation clips or more, and there are {clips}; raise "
+            f"data.{key}, or give the data a larger validation split"
+        )
+
+
 def observe(run: Run, teachers: Sequence[StageOutcome], *, config: TrainConfig, temperature: float) -> Found:
     """The figures of every teacher for each label column that it shares with the student.
 
-    `config` are the settings of the brief training, whose result is cached. Raises `ValueError` for too few
-    validation clips, and for a teacher that shares no label column.
+    `config` are the settings of the brief training, whose result is cached. Raises `ValueError` for a teacher
+    that shares no label column.
     """
-    if len(run.data.validation) < LEAST_VALIDATION:
-        raise ValueError(
-            f"a diagnosis needs {LEAST_VALIDATION} validation clips or more, there are {len(run.data.validation)}; "
-            "raise data.validation_fraction"
-        )
     key = run.key(
         code=[*_CODE, *student_code(run)],
         student=run.settings_of(run.recipe.student),

@@ -28,6 +28,7 @@ from compress.recipe.sections import (
     StudentConfig,
     TableTeacher,
     TeacherStudent,
+    output_scheme,
     paths_in,
     schemes_of,
 )
@@ -106,7 +107,7 @@ def _stage_order(parts: Parts) -> _Found:
         trained = trained or not stage.needs_training
     known: dict[str, str] = {}
     for index, entry in enumerate(parts.stages):
-        scheme = None if entry is None else getattr(entry.config, "scheme", None)
+        scheme = None if entry is None else output_scheme(entry)
         if entry is None or scheme is None:
             continue
         if scheme in known:
@@ -129,7 +130,7 @@ def _formats(parts: Parts) -> _Found:
                 yield ("export", key, index), f"{key.removesuffix('s')} given twice", {"given": value}
     if None in parts.stages:
         return
-    schemes = schemes_of(export, [entry.config for entry in parts.stages if entry])
+    schemes = schemes_of(export, [entry for entry in parts.stages if entry])
     for index, name in enumerate(export.formats):
         if not set(schemes) & set(EXPORTERS[name].schemes):
             problem = f"{name} files do not support {' or '.join(schemes)}"
@@ -139,7 +140,7 @@ def _formats(parts: Parts) -> _Found:
         able = [name for name, row in EXPORTERS.items() if scheme in row.schemes]
         if not set(able) & set(export.formats):
             yield place, f"no format of the recipe supports {scheme}", {"allowed": f"formats {listed(able)}"}
-        quantized = [getattr(entry.config, "scheme", None) for entry in parts.stages if entry]
+        quantized = [output_scheme(entry) for entry in parts.stages if entry]
         if scheme in INT8_SCHEMES and scheme not in quantized:
             yield place, f"no stage outputs a {scheme} network; add the stage quantize", {"given": scheme}
 
@@ -220,7 +221,7 @@ def _stream(parts: Parts) -> _Found:
             problem = f"{scheme} files have no step program, and the student streams; use w8a8"
             yield ("export", "schemes", index), problem, {"given": scheme}
     for index, entry in enumerate(parts.stages):
-        scheme = None if entry is None else getattr(entry.config, "scheme", None)
+        scheme = None if entry is None else output_scheme(entry)
         if entry is not None and scheme in WEIGHT_SCHEMES and getattr(student, "stream", False):
             problem = (
                 f"rounds the weights of whole clips alone; leave out this stage, and write {scheme} files of the "
@@ -406,7 +407,7 @@ def _metrics(parts: Parts) -> _Found:
         models["student_labels_only"] = learned
     if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
         models["student_quantized"] = learned
-    schemes = schemes_of(export, [entry.config for entry in parts.stages if entry])
+    schemes = schemes_of(export, [entry for entry in parts.stages if entry])
     names = metric_names(
         files=[
             (name, scheme)

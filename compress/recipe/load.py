@@ -71,7 +71,7 @@ def _recipe(source: Source, *, name: str) -> Recipe:
         in_reading_order = sorted(faults, key=lambda fault: fault.line or 0)
         raise RecipeError(in_reading_order, source=source.name)
     stages = tuple(entry for entry in parts.stages if entry)
-    schemes = schemes_of(parts.sections["export"], [stage.config for stage in stages])
+    schemes = schemes_of(parts.sections["export"], stages)
     parts.sections["export"] = parts.sections["export"].model_copy(update={"schemes": schemes})
     return Recipe(**parts.sections, stages=stages, gates=tuple(gate for gate in parts.gates if gate))
 

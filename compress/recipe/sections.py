@@ -26,6 +26,7 @@ from pydantic import (
 from benchmarks import DEVICES
 from benchmarks.any_file import SUFFIXES
 from benchmarks.clips.corruptions import CORRUPTIONS
+from compress.artifact import Form
 from compress.clip import ClipConfig, TeacherClip
 from compress.data import DataConfig
 from compress.distillation.config import DistillationConfig
@@ -248,11 +249,19 @@ class ExportConfig(Section):
     `quantize`."""
 
 
-def schemes_of(export: ExportConfig, stages: Iterable[object]) -> tuple[str, ...]:
+def output_scheme(entry: StageEntry) -> str | None:
+    """Scheme of the network that a stage outputs; None for a float network, whatever files its target is about."""
+    if STAGES[entry.verb].gives is Form.FLOAT:
+        return None
+    scheme: str = entry.config.scheme  # type: ignore[attr-defined]
+    return scheme
+
+
+def schemes_of(export: ExportConfig, stages: Iterable[StageEntry]) -> tuple[str, ...]:
     """Schemes of the exported files, given the stages of the recipe."""
     if export.schemes is not None:
         return export.schemes
-    quantized = [scheme for scheme in (getattr(config, "scheme", None) for config in stages) if scheme]
+    quantized = [scheme for scheme in map(output_scheme, stages) if scheme]
     return ("fp32", *quantized[-1:])
 
 
@@ -402,7 +411,7 @@ class Recipe(Section):
     @property
     def schemes(self) -> tuple[str, ...]:
         """Schemes of the exported files."""
-        return schemes_of(self.export, [stage.config for stage in self.stages])
+        return schemes_of(self.export, self.stages)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with all defaults; as YAML, it loads as an equal recipe."""

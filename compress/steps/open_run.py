@@ -59,5 +59,6 @@ def open_run(
     check_settings(run)
     run.check_student()
     run.check_layers()
+    run.check_float_layers()
     folder.begin(fresh=fresh)
     return replace(run, folder=folder.place, finished=folder.finished)

@@ -25,7 +25,7 @@ from compress.file_network import FileNetwork
 from compress.folders.contents import INDEX, contents_of
 from compress.folders.keys import Key
 from compress.pretrained import start_pretrained, with_normalisation
-from compress.quantize import check_rounded_layers
+from compress.quantize import check_float_layers, check_rounded_layers
 from compress.recipe.sections import (
     FactoryStudent,
     FactoryTeacher,
@@ -165,6 +165,17 @@ class Run:
             )
         if any(one.trains and STAGES[one.verb].gives is Form.QUANTIZED for one in self.recipe.stages):
             check_rounded_layers(Artifact(model=student, spec=self.student_spec), layers.student)
+
+    def check_float_layers(self) -> None:
+        """Raises `ValueError` for layers to keep in float that the int8 network lacks, before any training."""
+        for index, entry in enumerate(self.recipe.stages):
+            patterns = getattr(entry.config, "float_layers", ())
+            if not patterns:
+                continue
+            try:
+                check_float_layers(Artifact(model=self.build_student(), spec=self.student_spec), patterns)
+            except ValueError as error:
+                raise ValueError(f"stages.{index}.{entry.verb}.float_layers: {error}") from error
 
     def context(self, folder: Path, teachers: Sequence[Teacher]) -> Context:
         """The context of a stage that works in `folder`."""

@@ -35,6 +35,11 @@ def make():
 """
 
 
+def test_the_page_of_commands_lists_all_of_them():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert [name for name in SUB_COMMANDS if f"\n{NAME} {name} " not in page] == []
+
+
 @pytest.fixture
 def pocketreel(tmp_path):
     """Starts the console command in a folder of the user's."""

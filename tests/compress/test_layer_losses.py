@@ -2,6 +2,7 @@
 captured graph returns the features of the student."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from compress.stage import Context
 from compress.steps.pipeline import Run
 from compress.teacher import Teacher
 from export.quantize.int8_reference import calibrate, prepare, transfer
+from export.quantize.sensitivity import SwitchedGraph
 from models import STUDENTS, TEACHERS
 from models.statistics import settle_statistics
 
@@ -71,12 +73,18 @@ def test_the_graph_returns_the_features_of_the_network(student, prepared, tiny_d
     assert feature_sizes(graph, (), LAYERS) == {k: tuple(v.shape[1:]) for k, v in expected.items()}
 
 
-def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, single, student):
+def test_the_features_change_nothing_that_is_rounded_and_are_dropped(prepared, single, student, tiny_data):
     _require_same_graph(prepared, single, layers=LAYERS)
     graph = copy.deepcopy(prepared)
+    clips = tiny_data.train.for_spec(student.spec).batch([0, 1, 2, 3])
+    calibrate(graph, [clips] * 2)
+    expected = copy.deepcopy(graph)(*clips)[: len(student.spec.labels)]
     drop_features(graph)
     (outputs,) = graph.graph.output_node().args
     assert len(outputs) == len(student.spec.labels)
+    torch.testing.assert_close(graph(*clips), expected)
+    # Mixed precision measures the graph after the training.
+    assert SwitchedGraph(graph).logits([clips], 4)[0].shape == expected[0].shape
     transfer(graph, copy.deepcopy(single))
 
 
@@ -168,3 +176,24 @@ def test_layers_are_checked_on_the_built_networks_before_any_training(tiny_data,
     check(relation={"student": BETWEEN})
     with pytest.raises(ValueError, match=BETWEEN_OPERATORS):
         check(parse_recipe(ROUNDED, name="rounded").stages, relation={"student": BETWEEN})
+
+
+def test_layers_to_keep_in_float_are_looked_up_in_the_int8_network_before_any_training(tiny_data, tmp_path):
+    text = ROUNDED.replace("method: qat", "float_layers: [LAYER]")
+    for layer, message in (
+        ("video.0", None),
+        (
+            "embed",
+            r"stages\.1\.quantize\.float_layers: no layer is named 'embed'; the nearest of \d+ names: video",
+        ),
+    ):
+        run = Run(
+            recipe=parse_recipe(text.replace("LAYER", layer), name="mixed"),
+            data=tiny_data,
+            folder=tmp_path / "out",
+            cache=tmp_path,
+            device=torch.device("cpu"),
+            console=Console(quiet=True),
+        )
+        with pytest.raises(ValueError, match=message) if message else nullcontext():
+            run.check_float_layers()

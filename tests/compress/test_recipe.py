@@ -344,6 +344,11 @@ BROKEN = {
             "export.schemes.2 (line N): scheme given twice",
         ],
     ),
+    "int8 files of a network that is pruned for them": (
+        "stages: [{distill: {epochs: 1}}, {prune: {latency: 0.5, scheme: w8a8}}]\n"
+        "export: {formats: [onnx], schemes: [fp32, w8a8]}",
+        ["export.schemes.1 (line N): no stage outputs a w8a8 network; add the stage quantize"],
+    ),
     "a scheme that no format takes": (
         "export: {formats: [executorch], schemes: [fp16]}",
         [
@@ -1014,6 +1019,17 @@ def test_the_plan_lists_every_step_in_order() -> None:
     with console.capture() as printed:
         console.print(plan(recipe))
     assert "epochs 2, baseline yes" in printed.get()
+
+
+def test_the_scheme_of_a_pruning_target_is_not_that_of_a_network() -> None:
+    stages = "{distill: {epochs: 1}}, {prune: {macs: 0.75}}, {prune: {latency: 0.75, scheme: w8a8}}"
+    for more, schemes in (("", ("fp32",)), (", {quantize: {}}", ("fp32", "w8a8"))):
+        text = changed(GOOD, f"stages: [{stages}{more}]\nexport: {{formats: [onnx]}}\ngates: []")
+        recipe = parse_recipe(text, name="good")
+        assert recipe.schemes == schemes
+        assert (
+            f"onnx in {schemes[-1]}" in {step.name: step.description for step in plan(recipe).steps}["export"]
+        )
 
 
 def test_a_recipe_without_stages_has_a_short_plan() -> None:
