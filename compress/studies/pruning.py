@@ -2,8 +2,9 @@
 
 Each student is trained by the stage `distill` of the recipe, then pruned to shares of its latency and to shares of
 its MACs, with the other settings of the recipe's stage `prune`. All networks of a student are measured in the same
-rounds. The latency of the MAC-aware networks at the accuracy of a latency-aware one is interpolated between them.
-Results are cached, and a stopped run resumes. The table in `docs/pruning.md` is updated after every student.
+rounds, as fp32 files. The latency of the MAC-aware networks at the accuracy of a latency-aware one is interpolated
+between them. Results are cached, and a stopped run resumes. The table in `docs/pruning.md` is updated after every
+student.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ STUDENTS = ("mobilenet3d", "x3d_xs", "r2plus1d_18")
 LATENCY = (0.5,)
 MACS = (0.7, 0.5, 0.35, 0.25)
 _BLOCK = "pruning"
-_TARGETS = ("macs", "parameters", "size_bytes", "latency", "latency_ms")
+_OF_TARGETS = ("macs", "parameters", "size_bytes", "latency", "latency_ms", "runtime", "device", "scheme")
+"""Keys of the stage `prune` that the arms of the study replace."""
 
 
 def main(
@@ -87,6 +89,9 @@ def main(
         check_output_file(
             results, is_ours=lambda content: {"recipe", "students"} <= set(content), option="--results"
         )
+        for name in student or STUDENTS:
+            for target, share in arms:
+                _with_stages(recipe, set_ or [], name, prune=_aim(target, share, runtime=runtime))
     with exit_codes(failed=(StepFailed,)), held(out):
         rows: list[dict[str, Any]] = []
         for name in student or STUDENTS:
@@ -128,8 +133,7 @@ def _student(
     rows: list[dict[str, Any]] = []
     for target, share in arms:
         console.print(Rule(f"{name}: {target} {share:g}"))
-        prune = {target: share, **({"runtime": runtime} if target == "latency" else {})}
-        own = run(_with_stages(recipe, overrides, name, prune=prune))
+        own = run(_with_stages(recipe, overrides, name, prune=_aim(target, share, runtime=runtime)))
         outcomes = run_stages(own, teachers, start(own, teachers))
         before, after = outcomes[-1].record["before"], outcomes[-1].record["after"]
         if not networks:
@@ -151,6 +155,11 @@ def _student(
     return {"student": name, "p50_ms": timed.p50_ms, "networks": rows, "gains": gains(rows)}
 
 
+def _aim(target: str, share: float, *, runtime: str) -> dict[str, Any]:
+    """The keys of the stage `prune` for one arm."""
+    return {target: share, **({"runtime": runtime} if target == "latency" else {})}
+
+
 def _with_stages(
     recipe: Path, overrides: Sequence[str], student: str, *, prune: dict[str, Any] | None
 ) -> Recipe:
@@ -161,7 +170,7 @@ def _with_stages(
         raise typer.BadParameter(f"{recipe} needs the stages distill and prune")
     stages = [{"distill": found["distill"].model_dump(mode="json", exclude_unset=True)}]
     if prune is not None:
-        kept = found["prune"].model_dump(mode="json", exclude_unset=True, exclude={*_TARGETS, "runtime"})
+        kept = found["prune"].model_dump(mode="json", exclude_unset=True, exclude={*_OF_TARGETS})
         stages.append({"prune": {**kept, **prune}})
     own = [f"student={{network: {student}, inputs: [clip]}}", f"stages={json.dumps(stages)}", "gates=[]"]
     return load_recipe(recipe, overrides=[*overrides, "export.schemes=[fp32]", *own])

@@ -12,6 +12,7 @@ from compress.pruning.config import PruneConfig
 from compress.pruning.cut import cut_channels
 from compress.pruning.latency import Latency
 from compress.pruning.target import Setting
+from compress.pruning.timing import Timed
 from tests.specs import small_spec
 
 pytestmark = pytest.mark.slow
@@ -35,3 +36,13 @@ def test_the_search_meets_its_target_by_its_own_measurements_and_keeps_its_table
     assert cut.model[0].out_channels < 64 and cut.model[0].out_channels % 8 == 0
     (table,) = (tmp_path / "latency").glob("*.json")
     assert {name: len(shares) for name, shares in json.loads(table.read_text()).items()} == {"0": 2}
+
+
+@pytest.mark.parametrize(("runtime", "scheme"), [("tflite", "w8a8"), ("executorch", "w8a8")])
+def test_files_of_other_runtimes_and_int8_are_measured(runtime, scheme):
+    layers = nn.Conv3d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 3)
+    model = nn.Sequential(*layers).eval()
+    timed = Timed(model, Setting(spec=small_spec("clip"), runtime=runtime, scheme=scheme))
+    assert timed.p50_ms > 0
+    (share,) = timed.shares([model])
+    assert 0.2 < share < 5, "the same network"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -50,17 +51,40 @@ def test_the_table_has_a_row_for_every_network():
     assert "| tiny | latency 0.2 | 70.0 % | 20 % | 20 % | 1.00 |  |" in text
 
 
+def _run(*arguments):
+    app = Typer()
+    app.command()(pruning.main)
+    return CliRunner().invoke(app, [str(TINY), *arguments])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--latency", "1.5"], r"prune\.latency.*given: 1\.5"),
+        (["--runtime", "coreml"], r"prune\.runtime.*given: 'coreml'"),
+        (["--student", "mobilenet4d"], "student.*mobilenet4d"),
+        (["--set", "stages=[{distill: {epochs: 1}}]"], "needs.*the.*stages.*distill.*and.*prune"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_training(tmp_path, options, message):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    places = ["--page", str(page), "--results", str(tmp_path / "x.json"), "--out", str(tmp_path / "out")]
+    done = _run(*places, "--student", "mobilenet3d_tiny", *options)
+    assert done.exit_code == 2
+    assert re.search(message, " ".join(done.output.split())), done.output
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_the_command_prunes_measures_and_writes_page_and_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(pruning, "LATENCY", ())  # its table of latencies is measured in tests of pruning
     page, results = tmp_path / "page.md", tmp_path / "results.json"
     page.write_text(PAGE)
     places = {"--out": tmp_path / "out", "--cache": tmp_path / "cache", "--page": page, "--results": results}
-    app = Typer()
-    app.command()(pruning.main)
     arguments = [*(str(part) for pair in places.items() for part in pair), "--student", "mobilenet3d_tiny"]
     quick = ["--set", "stages.0.distill={epochs: 1, batch: 8}", "--macs", "0.7"]
-    done = CliRunner().invoke(app, [str(TINY), *arguments, *quick])
+    done = _run(*arguments, *quick)
     assert done.exit_code == 0, done.output
     figures = json.loads(results.read_text())
     assert figures["command"] == (
