@@ -115,7 +115,7 @@ def _print(title: str, found: Figures, verdict: Verdict, console: Console, *, ep
     rows = {
         "teacher, validation": f"{found.teacher_top1:.1%}",
         "teacher, training labels": f"{found.teacher_train_top1:.1%}",
-        f"student, labels alone, {epochs} epochs": f"{found.student_top1:.1%}",
+        f"student, labels alone, epochs {epochs}": f"{found.student_top1:.1%}",
         "teacher right, student wrong": f"{found.teacher_wins:.1%}",
         "student right, teacher wrong": f"{found.teacher_loses:.1%}",
         "mean largest probability of the teacher": f"{found.top_probability:.2f}",

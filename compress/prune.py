@@ -75,6 +75,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
             ),
         )
     originally: dict[str, int] = {}
+    of_cuts: list[str] = []
     for number in range(1, config.steps + 1):
         step_goal = target.original * (goal / target.original) ** (number / config.steps)
         make = functools.partial(
@@ -89,6 +90,8 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
         )
         cut = kept_cut(context.folder / f"prune_cut_{number}" / "checkpoint.pt", model, make)
         model, originally = cut.model, cut.originally
+        which = f"cut {number} of {config.steps}: " if config.steps > 1 else ""
+        of_cuts += [f"{which}{note}" for note in cut.notes]
         estimated = estimate_statistics(
             model, work.clips, batch=config.batch, device=context.device, seed=context.seed
         )
@@ -108,7 +111,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
     return StageResult(
         artifact=replace(artifact, model=model),
         curve=work.curve,
-        notes=(text, *target.notes, *cut.notes, *work.notes, *_training_notes(artifact, work)),
+        notes=(text, *target.notes, *of_cuts, *work.notes, *_training_notes(artifact, work)),
         figures={"pruning": figures},
     )
 
@@ -145,7 +148,8 @@ class _Training:
         )
         before = len(self.curve)
         self.curve += tuple({**row, "epoch": before + row["epoch"]} for row in rows)
-        self.notes += selection_notes(config, rows)
+        which = name.removeprefix("prune: ")
+        self.notes += tuple(f"{which}: {note}" for note in selection_notes(config, rows))
 
     def labelled(self) -> Iterator[LabelledClips]:
         """Yields batches of training clips in random order, centre crops."""

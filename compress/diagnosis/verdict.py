@@ -19,6 +19,8 @@ CLEANED = 0.05
 """Share of the training labels that the teacher contradicts beyond its own errors: it has not memorised them."""
 INFORMATION_BITS = 0.05
 """Difference of I(student; teacher) and I(student; labels) that counts as larger."""
+UNDECIDED = 0.5
+"""A balanced temperature below this is that of a teacher whose predictions are nearly uniform."""
 CONFIDENT = 0.85
 """Mean largest probability from which a soft target is hardly more than a label."""
 
@@ -69,9 +71,15 @@ def _decided(found: Figures) -> tuple[Word, str]:
 def _advice(found: Figures, word: Word) -> tuple[str, ...]:
     if word == "harms":
         return ("train the teacher longer, or train the student without it",)
-    advice = [
-        f"try distillation temperature {found.balanced_temperature:.3g}, at which it gives 0.6 to its choice"
-    ]
+    advice = []
+    if found.balanced_temperature >= UNDECIDED:
+        advice.append(
+            f"try distillation temperature {found.balanced_temperature:.3g}, at which it gives 0.6 to its choice"
+        )
+    else:
+        advice.append(
+            f"train the teacher longer: it is undecided, with {found.top_probability:.2f} for its choice on average"
+        )
     if found.top_probability > CONFIDENT:
         advice.append(
             "standardise the logits (`standardize: true`), so that the student need not match their size"

@@ -89,8 +89,8 @@ def cut_channels(
         )
     if found.round_to < config.round_to:
         notes.append(
-            f"some layers have a multiple of {found.round_to} channels, not of {config.round_to}: the target would "
-            "have been missed by more than two points"
+            f"channels of some layers are multiples of {found.round_to}, not of {config.round_to}: the target "
+            "would have been missed by more than two points"
         )
     if missed > TOLERANCE:
         notes.append(

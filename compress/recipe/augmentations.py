@@ -70,16 +70,20 @@ def mixes(trainings: Trainings, inputs: Mapping[Place, tuple[str, ...]]) -> Foun
         for key, taken in inputs.items():
             if not config.augmentation.mixes or (key != who and not online):
                 continue
-            name = "student" if key == ("student",) else "teacher"
+            name = f"the {key[0]}" if len(key) == 1 else path_text(key)
+            # Cached outputs of a teacher are mixed instead of its clips.
+            instead = (
+                "omit it" if key == who else "omit it, or give a number of views, whose outputs are cached"
+            )
             for kind in ("mixup", "cutmix"):
                 if getattr(config.augmentation, kind) is None:
                     continue
                 at: Place = (*place, "augmentation", kind)
                 if "text" in taken:
-                    problem = f"mixes clips, but the {name} takes text, which cannot be mixed; omit it"
+                    problem = f"mixes clips, but {name} takes text, which cannot be mixed; {instead}"
                     yield at, problem, {"given": f"inputs {', '.join(taken)}"}
                 elif kind == "cutmix" and "clip" not in taken:
-                    problem = f"replaces a rectangle of the video, but the {name} takes none; use mixup"
+                    problem = f"replaces a rectangle of the video, but {name} takes none; use mixup"
                     yield at, problem, {"given": f"inputs {', '.join(taken)}"}
 
 

@@ -126,7 +126,10 @@ BROKEN = {
     ),
     "captions of a teacher that gets what the student gets": (
         "clip: {audio: {}, text: {}}\nstages: [{distill: {epochs: 1, views: fresh, augmentation: {mixup: 1.0}}}]",
-        ["stages.0.distill.augmentation.mixup (line N): mixes clips, but the teacher takes text"],
+        [
+            "stages.0.distill.augmentation.mixup (line N): mixes clips, but the teacher takes text, which cannot "
+            "be mixed; omit it, or give a number of views, whose outputs are cached",
+        ],
     ),
     "rectangles of a video that is not an input": (
         "teacher: {network: multimodal_tiny, inputs: [audio], train: {epochs: 1, augmentation: {cutmix: 1.0}}}",

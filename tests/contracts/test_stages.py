@@ -12,6 +12,7 @@ from rich.console import Console
 
 from compress.artifact import Artifact, Form, load_artifact, save_artifact, size_of, weights_sha256
 from compress.distillation.config import DistillationConfig
+from compress.pruning.cut import cut_channels
 from compress.stage import Context
 from compress.stages import STAGES
 from compress.teacher import Teacher
@@ -168,8 +169,20 @@ def test_post_training_quantization_stays_close_to_the_float_student(student, co
 
 def test_pruning_in_several_cuts_continues_where_it_was_interrupted(student, context, monkeypatch):
     settings = {"macs": 0.6, "steps": 2, "epochs": 3, "batch": 8, "round_to": 2, "criterion": "taylor"}
-    config = STAGES["prune"].config(**settings, isomorphic=True, sparse_training={"epochs": 1})
+    config = STAGES["prune"].config(**settings, isomorphic=True, sparse_training={"epochs": 1}, select="best")
+    cuts = iter(("coarse", "fine"))
+
+    def noted(*arguments, **named):
+        made = cut_channels(*arguments, **named)
+        return replace(made, notes=(next(cuts),))
+
+    monkeypatch.setattr("compress.prune.cut_channels", noted)
     result = STAGES["prune"].run(student, config, context)
+    assert {"cut 1 of 2: coarse", "cut 2 of 2: fine"} <= set(result.notes)
+    trained = [
+        note.partition(": weights of epoch ")[0] for note in result.notes if ": weights of epoch" in note
+    ]
+    assert trained == ["sparse training", "recovery 1 of 2", "recovery 2 of 2"]
     assert [row["epoch"] for row in result.curve] == [1, 2, 3, 4]
     assert 0.58 <= result.figures["pruning"]["reached_share"] <= 0.6
     assert any("BatchNorm statistics estimated from 24 training clips" in note for note in result.notes)

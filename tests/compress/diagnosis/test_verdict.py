@@ -48,4 +48,9 @@ def test_each_rule_gives_its_verdict_and_reason(change, word, reason):
 def test_a_confident_teacher_gets_the_advice_to_standardise_its_logits():
     verdict = verdict_of(replace(EQUAL, top_probability=0.95, balanced_temperature=7.5))
     assert verdict.advice[0].startswith("try distillation temperature 7.5")
+    undecided = verdict_of(replace(EQUAL, top_probability=0.13, balanced_temperature=0.02))
+    assert (
+        undecided.advice[0]
+        == "train the teacher longer: it is undecided, with 0.13 for its choice on average"
+    )
     assert "standardize" in verdict.advice[1]
