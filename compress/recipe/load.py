@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from compress.gates import GateConfig
 from compress.limits import MAX_TEACHERS
-from compress.recipe.checks import Parts, check
+from compress.recipe.checks import check
 from compress.recipe.faults import MAX_SHOWN, Fault, RecipeError, listed, nearest
+from compress.recipe.parts import Parts
 from compress.recipe.renamed import renamed_to
 from compress.recipe.sections import (
     DATA_ROWS,

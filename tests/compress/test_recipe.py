@@ -706,7 +706,7 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
 
 
 def test_a_latency_of_a_runtime_that_is_not_installed_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr("compress.recipe.checks.installed", lambda names: "executorch" not in names)
+    monkeypatch.setattr("compress.recipe.stage_checks.installed", lambda names: "executorch" not in names)
     stages = "stages: [{distill: {epochs: 1}}, {prune: {latency: 0.5, runtime: %s}}]"
     expected = r"stages\.1\.prune\.runtime.*: the runtime is not installed.*allowed: onnx, tflite$"
     with pytest.raises(RecipeError, match=expected):

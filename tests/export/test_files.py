@@ -128,7 +128,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
         ValueError, match="format 'onxx' is unknown; allowed: onnx, tflite, executorch, coreml"
     ):
         export(["onnx", "onxx"], "fp32")
-    with pytest.raises(ValueError, match=r"scheme 'w3' is unknown; allowed: fp32, fp16, w8a8, w8, w4, w8a8_nncf, p4$"):
+    with pytest.raises(ValueError, match=r"scheme 'w3' is unknown; allowed: fp32, .*, w8a8_nncf, p4$"):
         export(["onnx"], "w3")
     with pytest.raises(ValueError, match="scheme 'w8a8' was given a float graph"):
         export(["onnx"], "w8a8")
