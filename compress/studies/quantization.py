@@ -75,7 +75,9 @@ def main(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=2, help="Clips per calibration batch and step of training.")] = 16,
+    batch: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Clips per calibration batch and step of training.")
+    ] = 16,
     out: Annotated[Path, typer.Option(help="Folder of networks and files.")] = Path("out/quantization"),
     cache: Annotated[Path, typer.Option(help="Cache folder for decoded clips and teacher logits.")] = Path(
         "out/cache"
