@@ -46,6 +46,9 @@ if not only_reads_arguments(__name__):
 STUDENTS = ("mobilenet3d", "x3d_xs", "r2plus1d_18")
 LATENCY = (0.5,)
 MACS = (0.7, 0.5, 0.35, 0.25)
+_UNPRUNED = "unpruned"
+"""Folder of the student before pruning, whose stages all arms share."""
+
 _BLOCK = "pruning"
 _OF_TARGETS = ("macs", "parameters", "size_bytes", "latency", "latency_ms", "runtime", "device", "scheme")
 """Keys of the stage `prune` that the arms of the study replace."""
@@ -123,17 +126,26 @@ def _student(
     checked = _with_stages(recipe, overrides, name, prune=None)
     data = open_data(checked.data, checked.clip, cache=cache, workers=1, seed=checked.seed, console=console)
 
-    def run(own: Recipe) -> Run:
+    def run(own: Recipe, arm: str) -> Run:
         return Run(
-            recipe=own, data=data, folder=out / name, cache=cache, device=torch.device("cpu"), console=console
+            recipe=own,
+            data=data,
+            folder=out / name / arm,
+            cache=cache,
+            device=torch.device("cpu"),
+            console=console,
+            finished=(out / name / _UNPRUNED,),
         )
 
-    teachers = make_teachers(run(checked))
+    unpruned = run(checked, _UNPRUNED)
+    teachers = make_teachers(unpruned)
+    run_stages(unpruned, teachers, start(unpruned, teachers))
     networks: list[nn.Module] = []
     rows: list[dict[str, Any]] = []
     for target, share in arms:
         console.print(Rule(f"{name}: {target} {share:g}"))
-        own = run(_with_stages(recipe, overrides, name, prune=_aim(target, share, runtime=runtime)))
+        aim = _aim(target, share, runtime=runtime)
+        own = run(_with_stages(recipe, overrides, name, prune=aim), f"{target}_{share:g}")
         outcomes = run_stages(own, teachers, start(own, teachers))
         before, after = outcomes[-1].record["before"], outcomes[-1].record["after"]
         if not networks:
@@ -148,7 +160,7 @@ def _student(
                 "macs_share": after["macs"] / before["macs"],
             }
         )
-    timed = Timed(networks[0], Setting(spec=run(checked).student_spec, runtime=runtime))
+    timed = Timed(networks[0], Setting(spec=unpruned.student_spec, runtime=runtime))
     for row, value in zip(rows, [1.0, *timed.shares(networks[1:])], strict=True):
         row["latency_share"] = value
         row["speedup_per_reduction"] = row["macs_share"] / value
