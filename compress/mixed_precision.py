@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from benchmarks.clips.clip_set import ClipSet
 from compress.command.progress import bar
 from compress.stage import Context
-from compress.training import TrainConfig
+from compress.training import TrainConfig, accuracy
 from export.quantize.layer_names import matching
 from models.spec import ClipSpec
 
@@ -216,16 +216,15 @@ class _Search:
 
     def until_drop(self, limit_pp: float, chosen: list[str], order: list[str]) -> dict[str, str]:
         """Layers in float until the drop is at most `limit_pp`, with the reason of each; `chosen` stay in float."""
-        truth = self.validation.labels
-        of_float = _top1_pp(self.floats(self.validation), truth)
+        of_float = _top1_pp(self.floats(self.validation), self.validation)
         kept = list(chosen)
         with bar(self.context.console, "quantize: layers in float") as report:
             report(0, len(order))
 
             def drop(changed: str = "", into: str = "") -> float:
                 self.graph.switch(kept)
-                given = self.graph.logits(_batches(self.validation, self.batch), len(truth))
-                found = max(a - b for a, b in zip(of_float, _top1_pp(given, truth), strict=True))
+                given = self.graph.logits(_batches(self.validation, self.batch), len(self.validation))
+                found = max(a - b for a, b in zip(of_float, _top1_pp(given, self.validation), strict=True))
                 self._record(kept, found, changed, into)
                 return found
 
@@ -240,7 +239,7 @@ class _Search:
             if reached > limit_pp:
                 raise ValueError(
                     f"max_drop_pp {limit_pp:g} cannot be met: with every layer in float, validation top-1 is "
-                    f"{reached:.2f} points below the float student (resolution {100 / len(truth):.2f}); "
+                    f"{reached:.2f} points below the float student (resolution {100 / len(self.validation):.2f}); "
                     "allow more, or train more gently"
                 )
             for name in reversed(list(without)[:-1]):
@@ -283,10 +282,9 @@ def _batches(clips: ClipSet, size: int) -> list[tuple[Tensor, ...]]:
     return [clips.batch(indices[start : start + size]) for start in range(0, len(indices), size)]
 
 
-def _top1_pp(logits: tuple[Tensor, ...], labels: Tensor) -> list[float]:
+def _top1_pp(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
     """Top-1 of every label column in points."""
-    columns = zip(logits, labels.T, strict=False)
-    return [100 * (column.argmax(1) == truth).double().mean().item() for column, truth in columns]
+    return [100 * column.top1 for column in accuracy(logits, clips)]
 
 
 def _resolution(limit_pp: float, clips: int) -> list[str]:

@@ -58,7 +58,8 @@ def observe(run: Run, teachers: Sequence[StageOutcome], *, config: TrainConfig, 
 
     def make(folder: Path) -> None:
         student = _briefly_trained(run, config, folder=folder)
-        found = {one.path: _figures(run, one, student, temperature=temperature) for one in teachers}
+        ours = _observed(student, run.student_spec, run.data.validation, run=run)
+        found = {one.path: _figures(run, one, ours, temperature=temperature) for one in teachers}
         plain = {
             teacher: {name: asdict(one) for name, one in of_columns.items()}
             for teacher, of_columns in found.items()
@@ -99,14 +100,13 @@ def _briefly_trained(run: Run, config: TrainConfig, *, folder: Path) -> nn.Modul
 
 
 def _figures(
-    run: Run, teacher: StageOutcome, student: nn.Module, *, temperature: float
+    run: Run, teacher: StageOutcome, ours: list[Observed], *, temperature: float
 ) -> dict[str, Figures]:
     spec, theirs = run.student_spec, teacher.artifact.spec
     shared = [label.name for label in spec.labels if label.name in {one.name for one in theirs.labels}]
     if not shared:
         raise ValueError(f"student and {teacher.path} share no label column")
     validation, train = run.data.validation, run.data.train
-    ours = _observed(student, spec, validation, run=run)
     taught = _observed(teacher.artifact.model, theirs, validation, run=run)
     on_training = logits_of(
         teacher.artifact.model, train.for_spec(theirs), batch=FLOAT_BATCH, device=run.device

@@ -31,5 +31,5 @@ def test_it_has_the_settings_of_the_figures():
     ],
 )
 def test_it_has_no_folders_of_this_machine(given, shown):
-    command = command_line("x", Path("/work/r.yaml"), overrides=[given], options={})
+    command = command_line("x", Path("/home/me/r.yaml"), overrides=[given], options={})
     assert command.replace("'", "") == f"python -m compress.studies.x path/to/r.yaml --set {shown}"
