@@ -162,7 +162,25 @@ class _Residual(nn.Module):
         return self.shortcut(x) + self.project(self.excite(inner, memory))
 
 
-class Movinet(StreamingNetwork):
+class MovinetLayers(StreamingNetwork):
+    """The order in which a MoViNet applies its layers, which its forms build."""
+
+    normalise: nn.Module
+    stem: nn.Module
+    blocks: nn.ModuleList
+    widen: nn.Module
+    features: nn.Module
+    heads: Heads
+
+    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
+        """Logits of each label column after the last frame of `clip`."""
+        x = self.stem(self.normalise(clip))
+        for block in self.blocks:
+            x = block(x, memory)
+        return self.heads(self.features(memory.mean(self.widen(x).mean((3, 4), keepdim=True))))
+
+
+class Movinet(MovinetLayers):
     """Clip `N 3 T H W` -> logits `N K` per label column after the last frame."""
 
     def __init__(
@@ -194,13 +212,6 @@ class Movinet(StreamingNetwork):
         self.features = nn.Sequential(nn.Linear(widest, last), nn.Hardswish(inplace=True))
         self.heads = Heads(last, spec, dropout=options.dropout)
         initialise(self)
-
-    def look(self, clip: Tensor, memory: Memory) -> Tensor | tuple[Tensor, ...]:
-        """Logits of each label column after the last frame of `clip`."""
-        x = self.stem(self.normalise(clip))
-        for block in self.blocks:
-            x = block(x, memory)
-        return self.heads(self.features(memory.mean(self.widen(x).mean((3, 4), keepdim=True))))
 
 
 def movinet_a0(spec: ClipSpec, options: MovinetOptions) -> Movinet:

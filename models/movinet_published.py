@@ -26,10 +26,10 @@ from models.layers import (
     initialise,
     round_channels,
 )
-from models.movinet import A0, A1, A2, TINY, Block
+from models.movinet import A0, A1, A2, TINY, Block, MovinetLayers
 from models.ranges import dropout_share, size_factor
 from models.spec import ClipSpec
-from models.streaming import CausalConv, Memory, StreamingNetwork
+from models.streaming import CausalConv, Memory
 
 _EPS = 1e-3
 """Added to the variance by BatchNorm in the authors' code."""
@@ -157,7 +157,7 @@ def _halved(x: Tensor) -> Tensor:
     return functional.avg_pool3d(x, (1, 3, 3), (1, 2, 2), padding, ceil_mode=True, count_include_pad=False)
 
 
-class PublishedMovinet(StreamingNetwork):
+class PublishedMovinet(MovinetLayers):
     """Clip `N 3 T H W` -> logits `N K` per label column, of its last frame; base networks take only clips."""
 
     def __init__(
@@ -194,10 +194,7 @@ class PublishedMovinet(StreamingNetwork):
         """Logits of each label column after the last frame of `clip`; `ValueError` for a base network's stream."""
         if memory.is_stream and not self.streams:
             raise ValueError("a base MoViNet sees later frames and cannot stream; use movinet_a0_stream")
-        x = self.stem(self.normalise(clip))
-        for block in self.blocks:
-            x = block(x, memory)
-        return self.heads(self.features(memory.mean(self.widen(x).mean((3, 4), keepdim=True))))
+        return super().look(clip, memory)
 
 
 def movinet_a0_base(spec: ClipSpec, options: PublishedMovinetOptions) -> PublishedMovinet:
