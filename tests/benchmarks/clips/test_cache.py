@@ -288,9 +288,7 @@ def test_words_of_real_clips(tmp_path):
         audio=AudioSpec(),
         labels=(LabelSpec(name="word", classes=classes),),
     )
-    began = time.monotonic()
     clips = open_clips(rows[:50], spec, cache=tmp_path, workers=1)
     assert len(clips) == 50 and clips.skipped == [] and clips.notes == []
     frames, sound = clips.batch(range(50))
     assert frames.std() > 0.1 and 0.5 < sound.std() < 2
-    assert time.monotonic() - began < 60

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 
 import pytest
 import torch
@@ -165,11 +164,10 @@ def test_advice_fits_what_cannot_be_captured(make, message):
     ("make", "names"), [(odd_nets.Buffer, "what changed: before"), (odd_nets.Listed, "what changed: seen")]
 )
 def test_a_network_with_memory_is_refused_with_the_changed_attributes(tmp_path, make, names):
-    begun = time.monotonic()
     message = rf"the network keeps values between calls: .*{names}\. .*step\(frame, state\).*--stream"
     with pytest.raises(ValueError, match=message):
         export_network(make(), [SHAPE], out=tmp_path / "out")
-    assert time.monotonic() - begun < 30 and not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match=message):
         check_network(make(), [SHAPE])
 
