@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks import DEVICES
-from benchmarks.device import Session, SessionFailed, Unavailable
+from benchmarks.device import Device, Session, SessionFailed, Unavailable
 from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
+from benchmarks.host import HOST
 from benchmarks.latency import Progress
 from benchmarks.runtimes import RUNTIMES
 from benchmarks.top1 import Accuracy, correct_predictions
@@ -72,7 +72,7 @@ def evaluate(
     exported: Exported,
     clips: ClipSet,
     *,
-    device: str = "host",
+    device: Device = HOST,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> list[FileAccuracy]:
@@ -132,10 +132,11 @@ class _Runner:
 
     _session: Session
 
-    def __init__(self, file: ExportedFile, *, device: str, spec: ClipSpec) -> None:
+    def __init__(self, file: ExportedFile, *, device: Device, spec: ClipSpec) -> None:
         self.accuracy = FileAccuracy(
-            format=file.format, scheme=file.scheme, device=device, unavailable=file.missing
+            format=file.format, scheme=file.scheme, device=device.name, unavailable=file.missing
         )
+        self._device = device
         self._file = file
         self._spec = spec
         self._chunks: list[list[np.ndarray]] = []
@@ -150,7 +151,7 @@ class _Runner:
         if not self.runs:
             return
         try:
-            self._session = sessions.enter_context(DEVICES[self.accuracy.device].open(self._file))
+            self._session = sessions.enter_context(self._device.open(self._file))
             runtime = self._session.load(threads=threads)
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)

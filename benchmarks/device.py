@@ -1,11 +1,12 @@
 """The interface of a device: it describes itself and opens exported files.
 
-All devices share rounds, order and intervals (`latency.py`) and accuracy (`accuracy.py`).
+`devices.py` has the table of all kinds of devices and their settings. Shared by all devices: rounds, order and
+intervals (`latency.py`), and accuracy (`accuracy.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -33,7 +34,7 @@ class Description:
     """Properties of a device that affect its figures; None if the system does not report one."""
 
     name: str
-    """The device's name in `DEVICES`."""
+    """The device's name in figures, files and gates."""
     cpu: str
     cores: int
     """Number of cores available to a process."""
@@ -94,9 +95,25 @@ class Session(Protocol):
         """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """One row of `DEVICES`."""
+class Device(Protocol):
+    """A device that runs exported files. Use it in a `with` block: entering connects, leaving disconnects.
 
-    describe: Callable[[], Description]
-    open: Callable[[ExportedFile], Session]
+    Every method raises `Unavailable` if the device cannot be reached, is lost, or lacks something; the message
+    states the reason and the remedy.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in figures, files and gates."""
+
+    def __enter__(self) -> Self:
+        """Connects."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Disconnects; sessions that are still open end."""
+
+    def describe(self) -> Description:
+        """Properties of the device at this moment."""
+
+    def open(self, file: ExportedFile) -> Session:
+        """A session of the file; nothing is loaded yet."""

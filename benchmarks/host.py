@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from benchmarks.device import Description, Session
 
@@ -16,28 +16,42 @@ if TYPE_CHECKING:
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
-def describe() -> Description:
-    """CPU, cores, memory, system, clock governor and current load of this machine."""
-    import psutil
+class Host:
+    """This machine as a `Device`."""
 
-    return Description(
-        name="host",
-        cpu=_cpu_name(),
-        cores=usable_cores(),
-        memory_bytes=psutil.virtual_memory().total,
-        system=platform.platform(),
-        governor=_governor(),
-        int8_instructions=_int8_instructions(),
-        load_1min=os.getloadavg()[0],
-    )
+    def __init__(self, name: str = "host") -> None:
+        self.name = name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        pass
+
+    def describe(self) -> Description:
+        """CPU, cores, memory, system, clock governor and current load."""
+        import psutil
+
+        return Description(
+            name=self.name,
+            cpu=processor(),
+            cores=usable_cores(),
+            memory_bytes=psutil.virtual_memory().total,
+            system=platform.platform(),
+            governor=_governor(),
+            int8_instructions=_int8_instructions(),
+            load_1min=os.getloadavg()[0],
+        )
+
+    def open(self, file: ExportedFile) -> Session:
+        """Opens the file in a process of its own."""
+        # Imported here, so that `python -m benchmarks.host_process` is the first import of that module.
+        from benchmarks.host_process import Worker
+
+        return Worker(file)
 
 
-def open_session(file: ExportedFile) -> Session:
-    """Opens the file in a process of this machine."""
-    # Imported here, so that `python -m benchmarks.host_process` is the first import of that module.
-    from benchmarks.host_process import Worker
-
-    return Worker(file)
+HOST = Host()
 
 
 def usable_cores() -> int:
@@ -47,7 +61,8 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _cpu_name() -> str:
+def processor() -> str:
+    """Name of the processor."""
     if platform.system() == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

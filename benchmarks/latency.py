@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from benchmarks import DEVICES
-from benchmarks.device import MAX_SECONDS, ROUNDS, Session, SessionFailed, Unavailable
+from benchmarks.device import MAX_SECONDS, ROUNDS, Device, Session, SessionFailed, Unavailable
 from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
+from benchmarks.host import HOST
 from benchmarks.runtimes import PEERS, RUNTIMES
 
 _WARM_UP_S = 0.3
@@ -87,7 +87,7 @@ class Ratio:
 def measure_latency(
     exported: Exported,
     *,
-    device: str = "host",
+    device: Device = HOST,
     threads: int = 1,
     rounds: int = ROUNDS,
     max_seconds: float = MAX_SECONDS,
@@ -117,7 +117,7 @@ def measure_files(
     files: Sequence[ExportedFile],
     inputs: Mapping[str, np.ndarray],
     *,
-    device: str = "host",
+    device: Device = HOST,
     threads: int = 1,
     rounds: int = ROUNDS,
     max_seconds: float = MAX_SECONDS,
@@ -174,14 +174,15 @@ class _Runner:
 
     _session: Session
 
-    def __init__(self, file: ExportedFile, *, device: str, threads: int) -> None:
+    def __init__(self, file: ExportedFile, *, device: Device, threads: int) -> None:
         self.latency = FileLatency(
             format=file.format,
             scheme=file.scheme,
-            device=device,
+            device=device.name,
             threads=threads,
             unavailable=file.missing,
         )
+        self._device = device
         self._file = file
         self._rounds_ns: list[np.ndarray] = []
         self._positions: list[int] = []
@@ -196,7 +197,7 @@ class _Runner:
         if not self.runs:
             return
         try:
-            self._session = sessions.enter_context(DEVICES[self.latency.device].open(self._file))
+            self._session = sessions.enter_context(self._device.open(self._file))
             runtime = self._session.load(threads=self.latency.threads)
             self._session.hold(inputs)
             first_s = float(self._session.time_runs(1)[0]) / 1e9
@@ -279,10 +280,10 @@ def median_interval(rounds: np.ndarray, *, seed: int = 0) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _check(*, device: str, threads: int, rounds: int) -> None:
-    cores = DEVICES[device].describe().cores
+def _check(*, device: Device, threads: int, rounds: int) -> None:
+    cores = device.describe().cores
     if not 1 <= threads <= cores:
-        raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
+        raise ValueError(f"threads is {threads}: device {device.name!r} has {cores} cores")
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}: at least 1 is needed, and {_FEWEST_ROUNDS} for an interval")
 

@@ -1,13 +1,14 @@
-"""Measures an export on one device: latency, memory and accuracy."""
+"""Measures an export on devices: latency, memory and accuracy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy, evaluate
-from benchmarks.device import MAX_SECONDS, ROUNDS, Description
+from benchmarks.device import MAX_SECONDS, ROUNDS, Description, Device, Unavailable
+from benchmarks.devices import DeviceSettings
 from benchmarks.exported import Exported
 from benchmarks.latency import FileLatency, Progress, measure_latency
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 class Measurement:
     """Figures of every file of an export on one device, in the order of the files."""
 
-    device: Description
+    name: str
+    """Name of the device."""
+    device: Description | None
+    """None if the device could not be used; every file then reports the reason."""
     latency: list[FileLatency]
     accuracy: list[FileAccuracy]
     """Empty without clips."""
@@ -28,7 +32,44 @@ class Measurement:
 def measure(
     exported: Exported,
     *,
-    device: str = "host",
+    devices: Mapping[str, DeviceSettings],
+    clips: ClipSet | None = None,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    max_seconds: float = MAX_SECONDS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Measurement]:
+    """Latency of every exported file on every device, and accuracy if `clips` are given; in the order of devices.
+
+    A device that cannot be used, or a file that cannot run, reports the reason and does not stop the others.
+    Raises what `measure_latency` and `evaluate` raise.
+    """
+    found = []
+    for name, settings in devices.items():
+        try:
+            with settings.connect(name) as device:
+                found.append(
+                    measure_on(
+                        device,
+                        exported,
+                        clips=clips,
+                        threads=threads,
+                        rounds=rounds,
+                        max_seconds=max_seconds,
+                        seed=seed,
+                        progress=_named(progress, name if len(devices) > 1 else ""),
+                    )
+                )
+        except Unavailable as error:
+            found.append(not_measured(name, exported, reason=str(error), threads=threads, clips=clips))
+    return found
+
+
+def measure_on(
+    device: Device,
+    exported: Exported,
+    *,
     clips: ClipSet | None = None,
     threads: int = 1,
     rounds: int = ROUNDS,
@@ -36,12 +77,11 @@ def measure(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Measurement:
-    """Latency of every exported file on a device, and accuracy if `clips` are given.
-
-    A file that cannot run reports the reason and does not stop the others. Raises what `measure_latency` and
-    `evaluate` raise.
-    """
-    description = DEVICES[device].describe()
+    """As `measure`, on one connected device. Also raises `Unavailable` if the device itself is lost, or has fewer
+    cores than `threads`."""
+    description = device.describe()
+    if threads > description.cores:
+        raise Unavailable(f"threads is {threads}: device {device.name!r} has {description.cores} cores")
     latency = measure_latency(
         exported,
         device=device,
@@ -54,4 +94,30 @@ def measure(
     accuracy = []
     if clips is not None:
         accuracy = evaluate(exported, clips, device=device, threads=threads, progress=progress)
-    return Measurement(device=description, latency=latency, accuracy=accuracy)
+    return Measurement(name=device.name, device=description, latency=latency, accuracy=accuracy)
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+    if progress is None or not name:
+        return progress
+    return lambda what, done, total: progress(f"{name}: {what}", done, total)
+
+
+def not_measured(
+    name: str, exported: Exported, *, reason: str, threads: int, clips: ClipSet | None
+) -> Measurement:
+    """The measurement on a device that cannot be used, for the given reason."""
+    ids = [(file.id, file.missing or reason) for file in exported.files]
+    return Measurement(
+        name=name,
+        device=None,
+        latency=[
+            FileLatency(format=one.format, scheme=one.scheme, device=name, threads=threads, unavailable=why)
+            for one, why in ids
+        ],
+        accuracy=[
+            FileAccuracy(format=one.format, scheme=one.scheme, device=name, unavailable=why)
+            for one, why in ids
+            if clips is not None
+        ],
+    )

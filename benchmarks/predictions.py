@@ -1,8 +1,9 @@
 """Writes the predictions and logits of every measured file for each clip.
 
 `<format>.<scheme>.csv` has one line per clip, with its label and the prediction for each label column.
-`<format>.<scheme>.npz` has the logits, in the same order of clips. In the folder of a run, `torch.<scheme>` is the
-network that the files of a scheme hold.
+`<format>.<scheme>.npz` has the logits, in the same order of clips. Of a file on a device other than the first, both
+are named `<format>.<scheme>.<device>`. In the folder of a run, `torch.<scheme>` is the network that the files of a
+scheme hold.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clips.clip_set import ClipSet
+from benchmarks.files import FileId
 from compress.folders.keys import Key
 from compress.folders.ledger import Ledger, check_names
 from compress.folders.results import Notify, notify_stderr, stored
@@ -31,6 +33,11 @@ TORCH = "torch"
 
 Logits = Mapping[str, np.ndarray]
 """Logits `N K` by output name, in the order of the clips."""
+
+
+def predictions_name(file: FileId, *, device: str | None = None) -> str:
+    """Name of the predictions of a file: `onnx.w8a8`, or `onnx.w8a8.board` on another device than the first."""
+    return str(file) if device is None else f"{file}.{device}"
 
 
 def keep_predictions(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmarks import DEVICES
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
+from benchmarks.devices import DEVICES, check_threads, named_devices, parse_device
 from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.json_output import JsonOption, json_alone
@@ -27,7 +28,12 @@ if not only_reads_arguments(__name__):
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
     from benchmarks.measure import Measurement, measure
-    from benchmarks.predictions import check_predictions, forget_predictions, keep_predictions
+    from benchmarks.predictions import (
+        check_predictions,
+        forget_predictions,
+        keep_predictions,
+        predictions_name,
+    )
     from benchmarks.summary import print_summary, to_dict
     from compress.folders.keys import Key
     from compress.folders.locks import one_at_a_time
@@ -85,7 +91,15 @@ def run(
     max_seconds: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Stop after this many seconds.")
     ] = MAX_SECONDS,
-    device: Annotated[str, typer.Option(help=f"Measurement device: {', '.join(DEVICES)}.")] = "host",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE",
+            help=f"Measurement device: {', '.join(DEVICES)}; or a YAML mapping {{KIND: {{SETTING: VALUE}}}}. "
+            "Repeatable.",
+            show_default="host",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -122,11 +136,8 @@ def run(
     write_json = json_alone(as_json)
     console = output()
     with exit_codes():
-        if device not in DEVICES:
-            raise ValueError(f"device {device!r} is unknown; known are {', '.join(DEVICES)}")
-        cores = DEVICES[device].describe().cores
-        if threads > cores:
-            raise ValueError(f"threads is {threads}: device {device!r} has {cores} cores")
+        devices = named_devices(map(parse_device, device or ["host"]))
+        check_threads(devices, threads)
         check_output_file(out, is_ours=_is_ours)
         predictions = None if out is None else out.with_name(f"{out.name}.predictions")
         if predictions is not None:
@@ -158,31 +169,38 @@ def run(
                     workers=workers,
                     progress=progress,
                 )
-            measurement = measure(
+            measurements = measure(
                 exported,
-                device=device,
+                devices=devices,
                 clips=clips,
                 threads=threads,
                 rounds=rounds,
                 max_seconds=max_seconds,
                 progress=progress,
             )
-    print_summary(measurement, exported.files, console=console, threads=threads)
+    for measurement in measurements:
+        print_summary(measurement, exported.files, console=console, threads=threads)
+        console.print()
     console.print(_data_remark(data, split, clips))
-    content = to_dict(measurement, exported.files) | {"data": _data_dict(data, split, clips)}
+    content = to_dict(measurements, exported.files) | {"data": _data_dict(data, split, clips)}
     if out is not None and predictions is not None:
         with exit_codes():
-            kept = _keep_predictions(predictions, measurement, clips)
+            kept = _keep_predictions(predictions, measurements, clips)
             write_output_file(out, json.dumps(content, indent=2) + "\n")
         if kept:
             console.print(f"predictions for each clip: {predictions}", markup=False, soft_wrap=True)
     write_json(content)
-    raise typer.Exit(_exit_code(measurement))
+    raise typer.Exit(_exit_code(measurements))
 
 
-def _keep_predictions(folder: Path, measurement: Measurement, clips: ClipSet | None) -> bool:
+def _keep_predictions(folder: Path, measurements: Sequence[Measurement], clips: ClipSet | None) -> bool:
     """Writes the predictions of every file, or removes those of earlier figures; returns whether there are any."""
-    predictions = {str(one.id): one.logits for one in measurement.accuracy if one.unavailable is None}
+    predictions = {
+        predictions_name(one.id, device=None if place == 0 else measurement.name): one.logits
+        for place, measurement in enumerate(measurements)
+        for one in measurement.accuracy
+        if one.unavailable is None
+    }
     if (clips is None or not predictions) and not folder.exists():
         return False
     with one_at_a_time(folder, waiting=lambda holder: problems().print(f"predictions: waiting for {holder}")):
@@ -230,8 +248,10 @@ def _data_dict(data: Path | None, split: str, clips: ClipSet | None) -> dict[str
     }
 
 
-def _exit_code(measurement: Measurement) -> int:
-    figures: list[FileLatency | FileAccuracy] = [*measurement.latency, *measurement.accuracy]
+def _exit_code(measurements: Sequence[Measurement]) -> int:
+    figures: list[FileLatency | FileAccuracy] = []
+    for one in measurements:
+        figures += [*one.latency, *one.accuracy]
     if any(one.failed for one in figures):
         return FAILED
     return OK if any(one.unavailable is None for one in figures) else FAILED
@@ -239,7 +259,8 @@ def _exit_code(measurement: Measurement) -> int:
 
 def _is_ours(content: Any) -> bool:
     """Whether the content of a JSON file was written by this command."""
-    return {"schema_version", "device", "files"} <= set(content)
+    given = set(content)
+    return {"schema_version", "devices"} <= given or {"schema_version", "device", "files"} <= given
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
 from benchmarks.measure import Measurement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def print_summary(
@@ -22,13 +22,14 @@ def print_summary(
 ) -> None:
     """Prints the device, a table of sizes and accuracy, one of latency, and notes."""
     device = measurement.device
-    console.print(
-        f"{device.cpu}, {device.cores} cores, {device.system}; {threads} thread{'s' * (threads > 1)}, "
-        f"clock governor {device.governor or 'unknown'}, load {device.load_1min:.1f}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    header = f"{measurement.name}: not measured"
+    if device is not None:
+        header = (
+            f"{measurement.name}: {device.cpu}, {device.cores} cores, {device.system}; "
+            f"{threads} thread{'s' * (threads > 1)}, clock governor {device.governor or 'unknown'}, "
+            f"load {device.load_1min:.1f}"
+        )
+    console.print(header, highlight=False, markup=False, soft_wrap=True)
     console.print()
     console.print(_costs(measurement, files))
     console.print()
@@ -38,8 +39,22 @@ def print_summary(
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
 
 
-def to_dict(measurement: Measurement, files: Sequence[ExportedFile]) -> dict[str, Any]:
-    """The measurement as plain data, without the logits."""
+def to_dict(measurements: Sequence[Measurement], files: Sequence[ExportedFile]) -> dict[str, Any]:
+    """The measurements as plain data, without the logits."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "devices": [
+            {
+                "name": one.name,
+                "description": None if one.device is None else asdict(one.device),
+                "files": _rows(one, files),
+            }
+            for one in measurements
+        ],
+    }
+
+
+def _rows(measurement: Measurement, files: Sequence[ExportedFile]) -> list[dict[str, Any]]:
     rows = []
     for file, latency, accuracy, times in _joined(measurement, files):
         row: dict[str, Any] = {
@@ -54,7 +69,7 @@ def to_dict(measurement: Measurement, files: Sequence[ExportedFile]) -> dict[str
         if accuracy is not None:
             row["accuracy"] = accuracy.to_dict()
         rows.append(row)
-    return {"schema_version": SCHEMA_VERSION, "device": asdict(measurement.device), "files": rows}
+    return rows
 
 
 def _joined(

@@ -24,8 +24,12 @@ FILE_METRICS: dict[str, tuple[str, ...]] = {
 }
 """Figures of one exported file, and their keys in its entry of the report; the drop is computed."""
 
-DEVICE_METRICS = ("p50_ms", "p90_ms", "p99_ms", "ratio_to_fp32", "peak_rss_bytes")
+LATENCY_METRICS = ("p50_ms", "p90_ms", "p99_ms", "ratio_to_fp32", "peak_rss_bytes")
 """Figures of one exported file on one device, from its `latency`."""
+
+DEVICE_METRICS = (*LATENCY_METRICS, *(name for name in FILE_METRICS if name != "size_bytes"))
+"""Figures of one exported file that may be given for a device; without one, those of `FILE_METRICS` are of the
+first."""
 
 MODEL_METRICS = ("top1", "parameters", "macs")
 STAGE_METRICS = ("seconds", *(f"{when}.{what}" for when in ("before", "after") for what in MODEL_METRICS))
@@ -42,8 +46,9 @@ class GateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     metric: Annotated[str, Field(min_length=1, max_length=400)]
-    """Path of the figure: `files.<format>.<scheme>.<figure>`, `files.<format>.<scheme>.<device>.<figure>` for time
-    and memory, `models.<model>.<figure>` or `stages.<n>.<figure>`. `*` stands for every format, scheme or device.
+    """Path of the figure: `files.<format>.<scheme>.<figure>` on the first device,
+    `files.<format>.<scheme>.<device>.<figure>` on any, always for time and memory, `models.<model>.<figure>` or
+    `stages.<n>.<figure>`. `*` stands for every format, scheme or device.
     With several label columns, the gate applies to each, unless the path ends in the name of one."""
     min: Limit | None = None
     """The figure must be at least this. Give either `min` or `max`."""
@@ -117,7 +122,7 @@ def renamed(metric: str, *, scheme: str, device: str) -> str | None:
     name, _, figure = rest.partition(".")
     if section != "artifacts" or not figure:
         return None
-    where = f"{device}." if figure in DEVICE_METRICS else ""
+    where = f"{device}." if figure in LATENCY_METRICS else ""
     return f"files.{name}.{scheme}.{where}{figure}"
 
 
@@ -187,7 +192,10 @@ def _file_figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
                 f"{place}.{figure}", label, _file_value(file, figure, report), _why(file, figure)
             )
             continue
-        device, figure = rest
+        device, figure, *column = rest
+        if figure not in LATENCY_METRICS:
+            yield from _accuracy_figures(file, device, figure, ".".join(column) or None, report)
+            continue
         rows = [row for row in file["latency"] if device in ("*", row["device"])]
         for row in rows:
             why = row.get("reason") or file.get("reason") or _NOT_RELATED.get(figure, "it was not measured")
@@ -195,6 +203,21 @@ def _file_figures(metric: str, report: Mapping[str, Any]) -> Iterator[_Figure]:
         if not rows:
             why = file.get("reason") or f"the {name_of(file)} file was not measured on {device}"
             yield _Figure(f"{place}.{device}.{figure}", None, why)
+
+
+def _accuracy_figures(
+    file: Mapping[str, Any], device: str, figure: str, label: str | None, report: Mapping[str, Any]
+) -> Iterator[_Figure]:
+    """A figure of the accuracy of a file, per device."""
+    names = [row["device"] for row in file["latency"] if device in ("*", row["device"])]
+    others = {one["device"]: {**file, **one} for one in file.get("elsewhere", ())}
+    for name in names:
+        one = others.get(name, file)
+        place = f"files.{name_of(file)}.{name}.{figure}"
+        yield from _per_label(place, label, _file_value(one, figure, report), _why(one, figure))
+    if not names:
+        why = file.get("reason") or f"the {name_of(file)} file was not measured on {device}"
+        yield _Figure(f"files.{name_of(file)}.{device}.{figure}", None, why)
 
 
 _NOT_RELATED = {

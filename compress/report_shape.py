@@ -110,6 +110,15 @@ class LatencyReport(TypedDict):
 
 
 @_documented
+class ElsewhereReport(TypedDict):
+    """Accuracy and parity of one file on a device other than the first."""
+
+    device: str
+    accuracy: AccuracyReport
+    parity: ParityReport
+
+
+@_documented
 class FileReport(TypedDict):
     """One exported file."""
 
@@ -123,8 +132,13 @@ class FileReport(TypedDict):
     reason: NotRequired[str | None]
     """Reason why the file was not written or misses its pass criterion."""
     accuracy: AccuracyReport
+    """On the first device."""
     parity: ParityReport
+    """On the first device."""
+    elsewhere: NotRequired[list[ElsewhereReport]]
+    """Accuracy and parity on further devices."""
     latency: list[LatencyReport]
+    """On every device."""
     seconds: NotRequired[float]
     """Time of the conversion."""
     float_layers: NotRequired[list[str]]

@@ -77,10 +77,15 @@ def run_recipe(
     judged = made if stages or recipe.student.is_trained else []
     networks = networks_by_scheme(recipe.schemes, made)
     exported = export(run, networks)
-    figures = benchmark(run, networks, exported)
+    measured = benchmark(run, networks, exported)
     corrupted = robustness(run, teachers=teachers, stages=judged, exported=exported)
     report = assemble(
-        run, teachers=teachers, stages=judged, files=exported.rows, figures=figures, robustness=corrupted
+        run,
+        teachers=teachers,
+        stages=judged,
+        files=exported.rows,
+        measured=measured,
+        robustness=corrupted,
     )
     report["gates"] = evaluate_gates(recipe.gates, report)
     write_report(report, run.folder, samples=samples(run.data, teachers=teachers, student=made[-1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import DEVICES
+from benchmarks.host import processor
 from compress.artifact import Form
 from compress.distill import DistillConfig, distill
 from compress.prune import prune
@@ -29,7 +29,7 @@ def _pruning_machine(config: PruneConfig) -> dict[str, Any]:
     """Runtimes and processor, for a measured target."""
     if config.latency is None and config.latency_ms is None:
         return {}
-    return {"runtimes": installed(FILES), "processor": DEVICES[config.device].describe().cpu}
+    return {"runtimes": installed(FILES), "processor": processor()}
 
 
 STAGES: dict[str, Stage] = {

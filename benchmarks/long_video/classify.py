@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks import DEVICES
 from benchmarks.clips.container import Note
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
@@ -21,6 +20,7 @@ from benchmarks.clips.text import tokens
 from benchmarks.device import Session
 from benchmarks.exported import read_model
 from benchmarks.files import ExportedFile
+from benchmarks.host import HOST
 from benchmarks.long_video.aggregate import AGGREGATES, Aggregate, softmax
 from benchmarks.long_video.segments import Begun, Job, LeftOut, Segment, Unreadable, read_segments
 from benchmarks.long_video.windows import Dynamic, Sliding, Window, Windows
@@ -86,7 +86,7 @@ def classify(
     windows = windows or Sliding()
     spec, file = read_model(model)
     _check(spec, windows=windows, aggregate=aggregate, top=top, caption=caption)
-    with DEVICES["host"].open(file) as session:
+    with HOST.open(file) as session:
         session.load(threads=1)
         classifier = _Classifier(spec=spec, file=file, session=session, caption=caption, top=top)
         for path in videos:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from benchmarks import DEVICES
+from benchmarks.host import processor
 from compress.command.progress import bar
 from compress.folders.writing import write_atomic
 from compress.pruning.groups import PruningGroup, without
@@ -102,9 +102,9 @@ class Latency:
         self._timed = Timed(model, setting)
         self._shapes = _shapes(model)
         self.original = self._timed.p50_ms
-        cpu = DEVICES[setting.device].describe().cpu
         self.notes: tuple[str, ...] = (
-            f"latency of {setting.scheme} files in {self._timed.runtime} on {setting.device} ({cpu}), one thread",
+            f"latency of {setting.scheme} files in {self._timed.runtime} on {setting.device} "
+            f"({processor()}), one thread",
         )
 
     def cut(self, model: nn.Module, ranking: Ranking, *, goal: float) -> Found:
@@ -213,7 +213,7 @@ class Latency:
             "inputs": [list(one.shape) for one in setting.spec.example()],
             "widths": {group.name: list(units) for group, units in widths.items()},
             "runtime": [setting.runtime, setting.scheme, self._timed.runtime, ROUNDS],
-            "device": [setting.device, DEVICES[setting.device].describe().cpu],
+            "device": [setting.device, processor()],
             "versions": installed(FILES),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -49,7 +49,7 @@ def metrics(parts: Parts) -> Found:
             for scheme in schemes
             if scheme in EXPORTERS[name].schemes
         ],
-        devices=[measured.device],
+        devices=list(measured.named_devices),
         models=models,
         stages=len(parts.verbs),
         labels=learned,
@@ -57,7 +57,7 @@ def metrics(parts: Parts) -> Found:
     for index, gate in enumerate(parts.gates):
         if gate is None or gate.metric in names:
             continue
-        new = renamed(gate.metric, scheme=schemes[-1], device=measured.device)
+        new = renamed(gate.metric, scheme=schemes[-1], device=next(iter(measured.named_devices)))
         close = nearest(gate.metric, names) if new is None else new
         problem = "the report will have no such figure"
         if new is not None:

@@ -23,6 +23,7 @@ _MOVED = {
 RENAMED: dict[str, str] = {
     **_MOVED,
     "distillation.losses.soft_targets": "distillation.losses.kd",
+    "benchmark.device": "benchmark.devices",
     "stages.*.prune.macs_ratio": "stages.*.prune.macs",
     "stages.*.quantize.mode": "stages.*.quantize.method",
     "stages.*.prune.max_layer_ratio": "stages.*.prune.max_pruning_ratio",
@@ -33,6 +34,7 @@ RENAMED: dict[str, str] = {
 _ALSO = {
     "distillation.losses.soft_targets": "; its weight is no longer multiplied by 1 - label_weight: "
     "with the default label_weight 0.1, the weight 1 is now 0.9",
+    "benchmark.device": "; it is a list: [host]",
 }
 """What has changed beside the name of a key, if its meaning is not the same."""
 

@@ -23,9 +23,9 @@ from pydantic import (
     with_config,
 )
 
-from benchmarks import DEVICES
 from benchmarks.any_file import SUFFIXES
 from benchmarks.clips.corruptions import CORRUPTIONS
+from benchmarks.devices import DEVICES, DeviceSettings, device_of, named_devices
 from compress.artifact import Form
 from compress.clip import ClipConfig, TeacherClip
 from compress.data import DataConfig
@@ -47,6 +47,9 @@ MAX_STAGES, MAX_GATES = 32, 256
 
 Reference = Annotated[str, Field(max_length=400, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 """`package.module:function`."""
+
+
+_Text = Annotated[str, Field(max_length=400)]
 
 
 class Section(BaseModel):
@@ -265,15 +268,55 @@ def schemes_of(export: ExportConfig, stages: Iterable[StageEntry]) -> tuple[str,
     return ("fp32", *quantized[-1:])
 
 
+_NO_SOURCE = {"use_attribute_docstrings": False}
+"""For models created from tables: pydantic would search all modules for their source, which takes seconds."""
+
+
+class DeviceEntry(Section):
+    """An entry of `benchmark.devices` with settings: a kind of device and its settings."""
+
+
+DEVICE_ROWS: dict[str, type[DeviceEntry]] = {
+    kind: create_model(  # type: ignore[call-overload]
+        f"Device_{kind}",
+        __base__=DeviceEntry,
+        __doc__=None,
+        __cls_kwargs__=_NO_SOURCE,
+        **{kind: (settings if settings.shorthand is None else _Text | settings, ...)},
+    )
+    for kind, settings in DEVICES.items()
+}
+if TYPE_CHECKING:
+    AnyDevice = str | DeviceEntry
+else:
+    AnyDevice = reduce(or_, (_Text, *DEVICE_ROWS.values()))
+
+
 class BenchmarkConfig(Section):
     """Settings of the benchmark."""
 
-    device: Literal[tuple(DEVICES)] = "host"  # type: ignore[valid-type]
-    """Device on which the files run; `host` is this machine."""
+    devices: tuple[AnyDevice, ...] = Field(default=("host",), min_length=1, max_length=16)
+    """Devices on which the files run: `host`, this machine; others are in docs/devices.md. Accuracy, agreement and
+    gates without a device are those of the first."""
     threads: int = Field(default=1, ge=1, le=1_024)
     """Number of threads of each runtime."""
     rounds: int = Field(default=30, ge=1, le=100_000)
     """Number of timed rounds; all files run in each."""
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, devices: tuple[AnyDevice, ...]) -> tuple[AnyDevice, ...]:
+        named_devices(map(_settings_of, devices))
+        return devices
+
+    @property
+    def named_devices(self) -> dict[str, DeviceSettings]:
+        """All devices by name, in their order."""
+        return named_devices(map(_settings_of, self.devices))
+
+
+def _settings_of(entry: AnyDevice) -> DeviceSettings:
+    return device_of(entry if isinstance(entry, str) else dict(entry))
 
 
 class RobustnessConfig(Section):
@@ -289,10 +332,6 @@ class RobustnessConfig(Section):
     """Severities of each corruption."""
     clips: int | None = Field(default=200, ge=1, le=1_000_000)
     """Number of test clips, evenly spaced in the split; null for all."""
-
-
-_NO_SOURCE = {"use_attribute_docstrings": False}
-"""For models created from tables: pydantic would search all modules for their source, which takes seconds."""
 
 
 def _network_rows(base: type[Section], table: Mapping[str, Network]) -> dict[str, type[Section]]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from benchmarks import DEVICES
-from benchmarks.files import FileId
 from benchmarks.top1 import Accuracy
 from compress import __version__
 from compress.artifact import Form
 from compress.chance import at_chance, predicted_classes
 from compress.figures import name_of
 from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
-from compress.steps.benchmark import FileFigures
+from compress.steps.benchmark import Benchmark, FileFigures
 from compress.steps.export import file_id
 from compress.steps.pipeline import Run, StageOutcome
 from compress.training import per_label
@@ -29,7 +26,7 @@ def assemble(
     teachers: Sequence[StageOutcome],
     stages: Sequence[StageOutcome],
     files: Sequence[dict[str, Any]],
-    figures: dict[FileId, FileFigures],
+    measured: Benchmark,
     robustness: RobustnessReport | None,
 ) -> Report:
     """The content of `report.json` except for the gates, which are evaluated on it."""
@@ -38,7 +35,7 @@ def assemble(
     report = {
         "schema_version": SCHEMA_VERSION,
         "recipe": run.recipe.to_dict(),
-        "environment": _environment(run),
+        "environment": _environment(run, measured.devices),
         "data": {
             "source": run.recipe.data.source,
             "train": len(run.data.train),
@@ -48,7 +45,7 @@ def assemble(
         },
         "models": _models(run, teachers, stages),
         "stages": [{**outcome.record, "cached": outcome.cached} for outcome in outcomes],
-        "files": [_file(row, figures.get(file_id(row))) for row in files],
+        "files": [_file(row, measured.files.get(file_id(row))) for row in files],
         "robustness": robustness,
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
@@ -97,13 +94,15 @@ def _warnings(run: Run, outcomes: Sequence[StageOutcome], report: dict[str, Any]
         yield from at_chance(path, accuracy["top1"], spec=spec, labels=truth, predicted=predicted)
 
 
-def _environment(run: Run) -> dict[str, Any]:
+def _environment(run: Run, devices: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    first, *further = devices.items() or [("", None)]
     return {
         "pocketreel": __version__,
         "python": platform.python_version(),
         "packages": installed(),
         "training_device": run.device.type,
-        "device": asdict(DEVICES[run.recipe.benchmark.device].describe()),
+        "device": first[1],
+        **({"further_devices": dict(further)} if further else {}),
     }
 
 
@@ -156,6 +155,7 @@ def _file(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
     figures = figures or FileFigures(
         accuracy={"top1": None, "ci95": None, "clips": 0, "runtime": None, "reason": reason},
         parity={"max_abs_error": None, "sqnr_db": None, "top1_agreement": None, "reason": reason},
+        elsewhere=[],
         latency=[],
         notes=[],
     )
@@ -168,6 +168,7 @@ def _file(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
         "reason": reason,
         "accuracy": figures.accuracy,
         "parity": figures.parity,
+        "elsewhere": figures.elsewhere,
         "latency": figures.latency,
         "seconds": row["seconds"],
         "float_layers": row["float_layers"],

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import DEVICES
 from benchmarks.accuracy import FileAccuracy
+from benchmarks.devices import check_threads
 from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
-from benchmarks.measure import measure
-from benchmarks.predictions import FOLDER, TORCH, keep_predictions
+from benchmarks.measure import Measurement, measure
+from benchmarks.predictions import FOLDER, TORCH, keep_predictions, predictions_name
 from compress.chance import predicted_classes
 from compress.command.progress import bar
 from compress.command.terminal import headed
@@ -34,44 +34,53 @@ BENCHMARK = "benchmark.json"
 def check_settings(run: Run) -> None:
     """Raises `ValueError` for settings that this machine does not support."""
     settings = run.recipe.benchmark
-    cores = DEVICES[settings.device].describe().cores
-    if settings.threads > cores:
-        raise ValueError(
-            f"benchmark.threads is {settings.threads}: device {settings.device!r} has {cores} cores"
-        )
+    try:
+        check_threads(settings.named_devices, settings.threads)
+    except ValueError as error:
+        raise ValueError(f"benchmark.{error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileFigures:
-    """Figures of one exported file on a device, in the format of the report."""
+    """Figures of one exported file, in the format of the report."""
 
     accuracy: dict[str, Any]
     parity: dict[str, Any]
+    elsewhere: list[dict[str, Any]]
     latency: list[dict[str, Any]]
     notes: list[str]
 
     @property
     def failed(self) -> bool:
-        """Whether the file should have run on this machine and did not."""
-        return any(part.get("failed", False) for part in (self.accuracy, *self.latency))
+        """Whether the file should have run on a device and did not."""
+        others = (one["accuracy"] for one in self.elsewhere)
+        return any(part.get("failed", False) for part in (self.accuracy, *others, *self.latency))
 
 
-def benchmark(
-    run: Run, networks: Mapping[str, StageOutcome], exported: Exported
-) -> dict[FileId, FileFigures]:
-    """Accuracy, parity and latency of every exported file in its own runtime.
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Figures of all exported files."""
+
+    files: dict[FileId, FileFigures]
+    devices: dict[str, dict[str, Any] | None]
+    """Description of every device by name; None for one that could not be used."""
+
+
+def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported) -> Benchmark:
+    """Accuracy, parity and latency of every exported file in its own runtime, on every device.
 
     `networks` has the torch network of each scheme; parity compares with its logits on the test split. Files that
     miss their pass criterion are not measured.
 
     Cached in `benchmark.json` for equal files, clips, settings, runtimes and processor; not cached if a file should
-    have run on this machine and did not. Predictions for each clip are written to `predictions/`.
+    have run and did not, or a device could not be used. Predictions for each clip are written to `predictions/`.
     """
     settings = run.recipe.benchmark
+    devices = settings.named_devices
     key = content_key(
         code=[
             *imports_of(__name__, package="benchmarks"),
-            DEVICES[settings.device].open.__module__,
+            *(one.module for one in devices.values()),
             *("compress.chance", "export.verify.parity"),
         ],
         alone=[__name__],
@@ -79,20 +88,21 @@ def benchmark(
         clips=run.data.test.digest,
         settings=settings.model_dump(mode="json"),
         runtimes=installed(FILES),
-        cpu=DEVICES[settings.device].describe().cpu,
+        devices={name: one.identity() for name, one in devices.items()},
     )
     if _predictions_are_complete(run, key):
         earlier = kept(run, BENCHMARK, key=key, title="benchmark")
         if earlier is not None:
-            return {FileId(*name.split(".")): FileFigures(**figures) for name, figures in earlier.items()}
+            files = {FileId(*name.split(".")): FileFigures(**one) for name, one in earlier["files"].items()}
+            return Benchmark(files=files, devices=earlier["devices"])
     written = [file_id(row) for row in exported.rows if row["status"] == "exported"]
-    figures: dict[FileId, FileFigures] = {}
+    measured: list[Measurement] = []
     if written:
         try:
             with bar(run.console, "benchmark") as report:
                 measured = measure(
                     read_export(exported.folder).only(written),
-                    device=settings.device,
+                    devices=devices,
                     clips=run.data.test.for_spec(run.student_spec),
                     threads=settings.threads,
                     rounds=settings.rounds,
@@ -101,21 +111,20 @@ def benchmark(
                 )
         except (ValueError, RuntimeError, OSError) as error:
             raise StepFailed(f"benchmark: {error}") from error
-        floats = {one.format: one for one in measured.latency if one.scheme == "fp32"}
-        figures = {
-            accuracy.id: _figures(
-                run, accuracy, latency, network=networks[accuracy.scheme], beside=floats.get(accuracy.format)
-            )
-            for accuracy, latency in zip(measured.accuracy, measured.latency, strict=True)
-        }
-        _keep_predictions(run, key, measured.accuracy, networks)
-    for name, one in figures.items():
-        run.console.print(headed(f"benchmark.{name}", _summary(one)))
-    if any(one.failed for one in figures.values()):
+        _keep_predictions(run, key, measured, networks)
+    figures = {name: _figures(run, name, measured, network=networks[name.scheme]) for name in written}
+    for name, figure in figures.items():
+        run.console.print(headed(f"benchmark.{name}", _summary(figure)))
+    found = Benchmark(
+        files=figures,
+        devices={one.name: None if one.device is None else asdict(one.device) for one in measured},
+    )
+    if any(one.failed for one in figures.values()) or None in found.devices.values():
         forget(run, BENCHMARK)
     else:
-        keep(run, BENCHMARK, {str(name): asdict(one) for name, one in figures.items()}, key=key)
-    return figures
+        kept_files = {str(name): asdict(one) for name, one in figures.items()}
+        keep(run, BENCHMARK, {"files": kept_files, "devices": found.devices}, key=key)
+    return found
 
 
 def _predictions_are_complete(run: Run, key: Key) -> bool:
@@ -136,9 +145,9 @@ def _predictions_are_complete(run: Run, key: Key) -> bool:
 
 
 def _keep_predictions(
-    run: Run, key: Key, measured: Sequence[FileAccuracy], networks: Mapping[str, StageOutcome]
+    run: Run, key: Key, measured: Sequence[Measurement], networks: Mapping[str, StageOutcome]
 ) -> None:
-    """Writes the predictions of every file and of the torch networks for each test clip."""
+    """Writes the predictions of every file on every device, and of the torch networks, for each test clip."""
     spec = run.student_spec
     predictions = {
         f"{TORCH}.{scheme}": {
@@ -146,46 +155,75 @@ def _keep_predictions(
         }
         for scheme, outcome in networks.items()
     }
-    predictions |= {str(one.id): one.logits for one in measured if one.unavailable is None}
+    predictions |= {
+        predictions_name(one.id, device=None if place == 0 else device.name): one.logits
+        for place, device in enumerate(measured)
+        for one in device.accuracy
+        if one.unavailable is None
+    }
     keep_predictions(
         run.folder / FOLDER, predictions, run.data.test.for_spec(spec), key=key, notify=run.notify
     )
 
 
 def _figures(
-    run: Run,
-    accuracy: FileAccuracy,
-    latency: FileLatency,
-    *,
-    network: StageOutcome,
-    beside: FileLatency | None,
+    run: Run, file: FileId, measured: Sequence[Measurement], *, network: StageOutcome
 ) -> FileFigures:
-    """`beside` is the float file of the same format, timed in the same rounds."""
+    """The figures of one file on all devices."""
+    latencies = [next(one for one in device.latency if one.id == file) for device in measured]
+    accuracies = [next(one for one in device.accuracy if one.id == file) for device in measured]
+    # The float file of the same format, timed in the same rounds.
+    floats = [
+        next((one for one in device.latency if one.id == FileId(file.format, "fp32")), None)
+        for device in measured
+    ]
+    all_notes = [one.notes for one in accuracies] + [one.notes for one in latencies]
+    (top1, parity), *others = (_accuracy(run, one, network=network) for one in accuracies)
+    return FileFigures(
+        accuracy=top1,
+        parity=parity,
+        elsewhere=[
+            {"device": device.name, "accuracy": one[0], "parity": one[1]}
+            for device, one in zip(measured[1:], others, strict=True)
+        ],
+        latency=[_latency(one, beside=beside) for one, beside in zip(latencies, floats, strict=True)],
+        notes=list(dict.fromkeys(note for notes in all_notes for note in notes)),
+    )
+
+
+def _accuracy(
+    run: Run, accuracy: FileAccuracy, *, network: StageOutcome
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Accuracy of a file, and its parity with the network."""
     spec, data = network.artifact.spec, run.data.spec
-    top1: dict[str, Any] = {"top1": None, "ci95": None, "clips": 0, "runtime": None}
-    parity: dict[str, Any] = {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None}
     if accuracy.unavailable is not None:
-        top1["reason"] = parity["reason"] = accuracy.unavailable
-        top1["failed"] = accuracy.failed
-    else:
-        columns = [accuracy.per_label[label.name] for label in spec.labels]
-        top1 = {
-            "top1": per_label([column.top1 for column in columns], spec, data=data),
-            "ci95": per_label([column.interval for column in columns], spec, data=data),
-            "clips": accuracy.clips,
-            "runtime": accuracy.runtime,
-            "classes_answered": predicted_classes([accuracy.logits[name] for name in spec.outputs], spec),
-        }
-        pairs = [
-            compare(reference.numpy(), accuracy.logits[name])
-            for name, reference in zip(spec.outputs, network.test_logits, strict=True)
-        ]
-        parity = {
-            "max_abs_error": per_label([pair.max_abs_error for pair in pairs], spec, data=data),
-            "sqnr_db": per_label([pair.sqnr_db for pair in pairs], spec, data=data),
-            "top1_agreement": per_label([pair.top1_agreement for pair in pairs], spec, data=data),
-        }
-    time_row: dict[str, Any] = {
+        reason = accuracy.unavailable
+        missing = {"top1": None, "ci95": None, "clips": 0, "runtime": None, "failed": accuracy.failed}
+        return (
+            {**missing, "reason": reason},
+            {"max_abs_error": None, "sqnr_db": None, "top1_agreement": None, "reason": reason},
+        )
+    columns = [accuracy.per_label[label.name] for label in spec.labels]
+    pairs = [
+        compare(reference.numpy(), accuracy.logits[name])
+        for name, reference in zip(spec.outputs, network.test_logits, strict=True)
+    ]
+    return {
+        "top1": per_label([column.top1 for column in columns], spec, data=data),
+        "ci95": per_label([column.interval for column in columns], spec, data=data),
+        "clips": accuracy.clips,
+        "runtime": accuracy.runtime,
+        "classes_answered": predicted_classes([accuracy.logits[name] for name in spec.outputs], spec),
+    }, {
+        "max_abs_error": per_label([pair.max_abs_error for pair in pairs], spec, data=data),
+        "sqnr_db": per_label([pair.sqnr_db for pair in pairs], spec, data=data),
+        "top1_agreement": per_label([pair.top1_agreement for pair in pairs], spec, data=data),
+    }
+
+
+def _latency(latency: FileLatency, *, beside: FileLatency | None) -> dict[str, Any]:
+    """Latency of a file on a device, also relative to the file `beside`."""
+    row: dict[str, Any] = {
         "device": latency.device,
         "threads": latency.threads,
         "p50_ms": latency.p50_ms,
@@ -197,17 +235,12 @@ def _figures(
     }
     if beside is not None and beside is not latency:
         times = ratio(latency, beside)
-        time_row["ratio_to_fp32"] = None if times is None else times.value
-        time_row["ratio_to_fp32_ci95"] = None if times is None else times.ci95
+        row["ratio_to_fp32"] = None if times is None else times.value
+        row["ratio_to_fp32_ci95"] = None if times is None else times.ci95
     if latency.unavailable is not None:
-        time_row["reason"] = latency.unavailable
-        time_row["failed"] = latency.failed
-    return FileFigures(
-        accuracy=top1,
-        parity=parity,
-        latency=[time_row],
-        notes=list(dict.fromkeys((*accuracy.notes, *latency.notes))),
-    )
+        row["reason"] = latency.unavailable
+        row["failed"] = latency.failed
+    return row
 
 
 def _summary(figures: FileFigures) -> str:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import DEVICES
 from benchmarks.accuracy import evaluate
 from benchmarks.clips.cache import ClipSet
 from benchmarks.clips.corruptions import CORRUPTIONS, Condition
+from benchmarks.device import Unavailable
+from benchmarks.devices import DeviceSettings
 from benchmarks.exported import read_export
+from benchmarks.measure import not_measured
 from benchmarks.top1 import correct_predictions
 from compress.artifact import Form
 from compress.command.progress import bar
@@ -49,7 +51,7 @@ def robustness(
     networks |= {"student_float": floats[-1]} if floats else {}
     key = content_key(
         code=[
-            *("compress.predict", DEVICES[run.recipe.benchmark.device].open.__module__),
+            *("compress.predict", _device(run).module),
             *imports_of(__name__, package="benchmarks"),
         ],
         alone=[__name__],
@@ -167,19 +169,23 @@ def _logits_of(run: Run, name: str, outcome: StageOutcome, suite: _Suite) -> lis
     return [column.to(torch.float32).numpy() for column in columns]
 
 
+def _device(run: Run) -> DeviceSettings:
+    """The first device."""
+    return next(iter(run.recipe.benchmark.named_devices.values()))
+
+
 def _file_rows(run: Run, suite: _Suite, exported: Exported) -> list[RobustnessRow]:
     written = [file_id(row) for row in exported.rows if row["status"] == "exported"]
     if not written:
         return []
     spec = run.student_spec
-    with bar(run.console, "robustness of files") as report:
-        measured = evaluate(
-            read_export(exported.folder).only(written),
-            suite.corrupted(spec),
-            device=run.recipe.benchmark.device,
-            threads=run.recipe.benchmark.threads,
-            progress=report,
-        )
+    files, clips = read_export(exported.folder).only(written), suite.corrupted(spec)
+    name, threads = next(iter(run.recipe.benchmark.named_devices)), run.recipe.benchmark.threads
+    try:
+        with bar(run.console, "robustness of files") as report, _device(run).connect(name) as device:
+            measured = evaluate(files, clips, device=device, threads=threads, progress=report)
+    except Unavailable as error:
+        measured = not_measured(name, files, reason=str(error), threads=threads, clips=clips).accuracy
     found: list[RobustnessRow] = []
     for file in measured:
         if file.unavailable is None:

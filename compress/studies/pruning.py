@@ -28,7 +28,7 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
-    from benchmarks import DEVICES
+    from benchmarks.host import processor
     from compress.data import open_data
     from compress.folders.locks import held
     from compress.folders.output import check_output_file, write_output_file
@@ -103,7 +103,7 @@ def main(
                 "command": command,
                 "recipe": recipe.name,
                 "runtime": runtime,
-                "cpu": DEVICES["host"].describe().cpu,
+                "cpu": processor(),
                 "students": rows,
             }
             write_output_file(results, json.dumps(figures, indent=1) + "\n", option="--results")

@@ -58,9 +58,10 @@ def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
     assert "top-1 %" in done.output
     assert f"accuracy on 4 clips of {manifest}, split test" in done.output
     figures = json.loads(out.read_text())
-    (row,) = figures["files"]
-    assert figures["schema_version"] == 1
-    assert figures["device"]["name"] == "host"
+    (device,) = figures["devices"]
+    (row,) = device["files"]
+    assert figures["schema_version"] == 2
+    assert device["name"] == device["description"]["name"] == "host"
     assert figures["data"]["clips"] == row["accuracy"]["clips"] == 4
     assert row["accuracy"]["top1"] in (0, 0.25, 0.5, 0.75, 1)
     assert row["latency"]["rounds"] == 6
@@ -74,7 +75,7 @@ def test_the_predictions_for_each_clip_are_written_next_to_the_figures(export_di
     for split in ("test", "test"):  # the second time in place of the first
         done = run(*command, "--data", manifest, "--split", split)
         assert done.exit_code == 0 and f"predictions for each clip: {folder}" in done.output, done.output
-    (row,) = json.loads(out.read_text())["files"]
+    (row,) = json.loads(out.read_text())["devices"][0]["files"]
     with (folder / "onnx.fp32.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["path"] for line in lines] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
@@ -135,7 +136,7 @@ def test_nothing_measured_gives_exit_code_3(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "phone"], "device 'phone' is unknown; known are host"),
+        (["--device", "phone"], "device 'phone' is unknown; allowed: host"),
         (["--formats", "onyx"], "format 'onyx' is unknown; known are onnx"),
         (["--threads", "0"], "Invalid value for '--threads'"),
         (["--threads", "4096"], "threads is 4096: device 'host' has"),

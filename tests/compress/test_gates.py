@@ -74,6 +74,30 @@ def test_a_star_stands_for_every_format_scheme_or_device() -> None:
     assert missing["reason"] == "the run wrote no coreml w4 file"
 
 
+def test_accuracy_on_a_device_is_that_of_the_device() -> None:
+    report = realistic_report()
+    (file,) = report["files"] = report["files"][:1]
+    file["latency"].append({**file["latency"][0], "device": "board"})
+    lost = {
+        "accuracy": {**file["accuracy"], "top1": 0.5},
+        "parity": {**file["parity"], "top1_agreement": 0.6},
+    }
+    file["elsewhere"] = [{"device": "board", **lost}]
+    found = judged(report, metric="files.onnx.w8a8.*.top1", min=0.9)
+    assert [(one["metric"], one["value"], one["verdict"]) for one in found] == [
+        ("files.onnx.w8a8.host.top1", file["accuracy"]["top1"], "passed"),
+        ("files.onnx.w8a8.board.top1", 0.5, "failed"),
+    ]
+    (one,) = judged(report, metric="files.onnx.w8a8.board.top1_agreement", min=0.9)
+    assert (one["value"], one["verdict"]) == (0.6, "failed")
+    (one,) = judged(report, metric="files.onnx.w8a8.top1", min=0.9)
+    assert one["verdict"] == "passed", "without a device, the first"
+    (drop,) = judged(report, metric="files.onnx.w8a8.board.top1_drop_pp", max=1)
+    assert drop["value"] == pytest.approx(100 * (report["models"]["student_float"]["top1"] - 0.5))
+    (missing,) = judged(report, metric="files.onnx.w8a8.phone.top1", min=0.9)
+    assert missing["reason"] == "the onnx.w8a8 file was not measured on phone"
+
+
 def test_what_int8_gains_is_a_figure_of_the_device() -> None:
     report = realistic_report()
     report["files"][0]["latency"][0]["ratio_to_fp32"] = 0.8

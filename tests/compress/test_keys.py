@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from benchmarks import DEVICES
+from benchmarks.devices import DEVICES
 from compress.data import open_data
 from compress.folders import source
 from compress.folders.keys import difference
@@ -203,7 +203,10 @@ def test_every_row_of_the_tables_has_modules_of_ours():
         assert "compress/stages.py" not in source_hashes(stage.run.__module__)
     assert not {"benchmarks/__init__.py", "benchmarks/host.py"} & set(source_hashes("benchmarks.measure"))
     for device in DEVICES.values():
-        assert "benchmarks/device.py" in source_hashes(device.open.__module__)
+        module = device.model_construct().module
+        assert "benchmarks/device.py" in source_hashes(
+            module
+        ) and "benchmarks/devices.py" not in source_hashes(module)
 
 
 def test_weights_count_by_content_and_not_by_place(run, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from compress.command.supervise import Resume
 from compress.command.terminal import output
 
 if not only_reads_arguments(__name__):
-    from benchmarks.host import describe
+    from benchmarks.host import HOST
     from compress.command.sentence import in_a_sentence
     from compress.folders.locks import held
     from compress.folders.output import check_clear, check_output_file, check_output_page, write_output_file
@@ -101,7 +101,7 @@ def main(
             except Exception as error:  # one network does not stop the others
                 failed[name] = in_a_sentence(error)
                 console.print(f"  failed: {failed[name]}", markup=False)
-    device = describe()
+    device = HOST.describe()
     system = f"{platform.system()} {platform.machine().replace('_', '-')}"
     command = shlex.join(["python", "-m", "compress.studies.comparison", *sys.argv[1:]])
     told = {
