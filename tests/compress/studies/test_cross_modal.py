@@ -43,7 +43,7 @@ def test_the_command_compares_teachers_and_writes_page_and_figures(tmp_path):
     assert again.exit_code == 0 and again.output.count("already done") == 3 + 4 * 2 + 4
 
 
-def test_gains_are_paired_by_seed_and_drawn_by_file():
+def test_gains_are_paired_by_seed_and_drawn_by_seed_and_file():
     right = {("labels", 0): [0, 0, 1, 1], ("labels", 1): [0, 1, 1, 1], ("sound", 0): [1, 1, 1, 1]}
     right["sound", 1] = [1, 1, 1, 0]
     students = [
@@ -53,7 +53,7 @@ def test_gains_are_paired_by_seed_and_drawn_by_file():
     found = cross_modal._gain(students, ("sound", "right"), ("labels", "right"), files=["a", "a", "b", "b"])
     assert found["each_pp"] == [50, 0]
     assert found["mean_pp"] == 25
-    assert found["ci95_pp"] == [-25, 75], "both files are a, or both are b"
+    assert found["ci95_pp"] == [-50, 100], "both files and both seeds are the same"
 
 
 @pytest.mark.parametrize(
