@@ -60,7 +60,7 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
     for name, teacher in recipe.named_teachers.items():
         yield Step(name=name, description=_teacher(teacher))
     yield Step(name="student", description=_student(recipe.student))
-    taught = _settings(recipe.distillation) if recipe.teacher is not None else ""
+    taught = _settings(recipe.distillation) if recipe.named_teachers else ""
     for stage in recipe.stages:
         own = _settings(stage.config) or "with its defaults"
         yield Step(name=stage.verb, description=f"{own}; {taught}" if taught and stage.trains else own)
@@ -92,6 +92,7 @@ def _teacher(teacher: AnyTeacher) -> str:
         if teacher.tasks:
             what += f" on {listed(teacher.tasks)} ({teacher.weighting} weights)"
         what += f": {_settings(teacher.train)}"
+        what += _pretrained(teacher.pretrained)
     shared = [name for name in ("clip", "cache", "weight") if name in teacher.model_fields_set]
     return "; ".join([what, *(f"{name} {_value(getattr(teacher, name))}" for name in shared)])
 
@@ -102,7 +103,12 @@ def _student(student: AnyStudent) -> str:
     text = f"{student.title} on {listed(student.inputs)}"
     if isinstance(student, StudentConfig):
         text += f": {_options(student.options)}" + ("; also one frame at a time" if student.stream else "")
+        text += _pretrained(student.pretrained)
     return text if student.weights is None else f"{text}; weights {student.weights}"
+
+
+def _pretrained(weights: object) -> str:
+    return "" if weights is None else f"; starts with the public weights {weights}"
 
 
 def _settings(section: BaseModel, *, every: bool = False) -> str:

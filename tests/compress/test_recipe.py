@@ -1025,6 +1025,20 @@ def test_the_plan_says_how_a_stage_that_trains_is_taught() -> None:
     assert said["quantize"] == "with its defaults", "ptq does not train"
 
 
+def test_the_plan_names_public_weights_and_how_several_teachers_teach(tmp_path: Path) -> None:
+    weights = tmp_path / "mobilenet_v2.pth"
+    weights.write_bytes(b"")
+    teachers = (
+        "[{network: multimodal_tiny, train: {epochs: 1}}, {network: multimodal_tiny, train: {epochs: 2}}]"
+    )
+    text = changed(GOOD, f"student: {{network: tsm, inputs: [clip], pretrained: {weights}}}")
+    text = changed(changed(changed(text, f"teachers: {teachers}"), "-teacher"), "gates: []")
+    text = changed(text, "distillation: {label_weight: 0.25}")
+    said = {step.name: step.description for step in plan(parse_recipe(text, name="good")).steps}
+    assert said["student"].endswith(f"; starts with the public weights {weights}")
+    assert said["distill"].endswith("; label weight 0.25")
+
+
 def test_the_plan_says_what_differs_from_the_usual_augmentation() -> None:
     augmentation = "{mixup: 0.2, random_resized_crop: {}, color: {saturation: 0.5}}"
     text = changed(GOOD, f"stages: [{{distill: {{epochs: 2, views: fresh, augmentation: {augmentation}}}}}]")
