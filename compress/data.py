@@ -14,7 +14,7 @@ from pydantic import Field
 from rich.console import Console
 
 from benchmarks.clips.cache import ClipSet, by_reason
-from benchmarks.clips.rows import SPLITS, ClipRow, listed
+from benchmarks.clips.rows import SPLITS, UNLABELED, ClipRow, listed
 from compress.clip import ClipConfig
 from compress.columns import label_specs, tag_specs, text_spec
 from compress.command.progress import bar
@@ -44,6 +44,8 @@ class Data:
     train: ClipSet
     validation: ClipSet
     test: ClipSet
+    taught: ClipSet
+    """The training clips, followed by the unlabeled ones if there are any, whose labels are -1."""
     skipped: list[tuple[Path, str]]
     """Unreadable clips that were excluded, with the reason."""
     notes: tuple[str, ...] = ()
@@ -107,12 +109,19 @@ def open_data(
         notes.append(
             f"{share_of(skipped, listing.rows)} cannot be read and are excluded\n{listed(by_reason(skipped))}"
         )
+    taught = opened["train"]
+    labelled = [k for k, row in enumerate(taught.rows) if row.split != UNLABELED]
+    if len(labelled) < len(taught):
+        # Only then: `subset` is another object, and equal clips are to have equal keys.
+        opened["train"] = taught.subset(labelled)
+        opened[UNLABELED] = taught.subset(range(len(labelled), len(taught)))
     _print_summary(opened, spec=spec, notes=notes, console=console)
     return Data(
         spec=spec,
         train=opened["train"],
         validation=opened["validation"],
         test=opened["test"],
+        taught=taught,
         skipped=skipped,
         notes=tuple(notes),
         tag_separator=config.tag_separator,
@@ -138,7 +147,7 @@ def list_data(
     reading = Reading(cache=cache, workers=workers, console=console)
     found = SOURCES[config.source].read(config, reading)
     rows, root = found.rows, found.root
-    split = {name: [row for row in rows if row.split == name] for name in SPLITS}
+    split = {name: [row for row in rows if row.split == name] for name in (*SPLITS, UNLABELED)}
     notes: list[str] = []
     decoded = cache / DECODED
     with bar(console, "hashing clips", unit=" files") as report:

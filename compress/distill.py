@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
+from benchmarks.clips.clip_set import ClipSet
 from compress.artifact import Artifact
 from compress.command.progress import bar
 from compress.criterion import Criterion, LabelCriterion
@@ -43,13 +44,13 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         raise ValueError("distill needs a teacher; the recipe has none")
 
     def trained(
-        name: str, criterion_for: Callable[[nn.Module], Criterion]
+        name: str, clips: ClipSet, config: DistillConfig, criterion_for: Callable[[nn.Module], Criterion]
     ) -> tuple[nn.Module, tuple[dict[str, float], ...], tuple[str, ...]]:
         model = copy.deepcopy(artifact.model)
         criterion = criterion_for(model)
         curve = fit(
             model,
-            context.data.train.for_spec(artifact.spec),
+            clips.for_spec(artifact.spec),
             criterion=criterion,
             config=config,
             validation=context.data.validation.for_spec(artifact.spec),
@@ -58,9 +59,11 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         return model, curve, criterion.notes
 
     figures: dict[str, Any] = {}
+    labelled, taught = context.data.train, context.data.taught
     if config.baseline:
         alone = LabelCriterion(label_smoothing=config.label_smoothing)
-        baseline, _, _ = trained("labels alone", lambda model: alone)
+        longer = config.model_copy(update={"epochs": round(config.epochs * len(taught) / len(labelled))})
+        baseline, _, _ = trained("labels alone", labelled, longer, lambda model: alone)
         test = context.data.test.for_spec(artifact.spec)
         with bar(context.console, "testing the baseline") as report:
             logits = logits_of(baseline, test, batch=FLOAT_BATCH, device=context.device, report=report)
@@ -68,10 +71,15 @@ def distill(artifact: Artifact, config: DistillConfig, context: Context) -> Stag
         figures["labels_only_top1"] = per_label([one.top1 for one in found], artifact.spec, data=data)
         figures["labels_only_correct"] = by_column(found, artifact.spec)
     model, curve, of_teachers = trained(
-        "distill", lambda model: learn_from_teacher(model, artifact.spec, config=config, context=context)
+        "distill",
+        taught,
+        config,
+        lambda model: learn_from_teacher(model, artifact.spec, clips=taught, config=config, context=context),
     )
+    unlabeled = len(taught) - len(labelled)
     notes = (
-        *batch_notes(config, context.data.train),
+        *((f"learned {unlabeled:,} unlabeled clips from the teacher alone",) if unlabeled else ()),
+        *batch_notes(config, taught),
         *selection_notes(config, curve),
         *teaching_notes(artifact.spec, context),
         *of_teachers,

@@ -216,6 +216,8 @@ class DataReport(TypedDict):
     train: Count
     validation: Count
     test: Count
+    unlabeled: NotRequired[Count]
+    """Training clips without labels, which the student learns from its teacher alone."""
     classes: dict[str, list[str]]
 
 

@@ -124,7 +124,7 @@ class RunFolder:
 
     def check_clips(self, data: Data) -> None:
         """Raises `FolderRefused` if the folder contains clips of the user."""
-        paths = [row.path for clips in (data.train, data.validation, data.test) for row in clips.rows]
+        paths = [row.path for clips in (data.taught, data.validation, data.test) for row in clips.rows]
         for parent in dict.fromkeys(path.parent for path in paths):
             if isinstance(self._recipe.data, FilesConfig) and contains(self.out, parent):
                 raise FolderRefused(

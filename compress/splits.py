@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks.clips.cache import ClipSet, UnreadableClips, open_clips
 from benchmarks.clips.limits import USUAL
-from benchmarks.clips.rows import SPLITS, ClipRow
+from benchmarks.clips.rows import SPLITS, UNLABELED, ClipRow
 from compress.command.progress import bar
 from compress.leakage import (
     Contents,
@@ -40,9 +40,9 @@ def hold_out(
 ) -> dict[str, list[ClipRow]]:
     """Moves the training rows of some files to validation, the same share of every class (`stratified`).
 
-    All clips of a file and of its copies stay together. Of equal candidates, those whose path, hashed with the
-    seed, comes first are taken, independently of the location of the data set. A file outside the data set is
-    hashed by content instead of path.
+    All clips of a file and of its copies stay together; unlabeled clips of held-out files are left out. Of equal
+    candidates, those whose path, hashed with the seed, comes first are taken, independently of the location of the
+    data set. A file outside the data set is hashed by content instead of path.
     """
 
     def order(path: Path) -> bytes:
@@ -69,7 +69,14 @@ def hold_out(
         + (f", none with {absent} classes, which have few files" if absent else ""),
         markup=False,
     )
+    unlabeled = [row for row in split[UNLABELED] if content[row.path] not in chosen]
+    if len(unlabeled) < len(split[UNLABELED]):
+        console.print(
+            f"{len(split[UNLABELED]) - len(unlabeled)} unlabeled clips of these files are left out",
+            markup=False,
+        )
     return {
+        UNLABELED: unlabeled,
         "train": [row for row in split["train"] if row.path not in held],
         "validation": [replace(row, split="validation") for row in split["train"] if row.path in held],
         "test": split["test"],
@@ -111,8 +118,13 @@ def stratified(
 
 
 def checked_rows(config: FilesConfig, rows: Sequence[ClipRow], content: Contents, *, root: Path) -> list[str]:
-    """Notes on contradictory rows; ValueError for files and clips in two splits, unless that is allowed."""
+    """Notes on contradictory rows; ValueError for files and clips in two splits, unless that is allowed.
+
+    Unlabeled clips count as training clips.
+    """
     notes = []
+    labelled = [row for row in rows if row.split != UNLABELED]
+    rows = [replace(row, split="train") if row.split == UNLABELED else row for row in rows]
     same = shared_files(rows, content)
     if found := leaks(rows, content):
         message = leak_message(found, root=root)
@@ -131,7 +143,7 @@ def checked_rows(config: FilesConfig, rows: Sequence[ClipRow], content: Contents
                 "spans` in the section data"
             )
         notes.append(message)
-    if found := contradictions(rows, content):
+    if found := contradictions(labelled, content):
         notes.append(contradiction_message(found, root=root))
     return notes
 
@@ -150,8 +162,8 @@ def open_splits(
 ) -> dict[str, ClipSet]:
     """The clips of all splits, decoded or read from the folder `cache` by the `contents` of their files.
 
-    Training clips have `margin` further frames before and after. `also` are further geometries of the video
-    (`open_clips`).
+    Those of `train` include the unlabeled ones, and have `margin` further frames before and after. `also` are
+    further geometries of the video (`open_clips`).
 
     Raises `UnreadableClips` with the unreadable clips of all splits.
     """
@@ -159,10 +171,11 @@ def open_splits(
     opened: dict[str, ClipSet] = {}
     unreadable: list[tuple[Path, str]] = []
     for name in SPLITS:
+        rows = [*split[name], *(split[UNLABELED] if name == "train" else ())]
         with bar(console, f"decoding {name} clips", unit=" clips") as report:
             try:
                 opened[name] = open_clips(
-                    split[name],
+                    rows,
                     spec,
                     margin=margin if name == "train" else 0,
                     contents=contents,

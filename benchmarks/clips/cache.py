@@ -16,7 +16,7 @@ from benchmarks.clips.clip_set import Augmentation, ClipSet
 from benchmarks.clips.decoded import Decoded
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.limits import USUAL, Limits
-from benchmarks.clips.rows import ClipRow, listed
+from benchmarks.clips.rows import UNLABELED, ClipRow, listed
 from benchmarks.clips.sound import AudioRule
 from benchmarks.clips.store import decoded
 from benchmarks.clips.text import tokens
@@ -168,11 +168,11 @@ def open_clips(
 
 
 def _labels(rows: Sequence[ClipRow], spec: ClipSpec) -> Tensor:
-    """Class indices, int64 `N` x label columns."""
+    """Class indices, int64 `N` x label columns; -1 for clips of the split `unlabeled`."""
     columns = []
     for label in spec.labels:
         numbers = {name: number for number, name in enumerate(label.classes)}
-        given = Counter(row.labels.get(label.name, "") for row in rows)
+        given = Counter(row.labels.get(label.name, "") for row in rows if row.split != UNLABELED)
         faults = [
             f"{name!r} ({count} clips)" if name else f"none ({count} clips)"
             for name, count in sorted(given.items())
@@ -183,5 +183,5 @@ def _labels(rows: Sequence[ClipRow], spec: ClipSpec) -> Tensor:
                 f"label {label.name!r}: {len(faults)} classes unknown to the network\n{listed(faults)}\n"
                 f"known: {', '.join(label.classes)}; exclude other rows"
             )
-        columns.append([numbers[row.labels[label.name]] for row in rows])
+        columns.append([-1 if row.split == UNLABELED else numbers[row.labels[label.name]] for row in rows])
     return torch.tensor(columns, dtype=torch.int64).T.contiguous()

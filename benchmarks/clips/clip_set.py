@@ -26,7 +26,8 @@ __all__ = ["Augmentation", "ClipSet"]
 
 
 class ClipSet:
-    """Decoded clips: `batch` gives a network's inputs, `labels` (int64, `N` x label columns) its targets.
+    """Decoded clips: `batch` gives a network's inputs, `labels` (int64, `N` x label columns) its targets, -1 for
+    clips without labels.
 
     `rows` are the clips in the order of their indices; `skipped` lists the excluded files and `notes` the anomalies
     of files that were read, both as (path, text).

@@ -12,6 +12,8 @@ from pathlib import Path
 from compress.folders.writing import naming
 
 SPLITS = ("train", "validation", "test")
+UNLABELED = "unlabeled"
+"""Split of training clips without labels, which a student learns from its teacher alone."""
 FAULTS_SHOWN = 20
 """Largest number of faults in a message; the others are counted."""
 
@@ -50,8 +52,11 @@ def read_manifest(
     `exclude` removes such rows; both are applied before validation. `text_column=None` ignores captions. The cells
     of the columns `more` are copied unchanged, also if empty.
 
+    Rows of the split `unlabeled` have no labels; their cells are ignored.
+
     Raises FileNotFoundError if the file is missing, and ValueError listing every fault with its line: missing
-    columns, values that no row has, unknown splits, empty labels, bad times, repeated rows, missing files.
+    columns, values that no row has, unknown splits, empty labels of other splits, bad times, repeated rows,
+    missing files.
     """
     path = Path(path)
     columns, lines = _read_csv(path)
@@ -93,7 +98,9 @@ def read_manifest(
 
 
 def read_folder(root: Path) -> list[ClipRow]:
-    """The clips of `root/<split>/<class>/<file>`, with the label column `class`; hidden files are ignored.
+    """The clips of `root/<split>/<class>/<file>`, with the label column `class`, and of `root/unlabeled/<file>`.
+
+    Hidden files are ignored.
 
     Raises FileNotFoundError if the folder is missing, and ValueError listing every fault: unknown splits, files
     outside a class folder, folders inside one, no clips.
@@ -104,8 +111,16 @@ def read_folder(root: Path) -> list[ClipRow]:
     faults: list[str] = []
     rows: list[ClipRow] = []
     for split in _visible(root):
-        if split.name not in SPLITS or not split.is_dir():
-            faults.append(_unknown("split folder", split.name, SPLITS))
+        if split.name not in (*SPLITS, UNLABELED) or not split.is_dir():
+            faults.append(_unknown("split folder", split.name, (*SPLITS, UNLABELED)))
+            continue
+        if split.name == UNLABELED:
+            faults += [
+                f"{clip.relative_to(root)} is a folder: put clips without labels directly into {UNLABELED}/"
+                for clip in _visible(split)
+                if clip.is_dir()
+            ]
+            rows += [ClipRow(path=clip.absolute(), split=UNLABELED) for clip in _visible(split)]
             continue
         for group in _visible(split):
             if not group.is_dir():
@@ -170,8 +185,9 @@ def _parse(
         fault("path is empty")
     else:
         _check_file(clip, fault)
-    if cells["split"] not in SPLITS:
-        fault(_unknown("split", cells["split"], SPLITS))
+    if cells["split"] not in (*SPLITS, UNLABELED):
+        fault(_unknown("split", cells["split"], (*SPLITS, UNLABELED)))
+    labels = () if cells["split"] == UNLABELED else labels
     for name in labels:
         if cells[name].strip() != cells[name] or not cells[name]:
             fault(f"label {name} is {cells[name]!r}: give a class without spaces around it")

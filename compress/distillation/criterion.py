@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.clips.clip_set import Augmentation
+from benchmarks.clips.clip_set import Augmentation, ClipSet
 from compress.cached_outputs import CachedOutputs
 from compress.criterion import Batch, Criterion, LabelCriterion, Outputs
 from compress.distillation import LOSSES
@@ -95,7 +95,8 @@ class DistillationCriterion(Criterion):
     """The weighted sum of the distillation losses and of the cross-entropy with the labels.
 
     Losses on logits are summed over the shared label columns. A label column that the teacher lacks is learned from
-    the labels alone, with weight 1; with `correct_only`, so is a clip that the teacher misclassifies.
+    the labels alone, with weight 1; with `correct_only`, so is a clip that the teacher misclassifies. A clip
+    without a label (-1) is learned from the teacher alone.
     """
 
     def __init__(
@@ -126,19 +127,25 @@ class DistillationCriterion(Criterion):
         right: dict[int, Tensor] = {}
         if self._config.correct_only:
             right = {
-                k: column.argmax(1) == batch.labels[:, k]
+                k: (column.argmax(1) == batch.labels[:, k]) | (batch.labels[:, k] < 0)
                 for k, column in zip(self._columns, teacher.logits, strict=True)
             }
         return self._of_labels(outputs, batch, right), self._of_teacher(outputs, teacher, batch, right)
 
     def _of_labels(self, outputs: Outputs, batch: Batch, right: Mapping[int, Tensor]) -> Tensor:
-        weight, parts = self._config.label_weight, []
+        parts = []
         for k, column in enumerate(outputs.logits):
-            weights = torch.where(right[k], weight, 1.0) if k in right else None
-            value = cross_entropy(
-                column, batch.labels[:, k], label_smoothing=self._label_smoothing, weights=weights
+            labels, weight = batch.labels[:, k], self._config.label_weight if k in self._columns else 1.0
+            weights = (
+                torch.where(right[k], weight, 1.0) if k in right else torch.full_like(column[:, 0], weight)
             )
-            parts.append(weight * value if k in self._columns and weights is None else value)
+            value = cross_entropy(
+                column,
+                labels.clamp(min=0),
+                label_smoothing=self._label_smoothing,
+                weights=weights * (labels >= 0),
+            )
+            parts.append(value)
         return torch.stack(parts).sum()
 
     def _of_teacher(
@@ -154,7 +161,10 @@ class DistillationCriterion(Criterion):
                 continue
             for k, theirs in zip(self._columns, teacher.logits, strict=True):
                 ours, labels = outputs.logits[k], batch.labels[:, k]
-                parts.append(given.weight * _over(right.get(k), loss, ours, theirs, labels))
+                chosen = right.get(k)
+                if loss.needs_labels and (labels < 0).any():
+                    chosen = labels >= 0 if chosen is None else chosen & (labels >= 0)
+                parts.append(given.weight * _over(chosen, loss, ours, theirs, labels))
         return torch.stack(parts).sum()
 
     def _taught_outputs(self, batch: Batch, *, device: torch.device) -> Outputs:
@@ -167,26 +177,34 @@ class DistillationCriterion(Criterion):
         return Outputs(logits=tuple(found.logits[k] for k in self._taught), features=found.features)
 
 
-def _over(right: Tensor | None, loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
-    """The loss over the clips of `right`, times their share of the batch; 0 for a single one, which has no
+def _over(chosen: Tensor | None, loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """The loss over the clips of `chosen`, times their share of the batch; 0 for a single one, which has no
     relations to others and no variance."""
-    if right is None:
+    if chosen is None:
         return loss(*given)
-    if right.sum() < LEAST_CLIPS:
+    if chosen.sum() < LEAST_CLIPS:
         return given[0].sum() * 0.0
-    return right.float().mean() * loss(*(one[right] for one in given))
+    return chosen.float().mean() * loss(*(one[chosen] for one in given))
 
 
 def learn_from_teacher(
-    model: nn.Module, spec: ClipSpec, *, config: TrainConfig, context: Context
+    model: nn.Module,
+    spec: ClipSpec,
+    *,
+    config: TrainConfig,
+    context: Context,
+    clips: ClipSet | None = None,
 ) -> Criterion:
     """The criterion for distilling the teachers into `model` of `spec`; computes all their outputs.
+
+    `clips` are those of the training, by default the training clips with labels.
 
     Outputs are cached across trainings; with `views: fresh` they are computed in every step. Raises `ValueError`
     if there is no teacher, if one shares no label column with the student, and for layers that a network does not
     have or that cannot be compared.
     """
     teachers = context.teachers
+    clips = context.data.train if clips is None else clips
     if not teachers:
         raise ValueError("there is no teacher to learn from; the recipe has none")
     for teacher in teachers:
@@ -195,13 +213,12 @@ def learn_from_teacher(
     outputs: Sequence[_TaughtBy]
     if config.views == "fresh":
         outputs = [
-            OnlineTeacher(teacher, context.data.train, features=layers, device=context.device)
-            for teacher in teachers
+            OnlineTeacher(teacher, clips, features=layers, device=context.device) for teacher in teachers
         ]
     else:
         outputs = outputs_of(
             teachers,
-            context.data.train,
+            clips,
             views=augmentations_of(config, seed=context.seed),
             features=layers,
             device=context.device,

@@ -36,6 +36,7 @@ class DecoupledKD(LogitLoss):
     """
 
     settings = DecoupledKDSettings
+    needs_labels = True
 
     def __init__(self, given: DecoupledKDSettings) -> None:
         super().__init__(given)

@@ -42,6 +42,8 @@ class LogitLoss(nn.Module):
     """A row of `LOSSES` that compares the logits of one label column."""
 
     settings: ClassVar[type[LossSettings]]
+    needs_labels: ClassVar[bool] = False
+    """Whether clips without a label are left out."""
 
     def __init__(self, given: LossSettings) -> None:
         """`given` is an instance of `settings`."""

@@ -41,6 +41,7 @@ def assemble(
             "train": len(run.data.train),
             "validation": len(run.data.validation),
             "test": len(run.data.test),
+            "unlabeled": len(run.data.taught) - len(run.data.train),
             "classes": {label.name: list(label.classes) for label in run.data.spec.labels},
         },
         "models": _models(run, teachers, stages),

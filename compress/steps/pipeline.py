@@ -229,7 +229,7 @@ class Run:
 
     @cached_property
     def _given(self) -> dict[str, Any]:
-        splits = {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}
+        splits = {"train": self.data.taught, "validation": self.data.validation, "test": self.data.test}
         return {
             "data": {name: clips.digest for name, clips in splits.items()},
             "tags": {name: [row.more for row in clips.rows] for name, clips in splits.items()},

@@ -123,6 +123,59 @@ def test_missing_validation_is_held_out_by_file_and_said(tmp_path):
     assert len(seeds) > 1
 
 
+UNLABELED = ["e.mp4,unlabeled,,", "f.mp4,unlabeled,maybe,hm"]
+
+
+def test_unlabeled_clips_follow_the_training_clips_without_labels(tmp_path):
+    config = of(manifest(tmp_path, [*UNLABELED[:1], *USUAL, *UNLABELED[1:]]))
+    data, said = opened(config, tmp_path)
+    assert "clips: 2 train, 1 validation, 1 test, 2 unlabeled; 2 classes of label" in said
+    assert (len(data.train), data.train.labels.tolist()) == (2, [[0], [1]])
+    assert data.taught.labels.tolist() == [[0], [1], [-1], [-1]]
+    assert [row.path.name for row in data.taught.rows] == ["a.mp4", "b.mp4", "e.mp4", "f.mp4"]
+    assert data.spec.labels[0].classes == ("no", "yes"), "their labels are ignored"
+    assert torch.equal(data.taught.batch([0, 1])[0], data.train.batch([0, 1])[0])
+    assert not torch.equal(data.taught.batch([2])[0], data.taught.batch([0])[0])
+    without, _ = opened(of(manifest(tmp_path, USUAL)), tmp_path)
+    assert without.taught is without.train
+
+
+def test_unlabeled_clips_of_held_out_files_are_left_out(tmp_path):
+    files = [f"v{k}.mp4" for k in range(10)]
+    lines = [f"{name},train,{'no' if k % 2 else 'yes'},,0,0.1" for k, name in enumerate(files)]
+    lines += [f"{name},unlabeled,,,0.05,0.2" for name in files] + ["t.mp4,test,no,,,"]
+    path = manifest(tmp_path, lines, columns="path,split,label,text,start_s,end_s")
+    data, said = opened(of(path, validation_fraction=0.25), tmp_path)
+    assert "3 unlabeled clips of these files are left out" in said
+    assert len(data.taught) == 7 + 7
+    held = {row.path for row in data.validation.rows}
+    assert held.isdisjoint(row.path for row in data.taught.rows)
+
+
+def test_unlabeled_clips_must_not_be_test_clips_and_may_be_training_clips(tmp_path):
+    again = ["a.mp4,unlabeled,,,,", *(f"{line},," for line in USUAL)]
+    columns = "path,split,label,text,start_s,end_s"
+    data, _ = opened(of(manifest(tmp_path, again, columns=columns)), tmp_path)
+    assert len(data.taught) == 3
+    with pytest.raises(
+        ValueError, match=r"1 clips are in two splits.*\n.*d\.mp4 in train and d\.mp4 in test"
+    ):
+        opened(of(manifest(tmp_path, ["d.mp4,unlabeled,,", *USUAL])), tmp_path)
+
+
+def test_a_folder_has_unlabeled_clips_without_classes(tmp_path):
+    for k, name in enumerate(("train/no/a", "train/yes/b", "validation/no/c", "test/yes/d", "unlabeled/e")):
+        path = tmp_path / "root" / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        film(path, frames=4 + k)
+    config = FolderData(source="folder", root=tmp_path / "root")
+    data, _ = opened(config, tmp_path)
+    assert data.taught.labels.tolist() == [[0], [1], [-1]]
+    (tmp_path / "root" / "unlabeled" / "no").mkdir()
+    with pytest.raises(ValueError, match="unlabeled/no is a folder: put clips without labels directly into"):
+        opened(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [

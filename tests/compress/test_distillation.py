@@ -279,3 +279,44 @@ def test_columns_are_matched_by_name_for_each_of_several_teachers():
     with_second = soft_targets(y, of_y, temperature=2.0) + cross_entropy(x, labels[:, 0])
     expected = 5 / 6 * with_first + 1 / 6 * with_second
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_clip_without_a_label_is_learned_from_the_teacher_alone(smoothing):
+    teacher = Knows([0.0, 2.0, 0.0], [1.0, 0.0, 3.0])
+    config = TrainConfig(epochs=1, views=0, label_smoothing=smoothing)
+    criterion = criterion_of(
+        teacher, "x", "y", config=config, label_weight=0.3, losses={"kd": {"weight": 0.7}}
+    )
+    x, y = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 1.0]]), torch.tensor([[0.0, 1.0, 0.0], [2.0, 0.0, 0.0]])
+    task, distillation = criterion.parts(Outputs(logits=(x, y)), batch([1, 2], [-1, -1]))
+
+    def of_label(logits, label):
+        return cross_entropy(logits[:1], torch.tensor([label]), label_smoothing=smoothing)
+
+    # The mean is over both clips, so that each counts as it would beside labelled ones.
+    assert task.item() == pytest.approx((0.3 * of_label(x, 1) + of_label(y, 2)).item() / 2)
+    taught = soft_targets(x, teacher.logits, temperature=2.0)
+    assert distillation.item() == pytest.approx(0.7 * taught.item())
+
+
+def test_losses_that_need_labels_leave_out_clips_without_one():
+    logits = [[0.0, 2.0, 0.0], [1.0, 0.0, 3.0], [0.0, 0.0, 1.0]]
+    ours = [[1.0, 0.0, 2.0], [0.0, 1.0, 1.0], [3.0, 1.0, 1.0]]
+    part, whole = (
+        criterion_of(Knows(*given), "x", losses={"dkd": {"weight": 1.0}}, label_weight=0.0)
+        for given in (logits[:2], logits)
+    )
+    expected = part.parts(outputs(ours[:2]), batch([1], [2]))[1]
+    found = whole.parts(outputs(ours), batch([1], [2], [-1]))[1]
+    assert found.item() == pytest.approx(expected.item() * 2 / 3)
+
+
+def test_correct_only_keeps_clips_without_a_label():
+    teacher = Knows([0.0, 2.0, 0.0], [1.0, 0.0, 3.0])
+    criterion = criterion_of(
+        teacher, "x", correct_only=True, label_weight=0.0, losses={"kd": {"weight": 1.0}}
+    )
+    ours = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 1.0]])
+    both = criterion.parts(Outputs(logits=(ours,)), batch([1], [-1]))[1]
+    assert both.item() == pytest.approx(soft_targets(ours, teacher.logits, temperature=2.0).item())

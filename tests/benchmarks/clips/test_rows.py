@@ -57,7 +57,7 @@ def test_all_faults_are_reported_at_once_with_lines(tmp_path):
         read_manifest(path, labels=["label"])
     for expected in (
         "line 3: no split 'val'",
-        "(available: train, validation, test)",
+        "(available: train, validation, test, unlabeled)",
         "line 4: no such file",
         "line 5: label label is '': give a class",
         "line 6: end_s 1.5 is not after start_s 2",
