@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.adb.client import Adb
-from benchmarks.adb.runners import Runner
+from benchmarks.adb.invocation import Runner
 from benchmarks.adb.settings import PhoneSettings
 from benchmarks.adb.thermal import Cooling
 from benchmarks.device import Unavailable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import signal
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,11 +14,12 @@ import numpy as np
 
 from benchmarks.adb.attached import Attached
 from benchmarks.adb.client import Output, TimedOut
-from benchmarks.adb.runners import MODEL, Job, NoFigures, Runner, Timing
+from benchmarks.adb.invocation import MODEL, Job, NoFigures, Runner, Timing
 from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
 
 _LIMIT_S = 600.0
+_CLIP_LIMIT_S = 60.0
 _QUIT_LIMIT_S = 5.0
 _WARM_UP_S = 0.3
 """Time of the unmeasured inferences at the beginning of each invocation, so that the clock has risen."""
@@ -27,6 +27,16 @@ _MOST_WARM_UP = 200
 _RESULT, _SYSTEM_LOG = "pocketreel-result", "pocketreel-system-log"
 """Begin the parts of the output: after what the runner printed, its result file and its lines in the system log."""
 _CANNOT_START = (126, 127)
+_SIGNALS = {
+    4: "SIGILL",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL (often: out of memory)",
+    11: "SIGSEGV",
+    15: "SIGTERM",
+}
+"""Those of Linux, whatever system runs adb; a shell reports 128 more as the exit code."""
 _LAST_WORDS_LINES = 3
 
 
@@ -111,14 +121,11 @@ class PhoneSession:
             local = Path(scratch)
             (local / "infer.sh").write_text(f"{script}\ncat infer.log\n")
             self._phone.adb.push(local / "infer.sh", f"{self._folder}/infer.sh")
-            done = self._run(
-                f"sh infer.sh; code=$?\n{self._system_log('ALL')}\nexit $code", _LIMIT_S * self._clips
-            )
-            printed = done.text.partition(f"\n{_SYSTEM_LOG}\n")[0]
-            self._check_exit(done, printed)
+            done = self._run("sh infer.sh", _LIMIT_S + _CLIP_LIMIT_S * self._clips)
+            self._check_exit(done, done.text)
             runner.check_outputs(done.text)
             self._phone.adb.pull(f"{self._folder}/outputs", local)
-            return self._read_outputs(local / "outputs", printed)
+            return self._read_outputs(local / "outputs", done.text)
 
     @property
     def _runner(self) -> Runner:
@@ -168,7 +175,9 @@ class PhoneSession:
             "rm pid",
         ]
         script += ["echo", f"echo {_RESULT}", f"cat {result}"] if result else []
-        done = self._run("\n".join([*script, self._system_log("$process"), "exit $code"]), _LIMIT_S)
+        # ExecuTorch's messages go to the system log on Android.
+        script += ["echo", f"echo {_SYSTEM_LOG}", "logcat -d -v raw --pid=$process 2>/dev/null", "exit $code"]
+        done = self._run("\n".join(script), _LIMIT_S)
         printed, _, log = done.text.partition(f"\n{_SYSTEM_LOG}\n")
         self._check_exit(done, printed + log)
         self._last = self._read(printed, log, job)
@@ -184,11 +193,6 @@ class PhoneSession:
         except TimedOut:
             self._phone.adb.shell(f"kill -9 $(cat {folder}/pid); rm -f {folder}/pid")
             raise self._failure(f"did not end within {limit_s:g} s and was killed") from None
-
-    def _system_log(self, process: str) -> str:
-        """Prints what a process wrote to the system log, where ExecuTorch's messages go on Android."""
-        select = "-s ExecuTorch:* tflite:*" if process == "ALL" else f"--pid={process}"
-        return f"echo; echo {_SYSTEM_LOG}; logcat -d -v raw {select} 2>/dev/null"
 
     def _read(self, printed: str, log: str, job: Job) -> Timing:
         """Figures from what the runner printed, or else from its lines in the system log."""
@@ -211,10 +215,8 @@ class PhoneSession:
                 f"{_last_words(printed)}; give a runner that is built for this phone, and the shared libraries "
                 "that it needs as `libraries`"
             )
-        if done.code - 128 in {int(one) for one in signal.Signals}:
-            name = signal.Signals(done.code - 128).name
-            why = " (often: out of memory)" if name == "SIGKILL" else ""
-            raise self._failure(f"was ended by {name}{why}{_last_words(printed)}")
+        if done.code - 128 in _SIGNALS:
+            raise self._failure(f"was ended by {_SIGNALS[done.code - 128]}{_last_words(printed)}")
         raise self._failure(f"exited with code {done.code}{_last_words(printed)}")
 
     def _read_outputs(self, folder: Path, printed: str) -> list[np.ndarray]:

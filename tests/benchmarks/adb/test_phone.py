@@ -5,8 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from benchmarks.accuracy import evaluate
 from benchmarks.adb import session as session_module
 from benchmarks.adb.kind import AdbSettings
+from benchmarks.clips.cache import open_clips
+from benchmarks.clips.rows import read_manifest
 from benchmarks.device import SessionFailed, Unavailable
 from benchmarks.exported import read_export
 from benchmarks.measure import measure
@@ -21,6 +24,7 @@ from tests.benchmarks.small_exports import (
     write_manifest,
     write_onnx,
     write_tflite,
+    write_videos,
 )
 
 
@@ -93,11 +97,19 @@ def test_runner_and_file_are_copied_once_and_stay_for_the_next_measurement(phone
     phone.received.clear()
     _load(settings, exported)
     assert all("test_data_set_0" in path for path in phone.received)
+    left = {path.name for path in phone.tmp.rglob("*") if path.is_file()}
+    assert left == {"model.onnx", f"{first[0].rpartition('/')[2][:16]}-onnxruntime_perf_test"}
 
 
 def test_nothing_stays_on_the_phone_if_that_is_asked(phone, settings, exported):
     _load(settings.model_copy(update={"keep": False}), exported)
     assert list(phone.tmp.iterdir()) == []
+
+
+def test_files_that_could_not_be_removed_are_told(phone, settings, exported, capsys):
+    with settings.model_copy(update={"keep": False}).connect("pixel"):
+        phone.vanish()
+    assert "files are left in /data/local/tmp/pocketreel of the phone" in capsys.readouterr().err
 
 
 def test_runs_are_kept_on_the_chosen_cores(phone, settings, exported):
@@ -214,11 +226,16 @@ def test_a_phone_that_stays_hot_is_noted_in_its_figures(phone, settings, exporte
     assert note.startswith("1 of 1 runs began at thermal status moderate (2)")
 
 
-def test_accuracy_that_the_runner_cannot_give_is_not_guessed(phone, settings, exported):
-    with settings.connect("pixel") as device, device.open(exported.files[0]) as session:
-        session.load(threads=1)
-        with pytest.raises(Unavailable, match="onnxruntime_perf_test gives no outputs"):
-            session.begin_infer(example(VIDEO_ONLY, clips=2))
+def test_accuracy_that_the_runner_cannot_give_is_not_guessed(phone, settings, exported, tmp_path):
+    videos = write_videos(tmp_path / "videos", count=2)
+    manifest = tmp_path / "videos/manifest.csv"
+    manifest.write_text("path,split,move\n" + "".join(f"{path.name},test,left\n" for path in videos))
+    clips = open_clips(read_manifest(manifest, labels=["move"]), VIDEO_ONLY, cache=tmp_path / "cache")
+    with settings.connect("pixel") as device:
+        (found,) = evaluate(exported, clips, device=device)
+    assert found.device == "pixel"
+    assert re.search("onnxruntime_perf_test gives no outputs; measure accuracy on `host`", found.unavailable)
+    assert not found.failed and found.first is None and found.logits == {}
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.adb.runners import RUNNERS, Job, NoFigures
+from benchmarks.adb.invocation import Job, NoFigures
+from benchmarks.adb.runners import RUNNERS
 from benchmarks.device import Memory, Unavailable
 from benchmarks.files import ExportedFile, FileTensor
 
