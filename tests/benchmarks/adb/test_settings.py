@@ -49,6 +49,11 @@ def test_a_folder_that_a_shell_could_misread_is_refused(folder):
         AdbSettings(folder=folder)
 
 
+def test_a_path_that_no_system_takes_is_refused():
+    with pytest.raises(ValidationError, match="the path has 5000 characters; allowed are 4096"):
+        AdbSettings(benchmark_model="x" * 5000)
+
+
 def test_another_runner_is_another_identity(tmp_path):
     runner = tmp_path / "benchmark_model"
     runner.write_bytes(b"one")
