@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,10 +69,6 @@ class Session(Protocol):
     `Unavailable` when the device is lost; the session cannot be used afterwards.
     """
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes on the figures so far."""
-
     def __enter__(self) -> Self:
         """Enters the session; nothing is loaded yet."""
 
@@ -86,10 +82,7 @@ class Session(Protocol):
         """Stores the canonical inputs (`1 ...`) of one clip by name for `time_runs`."""
 
     def time_runs(self, count: int) -> np.ndarray:
-        """Times `count` inferences on the stored inputs in nanoseconds, after one warm-up.
-
-        One value per inference, or a single statistic of them if the device reports no more; `notes` tells it.
-        """
+        """Times `count` inferences on the stored inputs in nanoseconds, after one warm-up."""
 
     def memory(self) -> Memory:
         """Memory of the process so far."""
@@ -100,6 +93,15 @@ class Session(Protocol):
 
     def end_infer(self) -> list[np.ndarray]:
         """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A session that has notes on its figures."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the figures so far."""
 
 
 class Device(Protocol):

@@ -37,8 +37,6 @@ _LAST_WORDS_LINES = 3
 class Worker:
     """The `Session` of this machine: a process that ends with its `with` block or with its parent."""
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, file: ExportedFile) -> None:
         self._file = file
         self._command = ""

@@ -85,10 +85,10 @@ class BenchmarkModel(Runner):
             raise NoFigures(f"reported {count} inferences instead of {job.count}")
         statistics = dict(re.findall(r"(\w+)=([-+.\w]+)", text))
         which = "median" if "median" in statistics else "avg" if "avg" in statistics else "curr"
-        elapsed_ns = np.array([nanoseconds(statistics.get(which), unit_ns=1e3)])
+        elapsed_ns = np.full(count, nanoseconds(statistics.get(which), unit_ns=1e3))
         name = "average" if which == "avg" else "median"
         notes: tuple[str, ...] = (
-            f"benchmark_model prints no single times: each value is the {name} of one invocation, so p90 and p99 "
+            f"benchmark_model prints no single times: every value is the {name} of its invocation, so p90 and p99 "
             "are those of invocations",
         )
         if _ignores_inputs(printed):

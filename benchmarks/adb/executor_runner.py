@@ -50,9 +50,9 @@ class ExecutorRunner(Runner):
         if not single:
             mean_ns = nanoseconds(done[2], unit_ns=1e6) / total
             return Timing(
-                elapsed_ns=np.array([mean_ns]),
+                elapsed_ns=np.full(job.count, mean_ns),
                 notes=(
-                    "this executor_runner prints no single times: each value is the mean of one invocation, "
+                    "this executor_runner prints no single times: every value is the mean of its invocation, "
                     "warm-up included, so p90 and p99 are those of invocations",
                 ),
             )

@@ -40,7 +40,7 @@ class Timing:
     """What one invocation reported: times in nanoseconds, memory, and a note on what the times are."""
 
     elapsed_ns: np.ndarray
-    """One value per inference; a single value where the runner prints only a statistic of them."""
+    """One value per inference; all are the same statistic of them where the runner prints no single times."""
     memory: Memory = _NO_MEMORY
     notes: tuple[str, ...] = ()
 

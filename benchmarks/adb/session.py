@@ -91,8 +91,8 @@ class PhoneSession:
     def time_runs(self, count: int) -> np.ndarray:
         """Times `count` inferences in one invocation, in nanoseconds, once the phone is cool.
 
-        One value per inference; a single value, the median or mean of the invocation, where the runner prints no
-        single times, which `notes` tells.
+        Where the runner prints no single times, all values are the median or mean of the invocation, and `notes`
+        tells it.
         """
         self._phone.cooling.wait()
         return self._invoke(count=count).elapsed_ns

@@ -64,7 +64,7 @@ class Troubles:
     thermal: tuple[int, ...] = (0,)
     """Thermal status at each reading; the last one stays. Empty: there is no such service."""
     runner: dict[str, str] = field(default_factory=dict)
-    """Environment of the runners: `TROUBLE` = `killed`, `garbage`, `logcat`, `old`, `no_inputs`, ...."""
+    """Environment of the runners, whose scripts read the variable `TROUBLE`."""
     abis: str = "arm64-v8a,armeabi-v7a,armeabi"
 
 

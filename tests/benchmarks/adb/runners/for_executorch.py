@@ -27,8 +27,7 @@ for number in range(1, count + 1):
     outputs = method.execute(inputs)
     elapsed_ms = (time.perf_counter() - begin) * 1e3
     total_ms += elapsed_ms
-    if os.environ.get("TROUBLE") != "old":
-        print(f"Iteration {number} of {count}: {elapsed_ms:f} ms", file=log)
+    print(f"Iteration {number} of {count}: {elapsed_ms:f} ms", file=log)
 print(f"Model executed successfully {count} time(s) in {total_ms:f} ms.", file=log)
 for number, output in enumerate(outputs):
     if "output_file" in flags:
