@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,18 +55,18 @@ class Memory:
     `peak_rss_bytes` is the peak resident set of the process (Linux: `VmHWM`; elsewhere `ru_maxrss`): Python, NumPy,
     the runtime library (for ExecuTorch's Python binding that includes torch), weights and activations of the file,
     including pages shared with other processes. `model_rss_bytes` is the increase of the peak since just before the
-    file was loaded.
+    file was loaded. None where the device does not report it.
     """
 
-    peak_rss_bytes: int
-    model_rss_bytes: int
+    peak_rss_bytes: int | None
+    model_rss_bytes: int | None
 
 
 class Session(Protocol):
     """One exported file, opened on a device. Use it in a `with` block, which closes it.
 
-    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded; the
-    session cannot be used afterwards.
+    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded, and
+    `Unavailable` when the device is lost; the session cannot be used afterwards.
     """
 
     def __enter__(self) -> Self:
@@ -89,10 +89,19 @@ class Session(Protocol):
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Starts inference on canonical inputs of N clips by name, without waiting, so that sessions can run in
-        parallel."""
+        parallel. Also raises `Unavailable` if the device gives no logits."""
 
     def end_infer(self) -> list[np.ndarray]:
         """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A session that has notes on its figures."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the figures so far."""
 
 
 class Device(Protocol):

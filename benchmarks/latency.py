@@ -16,7 +16,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from benchmarks.device import MAX_SECONDS, ROUNDS, Device, Session, SessionFailed, Unavailable
+from benchmarks.device import (
+    MAX_SECONDS,
+    ROUNDS,
+    Device,
+    HasNotes,
+    Session,
+    SessionFailed,
+    Unavailable,
+)
 from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
 from benchmarks.host import HOST
@@ -218,16 +226,17 @@ class _Runner:
         try:
             self._rounds_ns.append(self._session.time_runs(self._inferences))
             self._positions.append(position)
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
 
     def finish(self, note: str | None) -> None:
         """Computes the figures; reads the peak memory, after all inferences."""
         try:
             memory = self._session.memory()
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
+        own_notes = self._session.notes if isinstance(self._session, HasNotes) else ()
         rounds_ms = np.stack(self._rounds_ns) / 1e6
         p50_ms, p90_ms, p99_ms = (float(value) for value in np.percentile(rounds_ms, (50, 90, 99)))
         self.latency = replace(
@@ -240,7 +249,7 @@ class _Runner:
             inferences=rounds_ms.size,
             peak_rss_bytes=memory.peak_rss_bytes,
             model_rss_bytes=memory.model_rss_bytes,
-            notes=self.latency.notes + ((note,) if note else ()),
+            notes=self.latency.notes + own_notes + ((note,) if note else ()),
             round_p50_ms=tuple(np.median(rounds_ms, axis=1).tolist()),
             positions=tuple(self._positions),
         )
