@@ -164,7 +164,7 @@ class _Runner:
             return
         try:
             self._session.begin_infer(inputs)
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
 
     def end(self) -> None:
@@ -173,7 +173,7 @@ class _Runner:
             return
         try:
             self._chunks.append(self._session.end_infer())
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
 
     def score(self, labels: np.ndarray) -> None:

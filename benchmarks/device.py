@@ -30,6 +30,17 @@ class SessionFailed(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoreCluster:
+    """Cores of equal kind and maximum clock; None where the system does not report it."""
+
+    cpus: str
+    """Their numbers, such as `4-7`."""
+    core: str | None
+    """Such as `Cortex-A76`."""
+    max_mhz: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """Properties of a device that affect its figures; None if the system does not report one."""
 
@@ -46,6 +57,14 @@ class Description:
     """Instruction-set extensions of the CPU that accelerate int8."""
     load_1min: float
     """Load average of the last minute, before the measurement."""
+    clusters: tuple[CoreCluster, ...] = ()
+    """Empty if the system reports neither kinds of cores nor clocks."""
+    cpus: str | None = None
+    """Numbers of the cores that files are bound to, such as `4-7`; None if they are not bound."""
+    clock_mhz: float | None = None
+    """Current clock, the highest of the cores that files run on."""
+    temperature_c: float | None = None
+    """Temperature of the processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +84,13 @@ class Memory:
 class Session(Protocol):
     """One exported file, opened on a device. Use it in a `with` block, which closes it.
 
-    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded; the
-    session cannot be used afterwards.
+    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded, and
+    `Unavailable` when the device is lost; the session cannot be used afterwards.
     """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the figures so far."""
 
     def __enter__(self) -> Self:
         """Enters the session; nothing is loaded yet."""

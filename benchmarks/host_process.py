@@ -24,7 +24,7 @@ from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES, Runtime
 from benchmarks.served import Served, answer
-from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
+from compress.command.lifetime import end_with_parent, exit_of, lasting_parent
 
 _LOAD_LIMIT_S = 180.0
 _REPLY_LIMIT_S = 600.0
@@ -34,6 +34,8 @@ _LAST_WORDS_LINES = 3
 
 class Worker:
     """The `Session` of this machine: a process that ends with its `with` block or with its parent."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, file: ExportedFile) -> None:
         self._file = file
@@ -146,12 +148,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._kill()
             return self._failure(f"closed its pipe in {self._command!r}")
-        how = f"exited with code {code}"
-        if code < 0:
-            how = f"was killed by {signal_name(-code)}"
-        if code == -signal.SIGKILL:
-            how += " (often: out of memory)"
-        return self._failure(f"{how} in {self._command!r}{self._last_words()}")
+        return self._failure(f"{exit_of(code)} in {self._command!r}{self._last_words()}")
 
     def _failure(self, what: str) -> SessionFailed:
         return SessionFailed(f"{self._file.title}: {_runtime(self._file).name} {what}")

@@ -218,14 +218,14 @@ class _Runner:
         try:
             self._rounds_ns.append(self._session.time_runs(self._inferences))
             self._positions.append(position)
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
 
     def finish(self, note: str | None) -> None:
         """Computes the figures; reads the peak memory, after all inferences."""
         try:
             memory = self._session.memory()
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
         rounds_ms = np.stack(self._rounds_ns) / 1e6
@@ -240,7 +240,7 @@ class _Runner:
             inferences=rounds_ms.size,
             peak_rss_bytes=memory.peak_rss_bytes,
             model_rss_bytes=memory.model_rss_bytes,
-            notes=self.latency.notes + ((note,) if note else ()),
+            notes=self.latency.notes + self._session.notes + ((note,) if note else ()),
             round_p50_ms=tuple(np.median(rounds_ms, axis=1).tolist()),
             positions=tuple(self._positions),
         )
