@@ -74,8 +74,8 @@ class Served:
         return (RUNTIMES | PEERS)[file.format]
 
 
-def answer(served: Served, command: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    """Runs a command: `("ok", value)`, `("unavailable", reason)` or `("failed", reason)`."""
+def answer(served: object, command: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """Calls the method `command`: `("ok", value)`, `("unavailable", reason)` or `("failed", reason)`."""
     try:
         return "ok", getattr(served, command)(*arguments)
     except Unavailable as error:

@@ -1,0 +1,371 @@
+"""A board over ssh, through the OpenSSH client and a real server on loopback."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.device import SessionFailed, Unavailable
+from benchmarks.exported import read_export
+from benchmarks.measure import measure
+from benchmarks.ssh.client import run
+from benchmarks.ssh.link import Link
+from benchmarks.ssh.uploads import of_array
+from tests.benchmarks.small_exports import (
+    ALL_INPUTS,
+    VIDEO_ONLY,
+    example,
+    expected_logits,
+    file_row,
+    onnx_export,
+    write_endless_onnx,
+    write_manifest,
+    write_onnx,
+)
+from tests.benchmarks.ssh.server import MISSING, SSHD, Server, make_key
+from tests.benchmarks.test_host_process import video_file
+
+CPUS = Path("/sys/devices/system/cpu")
+
+pytestmark = pytest.mark.skipif(SSHD is None, reason=MISSING)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def board(server):
+    with server.settings().connect("board") as board:
+        yield board
+
+
+@pytest.fixture
+def known_hosts(server):
+    """The file of known hosts, restored after the test."""
+    before = server.known_hosts.read_bytes()
+    yield server.known_hosts
+    server.known_hosts.write_bytes(before)
+
+
+@pytest.fixture
+def puts(monkeypatch):
+    """Paths of the blocks that are sent."""
+    sent = []
+    ask = Link.ask
+
+    def counting(link, command, **arguments):
+        if command == "put":
+            sent.append(arguments["path"])
+        return ask(link, command, **arguments)
+
+    monkeypatch.setattr(Link, "ask", counting)
+    return sent
+
+
+def connect(settings):
+    with settings.connect("board"):
+        pass
+
+
+def test_the_board_describes_itself(board):
+    description = board.describe()
+    assert description.name == "board" and description.cpu and description.system
+    assert 1 <= description.cores <= os.cpu_count() and description.memory_bytes > 2**28
+
+
+def test_logits_are_those_of_the_file(board, tmp_path):
+    spec, layouts = ALL_INPUTS, {"clip": "NTWCH", "audio": "NBCM", "text": "LN"}
+    inputs = write_onnx(tmp_path / "onnx/fp32/model.onnx", spec, layouts=layouts, text_dtype="int32")
+    row = file_row(tmp_path, format="onnx", path="onnx/fp32/model.onnx", inputs=inputs, spec=spec)
+    write_manifest(tmp_path, spec=spec, files=[row])
+    clips = example(spec, clips=3)
+    with board.open(read_export(tmp_path).files[0]) as session:
+        assert session.load(threads=1).startswith("ONNX Runtime 1.")
+        session.begin_infer(clips)
+        given = session.end_infer()
+    for logits, expected in zip(given, expected_logits(spec, clips).values(), strict=True):
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_measurement_is_complete_and_files_are_sent_once(server, tmp_path, puts):
+    exported = read_export(onnx_export(tmp_path))
+    devices = {"board": server.settings(cpus=str(min(os.sched_getaffinity(0))))}
+    (first,) = measure(exported, devices=devices, rounds=6)
+    assert first.device.cpus == devices["board"].cpus and first.device.cores == 1
+    (latency,) = first.latency
+    assert latency.unavailable is None and latency.rounds == 6 and latency.device == "board"
+    assert latency.p50_ms > 0 and latency.model_rss_bytes < latency.peak_rss_bytes
+    sent = [path.partition("/")[0] for path in puts]
+    assert sent == ["files", "blobs"]
+    puts.clear()
+    (second,) = measure(exported, devices=devices, rounds=1)
+    assert second.latency[0].unavailable is None and puts == []
+
+
+def test_sessions_run_side_by_side(board, tmp_path):
+    (file,) = read_export(onnx_export(tmp_path)).files
+    clips = example(VIDEO_ONLY, clips=2)
+    with board.open(file) as one, board.open(file) as other:
+        for session in (one, other):
+            session.load(threads=1)
+            session.begin_infer(clips)
+        np.testing.assert_array_equal(other.end_infer()[0], one.end_infer()[0])
+
+
+def test_a_damaged_file_is_refused_with_the_runtimes_words(board, tmp_path):
+    (file,) = read_export(onnx_export(tmp_path)).files
+    file.path.write_bytes(b"no network")
+    with (
+        board.open(file) as session,
+        pytest.raises(
+            SessionFailed, match=rf"{re.escape(file.title)}: ONNX Runtime on board failed in 'load': "
+        ),
+    ):
+        session.load(threads=1)
+
+
+def test_an_inference_that_never_ends_is_ended_and_the_board_goes_on(board, server, tmp_path):
+    write_endless_onnx(tmp_path / "model.onnx")
+    with board.open(video_file(tmp_path / "model.onnx")) as session:
+        session.load(threads=1)
+        session.hold(example(VIDEO_ONLY, clips=1))
+        with pytest.raises(SessionFailed, match="did not respond to 'time_runs' within 1 s and was killed"):
+            session.time_runs(1, limit_s=1.0)
+    assert board.describe().cores
+
+
+def test_a_process_that_dies_is_reported_with_its_signal(board, server, tmp_path):
+    write_endless_onnx(tmp_path / "model.onnx")
+    with board.open(video_file(tmp_path / "model.onnx")) as session:
+        session.load(threads=1)
+        session.begin_infer(example(VIDEO_ONLY, clips=1))
+        (process,) = sessions_of(server)
+        process.send_signal(signal.SIGKILL)
+        with pytest.raises(SessionFailed, match=r"was killed by SIGKILL \(often: out of memory\) in 'infer'"):
+            session.end_infer()
+
+
+def test_a_changed_host_key_is_refused(server, known_hosts, tmp_path):
+    make_key(tmp_path / "another")
+    server.trust(tmp_path / "another.pub")
+    with pytest.raises(
+        Unavailable, match=r"differs from the one in line 1 of .*known_hosts: either the board was"
+    ):
+        connect(server.settings())
+
+
+def test_a_changed_host_key_is_refused_whatever_the_configuration_says(server, known_hosts, tmp_path):
+    make_key(tmp_path / "another")
+    server.trust(tmp_path / "another.pub")
+    config = tmp_path / "careless"
+    config.write_text(server.client_config.read_text() + "  StrictHostKeyChecking no\n  LogLevel QUIET\n")
+    with pytest.raises(Unavailable, match="its host key differs"):
+        connect(server.settings(config=config))
+
+
+def test_an_unknown_host_is_refused(server, known_hosts):
+    known_hosts.write_text("")
+    with pytest.raises(Unavailable, match=r"host key is not known yet\. Connect once by hand \(ssh board\)"):
+        connect(server.settings())
+    assert known_hosts.read_text() == ""
+
+
+def test_without_an_accepted_key_nothing_is_asked(server, tmp_path):
+    make_key(tmp_path / "stranger")
+    config = tmp_path / "config"
+    config.write_text(
+        server.client_config.read_text().replace(f"{server.folder}/user_key", f"{tmp_path}/stranger")
+    )
+    with pytest.raises(
+        Unavailable, match=r"accepts none of the offered keys \(it takes: publickey\).*ssh-copy-id"
+    ):
+        connect(server.settings(config=config))
+    connect(server.settings(config=config, identity_file=server.folder / "user_key"))
+
+
+def test_the_agent_gives_the_key(server, tmp_path, monkeypatch):
+    socket = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        for _ in range(600):
+            if socket.exists():
+                break
+            time.sleep(0.1)
+        subprocess.run(["ssh-add", "-q", server.folder / "user_key"], check=True)
+        config = tmp_path / "config"
+        lines = server.client_config.read_text().splitlines()
+        config.write_text("\n".join(line for line in lines if "Identit" not in line) + "\n")
+        connect(server.settings(config=config))
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def test_nothing_listens(server):
+    with pytest.raises(Unavailable, match="nothing answers at its port: start the ssh server"):
+        connect(server.settings(port=1))
+
+
+def test_the_client_is_missing(server, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(Unavailable, match="the program ssh is missing: install an OpenSSH client"):
+        connect(server.settings())
+
+
+def test_a_connection_that_drops_while_a_file_runs_costs_the_board_only(server, tmp_path):
+    write_endless_onnx(tmp_path / "model.onnx")
+    with (
+        server.settings().connect("board") as board,
+        board.open(video_file(tmp_path / "model.onnx")) as session,
+    ):
+        session.load(threads=1)
+        session.begin_infer(example(VIDEO_ONLY, clips=1))
+        server.drop_connections()
+        with pytest.raises(Unavailable, match="board: the connection was lost"):
+            session.end_infer()
+        with pytest.raises(Unavailable, match="board: the connection was lost"):
+            board.describe()
+    wait_until(lambda: not server.board_processes())
+
+
+def test_a_copy_that_was_interrupted_continues(server, tmp_path, monkeypatch):
+    array = np.random.default_rng(0).random(5 * 2**18, dtype=np.float32)
+    _, upload = of_array(array)
+    settings = server.settings(folder=str(tmp_path / "board"))
+    ask, blocks = Link.ask, []
+
+    def dropping(link, command, **arguments):
+        if command == "put":
+            blocks.append(arguments["begin"])
+            if len(blocks) == 3:
+                server.drop_connections()
+        return ask(link, command, **arguments)
+
+    monkeypatch.setattr(Link, "ask", dropping)
+    link = Link(settings, "board")
+    with pytest.raises(Unavailable, match="the connection was lost; what was copied stays"):
+        link.push([upload], what="clips")
+    link.close()
+    assert len(blocks) == 3
+    link = Link(settings, "board")
+    link.push([upload], what="clips")
+    link.close()
+    assert blocks[3:] == [block * 2**20 for block in range(2, 5)]
+    assert (tmp_path / "board" / upload.path).read_bytes() == array.tobytes()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_reported(server):
+    _, upload = of_array(np.zeros(2**17, np.float32))
+    link = Link(server.settings(folder=str(server.small)), "board")
+    with pytest.raises(
+        Unavailable, match=r"small on the board has no room: 0\.5 MB are needed and 0\.2 MB are free"
+    ):
+        link.push([upload], what="clips")
+    path = "blobs/late"
+    with pytest.raises(Unavailable, match="has no room"):  # another program took the room in the meantime
+        link.ask(
+            "put", path=path, size=upload.size, sha256=upload.sha256, begin=0, payload=upload.read(0, 2**19)
+        )
+    assert link.ask("present", files=[(path, 10)]) == [0]
+    link.ask("clean")
+    link.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
+def test_a_disk_that_is_full_before_the_runner_is_there_is_reported(server):
+    settings = server.settings(folder=str(server.small / "board"))
+    filler = server.small / "filler"
+    run(settings, f"head -c 1000000 /dev/zero > {filler} || true")
+    try:
+        with pytest.raises(Unavailable, match="board: its disk is full: free some space there"):
+            connect(settings)
+    finally:
+        run(settings, f"rm {filler}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can replace the files of the system")
+def test_throttling_is_noted(tmp_path):
+    clocks = [tmp_path / f"cpu/cpu{cpu}/cpufreq" for cpu in os.sched_getaffinity(0)]
+    for clock in clocks:
+        clock.mkdir(parents=True)
+        (clock / "cpuinfo_max_freq").write_text("2400000")
+        (clock / "scaling_cur_freq").write_text("2400000")
+        (clock / "scaling_governor").write_text("ondemand")
+    for name in ("online", "possible", "present"):
+        (tmp_path / "cpu" / name).write_bytes((CPUS / name).read_bytes())
+    server = Server(tmp_path / "server", also=f"mount --bind {tmp_path / 'cpu'} {CPUS}")
+    (file,) = read_export(onnx_export(tmp_path / "export")).files
+    try:
+        with server.settings().connect("board") as board, board.open(file) as session:
+            description = board.describe()
+            assert (description.governor, description.clock_mhz) == ("ondemand", 2400.0)
+            assert description.clusters[0].max_mhz == 2400.0
+            session.load(threads=1)
+            session.hold(example(VIDEO_ONLY, clips=1))
+            for khz in (2400000, 2000000, 1500000):
+                for clock in clocks:
+                    (clock / "scaling_cur_freq").write_text(str(khz))
+                session.time_runs(1)
+            (note,) = session.notes
+    finally:
+        server.stop()
+    assert note.startswith("throttled (cool the board and measure again): -38%, clock 2400 to 1500 MHz")
+
+
+def test_what_startup_files_print_is_skipped(tmp_path):
+    server = Server(
+        tmp_path / "server", 'ForceCommand echo Welcome to the board; eval "$SSH_ORIGINAL_COMMAND"'
+    )
+    try:
+        connect(server.settings())
+    finally:
+        server.stop()
+
+
+def test_no_python_is_named(server):
+    with pytest.raises(
+        Unavailable, match=r"python9 is not found on the board: install Python 3\.11 or newer"
+    ):
+        connect(server.settings(python="python9"))
+
+
+def test_cores_that_the_board_does_not_have_are_refused(server):
+    with pytest.raises(Unavailable, match=r"`cpus` is 900-901, but the board has the cores 0"):
+        connect(server.settings(cpus="900-901"))
+
+
+def test_the_board_is_cleaned_on_request(server, tmp_path):
+    (file,) = read_export(onnx_export(tmp_path)).files
+    folder = tmp_path / "of_the_user"
+    (folder / "kept").mkdir(parents=True)
+    with (
+        server.settings(folder=str(folder), clean=True).connect("board") as board,
+        board.open(file) as session,
+    ):
+        session.load(threads=1)
+        assert len(list(folder.iterdir())) > 1
+    assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+def sessions_of(server):
+    return [one for one in server.board_processes() if "session" in one.cmdline()]
+
+
+def wait_until(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("it did not happen within a minute")
