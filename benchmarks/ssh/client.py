@@ -52,7 +52,7 @@ class Connection:
         self._queues: dict[int, queue.SimpleQueue[frames.Message | None]] = {}
         self._changing = threading.Lock()
         self._lost = threading.Event()
-        self._fault = ""
+        self._fault = self._given_up = ""
         self._process = start(command(settings, script), errors=self._errors)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._commands, self._answers = self._process.stdin, self._process.stdout
@@ -106,10 +106,18 @@ class Connection:
 
     def loss(self) -> Unavailable:
         """The reason for the end of the connection."""
+        if self._given_up:
+            return Unavailable(f"{self._address}: {self._given_up}")
         code = self.exit_code()
         if self._fault and not code:
             return Unavailable(f"{self._address}: {self._fault}")
         return Unavailable(f"{self._address}: {why(self.errors(), code=code, address=self._address)}")
+
+    def give_up(self, reason: str) -> Unavailable:
+        """Ends a connection that cannot be used any more; `reason` is from now on that of its end."""
+        self._given_up = reason
+        self._process.kill()
+        return self.loss()
 
     def errors(self) -> str:
         """What ssh and the hub printed as errors."""

@@ -10,7 +10,7 @@ from benchmarks.files import ExportedFile
 from benchmarks.machine import parse_ranges
 from benchmarks.ssh.board import frames
 from benchmarks.ssh.fields import SshFields
-from benchmarks.ssh.link import Link
+from benchmarks.ssh.link import Link, interrupted
 from benchmarks.ssh.pythons import Pythons
 from benchmarks.ssh.session import BoardSession
 from compress.command.terminal import problems
@@ -42,7 +42,7 @@ class Board:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if self._settings.clean:
+            if self._settings.clean and not interrupted(kind):
                 self._link.ask("clean")
         except Unavailable as error:
             problems().print(f"{self.name}: not cleaned: {error}", markup=False, highlight=False)

@@ -43,10 +43,8 @@ class Link:
         """The answer of the hub to a command."""
         self.send(frames.HUB, command, arguments, payload=payload)
         answer = self.receive(frames.HUB, limit_s=limit_s)
-        if answer is None:
-            raise Unavailable(
-                f"{self._settings.address}: did not respond to {command!r} within {limit_s:g} s"
-            )
+        if answer is None:  # a late answer would be taken for that to the next command
+            raise self._connection.give_up(f"did not respond to {command!r} within {limit_s:g} s")
         if answer.header["outcome"] != "ok":
             raise Unavailable(f"{self._settings.address}: {answer.header['value']}")
         return answer.header["value"]
@@ -120,6 +118,11 @@ class Link:
         if self._settings.folder is None:
             return '"${XDG_CACHE_HOME:-$HOME/.cache}"/pocketreel'
         return _shell_path(self._settings.folder)
+
+
+def interrupted(kind: type[BaseException] | None) -> bool:
+    """Whether a `with` block was left by an interruption of the program."""
+    return kind is not None and not issubclass(kind, Exception)
 
 
 def _shell_path(path: str) -> str:

@@ -14,7 +14,7 @@ from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES
 from benchmarks.ssh import uploads
 from benchmarks.ssh.board import frames
-from benchmarks.ssh.link import Link
+from benchmarks.ssh.link import Link, interrupted
 from benchmarks.ssh.pythons import Pythons
 from benchmarks.ssh.throttling import Clocks
 from compress.command.lifetime import exit_of
@@ -54,6 +54,8 @@ class BoardSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if interrupted(kind):
+            return  # an answer may be under way; the process ends with the connection
         with suppress(Unavailable):  # its process ended with the connection
             self._link.ask("close", channel=self._channel)
 

@@ -239,6 +239,19 @@ def test_a_connection_that_drops_while_a_file_runs_costs_the_board_only(server, 
     wait_until(lambda: not server.board_processes())
 
 
+def test_a_board_that_hangs_is_given_up(server):
+    link = Link(server.settings(folder=str(server.folder / "board" / "hanging")), "board")
+    (hub,) = (one for one in server.board_processes() if one.cmdline()[-1].endswith("hanging"))
+    hub.suspend()
+    try:
+        for _ in range(2):  # the second command would otherwise get the answer to the first
+            with pytest.raises(Unavailable, match="board: did not respond to 'describe' within 1 s"):
+                link.ask("describe", limit_s=1.0, name="board", cpus=None)
+    finally:
+        hub.kill()
+        link.close()
+
+
 def test_a_copy_that_was_interrupted_continues(server, tmp_path, monkeypatch):
     array = np.random.default_rng(0).random(5 * 2**18, dtype=np.float32)
     _, upload = of_array(array)
