@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from benchmarks.device import Unavailable
@@ -36,9 +37,9 @@ def command(settings: SshFields, script: str) -> list[str]:
         "LogLevel": "ERROR",
     }
     line = ["ssh", "-T"]
-    line += [] if settings.config is None else ["-F", str(settings.config.expanduser())]
+    line += [] if settings.config is None else ["-F", str(Path(settings.config).expanduser())]
     line += [] if settings.port is None else ["-p", str(settings.port)]
-    line += [] if settings.identity_file is None else ["-i", str(settings.identity_file.expanduser())]
+    line += [] if settings.identity_file is None else ["-i", str(Path(settings.identity_file).expanduser())]
     line += [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     return [*line, "--", settings.address, script]
 

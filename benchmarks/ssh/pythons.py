@@ -18,7 +18,7 @@ _BESIDES = {"executorch": ("torch",)}
 class Pythons:
     """Paths of Pythons on one board by runtime."""
 
-    def __init__(self, link: Link, *, is_mac: bool, wheels: Path | None) -> None:
+    def __init__(self, link: Link, *, is_mac: bool, wheels: str | None) -> None:
         self._link = link
         self._is_mac = is_mac
         self._wheels = wheels
@@ -51,9 +51,9 @@ class Pythons:
         )
         return installed
 
-    def _pushed(self, wheels: Path) -> str:
+    def _pushed(self, wheels: str) -> str:
         try:
-            path, files = uploads.of_wheels(wheels.expanduser())
+            path, files = uploads.of_wheels(Path(wheels).expanduser())
         except ValueError as error:
             raise Unavailable(f"`wheels`: {error}: download those for the board into it") from error
         self._link.push(files, what="wheels")

@@ -73,8 +73,9 @@ class Server:
 
     def settings(self, **given: object) -> SshSettings:
         """Settings of a board at this server, whose Python is the one of the tests."""
-        usual = {"config": self.client_config, "python": sys.executable, "folder": str(self.folder / "board")}
-        return SshSettings(address="board", **{**usual, **given})
+        usual = {"config": self.client_config, "python": sys.executable, "folder": self.folder / "board"}
+        paths = {name: str(one) if isinstance(one, Path) else one for name, one in {**usual, **given}.items()}
+        return SshSettings(address="board", **paths)
 
     def drop_connections(self) -> None:
         """Kills the server's processes of all connections, as a lost network would."""

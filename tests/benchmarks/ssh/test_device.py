@@ -240,7 +240,7 @@ def test_a_connection_that_drops_while_a_file_runs_costs_the_board_only(server, 
 
 
 def test_a_board_that_hangs_is_given_up(server):
-    link = Link(server.settings(folder=str(server.folder / "board" / "hanging")), "board")
+    link = Link(server.settings(folder=server.folder / "board" / "hanging"), "board")
     (hub,) = (one for one in server.board_processes() if one.cmdline()[-1].endswith("hanging"))
     hub.suspend()
     try:
@@ -255,7 +255,7 @@ def test_a_board_that_hangs_is_given_up(server):
 def test_a_copy_that_was_interrupted_continues(server, tmp_path, monkeypatch):
     array = np.random.default_rng(0).random(5 * 2**18, dtype=np.float32)
     _, upload = of_array(array)
-    settings = server.settings(folder=str(tmp_path / "board"))
+    settings = server.settings(folder=tmp_path / "board")
     ask, blocks = Link.ask, []
 
     def dropping(link, command, **arguments):
@@ -281,7 +281,7 @@ def test_a_copy_that_was_interrupted_continues(server, tmp_path, monkeypatch):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
 def test_a_full_disk_is_reported(server):
     _, upload = of_array(np.zeros(2**17, np.float32))
-    link = Link(server.settings(folder=str(server.small)), "board")
+    link = Link(server.settings(folder=server.small), "board")
     with pytest.raises(
         Unavailable, match=r"small on the board has no room: 0\.5 MB are needed and 0\.2 MB are free"
     ):
@@ -298,7 +298,7 @@ def test_a_full_disk_is_reported(server):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
 def test_a_disk_that_is_full_before_the_runner_is_there_is_reported(server):
-    settings = server.settings(folder=str(server.small / "board"))
+    settings = server.settings(folder=server.small / "board")
     filler = server.small / "filler"
     run(settings, f"head -c 1000000 /dev/zero > {filler} || true")
     try:
@@ -364,7 +364,7 @@ def test_the_board_is_cleaned_on_request(server, tmp_path):
     folder = tmp_path / "of_the_user"
     (folder / "kept").mkdir(parents=True)
     with (
-        server.settings(folder=str(folder), clean=True).connect("board") as board,
+        server.settings(folder=folder, clean=True).connect("board") as board,
         board.open(file) as session,
     ):
         session.load(threads=1)

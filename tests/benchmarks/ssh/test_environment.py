@@ -66,7 +66,7 @@ def test_wheels_make_the_environment_once(server, bare_python, tmp_path):
 
 def test_a_folder_without_wheels_is_named(server, bare_python, tmp_path):
     (file,) = read_export(onnx_export(tmp_path)).files
-    settings = server.settings(python=bare_python, folder=str(tmp_path / "board"), wheels=tmp_path)
+    settings = server.settings(python=bare_python, folder=tmp_path / "board", wheels=tmp_path)
     with (
         settings.connect("board") as board,
         board.open(file) as session,

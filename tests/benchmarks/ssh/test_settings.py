@@ -36,7 +36,7 @@ def test_wrong_settings_are_refused(text, reason):
 
 def test_ssh_never_asks_and_takes_known_keys_only(tmp_path):
     settings = SshSettings(
-        address="pi@board", port=2222, identity_file=tmp_path / "key", config=tmp_path / "c"
+        address="pi@board", port=2222, identity_file=f"{tmp_path}/key", config=f"{tmp_path}/c"
     )
     line = command(settings, "true")
     assert line[:8] == ["ssh", "-T", "-F", str(tmp_path / "c"), "-p", "2222", "-i", str(tmp_path / "key")]
