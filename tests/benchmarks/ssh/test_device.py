@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.device import SessionFailed, Unavailable
+from benchmarks.devices import parse_device
 from benchmarks.exported import read_export
 from benchmarks.measure import measure
 from benchmarks.ssh.client import run
@@ -178,6 +179,15 @@ def test_an_unknown_host_is_refused(server, known_hosts):
     with pytest.raises(Unavailable, match=r"host key is not known yet\. Connect once by hand \(ssh board\)"):
         connect(server.settings())
     assert known_hosts.read_text() == ""
+
+
+def test_a_board_that_is_refused_costs_its_own_rows(server, known_hosts, tmp_path):
+    known_hosts.write_text("")
+    devices = {"board": server.settings(), "host": parse_device("host")}
+    board, host = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=1)
+    assert board.device is None and "its host key is not known yet" in board.latency[0].unavailable
+    assert not board.latency[0].failed  # the file is not at fault
+    assert host.latency[0].p50_ms > 0
 
 
 def test_without_an_accepted_key_nothing_is_asked(server, tmp_path):
