@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,17 @@ class SessionFailed(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoreCluster:
+    """Cores of equal kind and maximum clock; None where the system does not report it."""
+
+    cpus: str
+    """Their numbers, such as `4-7`."""
+    core: str | None
+    """Such as `Cortex-A76`."""
+    max_mhz: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """Properties of a device that affect its figures; None if the system does not report one."""
 
@@ -46,6 +57,14 @@ class Description:
     """Instruction-set extensions of the CPU that accelerate int8."""
     load_1min: float
     """Load average of the last minute, before the measurement."""
+    clusters: tuple[CoreCluster, ...] = ()
+    """Empty if the system reports neither kinds of cores nor clocks."""
+    cpus: str | None = None
+    """Numbers of the cores that files are bound to, such as `4-7`; None if they are not bound."""
+    clock_mhz: float | None = None
+    """Current clock, the highest of the cores that files run on."""
+    temperature_c: float | None = None
+    """Temperature of the processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +87,10 @@ class Session(Protocol):
     Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded, and
     `Unavailable` when the device is lost; the session cannot be used afterwards.
     """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the figures so far."""
 
     def __enter__(self) -> Self:
         """Enters the session; nothing is loaded yet."""
@@ -93,15 +116,6 @@ class Session(Protocol):
 
     def end_infer(self) -> list[np.ndarray]:
         """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
-
-
-@runtime_checkable
-class HasNotes(Protocol):
-    """A session that has notes on its figures."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes on the figures so far."""
 
 
 class Device(Protocol):

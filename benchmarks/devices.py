@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from benchmarks.adb.kind import AdbSettings
 from benchmarks.device import Device
 from benchmarks.device_settings import DeviceSettings
-from benchmarks.host import Host, processor, usable_cores
+from benchmarks.host import Host
+from benchmarks.machine import processor, usable_cores
+from benchmarks.ssh.settings import SshSettings
 
 
 class HostSettings(DeviceSettings):
@@ -38,6 +40,7 @@ class HostSettings(DeviceSettings):
 
 DEVICES: dict[str, type[DeviceSettings]] = {
     "host": HostSettings,
+    "ssh": SshSettings,
     "adb": AdbSettings,
 }
 """Kinds of devices. A new one is one line here and one package."""

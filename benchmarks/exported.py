@@ -267,14 +267,14 @@ def _check_on_disk(file: ExportedFile, sha256: str, *, export_dir: Path) -> None
         raise FileNotFoundError(
             f"{export_dir}: manifest.json lists {file.title}, which is missing: export again"
         )
-    if _sha256(file.path) != sha256:
+    if content_hash(file.path) != sha256:
         raise ValueError(
             f"{export_dir}: {file.title} is not the file that manifest.json describes (different SHA-256): "
             "export again"
         )
 
 
-def _sha256(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """SHA-256 of a file; of a folder (`.mlpackage`), over relative path, a zero byte and content of each file."""
     if path.is_file():
         with path.open("rb") as stream:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from benchmarks import machine
 from benchmarks.device import Description, Session
 
 if TYPE_CHECKING:
     from benchmarks.files import ExportedFile
-
-_INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 class Host:
@@ -29,19 +24,8 @@ class Host:
         pass
 
     def describe(self) -> Description:
-        """CPU, cores, memory, system, clock governor and current load."""
-        import psutil
-
-        return Description(
-            name=self.name,
-            cpu=processor(),
-            cores=usable_cores(),
-            memory_bytes=psutil.virtual_memory().total,
-            system=platform.platform(),
-            governor=_governor(),
-            int8_instructions=_int8_instructions(),
-            load_1min=os.getloadavg()[0],
-        )
+        """Processor, cores, memory, system, clock, temperature and current load."""
+        return machine.describe(self.name)
 
     def open(self, file: ExportedFile) -> Session:
         """Opens the file in a process of its own."""
@@ -52,38 +36,3 @@ class Host:
 
 
 HOST = Host()
-
-
-def usable_cores() -> int:
-    """Number of cores available to this process."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def processor() -> str:
-    """Name of the processor."""
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _int8_instructions() -> tuple[str, ...]:
-    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
-    return tuple(name for name in _INT8_INSTRUCTIONS if name in flags)
-
-
-def _cpuinfo(key: str) -> str | None:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == key:
-                return value.strip()
-    return None
-
-
-def _governor() -> str | None:
-    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return path.read_text().strip() if path.exists() else None

@@ -1,13 +1,11 @@
 """Runs one runtime in a separate process, which isolates crashes, leaks and thread pools.
 
 `Worker` is the parent's handle; `python -m benchmarks.host_process FD` is the process that it starts. They exchange
-(command, argument) and (outcome, value) over a pipe. The process imports only NumPy and its runtime, so that its
-peak memory is that of the runtime and the file. Linux and macOS.
+(command, arguments...) and (outcome, value) over a pipe. `served` has the commands. Linux and macOS.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -17,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -25,8 +22,9 @@ import numpy as np
 from benchmarks.any_file import READ_ONLY, Interface, Opened, open_any
 from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
-from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
-from compress.command.lifetime import end_with_parent, lasting_parent, signal_name
+from benchmarks.runtimes import PEERS, RUNTIMES, Runtime
+from benchmarks.served import Served, answer
+from compress.command.lifetime import end_with_parent, exit_of, lasting_parent
 
 _LOAD_LIMIT_S = 180.0
 _REPLY_LIMIT_S = 600.0
@@ -36,6 +34,8 @@ _LAST_WORDS_LINES = 3
 
 class Worker:
     """The `Session` of this machine: a process that ends with its `with` block or with its parent."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, file: ExportedFile) -> None:
         self._file = file
@@ -83,12 +83,12 @@ class Worker:
 
     def load(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> str:
         """Loads the file; returns name and version of the runtime. Also raises `Unavailable`."""
-        self._send("load", (self._file, threads), limit_s=limit_s)
+        self._send("load", self._file, threads, limit_s=limit_s)
         return self._receive()
 
     def open(self, *, threads: int, limit_s: float = _LOAD_LIMIT_S) -> Interface:
         """Opens a file without a manifest (`any_file`) for `run`. Also raises `Unavailable`."""
-        self._send("open", (self._file, threads), limit_s=limit_s)
+        self._send("open", self._file, threads, limit_s=limit_s)
         return self._receive()
 
     def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -108,7 +108,7 @@ class Worker:
 
     def memory(self) -> Memory:
         """Memory of the process so far."""
-        self._send("memory", None)
+        self._send("memory")
         return self._receive()
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
@@ -119,10 +119,10 @@ class Worker:
         """Logits `N K` of `begin_infer`, float32, one array per output of the file."""
         return self._receive()
 
-    def _send(self, command: str, argument: object, *, limit_s: float = _REPLY_LIMIT_S) -> None:
+    def _send(self, command: str, *arguments: object, limit_s: float = _REPLY_LIMIT_S) -> None:
         self._command, self._limit_s = command, limit_s
         try:
-            self._pipe.send((command, argument))
+            self._pipe.send((command, *arguments))
         except OSError as error:
             raise self._death() from error
 
@@ -148,12 +148,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._kill()
             return self._failure(f"closed its pipe in {self._command!r}")
-        how = f"exited with code {code}"
-        if code < 0:
-            how = f"was killed by {signal_name(-code)}"
-        if code == -signal.SIGKILL:
-            how += " (often: out of memory)"
-        return self._failure(f"{how} in {self._command!r}{self._last_words()}")
+        return self._failure(f"{exit_of(code)} in {self._command!r}{self._last_words()}")
 
     def _failure(self, what: str) -> SessionFailed:
         return SessionFailed(f"{self._file.title}: {_runtime(self._file).name} {what}")
@@ -169,90 +164,33 @@ class Worker:
         self._process.wait()
 
 
-class _Served:
-    """The worker side: one method per command."""
+class _Served(Served):
+    """The worker side: also opens files without a manifest."""
 
-    def load(self, argument: tuple[ExportedFile, int]) -> str:
-        file, threads = argument
-        runtime = _runtime(file)
-        name = runtime.start()
-        self._file = file
-        self._peak_before_bytes = _peak_rss_bytes()
-        self._run: Run = runtime.load(file, threads)
-        return name
-
-    def open(self, argument: tuple[ExportedFile, int]) -> Interface:
-        file, threads = argument
-        name = _runtime(file).start()
+    def open(self, file: ExportedFile, threads: int) -> Interface:
+        name = self.runtime(file).start()
         self._opened: Opened = open_any(file, threads)
         return Interface(runtime=name, inputs=self._opened.inputs, outputs=self._opened.outputs)
 
-    def run(self, values: list[np.ndarray]) -> list[np.ndarray]:
+    def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self._opened.run(values)
 
-    def hold(self, inputs: dict[str, np.ndarray]) -> None:
-        self._held = [tensor.arrange(inputs[tensor.name]) for tensor in self._file.inputs]
-
-    def time_runs(self, count: int) -> np.ndarray:
-        run, held = self._run, self._held
-        elapsed_ns = np.empty(count, dtype=np.int64)
-        run(held)
-        gc.disable()
-        for index in range(count):
-            begin_ns = perf_counter_ns()
-            run(held)
-            elapsed_ns[index] = perf_counter_ns() - begin_ns
-        gc.enable()
-        return elapsed_ns
-
-    def infer(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        clips = len(next(iter(inputs.values())))
-        logits = [np.empty((clips, tensor.shape[-1]), dtype=np.float32) for tensor in self._file.outputs]
-        for clip in range(clips):
-            arrays = [tensor.arrange(inputs[tensor.name][clip : clip + 1]) for tensor in self._file.inputs]
-            for tensor, column, given in zip(self._file.outputs, logits, self._run(arrays), strict=True):
-                if given.shape != tensor.shape:
-                    raise ValueError(
-                        f"manifest.json describes output {tensor.name!r} with shape {list(tensor.shape)}, "
-                        f"but the file returns {list(given.shape)}; export again"
-                    )
-                column[clip] = given[0]
-        return logits
-
-    def memory(self, _: None) -> Memory:
-        peak_bytes = _peak_rss_bytes()
-        return Memory(peak_rss_bytes=peak_bytes, model_rss_bytes=peak_bytes - self._peak_before_bytes)
+    def runtime(self, file: ExportedFile) -> Runtime:
+        return _runtime(file)
 
 
 def _runtime(file: ExportedFile) -> Runtime:
     return (RUNTIMES | PEERS | READ_ONLY)[file.format]
 
 
-def _peak_rss_bytes() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not `ru_maxrss`: on Linux it is inherited from the parent process.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def _serve(pipe: Connection) -> None:
     served = _Served()
     while True:
         try:
-            command, argument = pipe.recv()
+            command, *arguments = pipe.recv()
         except EOFError:
             return
-        try:
-            reply = ("ok", getattr(served, command)(argument))
-        except Unavailable as error:
-            reply = ("unavailable", str(error))
-        except Exception as error:
-            reply = ("failed", f"{type(error).__name__}: {error}")
+        reply = answer(served, command, tuple(arguments))
         try:
             pipe.send(reply)
         except BrokenPipeError:

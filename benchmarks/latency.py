@@ -20,7 +20,6 @@ from benchmarks.device import (
     MAX_SECONDS,
     ROUNDS,
     Device,
-    HasNotes,
     Session,
     SessionFailed,
     Unavailable,
@@ -236,7 +235,6 @@ class _Runner:
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
-        own_notes = self._session.notes if isinstance(self._session, HasNotes) else ()
         rounds_ms = np.stack(self._rounds_ns) / 1e6
         p50_ms, p90_ms, p99_ms = (float(value) for value in np.percentile(rounds_ms, (50, 90, 99)))
         self.latency = replace(
@@ -249,7 +247,7 @@ class _Runner:
             inferences=rounds_ms.size,
             peak_rss_bytes=memory.peak_rss_bytes,
             model_rss_bytes=memory.model_rss_bytes,
-            notes=self.latency.notes + own_notes + ((note,) if note else ()),
+            notes=self.latency.notes + self._session.notes + ((note,) if note else ()),
             round_p50_ms=tuple(np.median(rounds_ms, axis=1).tolist()),
             positions=tuple(self._positions),
         )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import FileAccuracy
+from benchmarks.device import Description
 from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
 from benchmarks.measure import Measurement
@@ -25,7 +26,7 @@ def print_summary(
     header = f"{measurement.name}: not measured"
     if device is not None:
         header = (
-            f"{measurement.name}: {device.cpu}, {device.cores} cores, {device.system}; "
+            f"{measurement.name}: {device.cpu}, {_cores(device)}, {device.system}; "
             f"{threads} thread{'s' * (threads > 1)}, clock governor {device.governor or 'unknown'}, "
             f"load {device.load_1min:.1f}"
         )
@@ -37,6 +38,16 @@ def print_summary(
     console.print()
     for remark in _remarks(measurement, files):
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
+
+
+def _cores(device: Description) -> str:
+    clusters = ", ".join(
+        f"{cluster.cpus}: {cluster.core or 'cores'}"
+        + ("" if cluster.max_mhz is None else f" up to {cluster.max_mhz:.0f} MHz")
+        for cluster in device.clusters
+    )
+    used = f"{device.cores} cores" if device.cpus is None else f"bound to cores {device.cpus}"
+    return f"{used} ({clusters})" if clusters else used
 
 
 def to_dict(measurements: Sequence[Measurement], files: Sequence[ExportedFile]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.host import processor
+from benchmarks.machine import processor
 from compress.artifact import Form
 from compress.distill import DistillConfig, distill
 from compress.prune import prune

@@ -113,6 +113,13 @@ def how_it_ended(returncode: int) -> str:
     return f"ended its process with exit code {returncode} and no result"
 
 
+def exit_of(returncode: int) -> str:
+    """Describes the end of a process as a predicate: `exited with code 3`, `was killed by SIGSEGV`."""
+    if returncode == -signal.SIGKILL:
+        return "was killed by SIGKILL (often: out of memory)"
+    return f"was killed by {signal_name(-returncode)}" if returncode < 0 else f"exited with code {returncode}"
+
+
 def signal_name(number: int) -> str:
     """Name of a signal, such as `SIGSEGV` for 11; a real-time signal by its number."""
     try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from benchmarks.host import processor
+from benchmarks.machine import processor
 from compress.command.progress import bar
 from compress.folders.writing import write_atomic
 from compress.pruning.groups import PruningGroup, without

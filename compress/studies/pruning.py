@@ -28,7 +28,7 @@ if not only_reads_arguments(__name__):
     import torch
     from torch import nn
 
-    from benchmarks.host import processor
+    from benchmarks.machine import processor
     from compress.data import open_data
     from compress.folders.locks import held
     from compress.folders.output import check_output_file, write_output_file

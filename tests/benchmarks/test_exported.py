@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.exported import _sha256, read_export
+from benchmarks.exported import content_hash, read_export
 from benchmarks.latency import measure_latency
 from export.manifest import sha256_of
 from tests.benchmarks.small_exports import ALL_INPUTS, VIDEO_ONLY, failed_row, onnx_export, write_manifest
@@ -64,7 +64,7 @@ def test_a_folders_digest_is_the_exporters(tmp_path):
     for name in ("Manifest.json", "Data/weights/w.bin", "Data/a"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(name)
-    assert _sha256(package) == sha256_of(package)
+    assert content_hash(package) == sha256_of(package)
 
 
 def test_no_such_folder(tmp_path):

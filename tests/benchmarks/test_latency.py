@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from benchmarks.exported import read_export
-from benchmarks.host import usable_cores
 from benchmarks.latency import FileLatency, measure_latency, median_interval, ratio
+from benchmarks.machine import usable_cores
 from tests.benchmarks.small_exports import (
     VIDEO_ONLY,
     file_row,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.exported import read_export
-from benchmarks.host import usable_cores
 from benchmarks.host_process import Worker
 from benchmarks.latency import measure_latency
+from benchmarks.machine import usable_cores
 from tests.benchmarks.small_exports import (
     ALL_INPUTS,
     example,

@@ -1,0 +1,231 @@
+"""Connections that are refused, lost or interrupted, and full disks: the reason and the remedy."""
+
+import os
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.device import Unavailable
+from benchmarks.devices import parse_device
+from benchmarks.exported import read_export
+from benchmarks.measure import measure
+from benchmarks.ssh.client import run
+from benchmarks.ssh.link import Link
+from benchmarks.ssh.uploads import of_array
+from tests.benchmarks.small_exports import (
+    VIDEO_ONLY,
+    example,
+    onnx_export,
+    write_endless_onnx,
+)
+from tests.benchmarks.ssh.server import MISSING, SSHD, Server, make_key
+from tests.benchmarks.test_host_process import video_file
+
+pytestmark = pytest.mark.skipif(SSHD is None, reason=MISSING)
+
+
+@pytest.fixture
+def known_hosts(server):
+    """The file of known hosts, restored after the test."""
+    before = server.known_hosts.read_bytes()
+    yield server.known_hosts
+    server.known_hosts.write_bytes(before)
+
+
+def connect(settings):
+    with settings.connect("board"):
+        pass
+
+
+def test_a_changed_host_key_is_refused(server, known_hosts, tmp_path):
+    make_key(tmp_path / "another")
+    server.trust(tmp_path / "another.pub")
+    with pytest.raises(
+        Unavailable, match=r"differs from the one in line 1 of .*known_hosts: either the board was"
+    ):
+        connect(server.settings())
+
+
+def test_a_changed_host_key_is_refused_whatever_the_configuration_says(server, known_hosts, tmp_path):
+    make_key(tmp_path / "another")
+    server.trust(tmp_path / "another.pub")
+    config = tmp_path / "careless"
+    config.write_text(server.client_config.read_text() + "  StrictHostKeyChecking no\n  LogLevel QUIET\n")
+    with pytest.raises(Unavailable, match="its host key differs"):
+        connect(server.settings(config=config))
+
+
+def test_an_unknown_host_is_refused(server, known_hosts):
+    known_hosts.write_text("")
+    with pytest.raises(Unavailable, match=r"host key is not known yet\. Connect once by hand \(ssh board\)"):
+        connect(server.settings())
+    assert known_hosts.read_text() == ""
+
+
+def test_a_board_that_is_refused_costs_its_own_rows(server, known_hosts, tmp_path):
+    known_hosts.write_text("")
+    devices = {"board": server.settings(), "host": parse_device("host")}
+    board, host = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=1)
+    assert board.device is None and "its host key is not known yet" in board.latency[0].unavailable
+    assert not board.latency[0].failed  # the file is not at fault
+    assert host.latency[0].p50_ms > 0
+
+
+def test_without_an_accepted_key_nothing_is_asked(server, tmp_path):
+    make_key(tmp_path / "stranger")
+    config = tmp_path / "config"
+    config.write_text(
+        server.client_config.read_text().replace(f"{server.folder}/user_key", f"{tmp_path}/stranger")
+    )
+    with pytest.raises(
+        Unavailable, match=r"accepts none of the offered keys \(it takes: publickey\).*ssh-copy-id"
+    ):
+        connect(server.settings(config=config))
+    connect(server.settings(config=config, identity_file=server.folder / "user_key"))
+
+
+def test_the_agent_gives_the_key(server, tmp_path, monkeypatch):
+    socket = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        for _ in range(600):
+            if socket.exists():
+                break
+            time.sleep(0.1)
+        subprocess.run(["ssh-add", "-q", server.folder / "user_key"], check=True)
+        config = tmp_path / "config"
+        lines = server.client_config.read_text().splitlines()
+        config.write_text("\n".join(line for line in lines if "Identit" not in line) + "\n")
+        connect(server.settings(config=config))
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def test_nothing_listens(server):
+    with pytest.raises(Unavailable, match="nothing answers at its port: start the ssh server"):
+        connect(server.settings(port=1))
+
+
+def test_the_client_is_missing(server, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(Unavailable, match="the program ssh is missing: install an OpenSSH client"):
+        connect(server.settings())
+
+
+def test_what_startup_files_print_is_skipped(tmp_path):
+    server = Server(
+        tmp_path / "server", 'ForceCommand echo Welcome to the board; eval "$SSH_ORIGINAL_COMMAND"'
+    )
+    try:
+        connect(server.settings())
+    finally:
+        server.stop()
+
+
+def test_no_python_is_named(server):
+    with pytest.raises(
+        Unavailable, match=r"python9 is not found on the board: install Python 3\.11 or newer"
+    ):
+        connect(server.settings(python="python9"))
+
+
+def test_cores_that_the_board_does_not_have_are_refused(server):
+    with pytest.raises(Unavailable, match=r"`cpus` is 900-901, but the board has the cores 0"):
+        connect(server.settings(cpus="900-901"))
+
+
+def test_a_connection_that_drops_while_a_file_runs_costs_the_board_only(server, tmp_path):
+    write_endless_onnx(tmp_path / "model.onnx")
+    with (
+        server.settings().connect("board") as board,
+        board.open(video_file(tmp_path / "model.onnx")) as session,
+    ):
+        session.load(threads=1)
+        session.begin_infer(example(VIDEO_ONLY, clips=1))
+        server.drop_connections()
+        with pytest.raises(Unavailable, match="board: the connection was lost"):
+            session.end_infer()
+        with pytest.raises(Unavailable, match="board: the connection was lost"):
+            board.describe()
+    wait_until(lambda: not server.board_processes())
+
+
+def test_a_board_that_hangs_is_given_up(server):
+    link = Link(server.settings(folder=server.folder / "board" / "hanging"), "board")
+    (hub,) = (one for one in server.board_processes() if one.cmdline()[-1].endswith("hanging"))
+    hub.suspend()
+    try:
+        for _ in range(2):  # the second command would otherwise get the answer to the first
+            with pytest.raises(Unavailable, match="board: did not respond to 'describe' within 1 s"):
+                link.ask("describe", limit_s=1.0, name="board", cpus=None)
+    finally:
+        hub.kill()
+        link.close()
+
+
+def test_a_copy_that_was_interrupted_continues(server, tmp_path, monkeypatch):
+    array = np.random.default_rng(0).random(5 * 2**18, dtype=np.float32)
+    _, upload = of_array(array)
+    settings = server.settings(folder=tmp_path / "board")
+    ask, blocks = Link.ask, []
+
+    def dropping(link, command, **arguments):
+        if command == "put":
+            blocks.append(arguments["begin"])
+            if len(blocks) == 3:
+                server.drop_connections()
+        return ask(link, command, **arguments)
+
+    monkeypatch.setattr(Link, "ask", dropping)
+    link = Link(settings, "board")
+    with pytest.raises(Unavailable, match="the connection was lost; what was copied stays"):
+        link.push([upload], what="clips")
+    link.close()
+    assert len(blocks) == 3
+    link = Link(settings, "board")
+    link.push([upload], what="clips")
+    link.close()
+    assert blocks[3:] == [block * 2**20 for block in range(2, 5)]
+    assert (tmp_path / "board" / upload.path).read_bytes() == array.tobytes()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_reported(server):
+    _, upload = of_array(np.zeros(2**17, np.float32))
+    link = Link(server.settings(folder=server.small), "board")
+    with pytest.raises(
+        Unavailable, match=r"small on the board has no room: 0\.5 MB are needed and 0\.2 MB are free"
+    ):
+        link.push([upload], what="clips")
+    path = "blobs/late"
+    with pytest.raises(Unavailable, match="has no room"):  # another program took the room in the meantime
+        link.ask(
+            "put", path=path, size=upload.size, sha256=upload.sha256, begin=0, payload=upload.read(0, 2**19)
+        )
+    assert link.ask("present", files=[(path, 10)]) == [0]
+    link.ask("clean")
+    link.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
+def test_a_disk_that_is_full_before_the_runner_is_there_is_reported(server):
+    settings = server.settings(folder=server.small / "board")
+    filler = server.small / "filler"
+    run(settings, f"head -c 1000000 /dev/zero > {filler} || true")
+    try:
+        with pytest.raises(Unavailable, match="board: its disk is full: free some space there"):
+            connect(settings)
+    finally:
+        run(settings, f"rm {filler}")
+
+
+def wait_until(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("it did not happen within a minute")
