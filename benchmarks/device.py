@@ -38,14 +38,16 @@ class Description:
     cpu: str
     cores: int
     """Number of cores available to a process."""
-    memory_bytes: int
+    memory_bytes: int | None
     system: str
     governor: str | None
     """Clock frequency governor, e.g. `performance`."""
     int8_instructions: tuple[str, ...]
     """Instruction-set extensions of the CPU that accelerate int8."""
-    load_1min: float
+    load_1min: float | None
     """Load average of the last minute, before the measurement."""
+    notes: tuple[str, ...] = ()
+    """Notes on every figure of the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +57,18 @@ class Memory:
     `peak_rss_bytes` is the peak resident set of the process (Linux: `VmHWM`; elsewhere `ru_maxrss`): Python, NumPy,
     the runtime library (for ExecuTorch's Python binding that includes torch), weights and activations of the file,
     including pages shared with other processes. `model_rss_bytes` is the increase of the peak since just before the
-    file was loaded.
+    file was loaded. None where the device does not report it.
     """
 
-    peak_rss_bytes: int
-    model_rss_bytes: int
+    peak_rss_bytes: int | None
+    model_rss_bytes: int | None
 
 
 class Session(Protocol):
     """One exported file, opened on a device. Use it in a `with` block, which closes it.
 
-    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded; the
-    session cannot be used afterwards.
+    Every method raises `SessionFailed` when the runtime raises, the process dies or a time limit is exceeded, and
+    `Unavailable` when the device is lost; the session cannot be used afterwards.
     """
 
     def __enter__(self) -> Self:
@@ -76,7 +78,8 @@ class Session(Protocol):
         """Ends the process that runs the file."""
 
     def load(self, *, threads: int) -> str:
-        """Loads the file; returns name and version of the runtime. Also raises `Unavailable`."""
+        """Loads the file; returns name and version of the runtime. Raises `Unavailable` also for a format that
+        the device cannot run."""
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Stores the canonical inputs (`1 ...`) of one clip by name for `time_runs`."""

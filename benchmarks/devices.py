@@ -5,43 +5,16 @@ A new kind is one row of `DEVICES`: its settings, whose `connect` gives a `Devic
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from benchmarks.browser.settings import BrowserSettings
 from benchmarks.device import Device
+from benchmarks.device_settings import DeviceSettings
 from benchmarks.host import Host, processor, usable_cores
-
-
-class DeviceSettings(BaseModel):
-    """Settings of one device."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    kind: ClassVar[str]
-    """Name of the row in `DEVICES`."""
-    shorthand: ClassVar[str | None] = None
-    """The setting that the short form gives, as `address` in `ssh:pi@board`; None if there is no such form."""
-
-    name: str | None = Field(default=None, max_length=40, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    """Name in figures, files and gates; by default the kind, such as `host`, and for further ones `host_2`."""
-
-    @abstractmethod
-    def connect(self, name: str) -> Device:
-        """The device, under this name; it is connected when it is entered."""
-
-    @property
-    def module(self) -> str:
-        """The module whose code determines the figures, for keys of results."""
-        return type(self).__module__
-
-    def identity(self) -> str | None:
-        """What determines figures beside these settings and is known without a connection, such as the
-        processor."""
-        return None
 
 
 class HostSettings(DeviceSettings):
@@ -65,6 +38,7 @@ class HostSettings(DeviceSettings):
 
 DEVICES: dict[str, type[DeviceSettings]] = {
     "host": HostSettings,
+    "browser": BrowserSettings,
 }
 """Kinds of devices. A new one is one line here and one package."""
 

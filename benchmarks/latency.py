@@ -203,12 +203,13 @@ class _Runner:
             first_s = float(self._session.time_runs(1)[0]) / 1e9
             warm_up = min(_MOST_INFERENCES, math.ceil(_WARM_UP_S / first_s))
             one_s = float(np.median(self._session.time_runs(warm_up))) / 1e9
+            notes = self._device.describe().notes
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
         self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / one_s))
         self.latency = replace(
-            self.latency, runtime=runtime, notes=(RUNTIMES | PEERS)[self._file.format].notes
+            self.latency, runtime=runtime, notes=(RUNTIMES | PEERS)[self._file.format].notes + notes
         )
 
     def turn(self, position: int) -> None:
@@ -218,14 +219,14 @@ class _Runner:
         try:
             self._rounds_ns.append(self._session.time_runs(self._inferences))
             self._positions.append(position)
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
 
     def finish(self, note: str | None) -> None:
         """Computes the figures; reads the peak memory, after all inferences."""
         try:
             memory = self._session.memory()
-        except SessionFailed as error:
+        except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
         rounds_ms = np.stack(self._rounds_ns) / 1e6
