@@ -74,6 +74,8 @@ def device_of(entry: Any) -> DeviceSettings:
     if kind not in DEVICES:
         raise ValueError(f"device {kind!r} is unknown; allowed: {', '.join(DEVICES)}")
     settings = DEVICES[kind]
+    if isinstance(given, settings):
+        return given
     if isinstance(given, str):
         if settings.shorthand is None:
             raise ValueError(f"device {kind!r} takes nothing after the colon; given: {given!r}")

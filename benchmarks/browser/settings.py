@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
 from pydantic import Field
 
@@ -49,3 +50,11 @@ class BrowserSettings(DeviceSettings):
         from benchmarks.browser.device import Browser
 
         return Browser(self, name=name)
+
+    def identity(self) -> str:
+        """Versions of page and runtimes, with a new value each time: which browser opens the page, and on what, is
+        not known before, so that figures are not reused."""
+        from benchmarks.browser.assets import PACKAGES
+
+        versions = ", ".join(f"{one.name} {one.version}" for one in PACKAGES)
+        return f"{versions}; opened {uuid4()}"
