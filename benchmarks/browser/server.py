@@ -152,7 +152,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
-    server_version, sys_version = "Pocketreel", ""
+    error_message_format, error_content_type = "%(message)s\n", "text/plain; charset=utf-8"
     timeout = 60.0
 
     def setup(self) -> None:
@@ -173,6 +173,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     do_POST = do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET
+
+    def version_string(self) -> str:
+        """The program, without its version."""
+        return "Pocketreel"
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the terminal belongs to the measurement."""

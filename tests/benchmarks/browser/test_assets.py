@@ -122,7 +122,9 @@ def test_the_command_names_a_missing_archive(tmp_path):
     assets = tmp_path / "assets"
     done = run_command_line(["benchmarks.browser.install", "--archives", tmp_path, "--folder", assets])
     assert done.returncode == 2
-    assert "onnxruntime-web-1.30.0.tgz: no such file; `npm pack onnxruntime-web@1.30.0` makes it" in done.stderr
+    assert (
+        "onnxruntime-web-1.30.0.tgz: no such file; `npm pack onnxruntime-web@1.30.0` makes it" in done.stderr
+    )
     assert not assets.exists()
 
 
