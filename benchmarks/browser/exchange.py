@@ -175,7 +175,7 @@ class Exchange:
             if self._page is not None:
                 if previous is None or not _same(previous, self._page.secret):
                     raise Busy("another page is measuring; close it first")
-                self._lose("the page was reloaded")
+                self._lose("the page was reloaded; leave it alone until it says that it is finished")
             self._page = Page(facts=facts)
             self._changed.notify_all()
             return self._page
@@ -231,7 +231,7 @@ class Exchange:
         """The page was closed or reloaded. Raises `Gone`."""
         with self._changed:
             self._current(secret)
-            self._lose("the page was closed or reloaded")
+            self._lose("the page was closed or reloaded; keep it open until it says that it is finished")
 
     def _current(self, secret: str) -> Page:
         if self._page is None or not _same(secret, self._page.secret):

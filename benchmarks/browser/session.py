@@ -85,13 +85,13 @@ class BrowserSession:
         finally:
             self._server.withdraw(address)
 
-    def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def hold(self, inputs: Mapping[str, np.ndarray], *, limit_s: float = _REPLY_LIMIT_S) -> None:
         """Sends the canonical inputs (`1 ...`) of one clip by name for `time_runs`."""
         try:
             arrays = [tensor.arrange(inputs[tensor.name]) for tensor in self._file.inputs]
         except ValueError as error:
             raise self._failure(f"failed in 'hold': {error}") from error
-        self._ask("hold", payloads=[payload_of(array) for array in arrays])
+        self._ask("hold", limit_s=limit_s, payloads=[payload_of(array) for array in arrays])
 
     def time_runs(self, count: int, *, limit_s: float = _REPLY_LIMIT_S) -> np.ndarray:
         """Times `count` inferences on the stored inputs in nanoseconds, after one warm-up.

@@ -6,7 +6,7 @@
 import { readFacts } from "./facts.js";
 import { readMessage, writeMessage } from "./message.js";
 import { closeAll, perform } from "./sessions.js";
-import { failures, showFacts, showState } from "./view.js";
+import { finishFiles, showFacts, showState } from "./view.js";
 
 const ALIVE_MS = 3000;
 const RETRY_MS = 1000;
@@ -107,7 +107,7 @@ function stayAwake() {
 
 try {
   const { completed } = await measure();
-  const failed = failures();
+  const failed = completed ? finishFiles() : 0;
   if (!completed) {
     showState("failed", "Stopped", "The computer ended the measurement early. You can close this page.");
   } else if (failed > 0) {

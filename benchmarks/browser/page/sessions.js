@@ -2,9 +2,9 @@
 
 import { showFailure, showResult, showWork } from "./view.js";
 
-const workers = new Map(); // session number -> {worker, turns, times}
+const workers = new Map(); // session number -> {worker, inferences, clips}
 
-const WORDS = { load: "loading", hold: "loading", time_runs: "timing", infer: "classifying", close: "closing" };
+const WORDS = { load: "loading", hold: "loading", time_runs: "timing", infer: "classifying clips with" };
 
 // Carries out a command. Returns the reply and its arrays; never throws.
 export async function perform({ name, argument, limit_s: limitS }, arrays) {
@@ -37,7 +37,7 @@ export function closeAll() {
 }
 
 function start(number) {
-  workers.set(number, { worker: new Worker(new URL("worker.js", import.meta.url)), turns: 0, clips: 0 });
+  workers.set(number, { worker: new Worker(new URL("worker.js", import.meta.url)), inferences: 0, clips: 0 });
 }
 
 function end(number) {
@@ -72,10 +72,10 @@ function noteOf(session, name, value, values) {
     return value;
   }
   if (name === "time_runs") {
-    session.turns += 1;
+    session.inferences += values[0].shape[0];
     const times = [...values[0].values].sort((one, other) => one - other);
     const median = times[Math.floor(times.length / 2)];
-    return `${median.toPrecision(3)} ms in this browser, turn ${session.turns}`;
+    return `${median.toPrecision(3)} ms in this browser, ${session.inferences} inferences`;
   }
   if (name === "infer") {
     session.clips += values[0].shape[0];

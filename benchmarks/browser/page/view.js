@@ -13,7 +13,7 @@ export function showState(state, headline, detail) {
 export function showFacts(facts) {
   const rows = {
     processors: facts.cores,
-    memory: facts.memory_gib === null ? "not told" : `${facts.memory_gib} GiB or more`,
+    memory: facts.memory_gib === null ? "not told" : `about ${facts.memory_gib} GiB`,
     threads: facts.isolated ? "yes" : "no, the page is not cross-origin isolated",
     backends: facts.backends.join(", ") + (facts.gpu ? ` (${facts.gpu})` : ""),
     clock: `steps of ${facts.clock_ms} ms`,
@@ -33,6 +33,7 @@ export function showWork(file, state) {
   card.item.setAttribute("data-active", "");
   card.item.dataset.state = "working";
   card.state.textContent = state;
+  showState("running", "Measuring", `${state} ${file}; keep this page open and in front`);
 }
 
 export function showResult(file, state, note) {
@@ -53,8 +54,15 @@ export function showFailure(file, reason) {
   card.note.textContent = reason;
 }
 
-export function failures() {
-  return [...cards.values()].filter(({ item }) => item.dataset.state === "failed").length;
+// Marks the files as measured at the end; gives the number of those that were not.
+export function finishFiles() {
+  const failed = [...cards.values()].filter(({ item }) => item.dataset.state === "failed");
+  for (const { item, state } of cards.values()) {
+    if (item.dataset.state !== "failed") {
+      state.textContent = "measured";
+    }
+  }
+  return failed.length;
 }
 
 function cardOf(file) {
