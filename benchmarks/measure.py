@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.accuracy import FileAccuracy, evaluate
 from benchmarks.device import MAX_SECONDS, ROUNDS, Description, Device, Unavailable
-from benchmarks.devices import DeviceSettings
+from benchmarks.device_settings import DeviceSettings
 from benchmarks.exported import Exported
 from benchmarks.latency import FileLatency, Progress, measure_latency
 

@@ -12,11 +12,11 @@ from benchmarks.browser.address import lan_address
 from benchmarks.browser.assets import find_assets
 from benchmarks.browser.certificate import Certificate, make_certificate
 from benchmarks.browser.exchange import RETURN_LIMIT_S, Command, Exchange
+from benchmarks.browser.fields import PageSettings
 from benchmarks.browser.invitation import invitation
 from benchmarks.browser.program import Program, open_in_system_browser
 from benchmarks.browser.server import Server
 from benchmarks.browser.session import BrowserSession
-from benchmarks.browser.settings import BrowserSettings
 from benchmarks.device import Description, Unavailable
 from benchmarks.files import ExportedFile
 from compress.command.terminal import problems
@@ -28,7 +28,7 @@ _FAREWELL_S = 3.0
 class Browser:
     """The page of one browser, from the time it is opened to the end of the `with` block."""
 
-    def __init__(self, settings: BrowserSettings, *, name: str) -> None:
+    def __init__(self, settings: PageSettings, *, name: str) -> None:
         self.name = name
         self._settings = settings
         self._program: Program | None = None

