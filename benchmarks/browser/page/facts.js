@@ -12,7 +12,7 @@ export async function readFacts() {
     memory_gib: navigator.deviceMemory ?? null,
     secure: isSecureContext,
     isolated: crossOriginIsolated,
-    backends: ["wasm", ...(gpu === null ? [] : ["webgpu"]), ...("ml" in navigator ? ["webnn"] : [])],
+    backends: ["wasm", ...(gpu === null ? [] : ["webgpu"]), ...((await hasNeuralNetworks()) ? ["webnn"] : [])],
     gpu,
     clock_ms: clockStep(),
   };
@@ -41,6 +41,11 @@ async function adapterName() {
   }
   const { vendor, architecture } = adapter.info ?? {};
   return [vendor, architecture].filter(Boolean).join(" ") || "unnamed adapter";
+}
+
+// WebNN exists in browsers that support no device by it.
+async function hasNeuralNetworks() {
+  return Boolean(await navigator.ml?.createContext().catch(() => null));
 }
 
 async function phoneModel() {

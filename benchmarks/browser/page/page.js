@@ -105,9 +105,13 @@ function stayAwake() {
   ask();
 }
 
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 try {
   const { completed } = await measure();
-  const failed = completed ? finishFiles() : 0;
+  const failed = finishFiles(completed ? "measured" : "not finished");
   if (!completed) {
     showState("failed", "Stopped", "The computer ended the measurement early. You can close this page.");
   } else if (failed > 0) {
@@ -117,5 +121,6 @@ try {
     showState("done", "Finished", "The figures are on the computer. You can close this page.");
   }
 } catch (error) {
-  showState("failed", "Not measuring", error.message);
+  finishFiles("not finished");
+  showState("failed", "Not measuring", `${sentence(error.message)}. See the terminal of the computer.`);
 }

@@ -75,7 +75,8 @@ function noteOf(session, name, value, values) {
     session.inferences += values[0].shape[0];
     const times = [...values[0].values].sort((one, other) => one - other);
     const median = times[Math.floor(times.length / 2)];
-    return `${median.toPrecision(3)} ms in this browser, ${session.inferences} inferences`;
+    const inferences = session.inferences === 1 ? "1 inference" : `${session.inferences} inferences`;
+    return `${median.toPrecision(3)} ms in this browser, ${inferences}`;
   }
   if (name === "infer") {
     session.clips += values[0].shape[0];

@@ -54,12 +54,13 @@ export function showFailure(file, reason) {
   card.note.textContent = reason;
 }
 
-// Marks the files as measured at the end; gives the number of those that were not.
-export function finishFiles() {
+// Marks the files that did not fail with a last word; gives the number of those that failed.
+export function finishFiles(word) {
   const failed = [...cards.values()].filter(({ item }) => item.dataset.state === "failed");
   for (const { item, state } of cards.values()) {
+    item.removeAttribute("data-active");
     if (item.dataset.state !== "failed") {
-      state.textContent = "measured";
+      state.textContent = word;
     }
   }
   return failed.length;
