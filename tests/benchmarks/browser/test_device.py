@@ -1,5 +1,8 @@
 """The browser as a device, as far as no browser is needed: settings, invitation, and what is missing."""
 
+import threading
+import time
+
 import pytest
 
 from benchmarks.browser import invitation as module
@@ -10,8 +13,8 @@ from benchmarks.browser.settings import BrowserSettings
 from benchmarks.device import Unavailable
 from benchmarks.devices import parse_device
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
-from tests.benchmarks.browser.visitor import FACTS
+from benchmarks.measure import measure, measure_on
+from tests.benchmarks.browser.visitor import FACTS, Visitor, reply
 from tests.benchmarks.small_exports import onnx_export
 
 
@@ -126,3 +129,32 @@ def test_a_browser_that_tells_little_is_described():
     description = facts.description("phone")
     assert description.memory_bytes is None and description.cpu == "processor not told by the browser"
     assert description.system == "Visitor/1; not cross-origin isolated; backends: wasm"
+
+
+def test_a_page_that_is_closed_costs_its_rows_with_the_reason(assets, tmp_path):
+    exported = read_export(onnx_export(tmp_path / "export"))
+    device = BrowserSettings(open=False, assets=assets).connect("browser")
+
+    def visit():
+        while device._server is None:
+            time.sleep(0.01)
+        visitor = Visitor(device._server)
+        assert visitor.hello() == 200
+        names = [visitor.command()[0]["name"]]
+        names.append(visitor.command(reply("ok", "small runtime 1"))[0]["name"])
+        names.append(visitor.command(reply())[0]["name"])
+        assert visitor.tell("leave") == 204
+        seen.extend(names)
+
+    seen: list[str] = []
+    visiting = threading.Thread(target=visit)
+    visiting.start()
+    with device:
+        measurement = measure_on(device, exported, rounds=1)
+    visiting.join()
+    assert seen == ["load", "hold", "time_runs"]
+    (latency,) = measurement.latency
+    assert measurement.device.system.startswith("Visitor/1") and not latency.failed
+    assert latency.unavailable == (
+        "the page was closed or reloaded; keep it open until it says that it is finished (in 'time_runs')"
+    )
