@@ -153,10 +153,11 @@ class _Runner:
         try:
             self._session = sessions.enter_context(self._device.open(self._file))
             runtime = self._session.load(threads=threads)
+            notes = RUNTIMES[self._file.format].notes + self._device.describe().notes
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
-        self.accuracy = replace(self.accuracy, runtime=runtime, notes=RUNTIMES[self._file.format].notes)
+        self.accuracy = replace(self.accuracy, runtime=runtime, notes=notes)
 
     def begin(self, inputs: dict[str, np.ndarray]) -> None:
         """Sends a chunk of clips."""

@@ -49,13 +49,13 @@ class Description:
     cpu: str
     cores: int
     """Number of cores available to a process."""
-    memory_bytes: int
+    memory_bytes: int | None
     system: str
     governor: str | None
     """Clock frequency governor, e.g. `performance`."""
     int8_instructions: tuple[str, ...]
     """Instruction-set extensions of the CPU that accelerate int8."""
-    load_1min: float
+    load_1min: float | None
     """Load average of the last minute, before the measurement."""
     clusters: tuple[CoreCluster, ...] = ()
     """Empty if the system reports neither kinds of cores nor clocks."""
@@ -65,6 +65,8 @@ class Description:
     """Current clock, the highest of the cores that files run on."""
     temperature_c: float | None = None
     """Temperature of the processor."""
+    notes: tuple[str, ...] = ()
+    """Notes on every figure of the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,8 @@ class Session(Protocol):
         """Ends the process that runs the file."""
 
     def load(self, *, threads: int) -> str:
-        """Loads the file; returns name and version of the runtime. Also raises `Unavailable`."""
+        """Loads the file; returns name and version of the runtime. Raises `Unavailable` also for a format that
+        the device cannot run."""
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Stores the canonical inputs (`1 ...`) of one clip by name for `time_runs`."""

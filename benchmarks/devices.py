@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from benchmarks.adb.kind import AdbSettings
+from benchmarks.browser.settings import BrowserSettings
 from benchmarks.device import Device
 from benchmarks.device_settings import DeviceSettings
 from benchmarks.host import Host
@@ -42,6 +43,7 @@ DEVICES: dict[str, type[DeviceSettings]] = {
     "host": HostSettings,
     "ssh": SshSettings,
     "adb": AdbSettings,
+    "browser": BrowserSettings,
 }
 """Kinds of devices. A new one is one line here and one package."""
 

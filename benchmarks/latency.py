@@ -210,12 +210,13 @@ class _Runner:
             first_s = float(self._session.time_runs(1)[0]) / 1e9
             warm_up = min(_MOST_INFERENCES, math.ceil(_WARM_UP_S / first_s))
             one_s = float(np.median(self._session.time_runs(warm_up))) / 1e9
+            notes = self._device.describe().notes
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
         self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / one_s))
         self.latency = replace(
-            self.latency, runtime=runtime, notes=(RUNTIMES | PEERS)[self._file.format].notes
+            self.latency, runtime=runtime, notes=(RUNTIMES | PEERS)[self._file.format].notes + notes
         )
 
     def turn(self, position: int) -> None:

@@ -28,7 +28,7 @@ def print_summary(
         header = (
             f"{measurement.name}: {device.cpu}, {_cores(device)}, {device.system}; "
             f"{threads} thread{'s' * (threads > 1)}, clock governor {device.governor or 'unknown'}, "
-            f"load {device.load_1min:.1f}"
+            f"load {'unknown' if device.load_1min is None else f'{device.load_1min:.1f}'}"
         )
     console.print(header, highlight=False, markup=False, soft_wrap=True)
     console.print()

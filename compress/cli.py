@@ -80,6 +80,9 @@ SUB_COMMANDS = {
     "stream": SubCommand(
         module="benchmarks.streaming", summary="Measure the latency of a new frame of a stream."
     ),
+    "browser-assets": SubCommand(
+        module="benchmarks.browser.install", summary="Install the runtimes of the device browser."
+    ),
 }
 
 

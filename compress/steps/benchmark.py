@@ -177,7 +177,8 @@ def _figures(
         next((one for one in device.latency if one.id == FileId(file.format, "fp32")), None)
         for device in measured
     ]
-    all_notes = [one.notes for one in accuracies] + [one.notes for one in latencies]
+    of_each = (one for figures in (accuracies, latencies) for one in figures)
+    notes = [f"{one.device}: {note}" if len(measured) > 1 else note for one in of_each for note in one.notes]
     (top1, parity), *others = (_accuracy(run, one, network=network) for one in accuracies)
     return FileFigures(
         accuracy=top1,
@@ -187,7 +188,7 @@ def _figures(
             for device, one in zip(measured[1:], others, strict=True)
         ],
         latency=[_latency(one, beside=beside) for one, beside in zip(latencies, floats, strict=True)],
-        notes=list(dict.fromkeys(note for notes in all_notes for note in notes)),
+        notes=list(dict.fromkeys(notes)),
     )
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     *("compress.studies.diagnosis", "compress.studies.pruning", "compress.studies.quantization"),
     *("export.run", "export.nncf_onnx"),
     *("benchmarks.run", "benchmarks.classify", "benchmarks.live", "benchmarks.streaming"),
+    "benchmarks.browser.install",
 )
 LARGE = ("torch", "av", "safetensors", "jinja2", "scipy")
 TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
