@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _DRAWS = 10_000
 _AT_ONCE = 500
@@ -78,7 +79,7 @@ def share_p_values(losses: int, gains: int, clips: int, *, drop: float) -> tuple
     """
     from scipy.stats import binom
 
-    observed = float(drop_score(np.array(losses), np.array(gains), clips, drop))
+    observed = float(drop_score(losses, gains, clips, drop))
     all_gains = np.arange(clips + 1)
     fewest = _first_below(observed, all_gains, clips, drop, strict=True)
     at_most = _first_below(observed, all_gains, clips, drop, strict=False)
@@ -92,19 +93,18 @@ def share_p_values(losses: int, gains: int, clips: int, *, drop: float) -> tuple
     return min(1.0, below), min(1.0, above)
 
 
-def drop_score(losses: np.ndarray, gains: np.ndarray, clips: int, drop: float) -> np.ndarray:
+def drop_score(losses: ArrayLike, gains: ArrayLike, clips: int, drop: float) -> np.ndarray:
     """Tango's score statistic of a drop of `drop`, a share: large where fewer clips are lost than that.
 
     For a drop of 0 it is the negative of McNemar's.
     """
+    losses, gains = np.asarray(losses), np.asarray(gains)
     turn = losses * (1 + drop) + gains * (1 - drop) - 2 * clips * drop
     gain = (turn + np.sqrt(turn**2 + 8 * clips * gains * drop * (1 - drop))) / (4 * clips)
     return (clips * drop - (losses - gains)) / np.sqrt(clips * (2 * gain + drop - drop**2))
 
 
-def _first_below(
-    observed: float, gains: np.ndarray, clips: int, drop: float, *, strict: bool
-) -> np.ndarray:
+def _first_below(observed: float, gains: np.ndarray, clips: int, drop: float, *, strict: bool) -> np.ndarray:
     """For each number of gains, the fewest losses with a score below (or, if not `strict`, at most) `observed`.
 
     The score falls with the losses, which a bisection uses. One more than possible where there are none.

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from compress.gating.evidence import AnswerGate, Evidence, evidence_of
+from compress.gating.evidence import AnswerGate, Evidence, decide, evidence_of
 from compress.gating.measured import Measured, is_network
 from compress.gating.pairs import Pair, pairs_of
 from compress.gating.planning import more_needed, smallest_drop
 from compress.gating.selection import matching, with_answers
 from compress.gating.settings import AccuracyGate, CrossEntropyGate, GateSettings
-from compress.gating.verdict import Outcome, Verdict
+from compress.gating.verdict import Outcome
 from compress.paired import design_effect, holm
 
 _FLIPS_SHOWN = (0.01, 0.03, 0.05)
@@ -89,13 +89,9 @@ def _judge(
     from scipy.stats import norm
 
     level = settings.alpha if _one_limit(gate) else 1 - settings.power
-    verdict: Verdict = "inconclusive"
+    verdict = decide(worse_p, found.within_p, alpha=settings.alpha, level=level)
     needed = None
-    if worse_p <= settings.alpha:
-        verdict = "fail"
-    elif found.within_p <= level:
-        verdict = "pass"
-    else:
+    if verdict == "inconclusive":
         clips = len(pair.truth)
         more = [
             more_needed(clips, z=found.worse_z, wanted=float(norm.isf(settings.alpha / compared))),

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.top1 import correct_predictions
 from compress.gating.pairs import Pair, cross_entropy, margin
 from compress.gating.settings import AccuracyGate, CrossEntropyGate, MarginGate
+from compress.gating.verdict import Verdict
 from compress.paired import by_file, design_effect, drop_score, excess_p, share_p_values
 
 AnswerGate = AccuracyGate | CrossEntropyGate | MarginGate
@@ -42,34 +43,61 @@ def evidence_of(gate: AnswerGate, pair: Pair, files: Sequence[str]) -> Evidence:
     return _of_score(margin, pair, files, allowed=gate.max_decrease, excluded=gate.detect, what="margin")
 
 
-def _of_top1(gate: AccuracyGate, pair: Pair, files: Sequence[str]) -> Evidence:
-    change, clips = pair.change(), len(pair.truth)
-    losses, gains = int((change > 0).sum()), int((change < 0).sum())
-    allowed, excluded = gate.max_drop_pp / 100, gate.excluded_pp / 100
+def decide(worse_p: float, within_p: float, *, alpha: float, level: float) -> Verdict:
+    """Fails if "no worse than allowed" is rejected, passes if "worse than what must be excluded" is, else neither."""
+    if worse_p <= alpha:
+        return "fail"
+    return "pass" if within_p <= level else "inconclusive"
+
+
+class DropTest(NamedTuple):
+    """Tests of a drop of top-1."""
+
+    worse_p: float
+    within_p: float
+    worse_z: float
+    within_z: float
+    independent: int
+    """Number of independent clips that the clips count as."""
+
+
+def tested_drop(change: np.ndarray, files: Sequence[str], *, allowed: float, excluded: float) -> DropTest:
+    """Tests "the drop is at most `allowed`" and "it is at least `excluded`", both shares.
+
+    `change` has 1 for a clip that has become wrong, -1 for one that has become right, else 0. Clips of one file count
+    as fewer independent ones (`design_effect`), rounded against the decision that each p-value stands for.
+    """
     effect = design_effect(change, files)
-    independent = max(1, math.floor(clips / effect))
-    # Rounded against the decision that each p-value stands for.
-    low, high = math.floor, math.ceil
+    independent = max(1, math.floor(len(change) / effect))
+    losses, gains = ((change == sign).sum() / effect for sign in (1, -1))
+    most_lost = min(independent, math.ceil(losses))
     within_p, _ = share_p_values(
-        min(independent, high(losses / effect)), low(gains / effect), independent, drop=excluded
+        most_lost, min(math.floor(gains), independent - most_lost), independent, drop=excluded
     )
     if allowed == 0:
         worse_p = excess_p(by_file(change, files).values)
     else:
-        _, worse_p = share_p_values(low(losses / effect), high(gains / effect), independent, drop=allowed)
+        most_won = min(independent, math.ceil(gains))
+        _, worse_p = share_p_values(
+            min(math.floor(losses), independent - most_won), most_won, independent, drop=allowed
+        )
     worse_z, within_z = (
-        float(drop_score(np.array(losses / effect), np.array(gains / effect), independent, limit))
-        if limit or losses or gains
-        else 0.0
+        float(drop_score(losses, gains, independent, limit)) if limit or losses or gains else 0.0
         for limit in (allowed, excluded)
     )
+    return DropTest(worse_p, within_p, -worse_z, within_z, independent)
+
+
+def _of_top1(gate: AccuracyGate, pair: Pair, files: Sequence[str]) -> Evidence:
+    change, clips = pair.change(), len(pair.truth)
+    found = tested_drop(change, files, allowed=gate.max_drop_pp / 100, excluded=gate.excluded_pp / 100)
     was, now = (float(correct_predictions(side, pair.truth).mean()) for side in (pair.before, pair.after))
-    together = f", counted as {independent} independent ones" if effect > 1 else ""
+    together = "" if found.independent == clips else f", counted as {found.independent} independent ones"
     text = (
-        f"top-1 {was:.1%} -> {now:.1%}: {losses} clips lost, {gains} gained of {clips}{together}; allowed is a drop "
-        f"of {gate.max_drop_pp:g} points, {gate.excluded_pp:g} must be excluded"
+        f"top-1 {was:.1%} -> {now:.1%}: {(change > 0).sum()} clips lost, {(change < 0).sum()} gained of "
+        f"{clips}{together}; allowed is a drop of {gate.max_drop_pp:g} points, {gate.excluded_pp:g} must be excluded"
     )
-    return Evidence(worse_p, within_p, -worse_z, within_z, text, was, now)
+    return Evidence(found.worse_p, found.within_p, found.worse_z, found.within_z, text, was, now)
 
 
 def _of_score(

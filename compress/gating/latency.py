@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.device import Device, Unavailable
 from benchmarks.files import ExportedFile, FileId
 from benchmarks.latency import FileLatency, measure_files
 from compress.gating.looks import boundaries, z_value
@@ -23,13 +24,6 @@ from compress.gating.verdict import Outcome, Verdict
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called after each look."""
-
-
-class Look(NamedTuple):
-    """The rounds of one look: the latency of both files in each, in milliseconds; or why there are none."""
-
-    ours: FileLatency
-    theirs: FileLatency
 
 
 def latency_outcomes(
@@ -49,21 +43,41 @@ def latency_outcomes(
     ids = [FileId(*name.split(".", 1)) for name in selected.names]
     differ = [one for one in ids if run.sha256[one] != baseline.sha256[one]]
     outcomes, notes = list(selected.outcomes), list(selected.notes)
-    for one in ids:
-        figure = f"files.{one}.host.latency"
-        if one not in differ:
-            reason = "the file is that of the baseline, byte for byte, and needs no measurement"
-            outcomes.append(Outcome(gate=place, figure=figure, verdict="pass", reason=reason))
-            continue
-        ours, theirs = run.file(one), baseline.file(one)
-        assert ours is not None and theirs is not None
-        inputs = _inputs(run)
-        alpha = settings.alpha / len(differ)
-        decision = _decide(gate, ours, theirs, inputs, alpha=alpha, progress=progress)
-        if isinstance(decision, str):
-            notes.append(f"{place}: {figure} is measured on neither side: {decision}")
-        else:
-            outcomes.append(_outcome(decision, place=place, figure=figure))
+    settled = "the file is that of the baseline, byte for byte, and needs no measurement"
+    name = gate.device.name or gate.device.kind
+    figures = {one: f"files.{one}.{name}.latency" for one in ids}
+    outcomes += [
+        Outcome(gate=place, figure=figures[one], verdict="pass", reason=settled)
+        for one in ids
+        if one not in differ
+    ]
+    if not differ:
+        return outcomes, notes
+    alpha = settings.alpha / len(differ)
+    inputs = _inputs(run)
+    try:
+        with gate.device.connect(name) as device:
+            for one in differ:
+                ours, theirs = run.file(one), baseline.file(one)
+                assert ours is not None and theirs is not None
+                decision = _decide(gate, ours, theirs, inputs, device=device, alpha=alpha, progress=progress)
+                if isinstance(decision, str):
+                    notes.append(f"{place}: {figures[one]} is measured on neither side: {decision}")
+                else:
+                    outcomes.append(_outcome(decision, place=place, figure=figures[one]))
+    except Unavailable as error:
+        judged = {outcome.figure for outcome in outcomes}
+        outcomes += [
+            Outcome(
+                gate=place,
+                figure=figures[one],
+                verdict="inconclusive",
+                reason=f"device {name} cannot be used: {error}",
+                needed="the device",
+            )
+            for one in differ
+            if figures[one] not in judged
+        ]
     return outcomes, notes
 
 
@@ -94,16 +108,19 @@ def _decide(
     theirs: ExportedFile,
     inputs: Mapping[str, np.ndarray],
     *,
+    device: Device,
     alpha: float,
     progress: Progress | None,
 ) -> Decision | str:
     """The verdict on one file; the reason as text if neither file can run here."""
     logs: list[float] = []
     for look in range(1, gate.looks + 1):
-        rounds = _measure(gate, ours, theirs, inputs, seed=look)
-        if rounds.ours.unavailable or rounds.theirs.unavailable:
-            return _cannot_run(rounds)
-        logs += _log_ratios(rounds)
+        both = measure_files(
+            [ours, theirs], inputs, device=device, threads=gate.threads, rounds=gate.rounds, seed=look
+        )
+        if any(one.unavailable for one in both):
+            return _cannot_run(*both)
+        logs += _log_ratios(*both)
         if progress is not None:
             progress(f"latency of {ours.id}", look, gate.looks)
         decision = decide_ratio(
@@ -136,29 +153,22 @@ def decide_ratio(logs: list[float], *, limit: float, look: int, looks: int, alph
     return Decision("fail" if z > 0 else "pass", reason, ratio)
 
 
-def _measure(
-    gate: LatencyGate,
-    ours: ExportedFile,
-    theirs: ExportedFile,
-    inputs: Mapping[str, np.ndarray],
-    *,
-    seed: int,
-) -> Look:
-    """Both files in interleaved rounds of drawn order, in new processes."""
-    return Look(*measure_files([ours, theirs], inputs, threads=gate.threads, rounds=gate.rounds, seed=seed))
+def _log_ratios(ours: FileLatency, theirs: FileLatency) -> list[float]:
+    """The logarithm of the ratio of the medians within each round."""
+    return [
+        math.log(our_ms / their_ms)
+        for our_ms, their_ms in zip(ours.round_p50_ms, theirs.round_p50_ms, strict=True)
+    ]
 
 
-def _log_ratios(look: Look) -> list[float]:
-    pairs = zip(look.ours.round_p50_ms, look.theirs.round_p50_ms, strict=False)
-    return [math.log(ours / theirs) for ours, theirs in pairs]
-
-
-def _cannot_run(look: Look) -> Decision | str:
-    ours, theirs = look.ours, look.theirs
+def _cannot_run(ours: FileLatency, theirs: FileLatency) -> Decision | str:
+    """The verdict if one of the files has no figures; the reason as text if neither has."""
     if ours.unavailable and theirs.unavailable:
         return ours.unavailable
     if ours.unavailable:
-        return Decision("fail", f"the file of the baseline runs here, that of this run does not: {ours.unavailable}")
+        return Decision(
+            "fail", f"the file of the baseline runs here, that of this run does not: {ours.unavailable}"
+        )
     return Decision(
         "inconclusive",
         f"the file of the baseline does not run here: {theirs.unavailable}",

@@ -61,7 +61,8 @@ class Measured:
     """Share of the multiply-adds in accelerated kernels, where known."""
     clips: Clips
     answers: Mapping[str, Mapping[str, np.ndarray]]
-    """Logits `N K` by label column, for every file (`onnx.w8a8`) and network (`torch.w8a8`) that ran."""
+    """Logits `N K` by label column, for every file (`onnx.w8a8`; on further devices `onnx.w8a8.board`) and network
+    (`torch.w8a8`) that ran."""
 
     @property
     def spec(self) -> ClipSpec:
@@ -79,7 +80,7 @@ def run_folder_of(given: Path) -> Path:
     folder = given.parent if given.name == "report.json" else given
     if not (folder / "report.json").is_file():
         raise FileNotFoundError(
-            f"{given}: has no report.json; give the folder of a finished run (out/<recipe name>), or its report.json"
+            f"{given}: has no report.json; give the folder of a finished run, out/<recipe name>"
         )
     return folder
 
@@ -118,6 +119,11 @@ def read_measured(folder: Path) -> Measured:
 def is_network(name: str) -> bool:
     """Whether answers are those of a torch network, not of a file."""
     return name.startswith(f"{TORCH}.")
+
+
+def file_of(name: str) -> FileId:
+    """The file of answers, `onnx.w8a8`, or `onnx.w8a8.board` on another device than the first."""
+    return FileId(*name.split(".")[:2])
 
 
 def _intact_predictions(folder: Path) -> tuple[list[str], str]:

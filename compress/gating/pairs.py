@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.files import FileId
 from benchmarks.top1 import correct_predictions
-from compress.gating.measured import Measured, is_network
+from compress.gating.measured import Measured, file_of, is_network
 from compress.gating.verdict import Flip
 
 
@@ -55,13 +54,11 @@ class Pair(NamedTuple):
         """Whether a difference is impossible: the same answers of the same file."""
         if not np.array_equal(self.before, self.after, equal_nan=True):
             return False
-        one = FileId(*self.name.split(".", 1))
-        return is_network(self.name) or run.sha256.get(one) == baseline.sha256.get(one)
+        one = file_of(self.name)
+        return is_network(self.name) or run.sha256[one] == baseline.sha256[one]
 
 
-def pairs_of(
-    names: Sequence[str], labels: Sequence[str], run: Measured, baseline: Measured
-) -> list[Pair]:
+def pairs_of(names: Sequence[str], labels: Sequence[str], run: Measured, baseline: Measured) -> list[Pair]:
     """The answers of each file or network in each label column.
 
     Both sides have the same clips and columns (`check_same_clips`).

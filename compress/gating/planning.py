@@ -23,7 +23,9 @@ def power(clips: int, *, flips: float, drop: float, alpha: float) -> float:
         return 0.0
     low, high = binom.ppf((1e-9, 1 - 1e-9), clips, flips).astype(int)
     counts = np.arange(max(1, low), max(1, high) + 1)
-    enough = binom.isf(alpha, counts, 0.5)  # the fewest losses that are significant without the half of the mid-p
+    enough = binom.isf(
+        alpha, counts, 0.5
+    )  # the fewest losses that are significant without the half of the mid-p
     enough += binom.sf(enough, counts, 0.5) + 0.5 * binom.pmf(enough, counts, 0.5) > alpha
     found = binom.sf(enough - 1, counts, (1 + drop / flips) / 2)
     return float(binom.pmf(counts, clips, flips) @ found)

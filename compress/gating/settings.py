@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from benchmarks.devices import DeviceSettings, HostSettings, device_of
 from compress.recipe.faults import RecipeError
 from compress.recipe.source import read_source
 from compress.recipe.translate import faults_of
@@ -25,8 +26,8 @@ class _Settings(BaseModel):
 
 class _PairedGate(_Settings):
     files: Pattern = "*"
-    """Files, as `<format>.<scheme>`; `*` stands for any. `torch.<scheme>` are the torch networks, which are compared
-    only where a pattern begins with `torch`."""
+    """Files, as `<format>.<scheme>`, or `<format>.<scheme>.<device>` on further devices; `*` stands for any text.
+    `torch.<scheme>` are the torch networks, which are compared only where a pattern begins with `torch`."""
     labels: Pattern = "*"
     """Label columns; `*` stands for any."""
 
@@ -97,6 +98,8 @@ class LatencyGate(_Settings):
     """Times that the verdict is looked for; each look loads both files again."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of the runtime."""
+    device: Annotated[DeviceSettings, BeforeValidator(device_of)] = HostSettings()
+    """Where both files are measured, as in `benchmark.devices` of a recipe."""
 
 
 class FigureGate(_Settings):
