@@ -44,7 +44,7 @@ def evidence_of(gate: AnswerGate, pair: Pair, files: Sequence[str]) -> Evidence:
 
 
 def decide(worse_p: float, within_p: float, *, alpha: float, level: float) -> Verdict:
-    """Fails if "no worse than allowed" is rejected, passes if "worse than what must be excluded" is, else neither."""
+    """Fails if "no worse than allowed" is rejected, passes if "as bad as what must be excluded" is."""
     if worse_p <= alpha:
         return "fail"
     return "pass" if within_p <= level else "inconclusive"
@@ -64,8 +64,8 @@ class DropTest(NamedTuple):
 def tested_drop(change: np.ndarray, files: Sequence[str], *, allowed: float, excluded: float) -> DropTest:
     """Tests "the drop is at most `allowed`" and "it is at least `excluded`", both shares.
 
-    `change` has 1 for a clip that has become wrong, -1 for one that has become right, else 0. Clips of one file count
-    as fewer independent ones (`design_effect`), rounded against the decision that each p-value stands for.
+    `change` has 1 for a clip that has become wrong, -1 for one that has become right, else 0. Clips of one file
+    count as fewer independent ones (`design_effect`), rounded against the decision that each p-value stands for.
     """
     effect = design_effect(change, files)
     independent = max(1, math.floor(len(change) / effect))
@@ -95,7 +95,8 @@ def _of_top1(gate: AccuracyGate, pair: Pair, files: Sequence[str]) -> Evidence:
     together = "" if found.independent == clips else f", counted as {found.independent} independent ones"
     text = (
         f"top-1 {was:.1%} -> {now:.1%}: {(change > 0).sum()} clips lost, {(change < 0).sum()} gained of "
-        f"{clips}{together}; allowed is a drop of {gate.max_drop_pp:g} points, {gate.excluded_pp:g} must be excluded"
+        f"{clips}{together}; allowed is a drop of {gate.max_drop_pp:g} points, {gate.excluded_pp:g} must be "
+        "excluded"
     )
     return Evidence(found.worse_p, found.within_p, found.worse_z, found.within_z, text, was, now)
 
