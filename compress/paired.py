@@ -15,6 +15,8 @@ _DRAWS = 10_000
 _AT_ONCE = 500
 _NUISANCE = 80
 """Points at which an exact p-value is maximised over the unknown share of gains."""
+_NEGLIGIBLE = 1e-9
+"""Probability of outcomes that are left out, which is added to the p-value."""
 
 
 class Totals(NamedTuple):
@@ -77,20 +79,26 @@ def share_p_values(losses: int, gains: int, clips: int, *, drop: float) -> tuple
     (Tango 1998, Statistics in Medicine 17:891-908; Hsueh, Liu and Chen 2001, Biometrics 57:478-483). The
     asymptotic score test alone would exceed its level where few clips differ.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr, bdtrc, gammaln, xlogy
 
     observed = float(drop_score(losses, gains, clips, drop))
-    all_gains = np.arange(clips + 1)
-    fewest = _first_below(observed, all_gains, clips, drop, strict=True)
-    at_most = _first_below(observed, all_gains, clips, drop, strict=False)
+    won = np.arange(clips + 1)
+    fewest = _first_below(observed, won, clips, drop, strict=True)
+    at_most = _first_below(observed, won, clips, drop, strict=False)
     most = (1 - drop) / 2
-    below = above = 0.0
-    for gain in (0.0, *np.geomspace(min(1e-2 / clips, most / 2), most, _NUISANCE)):
-        weights = binom.pmf(all_gains, clips, gain)
-        loss = min(1.0, (gain + drop) / (1 - gain)) if gain < 1 else 0.0
-        below = max(below, float(weights @ binom.cdf(fewest - 1, clips - all_gains, loss)))
-        above = max(above, float(weights @ binom.sf(at_most - 1, clips - all_gains, loss)))
-    return min(1.0, below), min(1.0, above)
+    gain = np.array([0.0, *np.geomspace(min(1e-2 / clips, most / 2), most, _NUISANCE)])[:, None]
+    ways = gammaln(clips + 1) - gammaln(won + 1) - gammaln(clips - won + 1)
+    weights = np.exp(ways + xlogy(won, gain) + xlogy(clips - won, 1 - gain))
+    row, column = np.nonzero(weights > _NEGLIGIBLE / clips)
+    chance = np.zeros((2, *weights.shape))
+    rest, loss = (clips - won)[column], ((gain + drop) / (1 - gain))[row, 0]
+    loss = np.minimum(loss, 1.0)
+    for which, bound, tail, outside in ((0, fewest, bdtr, 0.0), (1, at_most, bdtrc, 1.0)):
+        below = bound[column] - 1
+        values = tail(np.maximum(below, 0), rest, loss)
+        chance[which, row, column] = np.where(below < 0, outside, values)
+    within, worse = (chance * weights).sum(axis=2).max(axis=1) + _NEGLIGIBLE
+    return float(min(1.0, within)), float(min(1.0, worse))
 
 
 def drop_score(losses: ArrayLike, gains: ArrayLike, clips: int, drop: float) -> np.ndarray:

@@ -83,7 +83,7 @@ def correlated(draws: int) -> Iterator[Row]:
     files, each = 100, 8
     names = np.repeat(np.arange(files), each).tolist()
     by_files, by_clips = Counter[str](), Counter[str]()
-    for _ in range(draws // 4):
+    for _ in range(draws // 10):
         whole = random.choice([-1, 0, 1], size=files, p=(0.05, 0.9, 0.05))
         change = np.repeat(whole, each)
         for counted, owners in ((by_files, names), (by_clips, list(range(len(change))))):
