@@ -55,16 +55,21 @@ def summary(judgement: Judgement) -> str:
     return _fitting("\n".join(lines) + "\n")
 
 
-def append_summary(judgement: Judgement) -> str | None:
-    """Appends the summary to the file that GitHub names; returns a reason if it does not name one."""
+def summary_file() -> Path:
+    """The file of the summary of this job. Raises ValueError outside of GitHub Actions."""
     named = os.environ.get(_SUMMARY)
     if not named:
-        return (
-            f"{_SUMMARY} is not set, so the summary of the job is not written: --github is for GitHub Actions"
+        raise ValueError(
+            f"--github: the environment variable {_SUMMARY} is not set; it is for jobs of GitHub Actions, which "
+            "set it"
         )
-    with Path(named).open("a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(summary(judgement))
-    return None
+    return Path(named)
+
+
+def append_summary(judgement: Judgement, file: Path) -> None:
+    """Appends the summary to the file."""
+    with file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(summary(judgement))
 
 
 def _row(outcome: Outcome) -> str:

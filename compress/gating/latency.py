@@ -21,6 +21,7 @@ from compress.gating.planning import more_needed
 from compress.gating.selection import with_files
 from compress.gating.settings import GateSettings, LatencyGate, fraction
 from compress.gating.verdict import Outcome, Verdict
+from models.spec import ClipSpec
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called after each look."""
@@ -54,13 +55,15 @@ def latency_outcomes(
     if not differ:
         return outcomes, notes
     alpha = settings.alpha / len(differ)
-    inputs = _inputs(run)
+    inputs = random_inputs(run.spec)
     try:
         with gate.device.connect(name) as device:
             for one in differ:
                 ours, theirs = run.file(one), baseline.file(one)
                 assert ours is not None and theirs is not None
-                decision = _decide(gate, ours, theirs, inputs, device=device, alpha=alpha, progress=progress)
+                decision = decide_files(
+                    gate, ours, theirs, inputs, device=device, alpha=alpha, progress=progress
+                )
                 if isinstance(decision, str):
                     notes.append(f"{place}: {figures[one]} is measured on neither side: {decision}")
                 else:
@@ -102,7 +105,7 @@ def _outcome(decision: Decision, *, place: str, figure: str) -> Outcome:
     )
 
 
-def _decide(
+def decide_files(
     gate: LatencyGate,
     ours: ExportedFile,
     theirs: ExportedFile,
@@ -112,7 +115,7 @@ def _decide(
     alpha: float,
     progress: Progress | None,
 ) -> Decision | str:
-    """The verdict on one file; the reason as text if neither file can run here."""
+    """The verdict on a file relative to another; the reason as text if neither can run there."""
     logs: list[float] = []
     for look in range(1, gate.looks + 1):
         both = measure_files(
@@ -176,7 +179,7 @@ def _cannot_run(ours: FileLatency, theirs: FileLatency) -> Decision | str:
     )
 
 
-def _inputs(run: Measured) -> dict[str, np.ndarray]:
+def random_inputs(spec: ClipSpec) -> dict[str, np.ndarray]:
     """Random inputs of one clip, in the range that the spec allows."""
-    example = run.spec.example(seed=0)
-    return {name: tensor.numpy() for name, tensor in zip(run.spec.inputs, example, strict=True)}
+    example = spec.example(seed=0)
+    return {name: tensor.numpy() for name, tensor in zip(spec.inputs, example, strict=True)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +23,12 @@ from compress.folders.output import check_output_file, write_output_file
 if not only_reads_arguments(__name__):
     import numpy as np
 
+    from benchmarks.exported import read_export
+    from benchmarks.host import Host
     from compress.gating.evidence import decide, tested_drop
-    from compress.gating.latency import decide_ratio
+    from compress.gating.latency import decide_files, decide_ratio, random_inputs
     from compress.gating.pairs import cross_entropy
+    from compress.gating.settings import LatencyGate
     from compress.paired import by_file, excess_p
 
 RESULTS = Path("benchmarks/results/gates.json")
@@ -39,18 +42,35 @@ Row = dict[str, Any]
 def main(
     out: Annotated[Path, typer.Option(help="Output file (JSON).")] = RESULTS,
     draws: Annotated[int, typer.Option(min=100, metavar="N", help="Draws for each row.")] = DRAWS,
+    export_dir: Annotated[
+        Path | None,
+        typer.Option("--export", help="Only compare every file of this export with itself, in its runtime."),
+    ] = None,
+    pairs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Comparisons of each file of --export.")
+    ] = 20,
 ) -> None:
     """Simulates gates on differences that are known, and writes how often each verdict is given.
+
+    With --export, compares real files with themselves, which has no difference, and adds that to the figures.
 
     Exit codes: 0 done, 2 an argument is invalid.
     """
     console = output()
     with exit_codes():
-        check_output_file(out, is_ours=lambda content: "draws" in content and "no_regression" in content)
-        found: dict[str, Any] = {"draws": draws}
-        for name, simulate in SIMULATIONS.items():
-            found[name] = list(simulate(draws))
-            for row in found[name]:
+        check_output_file(out, is_ours=lambda content: {"draws", "no_regression"} & set(content))
+        found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+        todo: dict[str, Callable[[], Iterator[Row]]]
+        if export_dir is not None:
+            measured = export_dir
+            todo = {"real_latency": lambda: real_latency(measured, pairs)}
+        else:
+            found["draws"] = draws
+            todo = {name: partial(simulate, draws) for name, simulate in SIMULATIONS.items()}
+        for name, simulate in todo.items():
+            found[name] = []
+            for row in simulate():
+                found[name].append(row)
                 console.print(f"{name}: {row}")
         write_output_file(out, json.dumps(found, indent=1) + "\n")
 
@@ -130,6 +150,24 @@ def latency(draws: int) -> Iterator[Row]:
         yield {"ratio": ratio, **_shares(counted), "rounds": rounds / draws}
 
 
+def real_latency(export_dir: Path, pairs: int) -> Iterator[Row]:
+    """`latency: {}` on this machine: every file that runs here against itself, in two processes."""
+    exported = read_export(export_dir)
+    inputs = random_inputs(exported.clip_spec())
+    for file in exported.files:
+        counted = Counter[str]()
+        ratios = []
+        for _ in range(pairs):
+            found = decide_files(LatencyGate(), file, file, inputs, device=Host(), alpha=ALPHA, progress=None)
+            if isinstance(found, str):
+                break
+            counted[found.verdict] += 1
+            ratios.append(found.ratio)
+        if counted:
+            shares = {"lowest ratio": min(ratios), "highest ratio": max(ratios)}
+            yield {"file": str(file.id), "comparisons": pairs, **shares, **_shares(counted)}
+
+
 SIMULATIONS: Mapping[str, Callable[[int], Iterator[Row]]] = {
     "no_regression": no_regression,
     "within_limit": within_limit,
@@ -152,7 +190,11 @@ def tables(stored: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(stored["sensitivity"], ("figure", "shift", "fail"))
     yield "Latency, `latency: {}`, at most four looks of eight rounds, noise of 3 % with heavy tails:\n"
     yield from _table(stored["latency"], ("ratio", *verdicts, "rounds"))
-    yield f"Each row is over {stored['draws']:,} draws or a part of them (`compress/studies/gates.py`).\n"
+    if stored.get("real_latency"):
+        yield "Real files in their runtimes, each against itself, on a machine with other work:\n"
+        columns = ("file", "comparisons", "lowest ratio", "highest ratio", *verdicts)
+        yield from _table(stored["real_latency"], columns)
+    yield f"Each simulated row is over {stored['draws']:,} draws or a part of them (`compress/studies/gates.py`).\n"
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
