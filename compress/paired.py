@@ -26,7 +26,7 @@ class Totals(NamedTuple):
     clips: np.ndarray
 
 
-def by_file(values: np.ndarray, files: Sequence[str]) -> Totals:
+def by_file(values: np.ndarray, files: Sequence[object]) -> Totals:
     """Sums of `values` (`... N`, one per clip) over the clips of each file: `... F`."""
     _, owner = np.unique(np.asarray(files), return_inverse=True)
     clips = np.bincount(owner)

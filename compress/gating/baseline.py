@@ -37,7 +37,7 @@ def write_baseline(run: Measured, folder: Path, *, notify: Notify = notify_stder
         unfinished = Ledger.read(work)
         if unfinished is not None:
             unfinished.remove()
-        work.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(folder=work, kind=KIND, writing=("*",))
         ledger.save()
         _copy(run, work)

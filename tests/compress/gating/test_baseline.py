@@ -54,6 +54,13 @@ def test_a_baseline_is_replaced_by_its_own_option_only(run, folder, tmp_path):
     assert "torch.w8a8" not in read.answers and not folder.with_name("baseline.partial").exists()
 
 
+def test_an_empty_folder_is_filled(run, tmp_path):
+    for name in ("baseline", "baseline.partial"):
+        (tmp_path / name).mkdir()
+    write_baseline(run, tmp_path / "baseline")
+    assert read_baseline(tmp_path / "baseline")[0].sha256 == run.sha256
+
+
 def test_files_of_others_are_never_replaced(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")

@@ -37,6 +37,13 @@ def test_false_alarms_stay_below_the_level(clips, flips):
     assert np.mean([levels[b, c] <= 0.05 for b, c, _ in counts]) <= 0.055
 
 
+@pytest.mark.parametrize("clips", [60, 400, 1600])
+def test_the_exact_rate_of_false_alarms_stays_below_the_level(clips):
+    """The probability of a significant loss where losses and gains are equally likely, for any share of flips."""
+    found = [power(clips, flips=flips, drop=0.0, alpha=0.05) for flips in np.linspace(0.005, 0.3, 40)]
+    assert max(found) <= 0.0515 and np.mean(found) <= 0.05
+
+
 def test_plans_agree_with_each_other():
     drop = smallest_drop(400, flips=0.03, alpha=0.05, wanted=0.8)
     assert drop == pytest.approx(0.0207, abs=3e-4)
