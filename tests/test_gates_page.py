@@ -87,7 +87,7 @@ def test_the_job_of_gitlab_passes_and_reports_its_tests(project):
     done = run(found["gate"], project)
     assert done.returncode == 0, done.stdout + done.stderr
     document = XML.parse(project / job["artifacts"]["reports"]["junit"]).getroot()
-    assert len(list(document.iter("testcase"))) == 12 and not list(document.iter("failure"))
+    assert len(list(document.iter("testcase"))) == 13 and not list(document.iter("failure"))
 
 
 def test_the_test_of_the_page_passes(project, pytester, monkeypatch):
