@@ -17,13 +17,14 @@ pytestmark = pytest.mark.slow
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny.yaml"
 SMALL = (
-    *("data.clips.train=160", "data.clips.test=120", "data.difficulty=0", "teacher.train.epochs=3"),
-    *("stages.0.distill.baseline=false", "stages.0.distill.epochs=12", "stages.1.prune.epochs=2"),
+    *("data.clips.train=240", "data.clips.validation=16", "data.clips.test=200", "data.difficulty=0"),
+    *("teacher.train.epochs=4", "teacher.train.batch=16", "gates=[]"),
+    "stages=[{distill: {epochs: 12, batch: 16}}, {quantize: {calibration_clips: 16, batch: 8}}]",
     *("export.formats=[onnx]", "export.schemes=[w8a8]"),
 )
 WORSE = (
-    *("stages.0.distill.epochs=1", "stages.1.prune.epochs=1", "student.options.depth=1"),
-    "stages.2.quantize.float_layers=['*']",
+    *("stages.0.distill.epochs=1", "student.options.depth=1"),
+    "stages.1.quantize.float_layers=['*']",
 )
 """Trained less, three times as deep, and computed in float."""
 
