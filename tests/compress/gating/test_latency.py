@@ -8,11 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from benchmarks.device import Unavailable
+from benchmarks.devices import HostSettings
 from compress.gating.baseline import read_baseline, write_baseline
 from compress.gating.compare import compare
 from compress.gating.latency import decide_ratio
 from compress.gating.measured import read_measured
-from compress.gating.settings import GateSettings
+from compress.gating.settings import Gate, GateSettings, LatencyGate
 from tests.measured_runs import logits_of, truth_of, write_run
 
 
@@ -106,6 +108,30 @@ def test_files_that_run_on_neither_side_are_a_note(compared):
     judgement = compare(run, baseline, settings)
     assert judgement.outcomes == ()
     assert "files.onnx.w8a8.host.latency is measured on neither side" in judgement.notes[-1]
+
+
+class Gone(HostSettings):
+    """A device that cannot be reached."""
+
+    def connect(self, name):
+        device = super().connect(name)
+
+        class Unreachable:
+            def __enter__(self):
+                raise Unavailable("no cable: plug it in")
+
+            def __exit__(self, *_):
+                device.__exit__(None)
+
+        return Unreachable()
+
+
+def test_a_device_that_is_missing_is_inconclusive_for_its_files(compared):
+    run, baseline, _ = compared(2, 3)
+    settings = GateSettings(gates=(Gate(latency=LatencyGate(device=Gone(name="board"))),))
+    (outcome,) = compare(run, baseline, settings).outcomes
+    assert outcome.verdict == "inconclusive" and outcome.figure == "files.onnx.w8a8.board.latency"
+    assert outcome.reason == "device board cannot be used: no cable: plug it in"
 
 
 def test_too_many_threads_are_refused(compared):
