@@ -24,9 +24,9 @@ SMALL = (
 )
 WORSE = (
     *("stages.0.distill.epochs=1", "student.options.depth=1"),
-    "stages.1.quantize.float_layers=['*']",
+    "stages.1.quantize.float_layers=['video.[1-5].*']",
 )
-"""Trained less, three times as deep, and computed in float."""
+"""Trained less, three times as deep, and mostly computed in float."""
 
 
 @pytest.fixture(scope="module")
