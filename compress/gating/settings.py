@@ -14,7 +14,7 @@ from compress.recipe.translate import faults_of
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 Points = Annotated[float, Field(ge=0, lt=100, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Percent = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})? ?%$")]
 
 MAX_GATES = 100
@@ -158,7 +158,8 @@ class GateSettings(_Settings):
     """Probability with which a drop of `detect_pp` is to be found."""
     inconclusive: Literal["fail", "pass"] = "fail"
     """What the command does with gates that can neither pass nor fail with these clips and rounds."""
-    gates: Annotated[tuple[Gate, ...], Field(min_length=1, max_length=MAX_GATES)] = DEFAULT_GATES
+    gates: tuple[Gate, ...] = Field(default_factory=lambda: DEFAULT_GATES, min_length=1, max_length=MAX_GATES)
+    """The gates; by default those above."""
 
 
 def read_settings(path: Path | None) -> GateSettings:

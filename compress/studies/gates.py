@@ -209,11 +209,15 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _cell(column: str, value: Any) -> str:
-    if column in ("fail", "inconclusive", "pass", "flips"):
-        return f"{100 * value:.1f} %" if column != "flips" else f"{100 * value:g} %"
-    return (
-        f"{value:g} points" if column == "drop_pp" else f"{value:.3g}" if column == "rounds" else str(value)
-    )
+    if column in ("fail", "inconclusive", "pass"):
+        return f"{100 * value:.1f} %"
+    if column in ("lowest ratio", "highest ratio"):
+        return f"{value:.3f}"
+    if column == "flips":
+        return f"{100 * value:g} %"
+    if column == "drop_pp":
+        return f"{value:g} points"
+    return f"{value:.3g}" if column == "rounds" else str(value)
 
 
 def _changes(clips: int, *, flips: float, drop: float, draws: int) -> np.ndarray:
