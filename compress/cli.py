@@ -73,6 +73,10 @@ SUB_COMMANDS = {
         module="benchmarks.run",
         summary="Measure exported files: latency, memory, and accuracy on labelled clips.",
     ),
+    "gate": SubCommand(
+        module="compress.gate",
+        summary="Compare a run with a baseline: accuracy, latency, size; stops regressions.",
+    ),
     "classify": SubCommand(
         module="benchmarks.classify", summary="Classify whole videos with an exported file."
     ),

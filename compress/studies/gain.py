@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from compress.paired import by_file
+
 RESAMPLES = 10_000
 
 
@@ -18,9 +20,7 @@ def gain(after: np.ndarray, before: np.ndarray, *, files: Sequence[str]) -> dict
     (Owen 2007, "The pigeonhole bootstrap"), which is conservative.
     """
     each = after.astype(float) - before.astype(float)
-    _, owner = np.unique(files, return_inverse=True)
-    counts = np.bincount(owner).astype(float)
-    totals = np.stack([np.bincount(owner, weights=row) for row in each])
+    totals, counts = by_file(each, files)
     random = np.random.default_rng(0)
     means = np.empty(RESAMPLES)
     for k in range(RESAMPLES):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import typer
 
@@ -25,10 +25,13 @@ if not only_reads_arguments(__name__):
 
     from compress.figures import exact
     from compress.gates import DEVICE_METRICS, FILE_METRICS, MODEL_METRICS, STAGE_METRICS
+    from compress.gating.settings import Gate, GateSettings
     from compress.recipe import Recipe
     from compress.report import Report
     from compress.studies.comparison.measure import Effort
     from compress.studies.comparison.page import page as comparison_page
+    from compress.studies.gates import RESULTS as GATE_RESULTS
+    from compress.studies.gates import tables as error_rates
     from compress.studies.generated_blocks import with_block
     from compress.studies.published_sizes import published_sizes
     from compress.studies.quantization_page import quantization_page
@@ -63,10 +66,14 @@ def generated(root: Path) -> dict[Path, str]:
         ("recipe", _recipe_tables(recipe)),
         ("report", _report_tables(report)),
         ("students", published_sizes()),
+        ("gates", _gate_tables()),
     ):
         page = root / "docs" / f"{name}.md"
         content = "\n".join(tables)
         files[page] = with_block(page.read_text(), "keys", f"\n{content}\n")
+    simulated = json.loads((root / GATE_RESULTS).read_text(encoding="utf-8"))
+    page = root / "docs" / "gates.md"
+    files[page] = with_block(files[page], "error rates", "\n" + "\n".join(error_rates(simulated)) + "\n")
     files |= pages(root)
     files |= quantization_page(root)
     files[root / "docs" / "comparison.md"] = _comparison(root)
@@ -187,6 +194,19 @@ def _with_all_names(same: list[_Schema]) -> _Schema:
         return same[0]
     names = [choice["properties"]["network"]["const"] for choice in same]
     return {**same[0], "properties": {**same[0]["properties"], "network": {"enum": names}}}
+
+
+def _gate_tables() -> Iterator[str]:
+    """The keys of `gates.yaml`, then those of each kind of gate."""
+    schema = GateSettings.model_json_schema()
+    defs = schema["$defs"]
+    yield "### Top level\n"
+    yield from _table(_rows(schema, defs, flat=True))
+    for kind, field in Gate.model_fields.items():
+        (settings,) = (one for one in get_args(field.annotation) if one is not type(None))
+        node = defs[settings.__name__]
+        yield f"### `{kind}:`\n\n{node['description']}\n"
+        yield from _table(_rows(node, defs, flat=True))
 
 
 def _report_tables(schema: _Schema) -> Iterator[str]:

@@ -17,6 +17,8 @@ COMMANDS = (
     *(
         "compress.run",
         "compress.diagnose",
+        "compress.gate",
+        "compress.studies.gates",
         "compress.studies.generate_docs",
         "compress.studies.comparison",
         "compress.studies.student_table",
