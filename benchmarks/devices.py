@@ -16,7 +16,7 @@ from benchmarks.browser.settings import BrowserSettings
 from benchmarks.device import Device
 from benchmarks.device_settings import DeviceSettings
 from benchmarks.host import Host
-from benchmarks.machine import processor, usable_cores
+from benchmarks.machine import processor
 from benchmarks.ssh.settings import SshSettings
 
 
@@ -105,13 +105,6 @@ def named_devices(devices: Iterable[DeviceSettings]) -> dict[str, DeviceSettings
             raise ValueError(f"two devices are named {name!r}; give each its own `name`")
         named[name] = settings
     return named
-
-
-def check_threads(devices: Mapping[str, DeviceSettings], threads: int) -> None:
-    """Raises ValueError if this machine is one of the devices and has fewer cores than `threads`."""
-    for name, settings in devices.items():
-        if settings.kind == "host" and threads > usable_cores():
-            raise ValueError(f"threads is {threads}: device {name!r} has {usable_cores()} cores")
 
 
 def _free_name(kind: str, taken: Mapping[str, DeviceSettings]) -> str:

@@ -11,6 +11,7 @@ from benchmarks.device import MAX_SECONDS, ROUNDS, Description, Device, Unavaila
 from benchmarks.device_settings import DeviceSettings
 from benchmarks.exported import Exported
 from benchmarks.latency import FileLatency, Progress, measure_latency
+from benchmarks.machine import usable_cores
 
 if TYPE_CHECKING:
     from benchmarks.clips.cache import ClipSet
@@ -27,6 +28,13 @@ class Measurement:
     latency: list[FileLatency]
     accuracy: list[FileAccuracy]
     """Empty without clips."""
+
+
+def check_threads(devices: Mapping[str, DeviceSettings], threads: int) -> None:
+    """Raises ValueError if this machine is one of the devices and has fewer cores than `threads`."""
+    for name, settings in devices.items():
+        if settings.kind == "host" and threads > usable_cores():
+            raise ValueError(f"threads is {threads}: device {name!r} has {usable_cores()} cores")
 
 
 def measure(

@@ -13,7 +13,7 @@ import typer
 
 from benchmarks.clips.limits import LIMITS_HELP, parse_limits
 from benchmarks.device import MAX_SECONDS, ROUNDS
-from benchmarks.devices import DEVICES, check_threads, named_devices, parse_device
+from benchmarks.devices import DEVICES, named_devices, parse_device
 from compress.command import FAILED, OK, names, only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.json_output import JsonOption, json_alone
@@ -27,7 +27,7 @@ if not only_reads_arguments(__name__):
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
-    from benchmarks.measure import Measurement, measure
+    from benchmarks.measure import Measurement, check_threads, measure
     from benchmarks.predictions import (
         check_predictions,
         forget_predictions,

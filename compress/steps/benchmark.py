@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.accuracy import FileAccuracy
-from benchmarks.devices import check_threads
 from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
-from benchmarks.measure import Measurement, measure
+from benchmarks.measure import Measurement, check_threads, measure
 from benchmarks.predictions import FOLDER, TORCH, keep_predictions, predictions_name
 from compress.chance import predicted_classes
 from compress.command.progress import bar
