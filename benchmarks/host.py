@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from benchmarks.device import Description, Session
 
 if TYPE_CHECKING:
+    from benchmarks.conditions import Watch
     from benchmarks.files import ExportedFile
 
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
@@ -49,6 +50,12 @@ class Host:
         from benchmarks.host_process import Worker
 
         return Worker(file)
+
+    def watch(self) -> Watch:
+        """Observes the load by other processes and virtual machines."""
+        from benchmarks.host_load import HostLoad
+
+        return HostLoad()
 
 
 HOST = Host()

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.any_file import READ_ONLY, Interface, Opened, open_any
+from benchmarks.cold_start import ColdStart
 from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
@@ -111,6 +112,11 @@ class Worker:
         self._send("memory", None)
         return self._receive()
 
+    def cold_start(self) -> ColdStart:
+        """Time of the load and of the first inference of `time_runs`."""
+        self._send("cold_start", None)
+        return self._receive()
+
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Sends canonical inputs of N clips by name, without waiting, so that workers can run in parallel."""
         self._send("infer", dict(inputs))
@@ -178,7 +184,9 @@ class _Served:
         name = runtime.start()
         self._file = file
         self._peak_before_bytes = _peak_rss_bytes()
+        begin_ns = perf_counter_ns()
         self._run: Run = runtime.load(file, threads)
+        self._load_ns, self._first_ns = perf_counter_ns() - begin_ns, 0
         return name
 
     def open(self, argument: tuple[ExportedFile, int]) -> Interface:
@@ -196,7 +204,9 @@ class _Served:
     def time_runs(self, count: int) -> np.ndarray:
         run, held = self._run, self._held
         elapsed_ns = np.empty(count, dtype=np.int64)
+        begin_ns = perf_counter_ns()
         run(held)
+        self._first_ns = self._first_ns or perf_counter_ns() - begin_ns
         gc.disable()
         for index in range(count):
             begin_ns = perf_counter_ns()
@@ -218,6 +228,11 @@ class _Served:
                     )
                 column[clip] = given[0]
         return logits
+
+    def cold_start(self, _: None) -> ColdStart:
+        if not self._first_ns:
+            raise ValueError("the file has not been timed yet")
+        return ColdStart(load_ms=self._load_ns / 1e6, first_ms=self._first_ns / 1e6)
 
     def memory(self, _: None) -> Memory:
         peak_bytes = _peak_rss_bytes()

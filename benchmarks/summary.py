@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import FileAccuracy
+from benchmarks.conditions import Conditions
 from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
 from benchmarks.measure import Measurement
@@ -35,7 +36,8 @@ def print_summary(
     console.print()
     console.print(_latencies(measurement, files))
     console.print()
-    for remark in _remarks(measurement, files):
+    conditions = next((one.conditions for one in measurement.latency if one.conditions is not None), None)
+    for remark in ([] if conditions is None else [_said(conditions)]) + _remarks(measurement, files):
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -87,12 +89,15 @@ def _joined(
 def _costs(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
     labels = _label_names(measurement) if measurement.accuracy else []
     table = _empty_table(
-        "file", "MB", "peak MiB", "model MiB", *(f"top-1 % {name}".rstrip() for name in labels)
+        "file",
+        *("MB", "peak MiB", "model MiB", "load ms", "first ms"),
+        *(f"top-1 % {name}".rstrip() for name in labels),
     )
     for file, latency, accuracy, _ in _joined(measurement, files):
         cells = [f"{file.size_bytes / 1e6:.2f}" if file.missing is None else "-"]
         for size_bytes in (latency.peak_rss_bytes, latency.model_rss_bytes):
             cells.append("-" if size_bytes is None else f"{size_bytes / 2**20:.0f}")
+        cells += [_ms(latency.load_ms), _ms(latency.first_ms)]
         if accuracy is not None:
             cells += [_share(accuracy, name) for name in labels]
         table.add_row(f"{file.format} {file.scheme}", *cells)
@@ -148,13 +153,31 @@ def _ms(value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
+def _said(conditions: Conditions) -> str:
+    """The conditions in one line."""
+    twins = f"{conditions.twin_ratio:.3f}x"
+    if conditions.twin_ratio_ci95 is not None:
+        twins += f" [{conditions.twin_ratio_ci95[0]:.3f}, {conditions.twin_ratio_ci95[1]:.3f}]"
+    parts = [
+        f"{conditions.reference} measured twice: {twins}",
+        f"{conditions.slow_rounds} of {conditions.rounds} rounds slow",
+    ]
+    if conditions.others_cores is not None:
+        parts.append(f"other processes used {conditions.others_cores:.1f} cores")
+    if conditions.busy:
+        parts.append("the machine was busy, so that the figures are less reliable")
+    return "conditions: " + "; ".join(parts)
+
+
 def _remarks(measurement: Measurement, files: Sequence[ExportedFile]) -> list[str]:
     """Notes: runtimes, number of measurements, reasons for missing figures."""
     remarks = []
     for file, latency, accuracy, _ in _joined(measurement, files):
         parts = [latency.runtime] if latency.runtime else []
         if latency.unavailable is None:
-            parts.append(f"{latency.inferences} inferences in {latency.rounds} rounds")
+            parts.append(
+                f"{latency.inferences} inferences in {latency.rounds} rounds and {latency.starts} starts"
+            )
         for one in (latency, accuracy):
             if one is not None:
                 parts += [one.unavailable] if one.unavailable else []

@@ -56,6 +56,11 @@ class FileFigures:
         others = (one["accuracy"] for one in self.elsewhere)
         return any(part.get("failed", False) for part in (self.accuracy, *others, *self.latency))
 
+    @property
+    def busy(self) -> list[str]:
+        """By device, why the latency was measured on a busy machine."""
+        return [f"{row['device']}: {reason}" for row in self.latency for reason in row.get("busy", ())]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -73,7 +78,8 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
     miss their pass criterion are not measured.
 
     Cached in `benchmark.json` for equal files, clips, settings, runtimes and processor; not cached if a file should
-    have run and did not, or a device could not be used. Predictions for each clip are written to `predictions/`.
+    have run and did not, a device could not be used, or a machine was busy. Predictions for each clip are written
+    to `predictions/`.
     """
     settings = run.recipe.benchmark
     devices = settings.named_devices
@@ -119,7 +125,10 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
         files=figures,
         devices={one.name: None if one.device is None else asdict(one.device) for one in measured},
     )
-    if any(one.failed for one in figures.values()) or None in found.devices.values():
+    busy = list(dict.fromkeys(reason for one in figures.values() for reason in one.busy))
+    for reason in busy:
+        run.console.print(headed("benchmark", f"the next run measures again: busy machine: {reason}"))
+    if busy or any(one.failed for one in figures.values()) or None in found.devices.values():
         forget(run, BENCHMARK)
     else:
         kept_files = {str(name): asdict(one) for name, one in figures.items()}
@@ -232,7 +241,12 @@ def _latency(latency: FileLatency, *, beside: FileLatency | None) -> dict[str, A
         "p50_ci95_ms": latency.p50_ci95_ms,
         "peak_rss_bytes": latency.peak_rss_bytes,
         "rounds": latency.rounds,
+        "starts": latency.starts,
+        "load_ms": latency.load_ms,
+        "first_ms": latency.first_ms,
     }
+    if latency.conditions is not None:
+        row["busy"] = list(latency.conditions.busy)
     if beside is not None and beside is not latency:
         times = ratio(latency, beside)
         row["ratio_to_fp32"] = None if times is None else times.value

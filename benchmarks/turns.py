@@ -1,0 +1,99 @@
+"""One file in the rounds of a measurement: its processes, its turns, and what they gave."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import numpy as np
+
+from benchmarks.cold_start import ColdStart, TimesColdStart
+from benchmarks.device import Device, Memory, Session, SessionFailed, Unavailable
+from benchmarks.files import ExportedFile
+from benchmarks.steady import warm_up
+
+_TURN_S = 0.1
+_MOST_INFERENCES = 200
+_SETTLE_S = 0.05
+"""Pause before each turn with several threads: those of ONNX Runtime spin for about 30 ms after an inference and
+would slow down the next file."""
+
+
+class Turns:
+    """Runs one file on a device: `begin` opens a new process; turns and `end` follow; then all again."""
+
+    _session: Session
+
+    def __init__(self, file: ExportedFile, *, device: Device, threads: int) -> None:
+        self.file, self.device, self.threads = file, device, threads
+        self.unavailable = file.missing
+        """Reason why the file cannot be measured any more."""
+        self.failed = False
+        self.runtime: str | None = None
+        self.rounds_ns: list[np.ndarray] = []
+        """Elapsed times of each turn."""
+        self.starts: list[int] = []
+        """Number of the process of each turn, from 0."""
+        self.positions: list[int] = []
+        """Position of each turn in its round, from 0."""
+        self.unsteady = 0
+        """Number of processes in which the file did not become steady."""
+        self.cold_starts: list[ColdStart] = []
+        self.memories: list[Memory] = []
+        self._started = 0
+        self._inferences: int | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the file can still be measured."""
+        return self.unavailable is None
+
+    def again(self) -> Turns:
+        """Turns of the same file in processes of its own."""
+        return Turns(self.file, device=self.device, threads=self.threads)
+
+    def begin(self, inputs: Mapping[str, np.ndarray], *, sessions: ExitStack) -> None:
+        """Loads the file in a new process and warms it up; the first time it sets the inferences of a turn."""
+        if not self.runs:
+            return
+        self._started += 1
+        try:
+            self._session = sessions.enter_context(self.device.open(self.file))
+            self.runtime = self._session.load(threads=self.threads)
+            self._session.hold(inputs)
+            warm = warm_up(self._session)
+        except (Unavailable, SessionFailed) as error:
+            self._give_up(error)
+            return
+        self.unsteady += not warm.steady
+        if self._inferences is None:
+            self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / warm.latency_s))
+
+    def turn(self, position: int) -> None:
+        """Times one turn at position `position` of its round."""
+        assert self._inferences is not None
+        if self.threads > 1:
+            time.sleep(_SETTLE_S)
+        try:
+            self.rounds_ns.append(self._session.time_runs(self._inferences))
+        except SessionFailed as error:
+            self._give_up(error)
+            return
+        self.starts.append(self._started - 1)
+        self.positions.append(position)
+
+    def end(self) -> None:
+        """Reads the memory and the cold start of the process, after all its inferences."""
+        if not self.runs:
+            return
+        try:
+            self.memories.append(self._session.memory())
+            if isinstance(self._session, TimesColdStart):
+                self.cold_starts.append(self._session.cold_start())
+        except SessionFailed as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Unavailable | SessionFailed) -> None:
+        self.unavailable, self.failed = str(error), isinstance(error, SessionFailed)

@@ -1,0 +1,150 @@
+"""Intervals of a median that the study `intervals.py` compares, and simulated latencies.
+
+Every method takes `values`, `comparisons n`, and gives the ends of the 95 % intervals of the median, `comparisons`
+each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.intervals import median_interval
+
+_ERROR = 0.05
+_RESAMPLES = 1000
+_AT_ONCE = 100
+
+Ends = tuple[np.ndarray, np.ndarray]
+
+
+def percentile(values: np.ndarray) -> Ends:
+    """Percentile bootstrap. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13."""
+    low, high = np.quantile(_medians(values), (_ERROR / 2, 1 - _ERROR / 2), axis=1)
+    return low, high
+
+
+def expanded(values: np.ndarray) -> Ends:
+    """Percentile bootstrap at levels that correct for few values, as a t interval does.
+
+    Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 4.
+    """
+    count = values.shape[1]
+    level = stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(1 - _ERROR / 2, count - 1))
+    low, high = np.quantile(_medians(values), (level, 1 - level), axis=1)
+    return low, high
+
+
+def bca(values: np.ndarray) -> Ends:
+    """Bias-corrected and accelerated bootstrap. Efron and Tibshirani, chapter 14."""
+    count = values.shape[1]
+    medians, middle = _medians(values), np.median(values, axis=1)
+    below = (medians < middle[:, None]).mean(1) + (medians == middle[:, None]).mean(1) / 2
+    bias = stats.norm.ppf(np.clip(below, 1 / _RESAMPLES, 1 - 1 / _RESAMPLES))
+    left_out = np.stack([np.median(np.delete(values, one, axis=1), axis=1) for one in range(count)], axis=1)
+    apart = left_out.mean(1, keepdims=True) - left_out
+    scale = 6 * (apart**2).sum(1) ** 1.5
+    acceleration = np.divide((apart**3).sum(1), scale, out=np.zeros(len(values)), where=scale > 0)
+    z = stats.norm.ppf([[_ERROR / 2], [1 - _ERROR / 2]])
+    levels = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    ends = [np.quantile(row, pair) for row, pair in zip(medians, levels.T, strict=True)]
+    low, high = np.array(ends).T
+    return low, high
+
+
+def order_statistics(values: np.ndarray) -> Ends:
+    """The method of this project, `benchmarks.intervals.median_interval`."""
+    found = [median_interval(row) for row in values]
+    low, high = np.array([(math.nan, math.nan) if one is None else one for one in found]).T
+    return low, high
+
+
+def student_t(values: np.ndarray) -> Ends:
+    """Student's interval, of the mean."""
+    count = values.shape[1]
+    half = stats.t.ppf(1 - _ERROR / 2, count - 1) * values.std(axis=1, ddof=1) / math.sqrt(count)
+    return values.mean(1) - half, values.mean(1) + half
+
+
+def signed_rank(values: np.ndarray) -> Ends:
+    """Exact interval of the pseudomedian, from the signed-rank test. Hodges and Lehmann 1963."""
+    count = values.shape[1]
+    first, second = np.triu_indices(count)
+    averages = np.sort((values[:, first] + values[:, second]) / 2, axis=1)
+    ways = np.zeros(count * (count + 1) // 2 + 1)
+    ways[0] = 1
+    for rank in range(1, count + 1):
+        ways[rank:] += ways[:-rank].copy()
+    missed = 2 * np.cumsum(ways) / 2**count
+    k = int((missed <= _ERROR).sum())
+    return averages[:, k - 1], averages[:, -k]
+
+
+METHODS: dict[str, Callable[[np.ndarray], Ends]] = {
+    "percentile bootstrap": percentile,
+    "expanded bootstrap": expanded,
+    "BCa bootstrap": bca,
+    "Student's t": student_t,
+    "signed rank": signed_rank,
+    "order statistics": order_statistics,
+}
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """Medians of resamples, `comparisons resamples`."""
+    count = values.shape[1]
+    drawn = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))
+    parts = [values[k : k + _AT_ONCE] for k in range(0, len(values), _AT_ONCE)]
+    return np.concatenate([np.median(part[:, drawn], axis=2) for part in parts])
+
+
+Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+"""Logarithms of latencies around their median, `comparisons n`; independent."""
+
+
+def _normal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return 0.01 * random.standard_normal(shape)
+
+
+def _heavy(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return 0.01 * random.standard_t(3, shape)
+
+
+def _skewed(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return 0.02 * (random.lognormal(0, 1, shape) - 1)
+
+
+def _delayed(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    late = np.where(random.random(shape) < 0.2, random.exponential(0.5, shape), 0.0)
+    return 0.005 * random.standard_normal(shape) + late
+
+
+def _two_speeds(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return 0.004 * random.standard_normal(shape) + np.where(random.random(shape) < 0.35, 0.12, 0.0)
+
+
+NOISES: dict[str, Noise] = {
+    "normal": _normal,
+    "heavy tails (t, 3 degrees of freedom)": _heavy,
+    "skewed (lognormal)": _skewed,
+    "20 % of rounds delayed": _delayed,
+    "two speeds": _two_speeds,
+}
+
+
+def drift(random: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Drift of the speed in the turns of two files, which take turns in random order.
+
+    A random walk, a clock that falls by half over the measurement, and a slow oscillation.
+    """
+    comparisons, count = shape
+    turn = np.arange(2 * count)
+    phase = random.uniform(0, 2 * math.pi, (comparisons, 1))
+    speed = np.cumsum(random.normal(0, 0.01, (comparisons, 2 * count)), axis=1)
+    speed += np.linspace(0, math.log(2), 2 * count) + 0.05 * np.sin(turn / 3 + phase)
+    before, after = speed[:, 0::2], speed[:, 1::2]
+    first = random.random(shape) < 0.5
+    return np.where(first, before, after), np.where(first, after, before)
