@@ -12,7 +12,9 @@ from benchmarks.device import Description, Session
 
 if TYPE_CHECKING:
     from benchmarks.conditions import Watch
+    from benchmarks.energy import Meter
     from benchmarks.files import ExportedFile
+    from benchmarks.sustained import Heat
 
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
@@ -56,6 +58,26 @@ class Host:
         from benchmarks.host_load import HostLoad
 
         return HostLoad()
+
+    def meter(self) -> Meter:
+        """The energy of the processor, where the system reports it."""
+        from benchmarks.energy import Rapl
+
+        return Rapl()
+
+    def heat(self) -> Heat:
+        """Temperature of the hottest sensor and mean clock of the cores, where the system reports them."""
+        import psutil
+
+        from benchmarks.sustained import Heat
+
+        sensors = getattr(psutil, "sensors_temperatures", dict)()
+        temperatures_c = [one.current for group in sensors.values() for one in group]
+        clock = psutil.cpu_freq()
+        return Heat(
+            temperature_c=max(temperatures_c, default=None),
+            clock_mhz=None if clock is None or not clock.current else clock.current,
+        )
 
 
 HOST = Host()

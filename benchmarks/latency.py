@@ -9,13 +9,15 @@ no number of inferences in one process averages out. Kalibera and Jones, Rigorou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from benchmarks.conditions import Conditions, OtherLoad, Watched, judge
-from benchmarks.device import MAX_SECONDS, ROUNDS, Device
+from benchmarks.device import MAX_SECONDS, ROUNDS, Device, Unavailable
+from benchmarks.energy import Meter, Metered
 from benchmarks.exported import Exported
 from benchmarks.files import ExportedFile, FileId
 from benchmarks.host import HOST
@@ -23,7 +25,7 @@ from benchmarks.intervals import FEWEST, median_interval
 from benchmarks.rounds import Progress, shares, take_rounds
 from benchmarks.runtimes import PEERS, RUNTIMES
 from benchmarks.steady import LONGEST_S, TOLERANCE
-from benchmarks.turns import Turns
+from benchmarks.turns import TURN_S, Turns
 
 STARTS = 9
 """Number of starts: the exact interval of the median of 9 values has an error of 3.9 %, close to 5 %."""
@@ -49,11 +51,18 @@ class FileLatency:
     starts: int = 0
     """Number of processes in which the file was measured."""
     inferences: int = 0
+    timed_s: float = 0.0
+    """Sum of the times of all inferences."""
     load_ms: float | None = None
     """Time to load the file in a new process, without the runtime's library: the median over starts. None if the
     device does not time it."""
     first_ms: float | None = None
     """Time of the first inference after loading, likewise."""
+    energy_mj: float | None = None
+    """Energy of the processor for one inference in millijoules, with all that runs beside it: the median over
+    rounds. None if the device does not meter it."""
+    energy_absent: str | None = None
+    """Reason for missing energy."""
     peak_rss_bytes: int | None = None
     """Largest over starts."""
     model_rss_bytes: int | None = None
@@ -95,6 +104,7 @@ def measure_latency(
     threads: int = 1,
     rounds: int = ROUNDS,
     starts: int = STARTS,
+    duration_s: float | None = None,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -104,7 +114,8 @@ def measure_latency(
     Inputs are random values in the range given by the manifest. `seed` determines them and the order within rounds.
     In each round, every file runs for about a tenth of a second, at least once. The rounds are divided among
     `starts`, or among as many starts as there are rounds. With enough starts for an interval, the first file that
-    runs is measured a second time as a reference (`conditions.py`).
+    runs is measured a second time as a reference (`conditions.py`). With `duration_s`, there are further rounds
+    until every file was timed for this many seconds and 1,024 inferences.
 
     Stops at the end of the round in which `max_seconds` is exceeded, and notes it. A file that cannot run reports
     the reason and does not stop the others. Raises ValueError for invalid `threads`, `rounds` or `starts`.
@@ -116,6 +127,7 @@ def measure_latency(
         threads=threads,
         rounds=rounds,
         starts=starts,
+        duration_s=duration_s,
         max_seconds=max_seconds,
         seed=seed,
         progress=progress,
@@ -130,6 +142,7 @@ def measure_files(
     threads: int = 1,
     rounds: int = ROUNDS,
     starts: int = STARTS,
+    duration_s: float | None = None,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -139,14 +152,18 @@ def measure_files(
     Raises ValueError for invalid `threads`, `rounds` or `starts`.
     """
     _check(device=device, threads=threads, rounds=rounds, starts=starts)
+    if duration_s is not None:
+        rounds = max(rounds, math.ceil(duration_s / TURN_S))
     rounds_of_starts = shares(rounds, starts)
-    turns = [Turns(file, device=device, threads=threads) for file in files]
+    meter, unmetered = _meter(device)
+    turns = [Turns(file, device=device, threads=threads, meter=meter) for file in files]
     watch = device.watch() if isinstance(device, Watched) else None
     taken = take_rounds(
         turns,
         inputs,
         with_reference=len(rounds_of_starts) >= FEWEST,
         rounds_of_starts=rounds_of_starts,
+        duration_s=duration_s,
         max_seconds=max_seconds,
         seed=seed,
         progress=progress,
@@ -160,7 +177,8 @@ def measure_files(
             notes.append(
                 f"conditions unknown: {first.file.id} failed when measured twice: {second.unavailable}"
             )
-    return [_figures(one, conditions=conditions, notes=notes) for one in turns]
+    found = [_figures(one, conditions=conditions, notes=notes) for one in turns]
+    return [one if one.unavailable else replace(one, energy_absent=unmetered) for one in found]
 
 
 def random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
@@ -176,6 +194,16 @@ def random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
         values = generator.uniform(low, high, tensor.canonical_shape)
         inputs[tensor.name] = values.round() if "int" in tensor.dtype else values.astype("float32")
     return inputs
+
+
+def _meter(device: Device) -> tuple[Meter | None, str | None]:
+    """The energy meter of a device, or the reason why there is none."""
+    if not isinstance(device, Metered):
+        return None, f"energy: not metered on {device.name}"
+    try:
+        return device.meter(), None
+    except Unavailable as error:
+        return None, str(error)
 
 
 def _conditions(first: Turns, second: Turns, *, load: OtherLoad | None) -> Conditions | None:
@@ -226,8 +254,10 @@ def _figures(one: Turns, *, conditions: Conditions | None, notes: Sequence[str] 
         rounds=len(rounds_ms),
         starts=len(start_p50_ms),
         inferences=rounds_ms.size,
+        timed_s=one.timed_s,
         load_ms=float(np.median([start.load_ms for start in cold])) if cold else None,
         first_ms=float(np.median([start.first_ms for start in cold])) if cold else None,
+        energy_mj=float(np.median(one.joules)) * 1e3 if one.joules else None,
         peak_rss_bytes=max(memory.peak_rss_bytes for memory in one.memories),
         model_rss_bytes=max(memory.model_rss_bytes for memory in one.memories),
         runtime=one.runtime,

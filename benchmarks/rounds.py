@@ -12,6 +12,10 @@ import numpy as np
 
 from benchmarks.turns import Turns
 
+FEWEST_INFERENCES = 1024
+"""Number of inferences of a measurement with a duration. With a duration of 60 s it is the minimum of MLPerf Mobile
+for a single stream: 1024 queries and 60 seconds (https://mlcommons.org/en/inference-mobile-30/)."""
+
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called after each step."""
 
@@ -38,19 +42,22 @@ def take_rounds(
     *,
     with_reference: bool,
     rounds_of_starts: Sequence[int],
+    duration_s: float | None,
     max_seconds: float,
     seed: int,
     progress: Progress | None,
 ) -> Taken:
     """Takes the given number of rounds in each start, in an order within rounds that `seed` determines.
 
-    With a reference, the first file that runs also gets a second measurement. Stops at the end of the round in
-    which `max_seconds` since the first one are exceeded.
+    With a reference, the first file that runs also gets a second measurement. With a duration, the last start
+    continues until every file was timed long enough. Stops at the end of the round in which `max_seconds` since
+    the first one are exceeded.
     """
     order = random.Random(seed)
     reference: tuple[Turns, Turns] | None = None
     done, rounds, end_s = 0, sum(rounds_of_starts), 0.0
-    for start, share in enumerate(rounds_of_starts):
+    for start in range(len(rounds_of_starts)):
+        planned = sum(rounds_of_starts[: start + 1])
         with ExitStack() as sessions:
             for number, one in enumerate(files, start=1):
                 one.begin(inputs, sessions=sessions)
@@ -64,12 +71,14 @@ def take_rounds(
             every = [*files] if reference is None else [*files, reference[1]]
             if reference is not None:
                 reference[1].begin(inputs, sessions=sessions)
-            for _ in range(share):
+            while done < planned:
                 turns = [one for one in every if one.runs]
                 order.shuffle(turns)
                 for position, one in enumerate(turns):
                     one.turn(position)
                 done += 1
+                if done == rounds and not _long_enough(turns, duration_s):
+                    planned, rounds = planned + 1, rounds + 1
                 _report(progress, "latency", done=done, total=rounds)
                 if done < rounds and time.monotonic() > end_s:
                     break
@@ -81,6 +90,14 @@ def take_rounds(
             note = f"stopped after {done} of {rounds} rounds: the limit of {max_seconds:g} s was exceeded"
             return Taken(reference=reference, note=note)
     return Taken(reference=reference, note=None)
+
+
+def _long_enough(turns: Sequence[Turns], duration_s: float | None) -> bool:
+    """Whether every file that runs was timed for the duration, and for `FEWEST_INFERENCES`."""
+    if duration_s is None:
+        return True
+    running = [one for one in turns if one.runs]
+    return all(one.timed_s >= duration_s and one.inferences >= FEWEST_INFERENCES for one in running)
 
 
 def _report(progress: Progress | None, what: str, *, done: int, total: int) -> None:

@@ -14,6 +14,7 @@ from benchmarks.conditions import Conditions
 from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
 from benchmarks.measure import Measurement
+from benchmarks.sustained import Sustained
 
 SCHEMA_VERSION = 2
 
@@ -39,6 +40,10 @@ def print_summary(
     conditions = next((one.conditions for one in measurement.latency if one.conditions is not None), None)
     for remark in ([] if conditions is None else [_said(conditions)]) + _remarks(measurement, files):
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
+    if measurement.sustained is not None and measurement.sustained.minutes:
+        console.print()
+        console.print(_over_time(measurement.sustained))
+        console.print(_heat(measurement.sustained), highlight=False, markup=False, soft_wrap=True)
 
 
 def to_dict(measurements: Sequence[Measurement], files: Sequence[ExportedFile]) -> dict[str, Any]:
@@ -50,6 +55,7 @@ def to_dict(measurements: Sequence[Measurement], files: Sequence[ExportedFile]) 
                 "name": one.name,
                 "description": None if one.device is None else asdict(one.device),
                 "files": _rows(one, files),
+                "sustained": None if one.sustained is None else one.sustained.to_dict(),
             }
             for one in measurements
         ],
@@ -105,7 +111,10 @@ def _costs(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
 
 
 def _latencies(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
-    table = _empty_table("file", "p50 ms", "95 %", "p90", "p99", "vs first", "95 %")
+    metered = any(latency.energy_mj is not None for latency in measurement.latency)
+    table = _empty_table(
+        *("file", "p50 ms", "95 %", "p90", "p99", "vs first", "95 %"), *(["mJ"] if metered else [])
+    )
     for file, latency, _, times in _joined(measurement, files):
         percentiles = [_ms(value) for value in (latency.p50_ms, latency.p90_ms, latency.p99_ms)]
         p50_interval, times_interval = "-", "-"
@@ -120,6 +129,7 @@ def _latencies(measurement: Measurement, files: Sequence[ExportedFile]) -> Table
             *percentiles[1:],
             "-" if times is None else f"{times.value:.2f}x",
             times_interval,
+            *([_ms(latency.energy_mj)] if metered else []),
         )
     return table
 
@@ -151,6 +161,36 @@ def _ms(value: float | None) -> str:
         return "-"
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
     return f"{value:.{decimals}f}"
+
+
+def _over_time(sustained: Sustained) -> Table:
+    """Every file in the first and in the last minute, in the order of the last."""
+    first, last = sustained.minutes[0], sustained.minutes[-1]
+    table = _empty_table("sustained load", "minute 1 ms", f"minute {last.minute + 1} ms", "change", "rank")
+    for rank, name in enumerate(last.ranking, start=1):
+        before_ms, after_ms = first.p50_ms[name], last.p50_ms[name]
+        before = first.ranking.index(name) + 1
+        table.add_row(
+            name.replace(".", " ", 1),
+            _ms(before_ms),
+            _ms(after_ms),
+            f"{after_ms / before_ms - 1:+.0%}",
+            str(rank) if rank == before else f"{before} to {rank}",
+        )
+    return table
+
+
+def _heat(sustained: Sustained) -> str:
+    """Temperature and clock in the last minute, and throttling, in one line."""
+    heat = sustained.minutes[-1].heat
+    parts = [
+        "temperature unknown" if heat.temperature_c is None else f"{heat.temperature_c:.0f} C",
+        "clock unknown" if heat.clock_mhz is None else f"{heat.clock_mhz:.0f} MHz",
+    ]
+    if sustained.throttled is not None:
+        parts.append("throttled" if sustained.throttled else "not throttled")
+    parts += [f"{name}: {reason}" for name, reason in sustained.unavailable.items()]
+    return f"at the end: {'; '.join(parts)}"
 
 
 def _said(conditions: Conditions) -> str:

@@ -11,10 +11,12 @@ import numpy as np
 
 from benchmarks.cold_start import ColdStart, TimesColdStart
 from benchmarks.device import Device, Memory, Session, SessionFailed, Unavailable
+from benchmarks.energy import Meter
 from benchmarks.files import ExportedFile
 from benchmarks.steady import warm_up
 
-_TURN_S = 0.1
+TURN_S = 0.1
+"""Approximate time of a turn."""
 _MOST_INFERENCES = 200
 _SETTLE_S = 0.05
 """Pause before each turn with several threads: those of ONNX Runtime spin for about 30 ms after an inference and
@@ -26,8 +28,10 @@ class Turns:
 
     _session: Session
 
-    def __init__(self, file: ExportedFile, *, device: Device, threads: int) -> None:
-        self.file, self.device, self.threads = file, device, threads
+    def __init__(
+        self, file: ExportedFile, *, device: Device, threads: int, meter: Meter | None = None
+    ) -> None:
+        self.file, self.device, self.threads, self.meter = file, device, threads, meter
         self.unavailable = file.missing
         """Reason why the file cannot be measured any more."""
         self.failed = False
@@ -38,6 +42,8 @@ class Turns:
         """Number of the process of each turn, from 0."""
         self.positions: list[int] = []
         """Position of each turn in its round, from 0."""
+        self.joules: list[float] = []
+        """Energy of an inference in each turn; empty without a meter."""
         self.unsteady = 0
         """Number of processes in which the file did not become steady."""
         self.cold_starts: list[ColdStart] = []
@@ -50,9 +56,19 @@ class Turns:
         """Whether the file can still be measured."""
         return self.unavailable is None
 
+    @property
+    def timed_s(self) -> float:
+        """Sum of all elapsed times."""
+        return sum(float(elapsed_ns.sum()) for elapsed_ns in self.rounds_ns) / 1e9
+
+    @property
+    def inferences(self) -> int:
+        """Number of timed inferences."""
+        return sum(len(elapsed_ns) for elapsed_ns in self.rounds_ns)
+
     def again(self) -> Turns:
         """Turns of the same file in processes of its own."""
-        return Turns(self.file, device=self.device, threads=self.threads)
+        return Turns(self.file, device=self.device, threads=self.threads, meter=self.meter)
 
     def begin(self, inputs: Mapping[str, np.ndarray], *, sessions: ExitStack) -> None:
         """Loads the file in a new process and warms it up; the first time it sets the inferences of a turn."""
@@ -69,18 +85,22 @@ class Turns:
             return
         self.unsteady += not warm.steady
         if self._inferences is None:
-            self._inferences = min(_MOST_INFERENCES, math.ceil(_TURN_S / warm.latency_s))
+            self._inferences = min(_MOST_INFERENCES, math.ceil(TURN_S / warm.latency_s))
 
     def turn(self, position: int) -> None:
         """Times one turn at position `position` of its round."""
         assert self._inferences is not None
         if self.threads > 1:
             time.sleep(_SETTLE_S)
+        before_j = 0.0 if self.meter is None else self.meter.joules()
         try:
             self.rounds_ns.append(self._session.time_runs(self._inferences))
         except SessionFailed as error:
             self._give_up(error)
             return
+        if self.meter is not None:
+            # `time_runs` has an untimed run before the timed ones.
+            self.joules.append((self.meter.joules() - before_j) / (self._inferences + 1))
         self.starts.append(self._started - 1)
         self.positions.append(position)
 

@@ -1,7 +1,7 @@
 """Intervals of a median that the study `intervals.py` compares, and simulated latencies.
 
-Every method takes `values`, `comparisons n`, and gives the ends of the 95 % intervals of the median, `comparisons`
-each.
+Every method takes `values`, `comparisons n`, and the medians of their resamples, `comparisons resamples`. It gives
+both ends of the 95 % interval of the median, `comparisons` each.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _AT_ONCE = 100
 Ends = tuple[np.ndarray, np.ndarray]
 
 
-def percentile(values: np.ndarray) -> Ends:
+def percentile(_: np.ndarray, medians: np.ndarray) -> Ends:
     """Percentile bootstrap. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13."""
-    low, high = np.quantile(_medians(values), (_ERROR / 2, 1 - _ERROR / 2), axis=1)
+    low, high = np.quantile(medians, (_ERROR / 2, 1 - _ERROR / 2), axis=1)
     return low, high
 
 
-def expanded(values: np.ndarray) -> Ends:
+def expanded(values: np.ndarray, medians: np.ndarray) -> Ends:
     """Percentile bootstrap at levels that correct for few values, as a t interval does.
 
     Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 4.
     """
     count = values.shape[1]
     level = stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(1 - _ERROR / 2, count - 1))
-    low, high = np.quantile(_medians(values), (level, 1 - level), axis=1)
+    low, high = np.quantile(medians, (level, 1 - level), axis=1)
     return low, high
 
 
-def bca(values: np.ndarray) -> Ends:
+def bca(values: np.ndarray, medians: np.ndarray) -> Ends:
     """Bias-corrected and accelerated bootstrap. Efron and Tibshirani, chapter 14."""
     count = values.shape[1]
-    medians, middle = _medians(values), np.median(values, axis=1)
+    middle = np.median(values, axis=1)
     below = (medians < middle[:, None]).mean(1) + (medians == middle[:, None]).mean(1) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / _RESAMPLES, 1 - 1 / _RESAMPLES))
     left_out = np.stack([np.median(np.delete(values, one, axis=1), axis=1) for one in range(count)], axis=1)
@@ -55,21 +55,21 @@ def bca(values: np.ndarray) -> Ends:
     return low, high
 
 
-def order_statistics(values: np.ndarray) -> Ends:
+def order_statistics(values: np.ndarray, _: np.ndarray) -> Ends:
     """The method of this project, `benchmarks.intervals.median_interval`."""
     found = [median_interval(row) for row in values]
     low, high = np.array([(math.nan, math.nan) if one is None else one for one in found]).T
     return low, high
 
 
-def student_t(values: np.ndarray) -> Ends:
+def student_t(values: np.ndarray, _: np.ndarray) -> Ends:
     """Student's interval, of the mean."""
     count = values.shape[1]
     half = stats.t.ppf(1 - _ERROR / 2, count - 1) * values.std(axis=1, ddof=1) / math.sqrt(count)
     return values.mean(1) - half, values.mean(1) + half
 
 
-def signed_rank(values: np.ndarray) -> Ends:
+def signed_rank(values: np.ndarray, _: np.ndarray) -> Ends:
     """Exact interval of the pseudomedian, from the signed-rank test. Hodges and Lehmann 1963."""
     count = values.shape[1]
     first, second = np.triu_indices(count)
@@ -83,7 +83,7 @@ def signed_rank(values: np.ndarray) -> Ends:
     return averages[:, k - 1], averages[:, -k]
 
 
-METHODS: dict[str, Callable[[np.ndarray], Ends]] = {
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Ends]] = {
     "percentile bootstrap": percentile,
     "expanded bootstrap": expanded,
     "BCa bootstrap": bca,
@@ -93,7 +93,7 @@ METHODS: dict[str, Callable[[np.ndarray], Ends]] = {
 }
 
 
-def _medians(values: np.ndarray) -> np.ndarray:
+def medians_of_resamples(values: np.ndarray) -> np.ndarray:
     """Medians of resamples, `comparisons resamples`."""
     count = values.shape[1]
     drawn = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))

@@ -21,7 +21,7 @@ from compress.studies.generated_blocks import check_page, with_block
 if not only_reads_arguments(__name__):
     import numpy as np
 
-    from compress.studies.interval_methods import METHODS, NOISES, drift
+    from compress.studies.interval_methods import METHODS, NOISES, drift, medians_of_resamples
 
 COUNTS = (6, 9, 10, 15, 30)
 """Numbers of starts."""
@@ -31,7 +31,7 @@ _SAMPLES_OF_MEDIAN = 200_000
 
 
 def main(
-    comparisons: Annotated[int, typer.Option(min=100, help="Simulated comparisons of each kind.")] = 2000,
+    comparisons: Annotated[int, typer.Option(min=100, help="Simulated comparisons of each kind.")] = 1000,
     page: Annotated[Path, typer.Option(help="Page for the table.")] = Path("docs/measuring.md"),
     results: Annotated[Path, typer.Option(help="Output path of the figures.")] = Path(
         "benchmarks/results/intervals.json"
@@ -72,8 +72,9 @@ def simulated(comparisons: int) -> list[dict[str, Any]]:
                 ("ratio", f"{noise}, unequal", 3 * other - one, unequal),
             )
             for figure, name, values, truth in kinds:
+                medians = medians_of_resamples(values)
                 for method, interval in METHODS.items():
-                    low, high = interval(values)
+                    low, high = interval(values, medians)
                     rows.append(
                         {
                             "figure": figure,

@@ -90,6 +90,7 @@ def compare(
         inputs,
         with_reference=False,
         rounds_of_starts=shares(STARTS, starts),
+        duration_s=None,
         max_seconds=3600.0,
         seed=seed,
         progress=None,

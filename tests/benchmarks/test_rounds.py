@@ -19,6 +19,39 @@ def measure(clock, *, schemes=("fp32", "w8a8"), rounds=18, load=None, **settings
     )
 
 
+def test_rounds_end_when_time_is_up():
+    _, (first, second) = measure(lambda *_: 1.0, max_seconds=-1.0)
+    assert (first.rounds, second.rounds) == (1, 1)
+    assert first.p50_ci95_ms is None
+    assert first.notes == second.notes == ("stopped after 1 of 18 rounds: the limit of -1 s was exceeded",)
+
+
+def test_a_duration_holds_for_every_file():
+    _, (first, second) = measure(
+        lambda scheme, *_: 1.0 if scheme == "fp32" else 3.0, rounds=9, duration_s=2.5
+    )
+    assert first.rounds == second.rounds > 25 - 1
+    assert min(first.timed_s, second.timed_s) >= 2.5
+    assert first.timed_s == pytest.approx(first.inferences / 1000)
+
+
+def test_a_duration_also_needs_many_inferences():
+    _, (first, second) = measure(
+        lambda scheme, *_: 1.0 if scheme == "fp32" else 90.0, rounds=9, duration_s=0.1
+    )
+    assert second.inferences == 1024
+    assert first.rounds == second.rounds == 512
+
+
+def test_a_duration_does_not_wait_for_a_file_that_died():
+    def clock(scheme, start, call):
+        return -1.0 if scheme == "w8a8" and call == WARM_UP_CALLS else 1.0
+
+    _, (first, second) = measure(clock, rounds=9, duration_s=0.1)
+    assert second.failed
+    assert first.inferences >= 1024
+
+
 def test_rounds_are_divided_among_starts():
     assert shares(30, 9) == [3, 3, 4, 3, 3, 4, 3, 3, 4]
     assert shares(9, 9) == [1] * 9
