@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.device import Description, Session
 
@@ -71,7 +71,7 @@ class Host:
 
         from benchmarks.sustained import Heat
 
-        sensors = getattr(psutil, "sensors_temperatures", dict)()
+        sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
         temperatures_c = [one.current for group in sensors.values() for one in group]
         clock = psutil.cpu_freq()
         return Heat(

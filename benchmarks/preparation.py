@@ -13,7 +13,7 @@ from benchmarks.clips.container import Clip, Cut
 from benchmarks.clips.frames import FrameRule
 from benchmarks.clips.processes import Alive, run_jobs
 from benchmarks.clips.sound import AudioRule
-from benchmarks.clips.store import Job, read
+from benchmarks.clips.store import Job, Rule, read
 
 if TYPE_CHECKING:
     from benchmarks.clips.cache import ClipSet
@@ -37,7 +37,7 @@ def preparation(data: FieldData, clips: ClipSet, *, workers: int = 1) -> Prepara
     """Decodes and prepares up to 10 of `clips`, evenly spaced, one at a time; None if none can be read now."""
     places = np.unique(np.linspace(0, len(clips) - 1, _MOST_CLIPS).round().astype(int)).tolist()
     video, audio = clips.spec.video, clips.spec.audio
-    rules = [
+    rules: list[Rule] = [
         *([FrameRule.of(video)] if video else []),
         *([AudioRule.of(audio, missing=data.missing_audio)] if audio else []),
     ]

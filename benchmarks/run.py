@@ -111,7 +111,7 @@ def run(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help=f"Stop after this many seconds.  [default: {MAX_SECONDS:g}; with --duration none]",
+            help=f"Stop after this many seconds; by default {MAX_SECONDS:g}, and with --duration none.",
         ),
     ] = None,
     device: Annotated[

@@ -34,7 +34,7 @@ def warm_up(session: Session) -> WarmUp:
     inferences in a block, as it is slower than the others. Raises `SessionFailed`.
     """
     first_s = float(session.time_runs(1)[0]) / 1e9
-    count = min(_MOST_INFERENCES, math.ceil(_BLOCK_S / first_s))
+    count = inferences_in(_BLOCK_S, latency_s=first_s, most=_MOST_INFERENCES)
     before_s, spent_s = math.inf, 0.0
     while True:
         block_s = session.time_runs(count) / 1e9
@@ -44,3 +44,13 @@ def warm_up(session: Session) -> WarmUp:
         if spent_s >= LONGEST_S:
             return WarmUp(latency_s=now_s, steady=False)
         before_s = now_s
+
+
+def inferences_in(seconds: float, *, latency_s: float, most: int) -> int:
+    """Number of inferences that take about `seconds`: at least 1, and at most `most`.
+
+    A coarse clock, as in browsers, may give a latency of 0.
+    """
+    if most * latency_s <= seconds:
+        return most
+    return math.ceil(seconds / latency_s)

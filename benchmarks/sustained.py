@@ -103,7 +103,8 @@ def measure_sustained(
             one.begin(inputs, sessions=sessions)
         begin_s, first = now(), _heat(device)
         while (minute := int((now() - begin_s) // 60)) < minutes and any(one.runs for one in turns):
-            heats += [_heat(device)] * (minute - len(heats))
+            while len(heats) < minute:
+                heats.append(_heat(device))
             running = [one for one in turns if one.runs]
             order.shuffle(running)
             for position, one in enumerate(running):
@@ -113,7 +114,8 @@ def measure_sustained(
                     rounds_of_minute[minute].setdefault(str(one.file.id), []).append(p50_ms)
             if progress is not None:
                 progress("sustained", minute, minutes)
-        heats += [_heat(device)] * (minutes - len(heats))
+        while len(heats) < minutes:
+            heats.append(_heat(device))
     clocks = [heat.clock_mhz for heat in (first, *heats)]
     return Sustained(
         device=device.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from benchmarks.cold_start import ColdStart, TimesColdStart
 from benchmarks.device import Device, Memory, Session, SessionFailed, Unavailable
 from benchmarks.energy import Meter
 from benchmarks.files import ExportedFile
-from benchmarks.steady import warm_up
+from benchmarks.steady import inferences_in, warm_up
 
 TURN_S = 0.1
 """Approximate time of a turn."""
@@ -85,7 +84,7 @@ class Turns:
             return
         self.unsteady += not warm.steady
         if self._inferences is None:
-            self._inferences = min(_MOST_INFERENCES, math.ceil(TURN_S / warm.latency_s))
+            self._inferences = inferences_in(TURN_S, latency_s=warm.latency_s, most=_MOST_INFERENCES)
 
     def turn(self, position: int) -> None:
         """Times one turn at position `position` of its round."""

@@ -16,32 +16,28 @@ from benchmarks.intervals import median_interval
 
 _ERROR = 0.05
 _RESAMPLES = 1000
-_AT_ONCE = 100
 
 Ends = tuple[np.ndarray, np.ndarray]
 
 
 def percentile(_: np.ndarray, medians: np.ndarray) -> Ends:
     """Percentile bootstrap. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13."""
-    low, high = np.quantile(medians, (_ERROR / 2, 1 - _ERROR / 2), axis=1)
-    return low, high
+    return _quantile(medians, _ERROR / 2), _quantile(medians, 1 - _ERROR / 2)
 
 
 def expanded(values: np.ndarray, medians: np.ndarray) -> Ends:
     """Percentile bootstrap at levels that correct for few values, as a t interval does.
 
-    Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 4.
+    Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), pages 371-386.
     """
     count = values.shape[1]
     level = stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(1 - _ERROR / 2, count - 1))
-    low, high = np.quantile(medians, (level, 1 - level), axis=1)
-    return low, high
+    return _quantile(medians, level), _quantile(medians, 1 - level)
 
 
 def bca(values: np.ndarray, medians: np.ndarray) -> Ends:
     """Bias-corrected and accelerated bootstrap. Efron and Tibshirani, chapter 14."""
-    count = values.shape[1]
-    middle = np.median(values, axis=1)
+    count, middle = values.shape[1], np.median(values, axis=1)
     below = (medians < middle[:, None]).mean(1) + (medians == middle[:, None]).mean(1) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / _RESAMPLES, 1 - 1 / _RESAMPLES))
     left_out = np.stack([np.median(np.delete(values, one, axis=1), axis=1) for one in range(count)], axis=1)
@@ -49,17 +45,16 @@ def bca(values: np.ndarray, medians: np.ndarray) -> Ends:
     scale = 6 * (apart**2).sum(1) ** 1.5
     acceleration = np.divide((apart**3).sum(1), scale, out=np.zeros(len(values)), where=scale > 0)
     z = stats.norm.ppf([[_ERROR / 2], [1 - _ERROR / 2]])
-    levels = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
-    ends = [np.quantile(row, pair) for row, pair in zip(medians, levels.T, strict=True)]
-    low, high = np.array(ends).T
-    return low, high
+    low, high = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    return _quantile(medians, low), _quantile(medians, high)
 
 
 def order_statistics(values: np.ndarray, _: np.ndarray) -> Ends:
-    """The method of this project, `benchmarks.intervals.median_interval`."""
-    found = [median_interval(row) for row in values]
-    low, high = np.array([(math.nan, math.nan) if one is None else one for one in found]).T
-    return low, high
+    """The method of this project, `benchmarks.intervals.median_interval`, applied to ranks."""
+    ranks = median_interval(np.arange(values.shape[1]))
+    assert ranks is not None
+    ordered = np.sort(values, axis=1)
+    return ordered[:, int(ranks[0])], ordered[:, int(ranks[1])]
 
 
 def student_t(values: np.ndarray, _: np.ndarray) -> Ends:
@@ -94,11 +89,24 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Ends]] = {
 
 
 def medians_of_resamples(values: np.ndarray) -> np.ndarray:
-    """Medians of resamples, `comparisons resamples`."""
+    """Medians of resamples in ascending order, `comparisons resamples`.
+
+    All comparisons have the same resamples of ranks, so that each median is between two of their ordered values.
+    """
     count = values.shape[1]
-    drawn = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))
-    parts = [values[k : k + _AT_ONCE] for k in range(0, len(values), _AT_ONCE)]
-    return np.concatenate([np.median(part[:, drawn], axis=2) for part in parts])
+    ranks = np.sort(np.random.default_rng(0).integers(count, size=(_RESAMPLES, count)), axis=1)
+    ordered = np.sort(values, axis=1)
+    return np.sort((ordered[:, ranks[:, (count - 1) // 2]] + ordered[:, ranks[:, count // 2]]) / 2, axis=1)
+
+
+def _quantile(ascending: np.ndarray, level: float | np.ndarray) -> np.ndarray:
+    """Quantiles of the rows of `ascending` at one level, or at one for each row."""
+    last = ascending.shape[1] - 1
+    place = np.broadcast_to(np.asarray(level) * last, len(ascending))[:, None]
+    below = np.floor(place).astype(int)
+    low = np.take_along_axis(ascending, below, axis=1)
+    high = np.take_along_axis(ascending, np.minimum(below + 1, last), axis=1)
+    return (low + (place - below) * (high - low))[:, 0]
 
 
 Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]

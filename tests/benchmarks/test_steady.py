@@ -1,8 +1,9 @@
 """Warm-up: until two successive blocks agree, bounded in time."""
 
 import numpy as np
+import pytest
 
-from benchmarks.steady import LONGEST_S, warm_up
+from benchmarks.steady import LONGEST_S, inferences_in, warm_up
 from tests.benchmarks.scripted_device import ScriptedSession, file
 
 
@@ -42,3 +43,10 @@ def test_a_slow_file_is_not_run_for_long():
     warm, calls = warmed(lambda call: 5000.0 * (2 if call == 1 else 1))
     assert (warm.steady, calls) == (False, 2)
     assert np.isclose(warm.latency_s, 10)
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "expected"), [(0.0, 100), (1e-9, 100), (0.001, 50), (0.03, 2), (7.0, 1)]
+)
+def test_number_of_inferences_of_a_time(latency_s, expected):
+    assert inferences_in(0.05, latency_s=latency_s, most=100) == expected
