@@ -81,9 +81,9 @@ def simulated(comparisons: int) -> list[dict[str, Any]]:
                             "noise": name,
                             "starts": count,
                             "method": method,
-                            "false_alarms": float(np.mean((low > truth) | (high < truth))),
-                            "width": float(np.median(high - low)),
-                            "found": float(np.mean(low + np.log(SLOWDOWN) > truth)),
+                            "false_alarms": round(float(np.mean((low > truth) | (high < truth))), 4),
+                            "width": round(float(np.median(high - low)), 5),
+                            "found": round(float(np.mean(low + np.log(SLOWDOWN) > truth)), 4),
                         }
                     )
     return rows

@@ -6,6 +6,8 @@ interval that still includes 1 misses this slowdown. The first arm divides the r
 bench` does; the second takes them all in one process per copy, with the interval over rounds.
 
     python -m compress.studies.same_file EXPORT_DIR --file tflite.fp32
+
+It writes `benchmarks/results/same_file.json` and a table of `docs/measuring.md`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.folders.output import check_output_file, write_output_file
 from compress.studies.command_line import command_line
+from compress.studies.generated_blocks import check_page, with_block
 
 if not only_reads_arguments(__name__):
     import numpy as np
@@ -35,6 +38,7 @@ if not only_reads_arguments(__name__):
     from benchmarks.turns import Turns
     from compress.versions import FILES, installed
 
+_BLOCK = "same_file"
 COPIES = 6
 SLOWDOWN = 1.03
 ONE_PROCESS = "one process per copy, interval over rounds"
@@ -45,6 +49,7 @@ def main(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT_DIR", help="Folder of an export.")],
     file: Annotated[str, typer.Option(metavar="FORMAT.SCHEME", help="The file.")] = "onnx.w8a8",
     measurements: Annotated[int, typer.Option(min=1, help="Number of measurements of each arm.")] = 7,
+    page: Annotated[Path, typer.Option(help="Page for the table.")] = Path("docs/measuring.md"),
     results: Annotated[Path, typer.Option(help="Output path of the figures.")] = Path(
         "benchmarks/results/same_file.json"
     ),
@@ -53,6 +58,7 @@ def main(
     options = {"file": [file], "measurements": [str(measurements)]}
     command = command_line("same_file", export_dir, overrides=[], options=options)
     with exit_codes():
+        check_page(page, _BLOCK)
         check_output_file(results, is_ours=lambda content: "comparisons" in content, option="--results")
         exported = read_export(export_dir)
         found = next((one for one in exported.files if str(one.id) == file), None)
@@ -76,6 +82,8 @@ def main(
             "comparisons": comparisons,
         }
         write_output_file(results, json.dumps(content, indent=1) + "\n", option="--results")
+    text = page.read_text(encoding="utf-8")
+    write_output_file(page, with_block(text, _BLOCK, table(content)), option="--page")
 
 
 def compare(
@@ -126,6 +134,31 @@ def summarise(comparisons: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             "half_width": float(np.median([(one["high"] - one["low"]) / 2 for one in ours])),
         }
     return summary
+
+
+def table(content: dict[str, Any]) -> str:
+    """The summary, and under which load it was measured."""
+    lines = [
+        "| processes | comparisons | false alarms | slowdowns by 3 % found | half-width of the interval |",
+        "|---|---|---|---|---|",
+    ]
+    for arm, figures in content["summary"].items():
+        lines.append(
+            f"| {arm} | {figures['comparisons']} | {figures['false_alarms']:.0%} | "
+            f"{figures['slowdowns_found']:.0%} | {figures['half_width']:.1%} |"
+        )
+    others = [one["others_cores"] for one in content["comparisons"]]
+    measurements = len({one["seed"] for one in content["comparisons"]})
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"`{content['file']}`, {measurements} measurements of each kind with {content['copies']} copies and "
+            f"{content['rounds']} rounds; {content['cpu']}, on which other programs used {min(others):.1f} to "
+            f"{max(others):.1f} cores; `{content['command']}`.",
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":
