@@ -11,6 +11,7 @@ from benchmarks.device import MAX_SECONDS, ROUNDS, Description, Device, Unavaila
 from benchmarks.devices import DeviceSettings
 from benchmarks.exported import Exported
 from benchmarks.latency import FileLatency, Progress, measure_latency, random_inputs
+from benchmarks.roofs import Roofs, measure_roofs
 from benchmarks.sustained import Sustained, measure_sustained
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Measurement:
     """Empty without clips."""
     sustained: Sustained | None = None
     """Latency under sustained load, if that was asked for."""
+    roofs: Roofs | None = None
+    """Roofs of the device, if they were asked for."""
 
 
 def measure(
@@ -41,13 +44,15 @@ def measure(
     rounds: int = ROUNDS,
     duration_s: float | None = None,
     sustained_minutes: int | None = None,
+    with_roofs: bool = False,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Measurement]:
     """Latency of every exported file on every device, and accuracy if `clips` are given; in the order of devices.
 
-    With `sustained_minutes`, latency under sustained load is measured after that.
+    With `sustained_minutes`, latency under sustained load is measured after that, and with `with_roofs` the roofs
+    of the device.
 
     A device that cannot be used, or a file that cannot run, reports the reason and does not stop the others.
     Raises what `measure_latency` and `evaluate` raise.
@@ -65,6 +70,7 @@ def measure(
                         rounds=rounds,
                         duration_s=duration_s,
                         sustained_minutes=sustained_minutes,
+                        with_roofs=with_roofs,
                         max_seconds=max_seconds,
                         seed=seed,
                         progress=_named(progress, name if len(devices) > 1 else ""),
@@ -84,6 +90,7 @@ def measure_on(
     rounds: int = ROUNDS,
     duration_s: float | None = None,
     sustained_minutes: int | None = None,
+    with_roofs: bool = False,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -118,7 +125,12 @@ def measure_on(
             progress=progress,
         )
     return Measurement(
-        name=device.name, device=description, latency=latency, accuracy=accuracy, sustained=sustained
+        name=device.name,
+        device=description,
+        latency=latency,
+        accuracy=accuracy,
+        sustained=sustained,
+        roofs=measure_roofs(device, threads=threads) if with_roofs else None,
     )
 
 

@@ -106,6 +106,10 @@ def run(
             min=2, metavar="MINUTES", help="Also measure latency over this many minutes without pauses."
         ),
     ] = None,
+    roofs: Annotated[
+        bool,
+        typer.Option("--roofs", help="Also measure the roofs of the device, and each file's share in them."),
+    ] = False,
     max_seconds: Annotated[
         float | None,
         typer.Option(
@@ -201,6 +205,7 @@ def run(
                 rounds=rounds,
                 duration_s=duration,
                 sustained_minutes=sustained,
+                with_roofs=roofs,
                 max_seconds=_limit_s(max_seconds, duration),
                 progress=progress,
             )

@@ -14,6 +14,7 @@ from benchmarks.conditions import Conditions
 from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
 from benchmarks.measure import Measurement
+from benchmarks.roofs import Roofs
 from benchmarks.sustained import Sustained
 
 SCHEMA_VERSION = 2
@@ -40,6 +41,8 @@ def print_summary(
     conditions = next((one.conditions for one in measurement.latency if one.conditions is not None), None)
     for remark in ([] if conditions is None else [_said(conditions)]) + _remarks(measurement, files):
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
+    if measurement.roofs is not None:
+        console.print(_roofs(measurement.roofs), highlight=False, markup=False, soft_wrap=True)
     if measurement.sustained is not None and measurement.sustained.minutes:
         console.print()
         console.print(_over_time(measurement.sustained))
@@ -55,6 +58,7 @@ def to_dict(measurements: Sequence[Measurement], files: Sequence[ExportedFile]) 
                 "name": one.name,
                 "description": None if one.device is None else asdict(one.device),
                 "files": _rows(one, files),
+                "roofs": None if one.roofs is None else asdict(one.roofs),
                 "sustained": None if one.sustained is None else one.sustained.to_dict(),
             }
             for one in measurements
@@ -72,12 +76,19 @@ def _rows(measurement: Measurement, files: Sequence[ExportedFile]) -> list[dict[
             "size_bytes": file.size_bytes,
             "latency": asdict(latency),
             "ratio_to_first": None if times is None else asdict(times),
+            "roof_share": _roof_share(measurement.roofs, file, latency),
             "accuracy": None,
         }
         if accuracy is not None:
             row["accuracy"] = accuracy.to_dict()
         rows.append(row)
     return rows
+
+
+def _roof_share(roofs: Roofs | None, file: ExportedFile, latency: FileLatency) -> float | None:
+    if roofs is None:
+        return None
+    return roofs.share(macs=file.macs, scheme=file.scheme, latency_ms=latency.p50_ms)
 
 
 def _joined(
@@ -161,6 +172,15 @@ def _ms(value: float | None) -> str:
         return "-"
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
     return f"{value:.{decimals}f}"
+
+
+def _roofs(roofs: Roofs) -> str:
+    """The roofs in one line, or why there are none."""
+    values = (roofs.float_macs_per_s, roofs.int8_macs_per_s, roofs.bytes_per_s)
+    giga = [f"{value / 1e9:.1f}" for value in values if value is not None]
+    if len(giga) < len(values):
+        return f"roofs: {roofs.absent}"
+    return "roofs: {} GMAC/s in float, {} GMAC/s in int8, {} GB/s".format(*giga)
 
 
 def _over_time(sustained: Sustained) -> Table:

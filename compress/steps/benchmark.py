@@ -70,6 +70,17 @@ class Benchmark:
     devices: dict[str, dict[str, Any] | None]
     """Description of every device by name; None for one that could not be used."""
 
+    @property
+    def busy(self) -> list[str]:
+        """By device, why its latencies were measured on a busy machine."""
+        return list(dict.fromkeys(reason for one in self.files.values() for reason in one.busy))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all devices could be used, no file failed, and no machine was busy."""
+        failed = any(one.failed for one in self.files.values())
+        return not (failed or self.busy or None in self.devices.values())
+
 
 def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported) -> Benchmark:
     """Accuracy, parity and latency of every exported file in its own runtime, on every device.
@@ -125,10 +136,9 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
         files=figures,
         devices={one.name: None if one.device is None else asdict(one.device) for one in measured},
     )
-    busy = list(dict.fromkeys(reason for one in figures.values() for reason in one.busy))
-    for reason in busy:
+    for reason in found.busy:
         run.console.print(headed("benchmark", f"the next run measures again: busy machine: {reason}"))
-    if busy or any(one.failed for one in figures.values()) or None in found.devices.values():
+    if not found.complete:
         forget(run, BENCHMARK)
     else:
         kept_files = {str(name): asdict(one) for name, one in figures.items()}
