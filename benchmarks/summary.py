@@ -236,8 +236,12 @@ def _remarks(measurement: Measurement, files: Sequence[ExportedFile]) -> list[st
         parts = [latency.runtime] if latency.runtime else []
         if latency.unavailable is None:
             parts.append(
-                f"{latency.inferences} inferences in {latency.rounds} rounds and {latency.starts} starts"
+                f"{latency.inferences} inferences in {latency.rounds} rounds and {latency.starts} starts, "
+                f"{latency.timed_s:.1f} s"
             )
+        share = _roof_share(measurement.roofs, file, latency)
+        if share is not None:
+            parts.append(f"{share:.0%} of the roof")
         for one in (latency, accuracy):
             if one is not None:
                 parts += [one.unavailable] if one.unavailable else []
