@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks import machine
 from benchmarks.device import Description, Session
 
 if TYPE_CHECKING:
+    from benchmarks.conditions import Watch
+    from benchmarks.energy import Meter
     from benchmarks.files import ExportedFile
+    from benchmarks.sustained import Heat
 
 
 class Host:
@@ -33,6 +36,32 @@ class Host:
         from benchmarks.host_process import Worker
 
         return Worker(file)
+
+    def watch(self) -> Watch:
+        """Observes the load by other processes and virtual machines."""
+        from benchmarks.host_load import HostLoad
+
+        return HostLoad()
+
+    def meter(self) -> Meter:
+        """The energy of the processor, where the system reports it."""
+        from benchmarks.energy import Rapl
+
+        return Rapl()
+
+    def heat(self) -> Heat:
+        """Temperature of the hottest sensor and mean clock of the cores, where the system reports them."""
+        import psutil
+
+        from benchmarks.sustained import Heat
+
+        sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
+        temperatures_c = [one.current for group in sensors.values() for one in group]
+        clock = psutil.cpu_freq()
+        return Heat(
+            temperature_c=max(temperatures_c, default=None),
+            clock_mhz=None if clock is None or not clock.current else clock.current,
+        )
 
 
 HOST = Host()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.any_file import READ_ONLY, Interface, Opened, open_any
+from benchmarks.cold_start import ColdStart
 from benchmarks.device import Memory, SessionFailed, Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES, Runtime
@@ -109,6 +110,11 @@ class Worker:
     def memory(self) -> Memory:
         """Memory of the process so far."""
         self._send("memory")
+        return self._receive()
+
+    def cold_start(self) -> ColdStart:
+        """Time of the load and of the first inference of `time_runs`."""
+        self._send("cold_start")
         return self._receive()
 
     def begin_infer(self, inputs: Mapping[str, np.ndarray]) -> None:

@@ -10,8 +10,10 @@ from benchmarks.accuracy import FileAccuracy, evaluate
 from benchmarks.device import MAX_SECONDS, ROUNDS, Description, Device, Unavailable
 from benchmarks.device_settings import DeviceSettings
 from benchmarks.exported import Exported
-from benchmarks.latency import FileLatency, Progress, measure_latency
+from benchmarks.latency import FileLatency, Progress, measure_latency, random_inputs
 from benchmarks.machine import usable_cores
+from benchmarks.roofs import Roofs, measure_roofs
+from benchmarks.sustained import Sustained, measure_sustained
 
 if TYPE_CHECKING:
     from benchmarks.clips.cache import ClipSet
@@ -28,6 +30,10 @@ class Measurement:
     latency: list[FileLatency]
     accuracy: list[FileAccuracy]
     """Empty without clips."""
+    sustained: Sustained | None = None
+    """Latency under sustained load, if that was asked for."""
+    roofs: Roofs | None = None
+    """Roofs of the device, if they were asked for."""
 
 
 def check_threads(devices: Mapping[str, DeviceSettings], threads: int) -> None:
@@ -44,11 +50,17 @@ def measure(
     clips: ClipSet | None = None,
     threads: int = 1,
     rounds: int = ROUNDS,
+    duration_s: float | None = None,
+    sustained_minutes: int | None = None,
+    with_roofs: bool = False,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Measurement]:
     """Latency of every exported file on every device, and accuracy if `clips` are given; in the order of devices.
+
+    With `sustained_minutes`, latency under sustained load is measured after that, and with `with_roofs` the roofs
+    of the device.
 
     A device that cannot be used, or a file that cannot run, reports the reason and does not stop the others.
     Raises what `measure_latency` and `evaluate` raise.
@@ -64,6 +76,9 @@ def measure(
                         clips=clips,
                         threads=threads,
                         rounds=rounds,
+                        duration_s=duration_s,
+                        sustained_minutes=sustained_minutes,
+                        with_roofs=with_roofs,
                         max_seconds=max_seconds,
                         seed=seed,
                         progress=_named(progress, name if len(devices) > 1 else ""),
@@ -81,6 +96,9 @@ def measure_on(
     clips: ClipSet | None = None,
     threads: int = 1,
     rounds: int = ROUNDS,
+    duration_s: float | None = None,
+    sustained_minutes: int | None = None,
+    with_roofs: bool = False,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -95,6 +113,7 @@ def measure_on(
         device=device,
         threads=threads,
         rounds=rounds,
+        duration_s=duration_s,
         max_seconds=max_seconds,
         seed=seed,
         progress=progress,
@@ -102,7 +121,25 @@ def measure_on(
     accuracy = []
     if clips is not None:
         accuracy = evaluate(exported, clips, device=device, threads=threads, progress=progress)
-    return Measurement(name=device.name, device=description, latency=latency, accuracy=accuracy)
+    sustained = None
+    if sustained_minutes is not None:
+        sustained = measure_sustained(
+            exported.files,
+            random_inputs(exported, seed=seed),
+            device=device,
+            minutes=sustained_minutes,
+            threads=threads,
+            seed=seed,
+            progress=progress,
+        )
+    return Measurement(
+        name=device.name,
+        device=description,
+        latency=latency,
+        accuracy=accuracy,
+        sustained=sustained,
+        roofs=measure_roofs(device, threads=threads) if with_roofs else None,
+    )
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +36,7 @@ if not only_reads_arguments(__name__):
         keep_predictions,
         predictions_name,
     )
+    from benchmarks.preparation import preparation
     from benchmarks.summary import print_summary, to_dict
     from compress.folders.keys import Key
     from compress.folders.locks import one_at_a_time
@@ -88,9 +91,33 @@ def run(
         int,
         typer.Option(min=1, metavar="N", help="Number of interleaved rounds; intervals need at least 6."),
     ] = ROUNDS,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Time every file for at least this many seconds and 1024 inferences; 60 is the minimum of "
+            "MLPerf Mobile.",
+        ),
+    ] = None,
+    sustained: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="MINUTES", help="Also measure latency over this many minutes without pauses."
+        ),
+    ] = None,
+    roofs: Annotated[
+        bool,
+        typer.Option("--roofs", help="Also measure the roofs of the device, and each file's share in them."),
+    ] = False,
     max_seconds: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Stop after this many seconds.")
-    ] = MAX_SECONDS,
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help=f"Stop after this many seconds; by default {MAX_SECONDS:g}, and with --duration none.",
+        ),
+    ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,7 +187,7 @@ def run(
             tempfile.TemporaryDirectory(prefix="pocketreel-clips-") as scratch,
             bar(problems(), "bench") as progress,
         ):
-            clips = None
+            clips, prepared = None, None
             if field_data is not None:
                 clips = open_field_data(
                     field_data,
@@ -169,20 +196,32 @@ def run(
                     workers=workers,
                     progress=progress,
                 )
+                prepared = preparation(field_data, clips, workers=workers)
             measurements = measure(
                 exported,
                 devices=devices,
                 clips=clips,
                 threads=threads,
                 rounds=rounds,
-                max_seconds=max_seconds,
+                duration_s=duration,
+                sustained_minutes=sustained,
+                with_roofs=roofs,
+                max_seconds=_limit_s(max_seconds, duration),
                 progress=progress,
             )
     for measurement in measurements:
         print_summary(measurement, exported.files, console=console, threads=threads)
         console.print()
     console.print(_data_remark(data, split, clips))
-    content = to_dict(measurements, exported.files) | {"data": _data_dict(data, split, clips)}
+    if prepared is not None:
+        console.print(
+            f"beside inference, a clip takes {prepared.decode_ms:.1f} ms to decode and "
+            f"{prepared.arrange_ms:.2f} ms to arrange (medians of {prepared.clips} clips)"
+        )
+    content = to_dict(measurements, exported.files) | {
+        "data": _data_dict(data, split, clips),
+        "preparation": None if prepared is None else asdict(prepared),
+    }
     if out is not None and predictions is not None:
         with exit_codes():
             kept = _keep_predictions(predictions, measurements, clips)
@@ -191,6 +230,12 @@ def run(
             console.print(f"predictions for each clip: {predictions}", markup=False, soft_wrap=True)
     write_json(content)
     raise typer.Exit(_exit_code(measurements))
+
+
+def _limit_s(max_seconds: float | None, duration: float | None) -> float:
+    if max_seconds is not None:
+        return max_seconds
+    return MAX_SECONDS if duration is None else math.inf
 
 
 def _keep_predictions(folder: Path, measurements: Sequence[Measurement], clips: ClipSet | None) -> bool:

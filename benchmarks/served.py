@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cold_start import ColdStart
 from benchmarks.device import Memory, Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.runtimes import PEERS, RUNTIMES, Run, Runtime
@@ -29,7 +30,9 @@ class Served:
         name = runtime.start()
         self._file = file
         self._peak_before_bytes = _peak_rss_bytes()
+        begin_ns = perf_counter_ns()
         self._run: Run = runtime.load(file, threads)
+        self._load_ns, self._first_ns = perf_counter_ns() - begin_ns, 0
         return name
 
     def hold(self, inputs: Mapping[str, np.ndarray]) -> None:
@@ -40,7 +43,9 @@ class Served:
         """Times `count` inferences on the stored inputs in nanoseconds, int64, after one warm-up."""
         run, held = self._run, self._held
         elapsed_ns = np.empty(count, dtype=np.int64)
+        begin_ns = perf_counter_ns()
         run(held)
+        self._first_ns = self._first_ns or perf_counter_ns() - begin_ns
         gc.disable()
         for index in range(count):
             begin_ns = perf_counter_ns()
@@ -63,6 +68,12 @@ class Served:
                     )
                 column[clip] = given[0]
         return logits
+
+    def cold_start(self) -> ColdStart:
+        """Time of the load and of the first inference. Raises ValueError before the first `time_runs`."""
+        if not self._first_ns:
+            raise ValueError("the file has not been timed yet")
+        return ColdStart(load_ms=self._load_ns / 1e6, first_ms=self._first_ns / 1e6)
 
     def memory(self) -> Memory:
         """Memory of this process so far."""

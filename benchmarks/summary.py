@@ -10,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import FileAccuracy
+from benchmarks.conditions import Conditions
 from benchmarks.device import Description
 from benchmarks.files import ExportedFile
 from benchmarks.latency import FileLatency, Ratio, ratio
 from benchmarks.measure import Measurement
+from benchmarks.roofs import Roofs
+from benchmarks.sustained import Sustained
 
 SCHEMA_VERSION = 2
 
@@ -36,8 +39,15 @@ def print_summary(
     console.print()
     console.print(_latencies(measurement, files))
     console.print()
-    for remark in _remarks(measurement, files):
+    conditions = next((one.conditions for one in measurement.latency if one.conditions is not None), None)
+    for remark in ([] if conditions is None else [_said(conditions)]) + _remarks(measurement, files):
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
+    if measurement.roofs is not None:
+        console.print(_roofs(measurement.roofs), highlight=False, markup=False, soft_wrap=True)
+    if measurement.sustained is not None and measurement.sustained.minutes:
+        console.print()
+        console.print(_over_time(measurement.sustained))
+        console.print(_heat(measurement.sustained), highlight=False, markup=False, soft_wrap=True)
 
 
 def _cores(device: Description) -> str:
@@ -59,6 +69,8 @@ def to_dict(measurements: Sequence[Measurement], files: Sequence[ExportedFile]) 
                 "name": one.name,
                 "description": None if one.device is None else asdict(one.device),
                 "files": _rows(one, files),
+                "roofs": None if one.roofs is None else asdict(one.roofs),
+                "sustained": None if one.sustained is None else one.sustained.to_dict(),
             }
             for one in measurements
         ],
@@ -75,12 +87,19 @@ def _rows(measurement: Measurement, files: Sequence[ExportedFile]) -> list[dict[
             "size_bytes": file.size_bytes,
             "latency": asdict(latency),
             "ratio_to_first": None if times is None else asdict(times),
+            "roof_share": _roof_share(measurement.roofs, file, latency),
             "accuracy": None,
         }
         if accuracy is not None:
             row["accuracy"] = accuracy.to_dict()
         rows.append(row)
     return rows
+
+
+def _roof_share(roofs: Roofs | None, file: ExportedFile, latency: FileLatency) -> float | None:
+    if roofs is None:
+        return None
+    return roofs.share(macs=file.macs, scheme=file.scheme, latency_ms=latency.p50_ms)
 
 
 def _joined(
@@ -98,12 +117,15 @@ def _joined(
 def _costs(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
     labels = _label_names(measurement) if measurement.accuracy else []
     table = _empty_table(
-        "file", "MB", "peak MiB", "model MiB", *(f"top-1 % {name}".rstrip() for name in labels)
+        "file",
+        *("MB", "peak MiB", "model MiB", "load ms", "first ms"),
+        *(f"top-1 % {name}".rstrip() for name in labels),
     )
     for file, latency, accuracy, _ in _joined(measurement, files):
         cells = [f"{file.size_bytes / 1e6:.2f}" if file.missing is None else "-"]
         for size_bytes in (latency.peak_rss_bytes, latency.model_rss_bytes):
             cells.append("-" if size_bytes is None else f"{size_bytes / 2**20:.0f}")
+        cells += [_ms(latency.load_ms), _ms(latency.first_ms)]
         if accuracy is not None:
             cells += [_share(accuracy, name) for name in labels]
         table.add_row(f"{file.format} {file.scheme}", *cells)
@@ -111,7 +133,10 @@ def _costs(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
 
 
 def _latencies(measurement: Measurement, files: Sequence[ExportedFile]) -> Table:
-    table = _empty_table("file", "p50 ms", "95 %", "p90", "p99", "vs first", "95 %")
+    metered = any(latency.energy_mj is not None for latency in measurement.latency)
+    table = _empty_table(
+        *("file", "p50 ms", "95 %", "p90", "p99", "vs first", "95 %"), *(["mJ"] if metered else [])
+    )
     for file, latency, _, times in _joined(measurement, files):
         percentiles = [_ms(value) for value in (latency.p50_ms, latency.p90_ms, latency.p99_ms)]
         p50_interval, times_interval = "-", "-"
@@ -126,6 +151,7 @@ def _latencies(measurement: Measurement, files: Sequence[ExportedFile]) -> Table
             *percentiles[1:],
             "-" if times is None else f"{times.value:.2f}x",
             times_interval,
+            *([_ms(latency.energy_mj)] if metered else []),
         )
     return table
 
@@ -159,13 +185,74 @@ def _ms(value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
+def _roofs(roofs: Roofs) -> str:
+    """The roofs in one line, or why there are none."""
+    values = (roofs.float_macs_per_s, roofs.int8_macs_per_s, roofs.bytes_per_s)
+    giga = [f"{value / 1e9:.1f}" for value in values if value is not None]
+    if len(giga) < len(values):
+        return f"roofs: {roofs.absent}"
+    return "roofs: {} GMAC/s in float, {} GMAC/s in int8, {} GB/s".format(*giga)
+
+
+def _over_time(sustained: Sustained) -> Table:
+    """Every file in the first and in the last minute, in the order of the last."""
+    first, last = sustained.minutes[0], sustained.minutes[-1]
+    table = _empty_table("sustained load", "minute 1 ms", f"minute {last.minute + 1} ms", "change", "rank")
+    for rank, name in enumerate(last.ranking, start=1):
+        before_ms, after_ms = first.p50_ms[name], last.p50_ms[name]
+        before = first.ranking.index(name) + 1
+        table.add_row(
+            name.replace(".", " ", 1),
+            _ms(before_ms),
+            _ms(after_ms),
+            f"{after_ms / before_ms - 1:+.0%}",
+            str(rank) if rank == before else f"{before} to {rank}",
+        )
+    return table
+
+
+def _heat(sustained: Sustained) -> str:
+    """Temperature and clock in the last minute, and throttling, in one line."""
+    heat = sustained.minutes[-1].heat
+    parts = [
+        "temperature unknown" if heat.temperature_c is None else f"{heat.temperature_c:.0f} C",
+        "clock unknown" if heat.clock_mhz is None else f"{heat.clock_mhz:.0f} MHz",
+    ]
+    if sustained.throttled is not None:
+        parts.append("throttled" if sustained.throttled else "not throttled")
+    parts += [f"{name}: {reason}" for name, reason in sustained.unavailable.items()]
+    return f"at the end: {'; '.join(parts)}"
+
+
+def _said(conditions: Conditions) -> str:
+    """The conditions in one line."""
+    twins = f"{conditions.twin_ratio:.3f}x"
+    if conditions.twin_ratio_ci95 is not None:
+        twins += f" [{conditions.twin_ratio_ci95[0]:.3f}, {conditions.twin_ratio_ci95[1]:.3f}]"
+    parts = [
+        f"{conditions.reference} measured twice: {twins}",
+        f"{conditions.slow_rounds} of {conditions.rounds} rounds slow",
+    ]
+    if conditions.others_cores is not None:
+        parts.append(f"other processes used {conditions.others_cores:.1f} cores")
+    if conditions.busy:
+        parts.append("the machine was busy, so that the figures are less reliable")
+    return "conditions: " + "; ".join(parts)
+
+
 def _remarks(measurement: Measurement, files: Sequence[ExportedFile]) -> list[str]:
     """Notes: runtimes, number of measurements, reasons for missing figures."""
     remarks = []
     for file, latency, accuracy, _ in _joined(measurement, files):
         parts = [latency.runtime] if latency.runtime else []
         if latency.unavailable is None:
-            parts.append(f"{latency.inferences} inferences in {latency.rounds} rounds")
+            parts.append(
+                f"{latency.inferences} inferences in {latency.rounds} rounds and {latency.starts} starts, "
+                f"{latency.timed_s:.1f} s"
+            )
+        share = _roof_share(measurement.roofs, file, latency)
+        if share is not None:
+            parts.append(f"{share:.0%} of the roof")
         for one in (latency, accuracy):
             if one is not None:
                 parts += [one.unavailable] if one.unavailable else []

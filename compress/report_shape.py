@@ -96,7 +96,7 @@ class LatencyReport(TypedDict):
     p90_ms: Milliseconds | None
     p99_ms: Milliseconds | None
     p50_ci95_ms: NotRequired[tuple[Milliseconds, Milliseconds] | None]
-    """95 % interval of `p50_ms`, by a bootstrap over rounds; `null` with fewer than 6 rounds."""
+    """95 % interval of `p50_ms`, over starts; `null` with fewer than 6 starts."""
     ratio_to_fp32: NotRequired[float | None]
     """Latency relative to the fp32 file of the same format, over common rounds; below 1 is faster."""
     ratio_to_fp32_ci95: NotRequired[tuple[float, float] | None]
@@ -104,6 +104,14 @@ class LatencyReport(TypedDict):
     peak_rss_bytes: Count | None
     """Peak resident memory of the runtime process."""
     rounds: NotRequired[Count]
+    starts: NotRequired[Count]
+    """Number of processes in which the file was measured."""
+    load_ms: NotRequired[Milliseconds | None]
+    """Loading the file in a new process; `null` if the device does not time it."""
+    first_ms: NotRequired[Milliseconds | None]
+    """First inference after loading; `null` if the device does not time it."""
+    busy: NotRequired[list[str]]
+    """Reasons why the machine was busy; empty if it was not; absent with fewer than 6 starts."""
     reason: NotRequired[str]
     failed: NotRequired[bool]
     """The file should have run on this machine and did not."""

@@ -167,7 +167,7 @@ def _decode(
     for numbers in of_file.values():
         path = rows[numbers[0]].path
         cuts = [Cut(start_s=rows[n].start_s, end_s=rows[n].end_s, pad_s=rows[n].pad_s) for n in numbers]
-        jobs.append(_Job(path=path, cuts=tuple(cuts), rule=rule, limits=limits))
+        jobs.append(Job(path=path, cuts=tuple(cuts), rule=rule, limits=limits))
     numbers_of_job = list(of_file.values())
 
     values = _array(folder, rows, rule)
@@ -218,14 +218,16 @@ def _array(folder: Path, rows: Sequence[ClipRow], rule: Rule) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
+class Job:
+    """The clips of one file that are decoded by one rule."""
+
     path: Path
     cuts: tuple[Cut, ...]
     rule: Rule
     limits: Limits = USUAL
 
 
-def read(job: _Job, alive: Alive) -> Iterator[Outcome]:
+def read(job: Job, alive: Alive) -> Iterator[Outcome]:
     """Yields every outcome of one file; if it cannot be read to the end, a refusal of each remaining cut."""
     missing = set(range(len(job.cuts)))
     limits = job.limits

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.device import Device, Unavailable
 from benchmarks.files import ExportedFile, FileId
-from benchmarks.latency import FileLatency, measure_files
+from benchmarks.latency import FileLatency, log_ratios, measure_files
 from compress.gating.looks import boundaries, z_value
 from compress.gating.measured import Measured
 from compress.gating.planning import more_needed
@@ -123,7 +123,7 @@ def decide_files(
         )
         if any(one.unavailable for one in both):
             return _cannot_run(*both)
-        logs += _log_ratios(*both)
+        logs += log_ratios(*both).tolist()
         if progress is not None:
             progress(f"latency of {ours.id}", look, gate.looks)
         decision = decide_ratio(
@@ -154,14 +154,6 @@ def decide_ratio(logs: list[float], *, limit: float, look: int, looks: int, alph
             "inconclusive", reason, ratio, needed if more is None else f"about {more} more rounds like these"
         )
     return Decision("fail" if z > 0 else "pass", reason, ratio)
-
-
-def _log_ratios(ours: FileLatency, theirs: FileLatency) -> list[float]:
-    """The logarithm of the ratio of the medians within each round."""
-    return [
-        math.log(our_ms / their_ms)
-        for our_ms, their_ms in zip(ours.round_p50_ms, theirs.round_p50_ms, strict=True)
-    ]
 
 
 def _cannot_run(ours: FileLatency, theirs: FileLatency) -> Decision | str:

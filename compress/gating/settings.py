@@ -93,7 +93,8 @@ class LatencyGate(_Settings):
     """Fails if the file is slower by more than this, passes if that is excluded, both with error rate `alpha` over
     all looks. Two processes of one file may differ by a few percent: do not go below `3 %`."""
     rounds: Annotated[int, Field(ge=3, le=1000)] = 8
-    """Rounds for each look."""
+    """Rounds for each look, divided among up to nine new processes of both files; the values of one process are
+    pooled."""
     looks: Annotated[int, Field(ge=1, le=4)] = 4
     """Times that the verdict is looked for; each look loads both files again."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -55,6 +55,11 @@ class FileFigures:
         others = (one["accuracy"] for one in self.elsewhere)
         return any(part.get("failed", False) for part in (self.accuracy, *others, *self.latency))
 
+    @property
+    def busy(self) -> list[str]:
+        """By device, why the latency was measured on a busy machine."""
+        return [f"{row['device']}: {reason}" for row in self.latency for reason in row.get("busy", ())]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -64,6 +69,17 @@ class Benchmark:
     devices: dict[str, dict[str, Any] | None]
     """Description of every device by name; None for one that could not be used."""
 
+    @property
+    def busy(self) -> list[str]:
+        """By device, why its latencies were measured on a busy machine."""
+        return list(dict.fromkeys(reason for one in self.files.values() for reason in one.busy))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all devices could be used, no file failed, and no machine was busy."""
+        failed = any(one.failed for one in self.files.values())
+        return not (failed or self.busy or None in self.devices.values())
+
 
 def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported) -> Benchmark:
     """Accuracy, parity and latency of every exported file in its own runtime, on every device.
@@ -72,7 +88,8 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
     miss their pass criterion are not measured.
 
     Cached in `benchmark.json` for equal files, clips, settings, runtimes and processor; not cached if a file should
-    have run and did not, or a device could not be used. Predictions for each clip are written to `predictions/`.
+    have run and did not, a device could not be used, or a machine was busy. Predictions for each clip are written
+    to `predictions/`.
     """
     settings = run.recipe.benchmark
     devices = settings.named_devices
@@ -118,7 +135,9 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
         files=figures,
         devices={one.name: None if one.device is None else asdict(one.device) for one in measured},
     )
-    if any(one.failed for one in figures.values()) or None in found.devices.values():
+    for reason in found.busy:
+        run.console.print(headed("benchmark", f"the next run measures again: busy machine: {reason}"))
+    if not found.complete:
         forget(run, BENCHMARK)
     else:
         kept_files = {str(name): asdict(one) for name, one in figures.items()}
@@ -232,7 +251,12 @@ def _latency(latency: FileLatency, *, beside: FileLatency | None) -> dict[str, A
         "p50_ci95_ms": latency.p50_ci95_ms,
         "peak_rss_bytes": latency.peak_rss_bytes,
         "rounds": latency.rounds,
+        "starts": latency.starts,
+        "load_ms": latency.load_ms,
+        "first_ms": latency.first_ms,
     }
+    if latency.conditions is not None:
+        row["busy"] = list(latency.conditions.busy)
     if beside is not None and beside is not latency:
         times = ratio(latency, beside)
         row["ratio_to_fp32"] = None if times is None else times.value

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
 
 from benchmarks.exported import read_export
-from benchmarks.latency import FileLatency, measure_latency, median_interval, ratio
+from benchmarks.latency import measure_latency, ratio
 from benchmarks.machine import usable_cores
 from tests.benchmarks.small_exports import (
     VIDEO_ONLY,
@@ -43,18 +42,22 @@ def test_figures_are_complete_and_ordered(tmp_path):
     assert 0 < latency.p50_ms <= latency.p90_ms <= latency.p99_ms
     low_ms, high_ms = latency.p50_ci95_ms
     assert low_ms <= latency.p50_ms <= high_ms
-    assert latency.rounds == len(latency.round_p50_ms) == 6
+    assert latency.rounds == len(latency.round_p50_ms) == latency.starts == 6
     assert latency.inferences % latency.rounds == 0
     assert latency.peak_rss_bytes > latency.model_rss_bytes > 0
+    assert latency.load_ms > 0 and latency.first_ms > 0
+    assert latency.conditions.reference == "onnx.fp32"
+    assert latency.conditions.others_cores >= 0
     assert (latency.unavailable, latency.failed) == (None, False)
     assert told == [("load", 1, 1)] + [("latency", done, 6) for done in range(1, 7)]
 
 
 def test_files_take_turns_in_an_order_that_the_seed_draws(twins):
-    orders = [
-        np.array([latency.positions for latency in measure_latency(read_export(twins), rounds=8, seed=seed)])
-        for seed in (0, 0, 1)
-    ]
+    def drawn(seed):
+        found = measure_latency(read_export(twins), rounds=8, starts=2, seed=seed)
+        return np.array([latency.positions for latency in found])
+
+    orders = [drawn(seed) for seed in (0, 0, 1)]
     assert (np.sort(orders[0], axis=0) == np.arange(3)[:, None]).all()
     assert len({tuple(order) for order in orders[0].T}) > 2
     assert (orders[0] == orders[1]).all()
@@ -62,7 +65,7 @@ def test_files_take_turns_in_an_order_that_the_seed_draws(twins):
 
 
 def test_twins_are_as_fast_as_each_other(twins):
-    first, second, _ = measure_latency(read_export(twins), rounds=8)
+    first, second, _ = measure_latency(read_export(twins), rounds=6)
     compared = ratio(second, first)
     assert 0.5 < compared.value < 2
     assert compared.ci95[0] <= compared.value <= compared.ci95[1]
@@ -71,7 +74,7 @@ def test_twins_are_as_fast_as_each_other(twins):
 def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path):
     found = {
         one.format: one
-        for one in measure_latency(read_export(onnx_with_broken_neighbours(tmp_path)), rounds=6)
+        for one in measure_latency(read_export(onnx_with_broken_neighbours(tmp_path)), rounds=6, starts=1)
     }
     assert found["onnx"].rounds == 6
     assert found["tflite"].failed
@@ -83,56 +86,21 @@ def test_a_file_that_cannot_run_does_not_stop_the_others(tmp_path):
 
 
 def test_rounds_end_when_time_is_up(tmp_path):
-    (latency,) = measure_latency(read_export(onnx_export(tmp_path)), rounds=500, max_seconds=0.0)
+    (latency,) = measure_latency(read_export(onnx_export(tmp_path)), rounds=500, starts=1, max_seconds=0.0)
     assert latency.rounds == 1
     assert latency.p50_ci95_ms is None
     assert latency.notes == ("stopped after 1 of 500 rounds: the limit of 0 s was exceeded",)
 
 
 @pytest.mark.parametrize(
-    ("threads", "rounds", "message"),
+    ("threads", "rounds", "starts", "message"),
     [
-        (0, 6, f"threads is 0: device 'host' has {usable_cores()} cores"),
-        (4096, 6, "threads is 4096: device 'host' has"),
-        (1, 0, "rounds is 0: at least 1 is needed, and 6 for an interval"),
+        (0, 6, 6, f"threads is 0: device 'host' has {usable_cores()} cores"),
+        (4096, 6, 6, "threads is 4096: device 'host' has"),
+        (1, 0, 6, "rounds is 0: at least 1 is needed, and 6 for an interval"),
+        (1, 6, 0, "starts is 0: at least 1 is needed, and 6 for an interval"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path, threads, rounds, message):
+def test_settings_that_cannot_be(tmp_path, threads, rounds, starts, message):
     with pytest.raises(ValueError, match=message):
-        measure_latency(read_export(onnx_export(tmp_path)), threads=threads, rounds=rounds)
-
-
-def test_interval_agrees_with_scipy():
-    values = np.random.default_rng(3).lognormal(size=60)
-    expected = bootstrap(
-        (values,), np.median, method="percentile", n_resamples=5000, rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert median_interval(values[:, None]) == pytest.approx(expected, rel=0.05)
-
-
-def test_interval_knows_that_a_round_shares_its_luck():
-    luck = np.random.default_rng(0).normal(10, 1, size=(30, 1))
-    together = luck + np.random.default_rng(1).normal(0, 0.01, size=(30, 20))
-    apart = np.random.default_rng(2).permutation(together.ravel()).reshape(30, 20)
-    low, high = median_interval(together)
-    low_apart, high_apart = median_interval(apart)
-    assert high - low > 2 * (high_apart - low_apart)
-
-
-def test_too_few_rounds_give_no_interval():
-    assert median_interval(np.ones((5, 10))) is None
-    assert median_interval(np.ones((6, 10))) == (1.0, 1.0)
-
-
-def test_ratio_is_paired_by_round():
-    drift = np.linspace(1, 5, 20)
-    baseline = _latency(drift)
-    compared = ratio(_latency(2 * drift), baseline)
-    assert compared.value == pytest.approx(2)
-    assert compared.ci95 == pytest.approx((2, 2))
-
-
-def _latency(round_p50_ms):
-    return FileLatency(
-        format="onnx", scheme="fp32", device="host", threads=1, round_p50_ms=tuple(round_p50_ms)
-    )
+        measure_latency(read_export(onnx_export(tmp_path)), threads=threads, rounds=rounds, starts=starts)

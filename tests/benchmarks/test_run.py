@@ -45,7 +45,7 @@ def run(*arguments):
 
 
 def test_the_module_runs_as_a_command(export_dir):
-    done = run_command_line(["benchmarks.run", export_dir, "--rounds", 6])
+    done = run_command_line(["benchmarks.run", export_dir, "--rounds", 1])
     assert done.returncode == 0, done.stderr
     assert "onnx fp32" in done.stdout
     assert "latency on random inputs; no accuracy without clips (--data)" in done.stdout
@@ -66,6 +66,10 @@ def test_a_manifest_gives_accuracy(export_dir, manifest, tmp_path):
     assert row["accuracy"]["top1"] in (0, 0.25, 0.5, 0.75, 1)
     assert row["latency"]["rounds"] == 6
     assert row["ratio_to_first"]["value"] == 1
+    assert row["latency"]["conditions"]["reference"] == "onnx.fp32"
+    assert "conditions: onnx.fp32 measured twice: " in done.output
+    assert figures["preparation"]["clips"] == 4
+    assert "beside inference, a clip takes " in done.output
 
 
 def test_the_predictions_for_each_clip_are_written_next_to_the_figures(export_dir, manifest, tmp_path):

@@ -69,7 +69,7 @@ def test_executorch_starts_without_its_exporter():
 
 
 def test_all_are_timed_side_by_side(export_dir):
-    found = measure_latency(read_export(export_dir), rounds=6)
+    found = measure_latency(read_export(export_dir), rounds=2, starts=1)
     assert [one.format for one in found] == list(WRITERS)
     assert [one.unavailable for one in found] == [None, None, None]
     assert [one.runtime.rsplit(" ", 1)[0] for one in found] == ["ONNX Runtime", "LiteRT", "ExecuTorch"]
@@ -99,7 +99,7 @@ def test_a_runtime_that_aborts_does_not_stop_the_others(export_dir, tmp_path):
             )
         )
     write_manifest(tmp_path, spec=ALL_INPUTS, files=rows)
-    broken, good = measure_latency(read_export(tmp_path), rounds=6)
+    broken, good = measure_latency(read_export(tmp_path), rounds=6, starts=1)
     assert broken.failed
     assert (
         "executorch/fp32/model.pte: ExecuTorch was killed by SIGABRT in 'load'; last output: "

@@ -33,7 +33,7 @@ def test_a_device_says_what_it_is(name):
 @pytest.mark.parametrize("name", ATTACHED)
 def test_a_measurement_is_complete(name, tmp_path):
     devices = {name: parse_device(name)}
-    (measurement,) = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=6)
+    (measurement,) = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=2)
     (latency,) = measurement.latency
     assert measurement.device.name == latency.device == name
     assert latency.unavailable is None

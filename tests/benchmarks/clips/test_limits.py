@@ -15,7 +15,7 @@ from benchmarks.clips.limits import Limits, parse_limits
 from benchmarks.clips.passing import Passing, passing_pictures
 from benchmarks.clips.processes import Done, Lost, run_jobs
 from benchmarks.clips.sound import AudioRule
-from benchmarks.clips.store import _Job, read
+from benchmarks.clips.store import Job, read
 from tests.benchmarks.clips.films import film
 from tests.benchmarks.clips.hostile import gif, numbered, png, shown, wav, wrapped
 from tests.memory import fresh_process
@@ -31,7 +31,7 @@ TWO_GB = 2_000_000_000
 def outcomes(path, *cuts, rule=FRAMES, limits=USUAL):
     """The result of a decoding process for a file, which must be quick."""
     begin_s = time.monotonic()
-    job = _Job(path=path, cuts=cuts or (Cut(),), rule=rule, limits=limits)
+    job = Job(path=path, cuts=cuts or (Cut(),), rule=rule, limits=limits)
     found = fresh_process().call(_outcomes, job)
     assert time.monotonic() - begin_s < 60
     assert fresh_process().children_peak_bytes() < TWO_GB
