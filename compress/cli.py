@@ -73,6 +73,10 @@ SUB_COMMANDS = {
         module="benchmarks.run",
         summary="Measure exported files: latency, memory, and accuracy on labelled clips.",
     ),
+    "compare": SubCommand(
+        module="compress.report",
+        summary="Compare two finished runs: top-1 on the same clips, latency, size, settings.",
+    ),
     "classify": SubCommand(
         module="benchmarks.classify", summary="Classify whole videos with an exported file."
     ),

@@ -42,10 +42,12 @@ def covered(coverage: CoverageReport | None) -> dict[str, str]:
     outside = sum(1 for one in coverage["left"] if one["macs"])
     parts = [] if coverage["partitions"] is None else [counted(coverage["partitions"], "part")]
     parts += [f"{counted(outside, 'operator')} outside"] if outside else []
-    share = 100 * coverage["share"]
-    # A share below 1 never appears as 100 %.
-    text = "100 %" if coverage["share"] == 1 else f"{min(share, 99.9):.1f} %"
-    return {"share": text, "parts": ", ".join(parts)}
+    return {"share": share_covered(coverage["share"]), "parts": ", ".join(parts)}
+
+
+def share_covered(share: float) -> str:
+    """A share of multiply-adds in percent; less than all of them never appears as 100 %."""
+    return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
 
 
 def paired_words(paired: PairedReport | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from compress import figures
@@ -51,9 +51,7 @@ def headline(report: Report) -> tuple[str, str]:
     if stopped:
         sentence += f"; did not run here: {', '.join(stopped)}"
         tone = "bad"
-    lost = [name for name, one in report["environment"].get("further_devices", {}).items() if one is None]
-    if report["environment"].get("device", {}) is None:
-        lost.insert(0, "the first device")
+    lost = lost_devices(report)
     if lost:
         sentence += f"; could not be used: {', '.join(lost)}"
     return sentence, tone
@@ -70,6 +68,13 @@ def did_not_run(report: Report) -> list[str]:
         measured = (file["accuracy"], *elsewhere, *file["latency"])
         parts += [(figures.name_of(file), part) for part in measured]
     return list(dict.fromkeys(name for name, part in parts if part.get("failed", False)))
+
+
+def lost_devices(report: Report) -> list[str]:
+    """Devices that could not be used."""
+    environment = report["environment"]
+    devices = {"the first device": environment.get("device", {}), **environment.get("further_devices", {})}
+    return [name for name, description in devices.items() if description is None]
 
 
 def fell_back(report: Report) -> list[dict[str, Any]]:
@@ -129,20 +134,22 @@ def unmeasured(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def lacks(file: FileReport) -> bool:
-    """Whether a figure of the file is missing."""
-    return next(_missing(file), None) is not None
+def lacks(file: FileReport, *, without: Sequence[str]) -> bool:
+    """Whether a figure of the file is missing, other than on the devices `without`."""
+    return next(_missing(file, without=without), None) is not None
 
 
-def _missing(file: FileReport) -> Iterator[tuple[str, str]]:
-    """Figures of one file that are missing, by reason."""
+def _missing(file: FileReport, *, without: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """Figures of one file that are missing, by reason, other than on the devices `without`."""
     parts: list[tuple[str, Mapping[str, Any], str]] = [
         ("Top-1", file["accuracy"], "top1"),
         ("Agreement with torch", file["parity"], "top1_agreement"),
     ]
     for one in file.get("elsewhere", []):
-        parts += [(f"Top-1 on {one['device']}", one["accuracy"], "top1")]
-    parts += [(f"Latency on {one['device']}", one, "p50_ms") for one in file["latency"]]
+        if one["device"] not in without:
+            parts.append((f"Top-1 on {one['device']}", one["accuracy"], "top1"))
+    timed = [one for one in file["latency"] if one["device"] not in without]
+    parts += [(f"Latency on {one['device']}", one, "p50_ms") for one in timed]
     step = file.get("step")
     if step:
         parts.append(("Latency of a new frame", step, "p50_ms"))

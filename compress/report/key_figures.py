@@ -7,7 +7,7 @@ from typing import Any
 
 from compress import figures
 from compress.report.files import covered, descriptions, latency_row, verdict
-from compress.report.headline import fell_back, lacks, models_of
+from compress.report.headline import fell_back, lacks, lost_devices, models_of
 from compress.report.wording import counted, listed, mean_share, short
 from compress.report_shape import FileReport, PairedReport, Report
 
@@ -141,14 +141,16 @@ def _fell_back(report: Report) -> dict[str, str] | None:
     if slow:
         files = list(dict.fromkeys(one["file"] for one in slow))
         parts.append(f"{counted(sum(one['count'] for one in slow), 'operator')} in {listed(files)}")
+    lost = lost_devices(report)
     lacking = [
         figures.name_of(one)
         for one in report["files"]
-        if one.get("status", "exported") == "exported" and lacks(one)
+        if one.get("status", "exported") == "exported" and lacks(one, without=lost)
     ]
-    parts += (
-        [f"figures of {counted(len(lacking), 'file')} not measured ({listed(lacking)})"] if lacking else []
-    )
+    if lacking:
+        parts.append(f"figures of {counted(len(lacking), 'file')} not measured ({listed(lacking)})")
+    if lost:
+        parts.append(f"could not be used: {', '.join(lost)}")
     value = counted(len({*bad, *lacking, *(one["file"] for one in slow)}), "file") if parts else "nothing"
     return _tile("Fell back, failed or missing", value, "; ".join(parts) or "every file runs as intended")
 

@@ -92,6 +92,9 @@ def test_a_device_that_died_costs_its_own_figures() -> None:
     tiles = {tile["title"]: tile for tile in key_figures(report)}
     assert tiles["p50 / p90 on phone"]["value"] == "not measured"
     assert tiles["p50 / p90 on board"]["value"] == "3.85 / 4.24 ms"
+    assert tiles["Fell back, failed or missing"]["note"] == (
+        "figures of 1 file not measured (coreml.w8a8); could not be used: phone"
+    )
     assert (
         "Top-1 on phone, latency on phone of onnx.fp32, onnx.w8a8, tflite.fp32, tflite.w8a8, "
         "executorch.fp32, executorch.w8a8",

@@ -17,6 +17,7 @@ COMMANDS = (
     *(
         "compress.run",
         "compress.diagnose",
+        "compress.report",
         "compress.studies.generate_docs",
         "compress.studies.comparison",
         "compress.studies.student_table",
