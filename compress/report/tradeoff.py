@@ -11,8 +11,8 @@ from compress.report.plots import SHORTEST_SPAN, axis_from_zero, position
 from compress.report.wording import listed, mean_share, short
 from compress.report_shape import Report
 
-_NEAR = 3.0
-"""Points closer than this, in percent of both axes, share a marker."""
+_NEAR_ACROSS, _NEAR_UP = 6.0, 8.0
+"""Points closer than this, in percent of the axes, share a marker: its size on a phone."""
 _WIDE = 8.0
 """Ratio of latencies from which the axis is logarithmic."""
 
@@ -97,13 +97,17 @@ def _markers(where: dict[Point, tuple[float, float]], front: Sequence[Point]) ->
     """Points at nearly the same place share a marker with all of their letters."""
     markers: list[dict[str, Any]] = []
     for point, (x, y) in where.items():
-        near = next((one for one in markers if abs(one["x"] - x) < _NEAR and abs(one["y"] - y) < _NEAR), None)
+        near = next((one for one in markers if _covers(one, x, y)), None)
         if near is None:
             markers.append({"x": x, "y": y, "codes": point.code, "on_front": point in front})
         else:
             near["codes"] += f" {point.code}"
             near["on_front"] |= point in front
     return markers
+
+
+def _covers(marker: dict[str, Any], x: float, y: float) -> bool:
+    return bool(abs(marker["x"] - x) < _NEAR_ACROSS and abs(marker["y"] - y) < _NEAR_UP)
 
 
 def _words(point: Point) -> str:
