@@ -45,7 +45,11 @@ def many_classes(columns: int = 1) -> Report:
 
 def hostile_names() -> Report:
     """Markup, quotes, control characters, text from right to left, and 300 characters as names."""
-    return report_of({"label": list(HOSTILE), HOSTILE[0]: list(HOSTILE)})
+    report = report_of({label: list(HOSTILE) for label in ("label", HOSTILE[0], HOSTILE[2], HOSTILE[4])})
+    for stage in report["stages"]:
+        stage["after"]["tasks"] = {HOSTILE[4]: {"top1": 0.5}}
+    report["models"]["student_float"]["tasks"] = {HOSTILE[4]: {"top1": 0.5}}  # type: ignore[index]
+    return report
 
 
 def failed_format() -> Report:

@@ -128,7 +128,7 @@ def _stage(stage: Any) -> dict[str, Any]:
     # Tasks and layers have separate tables.
     elsewhere = ("tasks", *FIGURES)
     for key in [*before, *(key for key in after if key not in before and key not in elsewhere)]:
-        values = [figures.figure(key, side[key]) for side in (before, after) if key in side]
+        values = [figures.figure(key, _short_keys(side[key])) for side in (before, after) if key in side]
         changes.append((in_words(key), " → ".join(dict.fromkeys(values))))
     return {
         "name": stage["name"],
@@ -139,6 +139,10 @@ def _stage(stage: Any) -> dict[str, Any]:
         "notes": [*stage.get("notes", []), *([stage["busy"]] if stage.get("busy") else [])],
         "curves": curves(stage.get("curve", [])),
     }
+
+
+def _short_keys(value: Any) -> Any:
+    return {short(key): one for key, one in value.items()} if isinstance(value, Mapping) else value
 
 
 def _processor(stage: Any) -> str:

@@ -119,7 +119,7 @@ def _accuracy_plot(label: str, measured: Sequence[tuple[str, Any, str]]) -> dict
     step = next(step for step in (0.05, 0.1, 0.25) if (high - low) / step < 6)
     ticks = [step * k for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     return {
-        "label": label,
+        "label": short(label) if label else "",
         "rows": rows,
         "teacher": places.get("teacher"),
         "student": places.get("student_float"),

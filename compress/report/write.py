@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from compress.report.markdown import code, escaped, fenced
 from compress.report.page import page
+from compress.report.wording import short
 from compress.report_shape import Report
 from compress.store import write_atomic
 
@@ -52,7 +53,7 @@ def write_report(
     content = {
         **page(report),
         "recipe": yaml.safe_dump(report["recipe"], sort_keys=False, allow_unicode=True),
-        "samples": [{"uri": _uri(one.png, "png"), "caption": one.caption} for one in samples],
+        "samples": [{"uri": _uri(one.png, "png"), "caption": short(one.caption, 300)} for one in samples],
         "pictures": {number: _uri(one, "jpeg") for number, one in (pictures or {}).items()},
     }
     write_atomic(folder / "report.md", fitted(render("report.md", content)))
