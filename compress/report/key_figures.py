@@ -89,7 +89,7 @@ def _change(report: Report, files: list[FileReport]) -> dict[str, str] | None:
         note = (
             f"{name}: {worst['lost']} lost and {worst['won']} won of {clips} clips; {verdict(worst)}"
             if worst["lost"] or worst["won"]
-            else f"each file classifies the same of {clips} clips correctly as the float student"
+            else f"no file classifies fewer of the {clips} clips correctly than the float student"
         )
         return _tile("Largest drop on your clips", f"{figures.points(-worst['change_pp'])} points", note)
     student = report["models"]["student_float"]

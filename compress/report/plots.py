@@ -31,8 +31,10 @@ def latency_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
     found = [(file, row) for file in files for row in file["latency"] if row["p50_ms"] is not None]
     if not found:
         return None
-    # The 99th percentile of a busy machine can be an outlier that would compress the medians.
-    far = max(max(row["p90_ms"] or 0.0, 1.2 * (row["p50_ms"] or 0.0)) for _, row in found)
+    # The upper percentiles of a busy machine can be outliers that would compress the medians.
+    far = max(
+        min(max(row["p90_ms"] or 0.0, 1.2 * p50), 3 * p50) for _, row in found if (p50 := row["p50_ms"])
+    )
     high, ticks = axis_from_zero(far)
     devices = {(row["device"], row["threads"]) for _, row in found}
     rows = []
@@ -45,15 +47,21 @@ def latency_plot(files: Sequence[FileReport]) -> dict[str, Any] | None:
                 "dot": position(p50, 0, high),
                 "low": position(p50, 0, high),
                 "width": position(min(p99, high) - p50, 0, high),
-                "tick": position(p90, 0, high),
+                "tick": position(p90, 0, high) if p90 <= high else None,
                 "rounds": [
                     position(value, 0, high) for value in row.get("round_p50_ms", ()) if value <= high
                 ],
-                "far": f"p99 {figures.milliseconds(p99)}" if p99 > high else "",
+                "far": _beyond(p90, p99, high),
                 "value": figures.milliseconds(p50),
             }
         )
     return {"rows": rows, "ticks": [(f"{tick:g}", position(tick, 0, high)) for tick in ticks]}
+
+
+def _beyond(p90_ms: float, p99_ms: float, high: float) -> str:
+    """The percentiles beyond the end of the axis."""
+    shown = [("p90", p90_ms), ("p99", p99_ms)]
+    return ", ".join(f"{name} {figures.milliseconds(value)}" for name, value in shown if value > high)
 
 
 def curves(rows: Iterable[Mapping[str, float | None]]) -> list[dict[str, Any]]:

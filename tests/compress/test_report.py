@@ -365,8 +365,12 @@ def test_a_far_tail_does_not_hide_the_medians() -> None:
     slow["latency"][0]["p99_ms"] = 400.0
     plot = latency_plot([slow])
     assert plot is not None
-    assert plot["rows"][0]["far"] == "p99 400 ms"
-    assert plot["rows"][0]["dot"] > 50
+    assert plot["rows"][0]["far"] == "p99 400 ms" and plot["rows"][0]["dot"] > 50
+    slow["latency"][0]["p90_ms"] = 300.0
+    plot = latency_plot([slow])
+    assert plot is not None
+    assert plot["rows"][0]["far"] == "p90 300 ms, p99 400 ms" and plot["rows"][0]["tick"] is None
+    assert plot["rows"][0]["dot"] > 25
 
 
 @pytest.mark.parametrize(
