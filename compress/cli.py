@@ -77,6 +77,10 @@ SUB_COMMANDS = {
         module="compress.gate",
         summary="Compare a run with a baseline: accuracy, latency, size; stops regressions.",
     ),
+    "compare": SubCommand(
+        module="compress.report",
+        summary="Compare two finished runs: top-1 on the same clips, latency, size, settings.",
+    ),
     "classify": SubCommand(
         module="benchmarks.classify", summary="Classify whole videos with an exported file."
     ),

@@ -60,6 +60,22 @@ class ModelReports(TypedDict):
 
 
 @_documented
+class PairedReport(TypedDict):
+    """Change of top-1 from the float student to a file, both on the same clips."""
+
+    lost: Count
+    """Clips that the float student alone classifies correctly."""
+    won: Count
+    """Clips that the file alone classifies correctly."""
+    change_pp: float
+    """Change of top-1 in percentage points; negative: the file is worse."""
+    ci95_pp: tuple[float, float]
+    """95 % interval of `change_pp`, from the clips that differ."""
+    p: Share
+    """Two-sided p-value of no change (mid-p McNemar test; clips of one video count together)."""
+
+
+@_documented
 class AccuracyReport(TypedDict):
     """Top-1 of one file in its own runtime."""
 
@@ -72,6 +88,8 @@ class AccuracyReport(TypedDict):
     """The file should have run on this machine and did not."""
     classes_answered: NotRequired[dict[str, list[Count]]]
     """The distinct predicted classes, by label column."""
+    paired: NotRequired[dict[str, PairedReport]]
+    """Change from the float student, by label column."""
 
 
 @_documented
@@ -112,6 +130,8 @@ class LatencyReport(TypedDict):
     """First inference after loading; `null` if the device does not time it."""
     busy: NotRequired[list[str]]
     """Reasons why the machine was busy; empty if it was not; absent with fewer than 6 starts."""
+    round_p50_ms: NotRequired[list[Milliseconds]]
+    """Median of every round, in temporal order."""
     reason: NotRequired[str]
     failed: NotRequired[bool]
     """The file should have run on this machine and did not."""
@@ -124,6 +144,49 @@ class ElsewhereReport(TypedDict):
     device: str
     accuracy: AccuracyReport
     parity: ParityReport
+
+
+@_documented
+class LeftReport(TypedDict):
+    """One operator outside the fast kernels of a runtime."""
+
+    node: str
+    operator: str
+    macs: Count
+    """Its multiply-adds for one clip; 0 for data movement and elementwise operators."""
+    reason: str
+    place: NotRequired[str | None]
+    """File, line and text of the source of the network."""
+
+
+@_documented
+class CoverageReport(TypedDict):
+    """Share of the work of a file in the fast kernels of its runtime."""
+
+    share: Share
+    """Share of the multiply-adds."""
+    macs: Count
+    accelerated_macs: Count
+    partitions: Count | None
+    """Number of accelerated parts; `null` for a runtime that does not partition the graph."""
+    left: list[LeftReport]
+    """Operators outside the fast kernels, in the order of execution."""
+    source: str
+
+
+@_documented
+class StepReport(TypedDict):
+    """The step program of a streaming student, which processes one new frame."""
+
+    size_bytes: Count | None
+    """`null` if it is in the file of the clip program."""
+    coverage: CoverageReport | None
+    p50_ms: Milliseconds | None
+    """Median latency of one frame on the first device."""
+    speedup: float | None
+    """Latency of the whole clip relative to that of one frame, over common rounds."""
+    speedup_ci95: tuple[float, float] | None
+    reason: NotRequired[str]
 
 
 @_documented
@@ -151,6 +214,10 @@ class FileReport(TypedDict):
     """Time of the conversion."""
     float_layers: NotRequired[list[str]]
     """Layers of an int8 file that stay in float."""
+    coverage: NotRequired[CoverageReport | None]
+    """`null` if it was not determined."""
+    step: NotRequired[StepReport | None]
+    """The step program of a streaming student; `null` for others."""
     notes: NotRequired[list[str]]
 
 
@@ -209,6 +276,64 @@ class WarningReport(TypedDict):
 
 
 @_documented
+class ChanceReport(TypedDict):
+    """The constant prediction with the highest top-1."""
+
+    share: Share
+    prediction: str
+
+
+@_documented
+class AgreementReport(TypedDict):
+    """Share of clips with the same prediction, for every two networks or files."""
+
+    names: list[str]
+    shares: list[list[Share]]
+
+
+@_documented
+class ClipReport(TypedDict):
+    """Predictions of one test clip."""
+
+    number: Count
+    """Its place in the test split, from 0."""
+    clip: str
+    """Path relative to the common folder, and time span."""
+    label: str
+    predictions: dict[str, str | None]
+    """By network or file; `null` for non-finite logits."""
+    probability: NotRequired[Share]
+    """Softmax of the wrong prediction, for `mistakes`."""
+
+
+@_documented
+class PredictionsReport(TypedDict):
+    """Predictions of networks and files on the test split in one label column.
+
+    Networks have their names in `models`, files those in `predictions/`: `onnx.w8a8`, and `onnx.w8a8.board` on a
+    device other than the first.
+    """
+
+    clips_per_class: list[Count]
+    """In the order of the classes of `data`."""
+    chance: ChanceReport
+    recall: dict[str, list[Share | None]]
+    """Correctly classified share of the clips of each class, by network or file; `null` without clips."""
+    examined: str | None
+    """Network or file of `confusions` and `mistakes`: the first int8 file that was measured, else the first file,
+    else the student."""
+    confusions: list[tuple[Count, Count, Count]]
+    """Class, wrongly predicted class (indices) and number of clips, most frequent first; at most 400."""
+    agreement: AgreementReport
+    flipped: Count
+    """Number of clips that the float student or at least one file classifies correctly, and another does not."""
+    flips: list[ClipReport]
+    """Those of them that most files change; at most 50."""
+    mistakes: list[ClipReport]
+    """Wrong predictions of highest probability; at most 20."""
+
+
+@_documented
 class SkippedReport(TypedDict):
     """An unreadable video that was excluded, as set in the recipe."""
 
@@ -241,6 +366,10 @@ class Report(TypedDict):
     models: ModelReports
     stages: list[StageRecord]
     files: list[FileReport]
+    predictions: NotRequired[dict[str, PredictionsReport]]
+    """Predictions by label column of the student."""
+    reproduce: NotRequired[str]
+    """The command of this run, with paths of this machine."""
     robustness: NotRequired[RobustnessReport | None]
     """`null` if the recipe has no section `robustness`."""
     gates: list[GateReport]

@@ -33,7 +33,8 @@ if not only_reads_arguments(__name__):
     from compress.recipe.sections import Recipe
     from compress.report import Report, did_not_run, print_files, print_gates, write_report
     from compress.report.assemble import assemble
-    from compress.report.samples import samples
+    from compress.report.classes import shown_clips
+    from compress.report.samples import pictures, samples
     from compress.run_folder import RunFolder, check_run_folder, opened
     from compress.steps.benchmark import benchmark
     from compress.steps.export import export
@@ -88,7 +89,12 @@ def run_recipe(
         robustness=corrupted,
     )
     report["gates"] = evaluate_gates(recipe.gates, report)
-    write_report(report, run.folder, samples=samples(run.data, teachers=teachers, student=made[-1]))
+    write_report(
+        report,
+        run.folder,
+        samples=samples(run.data, teachers=teachers, student=made[-1]),
+        pictures=pictures(run.data, shown_clips(report)),
+    )
     outcomes = list({one.folder: one for one in (*teachers, *made)}.values())
     for warning in report["warnings"]:
         message = f"{warning['path']}, {warning['label']}: {warning['message']}"

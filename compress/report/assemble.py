@@ -10,7 +10,10 @@ from benchmarks.top1 import Accuracy
 from compress import __version__
 from compress.artifact import Form
 from compress.chance import at_chance, predicted_classes
+from compress.command.invocation import typed_again
 from compress.figures import name_of
+from compress.report.columns import columns_of, measured_names
+from compress.report.predictions import Column, changes, compare_predictions
 from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import Benchmark, FileFigures
 from compress.steps.export import file_id
@@ -32,6 +35,9 @@ def assemble(
     """The content of `report.json` except for the gates, which are evaluated on it."""
     # A student may start as the teacher.
     outcomes = list({one.folder: one for one in (*teachers, *stages)}.values())
+    rows = [_file(row, measured.files.get(file_id(row))) for row in files]
+    columns = columns_of(run, teachers=teachers, stages=stages, files=rows)
+    _add_changes(rows, columns)
     report = {
         "schema_version": SCHEMA_VERSION,
         "recipe": run.recipe.to_dict(),
@@ -46,7 +52,9 @@ def assemble(
         },
         "models": _models(run, teachers, stages),
         "stages": [{**outcome.record, "cached": outcome.cached} for outcome in outcomes],
-        "files": [_file(row, measured.files.get(file_id(row))) for row in files],
+        "files": rows,
+        "predictions": {label: compare_predictions(column) for label, column in columns.items()},
+        "reproduce": typed_again(without=("--fresh",)),
         "robustness": robustness,
         "gates": [],
         "skipped": [{"path": str(path), "reason": reason} for path, reason in run.data.skipped],
@@ -58,6 +66,15 @@ def assemble(
     }
     report["warnings"] = list(_warnings(run, outcomes, report))
     return cast(Report, report)
+
+
+def _add_changes(files: Sequence[dict[str, Any]], columns: Mapping[str, Column]) -> None:
+    """Adds the paired change of every file on every device, by label column, to its accuracy."""
+    found = {label: changes(column) for label, column in columns.items()}
+    for name, accuracy in measured_names(files).items():
+        paired = {label: of_files[name] for label, of_files in found.items() if name in of_files}
+        if paired:
+            accuracy["paired"] = paired
 
 
 def _threads_differ(outcomes: Sequence[StageOutcome]) -> list[str]:
@@ -159,6 +176,7 @@ def _file(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
         elsewhere=[],
         latency=[],
         notes=[],
+        step=None,
     )
     return {
         "format": row["format"],
@@ -173,5 +191,20 @@ def _file(row: dict[str, Any], figures: FileFigures | None) -> dict[str, Any]:
         "latency": figures.latency,
         "seconds": row["seconds"],
         "float_layers": row["float_layers"],
+        "coverage": row["coverage"],
+        "step": _step(row["step"], clip=row, measured=figures.step),
         "notes": [*row["notes"], *figures.notes],
+    }
+
+
+def _step(
+    row: Mapping[str, Any] | None, *, clip: Mapping[str, Any], measured: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The step program of a file; `measured` has its latency."""
+    if row is None:
+        return None
+    return {
+        "size_bytes": None if row["path"] == clip["path"] else row["size_bytes"],
+        "coverage": row["coverage"],
+        **(measured or {"p50_ms": None, "speedup": None, "speedup_ci95": None, "reason": "not measured"}),
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compress import figures
+from compress.report.wording import short
 from compress.report_shape import Report
 
 
@@ -27,7 +28,7 @@ def robustness_table(report: Report, titles: Mapping[str, str]) -> dict[str, Any
         ]
         rows.append(
             {
-                "title": f"{title}, {row['label']}" if several else title,
+                "title": f"{title}, {short(row['label'])}" if several else title,
                 "clean": figures.percent(row["clean"]),
                 "mean": figures.percent(row["mean"]),
                 "cells": cells,

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from compress.command.terminal import headed
 from compress.figures import name_of
-from compress.report.page import file_row, gate_figures
+from compress.report.files import file_row
+from compress.report.page import gate_figures
 from compress.report_shape import Report
 
 
@@ -27,7 +28,7 @@ def print_files(report: Report, console: Console) -> None:
             name_of(file),
             row["size"],
             row["top1"],
-            row["drop"],
+            row["change"],
             "\n".join(one["p50"] for one in latency),
             "\n".join(one["times"] for one in latency),
         )

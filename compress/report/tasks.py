@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress import figures
+from compress.report.wording import short
 from compress.report_shape import Report
 
 _NAMES = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "map": "mAP"}
@@ -19,7 +20,7 @@ def task_rows(report: Report, titles: Mapping[str, str]) -> Iterator[dict[str, s
             words = ", ".join(
                 f"{_in_words(figure)} {figures.percent(value)}" for figure, value in found.items()
             )
-            yield {"title": title, "task": task, "figures": words}
+            yield {"title": title, "task": short(task), "figures": words}
 
 
 def _in_words(figure: str) -> str:

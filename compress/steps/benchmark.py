@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.accuracy import FileAccuracy
@@ -12,6 +12,7 @@ from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
 from benchmarks.measure import Measurement, check_threads, measure
 from benchmarks.predictions import FOLDER, TORCH, keep_predictions, predictions_name
+from benchmarks.streaming import measure_streaming
 from compress.chance import predicted_classes
 from compress.command.progress import bar
 from compress.command.terminal import headed
@@ -48,6 +49,8 @@ class FileFigures:
     elsewhere: list[dict[str, Any]]
     latency: list[dict[str, Any]]
     notes: list[str]
+    step: dict[str, Any] | None = None
+    """Latency of the step program of a streaming student."""
 
     @property
     def failed(self) -> bool:
@@ -128,7 +131,11 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
         except (ValueError, RuntimeError, OSError) as error:
             raise StepFailed(f"benchmark: {error}") from error
         _keep_predictions(run, key, measured, networks)
-    figures = {name: _figures(run, name, measured, network=networks[name.scheme]) for name in written}
+    steps = _steps(run, exported, written)
+    figures = {
+        name: replace(_figures(run, name, measured, network=networks[name.scheme]), step=steps.get(name))
+        for name in written
+    }
     for name, figure in figures.items():
         run.console.print(headed(f"benchmark.{name}", _summary(figure)))
     found = Benchmark(
@@ -143,6 +150,40 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
         kept_files = {str(name): asdict(one) for name, one in figures.items()}
         keep(run, BENCHMARK, {"files": kept_files, "devices": found.devices}, key=key)
     return found
+
+
+def _steps(run: Run, exported: Exported, written: Sequence[FileId]) -> dict[FileId, dict[str, Any]]:
+    """Latency of the step programs of a streaming student, by file: on the first device, if it is this machine."""
+    streams = [file_id(row) for row in exported.rows if row["step"] is not None and file_id(row) in written]
+    if not streams:
+        return {}
+    nothing = {"p50_ms": None, "speedup": None, "speedup_ci95": None}
+    first = next(iter(run.recipe.benchmark.named_devices.values()))
+    if first.kind != "host":
+        reason = f"step programs are measured on host only, and the first device is of the kind {first.kind}"
+        return {name: {**nothing, "reason": reason} for name in streams}
+    try:
+        with bar(run.console, "benchmark: new frame") as report:
+            costs = measure_streaming(
+                exported.folder,
+                formats=list(dict.fromkeys(one.format for one in streams)),
+                schemes=list(dict.fromkeys(one.scheme for one in streams)),
+                threads=run.recipe.benchmark.threads,
+                rounds=run.recipe.benchmark.rounds,
+                seed=run.recipe.seed,
+                progress=report,
+            )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise StepFailed(f"benchmark: new frame: {error}") from error
+    return {
+        FileId(cost.format, cost.scheme): {
+            "p50_ms": cost.frame_ms,
+            "speedup": None if cost.cheaper is None else cost.cheaper.value,
+            "speedup_ci95": None if cost.cheaper is None else cost.cheaper.ci95,
+            **({} if cost.unavailable is None else {"reason": cost.unavailable}),
+        }
+        for cost in costs
+    }
 
 
 def _predictions_are_complete(run: Run, key: Key) -> bool:
@@ -254,6 +295,7 @@ def _latency(latency: FileLatency, *, beside: FileLatency | None) -> dict[str, A
         "starts": latency.starts,
         "load_ms": latency.load_ms,
         "first_ms": latency.first_ms,
+        "round_p50_ms": list(latency.round_p50_ms),
     }
     if latency.conditions is not None:
         row["busy"] = list(latency.conditions.busy)

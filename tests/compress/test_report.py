@@ -289,8 +289,9 @@ def test_several_label_columns_are_shown_one_by_one(tmp_path: Path) -> None:
     write_report(report, tmp_path)
     jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
     text = Page((tmp_path / "report.html").read_text()).text
-    assert "word 88.0 %, slot 80.0 %" in text
-    assert "word −2.0, slot 0.0" in text
+    assert "onnx.w8a8 host, word −2.0 88.0 % 85.0 to 90.0 99.0 %" in text
+    assert "onnx.w8a8 host, slot 0.0 80.0 % 77.0 to 83.0 100.0 %" in text
+    assert "84.0 % mean of 2 label columns" in text
     assert "Top-1: word" in text
     assert "Top-1: slot" in text
     assert "Finished; the recipe sets no gates" in text
@@ -364,8 +365,12 @@ def test_a_far_tail_does_not_hide_the_medians() -> None:
     slow["latency"][0]["p99_ms"] = 400.0
     plot = latency_plot([slow])
     assert plot is not None
-    assert plot["rows"][0]["beyond"]
-    assert plot["rows"][0]["dot"] > 50
+    assert plot["rows"][0]["far"] == "p99 400 ms" and plot["rows"][0]["dot"] > 50
+    slow["latency"][0]["p90_ms"] = 300.0
+    plot = latency_plot([slow])
+    assert plot is not None
+    assert plot["rows"][0]["far"] == "p90 300 ms, p99 400 ms" and plot["rows"][0]["tick"] is None
+    assert plot["rows"][0]["dot"] > 25
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,30 @@ def test_the_report_keeps_its_schema_and_measures_every_file_that_can_run_here(f
     assert report["stages"][2]["after"]["macs"] <= 0.7 * report["stages"][2]["before"]["macs"]
 
 
+def test_the_report_compares_the_predictions_of_networks_and_files_clip_by_clip(finished):
+    report = report_of(finished)
+    found = report["predictions"]["label"]
+    measured = [
+        f"{one['format']}.{one['scheme']}" for one in report["files"] if one["accuracy"]["top1"] is not None
+    ]
+    assert found["agreement"]["names"] == ["teacher", "student_float", "student_quantized", *measured]
+    assert sum(found["clips_per_class"]) == 16 and found["examined"] == "onnx.w8a8"
+    for name in ("teacher", "student_float"):
+        pairs = zip(found["recall"][name], found["clips_per_class"], strict=True)
+        correct = sum(share * clips for share, clips in pairs if share is not None)
+        assert correct / 16 == pytest.approx(report["models"][name]["top1"])
+    for one in report["files"]:
+        assert one["coverage"] is not None or one["format"] == "coreml"
+        if one["accuracy"]["top1"] is not None:
+            paired = one["accuracy"]["paired"]["label"]
+            drop = one["accuracy"]["top1"] - report["models"]["student_float"]["top1"]
+            assert paired["change_pp"] == pytest.approx(100 * drop)
+            assert len(one["latency"][0]["round_p50_ms"]) == one["latency"][0]["rounds"]
+    assert "compress.run" in report["reproduce"] and f"--out {finished}" in report["reproduce"]
+    shown = len(found["flips"][:8]) + len(found["mistakes"][:4])
+    assert shown and "data:image/jpeg;base64," in (finished / "report.html").read_text()
+
+
 def test_the_export_manifest_says_how_to_feed_every_file(finished):
     manifest = json.loads((finished / "export" / "manifest.json").read_text())
     assert manifest["clip"]["frames"] == 4 and manifest["clip"]["sampling"] == "uniform"

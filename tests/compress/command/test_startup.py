@@ -19,6 +19,7 @@ COMMANDS = (
         "compress.diagnose",
         "compress.gate",
         "compress.studies.gates",
+        "compress.report",
         "compress.studies.generate_docs",
         "compress.studies.comparison",
         "compress.studies.student_table",

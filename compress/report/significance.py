@@ -1,0 +1,73 @@
+"""Whether two classifiers differ on the same clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compress.report_shape import PairedReport
+
+LEVEL = 0.05
+"""Level below which a change is called significant."""
+
+
+def paired_change(before: np.ndarray, after: np.ndarray, *, videos: Sequence[str]) -> PairedReport:
+    """The change of the share of correct clips, with interval and p-value.
+
+    `before` and `after` are bool `N`, whether each clip is correct; `videos` names the video of each clip. Clips of
+    one video are correlated: the test exchanges both sides of whole videos, and the variance of the interval is
+    multiplied by the design effect (Rao and Scott 1992, Biometrics 48:577-585).
+    """
+    difference = after.astype(int) - before.astype(int)
+    _, owner = np.unique(np.asarray(videos), return_inverse=True)
+    totals = np.bincount(owner, weights=difference).round().astype(int)
+    lost, won = int((difference < 0).sum()), int((difference > 0).sum())
+    low, high = _interval(lost, won, len(difference), effect=_design_effect(difference, owner))
+    return {
+        "lost": lost,
+        "won": won,
+        "change_pp": 100 * (won - lost) / len(difference),
+        "ci95_pp": (100 * low, 100 * high),
+        "p": exchange_p(totals),
+    }
+
+
+def exchange_p(totals: np.ndarray) -> float:
+    """Two-sided mid-p-value of the sum of whole numbers whose signs are equally likely under no change.
+
+    With one clip per video this is the mid-p McNemar test (Fagerland, Lydersen and Laake 2013, BMC Medical Research
+    Methodology 13:91).
+    """
+    from scipy.stats import binom
+
+    sizes, observed = np.abs(totals[totals != 0]), abs(int(totals.sum()))
+    chances = np.ones(1)  # of sums from -sizes.sum() to sizes.sum()
+    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
+        spread = np.zeros(2 * count * size + 1)
+        spread[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, spread)
+    place = int(sizes.sum()) + observed
+    return float(min(1.0, 2 * chances[place + 1 :].sum() + chances[place]))
+
+
+def _interval(lost: int, won: int, clips: int, *, effect: float) -> tuple[float, float]:
+    """95 % interval of a difference of paired shares, with half a clip added to each of the four cells (Agresti and
+    Min 2005, Statistics in Medicine 24:729-740)."""
+    total = clips + 2
+    variance = (lost + won + 1 - (won - lost) ** 2 / total) / total**2
+    half = 1.959964 * (effect * variance) ** 0.5
+    middle = (won - lost) / total
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+def _design_effect(difference: np.ndarray, owner: np.ndarray) -> float:
+    """Factor by which the correlation within videos increases the variance of the mean; at least 1."""
+    clips = np.bincount(owner)
+    if len(clips) < 2 or len(clips) == len(difference) or not difference.any():
+        return 1.0
+    mean = difference.mean()
+    totals = np.bincount(owner, weights=difference)
+    over_videos = ((totals - clips * mean) ** 2).sum() * len(clips) / (len(clips) - 1)
+    over_clips = ((difference - mean) ** 2).sum()
+    return float(max(1.0, over_videos / over_clips)) if over_clips > 0 else 1.0
