@@ -51,7 +51,7 @@ def test_bench(tmp_path):
     out = tmp_path / "figures.json"
     figures, said = ask("benchmarks.run", onnx_export(tmp_path / "export"), "--rounds", 1, "--out", out)
     assert figures == json.loads(out.read_text())
-    assert figures["files"][0]["latency"]["p50_ms"] > 0
+    assert figures["devices"][0]["files"][0]["latency"]["p50_ms"] > 0
     assert "onnx fp32" in said
 
 

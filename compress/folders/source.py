@@ -21,7 +21,7 @@ keys."""
 
 TABLES = (
     *("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources"),
-    *("export.quantize.ranges", "benchmarks"),
+    "export.quantize.ranges",
 )
 """Packages whose `__init__` is only a table of methods or devices. A result names the rows that it uses
 (`Stage.methods`), so that a new row changes no key."""
