@@ -75,7 +75,7 @@ class Browser:
 
     def _start(self) -> None:
         settings = self._settings
-        assets = find_assets(settings.assets)
+        assets = find_assets(None if settings.assets is None else Path(settings.assets))
         self._host = (settings.address or lan_address()) if settings.lan else _LOOPBACK
         certificate = self._certificate() if settings.https else None
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from benchmarks.device_settings import DeviceSettings
+
+_Text = Annotated[str, Field(max_length=1024)]
 
 
 class PageSettings(DeviceSettings):
@@ -17,7 +18,7 @@ class PageSettings(DeviceSettings):
     """Where the page runs files: `wasm` on the processor, `webgpu` and `webnn` on what the browser offers."""
     lan: bool = False
     """Serve the page on this machine's address in the local network, for a phone; otherwise on loopback alone."""
-    address: str | None = None
+    address: Annotated[str, Field(max_length=255)] | None = None
     """The address in the local network, if this machine has several."""
     https: bool = False
     """Encrypt with a self-signed certificate, made by the program `openssl`. Browsers warn about it, and then give
@@ -26,14 +27,14 @@ class PageSettings(DeviceSettings):
     """Port of the page; 0 chooses a free one."""
     open: bool | None = None
     """Open the page in a browser of this machine; by default unless `lan` is true."""
-    program: str | None = None
+    program: _Text | None = None
     """Program that opens the page, such as `chromium`; by default the system's browser. It ends with the
     measurement."""
-    arguments: tuple[str, ...] = ()
+    arguments: Annotated[tuple[_Text, ...], Field(max_length=64)] = ()
     """Arguments of `program`, before the address of the page."""
     wait_s: float = Field(default=120.0, gt=0, le=3600)
     """Time in which the page must be opened."""
     silence_s: float = Field(default=30.0, ge=1, le=600)
     """Time after which a silent page counts as lost."""
-    assets: Path | None = None
+    assets: _Text | None = None
     """Folder of the runtimes that `pocketreel browser-assets` installs; by default the user's cache."""

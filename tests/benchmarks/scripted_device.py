@@ -71,6 +71,8 @@ class ScriptedDevice:
 class ScriptedSession:
     """A `Session` that also has a cold start."""
 
+    notes = ()
+
     def __init__(self, opened: ExportedFile, clock: Clock, *, start: int) -> None:
         self._file, self._clock, self._start, self._call = opened, clock, start, 0
 

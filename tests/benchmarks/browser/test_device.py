@@ -58,7 +58,7 @@ def test_figures_of_an_unknown_browser_are_not_reused():
 )
 def test_a_browser_that_does_not_come_costs_its_rows_with_the_reason(assets, tmp_path, settings, reason):
     exported = read_export(onnx_export(tmp_path / "export"))
-    devices = {"browser": BrowserSettings(assets=assets, **settings)}
+    devices = {"browser": BrowserSettings(assets=str(assets), **settings)}
     (measurement,) = measure(exported, devices=devices, rounds=1)
     (latency,) = measurement.latency
     assert measurement.device is None and not latency.failed
@@ -67,7 +67,7 @@ def test_a_browser_that_does_not_come_costs_its_rows_with_the_reason(assets, tmp
 
 
 def test_missing_runtimes_are_the_reason(tmp_path):
-    device = BrowserSettings(assets=tmp_path).connect("browser")
+    device = BrowserSettings(assets=str(tmp_path)).connect("browser")
     with pytest.raises(Unavailable, match="run `pocketreel browser-assets`"), device:
         pass
 
@@ -133,7 +133,7 @@ def test_a_browser_that_tells_little_is_described():
 
 def test_a_page_that_is_closed_costs_its_rows_with_the_reason(assets, tmp_path):
     exported = read_export(onnx_export(tmp_path / "export"))
-    device = BrowserSettings(open=False, assets=assets).connect("browser")
+    device = BrowserSettings(open=False, assets=str(assets)).connect("browser")
 
     def visit():
         while device._server is None:

@@ -84,7 +84,8 @@ def test_an_exception_in_a_job_is_raised_here(workers):
 
 
 def test_leaving_early_ends_the_processes():
+    before = set(multiprocessing.active_children())
     results = run_jobs(misbehave, ["hang", "hang"], workers=2)
     assert next(results)[1] == "begun"
     results.close()
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
