@@ -31,7 +31,9 @@ _SAMPLES_OF_MEDIAN = 200_000
 
 
 def main(
-    comparisons: Annotated[int, typer.Option(min=100, help="Simulated comparisons of each kind.")] = 1000,
+    comparisons: Annotated[
+        int, typer.Option(min=100, metavar="N", help="Simulated comparisons of each kind.")
+    ] = 1000,
     page: Annotated[Path, typer.Option(help="Page for the table.")] = Path("docs/measuring.md"),
     results: Annotated[Path, typer.Option(help="Output path of the figures.")] = Path(
         "benchmarks/results/intervals.json"

@@ -49,7 +49,9 @@ NEW_PROCESSES = "a new process for each round, interval over starts"
 def main(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT_DIR", help="Folder of an export.")],
     file: Annotated[str, typer.Option(metavar="FORMAT.SCHEME", help="The file.")] = "onnx.w8a8",
-    measurements: Annotated[int, typer.Option(min=1, help="Number of measurements of each arm.")] = 7,
+    measurements: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of measurements of each arm.")
+    ] = 7,
     page: Annotated[Path, typer.Option(help="Page for the table.")] = Path("docs/measuring.md"),
     results: Annotated[Path, typer.Option(help="Output path of the figures.")] = Path(
         "benchmarks/results/same_file.json"
