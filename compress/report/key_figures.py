@@ -39,11 +39,14 @@ def _fast_kernels(files: list[FileReport]) -> dict[str, str] | None:
     """The lowest share of multiply-adds in fast kernels."""
     if not files:
         return None
+    # A file that ran nowhere, such as Core ML's on Linux, says nothing about the devices at hand.
+    ran = [one for one in files if any(row["p50_ms"] is not None for row in one["latency"])]
+    files = ran or files
     known = [(one["coverage"], figures.name_of(one)) for one in files if one.get("coverage") is not None]
     if not known:
         return _tile("In fast kernels", "not determined", "for no file")
     lowest, name = min(known, key=lambda one: one[0]["share"])  # type: ignore[index]
-    note = f"of the multiply-adds in each of {counted(len(known), 'file')}"
+    note = f"of the multiply-adds in each of {counted(len(known), 'measured file' if ran else 'file')}"
     if lowest is not None and lowest["share"] < 1:
         full = sum(one is not None and one["share"] == 1 for one, _ in known)
         note = f"of the multiply-adds in {name}; all of them in {full} of {counted(len(known), 'file')}"
