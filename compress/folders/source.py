@@ -23,7 +23,7 @@ TABLES = (
     *("compress.distillation", "compress.pruning", "compress.quantization", "compress.sources"),
     "export.quantize.ranges",
 )
-"""Packages whose `__init__` is only a table of methods or devices. A result names the rows that it uses
+"""Packages whose `__init__` is only a table of methods. A result names the rows that it uses
 (`Stage.methods`), so that a new row changes no key."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
