@@ -26,6 +26,7 @@ from benchmarks.rounds import Progress, shares, take_rounds
 from benchmarks.runtimes import PEERS, RUNTIMES
 from benchmarks.steady import LONGEST_S, TOLERANCE
 from benchmarks.turns import TURN_S, Turns
+from models.spec import ClipSpec
 
 STARTS = 9
 """Number of starts: the exact interval of the median of 9 values has an error of 3.9 %, close to 5 %."""
@@ -184,8 +185,7 @@ def measure_files(
 def random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
     """Random canonical inputs of one clip by name; without a spec, from the shapes of the first file."""
     if exported.spec is not None:
-        example = exported.spec.example(seed=seed)
-        return {name: tensor.numpy() for name, tensor in zip(exported.spec.inputs, example, strict=True)}
+        return inputs_of_spec(exported.spec, seed=seed)
     generator = np.random.default_rng(seed)
     first = next((file for file in exported.files if file.missing is None), None)
     inputs = {}
@@ -194,6 +194,12 @@ def random_inputs(exported: Exported, *, seed: int) -> dict[str, np.ndarray]:
         values = generator.uniform(low, high, tensor.canonical_shape)
         inputs[tensor.name] = values.round() if "int" in tensor.dtype else values.astype("float32")
     return inputs
+
+
+def inputs_of_spec(spec: ClipSpec, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random canonical inputs of one clip by name, in the range that the spec allows."""
+    example = zip(spec.inputs, spec.example(seed=seed), strict=True)
+    return {name: tensor.numpy() for name, tensor in example}
 
 
 def _meter(device: Device) -> tuple[Meter | None, str | None]:

@@ -82,7 +82,8 @@ class Turns:
             self.runtime = self._session.load(threads=self.threads)
             self._session.hold(inputs)
             warm = warm_up(self._session)
-            self._of_device = self.device.describe().notes
+            if self._inferences is None:
+                self._of_device = self.device.describe().notes
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.adb.invocation import MODEL, Job, NoFigures, Runner, Timing, nanoseconds, write_raw
+from benchmarks.adb.invocation import MODEL, Job, NoFigures, Runner, Timing, nanoseconds
 from benchmarks.device import Memory, Unavailable
-from benchmarks.files import ExportedFile
 
 
 class BenchmarkModel(Runner):
@@ -25,12 +22,6 @@ class BenchmarkModel(Runner):
     name = "benchmark_model"
     inputs = "inputs"
     result = None
-
-    def write_inputs(
-        self, folder: Path, values: Mapping[str, np.ndarray], *, file: ExportedFile, clip: int
-    ) -> None:
-        """Raw bytes of each input."""
-        write_raw(folder, values, file=file, clip=clip)
 
     def command(self, job: Job) -> list[str]:
         """Fixed numbers of runs; its limits of time are out of the way."""

@@ -8,13 +8,10 @@ Sources of its flags and its output: github.com/pytorch/executorch,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.adb.invocation import MODEL, Job, NoFigures, Runner, Timing, nanoseconds, write_raw
-from benchmarks.files import ExportedFile
+from benchmarks.adb.invocation import MODEL, Job, NoFigures, Runner, Timing, nanoseconds
 
 
 class ExecutorRunner(Runner):
@@ -23,12 +20,6 @@ class ExecutorRunner(Runner):
     name = "executor_runner"
     inputs = "inputs"
     result = None
-
-    def write_inputs(
-        self, folder: Path, values: Mapping[str, np.ndarray], *, file: ExportedFile, clip: int
-    ) -> None:
-        """Raw bytes of each input."""
-        write_raw(folder, values, file=file, clip=clip)
 
     def command(self, job: Job) -> list[str]:
         """It has no warm-up: the first times are dropped."""

@@ -58,7 +58,10 @@ class Runner(Protocol):
     def write_inputs(
         self, folder: Path, values: Mapping[str, np.ndarray], *, file: ExportedFile, clip: int
     ) -> None:
-        """Writes the canonical inputs (`1 ...`) of one clip in the form that the program reads."""
+        """Writes the canonical inputs (`1 ...`) of one clip in the form that the program reads; by default as raw
+        bytes, `CLIP-INPUT.bin`."""
+        for index, tensor in enumerate(file.inputs):
+            (folder / f"{clip}-{index}.bin").write_bytes(tensor.arrange(values[tensor.name]).tobytes())
 
     def command(self, job: Job) -> list[str]:
         """Program and arguments that time a file."""
@@ -83,9 +86,3 @@ def nanoseconds(text: str | None, *, unit_ns: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise NoFigures(f"printed the time {text!r}, which is not a positive number")
     return value
-
-
-def write_raw(folder: Path, values: Mapping[str, np.ndarray], *, file: ExportedFile, clip: int) -> None:
-    """Writes the canonical inputs (`1 ...`) of one clip as raw bytes: `CLIP-INPUT.bin`."""
-    for index, tensor in enumerate(file.inputs):
-        (folder / f"{clip}-{index}.bin").write_bytes(tensor.arrange(values[tensor.name]).tobytes())

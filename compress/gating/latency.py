@@ -14,14 +14,13 @@ import numpy as np
 
 from benchmarks.device import Device, Unavailable
 from benchmarks.files import ExportedFile, FileId
-from benchmarks.latency import FileLatency, log_ratios, measure_files
+from benchmarks.latency import FileLatency, inputs_of_spec, log_ratios, measure_files
 from compress.gating.looks import boundaries, z_value
 from compress.gating.measured import Measured
 from compress.gating.planning import more_needed
 from compress.gating.selection import with_files
 from compress.gating.settings import GateSettings, LatencyGate, fraction
 from compress.gating.verdict import Outcome, Verdict
-from models.spec import ClipSpec
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`, called after each look."""
@@ -55,7 +54,7 @@ def latency_outcomes(
     if not differ:
         return outcomes, notes
     alpha = settings.alpha / len(differ)
-    inputs = random_inputs(run.spec)
+    inputs = inputs_of_spec(run.spec)
     try:
         with gate.device.connect(name) as device:
             for one in differ:
@@ -169,9 +168,3 @@ def _cannot_run(ours: FileLatency, theirs: FileLatency) -> Decision | str:
         f"the file of the baseline does not run here: {theirs.unavailable}",
         needed="a baseline whose file runs here",
     )
-
-
-def random_inputs(spec: ClipSpec) -> dict[str, np.ndarray]:
-    """Random inputs of one clip, in the range that the spec allows."""
-    example = spec.example(seed=0)
-    return {name: tensor.numpy() for name, tensor in zip(spec.inputs, example, strict=True)}

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from benchmarks.exported import read_export
 from benchmarks.files import ExportedFile
-from benchmarks.latency import FileLatency, measure_files, ratio
+from benchmarks.latency import FileLatency, inputs_of_spec, measure_files, ratio
 from compress.pruning.target import Setting
 from export.capture.graph import capture
 from export.files import Variant, export_files
@@ -72,9 +72,7 @@ class Timed:
 
     def _measure(self, files: Sequence[ExportedFile]) -> list[FileLatency]:
         """Latency of all files in the same rounds."""
-        spec = self._setting.spec
-        example = zip(spec.inputs, spec.example(), strict=True)
-        inputs = {str(name): tensor.numpy() for name, tensor in example}
+        inputs = inputs_of_spec(self._setting.spec)
         found = measure_files(files, inputs, rounds=ROUNDS, starts=1, seed=self._setting.seed)
         for one in found:
             if one.unavailable is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from compress.paired import by_file, design_effect, excess_p
 from compress.report_shape import PairedReport
 
 LEVEL = 0.05
@@ -20,10 +21,13 @@ def paired_change(before: np.ndarray, after: np.ndarray, *, videos: Sequence[str
     multiplied by the design effect (Rao and Scott 1992, Biometrics 48:577-585).
     """
     difference = after.astype(int) - before.astype(int)
-    _, owner = np.unique(np.asarray(videos), return_inverse=True)
-    totals = np.bincount(owner, weights=difference).round().astype(int)
+    totals = by_file(difference, videos).values
+    # Without any variation there is nothing to estimate the correlation from.
+    varies = len(totals) > 1 and difference.std() > 0
     lost, won = int((difference < 0).sum()), int((difference > 0).sum())
-    low, high = _interval(lost, won, len(difference), effect=_design_effect(difference, owner))
+    low, high = _interval(
+        lost, won, len(difference), effect=design_effect(difference, videos) if varies else 1.0
+    )
     return {
         "lost": lost,
         "won": won,
@@ -39,16 +43,8 @@ def exchange_p(totals: np.ndarray) -> float:
     With one clip per video this is the mid-p McNemar test (Fagerland, Lydersen and Laake 2013, BMC Medical Research
     Methodology 13:91).
     """
-    from scipy.stats import binom
-
-    sizes, observed = np.abs(totals[totals != 0]), abs(int(totals.sum()))
-    chances = np.ones(1)  # of sums from -sizes.sum() to sizes.sum()
-    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
-        spread = np.zeros(2 * count * size + 1)
-        spread[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = np.convolve(chances, spread)
-    place = int(sizes.sum()) + observed
-    return float(min(1.0, 2 * chances[place + 1 :].sum() + chances[place]))
+    total = totals.sum()
+    return min(1.0, 2 * excess_p(totals * np.sign(total))) if total else 1.0
 
 
 def _interval(lost: int, won: int, clips: int, *, effect: float) -> tuple[float, float]:
@@ -59,15 +55,3 @@ def _interval(lost: int, won: int, clips: int, *, effect: float) -> tuple[float,
     half = 1.959964 * (effect * variance) ** 0.5
     middle = (won - lost) / total
     return max(-1.0, middle - half), min(1.0, middle + half)
-
-
-def _design_effect(difference: np.ndarray, owner: np.ndarray) -> float:
-    """Factor by which the correlation within videos increases the variance of the mean; at least 1."""
-    clips = np.bincount(owner)
-    if len(clips) < 2 or len(clips) == len(difference) or not difference.any():
-        return 1.0
-    mean = difference.mean()
-    totals = np.bincount(owner, weights=difference)
-    over_videos = ((totals - clips * mean) ** 2).sum() * len(clips) / (len(clips) - 1)
-    over_clips = ((difference - mean) ** 2).sum()
-    return float(max(1.0, over_videos / over_clips)) if over_clips > 0 else 1.0

@@ -25,8 +25,9 @@ if not only_reads_arguments(__name__):
 
     from benchmarks.exported import read_export
     from benchmarks.host import Host
+    from benchmarks.latency import inputs_of_spec
     from compress.gating.evidence import decide, tested_drop
-    from compress.gating.latency import decide_files, decide_ratio, random_inputs
+    from compress.gating.latency import decide_files, decide_ratio
     from compress.gating.pairs import cross_entropy
     from compress.gating.settings import LatencyGate
     from compress.paired import by_file, excess_p
@@ -152,7 +153,7 @@ def latency(draws: int) -> Iterator[Row]:
 def real_latency(export_dir: Path, pairs: int) -> Iterator[Row]:
     """`latency: {}` on this machine: every file that runs here against itself, in two processes."""
     exported = read_export(export_dir)
-    inputs = random_inputs(exported.clip_spec())
+    inputs = inputs_of_spec(exported.clip_spec())
     for file in exported.files:
         ratios: list[float] = []
         counted = Counter[str]()
