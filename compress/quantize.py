@@ -25,6 +25,7 @@ from compress.distillation.criterion import Layers, teaching_notes
 from compress.features import WithFeatures, drop_features, feature_sizes, mark_features
 from compress.mixed_precision import MIXED_PRECISION_KEYS, MixedPrecisionConfig, decide
 from compress.quantization import QUANTIZATION_METHODS
+from compress.quantization.activation_equalization import equalize_activations
 from compress.quantization.equalization import equalize
 from compress.quantization.method import Decision, Task
 from compress.stage import Context, StageResult
@@ -36,10 +37,17 @@ from export.quantize.layer_names import matching
 from export.quantize.ranges import RANGES
 from export.quantize.weight_only import WEIGHT_SCHEMES
 
-_OF_W8A8 = ("ranges", "percentile", "weight_ranges", *MIXED_PRECISION_KEYS)
+_OF_W8A8 = ("ranges", "percentile", "weight_ranges", "equalize_activations", *MIXED_PRECISION_KEYS)
 """Keys that schemes with float activations do not use."""
 
-_OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch", *MIXED_PRECISION_KEYS)
+_OF_EVERY_METHOD = (
+    "scheme",
+    "method",
+    "calibration_clips",
+    "batch",
+    "equalize_activations",
+    *MIXED_PRECISION_KEYS,
+)
 
 
 class QuantizeConfig(MixedPrecisionConfig):
@@ -75,6 +83,11 @@ class QuantizeConfig(MixedPrecisionConfig):
     equalize: bool = Field(
         default=False,
         description="Cross-layer equalization of weights, where only ReLU and pooling are between two layers.",
+    )
+    equalize_activations: bool = Field(
+        default=True,
+        description="Enlarge channels whose activations use a small part of the range of their tensor, where only "
+        "ReLU, ReLU6 or pooling is between two layers.",
     )
     correct_bias: bool = Field(
         default=False,
@@ -139,7 +152,16 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     if config.equalize:
         pairs = equalize(model, artifact.spec.example())
         notes.append(f"cross-layer equalization of {pairs} pairs of layers with ReLU between them")
-    make = _stored_weights if config.scheme in WEIGHT_SCHEMES else _integers
+    weights_only = config.scheme in WEIGHT_SCHEMES
+    if config.equalize_activations and not weights_only:
+        scaled = equalize_activations(
+            model,
+            artifact.spec.example(batch=batch),
+            _calibration_batches(clips, config=config, batch=batch, context=context),
+        )
+        if scaled:
+            notes.append(f"activation equalization of {scaled} pairs of layers")
+    make = _stored_weights if weights_only else _integers
     network, step, decision = make(
         replace(artifact, model=model),
         config,

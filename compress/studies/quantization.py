@@ -7,7 +7,10 @@ a JSON file, from which `compress.studies.generate_docs` writes the tables of `d
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +19,18 @@ import typer
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, run_command
 from compress.command.terminal import output
+from compress.studies.quantization_page import POCKETREEL
 
 if not only_reads_arguments(__name__):
     import numpy as np
     import torch
+    from torch import Tensor
 
+    from benchmarks.accuracy import evaluate
+    from benchmarks.clips.clip_set import ClipSet
+    from benchmarks.exported import Exported, read_export
+    from benchmarks.files import ExportedFile
+    from benchmarks.latency import measure_files, ratio
     from benchmarks.top1 import accuracy_of
     from compress.artifact import Form
     from compress.data import open_data
@@ -34,18 +44,17 @@ if not only_reads_arguments(__name__):
     from compress.steps.train import make_teachers, run_stages, start
     from compress.studies.command_line import command_line
     from compress.studies.quantization_peers import (
+        FILE_QUANTIZERS,
+        NETWORK_QUANTIZERS,
         Calls,
-        latencies_ms,
-        logits_of_file,
-        nncf_default,
-        onnxruntime_static,
-        plain_pt2e,
+        made_or_reason,
     )
     from compress.training import logits_of
     from export.capture.graph import capture
     from export.lower import lower
     from export.process.quiet import silence_libraries
     from export.verify.parity import compare
+    from models.spec import ClipSpec
 
 METHODS: dict[str, dict[str, Any]] = {
     "w8a8, ranges minmax": {"ranges": "minmax"},
@@ -65,7 +74,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """Settings of the stage `quantize`, by title."""
 
-_ROUNDS = 50
+_ROUNDS = 30
+_FLOAT = "float"
+_OURS = {"fp32": _FLOAT, "w8a8": POCKETREEL, "w8a8_nncf": "Pocketreel with NNCF (w8a8_nncf)"}
+"""Names of Pocketreel's own files, by scheme."""
 
 
 def main(
@@ -107,7 +119,7 @@ def _measured(recipe: Path, overrides: list[str], *, batch: int, out: Path, cach
     console = output()
     loaded = load_recipe(recipe, overrides=overrides)
     floats = tuple(entry for entry in loaded.stages if STAGES[entry.verb].gives is Form.FLOAT)
-    loaded = loaded.model_copy(update={"stages": floats, "export": ExportConfig(formats=("onnx",))})
+    loaded = loaded.model_copy(update={"stages": floats, "export": ExportConfig(formats=("onnx", "tflite"))})
     data = open_data(loaded.data, loaded.clip, cache=cache, workers=1, seed=loaded.seed, console=console)
 
     def run(name: str, *settings: dict[str, Any]) -> Run:
@@ -146,56 +158,90 @@ def _measured(recipe: Path, overrides: list[str], *, batch: int, out: Path, cach
         console.print(f"{title}: {methods[title]}", markup=False)
     ours = run("files", {})
     int8 = run_stages(ours, teachers, first)[-1]
-    peers = _peers(ours, network, int8, figures)
     return {
         "student": loaded.student.title,
         "clips": {"train": len(data.train), "test": len(data.test)},
         "parameters": network.record["after"]["parameters"],
         "methods": methods,
-        "quantizers": peers,
+        "quantizers": _quantizers(ours, network, int8, figures),
     }
 
 
-def _peers(run: Run, network: StageOutcome, int8: StageOutcome, figures: Any) -> dict[str, dict[str, float]]:
-    """Accuracy, distance to float, size and latency of the ONNX files of every quantizer."""
+def _quantizers(
+    run: Run, network: StageOutcome, int8: StageOutcome, figures: Callable[[np.ndarray], dict[str, float]]
+) -> list[dict[str, Any]]:
+    """A row for every quantizer: accuracy and distance to float, and size and latency of its file.
+
+    Files run in their own runtimes; those of one runtime are timed in the same rounds. Networks run in torch. A
+    quantizer that fails has its reason in place of figures.
+    """
     spec = network.artifact.spec
-    exported = export(run, {"fp32": network, "w8a8": int8, "w8a8_nncf": network})
-    paths = {row["scheme"]: exported.folder / row["path"] for row in exported.rows}
     clips = run.data.train.for_spec(spec)
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(run.recipe.seed)).tolist()
     calibration = clips.batch(order[:CALIBRATION_CLIPS])
-    calls = _calls(spec.inputs, calibration)
     test = run.data.test.for_spec(spec)
-    tested = _calls(spec.inputs, test.batch(list(range(len(test)))))
-    files = {
-        "float": paths["fp32"],
-        "Pocketreel": paths["w8a8"],
-        "Pocketreel with NNCF (w8a8_nncf)": paths["w8a8_nncf"],
-        "NNCF": run.folder / "nncf.onnx",
-        "ONNX Runtime static": run.folder / "onnxruntime.onnx",
-    }
-    nncf_default(paths["fp32"], calls, files["NNCF"])
-    onnxruntime_static(paths["fp32"], calls, files["ONNX Runtime static"])
-    latency = latencies_ms(files, tested[0], rounds=_ROUNDS)
-    found = {
-        name: figures(logits_of_file(path, tested))
-        | {"size_bytes": path.stat().st_size, "latency_ms": latency[name]}
-        for name, path in files.items()
-    }
+    made = export(run, {"fp32": network, "w8a8": int8, "w8a8_nncf": network})
+    ours = [file for file in read_export(made.folder).files if file.missing is None]
+    rows: list[dict[str, Any]] = []
+    for format_ in dict.fromkeys(file.format for file in ours):
+        files = {_OURS[file.scheme]: file for file in ours if file.format == format_}
+        floats = files[_FLOAT]
+        for name, peer in FILE_QUANTIZERS.items():
+            if peer.format == format_:
+                path = run.folder / f"{name.replace(' ', '_')}{floats.path.suffix}"
+                calls = _calls(floats, spec.inputs, calibration)
+                _, reason = made_or_reason(peer, floats.path, calls, path)
+                if reason:
+                    rows.append({"quantizer": name, "runtime": format_, "reason": reason})
+                else:
+                    files[name] = replace(floats, scheme=name, path=path, size_bytes=path.stat().st_size)
+        rows += _rows(files, spec, test, figures)
     lowered = lower(capture(network.artifact.model, spec.example()))
-    batches = [tuple(tensor[k : k + 1] for tensor in calibration) for k in range(len(calls))]
-    plain = plain_pt2e(lowered, batches)
-    found["plain PT2E (torch)"] = figures(
-        logits_of(plain, test, batch=1, device=torch.device("cpu"))[0].numpy()
-    )
-    return found
+    batches = [
+        tuple(tensor[k : k + 1] for tensor in calibration) for k in range(len(order[:CALIBRATION_CLIPS]))
+    ]
+    for name, quantizer in NETWORK_QUANTIZERS.items():
+        row: dict[str, Any] = {"quantizer": name, "runtime": "torch"}
+        quantized, reason = made_or_reason(quantizer, copy.deepcopy(lowered), batches)
+        if quantized is None:
+            rows.append({**row, "reason": reason})
+            continue
+        logits = logits_of(quantized, test, batch=1, device=torch.device("cpu"))[0].numpy()
+        rows.append({**row, **figures(logits)})
+    return rows
 
 
-def _calls(inputs: Any, tensors: tuple[Any, ...]) -> Calls:
-    count = len(tensors[0])
+def _rows(
+    files: dict[str, ExportedFile],
+    spec: ClipSpec,
+    test: ClipSet,
+    figures: Callable[[np.ndarray], dict[str, float]],
+) -> Iterator[dict[str, Any]]:
+    """A row for every file of one runtime, by the name of its quantizer."""
+    measured = evaluate(Exported(spec=spec, files=tuple(files.values())), test)
+    clip = {name: array.numpy() for name, array in zip(spec.inputs, test.batch([0]), strict=True)}
+    latencies = dict(zip(files, measure_files(list(files.values()), clip, rounds=_ROUNDS), strict=True))
+    for (name, file), accuracy in zip(files.items(), measured, strict=True):
+        row = {"quantizer": name, "runtime": accuracy.runtime or file.format, "size_bytes": file.size_bytes}
+        reason = accuracy.unavailable or latencies[name].unavailable
+        if reason:
+            yield {**row, "reason": reason}
+            continue
+        against = ratio(latencies[name], latencies[POCKETREEL])
+        yield {
+            **row,
+            **figures(accuracy.logits[spec.outputs[0]]),
+            "latency_ms": latencies[name].p50_ms,
+            "against_ours": None if against is None else asdict(against),
+        }
+
+
+def _calls(file: ExportedFile, inputs: Sequence[str], tensors: tuple[Tensor, ...]) -> Calls:
+    """Single clips as the file takes them."""
+    arrays = dict(zip(inputs, (tensor.numpy() for tensor in tensors), strict=True))
     return [
-        {name: tensor[k : k + 1].numpy() for name, tensor in zip(inputs, tensors, strict=True)}
-        for k in range(count)
+        {one.name: one.arrange(arrays[one.name][k : k + 1]) for one in file.inputs}
+        for k in range(len(tensors[0]))
     ]
 
 

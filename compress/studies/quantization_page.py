@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from compress.figures import milliseconds, size
 from compress.studies.generated_blocks import with_block
 from export.verify.parity import SQNR_LIMIT_DB
 
 FIGURES = Path("benchmarks/results/quantization.json")
 """The figures, in the repository."""
+POCKETREEL = "Pocketreel"
+"""Name of Pocketreel's own quantizer in the figures."""
 
 
 def quantization_page(root: Path) -> dict[Path, str]:
@@ -34,14 +37,30 @@ def _tables(figures: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name, one in figures["methods"].items():
         yield f"| {name} | {_shares(one)} | {one['seconds']:.0f} s |"
-    yield "\nOther quantizers, same network and calibration clips; ONNX files in ONNX Runtime, one thread:\n"
-    yield "| quantizer | top-1 | same class as float | SQNR | KL to float | size | latency |"
-    yield "|---|---|---|---|---|---|---|"
-    for name, one in figures["quantizers"].items():
-        has_file = "size_bytes" in one
-        file = f"{one['size_bytes'] / 1e3:.0f} kB | {one['latency_ms']:.2f} ms" if has_file else "no file | "
-        yield f"| {name} | {_shares(one)} | {file} |"
+    yield (
+        "\nOther quantizers, same network and calibration clips. Files of one runtime were timed in the same "
+        "rounds, one thread; brackets are 95 % intervals of the ratio to Pocketreel's file:\n"
+    )
+    yield "| runtime | quantizer | top-1 | same class as float | SQNR | KL to float | size | latency | relative |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for one in figures["quantizers"]:
+        head = f"| {one['runtime']} | {one['quantizer']} |"
+        if "reason" in one:
+            yield f"{head} {one['reason']} | | | | | | |"
+        elif "size_bytes" not in one:
+            yield f"{head} {_shares(one)} | no file | | |"
+        else:
+            file = f"{size(one['size_bytes'])} | {milliseconds(one['latency_ms'])}"
+            yield f"{head} {_shares(one)} | {file} | {_ratio(one)} |"
     yield ""
+
+
+def _ratio(one: dict[str, Any]) -> str:
+    """Latency relative to Pocketreel's int8 file of the same runtime."""
+    if one["quantizer"] == POCKETREEL:
+        return "1"
+    low, high = one["against_ours"]["ci95"]
+    return f"{one['against_ours']['value']:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _shares(one: dict[str, float]) -> str:

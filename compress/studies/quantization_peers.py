@@ -1,19 +1,54 @@
-"""Other quantizers on the float network of `compress.studies.quantization`, each with its defaults for int8."""
+"""Other quantizers on the float network of `compress.studies.quantization`, each with its defaults for int8.
+
+A quantizer that is not installed has no row: AI Edge Quantizer and coreai-opt are not requirements of Pocketreel.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from export.emit.onnx.session import open_session
+from torch.fx import GraphModule
 
 Calls = list[dict[str, np.ndarray]]
-"""Inputs of single clips by name."""
+"""Inputs of single clips by name, as the file takes them."""
+Batches = list[tuple[Tensor, ...]]
+"""Inputs of single clips in the order of the network."""
+
+
+class FileQuantizer(NamedTuple):
+    """Quantizes a float file of Pocketreel's."""
+
+    format: str
+    module: str
+    install: str
+    make: Callable[[Path, Calls, Path], None]
+    """Called with the float file, calibration clips and the path of the result."""
+
+
+class NetworkQuantizer(NamedTuple):
+    """Quantizes the network of torch, whose result is evaluated in torch."""
+
+    module: str
+    install: str
+    make: Callable[[GraphModule, Batches], torch.nn.Module]
+    """Called with the lowered graph of one clip and calibration clips."""
+
+
+def made_or_reason(quantizer: FileQuantizer | NetworkQuantizer, *given: Any) -> tuple[Any, str]:
+    """What `make` returns, or the reason why a quantizer of others gave nothing."""
+    if importlib.util.find_spec(quantizer.module.partition(".")[0]) is None:
+        return None, f"not installed: {quantizer.install}"
+    try:
+        return quantizer.make(*given), ""
+    # Any other package may fail in any way on a network that it does not support; the study reports how.
+    except Exception as error:
+        return None, f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def onnxruntime_static(floats: Path, calls: Calls, out: Path) -> None:
@@ -60,8 +95,19 @@ def nncf_default(floats: Path, calls: Calls, out: Path) -> None:
     onnx.save(model, out)
 
 
-def plain_pt2e(lowered: torch.fx.GraphModule, batches: list[tuple[Tensor, ...]]) -> torch.fx.GraphModule:
-    """PT2E with ExecuTorch's `XNNPACKQuantizer`, per channel, on the lowered graph of one clip."""
+def ai_edge_static(floats: Path, calls: Calls, out: Path) -> None:
+    """AI Edge Quantizer's recipe for static int8: weights per channel, activations by their extremes."""
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer, recipe
+
+    (signature,) = Interpreter(str(floats)).get_signature_list()
+    made = quantizer.Quantizer(str(floats), recipe.static_wi8_ai8())
+    ranges = made.calibrate({signature: calls}, num_threads=1)
+    made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).export_model(str(out))
+
+
+def plain_pt2e(lowered: GraphModule, batches: Batches) -> GraphModule:
+    """PT2E with ExecuTorch's `XNNPACKQuantizer`, per channel."""
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
@@ -74,26 +120,34 @@ def plain_pt2e(lowered: torch.fx.GraphModule, batches: list[tuple[Tensor, ...]])
     with torch.no_grad():
         for batch in batches:
             prepared(*batch)
-    converted: torch.fx.GraphModule = convert_pt2e(prepared)
+    converted: GraphModule = convert_pt2e(prepared)
     return converted
 
 
-def logits_of_file(path: Path, calls: Calls) -> np.ndarray:
-    """First output of an ONNX file in ONNX Runtime on one thread, for every call."""
-    session = open_session(path)
-    return np.concatenate([session.run(None, call)[0] for call in calls])
+def coreai_default(lowered: GraphModule, batches: Batches) -> torch.nn.Module:
+    """Apple's coreai-opt with its default configuration: int8 weights and activations."""
+    from coreai_opt.common import ExportBackend
+    from coreai_opt.quantization import Quantizer, QuantizerConfig
+
+    quantizer = Quantizer(lowered, QuantizerConfig())
+    prepared = quantizer.prepare(batches[0])
+    with quantizer.calibration_mode(), torch.no_grad():
+        for batch in batches:
+            prepared(*batch)
+    finished: torch.nn.Module = quantizer.finalize(backend=ExportBackend.Torch)
+    return finished
 
 
-def latencies_ms(files: Mapping[str, Path], call: dict[str, np.ndarray], *, rounds: int) -> dict[str, float]:
-    """Median latency of each ONNX file on one thread; all files run in every round, which spreads noise evenly."""
-
-    sessions = {name: open_session(path) for name, path in files.items()}
-    times: dict[str, list[float]] = {name: [] for name in files}
-    for session in sessions.values():
-        session.run(None, call)
-    for _ in range(rounds):
-        for name, session in sessions.items():
-            started = time.perf_counter()
-            session.run(None, call)
-            times[name].append(1e3 * (time.perf_counter() - started))
-    return {name: float(np.median(values)) for name, values in times.items()}
+FILE_QUANTIZERS: Mapping[str, FileQuantizer] = {
+    "NNCF": FileQuantizer("onnx", "nncf", "pip install nncf", nncf_default),
+    "ONNX Runtime static": FileQuantizer(
+        "onnx", "onnxruntime.quantization", "pip install onnxruntime", onnxruntime_static
+    ),
+    "AI Edge Quantizer": FileQuantizer(
+        "tflite", "ai_edge_quantizer", "pip install ai-edge-quantizer", ai_edge_static
+    ),
+}
+NETWORK_QUANTIZERS: Mapping[str, NetworkQuantizer] = {
+    "plain PT2E": NetworkQuantizer("torchao", "pip install torchao", plain_pt2e),
+    "coreai-opt": NetworkQuantizer("coreai_opt", "pip install coreai-opt", coreai_default),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,7 @@ class _Model:
         """Equal constants share one buffer."""
         self.number: dict[Tensor, int] = {}
         """Index of every tensor in its subgraph."""
+        self.names = _unique_names(list(graphs.values()))
         self.codes: list[tuple[str, int]] = []
 
     def pack(self) -> bytes:
@@ -172,7 +173,7 @@ class _Model:
 
     def _tensor(self, tensor: Tensor) -> Any:
         made = self.schema.TensorT()
-        made.name = tensor.name
+        made.name = self.names[tensor]
         made.shape = list(tensor.shape)
         made.hasRank = True
         made.type = getattr(self.schema.TensorType, tensor.dtype.upper())
@@ -282,6 +283,24 @@ def _bytes(data: np.ndarray, dtype: str) -> bytes:
     halves = data.reshape(-1).view(np.uint8) & 15
     halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
     return (halves[0::2] | halves[1::2] << 4).tobytes()
+
+
+def _unique_names(graphs: Sequence[Graph]) -> dict[Tensor, str]:
+    """A name for every tensor: its own, with a number if another has it; inputs and outputs come first.
+
+    The runtime does not need unique names; tools that change files, such as AI Edge Quantizer, refuse others.
+    """
+    names: dict[Tensor, str] = {}
+    ends = [tensor for graph in graphs for tensor in (*graph.inputs, *graph.outputs)]
+    used: set[str] = set()
+    for tensor in dict.fromkeys([*ends, *(tensor for graph in graphs for tensor in _all_tensors(graph))]):
+        name, number = tensor.name, 1
+        while name in used:
+            number += 1
+            name = f"{tensor.name}/{number}"
+        used.add(name)
+        names[tensor] = name
+    return names
 
 
 def _all_tensors(graph: Graph) -> list[Tensor]:

@@ -183,6 +183,15 @@ def metadata_of(path: Path) -> dict[str, str]:
     }
 
 
+def test_no_two_tensors_share_a_name(tmp_path):
+    twice = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.Hardswish(), nn.Conv2d(6, 5, 3), nn.Flatten())
+    file = written(twice, {"x": torch.randn(1, 6, 8, 10)}, tmp_path).file
+    graph = model_in(file.path).Subgraphs(0)
+    names = [graph.Tensors(i).Name().decode() for i in range(graph.TensorsLength())]
+    assert len(names) == len(set(names)) and any(name.endswith("/constant/2") for name in names)
+    assert graph.Tensors(graph.Inputs(0)).Name() == b"x"
+
+
 def test_constants_are_aligned_so_that_the_runtime_maps_them(tmp_path):
     file = written(nn.Conv2d(6, 5, 3), {"x": torch.randn(1, 6, 8, 10)}, tmp_path).file
     model, content = model_in(file.path), file.path.read_bytes()
