@@ -90,6 +90,16 @@ class _Rounding(torch.autograd.Function):
         return gradients[0] * inside, None, None, None, None
 
 
+def _follows(one: FusedMovingAvgObsFakeQuantize, X: Tensor) -> bool:
+    """Updates the range by `X` while the observer is on, and returns whether values are rounded."""
+    observer = one.activation_post_process
+    rounds = bool(one.fake_quant_enabled.item())
+    if one.observer_enabled.item() and (torch.is_grad_enabled() or not rounds):
+        observer(X.detach())
+        one.scale, one.zero_point = observer.calculate_qparams()
+    return rounds
+
+
 class TrainedRange(FusedMovingAvgObsFakeQuantize):
     """Fake quantization per tensor, several times faster on a CPU than PyTorch's operator."""
 
@@ -98,19 +108,18 @@ class TrainedRange(FusedMovingAvgObsFakeQuantize):
 
         Evaluation (rounding without gradients) does not change the range.
         """
-        observer = self.activation_post_process
-        rounds = bool(self.fake_quant_enabled.item())
-        if self.observer_enabled.item() and (torch.is_grad_enabled() or not rounds):
-            observer(X.detach())
-            self.scale, self.zero_point = observer.calculate_qparams()
-        if not rounds:
+        if not _follows(self, X):
             return X
+        observer = self.activation_post_process
         limits = observer.quant_min, observer.quant_max
         return _Rounding.apply(X, self.scale.item(), int(self.zero_point.item()), *limits)
 
 
 class TrainedWeight(FusedMovingAvgObsFakeQuantize):
-    """Fake quantization of weights; weights that are zero before training stay zero.
+    """Fake quantization of weights, with the scales of the int8 reference; zero weights stay zero.
+
+    PyTorch's fused operator divides the least weight by 128 and the largest by 127, where its conversion divides
+    both by 127: many weights would be rounded to another integer than in training.
 
     Lowering pads kernels with zero taps (uneven padding, phases of a transposed convolution). If these were
     trained, a causal network would use future frames. A channel of zeros is trained: it is a zero-initialised
@@ -125,8 +134,13 @@ class TrainedWeight(FusedMovingAvgObsFakeQuantize):
         self.register_buffer("_taps", None, persistent=False)  # moves with the network
 
     def forward(self, X: Tensor) -> Tensor:
-        """`X` rounded to int8 steps, without gradients for zero taps."""
-        return super().forward(self.masked(X))
+        """`X` rounded to int8 steps, without gradients for zero taps; ranges as in `TrainedRange`."""
+        X = self.masked(X)
+        if not _follows(self, X):
+            return X
+        limits = self.activation_post_process.quant_min, self.activation_post_process.quant_max
+        zero_point = self.zero_point.to(torch.int32)
+        return torch.fake_quantize_per_channel_affine(X, self.scale, zero_point, self.ch_axis, *limits)
 
     def masked(self, X: Tensor) -> Tensor:
         """`X` with zero taps as constants; which taps are zero is found in the first call."""

@@ -189,7 +189,8 @@ def test_qat_learns_and_moves_to_a_single_clip() -> None:
     reference = convert(single)
     assert_all_layers_are_int8(reference)
     with torch.no_grad():
-        assert sqnr_db(prepared(examples), each_alone(reference, examples)) > 25
+        # Training rounds every weight and value as the reference does, up to sums in another order.
+        assert sqnr_db(prepared(examples), each_alone(reference, examples)) > 60
 
 
 class Branches(nn.Module):
