@@ -62,6 +62,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "w8a8, ranges mse (default)": {},
     "w8a8, ranges kl": {"ranges": "kl"},
     "w8a8, weight ranges mse": {"weight_ranges": "mse"},
+    "w8a8, no equalize_activations": {"equalize_activations": False},
     "w8a8, equalize": {"equalize": True},
     "w8a8, correct_bias": {"correct_bias": True},
     "w8a8, adaround": {"method": "adaround", "iterations": 500},
