@@ -39,7 +39,7 @@ from export.quantize.weight_only import WEIGHT_SCHEMES
 _OF_W8A8 = ("ranges", "percentile", "weight_ranges", *MIXED_PRECISION_KEYS)
 """Keys that schemes with float activations do not use."""
 
-_OF_EVERY_METHOD = ("scheme", "method", "calibration_clips", "batch", *MIXED_PRECISION_KEYS)
+_OF_EVERY_METHOD = ("scheme", "method", "group_size", "calibration_clips", "batch", *MIXED_PRECISION_KEYS)
 
 
 class QuantizeConfig(MixedPrecisionConfig):
@@ -54,6 +54,13 @@ class QuantizeConfig(MixedPrecisionConfig):
         default="ptq",
         description="ptq calibrates; adaround also learns which weights to round up; qat trains with simulated "
         "quantization; lsq learns the step sizes, too.",
+    )
+    group_size: int | None = Field(
+        default=None,
+        ge=8,
+        le=65_536,
+        description="Of scheme w4: largest number of weights of an output channel that share a scale, such as 64; "
+        "by default all of them do.",
     )
     calibration_clips: int = Field(
         default=128, ge=1, le=1_000_000, description="Number of training clips for calibrating the ranges."
@@ -117,6 +124,8 @@ class QuantizeConfig(MixedPrecisionConfig):
                 )
             if name in _OF_W8A8 and self.scheme in WEIGHT_SCHEMES and getattr(self, name) != field.default:
                 raise ValueError(f"{name} is for scheme w8a8 only; scheme {self.scheme} does not use it")
+        if self.group_size is not None and self.scheme != "w4":
+            raise ValueError(f"group_size is for scheme w4 only; scheme {self.scheme} does not use it")
         row = RANGES[self.ranges]
         if (
             self.percentile != type(self).model_fields["percentile"].default
@@ -207,16 +216,20 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
 
 def _stored_weights(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
     """The network with float activations and the weights of its files."""
+    from export.quantize.grid import group_notes
     from export.quantize.int8_reference import transfer
     from export.quantize.weight_only import store_weights, weight_grids
 
     graph = _lowered(artifact, batch=batch)
-    task = replace(task, grids=weight_grids(graph, scheme=config.scheme))
+    grids = weight_grids(graph, scheme=config.scheme, group_size=config.group_size)
+    notes = group_notes(grids, dict(graph.named_parameters()), group_size=config.group_size)
+    task = replace(task, grids=grids)
     decision = QUANTIZATION_METHODS[config.method].decide(graph, task)
     decision = _with_corrected_biases(graph, decision, task)
+    decision = replace(decision, notes=(*decision.notes, *notes))
     single = _lowered(artifact, batch=1)
     transfer(graph, single)
-    return store_weights(single, scheme=config.scheme, grids=task.grids), None, decision
+    return store_weights(single, scheme=config.scheme, grids=grids), None, decision
 
 
 def _with_corrected_biases(graph: torch.fx.GraphModule, decision: Decision, task: Task) -> Decision:

@@ -34,6 +34,9 @@ def _tables(figures: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name, one in figures["methods"].items():
         yield f"| {name} | {_shares(one)} | {one['seconds']:.0f} s |"
+    if not figures["quantizers"]:
+        yield ""
+        return
     yield "\nOther quantizers, same network and calibration clips; ONNX files in ONNX Runtime, one thread:\n"
     yield "| quantizer | top-1 | same class as float | SQNR | KL to float | size | latency |"
     yield "|---|---|---|---|---|---|---|"

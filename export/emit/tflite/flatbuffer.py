@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from export.emit.tflite.graph import Graph, Op, Quantization, Tensor
+from export.emit.tflite.graph import Graph, Op, Quantization, Tensor, constant
 
 SIGNATURE, STEP_SIGNATURE = "serving_default", "step"
 """Names of the signatures: of the clip program, and of the step program."""
@@ -139,6 +139,8 @@ class _Model:
         self.buffer_numbers: dict[bytes, int] = {}
         """Equal constants share one buffer."""
         self.number: dict[Tensor, int] = {}
+        self.scales: dict[Tensor, Tensor] = {}
+        """The scales of weights in groups, which are tensors of their own."""
         """Index of every tensor in its subgraph."""
         self.codes: list[tuple[str, int]] = []
 
@@ -161,6 +163,8 @@ class _Model:
 
     def _subgraph(self, name: str, graph: Graph) -> Any:
         tensors = _all_tensors(graph)
+        self.scales = {tensor: _group_scales(tensor) for tensor in tensors if _has_groups(tensor)}
+        tensors += self.scales.values()
         self.number.update({tensor: index for index, tensor in enumerate(tensors)})
         made = self.schema.SubGraphT()
         made.name = "main" if name == SIGNATURE else name
@@ -178,8 +182,20 @@ class _Model:
         made.type = getattr(self.schema.TensorType, tensor.dtype.upper())
         if tensor.data is not None:
             made.buffer = self._buffer_number(_bytes(tensor.data, tensor.dtype))
-        if tensor.quantization is not None:
+        if tensor in self.scales:
+            made.quantization = self._groups(tensor)
+        elif tensor.quantization is not None:
             made.quantization = self._quantization(tensor.quantization)
+        return made
+
+    def _groups(self, tensor: Tensor) -> Any:
+        details = self.schema.BlockwiseQuantizationT()
+        details.scales = self.number[self.scales[tensor]]
+        details.zeroPoints = -1  # none: the numbers are symmetric
+        details.blockSize = tensor.shape[-1] // self.scales[tensor].shape[-1]
+        made = self.schema.QuantizationParametersT()
+        made.detailsType = self.schema.QuantizationDetails.BlockwiseQuantization
+        made.details = details
         return made
 
     def _quantization(self, quantization: Quantization) -> Any:
@@ -282,6 +298,17 @@ def _bytes(data: np.ndarray, dtype: str) -> bytes:
     halves = data.reshape(-1).view(np.uint8) & 15
     halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
     return (halves[0::2] | halves[1::2] << 4).tobytes()
+
+
+def _has_groups(tensor: Tensor) -> bool:
+    return tensor.quantization is not None and tensor.quantization.groups > 1
+
+
+def _group_scales(weight: Tensor) -> Tensor:
+    """The scales of a weight `(O, I)` as a tensor `(O, groups)` of float16, which represents them exactly."""
+    assert weight.quantization is not None
+    scales = np.asarray(weight.quantization.scale, np.float16).reshape(weight.shape[0], -1)
+    return constant(f"{weight.name}/scales", scales)
 
 
 def _all_tensors(graph: Graph) -> list[Tensor]:
