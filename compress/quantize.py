@@ -26,6 +26,7 @@ from compress.features import WithFeatures, drop_features, feature_sizes, mark_f
 from compress.mixed_precision import MIXED_PRECISION_KEYS, MixedPrecisionConfig, decide
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantization.equalization import equalize
+from compress.quantization.float_search import Networks
 from compress.quantization.method import Decision, Task
 from compress.stage import Context, StageResult
 from compress.training import FLOAT_BATCH, MAX_EPOCHS, batch_notes, logits_of, selection_notes
@@ -200,7 +201,15 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
     float_layers: tuple[str, ...] = ()
     if config.is_mixed or config.sensitivity:
         floats = partial(logits_of, artifact.model, batch=FLOAT_BATCH, device=task.context.device)
-        mixed = decide(prepared, artifact.spec, config, task.context, batch=batch, floats=floats)
+        mixed = decide(
+            prepared,
+            artifact.spec,
+            config,
+            task.context,
+            batch=batch,
+            floats=floats,
+            networks=Networks(model=artifact.model, single=single, spec=artifact.spec),
+        )
         float_layers = mixed.float_layers
         decision = replace(
             decision, notes=(*decision.notes, *mixed.notes), figures={**decision.figures, **mixed.figures()}
