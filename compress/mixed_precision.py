@@ -1,15 +1,15 @@
 """Mixed precision of the `quantize` stage: which layers stay in float, and what int8 costs in each of them.
 
-Layers are chosen greedily: the layer that costs most when it alone is int8 goes to float first, and the network is
-measured again after every change. Layers that turn out not to be needed go back to int8, so that the result holds
-the bound with no single layer to spare. The costs of single layers do not add up: only their order is used.
+Layers are chosen greedily by a row of `BOUNDS`: the layer that costs most when it alone is int8 goes to float
+first, and the network is measured again after every change. The costs of single layers do not add up: only their
+order is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,8 +17,10 @@ from torch import Tensor, fx
 
 from benchmarks.clips.clip_set import ClipSet
 from compress.command.progress import bar
+from compress.quantization import BOUNDS
+from compress.quantization.float_search import FloatSearch, Networks, Trial, batches_of
 from compress.stage import Context
-from compress.training import TrainConfig, accuracy
+from compress.training import TrainConfig
 from export.quantize.layer_names import matching
 from models.spec import ClipSpec
 
@@ -65,44 +67,61 @@ class MixedPrecisionConfig(TrainConfig):
         "many bytes; files add their own overhead.",
     )
 
+    max_latency_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="Keep the most sensitive layers in float while the median latency of one clip is at most this "
+        "many milliseconds, in `runtime` on this machine with one thread.",
+    )
+    max_latency: float | None = Field(
+        default=None,
+        ge=0.01,
+        lt=1,
+        description="The same as a share of the latency of the float student.",
+    )
+    runtime: Literal["onnx", "tflite", "executorch"] = Field(
+        default="onnx", description="Runtime of max_latency_ms and max_latency."
+    )
+
+    @property
+    def bound(self) -> str | None:
+        """The key of the bound that decides how many layers stay in float."""
+        return next((name for name in BOUNDS if getattr(self, name) is not None), None)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the bound is a latency."""
+        return self.max_latency_ms is not None or self.max_latency is not None
+
     @property
     def is_mixed(self) -> bool:
         """Whether layers may stay in float."""
-        return bool(self.float_layers) or self.max_drop_pp is not None or self.max_size_bytes is not None
+        return bool(self.float_layers) or self.bound is not None
 
     @property
     def measured_clips(self) -> int | None:
         """Number of validation clips for the analysis of all layers; None without one."""
         if isinstance(self.sensitivity, SensitivityConfig):
             return self.sensitivity.clips
-        needed = self.sensitivity or self.max_drop_pp is not None or self.max_size_bytes is not None
+        needed = self.sensitivity or self.bound is not None
         return SensitivityConfig().clips if needed else None
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
-        if self.max_drop_pp is not None and self.max_size_bytes is not None:
+        given = [name for name in BOUNDS if getattr(self, name) is not None]
+        if len(given) > 1:
             raise ValueError(
-                "max_drop_pp and max_size_bytes each decide which layers stay in float; give one of them"
+                f"{' and '.join(given)} each decide which layers stay in float; give one of them"
+            )
+        if not self.is_timed and self.runtime != type(self).model_fields["runtime"].default:
+            raise ValueError(
+                f"runtime {self.runtime} has no effect without max_latency_ms or max_latency; omit it"
             )
         return self
 
 
 MIXED_PRECISION_KEYS = frozenset(MixedPrecisionConfig.model_fields) - frozenset(TrainConfig.model_fields)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One measurement of the search."""
-
-    float_layers: int
-    """Number of layers in float."""
-    changed: str
-    """The layer that was changed since the measurement before; empty for the first."""
-    into: str
-    """`float`, `int8`, or empty for the first."""
-    drop_pp: float
-    """Top-1 points below the float student on all validation clips, in the worst label column."""
-    weight_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,32 +162,41 @@ def decide(
     *,
     batch: int,
     floats: Callable[[ClipSet], tuple[Tensor, ...]],
+    networks: Networks,
 ) -> Decision:
     """The layers of `prepared`, a calibrated or trained graph for `batch` clips, that stay in float.
 
-    `floats` gives the logits of the float student. Raises ValueError for a pattern in `float_layers` without a
-    layer, and for a `max_drop_pp` or `max_size_bytes` that cannot be met.
+    `floats` gives the logits of the float student; `networks` are those of its files. Raises ValueError for a
+    pattern in `float_layers` without a layer, and for a bound that cannot be met.
     """
     from export.quantize.sensitivity import SwitchedGraph
 
     graph = SwitchedGraph(prepared)
-    chosen = list(matching(config.float_layers, graph.names))
+    chosen = matching(config.float_layers, graph.names)
     validation = context.data.validation.for_spec(spec)
     if config.measured_clips is not None and not len(validation):
         raise ValueError(
             "there are no validation clips, which measure the layers; give the data a validation split"
         )
     sensitivity = _sensitivity(graph, validation, config, context, batch=batch)
-    search = _Search(graph, validation, batch=batch, floats=floats, context=context)
+    measured = () if sensitivity is None else sensitivity.layers
+    search = FloatSearch(
+        graph=graph,
+        validation=validation,
+        batch=batch,
+        floats=floats,
+        networks=networks,
+        context=context,
+        chosen=tuple(chosen),
+        order=tuple(one.layer for one in measured if one.layer not in chosen),
+    )
     reasons = dict.fromkeys(chosen, "named in float_layers")
     notes: list[str] = []
-    if sensitivity is not None:
-        order = [one.layer for one in sensitivity.layers if one.layer not in chosen]
-        if config.max_drop_pp is not None:
-            notes += _resolution(config.max_drop_pp, len(validation))
-            reasons |= search.until_drop(config.max_drop_pp, chosen, order)
-        elif config.max_size_bytes is not None:
-            reasons |= search.while_fits(config.max_size_bytes, chosen, order)
+    if config.max_drop_pp is not None:
+        notes += _resolution(config.max_drop_pp, len(validation))
+    if config.bound is not None:
+        reasons |= BOUNDS[config.bound](search, config)
+        notes += search.notes
     kept = tuple(name for name in graph.names if name in reasons)
     size = graph.weight_bytes(kept)
     if config.is_mixed:
@@ -195,96 +223,7 @@ def _sensitivity(
     # The split may be sorted by class.
     clips = validation.subset(torch.linspace(0, len(validation) - 1, count).round().long().tolist())
     with bar(context.console, "quantize: sensitivity of layers") as report:
-        return analyse(graph, _batches(clips, batch), clips.labels, progress=report)
-
-
-class _Search:
-    """Measures choices of float layers on all validation clips."""
-
-    def __init__(
-        self,
-        graph: SwitchedGraph,
-        validation: ClipSet,
-        *,
-        batch: int,
-        floats: Callable[[ClipSet], tuple[Tensor, ...]],
-        context: Context,
-    ) -> None:
-        self.graph, self.validation, self.batch = graph, validation, batch
-        self.floats, self.context = floats, context
-        self.trials: list[Trial] = []
-
-    def until_drop(self, limit_pp: float, chosen: list[str], order: list[str]) -> dict[str, str]:
-        """Layers in float until the drop is at most `limit_pp`, with the reason of each; `chosen` stay in float."""
-        of_float = _top1_pp(self.floats(self.validation), self.validation)
-        kept = list(chosen)
-        with bar(self.context.console, "quantize: layers in float") as report:
-            report(0, len(order))
-
-            def drop(changed: str = "", into: str = "") -> float:
-                self.graph.switch(kept)
-                given = self.graph.logits(_batches(self.validation, self.batch), len(self.validation))
-                found = max(a - b for a, b in zip(of_float, _top1_pp(given, self.validation), strict=True))
-                self._record(kept, found, changed, into)
-                return found
-
-            reached, without = drop(), {}
-            for done, name in enumerate(order, start=1):
-                if reached <= limit_pp:
-                    break
-                without[name] = reached
-                kept.append(name)
-                reached = drop(name, "float")
-                report(done, len(order))
-            if reached > limit_pp:
-                raise ValueError(
-                    f"max_drop_pp {limit_pp:g} cannot be met: with every layer in float, validation top-1 is "
-                    f"{reached:.2f} points below the float student (resolution {100 / len(self.validation):.2f}); "
-                    "allow more, or train more gently"
-                )
-            for name in reversed(list(without)[:-1]):
-                place = kept.index(name)
-                kept.remove(name)
-                without[name] = drop(name, "int8")
-                if without[name] > limit_pp:
-                    kept.insert(place, name)
-        return {
-            name: f"max_drop_pp: without it the drop is {found:.2f} points"
-            for name, found in without.items()
-            if name in kept
-        }
-
-    def while_fits(self, limit_bytes: int, chosen: list[str], order: list[str]) -> dict[str, str]:
-        """The first layers of `order` whose float weights fit into `limit_bytes`, with the reason of each."""
-        least = self.graph.weight_bytes(chosen)
-        if least > limit_bytes:
-            raise ValueError(
-                f"max_size_bytes {limit_bytes} cannot be met: the weights take {least} bytes with "
-                f"{len(chosen)} layers in float"
-            )
-        reasons: dict[str, str] = {}
-        for rank, name in enumerate(order, start=1):
-            size = self.graph.weight_bytes([*chosen, *reasons, name])
-            if size <= limit_bytes:
-                reasons[name] = f"max_size_bytes: rank {rank} by sensitivity; {size} bytes with it"
-        return reasons
-
-    def _record(self, kept: list[str], drop_pp: float, changed: str, into: str) -> None:
-        size = self.graph.weight_bytes(kept)
-        trial = Trial(float_layers=len(kept), changed=changed, into=into, drop_pp=drop_pp, weight_bytes=size)
-        self.trials.append(trial)
-
-
-def _batches(clips: ClipSet, size: int) -> list[tuple[Tensor, ...]]:
-    """All clips in batches of `size`; the last one is filled with its last clip."""
-    indices = list(range(len(clips)))
-    indices += indices[-1:] * (-len(indices) % size)
-    return [clips.batch(indices[start : start + size]) for start in range(0, len(indices), size)]
-
-
-def _top1_pp(logits: tuple[Tensor, ...], clips: ClipSet) -> list[float]:
-    """Top-1 of every label column in points."""
-    return [100 * column.top1 for column in accuracy(logits, clips)]
+        return analyse(graph, batches_of(clips, batch), clips.labels, progress=report)
 
 
 def _resolution(limit_pp: float, clips: int) -> list[str]:
@@ -303,4 +242,6 @@ def _summary(kept: tuple[str, ...], graph: SwitchedGraph, size: int, trials: lis
     if trials:
         last = next(trial for trial in reversed(trials) if trial.float_layers == len(kept))
         text += f"; validation top-1 drop {last.drop_pp:.2f} points instead of {trials[0].drop_pp:.2f}"
+        if last.latency_ms is not None:
+            text += f"; latency {last.latency_ms:.3f} ms instead of {trials[0].latency_ms:.3f}"
     return f"{text}; weights {size} bytes instead of {graph.weight_bytes()}"

@@ -27,6 +27,7 @@ from compress.mixed_precision import MIXED_PRECISION_KEYS, MixedPrecisionConfig,
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantization.activation_equalization import equalize_activations
 from compress.quantization.equalization import equalize
+from compress.quantization.float_search import Networks
 from compress.quantization.method import Decision, Task
 from compress.stage import Context, StageResult
 from compress.training import FLOAT_BATCH, MAX_EPOCHS, batch_notes, logits_of, selection_notes
@@ -46,6 +47,7 @@ _OF_EVERY_METHOD = (
     "calibration_clips",
     "batch",
     "equalize_activations",
+    "group_size",
     *MIXED_PRECISION_KEYS,
 )
 
@@ -62,6 +64,13 @@ class QuantizeConfig(MixedPrecisionConfig):
         default="ptq",
         description="ptq calibrates; adaround also learns which weights to round up; qat trains with simulated "
         "quantization; lsq learns the step sizes, too.",
+    )
+    group_size: int | None = Field(
+        default=None,
+        ge=8,
+        le=65_536,
+        description="Of scheme w4: largest number of weights of an output channel that share a scale, such as 64; "
+        "by default all of them do.",
     )
     calibration_clips: int = Field(
         default=128, ge=1, le=1_000_000, description="Number of training clips for calibrating the ranges."
@@ -130,6 +139,8 @@ class QuantizeConfig(MixedPrecisionConfig):
                 )
             if name in _OF_W8A8 and self.scheme in WEIGHT_SCHEMES and getattr(self, name) != field.default:
                 raise ValueError(f"{name} is for scheme w8a8 only; scheme {self.scheme} does not use it")
+        if self.group_size is not None and self.scheme != "w4":
+            raise ValueError(f"group_size is for scheme w4 only; scheme {self.scheme} does not use it")
         row = RANGES[self.ranges]
         if (
             self.percentile != type(self).model_fields["percentile"].default
@@ -213,7 +224,15 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
     float_layers: tuple[str, ...] = ()
     if config.is_mixed or config.sensitivity:
         floats = partial(logits_of, artifact.model, batch=FLOAT_BATCH, device=task.context.device)
-        mixed = decide(prepared, artifact.spec, config, task.context, batch=batch, floats=floats)
+        mixed = decide(
+            prepared,
+            artifact.spec,
+            config,
+            task.context,
+            batch=batch,
+            floats=floats,
+            networks=Networks(model=artifact.model, single=single, spec=artifact.spec),
+        )
         float_layers = mixed.float_layers
         decision = replace(
             decision, notes=(*decision.notes, *mixed.notes), figures={**decision.figures, **mixed.figures()}
@@ -229,16 +248,20 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
 
 def _stored_weights(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: int) -> _Made:
     """The network with float activations and the weights of its files."""
+    from export.quantize.grid import group_notes
     from export.quantize.int8_reference import transfer
     from export.quantize.weight_only import store_weights, weight_grids
 
     graph = _lowered(artifact, batch=batch)
-    task = replace(task, grids=weight_grids(graph, scheme=config.scheme))
+    grids = weight_grids(graph, scheme=config.scheme, group_size=config.group_size)
+    notes = group_notes(grids, dict(graph.named_parameters()), group_size=config.group_size)
+    task = replace(task, grids=grids)
     decision = QUANTIZATION_METHODS[config.method].decide(graph, task)
     decision = _with_corrected_biases(graph, decision, task)
+    decision = replace(decision, notes=(*decision.notes, *notes))
     single = _lowered(artifact, batch=1)
     transfer(graph, single)
-    return store_weights(single, scheme=config.scheme, grids=task.grids), None, decision
+    return store_weights(single, scheme=config.scheme, grids=grids), None, decision
 
 
 def _with_corrected_biases(graph: torch.fx.GraphModule, decision: Decision, task: Task) -> Decision:

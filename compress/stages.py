@@ -11,7 +11,7 @@ from compress.distill import DistillConfig, distill
 from compress.prune import prune
 from compress.pruning import PRUNING_CRITERIA, TARGETS
 from compress.pruning.config import PruneConfig
-from compress.quantization import QUANTIZATION_METHODS
+from compress.quantization import BOUNDS, QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
 from compress.versions import FILES, installed
@@ -25,10 +25,22 @@ def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
     return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target]]
 
 
+def _quantization_methods(config: QuantizeConfig) -> list[Callable[..., Any]]:
+    """The method, the search for ranges, and the bound of mixed precision."""
+    bound = [] if config.bound is None else [BOUNDS[config.bound]]
+    return [QUANTIZATION_METHODS[config.method].decide, RANGES[config.ranges].search, *bound]
+
+
 def _pruning_machine(config: PruneConfig) -> dict[str, Any]:
-    """Runtimes and processor, for a measured target."""
-    if config.latency is None and config.latency_ms is None:
-        return {}
+    return _measured_here() if config.is_timed else {}
+
+
+def _quantization_machine(config: QuantizeConfig) -> dict[str, Any]:
+    return _measured_here() if config.is_timed else {}
+
+
+def _measured_here() -> dict[str, Any]:
+    """Runtimes and processor, which a measured latency depends on."""
     return {"runtimes": installed(FILES), "processor": processor()}
 
 
@@ -51,6 +63,7 @@ STAGES: dict[str, Stage] = {
         takes=Form.FLOAT,
         gives=Form.QUANTIZED,
         needs_training=True,
-        methods=lambda config: [QUANTIZATION_METHODS[config.method].decide, RANGES[config.ranges].search],
+        methods=_quantization_methods,
+        machine=_quantization_machine,
     ),
 }

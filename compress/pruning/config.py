@@ -107,6 +107,11 @@ class PruneConfig(TrainConfig):
         return next(name for name in _TARGETS if getattr(self, name) is not None)
 
     @property
+    def is_timed(self) -> bool:
+        """Whether the target is a latency."""
+        return self.latency is not None or self.latency_ms is not None
+
+    @property
     def trains(self) -> bool:
         """Whether these settings train anything."""
         return self.epochs > 0 or self.sparse_training is not None

@@ -8,22 +8,20 @@ whole network after every step.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from benchmarks.machine import processor
 from compress.command.progress import bar
-from compress.folders.writing import write_atomic
 from compress.pruning.groups import PruningGroup, without
 from compress.pruning.order import Slice, slices
 from compress.pruning.search import TOLERANCE, Found, OutOfReach
 from compress.pruning.target import Ranking, Setting
-from compress.pruning.timing import ROUNDS, Timed, program_of
-from compress.versions import FILES, installed
+from compress.pruning.timing import Timed, program_of
+from compress.timed_files import remembered
 
 WIDTHS = 2
 """Measured widths of each group, equally spaced down to its smallest."""
@@ -167,16 +165,11 @@ class Latency:
     ) -> dict[PruningGroup, Saving]:
         """The table of latencies, from the cache if it has one for this graph, runtime and processor."""
         widths = {group: _widths(chain) for group, chain in chains.items()}
-        path = None
-        if self._setting.cache is not None:
-            path = self._setting.cache / "latency" / f"{self._key(model, widths)}.json"
-        if path is not None and path.is_file():
-            shares = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            shares = self._measured(model, chains, widths, begin_ms=begin_ms)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(path, json.dumps(shares, indent=2))
+        shares = remembered(
+            self._setting.cache,
+            self._parts(model, widths),
+            lambda: self._measured(model, chains, widths, begin_ms=begin_ms),
+        )
         return {
             group: Saving(points=envelope(list(zip(widths[group], shares[group.name], strict=True))))
             for group in chains
@@ -204,19 +197,17 @@ class Latency:
             found[group.name].append(begin_ms / self.original - share)
         return found
 
-    def _key(self, model: nn.Module, widths: Mapping[PruningGroup, Sequence[int]]) -> str:
-        """Hex SHA-256 of everything that determines the table, except for noise."""
+    def _parts(self, model: nn.Module, widths: Mapping[PruningGroup, Sequence[int]]) -> dict[str, Any]:
+        """What determines the table, as `remembered` takes it."""
         setting = self._setting
-        parts = {
+        return {
             "graph": program_of(model, setting).graph_module.code,
             "shapes": _shapes(model),
             "inputs": [list(one.shape) for one in setting.spec.example()],
             "widths": {group.name: list(units) for group, units in widths.items()},
-            "runtime": [setting.runtime, setting.scheme, self._timed.runtime, ROUNDS],
-            "device": [setting.device, processor()],
-            "versions": installed(FILES),
+            "runtime": [setting.runtime, setting.scheme, self._timed.runtime],
+            "device": setting.device,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _shapes(model: nn.Module) -> dict[str, list[int]]:

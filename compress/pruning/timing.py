@@ -1,28 +1,18 @@
-"""Latency of networks in a runtime: exports them and measures all files in interleaved rounds."""
+"""Latency of networks in a runtime, relative to the unpruned one."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from benchmarks.exported import read_export
-from benchmarks.files import ExportedFile
-from benchmarks.latency import FileLatency, inputs_of_spec, measure_files, ratio
 from compress.pruning.target import Setting
+from compress.timed_files import TimedFiles
 from export.capture.graph import capture
-from export.files import Variant, export_files
+from export.files import Variant
 from export.lower import lower
-from export.manifest import file_spec
-
-ROUNDS = 15
-"""Rounds of a measurement; two files are compared by the median over rounds of the ratio within a round."""
-TOGETHER = 8
-"""Number of files that are measured together with the reference, each loaded in a process of its own."""
 
 
 class Timed:
@@ -33,54 +23,22 @@ class Timed:
 
     def __init__(self, model: nn.Module, setting: Setting) -> None:
         self._setting = setting
-        self._folder = tempfile.TemporaryDirectory(prefix="pocketreel-prune-")
-        self._reference = self._file(model, "reference")
-        measured = self._measure([self._reference])[0]
-        assert measured.p50_ms is not None
-        self.p50_ms = measured.p50_ms
-        self.runtime = str(measured.runtime)
+        self._files = TimedFiles(
+            self._variant(model),
+            setting.spec,
+            runtime=setting.runtime,
+            seed=setting.seed,
+            stage="prune",
+            instead="choose another runtime, or the target macs",
+        )
+        self.p50_ms, self.runtime = self._files.p50_ms, self._files.runtime
 
     def shares(self, models: Sequence[nn.Module], report: Callable[[int], None] | None = None) -> list[float]:
         """The latency of every network relative to the unpruned one; `report` gets the number that is done."""
-        found: list[float] = []
-        for start in range(0, len(models), TOGETHER):
-            files = [
-                self._file(model, str(number))
-                for number, model in enumerate(models[start : start + TOGETHER])
-            ]
-            reference, *others = self._measure([self._reference, *files])
-            for one in others:
-                compared = ratio(one, reference)
-                assert compared is not None
-                found.append(compared.value)
-            if report is not None:
-                report(len(found))
-        return found
+        return self._files.shares(map(self._variant, models), report)
 
-    def _file(self, model: nn.Module, name: str) -> ExportedFile:
-        """The network as a file of the setting's runtime and scheme."""
-        runtime, scheme, folder = self._setting.runtime, self._setting.scheme, Path(self._folder.name, name)
-        variant = Variant(scheme=scheme, program=program_of(model, self._setting))
-        spec = file_spec(self._setting.spec, provenance={})
-        (outcome,) = export_files([variant], spec, formats=[runtime], out=folder)
-        if outcome.failure is not None:
-            raise ValueError(
-                f"prune: {runtime} cannot run the network, so that its latency is unknown: {outcome.failure}; "
-                "choose another runtime, or the target macs"
-            )
-        return read_export(folder).files[0]
-
-    def _measure(self, files: Sequence[ExportedFile]) -> list[FileLatency]:
-        """Latency of all files in the same rounds."""
-        inputs = inputs_of_spec(self._setting.spec)
-        found = measure_files(files, inputs, rounds=ROUNDS, starts=1, seed=self._setting.seed)
-        for one in found:
-            if one.unavailable is not None:
-                raise ValueError(
-                    f"prune: the latency in {self._setting.runtime} on {self._setting.device} cannot be "
-                    f"measured: {one.unavailable}"
-                )
-        return found
+    def _variant(self, model: nn.Module) -> Variant:
+        return Variant(scheme=self._setting.scheme, program=program_of(model, self._setting))
 
 
 def program_of(model: nn.Module, setting: Setting) -> ExportedProgram:

@@ -14,8 +14,8 @@ from compress.training import TrainConfig
 from models.spec import ClipSpec
 
 if TYPE_CHECKING:
+    from export.quantize.grid import Grid
     from export.quantize.observers import Ranges
-    from export.quantize.weight_only import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import get_args
 
 from compress.artifact import Form
 from compress.pruning.config import PruneConfig
+from compress.quantize import QuantizeConfig
 from compress.recipe.augmentations import flips, masks, mixes, trainings_of
 from compress.recipe.faults import listed
 from compress.recipe.networks import build_without_weights
@@ -78,15 +79,15 @@ def dot(parts: Parts) -> Found:
 
 
 def runtimes(parts: Parts) -> Found:
-    """The runtime of a latency that pruning aims at is installed."""
+    """The runtime of a latency that a stage aims at is installed."""
     for index, entry in enumerate(parts.stages):
         config = None if entry is None else entry.config
-        if not isinstance(config, PruneConfig) or (config.latency is None and config.latency_ms is None):
+        if entry is None or not isinstance(config, PruneConfig | QuantizeConfig) or not config.is_timed:
             continue
         if not installed(EXPORTERS[config.runtime].distributions):
-            place: Place = ("stages", index, "prune", "runtime")
+            place: Place = ("stages", index, entry.verb, "runtime")
             problem = "the runtime is not installed, so that its latency cannot be measured"
-            known = get_args(PruneConfig.model_fields["runtime"].annotation)
+            known = get_args(type(config).model_fields["runtime"].annotation)
             able = [name for name in known if installed(EXPORTERS[name].distributions)]
             yield place, problem, {"given": config.runtime, "allowed": listed(able)}
 

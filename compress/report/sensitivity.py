@@ -64,7 +64,7 @@ def _plot(layers: Sequence[Mapping[str, Any]], mixed: Mapping[str, Any]) -> dict
 
 
 def _trials(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The search for `max_drop_pp`: its steps, and the drop over the number of layers in float as a curve."""
+    """The search for a bound: its steps, and the drop over the number of layers in float as a curve."""
     if not trials:
         return None
     lowest: dict[int, float] = {}
@@ -72,9 +72,7 @@ def _trials(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         lowest[one["float_layers"]] = min(one["drop_pp"], lowest.get(one["float_layers"], one["drop_pp"]))
     steps = [
         {
-            "step": f"{one['changed']} to {one['into']}"
-            if one["changed"]
-            else "every layer int8, but for those named",
+            "step": _step(one),
             "float_layers": one["float_layers"],
             "drop": f"{one['drop_pp']:.2f}",
             "size": figures.size(one["weight_bytes"]),
@@ -82,6 +80,15 @@ def _trials(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         for one in trials
     ]
     return {"steps": steps, "curve": line(sorted(lowest.items()))}
+
+
+def _step(trial: Mapping[str, Any]) -> str:
+    text = (
+        f"{trial['changed']} to {trial['into']}"
+        if trial["changed"]
+        else "every layer int8, but for those named"
+    )
+    return f"{text}: {trial['latency_ms']:.3f} ms" if trial.get("latency_ms") else text
 
 
 def _kl(value: float) -> str:

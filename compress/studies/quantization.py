@@ -11,6 +11,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "w4": {"scheme": "w4"},
     "w4, correct_bias": {"scheme": "w4", "correct_bias": True},
     "w4, adaround": {"scheme": "w4", "method": "adaround"},
+    **{f"w4, group_size {size}": {"scheme": "w4", "group_size": size} for size in (128, 64, 32)},
+    **{
+        f"w4, group_size {size}, adaround": {"scheme": "w4", "group_size": size, "method": "adaround"}
+        for size in (128, 64, 32)
+    },
 }
 """Settings of the stage `quantize`, by title."""
 
@@ -91,6 +97,17 @@ def main(
     batch: Annotated[
         int, typer.Option(min=2, metavar="N", help="Clips per calibration batch and step of training.")
     ] = 16,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Measure the methods that match, such as 'w4*', and no other quantizers.",
+            show_default=False,
+        ),
+    ] = None,
+    iterations: Annotated[
+        int, typer.Option(min=10, metavar="N", help="Steps of w4 with adaround for each layer.")
+    ] = 1_000,
     out: Annotated[Path, typer.Option(help="Folder of networks and files.")] = Path("out/quantization"),
     cache: Annotated[Path, typer.Option(help="Cache folder for decoded clips and teacher logits.")] = Path(
         "out/cache"
@@ -104,9 +121,15 @@ def main(
     torch.set_num_threads(1)
     with exit_codes():
         check_output_file(results, is_ours=_is_ours, option="--results")
+        chosen = _chosen(only, iterations=iterations)
     with exit_codes(failed=(StepFailed,)), held(out):
-        figures = _measured(recipe, set_ or [], batch=batch, out=out, cache=cache)
-        command = command_line("quantization", recipe, overrides=set_ or [], options={"batch": [batch]})
+        figures = _measured(
+            recipe, set_ or [], methods=chosen, peers=only is None, batch=batch, out=out, cache=cache
+        )
+        options: dict[str, list[object]] = {"batch": [batch], "iterations": [iterations]}
+        if only is not None:
+            options["only"] = [only]
+        command = command_line("quantization", recipe, overrides=set_ or [], options=options)
         write_output_file(results, json.dumps({"command": command, **figures}, indent=1) + "\n")
     output().print(f"wrote {results}")
 
@@ -116,7 +139,29 @@ def _is_ours(content: Any) -> bool:
     return {"student", "methods", "quantizers"} <= set(content)
 
 
-def _measured(recipe: Path, overrides: list[str], *, batch: int, out: Path, cache: Path) -> dict[str, Any]:
+def _chosen(only: str | None, *, iterations: int) -> dict[str, dict[str, Any]]:
+    """The methods to measure. Raises ValueError for a pattern that none matches."""
+    found = {title: one for title, one in METHODS.items() if only is None or fnmatchcase(title, only)}
+    if not found:
+        raise ValueError(f"--only: {only!r} matches no method; methods: {'; '.join(METHODS)}")
+    return {
+        title: {**one, "iterations": iterations}
+        if (one.get("scheme"), one.get("method")) == ("w4", "adaround")
+        else one
+        for title, one in found.items()
+    }
+
+
+def _measured(
+    recipe: Path,
+    overrides: list[str],
+    *,
+    methods: dict[str, dict[str, Any]],
+    peers: bool,
+    batch: int,
+    out: Path,
+    cache: Path,
+) -> dict[str, Any]:
     console = output()
     loaded = load_recipe(recipe, overrides=overrides)
     floats = tuple(entry for entry in loaded.stages if STAGES[entry.verb].gives is Form.FLOAT)
@@ -152,19 +197,21 @@ def _measured(recipe: Path, overrides: list[str], *, batch: int, out: Path, cach
             "kl": _divergence(wanted, logits),
         }
 
-    methods = {"float": figures(wanted) | {"seconds": 0.0}}
-    for title, settings in METHODS.items():
+    measured = {"float": figures(wanted) | {"seconds": 0.0}}
+    for title, settings in methods.items():
         made = run_stages(run(title, settings), teachers, first)[-1]
-        methods[title] = figures(made.test_logits[0].numpy()) | {"seconds": made.record["seconds"]}
-        console.print(f"{title}: {methods[title]}", markup=False)
-    ours = run("files", {})
-    int8 = run_stages(ours, teachers, first)[-1]
+        measured[title] = figures(made.test_logits[0].numpy()) | {"seconds": made.record["seconds"]}
+        console.print(f"{title}: {measured[title]}", markup=False)
+    others = []
+    if peers:
+        ours = run("files", {})
+        others = _quantizers(ours, network, run_stages(ours, teachers, first)[-1], figures)
     return {
         "student": loaded.student.title,
         "clips": {"train": len(data.train), "test": len(data.test)},
         "parameters": network.record["after"]["parameters"],
-        "methods": methods,
-        "quantizers": _quantizers(ours, network, int8, figures),
+        "methods": measured,
+        "quantizers": others,
     }
 
 

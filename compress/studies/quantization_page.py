@@ -37,6 +37,9 @@ def _tables(figures: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name, one in figures["methods"].items():
         yield f"| {name} | {_shares(one)} | {one['seconds']:.0f} s |"
+    if not figures["quantizers"]:
+        yield ""
+        return
     yield (
         "\nOther quantizers, same network and calibration clips. Files of one runtime were timed in the same "
         "rounds, one thread; brackets are 95 % intervals of the ratio to Pocketreel's file:\n"

@@ -46,7 +46,8 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _is_half_int8(layer: fx.Node) -> bool:
     """Whether a layer has int8 weights and is not an int8 layer for XNNPACK."""
-    weights = [source for source in layer.all_input_nodes if "dequantize_per_channel" in str(source.target)]
+    reads = ("dequantize_per_channel", "dequantize_affine")
+    weights = [node for node in layer.all_input_nodes if any(name in str(node.target) for name in reads)]
     return bool(weights) and not between_int8(layer, clamps=_FUSED)
 
 

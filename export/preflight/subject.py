@@ -112,7 +112,7 @@ def moves(node: fx.Node) -> bool:
 
 def is_rounding(node: fx.Node) -> bool:
     """Whether a node converts between float and int8."""
-    return "quantized_decomposed" in str(node.target)
+    return any(name in str(node.target) for name in ("quantized_decomposed", "torchao.dequantize_affine"))
 
 
 def is_float(node: fx.Node) -> bool:

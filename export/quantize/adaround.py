@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, fx
 
+from export.quantize.grid import Grid
 from export.quantize.layers_in_order import Layer, layers_in_order
-from export.quantize.weight_only import Grid
 
 _ZETA, _GAMMA = 1.1, -0.1
 """Limits to which the sigmoid is stretched."""
@@ -65,8 +65,9 @@ def _error(layer: Layer, weight: Tensor) -> float:
 @torch.enable_grad()
 def _learned(layer: Layer, *, iterations: int, generator: torch.Generator) -> Tensor:
     """The weight in values of its grid, each rounded up or down as the outputs require."""
-    scale = layer.grid.scale.reshape(-1, *[1] * (layer.weight.dim() - 1))
-    steps = layer.weight.detach() / scale
+    weight = layer.weight.detach()
+    scale = layer.grid.steps(weight)
+    steps = weight / scale
     down = steps.floor()
     start = (steps - down - _GAMMA) / (_ZETA - _GAMMA)
     free = (start / (1 - start)).log().requires_grad_()

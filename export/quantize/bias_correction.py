@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, fx
 
+from export.quantize.grid import Grid
 from export.quantize.layers_in_order import layers_in_order
-from export.quantize.weight_only import Grid
 
 
 def correct_biases(

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from export.quantize.weight_only import LAYERS, Grid
+from export.quantize.grid import Grid
+from export.quantize.weight_only import LAYERS
 
 _Values = list[Any]
 """The value of a node for every batch."""

@@ -17,9 +17,9 @@ from torchao.quantization.pt2e.observer import (
 )
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+from export.quantize.grid import scale_of_least_error
 from export.quantize.ranges.histogram import BINS, Histogram, Limits, added
 from export.quantize.ranges.least_error import least_error
-from export.quantize.weight_only import scale_of_least_error
 
 SAMPLE = 1 << 16
 """Maximum number of values of one tensor in a histogram update."""

@@ -114,6 +114,10 @@ class SwitchedGraph:
             chosen = weights if is_weight(observer) else activations
             self._switches[observer, user].on = rounds and chosen
 
+    def rounds(self, float_layers: Collection[str] = ()) -> bool:
+        """Whether anything is int8 if `float_layers` stay in float."""
+        return any(rounded_edges(self.prepared, self.layers, frozenset(float_layers)).values())
+
     def weight_bytes(self, float_layers: Collection[str] = ()) -> int:
         """Bytes of all weights, scales and biases if `float_layers` stay in float: 1 byte for an int8 weight and 4
         for the scale of its channel, 4 for all other numbers."""

@@ -4,9 +4,9 @@
   attention masks with -1e30, which are small.
 - `w8`: weights of convolutions and linear layers are int8, one symmetric scale per output channel, -127..127.
 - `w4`: those of dense layers with `MANY` or more weights per output channel are int4, -7..7, at the scale with the
-  least squared error. The layers next to inputs and logits, and those with few weights, stay at 8 bits: they hold a
-  few percent of the weights, and their errors count most (the exceptions of DoReFa-Net, arXiv:1606.06160, section
-  2.7).
+  least squared error, one per output channel, or per group of input channels (`export.quantize.grid`). The layers
+  next to inputs and logits, and those with few weights, stay at 8 bits: they hold a few percent of the weights, and
+  their errors count most (the exceptions of DoReFa-Net, arXiv:1606.06160, section 2.7).
 - `p4`: the weights of each larger layer have 16 different values (`export.quantize.palette`), rounded in place.
 
 Constant weights of the lowering (moving frames, normalising clips) and biases are not changed.
@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from export.quantize.grid import LIMITS, Grid, grid_of_least_error, widest_grid
 from export.quantize.palette import LEAST, palettized
 
 aten = torch.ops.aten
@@ -47,58 +47,46 @@ MANY = 32
 FEW = 4
 """Minimum number of weights per output channel for int8: with fewer, the scales take the space that int8 saves."""
 
-LIMITS = {8: (-127, 127), 4: (-8, 7)}
-"""Largest integer of a weight, by bits; -8 is never used, so that rounding is symmetric."""
-
-_SHRINKS = torch.linspace(1.0, 0.5, 26)
-"""Fractions of a channel's largest weight that are tried as its largest integer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """The values that an integer weight can have."""
-
-    scale: Tensor
-    """One scale per output channel (axis 0)."""
-    limit: int
-    """Largest integer: 127 or 7."""
-
-    @property
-    def bits(self) -> int:
-        """Bits of an integer."""
-        return next(bits for bits, (_, largest) in LIMITS.items() if largest == self.limit)
-
-    def rounded(self, weight: Tensor) -> Tensor:
-        """The nearest value for every element of `weight`."""
-        return _numbers(weight, self.scale, self.limit) * _per_channel(self.scale, weight)
-
 
 def store_weights(
-    lowered: fx.GraphModule, *, scheme: str, grids: Mapping[str, Grid] | None = None
+    lowered: fx.GraphModule,
+    *,
+    scheme: str,
+    grids: Mapping[str, Grid] | None = None,
+    group_size: int | None = None,
 ) -> fx.GraphModule:
     """A copy of a lowered float graph with the weights of the scheme's files.
 
     It is the input of the writers, and the reference of their files. `w8` and `w4` weights are int8 tensors
-    followed by `quantized_decomposed.dequantize_per_channel`, whose limits are -8 and 7 for 4-bit ones. `fp16`
-    weights are rounded in place: float16 represents each of them exactly. `grids` are those of `weight_grids`, for
-    weights that are changed since; by default they are found here.
+    followed by `quantized_decomposed.dequantize_per_channel`, or `torchao.dequantize_affine` for groups, whose
+    limits are -8 and 7 for 4-bit ones. `fp16` weights are rounded in place: float16 represents each of them
+    exactly. `grids` are those of `weight_grids`, for weights that are changed since; by default they are found
+    here, with groups of at most `group_size` weights.
 
-    Raises ValueError for another scheme, and for trainable weights that exceed float16.
+    Raises ValueError for another scheme, for groups in another scheme than `w4`, and for trainable weights that
+    exceed float16.
     """
     if scheme not in WEIGHT_SCHEMES:
         raise ValueError(f"scheme {scheme!r} is not weight-only; allowed: {', '.join(WEIGHT_SCHEMES)}")
+    if group_size is not None and scheme != "w4":
+        raise ValueError(f"group_size is for scheme w4 only; scheme {scheme} does not use it")
     stored = copy.deepcopy(lowered)
     if scheme == "fp16":
         _round_to_float16(stored)
     elif scheme == "p4":
         _use_palettes(stored)
     else:
-        _store_integers(stored, weight_grids(stored, scheme=scheme) if grids is None else grids)
+        if grids is None:
+            grids = weight_grids(stored, scheme=scheme, group_size=group_size)
+        _store_integers(stored, grids)
     return stored
 
 
-def weight_grids(lowered: fx.GraphModule, *, scheme: str) -> dict[str, Grid]:
-    """The grid of every weight that `w8` or `w4` stores as integers, by the name of the weight."""
+def weight_grids(lowered: fx.GraphModule, *, scheme: str, group_size: int | None = None) -> dict[str, Grid]:
+    """The grid of every weight that `w8` or `w4` stores as integers, by the name of the weight.
+
+    With `group_size`, int4 weights have a scale for at most that many weights of an output channel.
+    """
     parameters = dict(lowered.named_parameters())
     readers = _readers(lowered)
     edges = _next_to_edges(lowered, {layer for layers in readers.values() for layer in layers})
@@ -108,9 +96,13 @@ def weight_grids(lowered: fx.GraphModule, *, scheme: str) -> dict[str, Grid]:
         is_large = value[0].numel() >= MANY and all(
             _is_dense(layer) and layer not in edges for layer in layers
         )
-        limit = LIMITS[int(scheme.removeprefix("w")) if is_large else 8][1]
-        scale = _scale(value, limit) if limit == LIMITS[8][1] else scale_of_least_error(value, limit=limit)
-        found[str(weight.target)] = Grid(scale=scale, limit=limit)
+        bits = int(scheme.removeprefix("w")) if is_large else 8
+        _, limit = LIMITS[bits]
+        found[str(weight.target)] = (
+            widest_grid(value, limit=limit)
+            if bits == 8
+            else grid_of_least_error(value, limit=limit, group_size=group_size)
+        )
     return found
 
 
@@ -162,12 +154,15 @@ def _store_integers(graph: fx.GraphModule, grids: Mapping[str, Grid]) -> None:
 
 def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, grid: Grid) -> fx.Node:
     """Numbers, scales and zero points as buffers in place of `weight`, and the operator that dequantizes them."""
-    import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed
+    import torchao.quantization.pt2e  # noqa: F401  registers torch.ops.quantized_decomposed and torch.ops.torchao
 
+    scale = grid.scale
+    if grid.has_groups:
+        scale = scale.reshape(*scale.shape, *[1] * (value.dim() - 2))
     parts = {
-        "int8": _numbers(value, grid.scale, grid.limit).to(torch.int8),
-        "scale": grid.scale,
-        "zero_point": torch.zeros(len(grid.scale), dtype=torch.int64),
+        "int8": grid.integers(value).to(torch.int8),
+        "scale": scale,
+        "zero_point": torch.zeros(scale.shape, dtype=torch.int64),
     }
     nodes: list[fx.Node] = []
     with graph.graph.inserting_before(weight.next):
@@ -175,38 +170,18 @@ def _read_as_float(graph: fx.GraphModule, weight: fx.Node, value: Tensor, grid: 
             graph.register_buffer(f"{weight.name}_{suffix}", tensor)
             nodes.append(graph.graph.get_attr(f"{weight.name}_{suffix}"))
             nodes[-1].meta["val"] = tensor
-        arguments: Any = (*nodes, 0, *LIMITS[grid.bits], torch.int8)
-        read = graph.graph.call_function(
-            torch.ops.quantized_decomposed.dequantize_per_channel.default, arguments
-        )
+        numbers, scales, zero_points = nodes
+        limits = LIMITS[grid.bits]
+        if grid.has_groups:
+            block = [1, value.shape[1] // grid.scale.shape[1], *value.shape[2:]]
+            arguments: Any = (numbers, block, scales, zero_points, torch.int8, *limits, torch.float32)
+            operator: Any = torch.ops.torchao.dequantize_affine.default
+        else:
+            arguments = (numbers, scales, zero_points, 0, *limits, torch.int8)
+            operator = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        read = graph.graph.call_function(operator, arguments)
     read.meta = dict(weight.meta)
     return read
-
-
-def scale_of_least_error(weight: Tensor, *, limit: int) -> Tensor:
-    """The scale of each output channel (axis 0) with the least squared error of rounding to `-limit..limit`."""
-    widest = _scale(weight, limit)
-    best, least = widest, torch.full_like(widest, torch.inf)
-    for shrink in _SHRINKS:
-        scale = widest * shrink
-        rounded = _numbers(weight, scale, limit) * _per_channel(scale, weight)
-        error = (weight - rounded).square().flatten(1).sum(1)
-        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
-    return best
-
-
-def _scale(weight: Tensor, limit: int) -> Tensor:
-    """Scales that map the largest weight of each channel to `limit`; 1 for a channel of zeros."""
-    extremes = weight.flatten(1).abs().amax(1)
-    return torch.where(extremes > 0, extremes / limit, 1.0)
-
-
-def _numbers(weight: Tensor, scale: Tensor, limit: int) -> Tensor:
-    return (weight / _per_channel(scale, weight)).round().clamp(-limit, limit)
-
-
-def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
-    return scale.reshape(-1, *[1] * (weight.dim() - 1))
 
 
 def _is_dense(layer: fx.Node) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +14,14 @@ from rich.console import Console
 from torch import nn
 
 from compress.mixed_precision import decide
+from compress.quantization.float_search import Networks
+from compress.quantization.latency_bound import most_that_fit
 from compress.quantize import QuantizeConfig
 from export.capture.graph import capture
 from export.lower import lower
-from export.quantize.int8_reference import calibrate, convert, for_evaluation, prepare
+from export.quantize.int8_reference import calibrate, convert, for_evaluation, prepare, transfer
 from export.quantize.mixed_precision import float_layers, keep_float
+from tests.specs import clip_spec
 
 BATCH = 4
 
@@ -97,7 +102,11 @@ class Case:
         self.prepared = prepare(lower(capture(self.model, (inputs[:BATCH],))))
         calibrate(self.prepared, [(batch,) for batch in inputs.split(BATCH)])
         data = SimpleNamespace(validation=self.validation)
-        self.context = SimpleNamespace(data=data, console=Console(quiet=True))
+        self.context = SimpleNamespace(data=data, console=Console(quiet=True), cache=None, seed=0)
+        single = prepare(lower(capture(self.model, (inputs[:1],))))
+        transfer(self.prepared, single)
+        spec = clip_spec(frames=2, size=9, classes=4)
+        self.networks = Networks(model=self.model, single=single, spec=spec)
 
     def decide(self, **settings):
         with torch.no_grad():
@@ -108,6 +117,7 @@ class Case:
                 self.context,
                 batch=BATCH,
                 floats=lambda clips: (self.model(clips.clips),),
+                networks=self.networks,
             )
 
     def reference(self, names):
@@ -206,6 +216,62 @@ def test_layers_are_named_by_pattern_and_wrong_names_by_the_nearest(fragile):
         fragile.decide(float_layers=["fragil"])
 
 
+MS = {"a": 3.0, "b": 9.0, "c": 1.0, "d": 2.0, "e": 1.0}
+"""What a layer in float adds to a file."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "patience", "kept", "measured"),
+    [
+        (5.0, 5, ["a", "c", "e"], ["a", "ab", "ac", "acd", "ace"]),
+        (100.0, 5, list("abcde"), ["a", "ab", "abc", "abcd", "abcde"]),
+        (0.5, 5, [], list("abcde")),
+        (0.5, 2, [], ["a", "b"]),
+        (3.0, 2, ["a"], ["a", "ab", "ac"]),
+    ],
+)
+def test_layers_are_kept_in_order_while_the_measured_cost_fits(limit, patience, kept, measured):
+    asked = []
+
+    def cost(names):
+        asked.append("".join(names))
+        return sum(MS[name] for name in names)
+
+    assert most_that_fit("abcde", cost, limit, patience=patience) == kept
+    assert asked == measured
+
+
+@pytest.mark.slow
+def test_a_latency_that_the_float_file_meets_is_refused(fragile):
+    with pytest.raises(
+        ValueError, match=r"max_latency_ms 1e\+06 is met without int8: the float file takes .* ms in ONNX"
+    ):
+        fragile.decide(max_latency_ms=1e6)
+
+
+@pytest.mark.slow
+def test_a_latency_is_that_of_files_in_the_runtime_and_is_measured_once(fragile, tmp_path):
+    fragile.context.cache, named = tmp_path, ["last", "classifier"]
+    match = r"cannot be met: with 2 layers in float, the int8 file takes .* ms in ONNX .*, the float file .*"
+    with pytest.raises(ValueError, match=match) as refused:
+        fragile.decide(float_layers=named, max_latency_ms=1e-6)
+    (path,) = (tmp_path / "latency").glob("*.json")
+    int8_ms, float_ms = map(float, re.findall(r"([\d.]+) ms", str(refused.value)))
+    # The message has three digits.
+    assert [int8_ms / float_ms] == pytest.approx(json.loads(path.read_text()), rel=0.3)
+    path.write_text("[0.5]")  # a file that is fast enough, on any machine
+    decision = fragile.decide(float_layers=named, max_latency=0.6)
+    first, *others = decision.trials
+    assert first.float_layers == 2 and others[0].changed == "fragile"
+    kept = [one.changed for one in others if one.latency_ms <= 1.2 * first.latency_ms]
+    assert {*decision.float_layers} == {*named, *kept}
+    assert all(decision.reasons[name].startswith("max_latency: rank ") for name in kept)
+    assert any(note.startswith("latency of w8a8 files in ONNX Runtime") for note in decision.notes)
+    fragile.context.cache = None
+
+
 def test_two_bounds_are_refused():
     with pytest.raises(ValidationError, match="max_drop_pp and max_size_bytes each decide"):
         QuantizeConfig(max_drop_pp=1, max_size_bytes=10)
+    with pytest.raises(ValidationError, match="max_latency_ms and max_latency each decide"):
+        QuantizeConfig(max_latency_ms=1, max_latency=0.5)

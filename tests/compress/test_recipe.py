@@ -707,10 +707,11 @@ def test_old_names_of_keys_are_refused_with_the_new_ones_in_both_checks(stage: s
         assert "did you mean" not in str(caught.value)
 
 
-def test_a_latency_of_a_runtime_that_is_not_installed_is_refused(monkeypatch) -> None:
+@pytest.mark.parametrize(("verb", "key"), [("prune", "latency"), ("quantize", "max_latency")])
+def test_a_latency_of_a_runtime_that_is_not_installed_is_refused(monkeypatch, verb, key) -> None:
     monkeypatch.setattr("compress.recipe.stage_checks.installed", lambda names: "executorch" not in names)
-    stages = "stages: [{distill: {epochs: 1}}, {prune: {latency: 0.5, runtime: %s}}]"
-    expected = r"stages\.1\.prune\.runtime.*: the runtime is not installed.*allowed: onnx, tflite$"
+    stages = f"stages: [{{distill: {{epochs: 1}}}}, {{{verb}: {{{key}: 0.5, runtime: %s}}}}]"
+    expected = rf"stages\.1\.{verb}\.runtime.*: the runtime is not installed.*allowed: onnx, tflite$"
     with pytest.raises(RecipeError, match=expected):
         parse_recipe(changed(GOOD, stages % "executorch"), name="good")
     assert parse_recipe(changed(GOOD, stages % "onnx"), name="good")

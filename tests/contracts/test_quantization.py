@@ -100,6 +100,13 @@ def test_a_method_that_there_is_not_is_refused():
         ({"iterations": 50}, "iterations is for method adaround only; method ptq does not use it"),
         ({"percentile": 99.9}, "percentile is for ranges percentile only; ranges mse does not use it"),
         ({"method": "qat", "scheme": "w4"}, "method qat does not give w4; methods that do: ptq, adaround"),
+        ({"group_size": 32}, "group_size is for scheme w4 only; scheme w8a8 does not use it"),
+        ({"scheme": "w8", "group_size": 32}, "group_size is for scheme w4 only; scheme w8 does not use it"),
+        ({"scheme": "w4", "max_latency": 0.5}, "max_latency is for scheme w8a8 only; scheme w4"),
+        (
+            {"runtime": "tflite"},
+            "runtime tflite has no effect without max_latency_ms or max_latency; omit it",
+        ),
         ({"scheme": "w4", "ranges": "kl"}, "ranges is for scheme w8a8 only; scheme w4 does not use it"),
     ],
 )

@@ -14,6 +14,7 @@ from export import EXPORTERS
 from export.capture.stepping import Stepper, step_path
 from export.emit.coreml.coverage import cover
 from export.emit.coreml.decompose import decompose
+from export.emit.coreml.groups import convert_groups
 from export.emit.coreml.outputs import fit_outputs, with_an_axis
 from export.emit.coreml.repeatable import make_repeatable
 from export.emit.coreml.saved import import_quietly
@@ -63,6 +64,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     fit_outputs(program)
     outputs, reshaped = with_an_axis(spec.outputs)
     needs_ios18 = scheme == "w4"
+    if needs_ios18:
+        convert_groups()
     passes = coremltools.PassPipeline()
     # It rewrites x * a + b to batch_norm, with a variance of 1 and an epsilon of 1e-5, which changes a by 5e-6.
     passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})

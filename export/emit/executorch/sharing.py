@@ -16,7 +16,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from export.emit.executorch.weights import constant, stored
+from export.emit.executorch.weights import constant, reads, stored
 from export.quantize.weight_only import LAYERS
 
 _ONE_AXIS = (torch.ops.aten.conv1d.default, torch.ops.aten.conv1d.padding)
@@ -84,4 +84,4 @@ def _separate(graph: fx.GraphModule, reads: list[tuple[fx.Node, Any]]) -> bool:
 
 
 def _is_int8(weight: Any) -> bool:
-    return isinstance(weight, fx.Node) and weight.target is quantized.dequantize_per_channel.default
+    return isinstance(weight, fx.Node) and weight.target in reads()

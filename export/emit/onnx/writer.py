@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from export import require
 from export.capture.stepping import Stepper, step_path
+from export.emit.onnx.groups import groups_as_rows
 from export.emit.onnx.passes import WEIGHT_PASSES, shrink_weights, tune_int8
 from export.emit.onnx.passes.saturation import layers_that_can_saturate
 from export.emit.onnx.session import EXACT
@@ -56,6 +57,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass, NameFixPass
 
     restore_prelu(program)
+    if scheme == "w4":
+        program = groups_as_rows(program)
     exported = torch.onnx.export(
         program,
         dynamo=True,

@@ -91,7 +91,7 @@ class Emitter:
             return constant(value.tensor.name, data)
         if quantization.axis is not None:
             axis = moves.index(quantization.axis)
-            quantization = Quantization(quantization.scale, quantization.zero_point, axis)
+            quantization = replace(quantization, axis=axis)
         weight = constant(value.tensor.name, data, quantization=quantization)
         return self.op("DEQUANTIZE", [weight], weight.shape)
 
@@ -134,9 +134,11 @@ class Emitter:
 
 
 def _reshaped_constant(value: Value, shape: Sequence[int]) -> Value | None:
-    """A constant with another shape; `None` if the axis with one scale per index is not an axis of that shape."""
+    """A constant with another shape; `None` if the axis with scales is not an axis of that shape, or has groups."""
     assert value.tensor.data is not None
     meaning = value.tensor.quantization
+    if meaning is not None and meaning.groups > 1:
+        return None
     if meaning is not None and meaning.axis is not None:
         axis = value.order[meaning.axis]
         part = (math.prod(value.shape[:axis]), value.shape[axis])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from export.emit.tflite.graph import Graph, Op, Quantization, Tensor
+from export.emit.tflite.graph import Graph, Op, Quantization, Tensor, constant
 
 SIGNATURE, STEP_SIGNATURE = "serving_default", "step"
 """Names of the signatures: of the clip program, and of the step program."""
@@ -140,7 +140,11 @@ class _Model:
         """Equal constants share one buffer."""
         self.number: dict[Tensor, int] = {}
         """Index of every tensor in its subgraph."""
-        self.names = _unique_names(list(graphs.values()))
+        tensors = [tensor for graph in graphs.values() for tensor in _all_tensors(graph)]
+        self.scales = {tensor: _group_scales(tensor) for tensor in tensors if _has_groups(tensor)}
+        """The scales of weights in groups, which are tensors of their own."""
+        ends = [tensor for graph in graphs.values() for tensor in (*graph.inputs, *graph.outputs)]
+        self.names = _unique_names([*ends, *tensors, *self.scales.values()])
         self.codes: list[tuple[str, int]] = []
 
     def pack(self) -> bytes:
@@ -162,6 +166,7 @@ class _Model:
 
     def _subgraph(self, name: str, graph: Graph) -> Any:
         tensors = _all_tensors(graph)
+        tensors += [self.scales[tensor] for tensor in tensors if tensor in self.scales]
         self.number.update({tensor: index for index, tensor in enumerate(tensors)})
         made = self.schema.SubGraphT()
         made.name = "main" if name == SIGNATURE else name
@@ -179,8 +184,20 @@ class _Model:
         made.type = getattr(self.schema.TensorType, tensor.dtype.upper())
         if tensor.data is not None:
             made.buffer = self._buffer_number(_bytes(tensor.data, tensor.dtype))
-        if tensor.quantization is not None:
+        if tensor in self.scales:
+            made.quantization = self._groups(tensor)
+        elif tensor.quantization is not None:
             made.quantization = self._quantization(tensor.quantization)
+        return made
+
+    def _groups(self, tensor: Tensor) -> Any:
+        details = self.schema.BlockwiseQuantizationT()
+        details.scales = self.number[self.scales[tensor]]
+        details.zeroPoints = -1  # none: the numbers are symmetric
+        details.blockSize = tensor.shape[-1] // self.scales[tensor].shape[-1]
+        made = self.schema.QuantizationParametersT()
+        made.detailsType = self.schema.QuantizationDetails.BlockwiseQuantization
+        made.details = details
         return made
 
     def _quantization(self, quantization: Quantization) -> Any:
@@ -285,15 +302,14 @@ def _bytes(data: np.ndarray, dtype: str) -> bytes:
     return (halves[0::2] | halves[1::2] << 4).tobytes()
 
 
-def _unique_names(graphs: Sequence[Graph]) -> dict[Tensor, str]:
-    """A name for every tensor: its own, with a number if another has it; inputs and outputs come first.
+def _unique_names(tensors: Sequence[Tensor]) -> dict[Tensor, str]:
+    """A name for every tensor: its own, with a number if one before it has that name.
 
     The runtime does not need unique names; tools that change files, such as AI Edge Quantizer, refuse others.
     """
     names: dict[Tensor, str] = {}
-    ends = [tensor for graph in graphs for tensor in (*graph.inputs, *graph.outputs)]
     used: set[str] = set()
-    for tensor in dict.fromkeys([*ends, *(tensor for graph in graphs for tensor in _all_tensors(graph))]):
+    for tensor in dict.fromkeys(tensors):
         name, number = tensor.name, 1
         while name in used:
             number += 1
@@ -301,6 +317,17 @@ def _unique_names(graphs: Sequence[Graph]) -> dict[Tensor, str]:
         used.add(name)
         names[tensor] = name
     return names
+
+
+def _has_groups(tensor: Tensor) -> bool:
+    return tensor.quantization is not None and tensor.quantization.groups > 1
+
+
+def _group_scales(weight: Tensor) -> Tensor:
+    """The scales of a weight `(O, I)` as a tensor `(O, groups)` of float16, which represents them exactly."""
+    assert weight.quantization is not None
+    scales = np.asarray(weight.quantization.scale, np.float16).reshape(weight.shape[0], -1)
+    return constant(f"{weight.name}/scales", scales)
 
 
 def _all_tensors(graph: Graph) -> list[Tensor]:

@@ -17,12 +17,14 @@ CLAMPS = ("RELU", "RELU6", "RELU_N1_TO_1")
 class Quantization:
     """Meaning of an int8 number: `scale * (number - zero_point)`.
 
-    One scale for the whole tensor (`axis` is None) or one for each index along the physical `axis`.
+    One scale for the whole tensor (`axis` is None), one for each index along the physical `axis`, or several for
+    each of them: one for each of `groups` equal parts of its entries, in order.
     """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
+    groups: int = 1
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
         """`values` as int8 numbers: round half to even, saturate at -128 and 127."""

@@ -143,6 +143,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     pt2e.dequantize_per_tensor.default: quantized.dequantize,
     pt2e.dequantize_per_tensor.tensor: quantized.dequantize,
     pt2e.dequantize_per_channel.default: quantized.dequantize_per_channel,
+    torch.ops.torchao.dequantize_affine.default: quantized.dequantize_in_groups,
 }
 """Functions take an `Emitter`, then the arguments of the ATen schema, with values for tensors."""
 
@@ -150,6 +151,7 @@ MEANINGS = (
     pt2e.dequantize_per_tensor.default,
     pt2e.dequantize_per_tensor.tensor,
     pt2e.dequantize_per_channel.default,
+    torch.ops.torchao.dequantize_affine.default,
 )
 """Never evaluated at conversion, even on constants: the file keeps the int8 numbers."""
 

@@ -11,6 +11,7 @@ from export.emit.tflite import logic, pointwise
 from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Tensor
 from export.emit.tflite.layout import Order, identity
+from export.emit.tflite.quantized import require_kernel_of_groups
 
 
 def _last_in_memory(value: Value, dim: int) -> Order:
@@ -24,6 +25,7 @@ def linear(e: Emitter, x: Value, weight: Value, bias: Value | None = None) -> Va
     if not weight.is_constant:
         product = matmul(e, x, Value(weight.tensor, (weight.order[0] ^ 1, weight.order[1] ^ 1)))
         return product if bias is None else pointwise.add(e, product, bias)
+    require_kernel_of_groups(weight, is_linear=True)
     order = _last_in_memory(x, -1)
     rows = e.place(x, order)
     features = weight.shape[0]

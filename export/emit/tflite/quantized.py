@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -10,6 +13,9 @@ from export.emit.tflite.graph import Quantization, Tensor, constant
 
 _SHIFT = {torch.int8: 0, torch.uint8: 128}
 """Offset to subtract from numbers and zero points for int8, LiteRT's type."""
+
+GROUP = 32
+"""Groups of XNNPACK's kernel `qd8-f32-qb4w` have a multiple of this number of weights."""
 
 Number = float | Value
 
@@ -76,6 +82,44 @@ def dequantize_per_channel(
     shifted = tuple(int(point) - _shift(dtype) for point in points)
     meaning = Quantization(tuple(float(s) for s in scales.tensor.data), shifted, x.axis(axis))
     return Value(_int8_constant(x.tensor, meaning, dtype), x.order)
+
+
+def dequantize_in_groups(
+    e: Emitter,
+    x: Value,
+    block_size: Sequence[int],
+    scales: Value,
+    zero_points: Value,
+    input_dtype: torch.dtype,
+    quant_min: int,
+    quant_max: int,
+    output_dtype: torch.dtype = torch.float32,
+) -> Value:
+    """A constant weight with one scale for each group of input channels of an output channel."""
+    assert x.is_constant and scales.tensor.data is not None
+    shared = scales.tensor.data.reshape(-1)
+    meaning = Quantization(
+        tuple(float(scale) for scale in shared), (0,) * len(shared), x.axis(0), groups=scales.shape[1]
+    )
+    return Value(_int8_constant(x.tensor, meaning, input_dtype), x.order)
+
+
+def require_kernel_of_groups(weight: Value, *, is_linear: bool) -> None:
+    """Raises NotImplementedError for a weight in groups of a layer for which LiteRT has no kernel.
+
+    `is_linear` tells whether each output position depends on one input position: the layer is a linear one, or a
+    convolution that is written as such.
+    """
+    meaning = weight.tensor.quantization
+    if meaning is None or meaning.groups == 1:
+        return
+    size = math.prod(weight.shape[1:]) // meaning.groups
+    if size % GROUP or not is_linear:
+        raise NotImplementedError(
+            f"int4 weights of shape {'x'.join(map(str, weight.shape))} in groups of {size}, for which LiteRT has "
+            f"kernels in linear layers and pointwise convolutions only, and for multiples of {GROUP}: "
+            "use w4 without group_size for .tflite files"
+        )
 
 
 def _per_tensor(scale: Number, zero_point: Number, dtype: torch.dtype) -> Quantization:

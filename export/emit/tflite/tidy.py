@@ -90,9 +90,18 @@ def absorb_transpose(graph: Graph) -> None:
         alone = len(consumers[flat.output]) == len(consumers[turn.output]) == 1
         if not alone or flat.output.shape[0] != 1 or len(flat.output.shape) != 2:
             continue
+        if _has_groups(op, producers):
+            continue
         _move_columns(op, turn, producers)
         flat.inputs[0] = turn.inputs[0]
     graph.remove_unread()
+
+
+def _has_groups(op: Op, producers: dict[Tensor, Op]) -> bool:
+    """Whether columns of the weight share scales with their neighbours."""
+    holder = producers.get(op.inputs[1])
+    meaning = None if holder is None else holder.inputs[0].quantization
+    return meaning is not None and meaning.groups > 1
 
 
 def _move_columns(op: Op, turn: Op, producers: dict[Tensor, Op]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from export.emit.tflite.emit import Emitter, Value
 from export.emit.tflite.graph import Tensor
 from export.emit.tflite.layout import channels_last
+from export.emit.tflite.quantized import require_kernel_of_groups
 
 _IMAGE = channels_last(4)
 Pair = int | Sequence[int]
@@ -113,6 +114,8 @@ def conv2d(
     else:
         kind, order = "CONV_2D", (0, 2, 3, 1)
     image, options["padding"] = _padded(e, e.place(x, _IMAGE), windows)
+    pointwise = list(kernel) == [1, 1] and (rows.count, columns.count) == x.shape[2:]
+    require_kernel_of_groups(weight, is_linear=pointwise)
     offsets = e.place(bias, (0,)) if bias else e.constant(np.zeros(out_channels, np.float32))
     shape = (x.shape[0], rows.count, columns.count, out_channels)
     return Value(e.op(kind, [image, e.place(weight, order), offsets], shape, options=options), _IMAGE)

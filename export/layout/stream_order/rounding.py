@@ -22,6 +22,7 @@ quantized = torch.ops.quantized_decomposed
 QUANTIZE = quantized.quantize_per_tensor.default
 DEQUANTIZE = quantized.dequantize_per_tensor.default
 READ_WEIGHT = quantized.dequantize_per_channel.default
+READ_GROUPS = torch.ops.torchao.dequantize_affine.default
 
 PASSES_ON = (*KEEPS_VALUES, aten.cat.default, aten.constant_pad_nd.default)
 
@@ -62,7 +63,7 @@ def rounded(module: fx.GraphModule) -> None:
         with graph.inserting_after(quantize):
             dequantize = _like(graph.call_function(DEQUANTIZE, (quantize, *scale)), node)
         node.replace_all_uses_with(dequantize, delete_user_cb=lambda user, q=quantize: user is not q)
-    for node in [node for node in graph.nodes if node.target in (DEQUANTIZE, READ_WEIGHT)]:
+    for node in [node for node in graph.nodes if node.target in (DEQUANTIZE, READ_WEIGHT, READ_GROUPS)]:
         for reader in list(node.users)[1:]:
             with graph.inserting_before(reader):
                 reader.replace_input_with(node, _like(graph.node_copy(node), node))
@@ -119,7 +120,7 @@ def is_stored(weight: Any) -> bool:
     """Whether a weight is a constant, or the dequantize of an int8 constant."""
     if not isinstance(weight, fx.Node):
         return False
-    numbers: Any = weight.args[0] if weight.target is READ_WEIGHT else weight
+    numbers: Any = weight.args[0] if weight.target in (READ_WEIGHT, READ_GROUPS) else weight
     return numbers.op == "get_attr"
 
 
@@ -128,4 +129,6 @@ def stored(module: fx.GraphModule, weight: fx.Node) -> Tensor:
     if weight.op == "get_attr":
         return operator.attrgetter(str(weight.target))(module).detach()
     values = (stored(module, a) if isinstance(a, fx.Node) else a for a in weight.args)
-    return READ_WEIGHT(*values)
+    read: Any = weight.target
+    result: Tensor = read(*values)
+    return result

@@ -75,3 +75,16 @@ def test_w4_weights_rounded_by_adaround_are_those_of_the_file(student, tiny_data
     clip = artifact.spec.example()[0]
     (logits,) = open_session(tmp_path / "out" / file.path).run(None, {"clip": clip.numpy()})
     assert torch.allclose(torch.from_numpy(logits), artifact.model(clip), atol=1e-4)
+
+
+def test_w4_weights_in_groups_are_those_of_the_file_and_cost_little(student, tiny_data, tmp_path):
+    given = {"scheme": "w4", "group_size": 128, "calibration_clips": 8, "batch": 4}
+    result = quantize(student, QuantizeConfig.model_validate(given), context(student, tiny_data, tmp_path))
+    assert any("2 of 2 int4 weights have a scale per group" in note for note in result.notes), result.notes
+    program = torch.export.export(result.artifact.model, result.artifact.spec.example())
+    spec = file_spec(result.artifact.spec, provenance={})
+    (file,) = export_files(
+        [Variant(scheme="w4", program=program)], spec, formats=["onnx"], out=tmp_path / "out"
+    )
+    assert file.failure is None
+    assert file.size_bytes / size_of(student.model, student.spec).parameters <= 0.6

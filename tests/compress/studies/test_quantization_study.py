@@ -16,7 +16,7 @@ from benchmarks.files import ExportedFile
 from benchmarks.host import HOST
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig
-from compress.studies.quantization import METHODS, _divergence
+from compress.studies.quantization import METHODS, _chosen, _divergence
 from compress.studies.quantization_page import _tables
 from compress.studies.quantization_peers import (
     FILE_QUANTIZERS,
@@ -53,6 +53,22 @@ def test_every_method_and_range_is_measured_with_valid_settings():
     assert {config.method for config in configs} == set(QUANTIZATION_METHODS)
     assert {config.ranges for config in configs} == set(RANGES)
     assert any(config.equalize for config in configs) and any(config.correct_bias for config in configs)
+
+
+def test_methods_are_chosen_by_pattern_and_a_pattern_without_any_is_refused():
+    found = _chosen("w4, group_size 64*", iterations=20)
+    assert found == {
+        "w4, group_size 64": {"scheme": "w4", "group_size": 64},
+        "w4, group_size 64, adaround": {
+            "scheme": "w4",
+            "group_size": 64,
+            "method": "adaround",
+            "iterations": 20,
+        },
+    }
+    assert list(_chosen(None, iterations=20)) == list(METHODS)
+    with pytest.raises(ValueError, match="--only: 'w9' matches no method; methods: w8a8, ranges minmax; "):
+        _chosen("w9", iterations=20)
 
 
 def test_the_divergence_of_a_fair_coin_from_one_of_three_quarters():

@@ -10,9 +10,10 @@ from export.capture.graph import capture
 from export.lower import lower
 from export.quantize.adaround import round_adaptively
 from export.quantize.bias_correction import correct_biases
+from export.quantize.grid import Grid
 from export.quantize.int8_reference import calibrate, convert, prepare
 from export.quantize.layers_in_order import layers_in_order
-from export.quantize.weight_only import Grid, store_weights, weight_grids
+from export.quantize.weight_only import store_weights, weight_grids
 
 
 def lowered(network: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -115,14 +116,16 @@ def test_adaround_of_int8_keeps_its_values_in_the_reference(prepared: fx.GraphMo
         assert torch.allclose(stored * scale, layer.weight.detach(), atol=1e-6)
 
 
-def test_rounded_w4_weights_are_stored_with_the_grid_that_they_were_rounded_to() -> None:
+@pytest.mark.parametrize("group_size", [None, 10])
+def test_rounded_w4_weights_are_stored_with_the_grid_that_they_were_rounded_to(group_size) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(8, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 3))
     graph, inputs = lowered(network, torch.ones(16, 8)), values(16, 8)
-    grids = weight_grids(graph, scheme="w4")
+    grids = weight_grids(graph, scheme="w4", group_size=group_size)
     assert [grid.bits for grid in grids.values()] == [8, 4, 8]
+    assert [grid.has_groups for grid in grids.values()] == [False, group_size is not None, False]
     wanted = graph(inputs)
-    nearest = (store_weights(graph, scheme="w4")(inputs) - wanted).square().mean()
+    nearest = (store_weights(graph, scheme="w4", group_size=group_size)(inputs) - wanted).square().mean()
     round_adaptively(graph, [(inputs,)], iterations=300, seed=0, grids=grids)
     stored = store_weights(graph, scheme="w4", grids=grids)
     assert torch.allclose(stored(inputs), graph(inputs), atol=1e-6)

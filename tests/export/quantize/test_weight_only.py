@@ -20,7 +20,8 @@ from export.job import Job
 from export.job import write as write_job
 from export.lower import lower
 from export.manifest import FileSpec, TensorInfo
-from export.quantize.weight_only import LIMITS, scale_of_least_error, store_weights
+from export.quantize.grid import LIMITS, scale_of_least_error
+from export.quantize.weight_only import store_weights
 from export.trial import FLOAT, REFERENCE, Trial
 from export.verify.acceptance import check_parity
 from export.verify.execute import execute
@@ -275,30 +276,81 @@ def test_executorch_rounds_activations_while_running(graph, files, tmp_path):
         files("executorch", "w4")
 
 
-def test_executorch_takes_linear_layers_of_4_bits(tmp_path):
-    from export.emit.executorch.writer import write
-
+@pytest.fixture(scope="module")
+def linear_layers():
+    """A lowered network of four linear layers, its spec, and three inputs."""
     torch.manual_seed(0)
     net = nn.Sequential(*[nn.Linear(64, 64) if i % 2 == 0 else nn.ReLU() for i in range(7)])
-    stored = store_weights(lower(capture(net, (torch.rand(1, 64),))), scheme="w4")
     info = replace(SPEC.outputs[0], shape=(1, 64))
     spec = replace(SPEC, inputs=(replace(info, name="rows"),), outputs=(info,), classes=((),))
+    rows = np.random.default_rng(0).random((3, 1, 64), np.float32)
+    return lower(capture(net, (torch.rand(1, 64),))), spec, rows
+
+
+@pytest.mark.parametrize(
+    ("name", "group_size"),
+    [("executorch", None), ("executorch", 32), ("tflite", 32), ("onnx", 32), ("coreml", 32)],
+)
+def test_linear_layers_of_4_bits_have_the_weights_of_torch(tmp_path, linear_layers, name, group_size):
+    graph, spec, rows = linear_layers
+    stored = store_weights(graph, scheme="w4", group_size=group_size)
+    exporter = EXPORTERS[name]
+    path = tmp_path / f"model{exporter.extension}"
     program = torch.export.export(stored, (torch.rand(1, 64),))
-    write(program, tmp_path / "model.pte", spec=spec, scheme="w4")
-    np.save(tmp_path / "rows.npy", rows := np.random.default_rng(0).random((3, 1, 64), np.float32))
-    executed = execute(
-        tmp_path / "model.pte",
-        format="executorch",
-        network=spec,
-        file=spec,
-        samples=tmp_path,
-        log=tmp_path / "log",
-    )
+    import_module(exporter.module).write(program, path, spec=spec, scheme="w4")
+    np.save(tmp_path / "rows.npy", rows)
+    executed = execute(path, format=name, network=spec, file=spec, samples=tmp_path, log=tmp_path / "log")
     assert executed.outputs is not None, executed.reason
     wanted = np.stack([stored(torch.from_numpy(row)).detach().numpy() for row in rows])
-    assert compare(wanted, executed.outputs[0]).sqnr_db > 30
-    two_of_four_layers = 2 * 64 * 64 // 2 + 2 * 64 * 64
-    assert (tmp_path / "model.pte").stat().st_size < two_of_four_layers + 12_000
+    least = {"executorch": 30, "tflite": 30, "onnx": 100, "coreml": 50}[
+        name
+    ]  # two round activations, one is float16
+    assert compare(wanted, executed.outputs[0]).sqnr_db > least
+    if name != "coreml":
+        two_of_four_layers = 2 * 64 * 64 // 2 + 2 * 64 * 64 + (0 if group_size is None else 2 * 64 * 2 * 2)
+        assert path.stat().st_size < two_of_four_layers + 12_000
+
+
+def test_onnx_and_core_ml_take_groups_in_convolutions_and_others_refuse_them(graph, tmp_path):
+    stored = store_weights(graph, scheme="w4", group_size=64)
+    program = torch.export.export(stored, (clips(0),))
+    spec = SPEC.arranged(clip_layout="NTHWC", token_dtype="int32")
+    why = r"int4 weights of shape 64x48x3x3 in groups of 54, for which LiteRT has kernels in linear layers and .*"
+    with pytest.raises(
+        NotImplementedError, match=rf"test_weight_only.py:\d+.*{why}use w4 without group_size"
+    ):
+        import_module("export.emit.tflite.writer").write(
+            program, tmp_path / "a.tflite", spec=spec, scheme="w4"
+        )
+    why = "would have 4-bit weights: ExecuTorch has kernels for them in linear layers only"
+    with pytest.raises(ValueError, match=rf"conv2d at .*test_weight_only.py:\d+ .* {why}"):
+        import_module("export.emit.executorch.writer").write(
+            program, tmp_path / "a.pte", spec=SPEC, scheme="w4"
+        )
+    path = tmp_path / "model.onnx"
+    import_module("export.emit.onnx.writer").write(program, path, spec=SPEC, scheme="w4")
+    assert sqnr_db(path, SPEC, stored, tmp_path, "onnx") > 100
+
+
+def test_groups_that_are_no_multiples_of_32_are_refused_where_kernels_need_that(linear_layers, tmp_path):
+    graph, spec, _ = linear_layers
+    stored = store_weights(graph, scheme="w4", group_size=16)
+    program = torch.export.export(stored, (torch.rand(1, 64),))
+    for name, error, why in (
+        (
+            "tflite",
+            NotImplementedError,
+            "in groups of 16, for which LiteRT has .* multiples of 32: use w4 without",
+        ),
+        (
+            "executorch",
+            ValueError,
+            "in groups of 16: ExecuTorch has kernels for multiples of 32 only; use w4 with",
+        ),
+    ):
+        write = import_module(EXPORTERS[name].module).write
+        with pytest.raises(error, match=why):
+            write(program, tmp_path / "model", spec=spec, scheme="w4")
 
 
 def test_files_are_compared_with_torch_outputs_for_their_weights(graph, tmp_path):

@@ -27,7 +27,8 @@ def expand_integers_when_loading(model: ir.Model) -> int:
     """Rewrites the dequantization of integer weights so that constant folding evaluates it.
 
     Given: DQ of a stored int8 weight without zero points, one scale per channel or one for all.
-    Result: Cast to float32 -> Mul by the scales; the weight is int4 if all its numbers are in -8..7.
+    Result: Cast to float32 -> Mul by the scales; the weight is int4 if all its numbers are in -8..7, and the scales
+    are float16 with a Cast if float16 represents them exactly, as those of groups.
     """
     import ml_dtypes
     import onnx_ir as ir
@@ -48,10 +49,21 @@ def expand_integers_when_loading(model: ir.Model) -> int:
         weight = initializer(model, f"{name}_stored", numbers)
         cast = ir.node("Cast", [weight], {"to": ir.DataType.FLOAT}, name=f"{name}_cast")
         model.graph.insert_before(dequantize, cast)
-        scales = initializer(model, f"{name}_scales", scale.astype(np.float32))
+        scales = _scales(model, f"{name}_scales", scale.astype(np.float32), before=dequantize)
         take_place(model, dequantize, ir.node("Mul", [cast.outputs[0], scales], name=f"{name}_expanded"))
         count += 1
     return count
+
+
+def _scales(model: ir.Model, name: str, scale: np.ndarray, *, before: ir.Node) -> ir.Value:
+    import onnx_ir as ir
+
+    halves = _exact_halves(scale)
+    if halves is None:
+        return initializer(model, name, scale)
+    cast = ir.node("Cast", [initializer(model, name, halves)], {"to": ir.DataType.FLOAT}, name=f"{name}_cast")
+    model.graph.insert_before(before, cast)
+    return cast.outputs[0]
 
 
 def store_as_float16(model: ir.Model) -> int:
@@ -65,11 +77,8 @@ def store_as_float16(model: ir.Model) -> int:
     count = 0
     for value in list(model.graph.initializers.values()):
         values = constant(value)
-        if values is None or values.dtype != np.float32 or values.size < _SMALL:
-            continue
-        with np.errstate(over="ignore"):
-            halves = values.astype(np.float16)
-        if not np.array_equal(halves, values):
+        halves = None if values is None or values.dtype != np.float32 else _exact_halves(values)
+        if halves is None:
             continue
         stored = initializer(model, f"{value.name}_stored", halves)
         cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name=f"{value.name}_cast")
@@ -77,3 +86,10 @@ def store_as_float16(model: ir.Model) -> int:
         ir.convenience.replace_all_uses_with(value, cast.outputs[0])
         count += 1
     return count
+
+
+def _exact_halves(values: np.ndarray) -> np.ndarray | None:
+    """The values as float16; None if that changes one of them, or saves nothing."""
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    return halves if values.size >= _SMALL and np.array_equal(halves, values) else None
