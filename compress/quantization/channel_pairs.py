@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -107,9 +107,10 @@ def channel_pairs(model: nn.Module, program: ExportedProgram, *, clamps: bool) -
     for layer in program.graph.nodes:
         if layer.target not in (*_CONVOLUTIONS, *_LINEAR):
             continue
-        norm, second, limit = _followed(layer, clamps=clamps)
-        if second is None:
+        found = _followed(layer, clamps=clamps)
+        if found is None:
             continue
+        norm, second = found.norm, found.second
         shift_of = layer if norm is None else norm
         weight, bias = stored(layer.args[1]), _argument(shift_of, 2)
         shift, gain = stored(bias), None if norm is None else stored(norm.args[1])
@@ -129,9 +130,9 @@ def channel_pairs(model: nn.Module, program: ExportedProgram, *, clamps: bool) -
             deviation=deviation,
             second=following,
             groups=1 if second.target in _LINEAR else _argument(second, 6) or 1,
-            between=second.args[0].name,
+            between=found.between.name,
             channels=-1 if second.target in _LINEAR else 1,
-            limit=limit,
+            limit=found.limit,
         )
 
 
@@ -139,11 +140,20 @@ def _argument(node: fx.Node, position: int) -> Any:
     return node.args[position] if len(node.args) > position else None
 
 
-def _followed(layer: fx.Node, *, clamps: bool) -> tuple[fx.Node | None, fx.Node | None, float | None]:
-    """The BatchNorm right after a layer, the next layer, and the limit of the clamps between both.
+class _Followed(NamedTuple):
+    """What follows a layer."""
 
-    None for what does not follow or breaks the pair.
-    """
+    norm: fx.Node | None
+    """The BatchNorm right after it."""
+    between: fx.Node
+    """The value that the next layer takes."""
+    second: fx.Node
+    limit: float | None
+    """The least upper limit of the clamps between both."""
+
+
+def _followed(layer: fx.Node, *, clamps: bool) -> _Followed | None:
+    """The next layer; None if something between both breaks the pair."""
     kinds = _LINEAR if layer.target in _LINEAR else _CONVOLUTIONS
     value, norm, limits = layer, None, list[float]()
     while len(value.users) == 1:
@@ -153,13 +163,13 @@ def _followed(layer: fx.Node, *, clamps: bool) -> tuple[fx.Node | None, fx.Node 
         if user.target is aten.batch_norm.default and value is layer and _channels_fit(layer):
             norm = user
         elif user.target in kinds:
-            return norm, user, min(limits, default=None)
+            return _Followed(norm, value, user, min(limits, default=None))
         elif clamps and (limit := _limit_of_clamp(user)) is not None:
             limits.append(limit)
         elif user.target not in _SCALE_WITH_INPUT or (kinds is _LINEAR and "pool" in str(user.target)):
             break
         value = user
-    return None, None, None
+    return None
 
 
 def _limit_of_clamp(node: fx.Node) -> float | None:
@@ -167,9 +177,7 @@ def _limit_of_clamp(node: fx.Node) -> float | None:
     if node.target not in _CLAMPS:
         return None
     low, high = (0.0, 6.0) if node.target is aten.relu6.default else (_argument(node, 1), _argument(node, 2))
-    if low != 0 or not isinstance(high, int | float):
-        return None
-    return float(high)
+    return float(high) if low == 0 and isinstance(high, int | float) else None
 
 
 def _channels_fit(layer: fx.Node) -> bool:

@@ -267,7 +267,9 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """A row for every file of one runtime, by the name of its quantizer."""
     measured = evaluate(Exported(spec=spec, files=tuple(files.values())), test)
-    clip = {name: array.numpy() for name, array in zip(spec.inputs, test.batch([0]), strict=True)}
+    clip: dict[str, np.ndarray] = {
+        name: array.numpy() for name, array in zip(spec.inputs, test.batch([0]), strict=True)
+    }
     latencies = dict(zip(files, measure_files(list(files.values()), clip, rounds=_ROUNDS), strict=True))
     for (name, file), accuracy in zip(files.items(), measured, strict=True):
         row = {"quantizer": name, "runtime": accuracy.runtime or file.format, "size_bytes": file.size_bytes}
