@@ -105,13 +105,15 @@ def test_what_a_trace_changes_is_traced(network):
     assert contents(insides.decomposed(program, {})) == contents(program.run_decompositions({}))
 
 
-def test_arguments_that_a_trace_writes_otherwise_are_traced():
+@pytest.mark.parametrize(
+    ("target", "arguments", "named"),
+    [(aten.mean.dim, ([2, 3], False), {}), (aten.mean.dim, (2,), {}), (aten.cat.default, (), {"dim": 1})],
+    ids=["a default", "a number for a list", "by name"],
+)
+def test_arguments_that_a_trace_writes_otherwise_are_traced(target, arguments, named):
     program = torch.export.export(Gated(), (torch.rand(1, 3, 4, 4),)).run_decompositions({})
-    for node in program.graph.nodes:
-        if node.target is aten.mean.dim:
-            node.args = (*node.args, False)
-        if node.target is aten.conv2d.default:
-            node.args = (*node.args, None, 1)
+    (node,) = program.graph.find_nodes(op="call_function", target=target)
+    node.args, node.kwargs = (node.args[0], *arguments), named
     expected = contents(program.run_decompositions({}))
     assert contents(insides.decomposed(program, {})) == expected != contents(program)
 
