@@ -57,6 +57,9 @@ class Exporter:
     """Schemes whose weights the writer rounds, together with computed constants. For the other schemes the writer
     gets rounded weights."""
 
+    cost: int = 1
+    """Processor time of writing a file, relative to the other formats: the one that takes longest begins first."""
+
     quantizers: Mapping[str, str] = field(default_factory=dict)
     """Schemes whose files another tool quantizes from the float file, with the module that holds
     `quantize_file(written, out, *, calibration)`. They need calibration inputs."""
@@ -83,6 +86,7 @@ EXPORTERS: dict[str, Exporter] = {
         extension=".onnx",
         runtime="ONNX Runtime",
         schemes=("fp32", "fp16", "w8a8", "w8", "w4", "w8a8_nncf"),
+        cost=3,
         extra="onnx",
         distributions=("onnx", "onnxscript", "onnxruntime", "nncf"),
         module="export.emit.onnx.writer",
@@ -108,6 +112,7 @@ EXPORTERS: dict[str, Exporter] = {
         extension=".pte",
         runtime="ExecuTorch",
         schemes=("fp32", "w8a8", "w8", "w4"),
+        cost=4,
         extra="executorch",
         distributions=("executorch",),
         module="export.emit.executorch.writer",
@@ -118,6 +123,7 @@ EXPORTERS: dict[str, Exporter] = {
         extension=".mlpackage",
         runtime="Core ML",
         schemes=("fp32", "fp16", "w8a8", "w8", "w4", "p4"),
+        cost=2,
         extra="coreml",
         distributions=("coremltools",),
         module="export.emit.coreml.writer",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from compress.folders.ledger import Ledger
@@ -41,6 +42,9 @@ NAMED_LAYERS = 3
 
 _NOT_RUN = "the file was written, and its runtime does not run it"
 
+_RANKING = Lock()
+"""Held while layers are ranked, which happens in this process, once for all files."""
+
 NOT_THE_FILE = (
     "layers are ranked in the torch int8 reference, which this file does not match: they explain the "
     "quantization cost, not what is wrong with the file"
@@ -53,7 +57,8 @@ class Proof:
 
     trial: Trial
     rank_layers: Callable[[], tuple[LayerError, ...]] | None = None
-    """Ranks the layers of the int8 reference, worst first. Called if an int8 file is wrong or has a high cost."""
+    """Ranks the layers of the int8 reference, worst first. Called if an int8 file is wrong or has a high cost, by
+    one thread at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +213,8 @@ def _explained(outcome: ExportOutcome, proof: Proof) -> ExportOutcome:
     unranked = ""
     if outcome.scheme == "w8a8" and proof.rank_layers is not None:
         try:
-            layers = proof.rank_layers()
+            with _RANKING:
+                layers = proof.rank_layers()
         except Exception as error:  # the file is complete: a failed explanation must not remove it
             unranked = f"; its layers cannot be ranked: {in_a_sentence(error)}"
     causes = _causes(layers) + unranked

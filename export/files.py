@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -37,10 +40,16 @@ from export.out_folder import (
 )
 from export.outcome import ExportOutcome
 from export.process.child import in_a_sentence
+from export.process.side_by_side import side_by_side, workers_for
 from export.quantize.weight_only import WEIGHT_SCHEMES
 
 Progress = Callable[[str, int, int], None]
-"""`progress(what, done, total)`, called before each file is written."""
+"""`progress(what, done, total)`, called before each file is written, with the files that are being written; also
+from other threads, but by one at a time."""
+
+CONVERTER_BYTES, COPIES = 2**30, 4
+"""Memory of a writer: its libraries and graphs, and copies of the program. Files of 18 networks took up to 0.7 GB
+(`benchmarks/results/comparison.json`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,7 @@ def export_files(
     formats: Sequence[str],
     out: Path,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> list[ExportOutcome]:
     """Writes every variant in every format that supports its scheme, runs each file, and writes
     `out/manifest.json`.
@@ -80,6 +90,9 @@ def export_files(
     and `convert.log`; others stay. A network that cannot be lowered for a format, a writer that fails or crashes
     its process, costs its own file only: its outcome has the reason. With a `proof`, so does the outcome of a file
     that does not run, or whose outputs differ from torch.
+
+    Formats are written side by side, the schemes of a format one after the other. `workers` limits the number of
+    formats at a time; by default there is one per processor, as far as memory allows.
 
     A program that cannot be saved fails in every format. Raises the errors of `check_formats` and `check_folders`,
     and ValueError for a graph that does not fit its scheme.
@@ -94,19 +107,56 @@ def export_files(
         export_folder(out, places) as ledger,
     ):
         works = {one.scheme: _work(one, spec, Path(scratch, one.scheme), ledger) for one in variants}
-        outcomes = []
-        for done, (name, scheme) in enumerate(wanted):
-            if progress is not None:
-                progress(f"{name} {scheme}", done, len(wanted))
-            work = works[scheme]
-            if isinstance(work, Work):
-                outcomes.append(export_format(name, work))
-            else:
-                outcomes.append(_failed(name, scheme, work, ledger))
+        begun = _Begun(progress, total=len(wanted))
+
+        def format_files(name: str) -> list[ExportOutcome]:
+            outcomes = []
+            for scheme in (scheme for one, scheme in wanted if one == name):
+                with begun.file(f"{name} {scheme}"):
+                    work = works[scheme]
+                    if isinstance(work, Work):
+                        outcomes.append(export_format(name, work))
+                    else:
+                        outcomes.append(_failed(name, scheme, work, ledger))
+            return outcomes
+
+        if workers is None:
+            workers = workers_for(CONVERTER_BYTES + COPIES * _largest(Path(scratch)))
+        # The format that takes longest begins first, so that no processor waits for it at the end.
+        names = sorted(formats, key=lambda name: -EXPORTERS[name].cost)
+        written = side_by_side([partial(format_files, name) for name in names], workers=workers)
+        by_format = dict(zip(names, written, strict=True))
+        outcomes = [outcome for name in formats for outcome in by_format[name]]
         write_json(
             out / MANIFEST_FILE, {**spec.description, "files": [outcome.to_dict() for outcome in outcomes]}
         )
     return outcomes
+
+
+class _Begun:
+    """The files that are being written, for a progress display."""
+
+    def __init__(self, progress: Progress | None, *, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self._names: list[str] = []
+        self._lock = Lock()
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[None]:
+        """Within the context, the file `name` is being written."""
+        with self._lock:
+            self._names.append(name)
+            if self._progress is not None:
+                self._progress(", ".join(self._names), self._done, self._total)
+        yield
+        with self._lock:
+            self._names.remove(name)
+            self._done += 1
+
+
+def _largest(scratch: Path) -> int:
+    """Bytes of the largest program that was saved."""
+    return max((path.stat().st_size for path in scratch.glob(f"*/{PROGRAM_FILE}")), default=0)
 
 
 def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Work | Exception:

@@ -26,6 +26,7 @@ from export.layout.per_frame import to_per_frame
 from export.lower import NOTES
 from export.lower import lower as lower_batched
 from export.lower.source import operator_name
+from export.private.torch import needless_decompositions_skipped
 
 BATCHED, PER_FRAME, ORIGINAL = "batched frames", "per-frame", "original network"
 
@@ -96,7 +97,8 @@ class _Trial:
         options.log_severity_level = 3
         with tempfile.TemporaryDirectory(prefix="pocketreel-forms-") as folder:
             path = Path(folder, "form.onnx")
-            torch.onnx.export(module, example, path, dynamo=True, verbose=False)
+            with needless_decompositions_skipped():
+                torch.onnx.export(module, example, path, dynamo=True, verbose=False)
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         names = [info.name for info in self._session.get_inputs()]
         self._feeds = {name: value.numpy() for name, value in zip(names, example, strict=True)}

@@ -1,4 +1,4 @@
-"""Private APIs of ExecuTorch: how its passes trace, and why its partitioner refuses nodes."""
+"""Private APIs of ExecuTorch: how its passes trace, what they look for, and why its partitioner refuses nodes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from compress.command.insides import Insides
+from export.private.torch import decomposed, schema_of
 
 if TYPE_CHECKING:
     from torch.fx.passes.infra.pass_base import PassResult
@@ -93,6 +95,82 @@ def unchanged_graphs_kept() -> Iterator[list[str]]:
         yield kept
     finally:
         export_pass.call = trace
+
+
+@contextmanager
+def decomposed_once() -> Iterator[None]:
+    """Makes ExecuTorch decompose a program once instead of three times, within the context.
+
+    It decomposes nothing, then all but the operators that its partitioner takes, then what the partitioner refuses,
+    and traces the program each time. The first trace removes operators in place, the last is needed only if an
+    operator is left; the second does all else. The operators must not change values in place.
+    """
+    own = ExportedProgram.run_decompositions
+
+    def run(program: ExportedProgram, decomp_table: Any = None, **settings: Any) -> ExportedProgram:
+        if decomp_table is None or settings:
+            return own(program, decomp_table, **settings)
+        if not decomp_table and not _changes_values(program):
+            return program
+        return decomposed(program, decomp_table)
+
+    ExportedProgram.run_decompositions = run  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ExportedProgram.run_decompositions = own  # type: ignore[method-assign]
+
+
+def _changes_values(program: ExportedProgram) -> bool:
+    schemas = (schema_of(node.target) for node in program.graph.nodes if node.op == "call_function")
+    return any(schema is not None and schema.is_mutable for schema in schemas)
+
+
+PATTERNS = {
+    "convert_to_upsample_bilinear2d:ConvertToUpsampleBilinear2d": (
+        "aten.upsample_bilinear2d.vec",
+        "aten.index.Tensor",
+        "aten._unsafe_index.Tensor",
+    ),
+    "convert_to_sdpa:ConvertToSDPAPass": (
+        "aten.scaled_dot_product_attention.default",
+        "aten._softmax.default",
+    ),
+}
+"""Passes of XNNPACK that look for patterns, and operators of which each pattern has at least one."""
+
+
+@contextmanager
+def patterns_where_needed() -> Iterator[list[str]]:
+    """Makes XNNPACK's passes build their patterns only for graphs that can contain them, within the context.
+
+    The patterns are small networks that are captured and converted, in every process: more than a quarter of the
+    conversion of a small network. The list collects the names of the passes that did not look.
+    """
+    kept: list[str] = []
+    trace = _inside("executorch.exir.pass_base:ExportPass")
+    passes = {
+        _inside(f"executorch.backends.xnnpack._passes.{path}"): names for path, names in PATTERNS.items()
+    }
+
+    def where_needed(look: Any, names: tuple[str, ...]) -> Any:
+        def call(self: Any, graph_module: GraphModule) -> PassResult:
+            if any(getattr(node.target, "__name__", "") in names for node in graph_module.graph.nodes):
+                return look(self, graph_module)  # type: ignore[no-any-return]
+            kept.append(type(self).__name__)
+            graph_module.recompile()
+            return trace.call(self, graph_module)  # type: ignore[no-any-return]
+
+        return call
+
+    looks = {kind: _inside.of(kind, "call") for kind in passes}
+    for kind, names in passes.items():
+        kind.call = where_needed(looks[kind], names)
+    try:
+        yield kept
+    finally:
+        for kind, look in looks.items():
+            kind.call = look
 
 
 def _contents(graph_module: GraphModule) -> list[tuple[Any, ...]]:

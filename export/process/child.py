@@ -14,11 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from typing import Any
 
 from compress.command.lifetime import how_it_ended, lasting_parent
@@ -39,6 +39,10 @@ class Ended:
     """Peak memory of the process; `None` if it crashed."""
 
 
+class Stopped(BaseException):
+    """A task that was ended, or not begun, because of `tasks_stopped`."""
+
+
 def run_in_child(
     function: Callable[[Any], Any],
     argument: object,
@@ -54,7 +58,8 @@ def run_in_child(
     `function` is a module-level function, found again by its name; `argument` and the result are pickled. An
     exception, a crash or a timeout becomes an `Ended` with a reason, in which `who` names the part that failed.
     `writer` names the module of a writer whose libraries the task needs: a helper imports them, unless one with
-    these libraries exists. With `only_at_hand` no helper is started for it.
+    these libraries exists. With `only_at_hand` no helper is started for it. Threads may run tasks side by side;
+    raises `Stopped` in a thread whose task `tasks_stopped` has ended.
     """
     with tempfile.TemporaryDirectory(prefix="pocketreel-child-") as name:
         folder = Path(name)
@@ -85,18 +90,56 @@ def _exit_code(
             writer = None
         kind = (writer, environment["PYTHONPATH"])
         helper = _idle.pop(kind, None)
-    if helper is not None and not helper.begin(task):
-        helper = None
-    if helper is None:
+    if helper is None or not _begun(helper, task):
         helper = _Helper(writer, log, environment)
-        helper.begin(task)
-    code = helper.end(time_limit_s)
+        _begun(helper, task)
+    try:
+        code = helper.end(time_limit_s)
+    finally:
+        with _lock:
+            _busy.discard(helper)
+    if _stopping.is_set():
+        raise Stopped
     if helper.alive:
         with _lock:
             other, _idle[kind] = _idle.get(kind), helper
         if other is not None:
             other.stop()
     return code
+
+
+def _begun(helper: _Helper, task: dict[str, Any]) -> bool:
+    """Hands over a task, as `_Helper.begin`, unless tasks are being stopped."""
+    with _lock:
+        stopping = _stopping.is_set()
+        if not stopping:
+            _busy.add(helper)
+    if stopping:
+        helper.stop()
+        raise Stopped
+    begun = False
+    try:
+        begun = helper.begin(task)
+    finally:
+        if not begun:
+            with _lock:
+                _busy.discard(helper)
+    return begun
+
+
+@contextmanager
+def tasks_stopped() -> Iterator[None]:
+    """Ends all running tasks and their helpers. Within the context, a thread that runs or begins a task gets
+    `Stopped`."""
+    with _lock:
+        _stopping.set()
+        busy = list(_busy)
+    for helper in busy:
+        helper.kill()
+    try:
+        yield
+    finally:
+        _stopping.clear()
 
 
 class _Helper:
@@ -159,10 +202,14 @@ class _Helper:
                 self.stop()
         return None if late else code
 
-    def stop(self) -> None:
-        """Ends the helper and its current task."""
+    def kill(self) -> None:
+        """Ends the helper and its current task, for which another thread may be waiting."""
         self._stop_task()
         self._process.kill()
+
+    def stop(self) -> None:
+        """Ends the helper and its current task."""
+        self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -188,6 +235,10 @@ def _environment() -> dict[str, str]:
 
 _idle: dict[tuple[str | None, str], _Helper] = {}
 """An idle helper for each writer and search path."""
+_busy: set[_Helper] = set()
+"""The helpers that run a task."""
+_stopping = Event()
+"""Set while tasks are being stopped."""
 _lock = Lock()
 
 

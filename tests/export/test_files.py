@@ -62,6 +62,7 @@ def test_one_failure_costs_its_own_format_only(tmp_path, broken_formats):
         formats=[*broken_formats, "onnx"],
         out=out,
         progress=lambda name, done, total: reported.append((name, done, total)),
+        workers=1,
     )
     assert reported == [(f"{name} fp32", done, 5) for done, name in enumerate([*broken_formats, "onnx"])]
     reasons = {outcome.format: outcome.reason for outcome in outcomes}

@@ -17,7 +17,7 @@ from export.lower.composites.sampling import BILINEAR, NEAREST
 from export.lower.composites.table import SPARE
 from export.lower.source import INSTEAD, NO_FORM, REWRITE, operator_name, place, users_name
 from export.private.coremltools import is_converted
-from export.private.torch import decompositions
+from export.private.torch import decomposed, decompositions
 
 aten = torch.ops.aten
 
@@ -63,7 +63,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     place in the user's source, for an operator that neither coremltools nor torch's decompositions cover.
     """
     decompose_dilated_max_pool(program.graph)
-    program = program.run_decompositions({})
+    program = decomposed(program, {})
     restore_reflection(program.graph)
     _name_samplers(program.graph)
     seen: list[fx.Node] = []
@@ -78,7 +78,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
                 for node in unknown
             ]
             raise NotImplementedError("; ".join(dict.fromkeys(faults)))
-        program, seen = program.run_decompositions(table), unknown
+        program, seen = decomposed(program, table), unknown
     return program
 
 

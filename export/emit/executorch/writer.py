@@ -21,7 +21,12 @@ from export.emit.executorch.weights import round_activations
 from export.layout.stream_order import stream
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
-from export.private.executorch import refusals, unchanged_graphs_kept
+from export.private.executorch import (
+    decomposed_once,
+    patterns_where_needed,
+    refusals,
+    unchanged_graphs_kept,
+)
 from export.quantize.weight_only import WEIGHT_SCHEMES
 from export.verify.coverage.on_executorch import executorch_coverage
 from export.verify.coverage.report import attempt
@@ -68,7 +73,7 @@ def write(
     for method in methods.values():
         restore_prelu(method)
         _forget_history(method)
-    with refusals() as refused, unchanged_graphs_kept():
+    with refusals() as refused, unchanged_graphs_kept(), decomposed_once(), patterns_where_needed():
         edge = to_edge_transform_and_lower(
             methods,
             transform_passes=[_drop_copies],

@@ -17,6 +17,7 @@ from export.emit.onnx.passes.saturation import layers_that_can_saturate
 from export.emit.onnx.session import EXACT
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
+from export.private.torch import needless_decompositions_skipped
 from export.verify.coverage.on_onnxruntime import onnxruntime_coverage
 from export.verify.coverage.onnx_file import places_in
 from export.verify.coverage.report import attempt
@@ -59,14 +60,15 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     restore_prelu(program)
     if scheme == "w4":
         program = groups_as_rows(program)
-    exported = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[info.name for info in spec.inputs],
-        output_names=[info.name for info in spec.outputs],
-        verbose=False,
-    )
+    with needless_decompositions_skipped():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[info.name for info in spec.inputs],
+            output_names=[info.name for info in spec.outputs],
+            verbose=False,
+        )
     assert exported is not None
     model: ir.Model = exported.model
     # The requested names are kept; torch's other uses of such a name get a new one.

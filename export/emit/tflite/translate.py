@@ -21,6 +21,7 @@ from export.lower.prelu import restore_prelu
 from export.lower.source import INSTEAD as GENERAL
 from export.lower.source import NO_FORM, REWRITE, operator_name, place, users_name
 from export.manifest import FileSpec, TensorInfo
+from export.private import torch as insides
 from export.verify.coverage.places import places_of
 
 _TORCH_AXES = "NCTHWMBLK"
@@ -61,7 +62,7 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
         calls = [node for node in program.graph.nodes if node.op == "call_function"]
         used = {node.target for node in calls if operator_name(node) not in INSTEAD or node.target in SPARE}
         table = {target: known[target] for target in used - OPERATORS.keys() if target in known}
-        program = program.run_decompositions(table)
+        program = insides.decomposed(program, table)
         if not any(target in SPARE for target in table):
             return program
 

@@ -14,6 +14,7 @@ from export.lower.composites.table import COMPOSITES
 from export.lower.composites.transposed import transposed_convolution
 from export.lower.normalisation import TRANSPOSED, fold_norms
 from export.lower.source import bind, parameters
+from export.private.torch import decomposed
 
 aten = torch.ops.aten
 
@@ -61,7 +62,7 @@ def _rewritten(program: ExportedProgram, table: dict[Any, Callable[..., Any]]) -
     used = _operators(program)
     while True:
         ways = {op: table[op] for op in used if op in table}
-        program = program.run_decompositions(ways)
+        program = decomposed(program, ways)
         before, used = used, _operators(program)
         # Operators that remain after their lookup have no simpler form.
         if not any(op in table for op in used - before):

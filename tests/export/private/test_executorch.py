@@ -17,7 +17,12 @@ from executorch.exir.pass_base import ExportPass
 from export.emit.executorch import writer as to_executorch
 from export.manifest import file_spec
 from export.private import executorch as insides
-from export.private.executorch import PARTITIONER_LOG, refusals, unchanged_graphs_kept
+from export.private.executorch import (
+    PARTITIONER_LOG,
+    patterns_where_needed,
+    refusals,
+    unchanged_graphs_kept,
+)
 from tests.export.small_nets import clip_spec, int8_graph, program_of
 from tests.insides import check
 
@@ -114,12 +119,45 @@ def test_a_value_that_was_replaced_is_traced_anew(graph):
     assert next(reversed(again.graph.nodes)).meta["val"][0].shape == (2, 3)
 
 
+class Resized(nn.Module):
+    def forward(self, clip):
+        bigger = nn.functional.interpolate(clip, scale_factor=2, mode="bilinear", align_corners=False)
+        return torch.softmax(bigger.flatten(2), -1)
+
+
+@pytest.mark.slow
+def test_every_pattern_has_an_operator_that_is_looked_for_first():
+    from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+
+    for found, (_, names) in zip((bilinear_2d, sdpa), insides.PATTERNS.items(), strict=True):
+        for pattern in found.get_graphs():
+            assert any(getattr(node.target, "__name__", "") in names for node in pattern.graph.nodes)
+
+
+def test_patterns_are_looked_for_in_graphs_that_can_have_them(graph):
+    from executorch.backends.xnnpack._passes.convert_to_sdpa import ConvertToSDPAPass
+    from executorch.backends.xnnpack._passes.convert_to_upsample_bilinear2d import ConvertToUpsampleBilinear2d
+    from executorch.exir import to_edge
+
+    own = [kind.call for kind in (ConvertToSDPAPass, ConvertToUpsampleBilinear2d)]
+    program = to_edge(torch.export.export(Resized(), (torch.rand(1, 3, 4, 4),))).exported_program()
+    with patterns_where_needed() as kept:
+        for kind in (ConvertToSDPAPass, ConvertToUpsampleBilinear2d):
+            result = kind(program)(graph)
+            assert result.modified and targets(result.graph_module) == targets(graph)
+        assert kept == ["ConvertToSDPAPass", "ConvertToUpsampleBilinear2d"]
+        ConvertToSDPAPass(program)(program.graph_module)
+        assert len(kept) == 2
+    assert [kind.call for kind in (ConvertToSDPAPass, ConvertToUpsampleBilinear2d)] == own
+
+
 @pytest.mark.slow
 def test_a_file_is_the_same_byte_for_byte(tmp_path, monkeypatch):
     spec = clip_spec()
     program = program_of(int8_graph(spec), spec)
     requested = file_spec(spec, clip_layout="NCTHW", token_dtype="int64", provenance={})
     to_executorch.write(program, tmp_path / "fewer.pte", spec=requested, scheme="w8a8")
-    monkeypatch.setattr(to_executorch, "unchanged_graphs_kept", nullcontext)
+    for fewer in ("unchanged_graphs_kept", "decomposed_once", "patterns_where_needed"):
+        monkeypatch.setattr(to_executorch, fewer, nullcontext)
     to_executorch.write(program, tmp_path / "all.pte", spec=requested, scheme="w8a8")
     assert (tmp_path / "all.pte").read_bytes() == (tmp_path / "fewer.pte").read_bytes()
