@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.machine import processor
 from compress.artifact import Form
 from compress.distill import DistillConfig, distill
 from compress.prune import prune
 from compress.pruning import PRUNING_CRITERIA, TARGETS
-from compress.pruning.config import PruneConfig
+from compress.pruning.on_device import PruneOnDeviceConfig
 from compress.quantization import QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
@@ -18,18 +17,24 @@ from compress.versions import FILES, installed
 from export.quantize.ranges import RANGES
 
 
-def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
-    """The criterion and the target; other patterns have neither."""
+def _pruning_methods(config: PruneOnDeviceConfig) -> list[Callable[..., Any]]:
+    """The criterion and the target, and the device that measures it; other patterns have neither."""
     if config.pattern != "structured":
         return []
-    return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target]]
+    device = config.measured_on[1]
+    measuring = [type(device).connect] if _is_measured(config) and device.kind != "host" else []
+    return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target], *measuring]
 
 
-def _pruning_machine(config: PruneConfig) -> dict[str, Any]:
-    """Runtimes and processor, for a measured target."""
-    if config.latency is None and config.latency_ms is None:
+def _pruning_machine(config: PruneOnDeviceConfig) -> dict[str, Any]:
+    """Runtimes and device, for a measured target."""
+    if not _is_measured(config):
         return {}
-    return {"runtimes": installed(FILES), "processor": processor()}
+    return {"runtimes": installed(FILES), "processor": config.measured_on[1].identity()}
+
+
+def _is_measured(config: PruneOnDeviceConfig) -> bool:
+    return config.latency is not None or config.latency_ms is not None
 
 
 STAGES: dict[str, Stage] = {
@@ -37,7 +42,7 @@ STAGES: dict[str, Stage] = {
         config=DistillConfig, run=distill, takes=Form.FLOAT, gives=Form.FLOAT, needs_teacher=True
     ),
     "prune": Stage(
-        config=PruneConfig,
+        config=PruneOnDeviceConfig,
         run=prune,
         takes=Form.FLOAT,
         gives=Form.FLOAT,

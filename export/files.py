@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from compress.folders.ledger import Ledger
 from export import EXPORTERS, INT8_SCHEMES, SCHEMES
 from export.capture.stepping import Stepper
+from export.choice import MEASURED_HERE, Forms
 from export.export_file import (
     CALIBRATION_FOLDER,
     PROGRAM_FILE,
@@ -70,6 +71,7 @@ def export_files(
     *,
     formats: Sequence[str],
     out: Path,
+    forms: Forms = MEASURED_HERE,
     progress: Progress | None = None,
 ) -> list[ExportOutcome]:
     """Writes every variant in every format that supports its scheme, runs each file, and writes
@@ -81,7 +83,10 @@ def export_files(
     its process, costs its own file only: its outcome has the reason. With a `proof`, so does the outcome of a file
     that does not run, or whose outputs differ from torch.
 
-    A program that cannot be saved fails in every format. Raises the errors of `check_formats` and `check_folders`,
+    `forms` chooses among the forms of a network, in formats that have several.
+
+    A program that cannot be saved fails in every format. Raises RuntimeError if the device that measures forms is
+    lost; there is no manifest then. Raises the errors of `check_formats` and `check_folders`,
     and ValueError for a graph that does not fit its scheme.
     """
     wanted = pairs(formats, [variant.scheme for variant in variants])
@@ -93,7 +98,7 @@ def export_files(
         tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch,
         export_folder(out, places) as ledger,
     ):
-        works = {one.scheme: _work(one, spec, Path(scratch, one.scheme), ledger) for one in variants}
+        works = {one.scheme: _work(one, spec, Path(scratch, one.scheme), ledger, forms) for one in variants}
         outcomes = []
         for done, (name, scheme) in enumerate(wanted):
             if progress is not None:
@@ -109,7 +114,7 @@ def export_files(
     return outcomes
 
 
-def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Work | Exception:
+def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger, forms: Forms) -> Work | Exception:
     """Data shared by the formats of a scheme, with its programs saved; or the error."""
     if isinstance(variant.program, Exception):
         return variant.program
@@ -133,6 +138,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         scratch=scratch,
         rounded=_is_rounded(variant.program),
         ledger=ledger,
+        forms=forms,
         proof=variant.proof,
         notes=(*variant.notes, *_mixed_precision(in_float)),
         float_layers=in_float,

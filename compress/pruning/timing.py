@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from benchmarks.device import Device
 from benchmarks.exported import read_export
 from benchmarks.files import ExportedFile
+from benchmarks.host import HOST
 from benchmarks.latency import FileLatency, inputs_of_spec, measure_files, ratio
 from compress.pruning.target import Setting
+from compress.stopwatch import DeviceStopwatch
 from export.capture.graph import capture
+from export.choice import MEASURED_HERE, Forms
 from export.files import Variant, export_files
 from export.lower import lower
 from export.manifest import file_spec
@@ -28,17 +33,37 @@ TOGETHER = 8
 class Timed:
     """The unpruned network in its runtime, and the latency of others relative to it.
 
-    Raises `ValueError` if the runtime cannot run the network.
+    All networks are written in the form of the unpruned one, which is chosen on the device, so that two of them
+    never differ in form alone.
+
+    Raises `ValueError` if the runtime cannot run the network, and `Unavailable` if the device cannot be reached.
     """
 
     def __init__(self, model: nn.Module, setting: Setting) -> None:
         self._setting = setting
         self._folder = tempfile.TemporaryDirectory(prefix="pocketreel-prune-")
-        self._reference = self._file(model, "reference")
-        measured = self._measure([self._reference])[0]
+        self._device: Device = HOST
+        self._forms = MEASURED_HERE
+        with self.connected():
+            self.device = f"{self._device.name} ({self._device.describe().cpu})"
+            """Name and processor of the device."""
+            if setting.device is not None:
+                self._forms = Forms(stopwatch=DeviceStopwatch(self._device))
+            self._reference = self._file(model, "reference")
+            measured = self._measure([self._reference])[0]
         assert measured.p50_ms is not None
         self.p50_ms = measured.p50_ms
         self.runtime = str(measured.runtime)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Connects the device while networks are measured. This machine needs no connection."""
+        if self._setting.device is None:
+            yield
+            return
+        name, settings = self._setting.device
+        with settings.connect(name) as self._device:
+            yield
 
     def shares(self, models: Sequence[nn.Module], report: Callable[[int], None] | None = None) -> list[float]:
         """The latency of every network relative to the unpruned one; `report` gets the number that is done."""
@@ -62,23 +87,27 @@ class Timed:
         runtime, scheme, folder = self._setting.runtime, self._setting.scheme, Path(self._folder.name, name)
         variant = Variant(scheme=scheme, program=program_of(model, self._setting))
         spec = file_spec(self._setting.spec, provenance={})
-        (outcome,) = export_files([variant], spec, formats=[runtime], out=folder)
+        (outcome,) = export_files([variant], spec, formats=[runtime], out=folder, forms=self._forms)
         if outcome.failure is not None:
             raise ValueError(
                 f"prune: {runtime} cannot run the network, so that its latency is unknown: {outcome.failure}; "
                 "choose another runtime, or the target macs"
             )
+        if outcome.form is not None:
+            self._forms = Forms(preferred=outcome.form.name)
         return read_export(folder).files[0]
 
     def _measure(self, files: Sequence[ExportedFile]) -> list[FileLatency]:
         """Latency of all files in the same rounds."""
         inputs = inputs_of_spec(self._setting.spec)
-        found = measure_files(files, inputs, rounds=ROUNDS, starts=1, seed=self._setting.seed)
+        found = measure_files(
+            files, inputs, device=self._device, rounds=ROUNDS, starts=1, seed=self._setting.seed
+        )
         for one in found:
             if one.unavailable is not None:
                 raise ValueError(
-                    f"prune: the latency in {self._setting.runtime} on {self._setting.device} cannot be "
-                    f"measured: {one.unavailable}"
+                    f"prune: the latency in {self._setting.runtime} on {self.device} cannot be measured: "
+                    f"{one.unavailable}"
                 )
         return found
 
