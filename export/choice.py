@@ -1,11 +1,12 @@
-"""How the form of a file is chosen where its format has several (`Exporter.forms`), and the record of a choice."""
+"""How the form of a file is chosen where its format has several (`Exporter.forms`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from export.chosen_form import By
 from export.targets import BATCHED, TARGETS
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ HOST = "host"
 
 STEP = "step"
 """Ends the name of a step program, as in `onnx.fp32.step`."""
-
-By = Literal["measurement", "rule", "pin"]
 
 
 class Stopwatch(Protocol):
@@ -92,50 +91,3 @@ class Forms:
 
 
 MEASURED_HERE = Forms()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedForm:
-    """A form that was considered."""
-
-    form: str
-    latency_ms: float | None
-    """Median latency, where it was measured."""
-    reason: str | None = None
-    """Why it is left out; None if it is not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChosenForm:
-    """The form of a file, and how it was chosen."""
-
-    name: str
-    by: By
-    source: str
-    """As in `Choice`."""
-    reason: str
-    """How it was chosen, as the end of the sentence `form: <name>, ...`."""
-    compared: tuple[ComparedForm, ...]
-    """The forms that were measured, and those that were left out."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The choice as notes of the file."""
-        left_out = [one for one in self.compared if one.reason is not None]
-        return (
-            f"form: {self.name}, {self.reason}",
-            *(f"form not taken: {one.form} {one.reason}" for one in left_out),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The choice as plain data."""
-        return {
-            "name": self.name,
-            "by": self.by,
-            "source": self.source,
-            "reason": self.reason,
-            "compared": [
-                {"form": one.form, "latency_ms": one.latency_ms, "reason": one.reason}
-                for one in self.compared
-            ],
-        }

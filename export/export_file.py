@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from compress.folders.ledger import Ledger
 from compress.folders.writing import write_atomic
 from export import EXPORTERS, Exporter
-from export.choice import STEP, ChosenForm, Forms
+from export.choice import STEP, Forms
+from export.chosen_form import ChosenForm
 from export.job import FormsJob, Job, StepJob, Undecided, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
 from export.out_folder import LOG_FILE, begin, place_of, put_in_place

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from export.choice import ChosenForm
+from export.chosen_form import ChosenForm
 from export.description import describe
 from export.verify.coverage.report import Coverage
 from models.spec import ClipSpec, Modality

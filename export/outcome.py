@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from export.choice import ChosenForm
+from export.chosen_form import ChosenForm
 from export.manifest import TensorInfo
 from export.verify.acceptance import FileParity
 from export.verify.coverage.report import Coverage

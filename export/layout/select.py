@@ -20,7 +20,8 @@ import numpy as np
 from torch import fx
 
 from compress.command.sentence import in_a_sentence
-from export.choice import HOST, Choice, ChosenForm, ComparedForm
+from export.choice import HOST, Choice
+from export.chosen_form import ChosenForm, ComparedForm
 from export.layout.forms import Forms
 from export.manifest import WrittenFile
 from export.targets import BATCHED
