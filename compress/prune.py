@@ -51,7 +51,7 @@ def prune(artifact: Artifact, config: PruneConfig, context: Context) -> StageRes
     setting = Setting(
         spec=artifact.spec,
         runtime=config.runtime,
-        device=config.device,
+        device=config.measured_on,
         scheme=config.scheme,
         cache=context.cache,
         console=context.console,

@@ -10,7 +10,7 @@ from compress.artifact import Form
 from compress.distill import DistillConfig, distill
 from compress.prune import prune
 from compress.pruning import PRUNING_CRITERIA, TARGETS
-from compress.pruning.config import PruneConfig
+from compress.pruning.on_device import PruneOnDeviceConfig
 from compress.quantization import BOUNDS, QUANTIZATION_METHODS
 from compress.quantize import QuantizeConfig, quantize
 from compress.stage import Stage
@@ -18,11 +18,13 @@ from compress.versions import FILES, installed
 from export.quantize.ranges import RANGES
 
 
-def _pruning_methods(config: PruneConfig) -> list[Callable[..., Any]]:
-    """The criterion and the target; other patterns have neither."""
+def _pruning_methods(config: PruneOnDeviceConfig) -> list[Callable[..., Any]]:
+    """The criterion and the target, and the device that measures it; other patterns have neither."""
     if config.pattern != "structured":
         return []
-    return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target]]
+    device = config.measured_on[1]
+    measuring = [type(device).connect] if config.is_timed and device.kind != "host" else []
+    return [PRUNING_CRITERIA[config.criterion], TARGETS[config.target], *measuring]
 
 
 def _quantization_methods(config: QuantizeConfig) -> list[Callable[..., Any]]:
@@ -31,17 +33,17 @@ def _quantization_methods(config: QuantizeConfig) -> list[Callable[..., Any]]:
     return [QUANTIZATION_METHODS[config.method].decide, RANGES[config.ranges].search, *bound]
 
 
-def _pruning_machine(config: PruneConfig) -> dict[str, Any]:
-    return _measured_here() if config.is_timed else {}
+def _pruning_machine(config: PruneOnDeviceConfig) -> dict[str, Any]:
+    return _measured_on(config.measured_on[1].identity()) if config.is_timed else {}
 
 
 def _quantization_machine(config: QuantizeConfig) -> dict[str, Any]:
-    return _measured_here() if config.is_timed else {}
+    return _measured_on(processor()) if config.is_timed else {}
 
 
-def _measured_here() -> dict[str, Any]:
-    """Runtimes and processor, which a measured latency depends on."""
-    return {"runtimes": installed(FILES), "processor": processor()}
+def _measured_on(machine: Any) -> dict[str, Any]:
+    """Runtimes and machine, which a measured latency depends on."""
+    return {"runtimes": installed(FILES), "processor": machine}
 
 
 STAGES: dict[str, Stage] = {
@@ -49,7 +51,7 @@ STAGES: dict[str, Stage] = {
         config=DistillConfig, run=distill, takes=Form.FLOAT, gives=Form.FLOAT, needs_teacher=True
     ),
     "prune": Stage(
-        config=PruneConfig,
+        config=PruneOnDeviceConfig,
         run=prune,
         takes=Form.FLOAT,
         gives=Form.FLOAT,

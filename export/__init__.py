@@ -53,6 +53,9 @@ class Exporter:
     int8_lowering: str | None = None
     """Module whose `lower(program)` rewrites the int8 reference for this runtime. Where that changes numbers, the
     reference outputs come from the rewritten graph. None for a runtime that takes the reference unchanged."""
+    forms: str | None = None
+    """Module whose `forms_of(program)` gives the forms of a captured float network, in place of `lowering`, for a
+    format with one program per file that takes inputs as torch does. None if there is one form."""
     rounds_weights: tuple[str, ...] = ()
     """Schemes whose weights the writer rounds, together with computed constants. For the other schemes the writer
     gets rounded weights."""
@@ -71,7 +74,7 @@ class Exporter:
             self.module,
             self.runner,
             self.lowering,
-            *filter(None, [self.int8_lowering]),
+            *filter(None, [self.int8_lowering, self.forms]),
             *self.quantizers.values(),
         )
 
@@ -92,7 +95,7 @@ EXPORTERS: dict[str, Exporter] = {
         module="export.emit.onnx.writer",
         runner="export.emit.onnx.session",
         preflight="export.preflight.on_onnxruntime",
-        lowering="export.layout.select",
+        forms="export.layout.forms",
         int8_lowering="export.layout.tap_fusion",
         quantizers={"w8a8_nncf": "export.nncf_onnx"},
     ),

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from compress.folders.ledger import Ledger
 from compress.folders.writing import write_atomic
 from export import EXPORTERS, Exporter
-from export.job import Job, StepJob, write
+from export.choice import STEP, Forms
+from export.chosen_form import ChosenForm
+from export.job import FormsJob, Job, StepJob, Undecided, write
 from export.manifest import FileSpec, WrittenFile, sha256_of, size_bytes_of
 from export.out_folder import LOG_FILE, begin, place_of, put_in_place
 from export.outcome import ExportOutcome, StepOutcome
-from export.process.child import in_a_sentence, run_in_child
+from export.process.child import Ended, in_a_sentence, run_in_child
 from export.quantize.weight_only import WEIGHT_SCHEMES
+from export.targets import BATCHED
 from export.trial import REFERENCE, Trial
 from export.verify.acceptance import check_parity
 from export.verify.culprit import find_culprit
@@ -74,6 +77,8 @@ class Work:
     """Whether the programs are lowered and their weights rounded."""
     ledger: Ledger
     """Ledger of the output folder."""
+    forms: Forms
+    """How forms are chosen."""
     proof: Proof | None
     notes: tuple[str, ...] = ()
     """Notes on every file."""
@@ -99,6 +104,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         spec=work.spec.arranged(**order),
         scheme=scheme,
         lowering=_lowering(exporter, scheme, rounded=work.rounded),
+        forms=_forms(name, work),
         stored=scheme in WEIGHT_SCHEMES and scheme not in exporter.rounds_weights and not work.rounded,
         step=None
         if work.step is None
@@ -113,13 +119,13 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         write, job, who="the converter", log=log, time_limit_s=TIME_LIMIT_S, writer=exporter.module
     )
     seconds = time.monotonic() - started
-    written: WrittenFile | None = ended.value
+    written, failure = _measured_elsewhere(ended, name, work)
     outcome = ExportOutcome(
         format=name,
         scheme=scheme,
         runtime=exporter.runtime,
         path=None,
-        failure=ended.reason,
+        failure=failure,
         log=Path(place, LOG_FILE),
         seconds=seconds,
         peak_rss_bytes=ended.peak_rss_bytes,
@@ -135,6 +141,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
             notes=(*work.notes, *written.notes),
             float_layers=work.float_layers,
             coverage=written.coverage,
+            form=written.form,
             step=_step_outcome(place, written.step, job),
         )
         if work.proof is not None:
@@ -148,6 +155,36 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         write_json(partial / "model.json", {**work.spec.description, "file": row})
     put_in_place(partial, place, work.ledger)
     return outcome
+
+
+def _forms(name: str, work: Work) -> FormsJob | None:
+    """The choice among the forms of a float network, for a format that has several."""
+    exporter = EXPORTERS[name]
+    if exporter.forms is None or work.scheme != "fp32" or work.rounded:
+        return None
+    file = f"{name}.{work.scheme}"
+    return FormsJob(
+        module=exporter.forms,
+        runner=exporter.runner,
+        file=file,
+        clip=work.forms.of(file),
+        step=work.forms.of(f"{file}.{STEP}"),
+    )
+
+
+def _measured_elsewhere(ended: Ended, name: str, work: Work) -> tuple[WrittenFile | None, str | None]:
+    """The written file, whose form a device may still decide, or the reason why there is none.
+
+    Raises RuntimeError if the device is lost: another machine must not decide in its place.
+    """
+    written: WrittenFile | Undecided | None = ended.value
+    if not isinstance(written, Undecided):
+        return written, ended.reason
+    assert work.forms.stopwatch is not None
+    try:
+        return written.decided(work.forms.stopwatch, format=name, scheme=work.scheme), None
+    except ValueError as error:
+        return None, str(error)
 
 
 def _step_outcome(place: str, written: WrittenFile | None, job: Job) -> StepOutcome | None:
@@ -164,6 +201,7 @@ def _step_outcome(place: str, written: WrittenFile | None, job: Job) -> StepOutc
         states=job.step.spec.states,
         notes=written.notes,
         coverage=written.coverage,
+        form=written.form,
     )
 
 
@@ -182,7 +220,7 @@ def _proved(outcome: ExportOutcome, written: WrittenFile, work: Work, job: Job) 
     }
     executed = execute(written.path, network=work.spec, file=job.spec, entry=written.entry, **common)
     if executed.available and executed.outputs is None:
-        return _refused(outcome, executed.reason, work, job)
+        return _refused(outcome, executed.reason, work, job, form=written.form)
     parity = check_parity(executed, trial, scheme=outcome.scheme, outputs=names)
     outcome = replace(outcome, parity=parity)
     if outcome.step is not None and written.step is not None:
@@ -241,8 +279,12 @@ def _causes(layers: Sequence[LayerError]) -> str:
     return f"; the layers that cost most{of}, with the SQNR when one alone is int8: {', '.join(named)}"
 
 
-def _refused(outcome: ExportOutcome, reason: str | None, work: Work, job: Job) -> ExportOutcome:
+def _refused(
+    outcome: ExportOutcome, reason: str | None, work: Work, job: Job, *, form: ChosenForm | None
+) -> ExportOutcome:
     """The outcome of a file that its runtime refuses or crashes on: the file is removed and the operator named."""
+    if job.forms is not None:
+        job = replace(job, forms=job.forms.in_form(BATCHED if form is None else form.name))
     culprit = find_culprit(job, format=outcome.format, network=work.spec, log=job.path.parent / LOG_FILE)
     return _withdrawn(outcome, f"{_NOT_RUN}: {reason}; {culprit}")
 
@@ -260,6 +302,7 @@ def _withdrawn(outcome: ExportOutcome, failure: str) -> ExportOutcome:
         coverage=None,
         parity=None,
         step=None,
+        form=None,
     )
 
 

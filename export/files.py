@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from compress.folders.ledger import Ledger
 from export import EXPORTERS, INT8_SCHEMES, SCHEMES
 from export.capture.stepping import Stepper
+from export.choice import MEASURED_HERE, Forms
 from export.export_file import (
     CALIBRATION_FOLDER,
     PROGRAM_FILE,
@@ -79,6 +80,7 @@ def export_files(
     *,
     formats: Sequence[str],
     out: Path,
+    forms: Forms = MEASURED_HERE,
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> list[ExportOutcome]:
@@ -91,10 +93,12 @@ def export_files(
     its process, costs its own file only: its outcome has the reason. With a `proof`, so does the outcome of a file
     that does not run, or whose outputs differ from torch.
 
-    Formats are written side by side, the schemes of a format one after the other. `workers` limits the number of
-    formats at a time; by default there is one per processor, as far as memory allows.
+    `forms` chooses among the forms of a network, in formats that have several. Formats are written side by side,
+    the schemes of a format one after the other. `workers` limits the number of formats at a time; by default there
+    is one per processor, as far as memory allows.
 
-    A program that cannot be saved fails in every format. Raises the errors of `check_formats` and `check_folders`,
+    A program that cannot be saved fails in every format. Raises RuntimeError if the device that measures forms is
+    lost; there is no manifest then. Raises the errors of `check_formats` and `check_folders`,
     and ValueError for a graph that does not fit its scheme.
     """
     wanted = pairs(formats, [variant.scheme for variant in variants])
@@ -106,7 +110,7 @@ def export_files(
         tempfile.TemporaryDirectory(prefix="pocketreel-export-") as scratch,
         export_folder(out, places) as ledger,
     ):
-        works = {one.scheme: _work(one, spec, Path(scratch, one.scheme), ledger) for one in variants}
+        works = {one.scheme: _work(one, spec, Path(scratch, one.scheme), ledger, forms) for one in variants}
         begun = _Begun(progress, total=len(wanted))
 
         def format_files(name: str) -> list[ExportOutcome]:
@@ -159,7 +163,7 @@ def _largest(scratch: Path) -> int:
     return max((path.stat().st_size for path in scratch.glob(f"*/{PROGRAM_FILE}")), default=0)
 
 
-def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Work | Exception:
+def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger, forms: Forms) -> Work | Exception:
     """Data shared by the formats of a scheme, with its programs saved; or the error."""
     if isinstance(variant.program, Exception):
         return variant.program
@@ -183,6 +187,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger) -> Wo
         scratch=scratch,
         rounded=_is_rounded(variant.program),
         ledger=ledger,
+        forms=forms,
         proof=variant.proof,
         notes=(*variant.notes, *_mixed_precision(in_float)),
         float_layers=in_float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +12,13 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from export.capture.stepping import Stepper
+from export.capture.stepping import Stepper, step_path
+from export.choice import STEP, Choice, Stopwatch
+from export.layout.select import Candidates, select
 from export.lower import NOTES, ROUNDED_ANEW
 from export.manifest import FileSpec, WrittenFile
 from export.quantize.weight_only import store_weights
+from export.targets import BATCHED
 from export.trial import REFERENCE, run_networks
 
 
@@ -24,6 +28,49 @@ class StepJob:
 
     program: Path
     spec: FileSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormsJob:
+    """A choice among the forms of a network."""
+
+    module: str
+    """Module that holds `forms_of`."""
+    runner: str
+    """Module that holds `open_file`."""
+    file: str
+    """Name of the file in pins, such as `onnx.fp32`."""
+    clip: Choice
+    step: Choice
+    """How the forms of the clip program and of the step program are chosen."""
+
+    def in_form(self, name: str) -> FormsJob:
+        """The choice of this form, for parts of a network that may not have it."""
+        order = tuple(dict.fromkeys((name, BATCHED)))
+        choice = Choice(by="rule", source="the whole network", order=order)
+        return replace(self, clip=choice, step=choice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """Files between whose forms a device decides."""
+
+    clip: WrittenFile | Candidates
+    step: WrittenFile | Candidates | None
+
+    def decided(self, stopwatch: Stopwatch, *, format: str, scheme: str) -> WrittenFile:
+        """The file in the form that is fastest on the device.
+
+        Raises ValueError if the device runs none, and RuntimeError if it is lost.
+        """
+
+        def timed(one: WrittenFile | Candidates) -> WrittenFile:
+            if isinstance(one, WrittenFile):
+                return one
+            times = stopwatch.times(list(one.files.values()), format=format, scheme=scheme)
+            return one.decided(times, on=stopwatch.name)
+
+        return replace(timed(self.clip), step=None if self.step is None else timed(self.step))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +86,8 @@ class Job:
     scheme: str
     lowering: str | None
     """Module that lowers the program before it is written; `None` if it is written unchanged."""
+    forms: FormsJob | None = None
+    """The forms of the network, in place of `lowering`; `None` if there is one."""
     stored: bool = False
     """Whether the weights are rounded to the precision of the scheme before they reach the writer."""
     step: StepJob | None = None
@@ -65,8 +114,13 @@ def load_program(path: Path, *, scheme: str) -> ExportedProgram:
     return torch.export.load(path)
 
 
-def write(job: Job) -> WrittenFile:
-    """Lowers the program and writes the file. Raises the errors of lowering and of the writer."""
+def write(job: Job) -> WrittenFile | Undecided:
+    """Lowers the program and writes the file, or the files of all its forms for a measurement on a device.
+
+    Raises the errors of lowering and of the writer, and ValueError for a pinned form that does not fit.
+    """
+    if job.forms is not None:
+        return _in_a_form(job, job.forms)
     program, lowered = _lowered(load_program(job.program, scheme=job.scheme), job)
     outputs, notes = None, ()
     if lowered is not None:
@@ -85,6 +139,55 @@ def write(job: Job) -> WrittenFile:
     else:
         written = _quantized_by_another(program, job)
     return replace(written, reference_outputs=outputs, notes=(*notes, *written.notes))
+
+
+def _in_a_form(job: Job, forms: FormsJob) -> WrittenFile | Undecided:
+    """The clip program and the step program, each in a form of its own."""
+    clip = _form_of(job.program, job.path, forms.clip, spec=job.spec, name=forms.file, job=job)
+    step = None
+    if job.step is not None:
+        step = _form_of(
+            job.step.program,
+            step_path(job.path),
+            forms.step,
+            spec=job.step.spec,
+            name=f"{forms.file}.{STEP}",
+            job=job,
+        )
+    if isinstance(clip, Candidates) or isinstance(step, Candidates):
+        return Undecided(clip=clip, step=step)
+    return replace(clip, step=step)
+
+
+def _form_of(
+    program_file: Path, path: Path, choice: Choice, *, spec: FileSpec, name: str, job: Job
+) -> WrittenFile | Candidates:
+    """A program in its chosen form."""
+    assert job.forms is not None
+    program = load_program(program_file, scheme=job.scheme)
+    assert program.example_inputs is not None
+    example = program.example_inputs[0]
+    writer, runner = import_module(job.module), import_module(job.forms.runner)
+
+    def write_form(network: GraphModule, place: Path) -> WrittenFile:
+        exported = torch.export.export(network, example)
+        written: WrittenFile = writer.write(exported, place, spec=spec, scheme=job.scheme)
+        return written
+
+    def opened(written: WrittenFile) -> Callable[[], Sequence[np.ndarray]]:
+        names = [info.name for info in written.outputs]
+        file = runner.open_file(written.path, entry=written.entry, outputs=names)
+        feeds = {info.name: value.numpy() for info, value in zip(written.inputs, example, strict=True)}
+        return lambda: file.run(feeds)
+
+    return select(
+        import_module(job.forms.module).forms_of(program),
+        choice,
+        path=path,
+        file=name,
+        write=write_form,
+        opened=opened,
+    )
 
 
 def _quantized_by_another(program: ExportedProgram, job: Job) -> WrittenFile:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from export.chosen_form import ChosenForm
 from export.description import describe
 from export.verify.coverage.report import Coverage
 from models.spec import ClipSpec, Modality
@@ -106,6 +107,8 @@ class WrittenFile:
     """The file's own name of the program: a signature, or a method; `None` in formats with one program per file."""
     step: WrittenFile | None = None
     """The step program of a streaming network, in the same file or in one next to it."""
+    form: ChosenForm | None = None
+    """The form of the network in the file, and how it was chosen; `None` if there is only one."""
 
 
 def file_spec(

@@ -27,6 +27,7 @@ from export.capture.inputs import cast_examples, describe_examples, describe_out
 from export.capture.prepare_network import ready
 from export.capture.repeatable import RandomOutputs
 from export.capture.stepping import Stepper, check_stream, stepper
+from export.choice import MEASURED_HERE, Forms
 from export.description import describe_network
 from export.export_file import Proof
 from export.files import Progress, Variant, export_files, left_out, pairs
@@ -82,6 +83,7 @@ def export_network(
     calibration: Source | None = None,
     clips: Source | None = None,
     stream: bool = False,
+    forms: Forms = MEASURED_HERE,
     progress: Progress | None = None,
 ) -> Exported:
     """Writes `out/<format>/<scheme>/model.<extension>` for every format and scheme, and checks every file.
@@ -94,6 +96,8 @@ def export_network(
 
     With `stream` every format also gets a step program, for one frame: `export.capture.stepping` states the
     requirements on the network.
+
+    `forms` chooses among the forms of a network (`export.choice`), in formats that have several.
 
     A network that cannot be captured or quantized, or a file that cannot be written, is not an exception but an
     outcome with its reason. Raises ValueError and FileNotFoundError for invalid arguments.
@@ -153,7 +157,12 @@ def export_network(
             for scheme in schemes
         ]
     outcomes = export_files(
-        variants, spec, formats=formats, out=out, progress=lambda name, _, __: steps.begin(name)
+        variants,
+        spec,
+        formats=formats,
+        out=out,
+        forms=forms,
+        progress=lambda name, _, __: steps.begin(name),
     )
     proofs = [variant.proof for variant in variants if variant.proof is not None]
     return Exported(

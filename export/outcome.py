@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from export.chosen_form import ChosenForm
 from export.manifest import TensorInfo
 from export.verify.acceptance import FileParity
 from export.verify.coverage.report import Coverage
@@ -35,6 +36,8 @@ class StepOutcome:
     coverage: Coverage | None = None
     parity: FileParity | None = None
     """Its outputs after the last frame of each clip, compared with torch's outputs for the clip."""
+    form: ChosenForm | None = None
+    """As in `WrittenFile`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The program as plain data, paths relative to the export folder."""
@@ -49,6 +52,7 @@ class StepOutcome:
             "states": dict(self.states),
             "parity": None if self.parity is None else self.parity.to_dict(names),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            "form": None if self.form is None else self.form.to_dict(),
             "notes": list(self.notes),
         }
 
@@ -86,6 +90,8 @@ class ExportOutcome:
     first."""
     step: StepOutcome | None = None
     """The step program of a streaming network."""
+    form: ChosenForm | None = None
+    """As in `WrittenFile`."""
 
     @property
     def name(self) -> str:
@@ -131,6 +137,7 @@ class ExportOutcome:
             "seconds": round(self.seconds, 2),
             "peak_rss_bytes": self.peak_rss_bytes,
             "log": self.log.as_posix(),
+            "form": None if self.form is None else self.form.to_dict(),
             "notes": list(self.notes),
             "step": None if self.step is None else self.step.to_dict(),
         }

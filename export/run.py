@@ -20,13 +20,16 @@ from compress.command.progress import bar
 from compress.command.terminal import headed, output, problems
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
 from export import EXPORTERS
+from export.targets import TARGETS
 
 if not only_reads_arguments(__name__):
     from torch import nn
 
     from export.capture.load_network import load_network
+    from export.choice import Forms
     from export.files import pairs
     from export.network import Source, check_network, export_network
+    from export.pins import read_pins
     from export.process.quiet import silence_libraries
     from export.samples import RANDOM
     from export.summary import print_layers, print_outcomes
@@ -106,6 +109,24 @@ def main(
             "step(frame, state) and initial_state(frame).",
         ),
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help=f"Processor that the files are for: {', '.join(TARGETS)}. Its rule chooses among the forms of a "
+            "network; no time is measured, so that every machine writes the same bytes.",
+            show_default="the fastest on this machine",
+        ),
+    ] = None,
+    forms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="manifest.json of an earlier export, or a JSON file with the key forms: its forms are taken "
+            "again, without a measurement.",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -153,6 +174,8 @@ def main(
             raise ValueError("--out is missing: give the folder for the files")
         if layers and "w8a8" not in numbers:
             raise ValueError(f"--layers ranks the layers of int8 networks; the scheme is {schemes}, not w8a8")
+        pins = None if forms is None else read_pins(forms)
+        choice = Forms(target=target, pins=pins, source="" if forms is None else forms.name)
         model = load_network(network, weights=weights)
         with bar(problems(), "export") as progress:
             exported = export_network(
@@ -164,6 +187,7 @@ def main(
                 calibration=_source(calibration),
                 clips=clips,
                 stream=stream,
+                forms=choice,
                 progress=progress,
             )
     print_outcomes(exported.outcomes, console)

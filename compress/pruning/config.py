@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from compress.pruning import PRUNING_CRITERIA
 from compress.pruning.order import Scope
 from compress.training import MAX_EPOCHS, TrainConfig
+
+if TYPE_CHECKING:
+    from benchmarks.device_settings import DeviceSettings
 
 _SHARES = ("macs", "parameters", "latency")
 _TARGETS = (*_SHARES, "size_bytes", "latency_ms")
@@ -60,7 +63,7 @@ class PruneConfig(TrainConfig):
     runtime: Literal["onnx", "tflite", "executorch"] = Field(
         default="onnx", description="Runtime in which latency is measured."
     )
-    device: Literal["host"] = Field(default="host", description="Device on which latency is measured.")
+    device: Any = Field(default="host", description="Device on which latency is measured.")
     scheme: Literal["fp32", "w8a8"] = Field(
         default="fp32", description="Scheme of the file whose latency or size is the target."
     )
@@ -110,6 +113,11 @@ class PruneConfig(TrainConfig):
     def is_timed(self) -> bool:
         """Whether the target is a latency."""
         return self.latency is not None or self.latency_ms is not None
+
+    @property
+    def measured_on(self) -> tuple[str, DeviceSettings] | None:
+        """Name and settings of the device that measures latency; None for this machine."""
+        return None
 
     @property
     def trains(self) -> bool:

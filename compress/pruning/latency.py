@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.machine import processor
 from compress.command.progress import bar
 from compress.pruning.groups import PruningGroup, without
 from compress.pruning.order import Slice, slices
@@ -101,13 +100,19 @@ class Latency:
         self._shapes = _shapes(model)
         self.original = self._timed.p50_ms
         self.notes: tuple[str, ...] = (
-            f"latency of {setting.scheme} files in {self._timed.runtime} on {setting.device} "
-            f"({processor()}), one thread",
+            f"latency of {setting.scheme} files in {self._timed.runtime} on {self._timed.device}, one thread",
         )
 
     def cut(self, model: nn.Module, ranking: Ranking, *, goal: float) -> Found:
         """The network whose measured latency is at most `goal`, and at most 2 % of the original less if a
-        measurement finds one."""
+        measurement finds one.
+
+        Raises ValueError if the runtime cannot run a network, and `Unavailable` if the device is lost.
+        """
+        with self._timed.connected():
+            return self._cut(model, ranking, goal=goal)
+
+    def _cut(self, model: nn.Module, ranking: Ranking, *, goal: float) -> Found:
         chains = {
             group: chain
             for group, values in ranking.importances.items()
@@ -163,7 +168,7 @@ class Latency:
     def _savings(
         self, model: nn.Module, chains: Mapping[PruningGroup, Sequence[Slice]], *, begin_ms: float
     ) -> dict[PruningGroup, Saving]:
-        """The table of latencies, from the cache if it has one for this graph, runtime and processor."""
+        """The table of latencies, from the cache if it has one for this graph, runtime and device."""
         widths = {group: _widths(chain) for group, chain in chains.items()}
         shares = remembered(
             self._setting.cache,
@@ -206,12 +211,17 @@ class Latency:
             "inputs": [list(one.shape) for one in setting.spec.example()],
             "widths": {group.name: list(units) for group, units in widths.items()},
             "runtime": [setting.runtime, setting.scheme, self._timed.runtime],
-            "device": setting.device,
+            "device": [self._timed.device, _plain(setting)],
         }
 
 
 def _shapes(model: nn.Module) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in model.state_dict().items()}
+
+
+def _plain(setting: Setting) -> dict[str, Any] | None:
+    """The settings of the device as plain data."""
+    return None if setting.device is None else setting.device[1].model_dump(mode="json")
 
 
 def _widths(chain: Sequence[Slice]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from compress.pruning.groups import PruningGroup
 from compress.pruning.order import Limits, Scope
 from compress.pruning.search import Found
 from models.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from benchmarks.device_settings import DeviceSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class Setting:
 
     spec: ClipSpec
     runtime: str = "onnx"
-    device: str = "host"
+    device: tuple[str, DeviceSettings] | None = None
+    """Name and settings of the device that measures; None for this machine."""
     scheme: str = "fp32"
     cache: Path | None = None
     """Folder for measurements that later runs can use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from export.lower import lower
 class Timed:
     """The unpruned network in its runtime, and the latency of others relative to it.
 
-    Raises `ValueError` if the runtime cannot run the network.
+    Raises `ValueError` if the runtime cannot run the network, and `Unavailable` if the device cannot be reached.
     """
 
     def __init__(self, model: nn.Module, setting: Setting) -> None:
@@ -27,11 +28,16 @@ class Timed:
             self._variant(model),
             setting.spec,
             runtime=setting.runtime,
+            device=setting.device,
             seed=setting.seed,
             stage="prune",
             instead="choose another runtime, or the target macs",
         )
-        self.p50_ms, self.runtime = self._files.p50_ms, self._files.runtime
+        self.p50_ms, self.runtime, self.device = self._files.p50_ms, self._files.runtime, self._files.device
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Connects the device while networks are measured."""
+        return self._files.connected()
 
     def shares(self, models: Sequence[nn.Module], report: Callable[[int], None] | None = None) -> list[float]:
         """The latency of every network relative to the unpruned one; `report` gets the number that is done."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import processor
 from compress.command.progress import bar
 from compress.quantization.float_search import FloatSearch
 from compress.timed_files import TimedFiles, remembered
@@ -55,7 +54,7 @@ def while_fast(search: FloatSearch, config: Any) -> dict[str, str]:
         ("max_latency", config.max_latency) if by_share else ("max_latency_ms", config.max_latency_ms)
     )
     limit_ms = limit * files.float_ms if by_share else limit
-    where = f"{files.runtime} on {processor()}"
+    where = f"{files.runtime} on {files.device}"
     if files.float_ms <= limit_ms:
         raise ValueError(
             f"{key} {limit:g} is met without int8: the float file takes {files.float_ms:.3f} ms in {where}; "
@@ -112,11 +111,16 @@ class _Files:
             Variant(scheme="fp32", program=floats),
             networks.spec,
             runtime=config.runtime,
+            device=None,
             seed=search.context.seed,
             stage="quantize",
             instead="choose another runtime, or the bound max_size_bytes",
         )
-        self.float_ms, self.runtime = self._timed.p50_ms, self._timed.runtime
+        self.float_ms, self.runtime, self.device = (
+            self._timed.p50_ms,
+            self._timed.runtime,
+            self._timed.device,
+        )
 
     def ms(self, names: Sequence[str]) -> float:
         """The median latency with the layers `names` in float."""
@@ -127,6 +131,7 @@ class _Files:
             "inputs": [list(one.shape) for one in self._example],
             "float_layers": sorted(names),
             "runtime": [self._name, self.runtime],
+            "device": self._timed.device,
         }
         (share,) = remembered(self._cache, parts, lambda: self._timed.shares([self._variant(names)]))
         return float(share) * self.float_ms

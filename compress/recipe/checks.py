@@ -36,6 +36,7 @@ from compress.recipe.teacher_checks import (
 )
 from compress.recipe.wording import no_such_file
 from export import EXPORTERS, INT8_SCHEMES
+from export.pins import read_pins
 from models import STUDENTS, TEACHERS
 from models.spec import MODALITIES
 
@@ -73,6 +74,21 @@ def _formats(parts: Parts) -> Found:
         quantized = [output_scheme(entry) for entry in parts.stages if entry]
         if scheme in INT8_SCHEMES and scheme not in quantized:
             yield place, f"no stage outputs a {scheme} network; add the stage quantize", {"given": scheme}
+
+
+def _forms(parts: Parts) -> Found:
+    """Forms are chosen in one way, and the file of pinned ones can be read."""
+    export = parts.sections.get("export")
+    if export is None or export.forms is None:
+        return
+    if export.target is not None:
+        problem = "pinned forms are taken whatever the target is; remove one of both"
+        yield ("export", "forms"), problem, {"given": str(export.forms)}
+        return
+    try:
+        read_pins(export.forms)
+    except (OSError, ValueError) as error:
+        yield ("export", "forms"), str(error), {"given": str(export.forms)}
 
 
 def _inputs(parts: Parts) -> Found:
@@ -197,6 +213,7 @@ def _networks(parts: Parts) -> Found:
 _CHECKS = (
     stage_order,
     _formats,
+    _forms,
     _inputs,
     stream,
     _label_columns,

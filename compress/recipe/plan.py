@@ -10,11 +10,14 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from compress.device_entries import named
 from compress.figures import exact
 from compress.recipe.faults import listed
 from compress.recipe.sections import (
     AnyStudent,
     AnyTeacher,
+    DeviceTarget,
+    ExportConfig,
     FactoryTeacher,
     FileTeacher,
     Recipe,
@@ -67,7 +70,8 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
     if recipe.export.formats:
         written = [f"{name} in {scheme}" for name, scheme in pairs(recipe.export.formats, recipe.schemes)]
         missing = left_out(recipe.export.formats, recipe.schemes)
-        yield Step(name="export", description="; ".join([listed(written), *missing]))
+        chosen = _forms(recipe.export)
+        yield Step(name="export", description="; ".join([listed(written), *missing, *chosen]))
         measured = "top-1 on the test split, size, latency and memory of each file through its own runtime"
         yield Step(name="benchmark", description=f"{measured} on {_settings(recipe.benchmark, every=True)}")
     if recipe.robustness is not None:
@@ -80,6 +84,15 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
         f"{gate.metric} {'>=' if gate.max is None else '<='} {exact(gate.limit)}" for gate in recipe.gates
     )
     yield Step(name="report", description=f"report.json, report.md, report.html; gates: {limits or 'none'}")
+
+
+def _forms(export: ExportConfig) -> list[str]:
+    """How the forms of files are chosen, unless it is the default."""
+    if export.forms is not None:
+        return [f"forms pinned by {export.forms}"]
+    if isinstance(export.target, DeviceTarget):
+        return [f"forms measured on {named(export.target.device)[0]}"]
+    return [] if export.target is None else [f"forms for {export.target}"]
 
 
 def _teacher(teacher: AnyTeacher) -> str:

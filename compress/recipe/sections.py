@@ -25,10 +25,11 @@ from pydantic import (
 
 from benchmarks.any_file import SUFFIXES
 from benchmarks.clips.corruptions import CORRUPTIONS
-from benchmarks.devices import DEVICES, DeviceSettings, device_of, named_devices
+from benchmarks.devices import DeviceSettings, named_devices
 from compress.artifact import Form
 from compress.clip import ClipConfig, TeacherClip
 from compress.data import DataConfig
+from compress.device_entries import AnyDevice, settings_of
 from compress.distillation.config import DistillationConfig
 from compress.gates import GateConfig
 from compress.installed_weights import PublicWeights
@@ -39,6 +40,7 @@ from compress.stages import STAGES
 from compress.teacher_settings import CacheConfig, FileInput, FileOutput
 from compress.training import TrainConfig
 from export import EXPORTERS, SCHEMES
+from export.targets import TARGETS
 from models import STUDENTS, TEACHERS, Network
 from models.spec import Modality
 
@@ -236,6 +238,19 @@ class StageEntry(Section):
         return bool(getattr(self.config, "trains", False))
 
 
+class DeviceTarget(Section):
+    """A device that the files are for."""
+
+    device: AnyDevice
+    """Device on which forms are measured, with the kinds and settings of `benchmark.devices`."""
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: AnyDevice) -> AnyDevice:
+        settings_of(device)
+        return device
+
+
 class ExportConfig(Section):
     """Files to write."""
 
@@ -250,6 +265,12 @@ class ExportConfig(Section):
     quantizes) of the float student, `w8a8` of the quantized one; `w8` and `w4` of the stage that outputs it, if
     there is one. A format is written in every scheme that it supports. By default `fp32` and the scheme of the last
     `quantize`."""
+    target: Literal[tuple(TARGETS)] | DeviceTarget | None = None  # type: ignore[valid-type]
+    """Processor that the files are for, whose rule chooses among the forms of a network; or `{device: ...}`, a
+    device on which they are measured. By default they are measured on this machine (docs/exporting.md)."""
+    forms: FilePath | None = None
+    """`manifest.json` of an earlier export, or a JSON file with the key `forms`: its forms are taken again, without
+    a measurement."""
 
 
 def output_scheme(entry: StageEntry) -> str | None:
@@ -272,26 +293,6 @@ _NO_SOURCE = {"use_attribute_docstrings": False}
 """For models created from tables: pydantic would search all modules for their source, which takes seconds."""
 
 
-class DeviceEntry(Section):
-    """An entry of `benchmark.devices` with settings: a kind of device and its settings."""
-
-
-DEVICE_ROWS: dict[str, type[DeviceEntry]] = {
-    kind: create_model(  # type: ignore[call-overload]
-        f"Device_{kind}",
-        __base__=DeviceEntry,
-        __doc__=None,
-        __cls_kwargs__=_NO_SOURCE,
-        **{kind: (settings if settings.shorthand is None else _Text | settings, ...)},
-    )
-    for kind, settings in DEVICES.items()
-}
-if TYPE_CHECKING:
-    AnyDevice = str | DeviceEntry
-else:
-    AnyDevice = reduce(or_, (_Text, *DEVICE_ROWS.values()))
-
-
 class BenchmarkConfig(Section):
     """Settings of the benchmark."""
 
@@ -306,17 +307,13 @@ class BenchmarkConfig(Section):
     @field_validator("devices")
     @classmethod
     def _are_devices(cls, devices: tuple[AnyDevice, ...]) -> tuple[AnyDevice, ...]:
-        named_devices(map(_settings_of, devices))
+        named_devices(map(settings_of, devices))
         return devices
 
     @property
     def named_devices(self) -> dict[str, DeviceSettings]:
         """All devices by name, in their order."""
-        return named_devices(map(_settings_of, self.devices))
-
-
-def _settings_of(entry: AnyDevice) -> DeviceSettings:
-    return device_of(entry if isinstance(entry, str) else dict(entry))
+        return named_devices(map(settings_of, self.devices))
 
 
 class RobustnessConfig(Section):

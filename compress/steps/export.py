@@ -26,6 +26,7 @@ from compress.folders.ledger import Ledger
 from compress.folders.results import reason_against
 from compress.folders.source import imports_of
 from compress.recipe.sections import paths_in
+from compress.steps.forms import chosen_forms, code_of_forms, key_of_forms
 from compress.steps.pipeline import Run, StageOutcome, StepFailed
 from compress.steps.reference_clip import NAMES as REFERENCE_NAMES
 from compress.steps.reference_clip import write_reference
@@ -70,15 +71,18 @@ def export(run: Run, networks: Mapping[str, StageOutcome]) -> Exported:
     `networks` has the network of each scheme. Files of a network that was quantized without training are also
     compared with the float network before. The files of an earlier run are used if nothing
     has changed, all files are intact, and none had failed.
+
+    Raises `StepFailed`, also for a device that chooses forms and is lost: no other machine takes its place.
     """
     folder = run.folder / "export"
     provenance = _provenance(run, networks)
     key = content_key(
-        code=_code(run.recipe.export.formats),
-        alone=[__name__],
+        code=[*_code(run.recipe.export.formats), *code_of_forms(run.recipe.export)],
+        alone=[__name__, "compress.steps.forms"],
         upstream={scheme: outcome.key for scheme, outcome in networks.items()},
         provenance=provenance,
         formats=run.recipe.export.formats,
+        forms=key_of_forms(run.recipe.export),
         files=installed(FILES),
     )
     reasons = []
@@ -98,10 +102,17 @@ def export(run: Run, networks: Mapping[str, StageOutcome]) -> Exported:
     if before is not None:
         before.clear()
     try:
-        with bar(run.console, "export", unit=" files") as report:
+        with chosen_forms(run.recipe.export) as forms, bar(run.console, "export", unit=" files") as report:
             spec = file_spec(run.student_spec, provenance=provenance)
             variants = [_variant(run, scheme, outcome, spec) for scheme, outcome in networks.items()]
-            export_files(variants, spec, formats=run.recipe.export.formats, out=folder, progress=report)
+            export_files(
+                variants,
+                spec,
+                formats=run.recipe.export.formats,
+                out=folder,
+                forms=forms,
+                progress=report,
+            )
             with adding(folder, REFERENCE_NAMES):
                 write_reference(
                     folder,

@@ -50,6 +50,8 @@ _TYPES = {
     "boolean": "boolean",
     "null": "null",
 }
+_DEVICE = "device"
+"""Key of a single device."""
 _NAMED = ("Report", "Reports", "Row", "StageRecord")
 """Suffixes of objects with a separate table in `docs/report.md`."""
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -237,7 +239,8 @@ def _table(rows: Iterable[_Row]) -> Iterator[str]:
 
 
 def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False) -> Iterator[_Row]:
-    """One row per key; nested keys follow as `audio.mels`, unless `flat`."""
+    """One row per key; nested keys follow as `audio.mels`, unless `flat`, or those of a single device, which the
+    table of `benchmark.devices` has."""
     required = node.get("required", [])
     for name, child in node.get("properties", {}).items():
         default = "**required**" if name in required else _default(child)
@@ -245,7 +248,7 @@ def _rows(node: _Schema, defs: _Schema, *, prefix: str = "", flat: bool = False)
         yield f"{prefix}{name}", _kind(child, defs), default, meaning.split("\n\n")[0]
         if "discriminator" in child:
             yield from _choice_rows(f"{prefix}{name}", child, defs)
-        elif not flat:
+        elif not flat and name != _DEVICE:
             # Settings alone and in a list are the same object.
             for inner in {id(one): one for one in _objects(child, defs)}.values():
                 yield from _rows(inner, defs, prefix=f"{prefix}{name}.")

@@ -1,37 +1,30 @@
-"""Selects the form in which ONNX Runtime runs a float network fastest, by measurement on this machine.
+"""Chooses the form in which a network is written, among those of `export.layout.forms`.
 
-Three exact forms are tried if a network has temporal operators: frames in the batch axis (`export.lower`), one
-tensor per frame (`export.layout.per_frame`), and the original network, 3D operators included. They run in
-interleaved rounds, on one thread; the one with the smallest median is written, and the note of the file has the
-measurements. A form that cannot be written or run is left out, and the note has the reason; if the form with
-batched frames fails, there is no file.
+A rule or a pin names the form. Otherwise every form is written as the complete file that it would be, and the
+files run in interleaved rounds on one thread: here, or on a device by the process that started this one. The file
+with the smallest median is kept. A form that cannot be written or run is left out, and the record of the choice has
+the reason; if the form with batched frames cannot be written, there is no file.
 """
 
 from __future__ import annotations
 
+import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch import fx
-from torch.export import ExportedProgram
 
 from compress.command.sentence import in_a_sentence
-from export import require
-from export.layout.per_frame import to_per_frame
-from export.lower import NOTES
-from export.lower import lower as lower_batched
-from export.lower.source import operator_name
-from export.private.torch import needless_decompositions_skipped
-
-BATCHED, PER_FRAME, ORIGINAL = "batched frames", "per-frame", "original network"
-
-MOST_NODES = 10_000
-"""Nodes above which the per-frame form is not tried: files of so many nodes take long to load."""
+from export.choice import HOST, Choice
+from export.chosen_form import ChosenForm, ComparedForm
+from export.layout.forms import Forms
+from export.manifest import WrittenFile
+from export.targets import BATCHED
 
 ROUNDS, TIME_LIMIT_S = 15, 20.0
 """Rounds of measurement, and the time after which no further round begins."""
@@ -39,112 +32,176 @@ ROUNDS, TIME_LIMIT_S = 15, 20.0
 TOLERANCE = 1e-4
 """Largest difference between the outputs of the forms, relative to the largest output."""
 
+Write = Callable[[fx.GraphModule, Path], WrittenFile]
+"""Writes a form to a path."""
 
-def lower(program: ExportedProgram) -> fx.GraphModule:
-    """The fastest form of `program`; `meta[NOTES]` has the reasons.
+Run = Callable[[], Sequence[np.ndarray]]
+"""Runs a file on an example."""
 
-    Raises the errors of `export.lower.lower`.
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The files of the forms between which a measurement decides."""
+
+    path: Path
+    """Of the file that one of them becomes."""
+    folder: Path
+    """Of all of them."""
+    files: Mapping[str, WrittenFile]
+    """By form."""
+    left_out: Mapping[str, str]
+    """Forms that cannot be written, or differ from the others, and why."""
+
+    def decided(self, latencies_ms: Sequence[float | str], *, on: str) -> WrittenFile:
+        """The fastest file, moved to its path; the others are removed.
+
+        `latencies_ms` has the median of each file, or the reason why it did not run on the machine `on`. Raises
+        ValueError if none did.
+        """
+        taken = dict(zip(self.files, latencies_ms, strict=True))
+        times = {form: value for form, value in taken.items() if not isinstance(value, str)}
+        if not times:
+            reasons = "; ".join(f"{form}: {reason}" for form, reason in taken.items())
+            raise ValueError(f"no form of the network runs on {on}: {reasons}")
+        chosen = min(times, key=times.__getitem__)
+        relative = ", ".join(
+            f"{form} {value / times[chosen]:.2f}x" for form, value in times.items() if form != chosen
+        )
+        where = "this machine" if on == HOST else on
+        reason = (
+            f"the fastest on {where} in one thread ({relative} its time)"
+            if relative
+            else "the only one that runs"
+        )
+        left_out = {**self.left_out, **{form: why for form, why in taken.items() if isinstance(why, str)}}
+        form = ChosenForm(
+            name=chosen,
+            by="measurement",
+            source=on,
+            reason=reason,
+            compared=(
+                *(ComparedForm(form=one, latency_ms=value) for one, value in times.items()),
+                *(ComparedForm(form=one, latency_ms=None, reason=why) for one, why in left_out.items()),
+            ),
+        )
+        written = self.files[chosen]
+        written.path.replace(self.path)
+        shutil.rmtree(self.folder)
+        return replace(written, path=self.path, form=form, notes=(*form.notes, *written.notes))
+
+
+def select(
+    forms: Forms, choice: Choice, *, path: Path, file: str, write: Write, opened: Callable[[WrittenFile], Run]
+) -> WrittenFile | Candidates:
+    """The file at `path` in the chosen form; `Candidates` if a device must measure them.
+
+    `file` is its name in pins. `opened` loads a written file in its runtime. A network with one form is written in
+    it, without a record of a choice. Raises ValueError for a pin that does not fit the network, and the errors of
+    `write`.
     """
-    batched = lower_batched(program)
-    batched.meta[NOTES] = ()
-    if not _mixes_frames(program):
-        return batched
-    assert program.example_inputs is not None
-    trials, left_out = _trials(
-        {
-            BATCHED: lambda: batched,
-            PER_FRAME: lambda: to_per_frame(batched),
-            ORIGINAL: lambda: program.module(check_guards=False),  # type: ignore[dict-item, return-value]
-        },
-        program.example_inputs[0],
+    if choice.by == "pin":
+        return _pinned(forms, choice, path=path, file=file, write=write)
+    if len(forms) == 1:
+        return write(forms[BATCHED](), path)
+    if choice.by == "rule":
+        return _by_rule(forms, choice, path=path, write=write)
+    candidates, runs = _candidates(forms, path=path, write=write, opened=opened)
+    if choice.elsewhere:
+        return candidates
+    return candidates.decided([1e3 * value for value in _medians_s(runs)], on=HOST)
+
+
+def _pinned(forms: Forms, choice: Choice, *, path: Path, file: str, write: Write) -> WrittenFile:
+    several = f"it has {', '.join(forms)}"
+    if not choice.order:
+        if len(forms) == 1:
+            return write(forms[BATCHED](), path)
+        raise ValueError(
+            f"{choice.source} pins no form of {file}, and the network has several; add one of "
+            f"{', '.join(forms)}, or export without pins"
+        )
+    (pinned,) = choice.order
+    refused = f"{choice.source} pins the form {pinned!r} of {file}, which does not fit this network"
+    export_again = "export without pins, and pin the new manifest"
+    if pinned not in forms or len(forms) == 1:
+        only = "it has one form, because no operator mixes frames" if len(forms) == 1 else several
+        raise ValueError(f"{refused}: {only}; {export_again}")
+    try:
+        written = write(forms[pinned](), path)
+    except Exception as error:  # the exporter raises many types for unsupported operators
+        raise ValueError(f"{refused}: {in_a_sentence(error)}; {export_again}") from error
+    form = ChosenForm(
+        name=pinned, by="pin", source=choice.source, reason=f"pinned by {choice.source}", compared=()
     )
-    seconds, wrong = _measured(trials)
-    left_out += [f"{form} differs from the others" for form in wrong]
-    chosen = min(seconds, key=seconds.__getitem__)
-    relative = ", ".join(
-        f"{form} {seconds[form] / seconds[chosen]:.2f}x" for form in seconds if form != chosen
-    )
-    compared = (
-        f"the fastest on this machine in one thread ({relative} its time)" if relative else "the only one"
-    )
-    result = trials[chosen].module
-    result.meta[NOTES] = (
-        f"form: {chosen}, {compared}",
-        *(f"form not taken: {reason}" for reason in left_out),
-    )
-    return result
+    return replace(written, form=form, notes=(*form.notes, *written.notes))
 
 
-def _mixes_frames(program: ExportedProgram) -> bool:
-    """Whether an operator on clips depends on several frames."""
-    return any(
-        node.op == "call_function"
-        and operator_name(node) == "conv3d"
-        and node.args[1].meta["val"].shape[2] > 1  # type: ignore[union-attr]
-        for node in program.graph.nodes
-    )
-
-
-class _Trial:
-    """A form as a file in its runtime, run once."""
-
-    def __init__(self, module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
-        require("onnx", "onnxruntime")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        with tempfile.TemporaryDirectory(prefix="pocketreel-forms-") as folder:
-            path = Path(folder, "form.onnx")
-            with needless_decompositions_skipped():
-                torch.onnx.export(module, example, path, dynamo=True, verbose=False)
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        names = [info.name for info in self._session.get_inputs()]
-        self._feeds = {name: value.numpy() for name, value in zip(names, example, strict=True)}
-        self.module = module
-        self.outputs: list[Any] = self.run()
-
-    def run(self) -> list[Any]:
-        """The outputs for the example."""
-        return self._session.run(None, self._feeds)  # type: ignore[no-any-return]
-
-
-def _trials(
-    forms: Mapping[str, Callable[[], fx.GraphModule]], example: tuple[torch.Tensor, ...]
-) -> tuple[dict[str, _Trial], list[str]]:
-    """The forms that run, and why the others do not. Only the form with batched frames must run."""
-    trials: dict[str, _Trial] = {}
+def _by_rule(forms: Forms, choice: Choice, *, path: Path, write: Write) -> WrittenFile:
+    """The first form of the rule that can be written."""
     left_out = []
-    for form, make in forms.items():
+    for name in choice.order:
         try:
-            module = make()
-            count = len(module.graph.nodes)
-            if form == PER_FRAME and count > MOST_NODES:
-                left_out.append(f"{form} would be {count} nodes")
-            else:
-                trials[form] = _Trial(module, example)
+            written = write(forms[name](), path)
+        except Exception as error:  # the exporter raises many types for unsupported operators
+            if name == choice.order[-1]:
+                raise
+            left_out.append(ComparedForm(form=name, latency_ms=None, reason=f"fails: {in_a_sentence(error)}"))
+            continue
+        form = ChosenForm(
+            name=name,
+            by="rule",
+            source=choice.source,
+            reason=f"by the rule of {choice.source} ({choice.reason})",
+            compared=tuple(left_out),
+        )
+        return replace(written, form=form, notes=(*form.notes, *written.notes))
+    raise AssertionError("a rule names at least one form")
+
+
+def _candidates(
+    forms: Forms, *, path: Path, write: Write, opened: Callable[[WrittenFile], Run]
+) -> tuple[Candidates, list[Run]]:
+    """The files of the forms that can be written and agree with batched frames, loaded."""
+    files: dict[str, WrittenFile] = {}
+    left_out: dict[str, str] = {}
+    runs: list[Run] = []
+    expected: Sequence[np.ndarray] = ()
+    folder = path.with_name(f"{path.stem}.forms")
+    for number, (form, make) in enumerate(forms.items()):
+        own = folder / str(number)
+        own.mkdir(parents=True)
+        try:
+            written = write(make(), own / path.name)
+            run = opened(written)
+            outputs = run()
+            expected = expected or outputs
+            reason = None if _same(outputs, expected) else "differs from the others"
         except Exception as error:  # the exporter raises many types for unsupported operators
             if form == BATCHED:
                 raise
-            left_out.append(f"{form} fails: {in_a_sentence(error)}")
-    return trials, left_out
+            reason = f"fails: {in_a_sentence(error)}"
+        if reason is None:
+            files[form] = written
+            runs.append(run)
+        else:
+            left_out[form] = reason
+            shutil.rmtree(own)
+    return Candidates(path=path, folder=folder, files=files, left_out=left_out), runs
 
 
-def _measured(trials: Mapping[str, _Trial]) -> tuple[dict[str, float], list[str]]:
-    """Median seconds per form, and the forms whose outputs differ from those with batched frames."""
-    wrong = [form for form, trial in trials.items() if not _same(trial.outputs, trials[BATCHED].outputs)]
-    times: dict[str, list[float]] = {form: [] for form in trials if form not in wrong}
+def _medians_s(runs: Sequence[Run]) -> list[float]:
+    """Median seconds of each file in interleaved rounds."""
+    times: list[list[float]] = [[] for _ in runs]
     begun = time.monotonic()
-    while len(times[BATCHED]) < ROUNDS and (not times[BATCHED] or time.monotonic() - begun < TIME_LIMIT_S):
-        for form, taken in times.items():
+    while len(times[0]) < ROUNDS and (not times[0] or time.monotonic() - begun < TIME_LIMIT_S):
+        for run, taken in zip(runs, times, strict=True):
             started = time.perf_counter()
-            trials[form].run()
+            run()
             taken.append(time.perf_counter() - started)
-    return {form: statistics.median(taken) for form, taken in times.items()}, wrong
+    return [statistics.median(taken) for taken in times]
 
 
-def _same(given: list[Any], expected: list[Any]) -> bool:
+def _same(given: Sequence[Any], expected: Sequence[Any]) -> bool:
     return all(
         abs(a - b).max() <= TOLERANCE * max(abs(b).max(), 1e-30) for a, b in zip(given, expected, strict=True)
     )

@@ -18,8 +18,8 @@ def as_written(
 ) -> ExportedProgram:
     """The lowered `program`, which was captured from `lowered`, in the form of the writer of `name`.
 
-    ONNX Runtime's float form is chosen by measurement when a file is written; here the per-frame form is assumed,
-    which is usually the fastest.
+    ONNX Runtime's float form is chosen when a file is written, by default by measurement; here the per-frame form
+    is assumed, which is usually the fastest.
     """
     from export.layout.stream_order import stream
 
@@ -33,8 +33,8 @@ def as_written(
 
 
 def _for_onnxruntime(program: ExportedProgram, lowered: fx.GraphModule, scheme: str) -> fx.GraphModule:
+    from export.layout.forms import MOST_NODES
     from export.layout.per_frame import to_per_frame
-    from export.layout.select import MOST_NODES
     from export.layout.tap_fusion import lower
 
     if scheme == "w8a8":

@@ -10,9 +10,12 @@ import psutil
 import pytest
 import torch
 
-from export.job import Job, write
+from export.capture.graph import capture
+from export.choice import Forms
+from export.job import FormsJob, Job, write
 from export.manifest import file_spec
 from export.process.child import run_in_child
+from export.targets import PER_FRAME
 from tests.export.small_nets import clip_spec
 
 pytestmark = pytest.mark.slow
@@ -87,3 +90,31 @@ def _soon(holds):
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.parametrize(("taps", "form"), [(3, PER_FRAME), (1, None)])
+def test_a_part_of_a_network_has_the_form_of_the_whole_if_it_can(tmp_path, taps, form):
+    spec = clip_spec()
+    layers = torch.nn.Conv3d(3, 5, (taps, 3, 3)), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()
+    program = tmp_path / "program.pt2"
+    torch.export.save(capture(torch.nn.Sequential(*layers).eval(), spec.example()), program)
+    measured = Forms().of("onnx.fp32")
+    whole = FormsJob(
+        module="export.layout.forms",
+        runner="export.emit.onnx.session",
+        file="onnx.fp32",
+        clip=measured,
+        step=measured,
+    )
+    job = Job(
+        module="export.emit.onnx.writer",
+        program=program,
+        path=tmp_path / "model.onnx",
+        spec=file_spec(spec, provenance={}),
+        scheme="fp32",
+        lowering=None,
+        forms=whole.in_form(PER_FRAME),
+    )
+    written = write(job)
+    assert (None if written.form is None else written.form.name) == form
+    assert job.path.is_file() and not list(tmp_path.glob("*.forms"))

@@ -218,6 +218,8 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
         (["--layers"], "--layers ranks the layers of int8 networks; the scheme is fp32"),
         (["--calibration", "none.npy"], "calibration none.npy: there is no such file"),
         (["--weights", "none.pt"], "--weights none.pt: there is no such file"),
+        (["--target", "arm"], "target 'arm' is unknown; allowed: x86-64-amx, .*, arm64, apple, wasm"),
+        (["--forms", "none.json"], "none.json: no such file; give the manifest.json of an export"),
         (
             ["--shape", "1x4x4x16x16"],
             "the network does not accept the inputs clip .*RuntimeError.*give --shape once",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compress.pruning.config import PruneConfig
+from compress.stages import STAGES
 
 REFUSED = {
     "0 targets are given; give exactly one of macs, parameters, latency, size_bytes, latency_ms": {},
@@ -61,3 +62,31 @@ def test_settings_that_fit_are_accepted(settings):
 def test_goals_are_shares_of_the_original_or_absolute():
     assert PruneConfig(latency=0.5).goal(8.0) == 4.0
     assert PruneConfig(latency_ms=0.5).goal(8.0) == 0.5
+
+
+DEVICES = {
+    "device has no effect: the target macs is not measured in a runtime": {
+        "macs": 0.5,
+        "device": "ssh:pi@board",
+    },
+    "device 'sssh' is unknown; allowed: host, ssh, adb, browser": {"latency": 0.5, "device": "sssh:pi@board"},
+}
+
+
+@pytest.mark.parametrize("expected", DEVICES)
+def test_devices_that_do_not_fit_are_refused(expected):
+    with pytest.raises(ValueError, match=expected):
+        STAGES["prune"].config(**DEVICES[expected])
+
+
+def test_the_device_of_a_latency_is_part_of_the_key():
+    stage = STAGES["prune"]
+    here, board, other = (
+        stage.config(latency=0.5, device=one)
+        for one in ("host", "ssh:pi@board", {"ssh": {"address": "pi@board", "name": "big"}})
+    )
+    assert [config.measured_on[0] for config in (here, board, other)] == ["host", "ssh", "big"]
+    assert stage.machine(here)["processor"] and stage.machine(here).keys() == {"runtimes", "processor"}
+    assert [method.__module__ for method in stage.methods(board)][2:] == ["benchmarks.ssh.settings"]
+    assert len(stage.methods(here)) == 2
+    assert stage.config(**board.model_dump(mode="json")) == board

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -12,8 +11,7 @@ from torch import Tensor, fx, nn
 from export.capture.graph import capture
 from export.layout.per_frame import to_per_frame
 from export.layout.per_frame.aligned import align_channels
-from export.layout.select import lower as lower_for_onnx
-from export.lower import NOTES, lower
+from export.lower import lower
 from models import STUDENTS
 from models.spec import as_tuple
 from models.statistics import settle_statistics
@@ -145,30 +143,3 @@ def test_dense_kernels_of_three_taps_take_four_products_for_two_frames() -> None
         if node.target is torch.ops.aten.conv2d.default and (len(node.args) < 7 or node.args[6] == 1)
     ]
     assert len(dense) == 5 * 4  # for 10 frames; 28 without
-
-
-def test_onnx_takes_the_fastest_form_and_names_it() -> None:
-    model = Block(16, nn.ReLU6()).eval()
-    graph = lower_for_onnx(capture(model, (clip(),)))
-    assert_same(model, graph, (clip(),))
-    (note,) = graph.meta[NOTES]
-    assert (
-        re.match("form: (batched frames|per-frame|original network), ", note) and "original network" in note
-    )
-
-
-def test_a_form_that_onnx_does_not_support_is_left_out_with_the_reason() -> None:
-    pooled = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d((2, 1, 1))).eval()
-    x = clip()[:, :, :2]
-    graph = lower_for_onnx(capture(pooled, (x,)))
-    assert_same(pooled, graph, (x,))
-    chosen, *left_out = graph.meta[NOTES]
-    assert re.match("form: (batched frames|per-frame), ", chosen)
-    (reason,) = left_out
-    assert reason.startswith("form not taken: original network fails: ")
-    assert "aten._adaptive_avg_pool3d" in reason and "\x1b" not in reason
-
-
-def test_a_network_that_mixes_no_frames_has_one_form() -> None:
-    model = nn.Conv3d(3, 4, (1, 3, 3)).eval()
-    assert lower_for_onnx(capture(model, (clip(),))).meta[NOTES] == ()

@@ -27,7 +27,7 @@ class ErrorFunction(nn.Module):
 @pytest.mark.slow
 def test_a_file_that_its_runtime_refuses_is_a_failure_with_the_operators_line(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    broken = replace(EXPORTERS["onnx"], module="tests.export.breaking_writer", lowering="export.lower")
+    broken = replace(EXPORTERS["onnx"], module="tests.export.breaking_writer")
     monkeypatch.setitem(EXPORTERS, "onnx", broken)
     torch.manual_seed(0)
     exported = export_network(ErrorFunction(), ["1x3x8x8"], out=tmp_path, formats=["onnx"])
