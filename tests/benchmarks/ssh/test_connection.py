@@ -10,7 +10,7 @@ import pytest
 from benchmarks.device import Unavailable
 from benchmarks.devices import parse_device
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
+from benchmarks.measure import Effort, measure
 from benchmarks.ssh.client import run
 from benchmarks.ssh.link import Link
 from benchmarks.ssh.uploads import of_array
@@ -67,7 +67,7 @@ def test_an_unknown_host_is_refused(server, known_hosts):
 def test_a_board_that_is_refused_costs_its_own_rows(server, known_hosts, tmp_path):
     known_hosts.write_text("")
     devices = {"board": server.settings(), "host": parse_device("host")}
-    board, host = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=1)
+    board, host = measure(read_export(onnx_export(tmp_path)), devices=devices, effort=Effort(rounds=1))
     assert board.device is None and "its host key is not known yet" in board.latency[0].unavailable
     assert not board.latency[0].failed  # the file is not at fault
     assert host.latency[0].p50_ms > 0
