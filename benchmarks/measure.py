@@ -10,10 +10,12 @@ from benchmarks.accuracy import FileAccuracy, evaluate
 from benchmarks.device import MAX_SECONDS, ROUNDS, Description, Device, Unavailable
 from benchmarks.device_settings import DeviceSettings
 from benchmarks.exported import Exported
+from benchmarks.kept_roofs import roofs_of
 from benchmarks.latency import FileLatency, Progress, measure_latency, random_inputs
 from benchmarks.machine import usable_cores
-from benchmarks.roofs import Roofs, measure_roofs
+from benchmarks.roofs import Roofs
 from benchmarks.sustained import Sustained, measure_sustained
+from benchmarks.user_cache import user_cache
 
 if TYPE_CHECKING:
     from benchmarks.clips.cache import ClipSet
@@ -49,7 +51,7 @@ class Effort:
     sustained_minutes: int | None = None
     """Latency under sustained load is measured for this long."""
     with_roofs: bool = False
-    """The roofs of the device are measured."""
+    """The roofs of the device are measured, unless they were before."""
     seed: int = 0
     """Determines the inputs and the order within rounds."""
 
@@ -115,7 +117,7 @@ def measure_on(
     accuracy = []
     if clips is not None:
         accuracy = evaluate(exported, clips, device=device, threads=threads, progress=progress)
-    sustained = None
+    sustained, roofs = None, None
     if effort.sustained_minutes is not None:
         sustained = measure_sustained(
             exported.files,
@@ -126,13 +128,15 @@ def measure_on(
             seed=effort.seed,
             progress=progress,
         )
+    if effort.with_roofs:
+        roofs = roofs_of(device, folder=user_cache("roofs"), threads=threads)
     return Measurement(
         name=device.name,
         device=description,
         latency=latency,
         accuracy=accuracy,
         sustained=sustained,
-        roofs=measure_roofs(device, threads=threads) if effort.with_roofs else None,
+        roofs=roofs,
     )
 
 

@@ -108,7 +108,10 @@ def run(
     ] = None,
     roofs: Annotated[
         bool,
-        typer.Option("--roofs", help="Also measure the roofs of the device, and each file's share in them."),
+        typer.Option(
+            "--roofs",
+            help="Also state the roofs of the device, measured once, and each file's share in them.",
+        ),
     ] = False,
     max_seconds: Annotated[
         float | None,

@@ -193,7 +193,10 @@ def _roofs(roofs: Roofs) -> str:
     giga = [f"{value / 1e9:.1f}" for value in values if value is not None]
     if len(giga) < len(values):
         return f"roofs: {roofs.absent}"
-    return "roofs: {} GMAC/s in float, {} GMAC/s in int8, {} GB/s".format(*giga)
+    said = "roofs: {} GMAC/s in float, {} GMAC/s in int8, {} GB/s".format(*giga)
+    by = [] if roofs.runtime is None else [f"by {roofs.runtime}"]
+    by += [] if roofs.measured is None else [f"measured {roofs.measured}"]
+    return "; ".join([said, *by, *roofs.notes])
 
 
 def _over_time(sustained: Sustained) -> Table:
