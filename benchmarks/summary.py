@@ -210,7 +210,7 @@ def _over_time(sustained: Sustained) -> Table:
             name.replace(".", " ", 1),
             _ms(before_ms),
             _ms(after_ms),
-            f"{after_ms / before_ms - 1:+.0%}",
+            f"{after_ms / before_ms - 1:+.1%}",
             str(rank) if rank == before else f"{before} to {rank}",
         )
     return table

@@ -134,6 +134,6 @@ def test_the_summary_shows_both_rankings():
     device = WarmDevice()
     lines = summary_of(device, sustained(device))
     words = [line.split() for line in lines]
-    assert ["onnx", "fp32", "3.00", "3.00", "+0%", "2", "to", "1"] in words
-    assert ["onnx", "w8a8", "2.00", "4.00", "+100%", "1", "to", "2"] in words
+    assert ["onnx", "fp32", "3.00", "3.00", "+0.0%", "2", "to", "1"] in words
+    assert ["onnx", "w8a8", "2.00", "4.00", "+100.0%", "1", "to", "2"] in words
     assert "sustained load: temperature 20 to 50 °C; clock 2000 to 1400 MHz; throttled" in lines
