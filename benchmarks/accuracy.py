@@ -99,6 +99,8 @@ def evaluate(
                 runner.end()
             if progress is not None:
                 progress("accuracy", done, len(clips))
+        for runner in runners:
+            runner.read_notes()
     for runner in runners:
         if runner.runs:
             runner.score(clips.labels.numpy())
@@ -153,11 +155,10 @@ class _Runner:
         try:
             self._session = sessions.enter_context(self._device.open(self._file))
             runtime = self._session.load(threads=threads)
-            notes = RUNTIMES[self._file.format].notes + self._device.describe().notes
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
             return
-        self.accuracy = replace(self.accuracy, runtime=runtime, notes=notes)
+        self.accuracy = replace(self.accuracy, runtime=runtime)
 
     def begin(self, inputs: dict[str, np.ndarray]) -> None:
         """Sends a chunk of clips."""
@@ -176,6 +177,17 @@ class _Runner:
             self._chunks.append(self._session.end_infer())
         except (Unavailable, SessionFailed) as error:
             self._give_up(error)
+
+    def read_notes(self) -> None:
+        """Reads the notes on the runtime and on the device, after all clips."""
+        if not self.runs:
+            return
+        try:
+            notes = RUNTIMES[self._file.format].notes + self._device.describe().notes
+        except Unavailable as error:
+            self._give_up(error)
+            return
+        self.accuracy = replace(self.accuracy, notes=notes)
 
     def score(self, labels: np.ndarray) -> None:
         """Compares the logits with `labels` `N columns`; a clip without finite logits counts as wrong."""

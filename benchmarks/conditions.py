@@ -82,11 +82,7 @@ def judge(
     """Conditions from the reference's median of each round, the ratio of its two medians, and the other load."""
     relative = np.asarray(reference_ms) / np.median(reference_ms)
     slow = int((relative > SLOW).sum())
-    busy = []
-    if load is not None and load.others_cores is not None and load.others_cores > OTHERS_SHARE * load.cores:
-        busy.append(f"other processes used {load.others_cores:.1f} of {load.cores} cores")
-    if load is not None and load.steal_share is not None and load.steal_share > STEAL_SHARE:
-        busy.append(f"other virtual machines took {load.steal_share:.0%} of the processor time")
+    busy = busy_by(load)
     if slow > SLOW_SHARE * len(relative):
         busy.append(f"{slow} of {len(relative)} rounds were slow")
     if twin_ratio_ci95 is not None and abs(twin_ratio - 1) > TWINS_DIFFER:
@@ -104,3 +100,13 @@ def judge(
         steal_share=None if load is None else load.steal_share,
         busy=tuple(busy),
     )
+
+
+def busy_by(load: OtherLoad | None) -> list[str]:
+    """Reasons in the other load why the machine counts as busy."""
+    busy = []
+    if load is not None and load.others_cores is not None and load.others_cores > OTHERS_SHARE * load.cores:
+        busy.append(f"other processes used {load.others_cores:.1f} of {load.cores} cores")
+    if load is not None and load.steal_share is not None and load.steal_share > STEAL_SHARE:
+        busy.append(f"other virtual machines took {load.steal_share:.0%} of the processor time")
+    return busy

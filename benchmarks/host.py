@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from benchmarks import machine
 from benchmarks.device import Description, Session
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from benchmarks.conditions import Watch
     from benchmarks.energy import Meter
     from benchmarks.files import ExportedFile
-    from benchmarks.sustained import Heat
 
 
 class Host:
@@ -48,20 +47,6 @@ class Host:
         from benchmarks.energy import Rapl
 
         return Rapl()
-
-    def heat(self) -> Heat:
-        """Temperature of the hottest sensor and mean clock of the cores, where the system reports them."""
-        import psutil
-
-        from benchmarks.sustained import Heat
-
-        sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
-        temperatures_c = [one.current for group in sensors.values() for one in group]
-        clock = psutil.cpu_freq()
-        return Heat(
-            temperature_c=max(temperatures_c, default=None),
-            clock_mhz=None if clock is None or not clock.current else clock.current,
-        )
 
 
 HOST = Host()

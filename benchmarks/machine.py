@@ -19,6 +19,8 @@ ROOT = Path("/")
 
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 _PROCESSOR_ZONES = re.compile("cpu|soc|x86_pkg|core|tsens|bcm", re.IGNORECASE)
+_PROCESSOR_DRIVERS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+"""Drivers of hardware monitors that report the processor: Linux, Documentation/hwmon."""
 _ARM = "0x41"
 _ARM_CORES = {
     **{0xD03: "A53", 0xD04: "A35", 0xD05: "A55", 0xD07: "A57", 0xD08: "A72", 0xD09: "A73", 0xD0A: "A75"},
@@ -95,14 +97,17 @@ def clock_mhz(cpus: Iterable[int], root: Path = ROOT) -> float | None:
 
 
 def temperature_c(root: Path = ROOT) -> float | None:
-    """The highest temperature of the zones of the processor, or of all if none is known as such."""
-    zones = {}
-    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        reading = _number(zone / "temp")
-        if reading is not None:
-            zones[zone] = reading / 1000
-    of_processor = [value for zone, value in zones.items() if _PROCESSOR_ZONES.search(_read(zone / "type"))]
-    return max(of_processor or zones.values(), default=None)
+    """The highest temperature of the sensors of the processor, or of all thermal zones if none is known as such."""
+    of_processor: list[int | None] = []
+    of_others: list[int | None] = []
+    for zone in (root / "sys/class/thermal").glob("thermal_zone*"):
+        is_processor = _PROCESSOR_ZONES.search(_read(zone / "type"))
+        (of_processor if is_processor else of_others).append(_number(zone / "temp"))
+    for monitor in (root / "sys/class/hwmon").glob("hwmon*"):
+        if _read(monitor / "name") in _PROCESSOR_DRIVERS:
+            of_processor += [_number(sensor) for sensor in monitor.glob("temp*_input")]
+    known = [[one / 1000 for one in found if one is not None] for found in (of_processor, of_others)]
+    return max(known[0] or known[1], default=None)
 
 
 def parse_ranges(text: str) -> list[int]:

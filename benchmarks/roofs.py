@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class Roofs:
     bytes_per_s: float | None
     """Memory traffic of writing and reading a tensor."""
     absent: str | None = None
+    runtime: str | None = None
+    """Name and version of the runtime."""
+    measured: str | None = None
+    """When they were measured, in UTC, as ISO 8601."""
+    notes: tuple[str, ...] = ()
 
     def share(self, *, macs: int | None, scheme: str, latency_ms: float | None) -> float | None:
         """Share of a file's multiply-adds per second in the roof of its arithmetic; None if one is unknown.
@@ -57,13 +63,10 @@ def measure_roofs(
 
     Each is that of the fastest inference within a second, since a roof is what can be reached.
     """
-    try:
-        import onnx
-    except ImportError:
-        return _absent("the roofs need the package onnx: pip install '.[onnx]' in a checkout of Pocketreel")
     macs = ROWS * columns * columns
-    with tempfile.TemporaryDirectory(prefix="pocketreel-roofs-") as folder:
-        try:
+    try:
+        onnx = _onnx()
+        with tempfile.TemporaryDirectory(prefix="pocketreel-roofs-") as folder:
             float_s, int8_s, traffic_s = (
                 _fastest_s(device, _file(onnx, Path(folder), name, graph, shape), shape, threads=threads)
                 for name, graph, shape in (
@@ -72,17 +75,40 @@ def measure_roofs(
                     ("traffic", _traffic(onnx, elements), (1, 1)),
                 )
             )
-        except (Unavailable, SessionFailed) as error:
-            return _absent(str(error))
+    except (Unavailable, SessionFailed) as error:
+        return no_roofs(str(error))
     return Roofs(
         float_macs_per_s=macs / float_s,
         int8_macs_per_s=macs / int8_s,
         bytes_per_s=2 * 4 * elements / traffic_s,
+        measured=datetime.now(UTC).isoformat(timespec="minutes"),
     )
 
 
-def _absent(reason: str) -> Roofs:
+def runtime_on(device: Device, *, threads: int = 1) -> str:
+    """Name and version of the runtime on a device, of a file that is loaded there.
+
+    Raises `Unavailable` and `SessionFailed`.
+    """
+    onnx = _onnx()
+    with tempfile.TemporaryDirectory(prefix="pocketreel-roofs-") as folder, ExitStack() as sessions:
+        file = _file(onnx, Path(folder), "runtime", _float_product(onnx, 1), (1, 1))
+        return sessions.enter_context(device.open(file)).load(threads=threads)
+
+
+def no_roofs(reason: str) -> Roofs:
+    """The roofs of a device that has none."""
     return Roofs(float_macs_per_s=None, int8_macs_per_s=None, bytes_per_s=None, absent=reason)
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise Unavailable(
+            "the roofs need the package onnx: pip install '.[onnx]' in a checkout of Pocketreel"
+        ) from None
+    return onnx
 
 
 def _fastest_s(device: Device, file: ExportedFile, shape: tuple[int, int], *, threads: int) -> float:

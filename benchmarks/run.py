@@ -29,7 +29,7 @@ if not only_reads_arguments(__name__):
     from benchmarks.exported import read_export
     from benchmarks.field_data import FieldData, open_field_data
     from benchmarks.latency import FileLatency
-    from benchmarks.measure import Measurement, check_threads, measure
+    from benchmarks.measure import Effort, Measurement, check_threads, measure
     from benchmarks.predictions import (
         check_predictions,
         forget_predictions,
@@ -108,7 +108,10 @@ def run(
     ] = None,
     roofs: Annotated[
         bool,
-        typer.Option("--roofs", help="Also measure the roofs of the device, and each file's share in them."),
+        typer.Option(
+            "--roofs",
+            help="Also state the roofs of the device, measured once, and each file's share in them.",
+        ),
     ] = False,
     max_seconds: Annotated[
         float | None,
@@ -201,12 +204,14 @@ def run(
                 exported,
                 devices=devices,
                 clips=clips,
-                threads=threads,
-                rounds=rounds,
-                duration_s=duration,
-                sustained_minutes=sustained,
-                with_roofs=roofs,
-                max_seconds=_limit_s(max_seconds, duration),
+                effort=Effort(
+                    threads=threads,
+                    rounds=rounds,
+                    duration_s=duration,
+                    max_seconds=_limit_s(max_seconds, duration),
+                    sustained_minutes=sustained,
+                    with_roofs=roofs,
+                ),
                 progress=progress,
             )
     for measurement in measurements:
@@ -297,7 +302,8 @@ def _exit_code(measurements: Sequence[Measurement]) -> int:
     figures: list[FileLatency | FileAccuracy] = []
     for one in measurements:
         figures += [*one.latency, *one.accuracy]
-    if any(one.failed for one in figures):
+    sustained_failed = any(one.sustained is not None and one.sustained.failed for one in measurements)
+    if sustained_failed or any(one.failed for one in figures):
         return FAILED
     return OK if any(one.unavailable is None for one in figures) else FAILED
 

@@ -44,10 +44,12 @@ def print_summary(
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
     if measurement.roofs is not None:
         console.print(_roofs(measurement.roofs), highlight=False, markup=False, soft_wrap=True)
-    if measurement.sustained is not None and measurement.sustained.minutes:
+    if measurement.sustained is not None:
         console.print()
-        console.print(_over_time(measurement.sustained))
-        console.print(_heat(measurement.sustained), highlight=False, markup=False, soft_wrap=True)
+        if measurement.sustained.minutes:
+            console.print(_over_time(measurement.sustained))
+        for remark in _said_of_minutes(measurement.sustained):
+            console.print(remark, highlight=False, markup=False, soft_wrap=True)
 
 
 def _cores(device: Description) -> str:
@@ -191,7 +193,10 @@ def _roofs(roofs: Roofs) -> str:
     giga = [f"{value / 1e9:.1f}" for value in values if value is not None]
     if len(giga) < len(values):
         return f"roofs: {roofs.absent}"
-    return "roofs: {} GMAC/s in float, {} GMAC/s in int8, {} GB/s".format(*giga)
+    said = "roofs: {} GMAC/s in float, {} GMAC/s in int8, {} GB/s".format(*giga)
+    by = [] if roofs.runtime is None else [f"by {roofs.runtime}"]
+    by += [] if roofs.measured is None else [f"measured {roofs.measured}"]
+    return "; ".join([said, *by, *roofs.notes])
 
 
 def _over_time(sustained: Sustained) -> Table:
@@ -205,23 +210,33 @@ def _over_time(sustained: Sustained) -> Table:
             name.replace(".", " ", 1),
             _ms(before_ms),
             _ms(after_ms),
-            f"{after_ms / before_ms - 1:+.0%}",
+            f"{after_ms / before_ms - 1:+.1%}",
             str(rank) if rank == before else f"{before} to {rank}",
         )
     return table
 
 
-def _heat(sustained: Sustained) -> str:
-    """Temperature and clock in the last minute, and throttling, in one line."""
-    heat = sustained.minutes[-1].heat
-    parts = [
-        "temperature unknown" if heat.temperature_c is None else f"{heat.temperature_c:.0f} C",
-        "clock unknown" if heat.clock_mhz is None else f"{heat.clock_mhz:.0f} MHz",
+def _said_of_minutes(sustained: Sustained) -> list[str]:
+    """Temperature, clock and throttling in one line, and the reasons of the files that stopped running."""
+    remarks = []
+    if sustained.minutes:
+        begin, end = sustained.begin, sustained.minutes[-1].heat
+        parts = [
+            _from_to("temperature", begin.temperature_c, end.temperature_c, unit="°C"),
+            _from_to("clock", begin.clock_mhz, end.clock_mhz, unit="MHz"),
+        ]
+        if sustained.throttled is not None:
+            parts.append("throttled" if sustained.throttled else "not throttled")
+        remarks.append(f"sustained load: {'; '.join(parts)}")
+    return remarks + [
+        f"sustained load: {name} stopped: {reason}" for name, reason in sustained.unavailable.items()
     ]
-    if sustained.throttled is not None:
-        parts.append("throttled" if sustained.throttled else "not throttled")
-    parts += [f"{name}: {reason}" for name, reason in sustained.unavailable.items()]
-    return f"at the end: {'; '.join(parts)}"
+
+
+def _from_to(what: str, begin: float | None, end: float | None, *, unit: str) -> str:
+    if begin is None or end is None:
+        return f"{what} unknown"
+    return f"{what} {begin:.0f} to {end:.0f} {unit}"
 
 
 def _said(conditions: Conditions) -> str:

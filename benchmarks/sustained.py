@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
-from benchmarks.device import Device
+from benchmarks.device import Device, Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.turns import Turns
 
@@ -25,20 +25,10 @@ THROTTLED = 0.85
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
-    """Temperature and clock at one moment; None if the system does not report it."""
+    """Temperature and clock of a device at one moment, as in its `Description`; None if it does not report it."""
 
     temperature_c: float | None
-    """Of the hottest sensor."""
     clock_mhz: float | None
-    """Mean over cores."""
-
-
-@runtime_checkable
-class ReportsHeat(Protocol):
-    """A `Device` that reports its temperature and clock. Others report neither."""
-
-    def heat(self) -> Heat:
-        """At this moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +53,15 @@ class Sustained:
     """Latency over time of all files on one device."""
 
     device: str
+    begin: Heat
+    """Before the first minute, with all files loaded and warmed up."""
     minutes: tuple[Minute, ...]
     throttled: bool | None
     """Whether the clock fell by more than 15 %; None if it is not reported."""
     unavailable: dict[str, str]
     """Reasons of the files that stopped running, by `format.scheme`."""
+    failed: bool = False
+    """A file should have run on this device but was refused, crashed or timed out."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the ranking in the first and in the last minute."""
@@ -116,20 +110,22 @@ def measure_sustained(
                 progress("sustained", minute, minutes)
         while len(heats) < minutes:
             heats.append(_heat(device))
-    clocks = [heat.clock_mhz for heat in (first, *heats)]
+    found = tuple(
+        Minute(
+            minute=number,
+            p50_ms={name: float(np.median(values)) for name, values in rounds.items()},
+            heat=heat,
+        )
+        for number, (rounds, heat) in enumerate(zip(rounds_of_minute, heats, strict=True))
+        if rounds
+    )
     return Sustained(
         device=device.name,
-        minutes=tuple(
-            Minute(
-                minute=number,
-                p50_ms={name: float(np.median(values)) for name, values in rounds.items()},
-                heat=heat,
-            )
-            for number, (rounds, heat) in enumerate(zip(rounds_of_minute, heats, strict=True))
-            if rounds
-        ),
-        throttled=throttled(clocks),
+        begin=first,
+        minutes=found,
+        throttled=throttled([heat.clock_mhz for heat in (first, *(one.heat for one in found))]),
         unavailable={str(one.file.id): one.unavailable for one in turns if one.unavailable is not None},
+        failed=any(one.failed for one in turns),
     )
 
 
@@ -142,6 +138,8 @@ def throttled(clocks_mhz: Sequence[float | None]) -> bool | None:
 
 
 def _heat(device: Device) -> Heat:
-    if isinstance(device, ReportsHeat):
-        return device.heat()
-    return Heat(temperature_c=None, clock_mhz=None)
+    try:
+        now = device.describe()
+    except Unavailable:  # the files, which are lost with the device, report the reason
+        return Heat(temperature_c=None, clock_mhz=None)
+    return Heat(temperature_c=now.temperature_c, clock_mhz=now.clock_mhz)

@@ -17,6 +17,17 @@ from rich.console import Console
 from compress.command import only_reads_arguments
 from compress.command.guard import exit_codes, keep_tracebacks_in, run_command
 from compress.command.json_output import JsonOption, json_alone
+from compress.command.recipe_options import (
+    CACHE,
+    WORKERS,
+    CacheOption,
+    OutOption,
+    RecipeArgument,
+    SetOption,
+    TrainDeviceOption,
+    UserCodeTimeoutOption,
+    WorkersOption,
+)
 from compress.command.supervise import Resume
 from compress.command.terminal import headed, output
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
@@ -37,11 +48,8 @@ if not only_reads_arguments(__name__):
 
 
 def main(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe (YAML).", show_default=False)],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the recipe. Repeatable."),
-    ] = None,
+    recipe: RecipeArgument,
+    set_: SetOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -51,23 +59,11 @@ def main(
             show_default="a fifth of the epochs of distill",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Output folder of the run.", show_default="out/<recipe name>")
-    ] = None,
-    cache: Annotated[Path, typer.Option(help="Cache folder, shared by all runs.")] = Path("out/cache"),
-    workers: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Number of decoding processes; 0 decodes in the main process."),
-    ] = 2,
-    train_device: Annotated[
-        str,
-        typer.Option(
-            help="Training device: auto (cuda if there is one, else cpu), cpu, cuda or mps.", metavar="DEVICE"
-        ),
-    ] = "auto",
-    user_code_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="Time limit for user code.")
-    ] = TIME_LIMIT_S,
+    out: OutOption = None,
+    cache: CacheOption = CACHE,
+    workers: WorkersOption = WORKERS,
+    train_device: TrainDeviceOption = "auto",
+    user_code_timeout: UserCodeTimeoutOption = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:

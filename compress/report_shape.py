@@ -56,7 +56,8 @@ class ModelReports(TypedDict):
     student_float: ModelReport | None
     """The student before quantization."""
     student_quantized: ModelReport | None
-    """The torch int8 reference."""
+    """The torch network of the last stage `quantize`: the int8 reference of `w8a8`. With several such stages, each
+    also has a network of its own: `student_quantized_w8a8`, `student_quantized_w8`, `student_quantized_w4`."""
 
 
 @_documented

@@ -18,6 +18,17 @@ from rich.console import Console
 from compress.command import FAILED, GATE_FAILED, OK, only_reads_arguments
 from compress.command.guard import exit_codes, keep_tracebacks_in, run_command
 from compress.command.json_output import JsonOption, json_alone
+from compress.command.recipe_options import (
+    CACHE,
+    WORKERS,
+    CacheOption,
+    OutOption,
+    RecipeArgument,
+    SetOption,
+    TrainDeviceOption,
+    UserCodeTimeoutOption,
+    WorkersOption,
+)
 from compress.command.supervise import Resume
 from compress.command.terminal import headed, output, print_error
 from compress.command.user_code import TIME_LIMIT_S, MemoryOption, set_limits
@@ -104,22 +115,13 @@ def run_recipe(
 
 
 def main(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe (YAML).", show_default=False)],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override one value: --set stages.0.distill.epochs=3. Repeatable.",
-        ),
-    ] = None,
+    recipe: RecipeArgument,
+    set_: SetOption = None,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Check the recipe, print its steps and exit.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="out/<recipe name>")] = None,
-    cache: Annotated[
-        Path, typer.Option(help="Cache folder for decoded clips and teacher logits, shared by all runs.")
-    ] = Path("out/cache"),
+    out: OutOption = None,
+    cache: CacheOption = CACHE,
     fresh: Annotated[
         bool,
         typer.Option(
@@ -127,24 +129,9 @@ def main(
             help="Remove the results of earlier runs (and nothing else) from the output folder and start again.",
         ),
     ] = False,
-    workers: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Number of decoding processes; 0 decodes in the main process."),
-    ] = 2,
-    train_device: Annotated[
-        str,
-        typer.Option(
-            help="Training device: auto (cuda if there is one, else cpu), cpu, cuda or mps.", metavar="DEVICE"
-        ),
-    ] = "auto",
-    user_code_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=1,
-            help="Time limit for each of: importing a teacher's factory, calling it, one forward pass.",
-        ),
-    ] = TIME_LIMIT_S,
+    workers: WorkersOption = WORKERS,
+    train_device: TrainDeviceOption = "auto",
+    user_code_timeout: UserCodeTimeoutOption = TIME_LIMIT_S,
     user_code_memory: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:

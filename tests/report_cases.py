@@ -20,6 +20,7 @@ HOSTILE = (
     "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",
     "n" * 300,
     "a|b`c\nd",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f3ac",
     "![x](http://example.org)",
     "",
 )

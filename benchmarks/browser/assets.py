@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.device import Unavailable
+from benchmarks.user_cache import user_cache
 
 INSTALL = "pocketreel browser-assets"
 """Command that installs the assets."""
@@ -91,10 +92,7 @@ PACKAGES = (
 def default_folder() -> Path:
     """The folder of the assets: that of the environment variable, or one in the user's cache."""
     given = os.environ.get(FOLDER_VARIABLE)
-    if given:
-        return Path(given)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "pocketreel" / "browser"
+    return Path(given) if given else user_cache("browser")
 
 
 def find_assets(folder: Path | None = None, *, packages: Sequence[Package] = PACKAGES) -> dict[str, Path]:

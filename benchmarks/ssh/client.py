@@ -21,6 +21,10 @@ _QUIT_S = 5.0
 _MOST_BEFORE_GREETING = 64 * 2**10
 
 
+class ConnectionLost(Unavailable):
+    """The connection ended; another one may succeed."""
+
+
 def command(settings: SshFields, script: str) -> list[str]:
     """The command line that runs a shell script on the board.
 
@@ -76,7 +80,7 @@ class Connection:
             return None
 
     def send(self, message: frames.Message) -> None:
-        """Sends a message. Raises `Unavailable` if the connection is lost."""
+        """Sends a message. Raises `ConnectionLost`, or `Unavailable` after `give_up`."""
         try:
             frames.write(self._commands, message)
         except OSError as error:
@@ -85,7 +89,7 @@ class Connection:
     def receive(self, channel: int, *, limit_s: float) -> frames.Message | None:
         """The next answer of a channel; None if there is none within `limit_s`.
 
-        Raises `Unavailable` if the connection is lost.
+        Raises `ConnectionLost`, or `Unavailable` after `give_up`.
         """
         try:
             message = self._queue(channel).get(timeout=limit_s)
@@ -106,13 +110,13 @@ class Connection:
             return self._queues[channel]
 
     def loss(self) -> Unavailable:
-        """The reason for the end of the connection."""
+        """The reason for the end of the connection, `ConnectionLost` unless it was given up."""
         if self._given_up:
             return Unavailable(f"{self._address}: {self._given_up}")
         code = self.exit_code()
         if self._fault and not code:
-            return Unavailable(f"{self._address}: {self._fault}")
-        return Unavailable(f"{self._address}: {why(self.errors(), code=code, address=self._address)}")
+            return ConnectionLost(f"{self._address}: {self._fault}")
+        return ConnectionLost(f"{self._address}: {why(self.errors(), code=code, address=self._address)}")
 
     def give_up(self, reason: str) -> Unavailable:
         """Ends a connection that cannot be used any more; `reason` is from now on that of its end."""

@@ -53,7 +53,8 @@ class Board:
         """The board at this moment. Raises `Unavailable` if it is lost or lacks the cores `cpus`."""
         given = self._link.ask("describe", name=self.name, cpus=self._cpus)
         given["clusters"] = tuple(CoreCluster(**cluster) for cluster in given["clusters"])
-        given |= {name: tuple(given[name]) for name in ("int8_instructions", "notes")}
+        given["int8_instructions"] = tuple(given["int8_instructions"])
+        given["notes"] = (*given["notes"], *self._link.notes)
         return Description(**given)
 
     def open(self, file: ExportedFile) -> Session:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 
 _LAST_LINES = 2
+_FAULT_OF_SSH = 255
+"""Its exit code; it may end without a message."""
+_LOST = "the connection was lost; what was copied stays, so that the next run continues there"
 
 
 def why(errors: str, *, code: int | None, address: str) -> str:
@@ -14,6 +17,8 @@ def why(errors: str, *, code: int | None, address: str) -> str:
         if found:
             return reason.format(*found.groups(), address=address)
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    if code == _FAULT_OF_SSH and not lines:
+        return _LOST
     said = f": {' | '.join(lines[-_LAST_LINES:])}" if lines else ""
     return f"ssh ended with exit code {code}{said}" if code else f"the connection ended{said}"
 
@@ -56,6 +61,6 @@ _REASONS = (
     ),
     (
         r"(?:Connection (?:reset|closed)|Broken pipe|[Tt]imeout, server|client_loop|closed by remote host)",
-        "the connection was lost; what was copied stays, so that the next run continues there",
+        _LOST,
     ),
 )

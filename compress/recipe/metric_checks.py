@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from compress.artifact import Form
 from compress.gates import metric_names, renamed
+from compress.quantized_models import LAST, quantized_names
 from compress.recipe.faults import listed, nearest
 from compress.recipe.parts import Found, Parts
 from compress.recipe.sections import (
     BenchmarkConfig,
     ExportConfig,
     TeacherStudent,
+    output_scheme,
     schemes_of,
 )
 from compress.recipe.teacher_checks import (
@@ -40,7 +42,9 @@ def metrics(parts: Parts) -> Found:
     if any(entry is None or getattr(entry.config, "baseline", False) for entry in parts.stages):
         models["student_labels_only"] = learned
     if any(verb in STAGES and STAGES[verb].gives is Form.QUANTIZED for verb in parts.verbs if verb):
-        models["student_quantized"] = learned
+        models[LAST] = learned
+        quantized = [scheme for entry in parts.stages if entry and (scheme := output_scheme(entry))]
+        models |= dict.fromkeys(quantized_names(quantized), learned)
     schemes = schemes_of(export, [entry for entry in parts.stages if entry])
     names = metric_names(
         files=[

@@ -12,7 +12,8 @@ from compress.artifact import Form
 from compress.chance import at_chance, predicted_classes
 from compress.command.invocation import typed_again
 from compress.figures import name_of
-from compress.report.columns import columns_of, measured_names
+from compress.quantized_models import LAST
+from compress.report.columns import columns_of, measured_names, named_quantized
 from compress.report.predictions import Column, changes, compare_predictions
 from compress.report_shape import SCHEMA_VERSION, Report, RobustnessReport, WarningReport
 from compress.steps.benchmark import Benchmark, FileFigures
@@ -134,8 +135,9 @@ def _models(run: Run, teachers: Sequence[StageOutcome], stages: Sequence[StageOu
     }
     models |= {
         "student_float": _model(run, floats[-1], network=student) if floats else None,
-        "student_quantized": _model(run, quantized[-1], network=student) if quantized else None,
+        LAST: _model(run, quantized[-1], network=student) if quantized else None,
     }
+    models |= {name: _model(run, one, network=student) for name, one in named_quantized(stages).items()}
     alone = next((outcome for outcome in stages if outcome.labels_only is not None), None)
     if alone is not None and alone.labels_only is not None:
         models["student_labels_only"] = {

@@ -14,6 +14,7 @@ from benchmarks.files import FileId
 from benchmarks.predictions import FOLDER, predictions_name
 from compress.artifact import Form
 from compress.folders.ledger import Ledger
+from compress.quantized_models import quantized_names
 from compress.report.predictions import STUDENT, Column
 from compress.steps.pipeline import Run, StageOutcome
 from models.spec import ClipSpec
@@ -31,8 +32,9 @@ def columns_of(
     clips = run.data.test.for_spec(spec)
     truth = clips.labels.numpy()
     networks = {one.path: one for one in teachers}
-    for one in stages:
-        networks[STUDENT if one.artifact.form is Form.FLOAT else "student_quantized"] = one
+    floats = [one for one in stages if one.artifact.form is Form.FLOAT]
+    networks |= dict.fromkeys([STUDENT], floats[-1]) if floats else {}
+    networks |= named_quantized(stages)
     of_networks = {
         name: _by_label(
             one.artifact.spec,
@@ -56,6 +58,13 @@ def columns_of(
         )
         for place, label in enumerate(spec.labels)
     }
+
+
+def named_quantized(stages: Sequence[StageOutcome]) -> dict[str, StageOutcome]:
+    """The networks of the stages that quantize, by name."""
+    found = [one for one in stages if one.artifact.form is Form.QUANTIZED]
+    names = quantized_names([one.record["config"]["scheme"] for one in found])
+    return dict(zip(names, found, strict=True))
 
 
 def clip_names(clips: ClipSet) -> tuple[list[str], list[str]]:

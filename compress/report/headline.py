@@ -7,6 +7,7 @@ from typing import Any
 
 from compress import figures
 from compress.limits import MAX_TEACHERS
+from compress.quantized_models import LAST, SCHEMES
 from compress.report.wording import counted, listed
 from compress.report_shape import CoverageReport, FileReport, ModelReport, Report
 
@@ -15,7 +16,8 @@ MODEL_TITLES = {
     **{f"teacher_{index}": f"Teacher {index}" for index in range(MAX_TEACHERS)},
     "student_labels_only": "Student, labels alone",
     "student_float": "Student",
-    "student_quantized": "Student, quantized (torch)",
+    **{f"{LAST}_{scheme}": f"Student, {scheme} (torch)" for scheme in SCHEMES},
+    LAST: "Student, quantized (torch)",
 }
 
 TAGS = {"failed": "not written", "wrong": "wrong outputs"}
@@ -23,9 +25,12 @@ TAGS = {"failed": "not written", "wrong": "wrong outputs"}
 
 
 def models_of(report: Report) -> Iterator[tuple[str, ModelReport]]:
-    """The networks of the run by name."""
+    """The networks of the run by name, each once."""
     models: Mapping[str, Any] = report["models"]
-    return ((name, models[name]) for name in MODEL_TITLES if models.get(name) is not None)
+    found = [name for name in MODEL_TITLES if models.get(name) is not None]
+    if any(name.startswith(f"{LAST}_") for name in found):
+        found.remove(LAST)  # one of the named ones
+    return ((name, models[name]) for name in found)
 
 
 def headline(report: Report) -> tuple[str, str]:

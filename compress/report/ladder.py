@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from compress import figures
 from compress.report.headline import MODEL_TITLES, TAGS
-from compress.report.wording import mean_share
+from compress.report.wording import mean_share, title_of_stage
 from compress.report_shape import Report
 
 FLOAT_BYTES = 4
@@ -78,7 +78,9 @@ def _steps(report: Report) -> Iterator[_Step]:
     for stage in report["stages"]:
         if stage["path"] not in teachers and stage["after"].get("top1") is not None:
             quantized = stage["name"] == "quantize"
-            yield _network(f"after {stage['name']}", "student", stage["after"], has_size=not quantized)
+            yield _network(
+                f"after {title_of_stage(stage)}", "student", stage["after"], has_size=not quantized
+            )
     for file in report["files"]:
         if file.get("status") in TAGS:
             continue

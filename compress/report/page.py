@@ -17,7 +17,7 @@ from compress.report.robustness import robustness_table
 from compress.report.sensitivity import FIGURES, layer_costs
 from compress.report.tasks import task_rows
 from compress.report.tradeoff import tradeoff
-from compress.report.wording import in_words, of_label, short
+from compress.report.wording import in_words, of_label, short, title_of_stage
 from compress.report_shape import GateReport, ModelReport, Report
 
 _ORDER = {"failed": 0, "unmeasured": 1, "passed": 2}
@@ -27,7 +27,7 @@ _ORDER = {"failed": 0, "unmeasured": 1, "passed": 2}
 def page(report: Report) -> dict[str, Any]:
     """Everything for the templates, as text and positions."""
     verdict, tone = headline(report)
-    plots = accuracy_plots(report, MODEL_TITLES)
+    plots = accuracy_plots(report)
     return {
         "name": short(report["recipe"].get("name", "recipe"), 80),
         "verdict": verdict,
@@ -45,7 +45,7 @@ def page(report: Report) -> dict[str, Any]:
         "tradeoff": tradeoff(report),
         "latency_plot": latency_plot(report["files"]),
         "class_sections": list(class_sections(report)),
-        "tasks": list(task_rows(report, MODEL_TITLES)),
+        "tasks": list(task_rows(report)),
         "robustness": robustness_table(report, MODEL_TITLES),
         "layer_costs": layer_costs(report["stages"]),
         "stages": [_stage(stage) for stage in report["stages"]],
@@ -131,7 +131,7 @@ def _stage(stage: Any) -> dict[str, Any]:
         values = [figures.figure(key, _short_keys(side[key])) for side in (before, after) if key in side]
         changes.append((in_words(key), " → ".join(dict.fromkeys(values))))
     return {
-        "name": stage["name"],
+        "name": title_of_stage(stage),
         "path": stage["path"],
         "time": figures.seconds(stage["seconds"]) + _processor(stage) + _threads(stage.get("threads")),
         "cached": stage["cached"],

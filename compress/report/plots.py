@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compress import figures
+from compress.report.headline import MODEL_TITLES, models_of
 from compress.report.wording import in_words, short
 from compress.report_shape import FileReport, Report
 
@@ -14,10 +15,11 @@ SHORTEST_SPAN = 0.1
 """Smallest range of an accuracy axis, so that noise does not appear as a difference."""
 
 
-def accuracy_plots(report: Report, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+def accuracy_plots(report: Report) -> list[dict[str, Any]]:
     """One plot per label column: top-1 with its interval of every network and file."""
-    models: Mapping[str, Any] = report["models"]
-    entries = [(title, models.get(key), key) for key, title in titles.items()]
+    entries: list[tuple[str, Any, str]] = [
+        (MODEL_TITLES[name], model, name) for name, model in models_of(report)
+    ]
     entries += [(f"{one['format']}, {one['scheme']}", one["accuracy"], "file") for one in report["files"]]
     measured = [(name, entry, kind) for name, entry, kind in entries if entry and entry["top1"] is not None]
     labels = dict.fromkeys(label for _, entry, _ in measured for label in _labels(entry["top1"]))

@@ -18,16 +18,13 @@ def paired_change(before: np.ndarray, after: np.ndarray, *, videos: Sequence[str
 
     `before` and `after` are bool `N`, whether each clip is correct; `videos` names the video of each clip. Clips of
     one video are correlated: the test exchanges both sides of whole videos, and the variance of the interval is
-    multiplied by the design effect (Rao and Scott 1992, Biometrics 48:577-585).
+    multiplied by the design effect (Rao and Scott 1992, Biometrics 48:577-585). Without any difference, every video
+    counts as one clip.
     """
     difference = after.astype(int) - before.astype(int)
     totals = by_file(difference, videos).values
-    # Without any variation there is nothing to estimate the correlation from.
-    varies = len(totals) > 1 and difference.std() > 0
     lost, won = int((difference < 0).sum()), int((difference > 0).sum())
-    low, high = _interval(
-        lost, won, len(difference), effect=design_effect(difference, videos) if varies else 1.0
-    )
+    low, high = _interval(lost, won, len(difference), effect=design_effect(difference, videos))
     return {
         "lost": lost,
         "won": won,

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from compress import figures
+from compress.report.headline import MODEL_TITLES, models_of
 from compress.report.wording import short
 from compress.report_shape import Report
 
 _NAMES = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "map": "mAP"}
 
 
-def task_rows(report: Report, titles: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def task_rows(report: Report) -> Iterator[dict[str, str]]:
     """One row per network and task with its figures."""
-    models: Mapping[str, Any] = report["models"]
-    for name, title in titles.items():
-        for task, found in ((models.get(name) or {}).get("tasks") or {}).items():
+    for name, model in models_of(report):
+        for task, found in (model.get("tasks") or {}).items():
             words = ", ".join(
                 f"{_in_words(figure)} {figures.percent(value)}" for figure, value in found.items()
             )
-            yield {"title": title, "task": short(task), "figures": words}
+            yield {"title": MODEL_TITLES[name], "task": short(task), "figures": words}
 
 
 def _in_words(figure: str) -> str:

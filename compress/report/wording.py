@@ -63,3 +63,9 @@ def in_words(key: str) -> str:
 def significance(p: float) -> str:
     """A p-value as text."""
     return "p < 0.001" if p < 0.001 else f"p {p:.2g}"
+
+
+def title_of_stage(stage: Mapping[str, Any]) -> str:
+    """The verb of a stage, and the scheme of one that quantizes."""
+    scheme = stage.get("config", {}).get("scheme")
+    return f"{stage['name']} {scheme}" if scheme else str(stage["name"])

@@ -10,7 +10,7 @@ from benchmarks.accuracy import FileAccuracy
 from benchmarks.exported import read_export
 from benchmarks.files import FileId
 from benchmarks.latency import FileLatency, ratio
-from benchmarks.measure import Measurement, check_threads, measure
+from benchmarks.measure import Effort, Measurement, check_threads, measure
 from benchmarks.predictions import FOLDER, TORCH, keep_predictions, predictions_name
 from benchmarks.streaming import measure_streaming
 from compress.chance import predicted_classes
@@ -123,9 +123,7 @@ def benchmark(run: Run, networks: Mapping[str, StageOutcome], exported: Exported
                     read_export(exported.folder).only(written),
                     devices=devices,
                     clips=run.data.test.for_spec(run.student_spec),
-                    threads=settings.threads,
-                    rounds=settings.rounds,
-                    seed=run.recipe.seed,
+                    effort=Effort(threads=settings.threads, rounds=settings.rounds, seed=run.recipe.seed),
                     progress=report,
                 )
         except (ValueError, RuntimeError, OSError) as error:

@@ -16,7 +16,7 @@ from benchmarks.devices import (
     parse_device,
 )
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
+from benchmarks.measure import Effort, measure
 from tests.benchmarks.small_exports import onnx_export
 
 
@@ -109,7 +109,7 @@ def test_two_devices_with_one_name_are_refused(devices, message):
 
 def test_a_missing_device_costs_its_own_rows(tmp_path):
     devices = {"gone": BoardSettings(address="x"), "host": HostSettings()}
-    gone, here = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=1)
+    gone, here = measure(read_export(onnx_export(tmp_path)), devices=devices, effort=Effort(rounds=1))
     assert (gone.name, gone.device, gone.latency[0].device) == ("gone", None, "gone")
     assert gone.latency[0].unavailable == "the board does not answer: switch it on"
     assert not gone.latency[0].failed

@@ -63,6 +63,15 @@ def test_without_a_zone_of_the_processor_the_hottest_counts(rock):
     assert machine.temperature_c(rock) == 90.0
 
 
+def test_a_hardware_monitor_of_the_processor(tmp_path):
+    for number, (driver, temperature) in enumerate((("nvme", 95000), ("k10temp", 61250))):
+        folder = tmp_path / f"sys/class/hwmon/hwmon{number}"
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(f"{driver}\n")
+        (folder / "temp1_input").write_text(f"{temperature}\n")
+    assert machine.temperature_c(tmp_path) == 61.25
+
+
 def test_what_the_system_does_not_report_is_none(tmp_path):
     assert machine.clusters(tmp_path) == ()
     assert machine.governor([0], tmp_path) is None

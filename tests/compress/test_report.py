@@ -14,7 +14,7 @@ import pytest
 from compress import figures
 from compress.gates import GateConfig, evaluate_gates
 from compress.report import Report, Sample, did_not_run, write_report
-from compress.report.page import MODEL_TITLES, headline
+from compress.report.page import headline
 from compress.report.plots import accuracy_plots, curves, latency_plot
 from compress.studies.generate_docs import report_schema
 from tests.reports import ON_A_MAC, artifact, realistic_report
@@ -307,9 +307,7 @@ def test_a_student_of_one_label_column_has_no_figure_under_another(tmp_path: Pat
         report["models"][model]["top1"] = report["models"][model]["ci95"] = None  # type: ignore[literal-required]
     for one in report["files"]:
         one["accuracy"]["top1"] = one["accuracy"]["ci95"] = None
-    plots = {
-        plot["label"]: [row["kind"] for row in plot["rows"]] for plot in accuracy_plots(report, MODEL_TITLES)
-    }
+    plots = {plot["label"]: [row["kind"] for row in plot["rows"]] for plot in accuracy_plots(report)}
     assert plots == {"word": ["teacher", "student_float"], "slot": ["teacher"]}
 
 

@@ -11,12 +11,14 @@ import jsonschema
 import numpy as np
 import pytest
 
+from compress.quantized_models import quantized_names
 from compress.report import write_report
 from compress.report.classes import shown_clips
 from compress.report.files import disturbed
 from compress.report.headline import fell_back, headline, unmeasured
 from compress.report.key_figures import key_figures
 from compress.report.ladder import ladder
+from compress.report.page import page
 from compress.report.plots import latency_plot
 from compress.report.samples import jpeg
 from compress.report.tradeoff import Point, pareto_front, tradeoff
@@ -56,6 +58,19 @@ def test_the_pages_are_well_formed_and_follow_the_schema(written: Path) -> None:
     assert {"script", "link", "iframe"}.isdisjoint(page.tags)
     assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses) and page.addresses
     assert re.findall(r"<img [^>]*alt=\"\"|<svg (?![^>]*(?:aria-label|aria-hidden))", html) == []
+
+
+def test_wide_tables_scroll_and_others_name_their_cells_on_a_phone(written: Path) -> None:
+    html = (written / "report.html").read_text()
+    for table in re.finditer(r'<table class="([^"]*)">(.*?)</table>', html, re.DOTALL):
+        before = html[: table.start()].rstrip()
+        if "dense" in table[1] and not re.search("legend|after", table[1]):
+            assert re.search(
+                r'<div class="scroll" tabindex="0" role="region" aria-label="[^"]+">$', before
+            ), before[-200:]
+        elif "dense" not in table[1]:
+            cells = re.findall(r"<td(?![^>]*colspan)([^>]*)>(?!</td>)", table[2])
+            assert all("data-name=" in cell for cell in cells), table[0][:500]
 
 
 def test_tables_of_the_markdown_are_tables(written: Path) -> None:
@@ -102,6 +117,32 @@ def test_a_device_that_died_costs_its_own_figures() -> None:
     ) in unmeasured(report)
     panels = tradeoff(report)
     assert panels is not None and [panel["device"] for panel in panels["panels"]] == ["host", "board"]
+
+
+def test_every_quantize_stage_has_a_row(tmp_path: Path) -> None:
+    report = report_cases.report_of()
+    last = report["models"]["student_quantized"]
+    assert last is not None
+    for scheme in ("w8a8", "w4"):
+        report["models"][f"student_quantized_{scheme}"] = last  # type: ignore[literal-required]
+    stage = next(one for one in report["stages"] if one["name"] == "quantize")
+    others = [one for one in report["stages"] if one is not stage]
+    report["stages"] = [*others, *({**stage, "config": {"scheme": one}} for one in ("w8a8", "w4"))]
+    content = page(report)
+    titles = ["Student", "Student, w8a8 (torch)", "Student, w4 (torch)"]
+    assert [one["title"] for one in content["models"]][-3:] == titles
+    assert [row["name"] for row in content["accuracy_plots"][0]["rows"]][2:5] == titles
+    steps = [row["name"] for row in content["ladder"]["rows"]]
+    assert [one for one in steps if "quantize" in one] == ["after quantize w8a8", "after quantize w4"]
+    assert [one["name"] for one in content["stages"]][-2:] == ["quantize w8a8", "quantize w4"]
+    write_report(report, tmp_path)
+    jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), report_schema())
+
+
+def test_names_of_quantized_networks() -> None:
+    assert quantized_names([]) == []
+    assert quantized_names(["w4"]) == ["student_quantized"]
+    assert quantized_names(["w8a8", "w4"]) == ["student_quantized_w8a8", "student_quantized_w4"]
 
 
 def test_the_reason_of_a_lost_device_stands_in_the_environment(tmp_path: Path) -> None:

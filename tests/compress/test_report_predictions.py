@@ -61,6 +61,13 @@ def test_clips_of_one_video_count_together() -> None:
     assert verdict(together) == "not significant (p 0.5)"
 
 
+def test_without_a_flip_every_video_counts_as_one_clip() -> None:
+    same = np.ones(60, dtype=bool)
+    apart = paired_change(same, same, videos=[str(at) for at in range(60)])
+    together = paired_change(same, same, videos=[str(at // 10) for at in range(60)])
+    assert together["ci95_pp"][1] == pytest.approx(10**0.5 * apart["ci95_pp"][1])
+
+
 def test_the_interval_covers_no_change_in_95_percent_of_samples() -> None:
     random, covered = np.random.default_rng(0), 0
     for _ in range(400):

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.device import SessionFailed
 from benchmarks.devices import parse_device
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
+from benchmarks.measure import Effort, measure
 from tests.benchmarks.small_exports import onnx_export
 
 ATTACHED = ["host"]
@@ -33,7 +33,7 @@ def test_a_device_says_what_it_is(name):
 @pytest.mark.parametrize("name", ATTACHED)
 def test_a_measurement_is_complete(name, tmp_path):
     devices = {name: parse_device(name)}
-    (measurement,) = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=2)
+    (measurement,) = measure(read_export(onnx_export(tmp_path)), devices=devices, effort=Effort(rounds=2))
     (latency,) = measurement.latency
     assert measurement.device.name == latency.device == name
     assert latency.unavailable is None
@@ -82,7 +82,9 @@ def test_more_threads_than_the_device_has_cost_its_rows(name, tmp_path):
     with parse_device(name).connect(name) as device:
         cores = device.describe().cores
     devices = {name: parse_device(name)}
-    (measurement,) = measure(read_export(onnx_export(tmp_path)), devices=devices, threads=cores + 1, rounds=1)
+    (measurement,) = measure(
+        read_export(onnx_export(tmp_path)), devices=devices, effort=Effort(threads=cores + 1, rounds=1)
+    )
     (latency,) = measurement.latency
     assert measurement.device is None and not latency.failed
     assert latency.unavailable == f"threads is {cores + 1}: device {name!r} has {cores} cores"

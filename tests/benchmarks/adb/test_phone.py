@@ -12,7 +12,7 @@ from benchmarks.clips.cache import open_clips
 from benchmarks.clips.rows import read_manifest
 from benchmarks.device import SessionFailed, Unavailable
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
+from benchmarks.measure import Effort, measure
 from tests.benchmarks.adb.emulated_phone import runner_program
 from tests.benchmarks.small_exports import (
     VIDEO_ONLY,
@@ -62,7 +62,7 @@ def test_files_are_measured_in_interleaved_invocations(phone, settings, tmp_path
         )
         rows.append(row | {"scheme": scheme})
     write_manifest(folder, spec=VIDEO_ONLY, files=rows)
-    (measured,) = measure(read_export(folder), devices={"adb": settings}, rounds=2)
+    (measured,) = measure(read_export(folder), devices={"adb": settings}, effort=Effort(rounds=2))
     for one in measured.latency:
         assert one.unavailable is None
         assert one.runtime.startswith("onnxruntime_perf_test (sha256 ")
@@ -201,7 +201,7 @@ def test_a_run_that_does_not_end_is_killed_on_the_phone(phone, settings, exporte
 
 def test_a_full_disk_costs_the_rows_of_the_file_and_says_why(phone, settings, exported):
     phone.troubles.storage_bytes = 50
-    (measured,) = measure(exported, devices={"adb": settings}, rounds=1)
+    (measured,) = measure(exported, devices={"adb": settings}, effort=Effort(rounds=1))
     (latency,) = measured.latency
     assert re.search("storage is full.*give another `folder`", latency.unavailable)
     assert not latency.failed
@@ -209,7 +209,7 @@ def test_a_full_disk_costs_the_rows_of_the_file_and_says_why(phone, settings, ex
 
 def test_a_phone_that_vanishes_in_the_middle_costs_its_rows_and_says_why(phone, settings, exported):
     phone.troubles.vanish_in = "onnxruntime_perf_test -m times -r 1 "
-    (measured,) = measure(exported, devices={"adb": settings}, rounds=1)
+    (measured,) = measure(exported, devices={"adb": settings}, effort=Effort(rounds=1))
     (latency,) = measured.latency
     assert re.search(rf"phone {phone.serial}.*(offline|connection was lost)", latency.unavailable)
     assert not latency.failed

@@ -13,7 +13,7 @@ from benchmarks.browser.settings import BrowserSettings
 from benchmarks.device import Unavailable
 from benchmarks.devices import parse_device
 from benchmarks.exported import read_export
-from benchmarks.measure import measure, measure_on
+from benchmarks.measure import Effort, measure, measure_on
 from tests.benchmarks.browser.visitor import FACTS, Visitor, reply
 from tests.benchmarks.small_exports import onnx_export
 
@@ -59,7 +59,7 @@ def test_figures_of_an_unknown_browser_are_not_reused():
 def test_a_browser_that_does_not_come_costs_its_rows_with_the_reason(assets, tmp_path, settings, reason):
     exported = read_export(onnx_export(tmp_path / "export"))
     devices = {"browser": BrowserSettings(assets=str(assets), **settings)}
-    (measurement,) = measure(exported, devices=devices, rounds=1)
+    (measurement,) = measure(exported, devices=devices, effort=Effort(rounds=1))
     (latency,) = measurement.latency
     assert measurement.device is None and not latency.failed
     with pytest.raises(AssertionError, match=reason):
@@ -150,7 +150,7 @@ def test_a_page_that_is_closed_costs_its_rows_with_the_reason(assets, tmp_path):
     visiting = threading.Thread(target=visit)
     visiting.start()
     with device:
-        measurement = measure_on(device, exported, rounds=1)
+        measurement = measure_on(device, exported, effort=Effort(rounds=1))
     visiting.join()
     assert seen == ["load", "hold", "time_runs"]
     (latency,) = measurement.latency

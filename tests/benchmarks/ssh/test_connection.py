@@ -10,7 +10,7 @@ import pytest
 from benchmarks.device import Unavailable
 from benchmarks.devices import parse_device
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
+from benchmarks.measure import Effort, measure
 from benchmarks.ssh.client import run
 from benchmarks.ssh.link import Link
 from benchmarks.ssh.uploads import of_array
@@ -22,6 +22,8 @@ from tests.benchmarks.small_exports import (
 )
 from tests.benchmarks.ssh.server import MISSING, SSHD, Server, make_key
 from tests.benchmarks.test_host_process import video_file
+
+MADE_AGAIN = "the connection was lost and made again; files that ran were loaded a second time"
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason=MISSING)
 
@@ -67,7 +69,7 @@ def test_an_unknown_host_is_refused(server, known_hosts):
 def test_a_board_that_is_refused_costs_its_own_rows(server, known_hosts, tmp_path):
     known_hosts.write_text("")
     devices = {"board": server.settings(), "host": parse_device("host")}
-    board, host = measure(read_export(onnx_export(tmp_path)), devices=devices, rounds=1)
+    board, host = measure(read_export(onnx_export(tmp_path)), devices=devices, effort=Effort(rounds=1))
     assert board.device is None and "its host key is not known yet" in board.latency[0].unavailable
     assert not board.latency[0].failed  # the file is not at fault
     assert host.latency[0].p50_ms > 0
@@ -138,7 +140,63 @@ def test_cores_that_the_board_does_not_have_are_refused(server):
         connect(server.settings(cpus="900-901"))
 
 
-def test_a_connection_that_drops_while_a_file_runs_costs_the_board_only(server, tmp_path):
+@pytest.fixture
+def drops(server, monkeypatch):
+    """Drops the connections when a command has been sent for as many times as `drops[command]` says."""
+    counts, send = {}, Link.send
+
+    def dropping(link, channel, command, arguments, **more):
+        send(link, channel, command, arguments, **more)
+        if command in counts:
+            counts[command] -= 1
+            if counts[command] == 0:
+                server.drop_connections()
+
+    monkeypatch.setattr(Link, "send", dropping)
+    return counts
+
+
+def test_a_measurement_goes_on_after_a_dropped_connection(server, drops, tmp_path, capsys):
+    exported = read_export(onnx_export(tmp_path))
+    drops["time_runs"] = 5
+    (found,) = measure(exported, devices={"board": server.settings()}, effort=Effort(rounds=2))
+    assert drops["time_runs"] < 0
+    (latency,) = found.latency
+    assert latency.unavailable is None and (latency.rounds, latency.starts) == (2, 2)
+    assert MADE_AGAIN in latency.notes
+    assert "board: connecting again: board: the connection was lost" in capsys.readouterr().err
+
+
+def test_every_file_resumes_after_a_dropped_connection(server, drops, tmp_path):
+    (file,) = read_export(onnx_export(tmp_path)).files
+    clips = example(VIDEO_ONLY, clips=2)
+    with server.settings().connect("board") as board, board.open(file) as one, board.open(file) as other:
+        for session in (one, other):
+            session.load(threads=1)
+            session.hold(example(VIDEO_ONLY, clips=1))
+        one.begin_infer(clips)
+        drops["infer"] = 1
+        other.begin_infer(clips)
+        np.testing.assert_array_equal(other.end_infer()[0], one.end_infer()[0])
+        assert one.time_runs(3).shape == (3,)
+        assert one.notes == (MADE_AGAIN,) and board.describe().notes == (MADE_AGAIN,)
+
+
+def test_the_second_loss_ends_the_measurement(server, drops, tmp_path):
+    exported = read_export(onnx_export(tmp_path))
+    drops["load"] = 1
+    with server.settings().connect("board") as board, board.open(exported.files[0]) as session:
+        session.load(threads=1)
+        server.drop_connections()
+        for _ in range(2):
+            with pytest.raises(
+                Unavailable, match=r"the connection was lost.*; it had been made again once before"
+            ):
+                session.memory()
+
+
+def test_a_board_that_is_switched_off_while_a_file_runs_costs_the_board_only(tmp_path):
+    server = Server(tmp_path / "server")
     write_endless_onnx(tmp_path / "model.onnx")
     with (
         server.settings().connect("board") as board,
@@ -146,10 +204,13 @@ def test_a_connection_that_drops_while_a_file_runs_costs_the_board_only(server, 
     ):
         session.load(threads=1)
         session.begin_infer(example(VIDEO_ONLY, clips=1))
-        server.drop_connections()
-        with pytest.raises(Unavailable, match="board: the connection was lost"):
+        server.stop()
+        reason = (
+            "board: the connection was lost.*; connecting again failed: board: nothing answers at its port"
+        )
+        with pytest.raises(Unavailable, match=reason):
             session.end_infer()
-        with pytest.raises(Unavailable, match="board: the connection was lost"):
+        with pytest.raises(Unavailable, match=reason):
             board.describe()
     wait_until(lambda: not server.board_processes())
 
@@ -171,25 +232,24 @@ def test_a_copy_that_was_interrupted_continues(server, tmp_path, monkeypatch):
     array = np.random.default_rng(0).random(5 * 2**18, dtype=np.float32)
     _, upload = of_array(array)
     settings = server.settings(folder=tmp_path / "board")
-    ask, blocks = Link.ask, []
+    send, blocks = Link.send, []
 
-    def dropping(link, command, **arguments):
+    def dropping(link, channel, command, arguments, **more):
         if command == "put":
             blocks.append(arguments["begin"])
-            if len(blocks) == 3:
+            if len(blocks) in (3, 5):
                 server.drop_connections()
-        return ask(link, command, **arguments)
+        send(link, channel, command, arguments, **more)
 
-    monkeypatch.setattr(Link, "ask", dropping)
+    monkeypatch.setattr(Link, "send", dropping)
     link = Link(settings, "board")
-    with pytest.raises(Unavailable, match="the connection was lost; what was copied stays"):
+    with pytest.raises(Unavailable, match=r"the connection was lost; .*; it had been made again once before"):
         link.push([upload], what="clips")
     link.close()
-    assert len(blocks) == 3
     link = Link(settings, "board")
     link.push([upload], what="clips")
     link.close()
-    assert blocks[3:] == [block * 2**20 for block in range(2, 5)]
+    assert blocks == [block * 2**20 for block in (0, 1, 2, 2, 3, 3, 4)]
     assert (tmp_path / "board" / upload.path).read_bytes() == array.tobytes()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.device import SessionFailed
 from benchmarks.exported import read_export
-from benchmarks.measure import measure
+from benchmarks.measure import Effort, measure
 from benchmarks.ssh.link import Link
 from tests.benchmarks.small_exports import (
     ALL_INPUTS,
@@ -76,7 +76,7 @@ def test_logits_are_those_of_the_file(board, tmp_path):
 def test_a_measurement_is_complete_and_files_are_sent_once(server, tmp_path, puts):
     exported = read_export(onnx_export(tmp_path))
     devices = {"board": server.settings(cpus=str(min(os.sched_getaffinity(0))))}
-    (first,) = measure(exported, devices=devices, rounds=6)
+    (first,) = measure(exported, devices=devices, effort=Effort(rounds=6))
     assert first.device.cpus == devices["board"].cpus and first.device.cores == 1
     (latency,) = first.latency
     assert latency.unavailable is None and latency.rounds == 6 and latency.device == "board"
@@ -84,7 +84,7 @@ def test_a_measurement_is_complete_and_files_are_sent_once(server, tmp_path, put
     sent = [path.partition("/")[0] for path in puts]
     assert sent == ["files", "blobs"]
     puts.clear()
-    (second,) = measure(exported, devices=devices, rounds=1)
+    (second,) = measure(exported, devices=devices, effort=Effort(rounds=1))
     assert second.latency[0].unavailable is None and puts == []
 
 
