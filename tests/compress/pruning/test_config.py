@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from compress.pruning.config import PruneConfig
+from tests.commands import run_command_line
+
+TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny.yaml"
 
 REFUSED = {
     "0 targets are given; give exactly one of macs, parameters, latency, size_bytes, latency_ms": {},
@@ -61,3 +66,19 @@ def test_settings_that_fit_are_accepted(settings):
 def test_goals_are_shares_of_the_original_or_absolute():
     assert PruneConfig(latency=0.5).goal(8.0) == 4.0
     assert PruneConfig(latency_ms=0.5).goal(8.0) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("pattern: unstructured, epochs: 1", "pattern unstructured needs sparsity"),
+        ("macs: 0.7, criterion: tailor", "criterion"),
+        ("macs: 0.7, sparsity: 0.5", "sparsity is for pattern unstructured"),
+    ],
+)
+def test_a_run_with_wrong_settings_ends_with_code_2_before_any_computation(tmp_path, settings, expected):
+    wrong = TINY.read_text().replace("macs: 0.7, epochs: 1, batch: 8, round_to: 2", settings)
+    (tmp_path / "wrong.yaml").write_text(wrong)
+    done = run_command_line(["compress.run", tmp_path / "wrong.yaml", "--out", tmp_path / "out"])
+    assert done.returncode == 2 and expected in done.stderr and "prune" in done.stderr
+    assert not (tmp_path / "out").exists()
