@@ -85,7 +85,8 @@ def _group(graph: Any, items: Any, model: nn.Module) -> PruningGroup:
     edits: list[Edit] = []
     members: list[Member] = []
     kind: list[str] = []
-    together, size = 1, None
+    together = 1
+    size: int | None = None
     visible = len(items[0].idxs)
     recurrent = [item.dep.target.module for item in items if _is_recurrent_output(graph, item.dep)]
     hidden = sum(map(inner_channels, recurrent))
@@ -175,7 +176,11 @@ def _head_groups(model: nn.Module, ignored: Sequence[nn.Module]) -> Iterator[Pru
         units = tuple(tuple(inner[start : start + features]) for start in range(0, len(inner), features))
         rows = [part * len(inner) + index for part in range(3) for index in inner]
         edits, members = [], []
-        for child, indices, out in (("query_key_value", rows, True), ("project", inner, False)):
+        linears = (
+            ("query_key_value", layer.query_key_value, rows, True),
+            ("project", layer.project, inner, False),
+        )
+        for child, linear, indices, out in linears:
             handler = tp.prune_linear_out_channels if out else tp.prune_linear_in_channels
             roots = [index % len(inner) for index in indices]
             edits.append(
@@ -188,7 +193,7 @@ def _head_groups(model: nn.Module, ignored: Sequence[nn.Module]) -> Iterator[Pru
                     computes=out,
                 )
             )
-            members.append(_member(Matrix(layer.get_submodule(child), indices, roots, out)))
+            members.append(_member(Matrix(linear, indices, roots, out)))
         yield PruningGroup(
             name=f"{name} heads", kind="heads", units=units, edits=tuple(edits), members=members
         )
@@ -232,7 +237,9 @@ def _units_are_followed(model: nn.Module, group: PruningGroup, spec: ClipSpec) -
         return False
     unit = tuple(size * part + part % size for part in range(group.parts))
     silent = copy.deepcopy(model)
-    silence(silent.get_submodule(computing[0].name), unit)
+    silent_layer = silent.get_submodule(computing[0].name)
+    assert isinstance(silent_layer, nn.RNNBase)
+    silence(silent_layer, unit)
     example = spec.example()
     with torch.no_grad():
         expected = as_tuple(silent(*example))

@@ -78,11 +78,12 @@ def inner_channels(layer: nn.RNNBase) -> int:
     return (layer.num_layers - 1) * _ways(layer) * unit_count(layer)
 
 
-def remove_cells(layer: nn.RNNBase, indices: Sequence[int]) -> None:
+def remove_cells(layer: nn.Module, indices: Sequence[int]) -> None:
     """Removes cells of a projected LSTM, which only its projections read: channel `hidden_size * part + cell`."""
+    assert isinstance(layer, nn.LSTM)
     size, gone = layer.hidden_size, set(indices)
     for part, suffix in enumerate(_suffixes(layer)):
-        kept = [cell for cell in range(size) if size * part + cell not in gone]
+        kept = kept_of(size, [one - size * part for one in gone])
         _select_rows(layer, suffix, kept)
         _select(layer, f"weight_hr{suffix}", kept, axis=1)
     layer.hidden_size = len(kept)
@@ -118,7 +119,8 @@ def unit_matrices(layer: nn.RNNBase, channels: Sequence[int], roots: Sequence[in
 
 def cell_matrices(layer: nn.RNNBase) -> list[Matrix]:
     """The matrices of the cells of a projected LSTM; roots are channels `hidden_size * part + cell`."""
-    cells, found = list(range(layer.hidden_size)), []
+    cells = list(range(layer.hidden_size))
+    found: list[Matrix] = []
     for part, suffix in enumerate(_suffixes(layer)):
         roots = [layer.hidden_size * part + cell for cell in cells]
         found += _row_matrices(layer, suffix, cells, roots)
@@ -136,7 +138,7 @@ def projected_layers(model: nn.Module) -> Iterator[tuple[str, nn.LSTM]]:
 def read_inside(model: nn.Module, example: Sequence[Tensor]) -> list[nn.RNNBase]:
     """Recurrent layers of which the network reads final states of other layers than the last, or cells before their
     projection; found by setting these states to NaN."""
-    found = []
+    found: list[nn.RNNBase] = []
     for layer in model.modules():
         if not isinstance(layer, nn.RNNBase) or (layer.num_layers == 1 and not layer.proj_size):
             continue

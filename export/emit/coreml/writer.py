@@ -17,7 +17,6 @@ from export.emit.coreml.decompose import decompose
 from export.emit.coreml.outputs import fit_outputs, with_an_axis
 from export.emit.coreml.repeatable import make_repeatable
 from export.emit.coreml.saved import import_quietly
-from export.emit.coreml.sparse import sparse_weights, with_sparse_weights
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, TensorInfo, WrittenFile
 from export.quantize.palette import LEAST
@@ -40,7 +39,6 @@ def write(
 
     `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine requires. `w8`,
     `w4` and `p4` take a graph with compressed weights (`export.quantize.weight_only`), `w8a8` the int8 reference.
-    `fp32` and `fp16` store weights with many zeros sparse (`export.emit.coreml.sparse`).
     Inputs and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the
     package is written, and `export.emit.coreml` interprets it.
 
@@ -85,9 +83,6 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     )
     if scheme == "p4":
         model = _with_palettes(model)
-    sparse = sparse_weights(program) if scheme in ("fp32", "fp16") else 0
-    if sparse:
-        model = with_sparse_weights(model)
     for info in spec.inputs:
         model.input_description[info.name] = _sentence(info)
     for info in outputs:
@@ -105,12 +100,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
         path=path,
         inputs=spec.inputs,
         outputs=outputs,
-        notes=(
-            f"ML program for {systems} and later, computes in {precision}",
-            *([f"{sparse} weights with many zeros are stored sparse"] if sparse else []),
-            *reshaped,
-            *unknown,
-        ),
+        notes=(f"ML program for {systems} and later, computes in {precision}", *reshaped, *unknown),
         coverage=coverage,
     )
 

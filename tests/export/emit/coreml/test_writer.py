@@ -121,41 +121,6 @@ def test_weights_are_stored_as_they_were_rounded(tmp_path, scheme, system, kind)
     assert np.abs(given - wanted.detach().numpy()).max() <= 5e-3 * wanted.abs().max()
 
 
-def zeroed(share):
-    """Three convolutions, of which the second has this share of zeros in its 7,200 weights."""
-    net = trained(
-        nn.Sequential(
-            conv(3, 8, 1, act=nn.ReLU),
-            nn.Conv3d(8, 100, (1, 3, 3)),
-            conv(100, 6, 1),
-            nn.AdaptiveAvgPool3d(1),
-            nn.Flatten(),
-        )
-    )
-    with torch.no_grad():
-        net[1].weight.flatten()[: round(share * 7200)] = 0
-    return net
-
-
-@pytest.mark.parametrize("scheme", ["fp32", "fp16"])
-def test_weights_with_many_zeros_are_stored_sparse_and_give_the_same_outputs(tmp_path, scheme):
-    spec = clip_spec(frames=4, size=12)
-    bytes_each = 4 if scheme == "fp32" else 2
-    sizes = {}
-    for share in (0.8, 0.2):
-        graph = lower(capture(zeroed(share), spec.example()))
-        file = written(tmp_path / str(share), spec, graph, scheme)
-        sparse = share == 0.8
-        assert operations(file.path)["constexpr_sparse_to_dense"] == sparse
-        assert ("1 weights with many zeros are stored sparse" in file.notes) == sparse
-        (given,), wanted = outputs_of(file, spec.example(seed=1)), graph(*spec.example(seed=1)).detach()
-        tolerance = 1e-5 if scheme == "fp32" else 5e-3
-        assert np.abs(given - wanted.numpy()).max() <= tolerance * wanted.abs().max()
-        sizes[share] = sum(path.stat().st_size for path in file.path.rglob("weight.bin"))
-    saved = 0.8 * 7200 * bytes_each - 7200 / 8
-    assert sizes[0.2] - sizes[0.8] == pytest.approx(saved, abs=256), "less alignment"
-
-
 def test_an_unknown_scheme_is_refused(tmp_path):
     spec = clip_spec()
     with pytest.raises(ValueError, match=r"scheme 'w2' for \.mlpackage files: choose one of fp32, fp16"):
