@@ -186,6 +186,8 @@ def _adopt_sizes(module: Any) -> None:
     elif isinstance(module, nn.RNNBase):
         inputs, recurrent = module.all_weights[0][:2]
         module.hidden_size, module.input_size = recurrent.shape[1], inputs.shape[1]
+        if module.proj_size:
+            module.hidden_size, module.proj_size = module.all_weights[0][-1].shape[1], recurrent.shape[1]
     elif isinstance(module, nn.MultiheadAttention):
         module.embed_dim = module.kdim = module.vdim = module.in_proj_weight.shape[1]
         module.head_dim = module.embed_dim // module.num_heads

@@ -22,7 +22,7 @@ from compress.pruning import TARGETS
 from compress.pruning.config import PruneConfig
 from compress.pruning.criterion import LabelledClips
 from compress.pruning.cut import cut_channels
-from compress.pruning.groups import find_groups, kept_layers
+from compress.pruning.dependencies import find_groups, kept_layers
 from compress.pruning.kept_cuts import kept_cut
 from compress.pruning.masks import (
     deflated_bytes,

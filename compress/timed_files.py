@@ -38,9 +38,9 @@ class TimedFiles:
     """A reference file in its runtime, and the latency of others relative to it: one clip, one thread.
 
     All networks are written in the form of the reference, which is chosen on the device, so that two of them never
-    differ in form alone. `device` has a name and settings; None is this machine. `stage` begins the errors, `instead`
-    ends that of a runtime which cannot run the reference. Raises `ValueError` if the runtime cannot run a network,
-    and `Unavailable` if the device cannot be reached.
+    differ in form alone. `device` has a name and settings; None is this machine. `stage` begins the errors,
+    `instead` ends that of a runtime which cannot run the reference. Raises `ValueError` if the runtime cannot run a
+    network, and `Unavailable` if the device cannot be reached.
     """
 
     def __init__(

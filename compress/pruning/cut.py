@@ -11,7 +11,7 @@ from torch import nn
 from compress.pruning import PRUNING_CRITERIA, TARGETS
 from compress.pruning.config import PruneConfig
 from compress.pruning.criterion import LabelledClips
-from compress.pruning.groups import find_groups
+from compress.pruning.dependencies import find_groups, whole_recurrent_layers
 from compress.pruning.order import Limits
 from compress.pruning.search import TOLERANCE, OutOfReach
 from compress.pruning.target import Ranking, Setting, Target
@@ -51,7 +51,7 @@ def cut_channels(
     )
     goal = config.goal(target.original) if goal is None else goal
     importance = PRUNING_CRITERIA[config.criterion](model, clips)
-    groups = find_groups(model, spec)
+    groups = [group.paired(importance) for group in find_groups(model, spec)]
     originally = originally or {group.name: len(group.units) for group in groups}
     importances = {group: values for group in groups if (values := group.importance(importance)) is not None}
     if not importances:
@@ -82,6 +82,11 @@ def cut_channels(
         ) from error
     missed = (goal - found.cost) / target.original
     notes = []
+    if whole := whole_recurrent_layers(model, groups):
+        notes.append(
+            f"units are not removed from {', '.join(whole)}: these layers compute outputs, or the network reads "
+            "states or directions of them in a way that cannot be followed"
+        )
     if len(importances) < len(groups):
         others = [group.name for group in groups if group not in importances]
         notes.append(

@@ -1,30 +1,15 @@
-"""The groups of channels of a network that can only be removed together.
-
-Groups come from the dependency graph of torch-pruning: Fang et al. 2023, "DepGraph: Towards Any Structural
-Pruning". Layers that it does not follow are in `compress.pruning.composite`.
-"""
+"""Groups of channels that can only be removed together, and their removal. `find_groups` finds them."""
 
 from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from compress.pruning.composite import head_layers, left_whole, parts, rules, stand_ins
-from models.heads import output_layers
-from models.spec import ClipSpec, as_tuple
-
-CONVOLUTIONS = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +24,8 @@ class Edit:
     indices: tuple[int, ...]
     roots: tuple[int, ...]
     """The channel of the group to which each index belongs."""
+    computes: bool
+    """Whether the channels are computed there, not read."""
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -61,6 +48,15 @@ class Member:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.dep, self.idxs))
 
+    def within(self, start: int, size: int) -> Member:
+        """The part of the layer that belongs to `size` channels of the group, numbered from `start`."""
+        pairs = [
+            (index, root - start)
+            for index, root in zip(self.idxs, self.root_idxs, strict=True)
+            if start <= root < start + size
+        ]
+        return Member(self.dep, [index for index, _ in pairs], [root for _, root in pairs])
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PruningGroup:
@@ -71,60 +67,49 @@ class PruningGroup:
     kind: str
     """Equal for groups of layers of equal types in equal order, whose importance can be compared (isomorphic)."""
     units: tuple[tuple[int, ...], ...]
-    """Channels that can only be removed together: one, one of every group of a grouped layer, or all of a head."""
+    """Channels that can only be removed together: one, one of every group of a grouped layer, all of a head, or a
+    unit of every layer and direction of a recurrent layer."""
     edits: tuple[Edit, ...]
     members: list[Member] = field(repr=False)
+    parts: int = 1
+    """Number of equal runs of channels, of which a unit may combine any: layers and directions of recurrent
+    layers, those of the last layer last."""
+    least: int = 1
+    """Number of units that always remain."""
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return sum(map(len, self.units))
 
+    def paired(self, criterion: Callable[[Any], Tensor | None]) -> PruningGroup:
+        """The group with units of equally important channels: the k-th least important one of each part."""
+        values = None if self.parts == 1 else self._values(criterion)
+        if values is None:
+            return self
+        order = values.unflatten(0, (self.parts, -1)).argsort(dim=1, stable=True)
+        places = order + torch.arange(self.parts).unsqueeze(1) * order.shape[1]
+        return replace(self, units=tuple(map(tuple, places.T.tolist())))
+
     def importance(self, criterion: Callable[[Any], Tensor | None]) -> Tensor | None:
         """The importance of each unit, the mean over its channels; None if the criterion has none for the group."""
-        found = criterion(self.members)
-        if found is None:
-            return None
-        values = torch.nan_to_num(found.detach().float(), nan=0.0)
-        return torch.stack([values[list(unit)].mean() for unit in self.units])
+        values = self._values(criterion)
+        return None if values is None else torch.stack([values[list(unit)].mean() for unit in self.units])
 
     def step(self, round_to: int) -> int:
-        """Number of units whose channels are a multiple of `round_to`."""
-        width = len(self.units[0])
+        """Number of units whose channels, in a layer and direction, are a multiple of `round_to`."""
+        width = len(self.units[0]) // self.parts
         return round_to // math.gcd(round_to, width)
 
-
-def kept_layers(model: nn.Module, spec: ClipSpec) -> list[Any]:
-    """Output layers, and the layers and parameters that methods `layers_left_whole()` of its modules name."""
-    named = (one for module in model.modules() for one in getattr(module, "layers_left_whole", list)())
-    return [*output_layers(model, spec.example()), *named]
-
-
-def find_groups(model: nn.Module, spec: ClipSpec) -> list[PruningGroup]:
-    """The groups of a network on the CPU, without those of `kept_layers`.
-
-    Reads gradients that a criterion has left. Raises `ValueError` if the network cannot be traced.
-    """
-    import torch_pruning as tp
-
-    whole = [*left_whole(model), *kept_layers(model, spec)]
-    ignored = [module for layer in whole if isinstance(layer, nn.Module) for module in layer.modules()]
-    with warnings.catch_warnings(), stand_ins(model), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        graph = tp.DependencyGraph().build_dependency(
-            model,
-            spec.example(),
-            output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
-            customized_pruners=rules(model),
-            ignored_params=[layer for layer in whole if isinstance(layer, nn.Parameter)],
-            verbose=False,
-        )
-        roots = [*CONVOLUTIONS, nn.Linear, nn.RNNBase, nn.Embedding]
+    def _values(self, criterion: Callable[[Any], Tensor | None]) -> Tensor | None:
+        """The importance of each channel, asked for each part by itself."""
+        size = self.channels // self.parts
         found = [
-            _group(graph, members, model)
-            for members in graph.get_all_groups(ignored_layers=ignored, root_module_types=roots)
+            criterion([one for member in self.members if (one := member.within(start, size)).idxs])
+            for start in range(0, self.channels, size)
         ]
-    return [*found, *_head_groups(model, ignored)]
+        there = [torch.nan_to_num(one.detach().float(), nan=0.0) for one in found if one is not None]
+        return torch.cat(there) if len(there) == self.parts else None
 
 
 def without(model: nn.Module, removed: Mapping[PruningGroup, Sequence[int]]) -> nn.Module:
@@ -147,90 +132,3 @@ def without(model: nn.Module, removed: Mapping[PruningGroup, Sequence[int]]) -> 
         kept = torch.tensor([index for index in range(old.shape[axis]) if index not in set(gone)])
         setattr(owner, parameter, nn.Parameter(old.detach().index_select(axis, kept)))
     return pruned
-
-
-def _group(graph: Any, items: Any, model: nn.Module) -> PruningGroup:
-    names = {id(module): name for name, module in model.named_modules()}
-    parameters = {id(parameter): name for name, parameter in model.named_parameters()}
-    edits: list[Edit] = []
-    members: list[Member] = []
-    kind: list[str] = []
-    together = 1
-    for position in range(len(items)):
-        dep, layer = items[position].dep, items[position].dep.target.module
-        pairs = sorted(zip(items[position].idxs, items[position].root_idxs, strict=True))
-        indices, roots = [one for one, _ in pairs], [root for _, root in pairs]
-        out = graph.is_out_channel_pruning_fn(dep.handler)
-        kind.append(f"{type(layer).__name__} {'out' if out else 'in'}")
-        if id(layer) in parameters:
-            name, handler = parameters[id(layer)], None
-        elif id(layer) in names:
-            name, handler = names[id(layer)], dep.handler
-            together = max(together, _together(graph, layer, out=out))
-            members += _members(dep, layer, indices, roots, out=out)
-        else:
-            continue  # an operation without weights
-        axis = dep.target.pruning_dim
-        edits.append(Edit(name=name, handler=handler, axis=axis, indices=tuple(indices), roots=tuple(roots)))
-    channels = len(items[0].idxs)
-    size = channels // together
-    units = tuple(tuple(unit + size * part for part in range(together)) for unit in range(size))
-    return PruningGroup(
-        name=edits[0].name, kind=", ".join(kind), units=units, edits=tuple(edits), members=members
-    )
-
-
-def _together(graph: Any, layer: nn.Module, *, out: bool) -> int:
-    """Number of equal parts of the channels of a layer that must remain equally large."""
-    if isinstance(layer, nn.MultiheadAttention):
-        return layer.num_heads
-    if isinstance(layer, CONVOLUTIONS) and layer.groups == layer.out_channels:
-        return 1
-    rule = graph.get_pruner_of_module(layer)
-    return int(rule.get_out_channel_groups(layer) if out else rule.get_in_channel_groups(layer))
-
-
-def _members(dep: Any, layer: nn.Module, indices: list[int], roots: list[int], *, out: bool) -> list[Member]:
-    """The layer as criteria read it: composite layers by their matrices."""
-    matrices = parts(layer, indices, out=out)
-    if not matrices:
-        return [Member(dep, indices, roots)]
-    return [_member(linear, own, roots, out=own_out) for linear, own, own_out in matrices]
-
-
-def _member(linear: nn.Module, indices: list[int], roots: list[int], *, out: bool) -> Member:
-    import torch_pruning as tp
-
-    handler = tp.prune_linear_out_channels if out else tp.prune_linear_in_channels
-    target = SimpleNamespace(module=linear)
-    dep = SimpleNamespace(layer=linear, pruning_fn=handler, handler=handler, target=target)
-    return Member(dep, indices, roots)
-
-
-def _head_groups(model: nn.Module, ignored: Sequence[nn.Module]) -> Iterator[PruningGroup]:
-    """One group for each attention layer, whose units are its heads."""
-    import torch_pruning as tp
-
-    for name, layer in head_layers(model):
-        if layer in ignored:
-            continue
-        inner, features = list(range(layer.project.in_features)), layer.head_features
-        units = tuple(tuple(inner[start : start + features]) for start in range(0, len(inner), features))
-        rows = [part * len(inner) + index for part in range(3) for index in inner]
-        edits, members = [], []
-        for child, indices, out in (("query_key_value", rows, True), ("project", inner, False)):
-            handler = tp.prune_linear_out_channels if out else tp.prune_linear_in_channels
-            roots = [index % len(inner) for index in indices]
-            edits.append(
-                Edit(
-                    name=f"{name}.{child}",
-                    handler=handler,
-                    axis=-1,
-                    indices=tuple(indices),
-                    roots=tuple(roots),
-                )
-            )
-            members.append(_member(layer.get_submodule(child), indices, roots, out=out))
-        yield PruningGroup(
-            name=f"{name} heads", kind="heads", units=units, edits=tuple(edits), members=members
-        )

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from compress.pruning.groups import CONVOLUTIONS
+from compress.pruning.dependencies import CONVOLUTIONS
 
 Pattern = Literal["2:4", "unstructured"]
 

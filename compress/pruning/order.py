@@ -38,12 +38,12 @@ class Limits:
 
 
 def slices(group: PruningGroup, importance: Tensor, limits: Limits, *, removed: Sequence[int]) -> list[Slice]:
-    """All slices of a group that may still be removed, in order; one unit always remains."""
+    """All slices of a group that may still be removed, in order."""
     gone = set(removed)
     left = [unit for unit in importance.argsort(stable=True).tolist() if unit not in gone]
     original = limits.originally.get(group.name, len(group.units))
     allowed = int(limits.max_pruning_ratio * original + 1e-9) - (original - len(left))
-    most = min(allowed, len(left) - 1)
+    most = min(allowed, len(left) - group.least)
     step = group.step(limits.round_to)
     found, start, end = [], 0, len(left) % step or step
     while end <= most:

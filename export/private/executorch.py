@@ -126,18 +126,9 @@ def _changes_values(program: ExportedProgram) -> bool:
     return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
-PATTERNS = {
-    "convert_to_upsample_bilinear2d:ConvertToUpsampleBilinear2d": (
-        "aten.upsample_bilinear2d.vec",
-        "aten.index.Tensor",
-        "aten._unsafe_index.Tensor",
-    ),
-    "convert_to_sdpa:ConvertToSDPAPass": (
-        "aten.scaled_dot_product_attention.default",
-        "aten._softmax.default",
-    ),
-}
-"""Passes of XNNPACK that look for patterns, and operators of which each pattern has at least one."""
+_BILINEAR = ("aten.upsample_bilinear2d.vec", "aten.index.Tensor", "aten._unsafe_index.Tensor")
+_ATTENTION = ("aten.scaled_dot_product_attention.default", "aten._softmax.default")
+"""Operators of which each pattern of a pass has at least one."""
 
 
 @contextmanager
@@ -150,7 +141,10 @@ def patterns_where_needed() -> Iterator[list[str]]:
     kept: list[str] = []
     trace = _inside("executorch.exir.pass_base:ExportPass")
     passes = {
-        _inside(f"executorch.backends.xnnpack._passes.{path}"): names for path, names in PATTERNS.items()
+        _inside(
+            "executorch.backends.xnnpack._passes.convert_to_upsample_bilinear2d:ConvertToUpsampleBilinear2d"
+        ): _BILINEAR,
+        _inside("executorch.backends.xnnpack._passes.convert_to_sdpa:ConvertToSDPAPass"): _ATTENTION,
     }
 
     def where_needed(look: Any, names: tuple[str, ...]) -> Any:

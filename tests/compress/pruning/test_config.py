@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from compress.pruning.config import PruneConfig
 from compress.stages import STAGES
+from tests.commands import run_command_line
+
+TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny.yaml"
 
 REFUSED = {
     "0 targets are given; give exactly one of macs, parameters, latency, size_bytes, latency_ms": {},
@@ -90,3 +95,19 @@ def test_the_device_of_a_latency_is_part_of_the_key():
     assert [method.__module__ for method in stage.methods(board)][2:] == ["benchmarks.ssh.settings"]
     assert len(stage.methods(here)) == 2
     assert stage.config(**board.model_dump(mode="json")) == board
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("pattern: unstructured, epochs: 1", "pattern unstructured needs sparsity"),
+        ("macs: 0.7, criterion: tailor", "criterion"),
+        ("macs: 0.7, sparsity: 0.5", "sparsity is for pattern unstructured"),
+    ],
+)
+def test_a_run_with_wrong_settings_ends_with_code_2_before_any_computation(tmp_path, settings, expected):
+    wrong = TINY.read_text().replace("macs: 0.7, epochs: 1, batch: 8, round_to: 2", settings)
+    (tmp_path / "wrong.yaml").write_text(wrong)
+    done = run_command_line(["compress.run", tmp_path / "wrong.yaml", "--out", tmp_path / "out"])
+    assert done.returncode == 2 and expected in done.stderr and "prune" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -8,8 +8,8 @@ from torch import nn
 
 from compress.pruning import PRUNING_CRITERIA
 from compress.pruning.criterion import LabelledClips
+from compress.pruning.dependencies import find_groups
 from compress.pruning.gradients import leave_mean_gradients, leave_mean_squared_gradients
-from compress.pruning.groups import find_groups
 
 
 class Spec:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compress.criterion import Criterion
-from compress.pruning.groups import find_groups
+from compress.pruning.dependencies import find_groups
 from compress.pruning.sparse_training import GroupSparsity, channel_energy, penalty
 from compress.pruning.statistics import estimate_statistics
 
