@@ -25,7 +25,6 @@ from compress.distillation.criterion import Layers, teaching_notes
 from compress.features import WithFeatures, drop_features, feature_sizes, mark_features
 from compress.mixed_precision import MIXED_PRECISION_KEYS, MixedPrecisionConfig, decide
 from compress.quantization import QUANTIZATION_METHODS
-from compress.quantization.activation_equalization import equalize_activations
 from compress.quantization.equalization import equalize
 from compress.quantization.float_search import Networks
 from compress.quantization.method import Decision, Task
@@ -34,6 +33,7 @@ from compress.training import FLOAT_BATCH, MAX_EPOCHS, batch_notes, logits_of, s
 from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
+from export.quantize.activation_equalization import equalize_activations, note
 from export.quantize.layer_names import matching
 from export.quantize.ranges import RANGES
 from export.quantize.weight_only import WEIGHT_SCHEMES
@@ -171,7 +171,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
             _calibration_batches(clips, config=config, batch=batch, context=context),
         )
         if scaled:
-            notes.append(f"activation equalization of {scaled} pairs of layers")
+            notes.append(note(scaled))
     make = _stored_weights if weights_only else _integers
     network, step, decision = make(
         replace(artifact, model=model),

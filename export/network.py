@@ -24,7 +24,7 @@ from export import EXPORTERS, INT8_SCHEMES, QUANTIZED_BY_OTHERS
 from export.capture.float32 import float32_by_default
 from export.capture.graph import capture
 from export.capture.inputs import cast_examples, describe_examples, describe_outputs, parse_inputs
-from export.capture.prepare_network import ready
+from export.capture.prepare_network import copied, ready
 from export.capture.repeatable import RandomOutputs
 from export.capture.stepping import Stepper, check_stream, stepper
 from export.choice import MEASURED_HERE, Forms
@@ -147,7 +147,9 @@ def export_network(
             notes = (*notes, *cast_examples(inputs))
         captured = Variant(scheme="", program=program, proof=Proof(trial=trial), step=step, notes=notes)
         variants = [
-            _quantized(captured, program, ranges, trial=trial, steps=steps)
+            _quantized(
+                captured, lambda: _equalized(model, captured, ranges, spec), ranges, trial=trial, steps=steps
+            )
             if scheme == "w8a8" and ranges is not None
             else replace(
                 captured,
@@ -221,8 +223,25 @@ def _spec(inputs: tuple[TensorInfo, ...], trial: Trial, *, provenance: Mapping[s
     return FileSpec(inputs=inputs, outputs=outputs, classes=((),) * len(outputs), description=description)
 
 
+def _equalized(model: nn.Module, captured: Variant, ranges: Samples, spec: FileSpec) -> Variant:
+    """The network with equalized activations, captured again; as it is if no channel gains."""
+    from export.quantize.activation_equalization import equalize_activations, note
+
+    example = ranges.tensors(0)
+    network = copied(model)
+    pairs = equalize_activations(network, example, _batches(ranges))
+    if not pairs:
+        return captured
+    return replace(
+        captured,
+        program=capture(network, example),
+        step=None if captured.step is None else stepper(network, example[0], spec),
+        notes=(*captured.notes, note(pairs)),
+    )
+
+
 def _quantized(
-    captured: Variant, program: ExportedProgram, ranges: Samples, *, trial: Trial, steps: _Steps
+    captured: Variant, equalized: Callable[[], Variant], ranges: Samples, *, trial: Trial, steps: _Steps
 ) -> Variant:
     """The captured int8 references, for clips and for one frame, and the proof with their outputs."""
     from export.quantize.int8_reference import calibrate, convert, for_evaluation, prepare
@@ -230,12 +249,14 @@ def _quantized(
     from export.quantize.step_reference import step_reference
 
     try:
-        lowered = lower(program)
+        found = equalized()
+        assert isinstance(found.program, ExportedProgram)
+        lowered = lower(found.program)
         prepared = prepare(lowered)
         steps.begin("calibrate")
         calibrate(prepared, _batches(ranges, steps))
         reference = convert(prepared)
-        step = captured.step
+        step = found.step
         if step is not None:
             step = replace(step, program=step_reference(prepared, step.program))
         outputs = run_networks(
@@ -249,7 +270,7 @@ def _quantized(
         trial=trial.with_outputs(outputs),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
-    return replace(captured, scheme="w8a8", program=exported, proof=proof, step=step)
+    return replace(found, scheme="w8a8", program=exported, proof=proof, step=step)
 
 
 def _batches(samples: Samples, steps: _Steps | None = None) -> Iterator[tuple[Tensor, ...]]:

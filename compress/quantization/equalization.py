@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.quantization.channel_pairs import ChannelPair, channel_pairs
 from export.capture.graph import capture
+from export.quantize.channel_pairs import ChannelPair, channel_pairs
 
 _MOST_ROUNDS = 20
 """Chains of layers are equalized in rounds, each of which moves ranges by one layer."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 import typer
 from safetensors.torch import save_file
+from torch import nn
 from typer.testing import CliRunner
 
 from compress.folders.ledger import COPY, LEDGER, LOCK
@@ -120,6 +121,34 @@ def test_three_outcomes_are_distinguished_and_none_stops_the_others(tmp_path, ba
     assert rows["onnx"]["path"] == "onnx/fp32/model.onnx"
     assert (tmp_path / "out" / "onnx" / "fp32" / "model.onnx").is_file()
     assert rows["tflite"]["inputs"][0]["layout"] == "NTHWC"
+
+
+class Uneven(nn.Module):
+    """Channels whose activations reach from 6 down to 0.06, all of which the sum counts alike."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = torch.logspace(0, -2, 8)
+        self.first, self.second = nn.Conv2d(8, 8, 1, groups=8), nn.Conv2d(8, 8, 1, groups=8, bias=False)
+        self.first.weight.data = 6 * sizes.reshape(8, 1, 1, 1)
+        self.first.bias.data.zero_()
+        self.second.weight.data = 1 / sizes.reshape(8, 1, 1, 1)
+
+    def forward(self, x):
+        return self.second(nn.functional.relu6(self.first(x))).mean((2, 3))
+
+
+@pytest.mark.slow
+def test_small_channels_keep_their_levels_in_int8(tmp_path):
+    arrays = np.random.default_rng(0).random((20, 8, 4, 4), "float32")
+    network = Uneven()
+    exported = export_network(
+        network, ["1x8x4x4"], out=tmp_path, formats=["onnx"], schemes=["w8a8"], calibration={"clip": arrays}
+    )
+    (row,) = exported.outcomes
+    assert "activation equalization of 1 pair of layers" in row.notes
+    assert row.parity.against["float"][0].sqnr_db > 50  # 32 dB without it: the last channel has two levels
+    assert network.second.weight[7] == pytest.approx(100), "the given network is not changed"
 
 
 @pytest.mark.slow

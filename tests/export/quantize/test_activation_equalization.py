@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.quantization.activation_equalization import LARGEST, MARGIN, equalize_activations
+from export.quantize.activation_equalization import LARGEST, MARGIN, equalize_activations
 from tests.export.networks import trained
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compress.quantization.channel_pairs import ChannelPair, channel_pairs
 from export.capture.graph import capture
+from export.quantize.channel_pairs import ChannelPair, channel_pairs
 
 MARGIN = 1.1
 """Values up to this multiple of the largest of calibration stay below the limit of a clamp."""
@@ -48,6 +48,11 @@ def equalize_activations(
         pair.scale(1 / factors)
         changed += bool((factors > 1).any())
     return changed
+
+
+def note(pairs: int) -> str:
+    """A note on what was changed."""
+    return f"activation equalization of {pairs} pair{'s' * (pairs != 1)} of layers"
 
 
 def _factors(pair: ChannelPair, largest: Tensor) -> Tensor:
