@@ -25,6 +25,7 @@ from export.verify.coverage.places import places_of
 from export.verify.coverage.report import attempt
 
 if TYPE_CHECKING:
+    from coremltools import PassPipeline
     from coremltools.models import MLModel
 
 
@@ -69,6 +70,8 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     passes = coremltools.PassPipeline()
     # It rewrites x * a + b to batch_norm, with a variance of 1 and an epsilon of 1e-5, which changes a by 5e-6.
     passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    if scheme == "p4":
+        _write_palettes(passes)
     model: MLModel = coremltools.convert(
         program,
         pass_pipeline=passes,
@@ -84,8 +87,6 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
         outputs=[coremltools.TensorType(name=info.name, dtype=np.dtype(info.dtype)) for info in outputs],
         skip_model_load=True,
     )
-    if scheme == "p4":
-        model = _with_palettes(model)
     for info in spec.inputs:
         model.input_description[info.name] = _sentence(info)
     for info in outputs:
@@ -108,12 +109,19 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     )
 
 
-def _with_palettes(model: MLModel) -> MLModel:
-    """The model with weights of at most 16 values as tables of values and indices; numbers stay the same."""
+def _write_palettes(passes: PassPipeline) -> None:
+    """Weights of at most 16 values become tables of values and indices; numbers stay the same.
+
+    `optimize.coreml.palettize_weights` does the same to a converted model, which it converts again with the default
+    passes; one of these fails on networks that normalise their input.
+    """
     import coremltools.optimize.coreml as optimize
 
     palettes = optimize.OpPalettizerConfig(mode="unique", weight_threshold=LEAST)
-    return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=palettes))
+    passes.append_pass("compression::palettize_weights")
+    passes.set_options(
+        "compression::palettize_weights", {"config": optimize.OptimizationConfig(global_config=palettes)}
+    )
 
 
 def _sentence(info: TensorInfo) -> str:

@@ -36,6 +36,20 @@ def test_equal_weights_stay_as_they_are() -> None:
     assert torch.equal(palettized(weight), weight)
 
 
+class Normalised(nn.Module):
+    """A picture whose channels are scaled and shifted, which coremltools likes to make a BatchNorm, then layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor([4.0, 5.0, 3.0]).reshape(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor([-2.0, -2.5, -1.5]).reshape(1, 3, 1, 1))
+        self.layers = nn.Sequential(nn.Conv2d(3, 128, 3), nn.ReLU(), nn.Conv2d(128, 16, 3), nn.Flatten())
+        self.classifier = nn.Linear(16 * 16, 4)
+
+    def forward(self, x):
+        return self.classifier(self.layers(x * self.scale + self.shift))
+
+
 @pytest.mark.slow
 def test_a_coreml_file_stores_tables_and_computes_with_the_palettes(tmp_path) -> None:
     pytest.importorskip("coremltools")
@@ -43,14 +57,12 @@ def test_a_coreml_file_stores_tables_and_computes_with_the_palettes(tmp_path) ->
     from export.emit.coreml.writer import write
     from export.manifest import FileSpec, TensorInfo, size_bytes_of
 
-    network = trained(
-        nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 4))
-    )
-    x = torch.rand(1, 64, generator=torch.Generator().manual_seed(0))
+    network = trained(Normalised())
+    x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     stored = store_weights(lower(capture(network, (x,))), scheme="p4")
     assert [len(p.unique()) for p in stored.parameters() if p.numel() > 2048] == [16, 16]
     spec = FileSpec(
-        inputs=(TensorInfo(name="x", shape=(1, 64), dtype="float32", layout="NC"),),
+        inputs=(TensorInfo(name="x", shape=(1, 3, 8, 8), dtype="float32", layout="NCHW"),),
         outputs=(TensorInfo(name="logits", shape=(1, 4), dtype="float32", layout="NK"),),
         classes=((),),
         description={},
@@ -60,7 +72,7 @@ def test_a_coreml_file_stores_tables_and_computes_with_the_palettes(tmp_path) ->
     for scheme in ("p4", "fp16"):
         write(program, tmp_path / f"{scheme}.mlpackage", spec=spec, scheme=scheme)
         sizes[scheme] = size_bytes_of(tmp_path / f"{scheme}.mlpackage")
-    weights = 64 * 128 + 128 * 128
+    weights = 3 * 128 * 9 + 128 * 16 * 9
     assert sizes["fp16"] - sizes["p4"] > 1.2 * weights, "of 2 bytes a weight, half a byte is left"
     opened = open_file(tmp_path / "p4.mlpackage", entry=None, outputs=["logits"])
     given = opened.run({"x": x.numpy()})[0]
