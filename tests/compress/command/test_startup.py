@@ -27,7 +27,7 @@ COMMANDS = (
     *("compress.studies.encoder_table", "compress.studies.cross_modal", "compress.studies.results_page"),
     *("compress.studies.diagnosis", "compress.studies.pruning", "compress.studies.quantization"),
     *("compress.studies.arms", "compress.studies.device_agreement"),
-    *("compress.studies.intervals", "compress.studies.same_file"),
+    *("compress.studies.intervals", "compress.studies.same_file", "compress.studies.int4_groups"),
     *("export.run", "export.nncf_onnx"),
     *("benchmarks.run", "benchmarks.classify", "benchmarks.live", "benchmarks.streaming"),
     "benchmarks.browser.install",
