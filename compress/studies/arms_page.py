@@ -45,9 +45,11 @@ def _teachers(teachers: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     for arm, ones in teachers.items():
         for one in ones:
             low, high = one["ci95"]
+            parameters = one["parameters"]
+            size = "a file" if parameters is None else f"{parameters / 1e3:,.0f} k"
             lines.append(
                 f"| {arm} | {', '.join(one['inputs'])} | {_share(one['top1'])} [{_share(low)}, {_share(high)}] "
-                f"| {one['parameters'] / 1e3:,.0f} k | {one['seconds']} |"
+                f"| {size} | {one['seconds']} |"
             )
     return lines
 

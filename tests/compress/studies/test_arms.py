@@ -12,7 +12,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from compress.studies import arms
-from compress.studies.arms_page import tables
+from compress.studies.arms_page import _teachers, tables
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny.yaml"
 STUDIES = Path(__file__).resolve().parents[3] / "benchmarks" / "studies"
@@ -95,6 +95,13 @@ def test_an_unknown_arm_is_refused(tmp_path):
     assert "--arm 'from text': the study has the arms labels, from sound" in re.sub(
         r"[\s│]+", " ", done.output
     )
+
+
+def test_a_teacher_that_is_a_file_has_no_number_of_parameters():
+    file = {"inputs": ["clip"], "top1": 0.9, "ci95": (0.85, 0.93), "parameters": None, "seconds": 2}
+    *_, row, size = _teachers({"ensemble": [file, {**file, "parameters": 95_000}]})
+    assert row == "| ensemble | clip | 90.0 [85.0, 93.0] | a file | 2 |"
+    assert size.endswith("| 95 k | 2 |")
 
 
 @pytest.mark.parametrize("study", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
