@@ -53,20 +53,21 @@ def test_forms_are_measured_on_the_board(server, tmp_path):
     assert outcome.form.source.startswith("board (")
 
 
-def test_a_board_that_is_lost_ends_the_export(server, tmp_path):
+def test_a_board_that_is_lost_ends_the_export(tmp_path):
+    server = Server(tmp_path / "server")
     with server.settings().connect("board") as board:
         watch = DeviceStopwatch(board)
-        server.drop_connections()
+        server.stop()
         variant = Variant(scheme="fp32", program=capture(network(), SPEC.example()))
         with pytest.raises(Unavailable, match="board"):
             export_files(
                 [variant],
                 file_spec(SPEC, provenance={}),
                 formats=["onnx"],
-                out=tmp_path,
+                out=tmp_path / "out",
                 forms=Forms(stopwatch=watch),
             )
-    assert not (tmp_path / "manifest.json").exists()
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_pruning_measures_on_the_board_and_its_table_is_that_of_the_board(server):
@@ -80,5 +81,5 @@ def test_pruning_measures_on_the_board_and_its_table_is_that_of_the_board(server
             latency.notes[0].startswith("latency of fp32 files in ONNX Runtime 1.")
             and name in latency.notes[0]
         )
-        found[name] = latency._key(model, {})
+        found[name] = latency._parts(model, {})["device"]
     assert found["big"] != found["little"]

@@ -21,6 +21,7 @@ from compress.recipe.plan import plan
 from compress.recipe.renamed import RENAMED
 from compress.recipe.sections import DATA_ROWS, STAGE_ROWS, STUDENT_ROWS, TEACHER_ROWS
 from compress.recipe.source import parse_source
+from compress.stages import STAGES
 from models.spec import LabelSpec
 from tests.specs import small_spec
 
@@ -781,7 +782,7 @@ def test_every_renamed_key_leads_to_one_that_recipes_have() -> None:
             section, *keys = [part for part in place.split(".") if part != "*"]
             if section == "stages":
                 verb, *keys = keys
-                node = schema["$defs"][f"{verb.title()}Config"]
+                node = schema["$defs"][STAGES[verb].config.__name__]
             else:
                 node = schema["$defs"][f"{section.title()}Config"]
             if keys[:1] == ["losses"]:
