@@ -62,6 +62,10 @@ def decomposed(program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]
     graph = fx.Graph()
     result = graph.graph_copy(program.graph, {})
     graph.output(result).meta = dict(program.graph.output_node().meta)
+    for node, own in zip(graph.nodes, program.graph.nodes, strict=True):
+        node.name = (
+            own.name
+        )  # a copy calls an input `input` `input_1`, as it does with every name of Python's
     return ExportedProgram(
         root=program.graph_module,
         graph=graph,

@@ -67,6 +67,15 @@ def test_a_program_that_needs_no_decomposition_is_copied(program, monkeypatch):
     assert contents(program) == expected, "the program itself is not changed"
 
 
+def test_a_copy_keeps_an_input_called_input():
+    """The name in `nn.Sequential`, which `torch.fx` changes as it does every name of Python's."""
+    program = torch.export.export(nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), (torch.rand(1, 3),))
+    assert [node.name for node in program.graph.nodes if node.op == "placeholder"][-1] == "input"
+    copied = insides.decomposed(program, {})
+    assert [node.name for node in copied.graph.nodes] == [node.name for node in program.graph.nodes]
+    copied.validate()
+
+
 def test_a_program_with_operators_of_the_table_is_decomposed(program):
     table = {aten.mean.dim: lambda x, dim, keepdim=False: aten.sum.dim_IntList(x, dim, keepdim) / 3}
     expected = contents(program.run_decompositions(table))
