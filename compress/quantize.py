@@ -95,8 +95,8 @@ class QuantizeConfig(MixedPrecisionConfig):
     )
     equalize_activations: bool = Field(
         default=True,
-        description="Enlarge channels whose activations use a small part of the range of their tensor, where only "
-        "ReLU, ReLU6 or pooling is between two layers.",
+        description="Enlarge channels whose activations use a small part of the range of their tensor in front of "
+        "depthwise layers, where only ReLU, ReLU6 or pooling is between two layers.",
     )
     correct_bias: bool = Field(
         default=False,

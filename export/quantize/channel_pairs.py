@@ -60,6 +60,11 @@ class ChannelPair:
     limit: float | None
     """Upper limit of the clamp between both, which is exact below it only; None without a clamp."""
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each output channel of the second layer reads one channel."""
+        return self._by_input().shape[2] == 1
+
     def weights_before(self) -> Tensor:
         """Largest weight of each output channel of the first layer, with its BatchNorm."""
         before = self.first.flatten(1).abs().amax(1)

@@ -148,7 +148,7 @@ def test_small_channels_keep_their_levels_in_int8(tmp_path):
     (row,) = exported.outcomes
     assert "activation equalization of 1 pair of layers" in row.notes
     assert row.parity.against["float"][0].sqnr_db > 50  # 32 dB without it: the last channel has two levels
-    assert network.second.weight[7] == pytest.approx(100), "the given network is not changed"
+    assert network.second.weight[7].item() == pytest.approx(100), "the given network is not changed"
 
 
 @pytest.mark.slow

@@ -44,14 +44,11 @@ def test_without_a_clamp_channels_reach_the_largest_of_them() -> None:
     torch.testing.assert_close(network[0].weight.flatten(), torch.tensor([3.0, 3.0, 0.003 * LARGEST]))
 
 
-def test_a_dense_layer_takes_half_of_the_factor_where_its_weights_are_equal() -> None:
+def test_a_dense_layer_stays_as_its_weights_would_lose_what_activations_gain() -> None:
     network = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False)).eval()
     network[0].weight.data = torch.tensor([[8.0], [2.0], [2.0]])
-    network[2].weight.data = torch.tensor([[1.0, 1.0, 0.25]])
-    assert kept(network, torch.ones(1, 1)) == 1
-    # Full factors are 1, 4, 4: the second gets sqrt(4), the third, with a quarter of the weight, sqrt(4 / 4).
-    assert network[0].weight.flatten().tolist() == [8.0, 4.0, 2.0]
-    assert network[2].weight.flatten().tolist() == [1.0, 0.5, 0.25]
+    assert kept(network, torch.ones(1, 1)) == 0
+    assert network[0].weight.flatten().tolist() == [8.0, 2.0, 2.0]
 
 
 def test_a_silent_channel_and_one_at_the_limit_stay() -> None:
