@@ -167,7 +167,7 @@ def quantize(artifact: Artifact, config: QuantizeConfig, context: Context) -> St
     if config.equalize_activations and not weights_only:
         scaled = equalize_activations(
             model,
-            artifact.spec.example(batch=batch),
+            capture(model, artifact.spec.example(batch=batch)),
             _calibration_batches(clips, config=config, batch=batch, context=context),
         )
         if scaled:

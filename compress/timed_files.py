@@ -59,10 +59,11 @@ class TimedFiles:
         self._folder = tempfile.TemporaryDirectory(prefix=f"pocketreel-{stage}-")
         self._settings, self._device, self._forms = device, cast(Device, HOST), MEASURED_HERE
         with self.connected():
-            self.device = f"{self._device.name} ({self._device.describe().cpu})"
+            stopwatch = DeviceStopwatch(self._device)
+            self.device = stopwatch.name
             """Name and processor of the device."""
             if device is not None:
-                self._forms = Forms(stopwatch=DeviceStopwatch(self._device))
+                self._forms = Forms(stopwatch=stopwatch)
             self._reference = self._file(reference, "reference")
             measured = self._measure([self._reference])[0]
         assert measured.p50_ms is not None

@@ -227,11 +227,12 @@ def _equalized(model: nn.Module, captured: Variant, ranges: Samples, spec: FileS
     """The network with equalized activations, captured again; as it is if no channel gains."""
     from export.quantize.activation_equalization import equalize_activations, note
 
-    example = ranges.tensors(0)
+    assert isinstance(captured.program, ExportedProgram)
     network = copied(model)
-    pairs = equalize_activations(network, example, _batches(ranges))
+    pairs = equalize_activations(network, captured.program, _batches(ranges))
     if not pairs:
         return captured
+    example = ranges.tensors(0)
     return replace(
         captured,
         program=capture(network, example),

@@ -81,7 +81,6 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """Settings of the stage `quantize`, by title."""
 
-_ROUNDS = 30
 _FLOAT = "float"
 _OURS = {"fp32": _FLOAT, "w8a8": POCKETREEL, "w8a8_nncf": "Pocketreel with NNCF (w8a8_nncf)"}
 """Names of Pocketreel's own files, by scheme."""
@@ -270,7 +269,7 @@ def _rows(
     clip: dict[str, np.ndarray] = {
         name: array.numpy() for name, array in zip(spec.inputs, test.batch([0]), strict=True)
     }
-    latencies = dict(zip(files, measure_files(list(files.values()), clip, rounds=_ROUNDS), strict=True))
+    latencies = dict(zip(files, measure_files(list(files.values()), clip), strict=True))
     for (name, file), accuracy in zip(files.items(), measured, strict=True):
         row = {"quantizer": name, "runtime": accuracy.runtime or file.format, "size_bytes": file.size_bytes}
         reason = accuracy.unavailable or latencies[name].unavailable

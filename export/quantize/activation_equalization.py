@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
-from export.capture.graph import capture
 from export.quantize.channel_pairs import ChannelPair, channel_pairs
 
 MARGIN = 1.1
@@ -29,13 +29,13 @@ LARGEST = 32.0
 
 @torch.no_grad()
 def equalize_activations(
-    model: nn.Module, example: tuple[Tensor, ...], batches: Iterable[tuple[Tensor, ...]]
+    model: nn.Module, program: ExportedProgram, batches: Iterable[tuple[Tensor, ...]]
 ) -> int:
     """Scales channels of `model` in place, and returns the number of pairs of layers with a changed channel.
 
-    `batches` are the inputs of calibration, each of the shapes of `example`.
+    `program` is captured from the model, or from one of equal weights; `batches` are the inputs of calibration, of
+    its shapes.
     """
-    program = capture(model, example)
     pairs = [pair for pair in channel_pairs(model, program, clamps=True) if pair.is_depthwise]
     if not pairs:
         return 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from export.capture.graph import capture
 from export.quantize.activation_equalization import LARGEST, MARGIN, equalize_activations
 from tests.export.networks import trained
 
@@ -14,7 +15,7 @@ def kept(network: nn.Module, clips: Tensor) -> int:
     """Equalizes and compares outputs on the clips of calibration; the number of changed pairs."""
     with torch.no_grad():
         before = network(clips)
-        pairs = equalize_activations(network, (clips,), [(clips,)])
+        pairs = equalize_activations(network, capture(network, (clips,)), [(clips,)])
         after = network(clips)
     assert torch.allclose(before, after, rtol=1e-5, atol=1e-5 * float(before.abs().max()))
     return pairs
