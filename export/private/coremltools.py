@@ -1,4 +1,4 @@
-"""Private APIs of coremltools: the libraries that its import loads, and the operators that it converts."""
+"""Private APIs of coremltools: libraries loaded by its import, its counters of names, operators it converts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ def without_others() -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def reset_names() -> None:
+    """Makes the next conversion count generated names from 0.
+
+    coremltools resets its counters after a conversion that succeeds. After one that fails, the next file of the
+    same process has other names.
+    """
+    _inside("coremltools.converters.mil.converter:_reset_conversion_state")()
 
 
 def is_converted(target: Any) -> bool:

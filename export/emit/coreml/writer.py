@@ -20,6 +20,7 @@ from export.emit.coreml.repeatable import make_repeatable
 from export.emit.coreml.saved import import_quietly
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, TensorInfo, WrittenFile
+from export.private.coremltools import reset_names
 from export.quantize.palette import LEAST
 from export.verify.coverage.places import places_of
 from export.verify.coverage.report import attempt
@@ -72,6 +73,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
     if scheme == "p4":
         _write_palettes(passes)
+    reset_names()
     model: MLModel = coremltools.convert(
         program,
         pass_pipeline=passes,

@@ -39,6 +39,14 @@ def test_what_is_loaded_already_stays(monkeypatch):
     assert sys.modules["tensorflow"] is sys
 
 
+def test_names_count_from_zero_again():
+    from coremltools.converters.mil import Builder
+
+    Builder.name_count["cast"] = 7
+    insides.reset_names()
+    assert not Builder.name_count
+
+
 def test_which_operators_it_converts():
     converted = [aten.relu.default, aten.conv2d.default, int8.dequantize_per_channel.default]
     assert [insides.is_converted(one) for one in converted] == [True] * 3
