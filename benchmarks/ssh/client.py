@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import tempfile
@@ -18,6 +19,8 @@ from benchmarks.ssh.refusals import why
 _START_S = 120.0
 """Time limit for the start of Python on a slow board, after the connection."""
 _QUIT_S = 5.0
+_ANSWER_NOTHING = {"SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}
+"""ssh asks the program `false` instead of the terminal (OpenSSH 8.4 and later)."""
 _MOST_BEFORE_GREETING = 64 * 2**10
 
 
@@ -28,7 +31,8 @@ class ConnectionLost(Unavailable):
 def command(settings: SshFields, script: str) -> list[str]:
     """The command line that runs a shell script on the board.
 
-    It never asks for passwords and takes known host keys only, whatever the configuration says.
+    It takes known host keys of the board only, whatever the configuration says. For jump hosts the configuration
+    decides: ssh does not pass these options on to them.
     """
     options = {
         "BatchMode": "yes",
@@ -187,9 +191,18 @@ def run(settings: SshFields, script: str, *, content: bytes = b"") -> None:
 
 
 def start(line: list[str], *, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Starts ssh. Raises `Unavailable` if it is not installed."""
+    """Starts ssh, which asks nothing, nor do the ssh processes of its jump hosts.
+
+    Raises `Unavailable` if it is not installed.
+    """
     try:
-        return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        return subprocess.Popen(
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **_ANSWER_NOTHING},
+        )
     except FileNotFoundError as error:
         raise Unavailable(
             "the program ssh is missing: install an OpenSSH client (Debian and Ubuntu: sudo apt install "

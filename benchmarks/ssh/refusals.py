@@ -8,12 +8,20 @@ _LAST_LINES = 2
 _FAULT_OF_SSH = 255
 """Its exit code; it may end without a message."""
 _LOST = "the connection was lost; what was copied stays, so that the next run continues there"
+_ENDED_BY_PROXY = "kex_exchange_identification: Connection closed by remote host"
+"""ssh prints it after the reason of another ssh that should have passed the connection on."""
+_OF_A_JUMP_HOST = (
+    "the connection to it passes a jump host (ProxyJump or ProxyCommand of the configuration), which is at "
+    "fault: "
+)
 
 
 def why(errors: str, *, code: int | None, address: str) -> str:
     """The reason by what ssh printed as errors, and by its exit code (None: it was still running)."""
     for pattern, reason in _REASONS:
         found = re.search(pattern, errors)
+        if found and reason != _LOST and _ENDED_BY_PROXY in errors:
+            return _OF_A_JUMP_HOST + reason.format(*found.groups(), address="JUMP_HOST")
         if found:
             return reason.format(*found.groups(), address=address)
     lines = [line.strip() for line in errors.splitlines() if line.strip()]

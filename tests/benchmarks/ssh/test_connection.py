@@ -1,7 +1,9 @@
 """Connections that are refused, lost or interrupted, and full disks: the reason and the remedy."""
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -105,6 +107,77 @@ def test_the_agent_gives_the_key(server, tmp_path, monkeypatch):
     finally:
         agent.kill()
         agent.wait()
+
+
+@pytest.fixture(scope="module")
+def jump_host(tmp_path_factory):
+    jump_host = Server(tmp_path_factory.mktemp("jump_host"))
+    yield jump_host
+    jump_host.stop()
+
+
+@pytest.fixture
+def through(server, jump_host, tmp_path):
+    """A configuration that reaches the board through the jump host."""
+    config = tmp_path / "through"
+    config.write_text(
+        f"{server.client_config.read_text()}  ProxyJump gate\n"
+        + jump_host.client_config.read_text().replace("Host board", "Host gate")
+    )
+    return config
+
+
+def test_the_board_is_reached_through_a_jump_host(server, jump_host, through):
+    connect(server.settings(config=through))
+    assert "gate" not in server.client_config.read_text()
+    assert "Accepted publickey" in (jump_host.folder / "log").read_text()
+
+
+def test_a_fault_of_the_jump_host_is_not_blamed_on_the_board(server, jump_host, through, tmp_path):
+    key = jump_host.known_hosts.read_bytes()
+    jump_host.known_hosts.write_text("")
+    with pytest.raises(Unavailable, match=r"jump host .*at fault: its host key is not known .*ssh JUMP_HOST"):
+        connect(server.settings(config=through))
+    assert jump_host.known_hosts.read_text() == ""
+    jump_host.known_hosts.write_bytes(key)
+    make_key(tmp_path / "stranger")
+    through.write_text(through.read_text().replace(f"{jump_host.folder}/user_key", f"{tmp_path}/stranger"))
+    with pytest.raises(Unavailable, match=r"at fault: it accepts none .*ssh-copy-id JUMP_HOST"):
+        connect(server.settings(config=through))
+
+
+_IN_A_TERMINAL = """\
+import pty, sys
+sys.exit(pty.spawn(sys.argv[1:]) >> 8)
+"""
+_CONNECTS = """\
+import sys
+from benchmarks.device import Unavailable
+from benchmarks.ssh.settings import SshSettings
+try:
+    with SshSettings(address="board", config=sys.argv[1]).connect("board"):
+        pass
+except Unavailable as error:
+    print(error)
+"""
+
+
+def test_in_a_terminal_nothing_is_asked_for_a_jump_host_either(server, jump_host, through, tmp_path):
+    locked = tmp_path / "locked"
+    shutil.copy(jump_host.folder / "user_key", locked)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase", "-f", locked], check=True)
+    through.write_text(through.read_text().replace(f"{jump_host.folder}/user_key", str(locked)))
+    python = [sys.executable, "-c", _CONNECTS, str(through)]
+    command = [sys.executable, "-c", _IN_A_TERMINAL, *python]
+    # The input stays open, as that of a terminal at which nobody types.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+        said = process.stdout.read()
+    assert "is at fault: it accepts none of the offered keys" in said
+    assert "passphrase for" not in said
 
 
 def test_nothing_listens(server):
