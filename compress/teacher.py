@@ -18,6 +18,7 @@ from compress.criterion import Outputs
 from compress.features import WithFeatures, example_of, feature_sizes
 from compress.folders.keys import Key
 from compress.folders.source import source_hashes
+from compress.kept_memory import kept_memory
 from compress.store import one_at_a_time, stored
 from compress.teacher_check import require_finite_logits
 from compress.training import FLOAT_BATCH, logits_by_batch
@@ -124,7 +125,8 @@ def outputs_of(
     """The outputs of every teacher for all clips by view, with one progress bar."""
     found: list[dict[Augmentation | None, CachedOutputs]] = []
     steps, done = len(teachers) * len(views), 0
-    with bar(console, "outputs of the teacher" + "s" * (len(teachers) > 1), unit=" clips") as report:
+    title = "outputs of the teacher" + "s" * (len(teachers) > 1)
+    with kept_memory(), bar(console, title, unit=" clips") as report:
         for teacher in teachers:
             of_views = {}
             for view in views:

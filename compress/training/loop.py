@@ -15,9 +15,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from benchmarks.clips.clip_set import ClipSet
 from compress.command.progress import bar
-from compress.conv3d_as_conv2d import conv3d_as_conv2d
 from compress.criterion import Batch, Criterion, Outputs
+from compress.faster_conv3d import faster_conv3d
 from compress.features import watched
+from compress.kept_memory import kept_memory
 from compress.training.averaging import averaged, re_estimate_batch_norm
 from compress.training.batches import epoch_seed, loaded, placed, planned
 from compress.training.checkpoint import State
@@ -110,6 +111,7 @@ def fit(
 
     with ExitStack() as stack:
         report = stack.enter_context(bar(job.console, job.name, unit=" steps"))
+        stack.enter_context(kept_memory())
         for network in dict.fromkeys((model, result)):
             stack.enter_context(_sooner(network, job.device))
         features = stack.enter_context(watched(model, criterion.features))
@@ -204,7 +206,7 @@ def autocast(model: nn.Module, config: TrainConfig, device: torch.device) -> Abs
 
 
 def _sooner(model: nn.Module, device: torch.device) -> AbstractContextManager[None]:
-    return conv3d_as_conv2d(model) if device.type == "cpu" else nullcontext()
+    return faster_conv3d(model) if device.type == "cpu" else nullcontext()
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

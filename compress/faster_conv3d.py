@@ -1,7 +1,8 @@
-"""Computes Conv3d layers over space alone or over time alone as Conv2d during training: equal results, faster.
+"""Computes Conv3d layers with the fast kernels that CPU libraries have, during training: equal results, faster.
 
-CPU libraries have fast kernels for 2D convolutions and slow ones for 3D. In channels-last order, frames are
-already a batch of images, and each clip is an image of T rows and H*W columns, so nothing is copied.
+Layers over space alone or over time alone become Conv2d: in channels-last order, frames are already a batch of
+images, and each clip is an image of T rows and H*W columns, so nothing is copied. Depthwise layers get another
+gradient (`compress.depthwise_conv3d`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compress.depthwise_conv3d import depthwise_conv3d, is_depthwise
+
 
 @contextmanager
-def conv3d_as_conv2d(model: nn.Module) -> Iterator[None]:
-    """In this context, convolutions of `model` over space alone or time alone are computed in 2D."""
+def faster_conv3d(model: nn.Module) -> Iterator[None]:
+    """In this context, the 3D convolutions of `model` for which there is a faster way are computed in it."""
     changed: list[nn.Conv3d] = []
     try:
         for module in model.modules():
             if type(module) is nn.Conv3d and module.padding_mode == "zeros" and module.dilation == (1, 1, 1):
-                for spans, compute in ((_space_alone, _as_pictures), (_time_alone, _as_planes)):
-                    if spans(module):
+                for fits, compute in _WAYS:
+                    if fits(module):
                         module.forward = partial(compute, module)  # type: ignore[method-assign]
                         changed.append(module)
                         break
@@ -58,3 +61,11 @@ def _as_planes(conv: nn.Conv3d, x: Tensor) -> Tensor:
 
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+_WAYS = (
+    (_space_alone, _as_pictures),
+    (_time_alone, _as_planes),
+    (is_depthwise, depthwise_conv3d),
+)
+"""Which layers are computed in which way; the first that fits is taken."""
