@@ -14,8 +14,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from benchmarks.device import CoreCluster, Description
+from compress.command.processor import lacks_vnni
 
 ROOT = Path("/")
+
+WITHOUT_VNNI = "no VNNI: int8 .onnx files run with session.x64quantprecision = 1, exact and slower"
+"""Note on every figure of such a machine."""
 
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 _PROCESSOR_ZONES = re.compile("cpu|soc|x86_pkg|core|tsens|bcm", re.IGNORECASE)
@@ -47,6 +51,7 @@ def describe(name: str, *, cpus: Collection[int] | None = None) -> Description:
         cpus=None if cpus is None else ranges(used),
         clock_mhz=clock_mhz(used),
         temperature_c=temperature_c(),
+        notes=(WITHOUT_VNNI,) if lacks_vnni() else (),
     )
 
 

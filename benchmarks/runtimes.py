@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.device import Unavailable
 from benchmarks.files import ExportedFile
 from benchmarks.private import executorch, litert
+from compress.command.processor import lacks_vnni
 
 _CLIP_SIGNATURE = "serving_default"
 """Name of the program for clips in a LiteRT file with several programs."""
@@ -63,18 +64,25 @@ class Runtime:
 
 
 def onnx_session(onnxruntime: Any, path: Path, options: Any) -> Any:
-    """A session whose integer products are also exact on x86 processors without VNNI.
+    """A session whose integer products are exact, also on x86 processors without VNNI.
 
-    The option has no effect on other processors. Files in which layers share weights or zero points cannot be
-    opened with it on those, and are opened without it; this project writes no such files.
+    There ONNX Runtime is told to run int8 weights as uint8, in exact and slower kernels
+    (`docs/export-manifest.md`). Raises ValueError for a file that it cannot open so, although it can otherwise:
+    its outputs could be wrong on this processor. This project writes no such files.
     """
     exact, providers = "session.x64quantprecision", ["CPUExecutionProvider"]
+    if not lacks_vnni():
+        return onnxruntime.InferenceSession(path, options, providers=providers)
     options.add_session_config_entry(exact, "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception:
+    except Exception as error:
         options.add_session_config_entry(exact, "0")
-        return onnxruntime.InferenceSession(path, options, providers=providers)
+        onnxruntime.InferenceSession(path, options, providers=providers)  # raises what is wrong with the file
+        raise ValueError(
+            "this processor has no VNNI, and ONNX Runtime cannot open the file with exact integer products "
+            f"({exact} = 1: {error}); its outputs could be wrong here: run it on a processor with VNNI or on ARM"
+        ) from error
 
 
 def _load_onnx(file: ExportedFile, threads: int) -> Run:

@@ -38,7 +38,14 @@ from export.quantize.layer_names import matching
 from export.quantize.ranges import RANGES
 from export.quantize.weight_only import WEIGHT_SCHEMES
 
-_OF_W8A8 = ("ranges", "percentile", "weight_ranges", "equalize_activations", *MIXED_PRECISION_KEYS)
+_OF_W8A8 = (
+    "weight_bits",
+    "ranges",
+    "percentile",
+    "weight_ranges",
+    "equalize_activations",
+    *MIXED_PRECISION_KEYS,
+)
 """Keys that schemes with float activations do not use."""
 
 _OF_EVERY_METHOD = (
@@ -48,6 +55,7 @@ _OF_EVERY_METHOD = (
     "batch",
     "equalize_activations",
     "group_size",
+    "weight_bits",
     *MIXED_PRECISION_KEYS,
 )
 
@@ -71,6 +79,12 @@ class QuantizeConfig(MixedPrecisionConfig):
         le=65_536,
         description="Of scheme w4: largest number of weights of an output channel that share a scale, such as 64; "
         "by default all of them do.",
+    )
+    weight_bits: Literal[7, 8] | None = Field(
+        default=None,
+        description="Of scheme w8a8: bits of the weights; 7, except for depthwise layers, where 16-bit sums of "
+        "products must not saturate. By default 7 if `export.target` is a processor that needs it (x86-64-avx2), "
+        "else 8.",
     )
     calibration_clips: int = Field(
         default=128, ge=1, le=1_000_000, description="Number of training clips for calibrating the ranges."
@@ -207,10 +221,12 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
     """The int8 reference."""
     from export.quantize.int8_reference import calibrate, convert, prepare, transfer
     from export.quantize.mixed_precision import keep_float
+    from export.quantize.observers import weight_bits_note
     from export.quantize.step_reference import step_reference
 
     method = QUANTIZATION_METHODS[config.method]
-    ranges = method.ranges(config)
+    weight_bits = config.weight_bits or 8
+    ranges = method.ranges(config).with_weights_of(weight_bits)
     single = prepare(_lowered(artifact, batch=1), qat=method.trains, ranges=ranges)
     layers = Layers.of(task.context.distillation).student if method.trains and task.context.teachers else ()
     prepared = prepare(_lowered(artifact, batch=batch, layers=layers), qat=method.trains, ranges=ranges)
@@ -243,6 +259,7 @@ def _integers(artifact: Artifact, config: QuantizeConfig, task: Task, *, batch: 
         program = capture(network, example)
         step = step_reference(single, program, qat=method.trains, float_layers=float_layers)
     keep_float(single, float_layers)
+    decision = replace(decision, notes=(*decision.notes, *weight_bits_note(weight_bits)))
     return convert(single), step, decision
 
 

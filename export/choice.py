@@ -74,6 +74,11 @@ class Forms:
         if self.target is not None and self.target not in TARGETS:
             raise ValueError(f"target {self.target!r} is unknown; allowed: {', '.join(TARGETS)}")
 
+    @property
+    def weight_bits(self) -> int:
+        """Bits of int8 weights: those of the target, else 8."""
+        return 8 if self.target is None else TARGETS[self.target].weight_bits
+
     def of(self, file: str) -> Choice:
         """How the form of this file is chosen."""
         if self.target is not None:

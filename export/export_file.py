@@ -142,6 +142,8 @@ def export_format(name: str, work: Work) -> ExportOutcome:
             float_layers=work.float_layers,
             coverage=written.coverage,
             form=written.form,
+            needs=written.needs,
+            saturating_layers=written.saturating_layers,
             step=_step_outcome(place, written.step, job),
         )
         if work.proof is not None:
@@ -202,6 +204,8 @@ def _step_outcome(place: str, written: WrittenFile | None, job: Job) -> StepOutc
         notes=written.notes,
         coverage=written.coverage,
         form=written.form,
+        needs=written.needs,
+        saturating_layers=written.saturating_layers,
     )
 
 
@@ -303,6 +307,8 @@ def _withdrawn(outcome: ExportOutcome, failure: str) -> ExportOutcome:
         parity=None,
         step=None,
         form=None,
+        needs=None,
+        saturating_layers=(),
     )
 
 

@@ -109,6 +109,10 @@ class WrittenFile:
     """The step program of a streaming network, in the same file or in one next to it."""
     form: ChosenForm | None = None
     """The form of the network in the file, and how it was chosen; `None` if there is only one."""
+    needs: str | None = None
+    """What a processor or an application must provide for exact outputs; `None` if nothing."""
+    saturating_layers: tuple[str, ...] = ()
+    """The layers that can give other outputs without it."""
 
 
 def file_spec(

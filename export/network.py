@@ -148,7 +148,12 @@ def export_network(
         captured = Variant(scheme="", program=program, proof=Proof(trial=trial), step=step, notes=notes)
         variants = [
             _quantized(
-                captured, lambda: _equalized(model, captured, ranges, spec), ranges, trial=trial, steps=steps
+                captured,
+                lambda: _equalized(model, captured, ranges, spec),
+                ranges,
+                trial=trial,
+                steps=steps,
+                weight_bits=forms.weight_bits,
             )
             if scheme == "w8a8" and ranges is not None
             else replace(
@@ -242,18 +247,25 @@ def _equalized(model: nn.Module, captured: Variant, ranges: Samples, spec: FileS
 
 
 def _quantized(
-    captured: Variant, equalized: Callable[[], Variant], ranges: Samples, *, trial: Trial, steps: _Steps
+    captured: Variant,
+    equalized: Callable[[], Variant],
+    ranges: Samples,
+    *,
+    trial: Trial,
+    steps: _Steps,
+    weight_bits: int,
 ) -> Variant:
     """The captured int8 references, for clips and for one frame, and the proof with their outputs."""
     from export.quantize.int8_reference import calibrate, convert, for_evaluation, prepare
     from export.quantize.layer_noise import rank_layers
+    from export.quantize.observers import CALIBRATED, weight_bits_note
     from export.quantize.step_reference import step_reference
 
     try:
         found = equalized()
         assert isinstance(found.program, ExportedProgram)
         lowered = lower(found.program)
-        prepared = prepare(lowered)
+        prepared = prepare(lowered, ranges=CALIBRATED.with_weights_of(weight_bits))
         steps.begin("calibrate")
         calibrate(prepared, _batches(ranges, steps))
         reference = convert(prepared)
@@ -271,7 +283,8 @@ def _quantized(
         trial=trial.with_outputs(outputs),
         rank_layers=functools.cache(lambda: rank_layers(lowered, reference, _batches(ranked))),
     )
-    return replace(found, scheme="w8a8", program=exported, proof=proof, step=step)
+    notes = (*found.notes, *weight_bits_note(weight_bits))
+    return replace(found, scheme="w8a8", program=exported, proof=proof, step=step, notes=notes)
 
 
 def _batches(samples: Samples, steps: _Steps | None = None) -> Iterator[tuple[Tensor, ...]]:

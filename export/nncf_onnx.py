@@ -112,6 +112,9 @@ def quantize_file(written: WrittenFile, out: Path, *, calibration: Mapping[str, 
 
     Raises the errors of `quantize_with_nncf`.
     """
+    import onnx_ir
+
+    from export.emit.onnx.writer import with_needs
     from export.verify.coverage.on_onnxruntime import onnxruntime_coverage
     from export.verify.coverage.report import attempt
 
@@ -120,7 +123,8 @@ def quantize_file(written: WrittenFile, out: Path, *, calibration: Mapping[str, 
     quantize_with_nncf(written.path, calls, out=out)
     coverage, unknown = attempt(lambda: onnxruntime_coverage(out, scheme="w8a8", places={}))
     note = f"quantized by NNCF with {count} calibration inputs: its ranges, layers and bias correction"
-    return replace(written, path=out, notes=(*written.notes, note, *unknown), coverage=coverage)
+    quantized = replace(written, path=out, notes=(*written.notes, note, *unknown), coverage=coverage)
+    return with_needs(quantized, onnx_ir.load(out))
 
 
 def predictor(file: Any) -> Predictor:

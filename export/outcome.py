@@ -37,6 +37,8 @@ class StepOutcome:
     parity: FileParity | None = None
     """Its outputs after the last frame of each clip, compared with torch's outputs for the clip."""
     form: ChosenForm | None = None
+    needs: str | None = None
+    saturating_layers: tuple[str, ...] = ()
     """As in `WrittenFile`."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,6 +55,8 @@ class StepOutcome:
             "parity": None if self.parity is None else self.parity.to_dict(names),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
             "form": None if self.form is None else self.form.to_dict(),
+            "needs": self.needs,
+            "saturating_layers": list(self.saturating_layers),
             "notes": list(self.notes),
         }
 
@@ -91,6 +95,8 @@ class ExportOutcome:
     step: StepOutcome | None = None
     """The step program of a streaming network."""
     form: ChosenForm | None = None
+    needs: str | None = None
+    saturating_layers: tuple[str, ...] = ()
     """As in `WrittenFile`."""
 
     @property
@@ -138,6 +144,8 @@ class ExportOutcome:
             "peak_rss_bytes": self.peak_rss_bytes,
             "log": self.log.as_posix(),
             "form": None if self.form is None else self.form.to_dict(),
+            "needs": self.needs,
+            "saturating_layers": list(self.saturating_layers),
             "notes": list(self.notes),
             "step": None if self.step is None else self.step.to_dict(),
         }

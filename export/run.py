@@ -114,7 +114,8 @@ def main(
         typer.Option(
             metavar="TARGET",
             help=f"Processor that the files are for: {', '.join(TARGETS)}. Its rule chooses among the forms of a "
-            "network; no time is measured, so that every machine writes the same bytes.",
+            "network, and the bits of int8 weights; no time is measured, so that every machine writes the same "
+            "bytes.",
             show_default="the fastest on this machine",
         ),
     ] = None,

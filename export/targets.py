@@ -1,4 +1,5 @@
-"""Targets: the processors that files are for, and the rules that choose forms for them without a measurement.
+"""Targets: the processors that files are for, the rules that choose forms for them without a measurement, and the
+bits of their int8 weights.
 
 A rule depends on the network alone, so that the same network gives the same bytes on every build machine with the
 same versions of the packages.
@@ -22,6 +23,8 @@ class Target:
     """Forms by preference: a file has the first that its network has."""
     evidence: str
     """What the preference rests on, as the end of a sentence."""
+    weight_bits: int = 8
+    """Bits of int8 weights (`export.quantize.observers.WEIGHT_LIMITS`)."""
 
 
 _BLOCKED = (
@@ -37,6 +40,8 @@ TARGETS: dict[str, Target] = {
     "x86-64-avx2": Target(
         forms=(PER_FRAME, BATCHED),
         evidence="not measured with AVX2 alone; as with AVX-512, ONNX Runtime has kernels in blocks of channels",
+        # Its integer products are added in pairs of 16 bits: `export.emit.onnx.passes.saturation`.
+        weight_bits=7,
     ),
     "arm64": Target(forms=(BATCHED,), evidence=_UNKNOWN),
     "apple": Target(forms=(BATCHED,), evidence=_UNKNOWN),

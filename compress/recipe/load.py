@@ -27,6 +27,7 @@ from compress.recipe.sections import (
     TEACHER_ROWS,
     Recipe,
     StageEntry,
+    for_target,
     schemes_of,
 )
 from compress.recipe.source import Place, Source, apply_overrides, parse_source, path_text, read_source
@@ -72,8 +73,9 @@ def _recipe(source: Source, *, name: str) -> Recipe:
         in_reading_order = sorted(faults, key=lambda fault: fault.line or 0)
         raise RecipeError(in_reading_order, source=source.name)
     stages = tuple(entry for entry in parts.stages if entry)
-    schemes = schemes_of(parts.sections["export"], stages)
-    parts.sections["export"] = parts.sections["export"].model_copy(update={"schemes": schemes})
+    export = parts.sections["export"]
+    parts.sections["export"] = export.model_copy(update={"schemes": schemes_of(export, stages)})
+    stages = tuple(for_target(entry, export.target) for entry in stages)
     return Recipe(**parts.sections, stages=stages, gates=tuple(gate for gate in parts.gates if gate))
 
 

@@ -266,8 +266,9 @@ class ExportConfig(Section):
     there is one. A format is written in every scheme that it supports. By default `fp32` and the scheme of the last
     `quantize`."""
     target: Literal[tuple(TARGETS)] | DeviceTarget | None = None  # type: ignore[valid-type]
-    """Processor that the files are for, whose rule chooses among the forms of a network; or `{device: ...}`, a
-    device on which they are measured. By default they are measured on this machine (docs/exporting.md)."""
+    """Processor that the files are for, whose rule chooses among the forms of a network, and the bits of int8
+    weights; or `{device: ...}`, a device on which forms are measured. By default they are measured on this machine
+    (docs/exporting.md)."""
     forms: FilePath | None = None
     """`manifest.json` of an earlier export, or a JSON file with the key `forms`: its forms are taken again, without
     a measurement."""
@@ -287,6 +288,18 @@ def schemes_of(export: ExportConfig, stages: Iterable[StageEntry]) -> tuple[str,
         return export.schemes
     quantized = [scheme for scheme in map(output_scheme, stages) if scheme]
     return ("fp32", *quantized[-1:])
+
+
+def for_target(entry: StageEntry, target: str | DeviceTarget | None) -> StageEntry:
+    """The stage with the bits of weights that the target needs, if it outputs a w8a8 network and does not set
+    them."""
+    if output_scheme(entry) != "w8a8" or not isinstance(target, str):
+        return entry
+    config: Any = entry.config
+    bits = TARGETS[target].weight_bits
+    if config.weight_bits is not None or bits == 8:
+        return entry
+    return entry.model_copy(update={entry.verb: config.model_copy(update={"weight_bits": bits})})
 
 
 _NO_SOURCE = {"use_attribute_docstrings": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -157,6 +157,28 @@ class Ranges:
     activation: QuantizationSpec
     edge: QuantizationSpec
     weight: QuantizationSpec
+    dense: QuantizationSpec | None = None
+    """Weights of layers that are not depthwise; None if as `weight`."""
+
+    def with_weights_of(self, bits: int) -> Ranges:
+        """The same with weights of so many bits, a row of `WEIGHT_LIMITS`.
+
+        Depthwise weights keep 8 bits: the kernels in question widen them first.
+        """
+        if bits == 8:
+            return self
+        limit = WEIGHT_LIMITS[bits]
+        return replace(self, dense=replace(self.weight, quant_min=-limit, quant_max=limit))
+
+
+def weight_bits_note(bits: int) -> tuple[str, ...]:
+    """The note on a network whose weights do not have 8 bits."""
+    return () if bits == 8 else (f"weights in {bits} bits, except for those of depthwise layers",)
+
+
+WEIGHT_LIMITS = {8: 127, 7: 64}
+"""Largest integer weight by bits. With 64, two products with uint8 activations fit 16 bits: 2 * 255 * 64 is
+32,640."""
 
 
 def int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
@@ -164,8 +186,8 @@ def int8(observer: Any, *, per_channel: bool = False) -> QuantizationSpec:
     if per_channel:
         return QuantizationSpec(
             dtype=torch.int8,
-            quant_min=-127,
-            quant_max=127,
+            quant_min=-WEIGHT_LIMITS[8],
+            quant_max=WEIGHT_LIMITS[8],
             qscheme=torch.per_channel_symmetric,
             ch_axis=0,
             observer_or_fake_quant_ctr=observer,

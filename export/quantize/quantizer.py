@@ -1,7 +1,8 @@
 """Decides which values of a lowered graph are int8 and which share one scale: the rules of scheme `w8a8`.
 
-Weights of convolutions and linear layers: int8 per output channel, symmetric, -127..127. Activations: int8 per
-tensor, affine, -128..127. Biases stay float here; backends store them as int32 with scale (input * weight).
+Weights of convolutions and linear layers: int8 per output channel, symmetric, -127..127; in 7 bits (-64..64, but
+for depthwise layers) where a target needs it (`export.targets`). Activations: int8 per tensor, affine, -128..127.
+Biases stay float here; backends store them as int32 with scale (input * weight).
 
 The other rules follow from what XNNPACK, ONNX Runtime and TensorFlow Lite all run:
 
@@ -204,7 +205,8 @@ class EdgeQuantizer(Quantizer):
         source, weight = inputs[:2]
         if weight.op != "get_attr":
             return None
-        read = {**self._inputs([source]), weight: self._ranges.weight}
+        dense = None if _is_depthwise(node) else self._ranges.dense
+        read = {**self._inputs([source]), weight: dense or self._ranges.weight}
         if _only_moves_frames(node, model) and source in self._origins:
             self._origins[node] = self._origins[source]
             return QuantizationAnnotation(input_qspec_map=read)
@@ -301,6 +303,13 @@ def _is_tap(node: fx.Node) -> bool:
         node = node.all_input_nodes[0]
     has_bias = len(node.args) > 2 and node.args[2] is not None
     return node.target is aten.conv2d.default and not has_bias and len(node.users) == 1
+
+
+def _is_depthwise(node: fx.Node) -> bool:
+    """Whether a convolution has one group per output channel, of one input channel each."""
+    weight: Any = node.args[1]
+    outputs, inputs = weight.meta["val"].shape[:2]
+    return len(node.args) > 6 and node.args[6] == outputs > inputs == 1
 
 
 def _only_moves_frames(node: fx.Node, model: fx.GraphModule) -> bool:

@@ -90,3 +90,10 @@ def test_this_machine():
 def test_ranges_of_cores(text, numbers):
     assert machine.parse_ranges(text) == numbers
     assert machine.ranges(numbers) == text
+
+
+def test_a_processor_without_vnni_is_noted(monkeypatch):
+    monkeypatch.setattr(machine, "lacks_vnni", lambda: True)
+    assert machine.describe("here").notes == (machine.WITHOUT_VNNI,)
+    monkeypatch.setattr(machine, "lacks_vnni", lambda: False)
+    assert machine.describe("here").notes == ()

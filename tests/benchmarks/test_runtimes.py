@@ -1,12 +1,15 @@
 """Every runtime that runs here, on files of its own format."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from benchmarks import runtimes
 from benchmarks.exported import read_export
 from benchmarks.host_process import Worker
 from benchmarks.latency import measure_latency
@@ -21,6 +24,7 @@ from tests.benchmarks.small_exports import (
     write_onnx,
     write_tflite,
 )
+from tests.export.shared_weights import two_layers_with_the_same_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,6 +77,23 @@ def test_all_are_timed_side_by_side(export_dir):
     assert [one.format for one in found] == list(WRITERS)
     assert [one.unavailable for one in found] == [None, None, None]
     assert [one.runtime.rsplit(" ", 1)[0] for one in found] == ["ONNX Runtime", "LiteRT", "ExecuTorch"]
+
+
+def test_a_file_that_could_be_wrong_on_this_processor_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes, "lacks_vnni", lambda: True)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(two_layers_with_the_same_weights())
+    if platform.machine() == "x86_64":
+        with pytest.raises(
+            ValueError, match=r"(?s)has no VNNI.*x64quantprecision = 1.*run it on a processor with"
+        ):
+            runtimes.onnx_session(onnxruntime, path, onnxruntime.SessionOptions())
+    monkeypatch.setattr(runtimes, "lacks_vnni", lambda: False)
+    runtimes.onnx_session(onnxruntime, path, onnxruntime.SessionOptions())
+    path.write_bytes(b"no model")
+    monkeypatch.setattr(runtimes, "lacks_vnni", lambda: True)
+    with pytest.raises(Exception, match="Protobuf parsing failed"):
+        runtimes.onnx_session(onnxruntime, path, onnxruntime.SessionOptions())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how a damaged delegate dies depends on the system")

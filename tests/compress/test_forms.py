@@ -56,6 +56,40 @@ def test_wrong_settings_are_refused(settings):
         recipe(settings)
 
 
+@pytest.mark.parametrize(
+    ("stage", "target", "bits"),
+    [
+        ("{}", "x86-64-avx2", 7),
+        ("{method: qat}", "x86-64-avx2", 7),
+        ("{weight_bits: 8}", "x86-64-avx2", 8),
+        ("{}", "x86-64-vnni", None),
+        ("{weight_bits: 7}", "x86-64-vnni", 7),
+        ("{scheme: w8}", "x86-64-avx2", None),
+    ],
+)
+def test_a_target_without_vnni_quantizes_weights_to_7_bits(stage, target, bits):
+    trained = (
+        "teacher: {network: multimodal, train: {epochs: 1}}\nstages: [{distill: {epochs: 1}}, {quantize: "
+    )
+    stages = f"{RECIPE}{trained}{stage}}}]\n"
+    _, entry = parse_recipe(f"{stages}export: {{target: {target}}}\n", name="small").stages
+    assert entry.config.weight_bits == bits
+    _, unchanged = parse_recipe(stages, name="small").stages
+    assert unchanged.config.weight_bits == (bits if "weight_bits" in stage else None)
+
+
+WRONG_BITS = {
+    "{weight_bits: 6}": "weight_bits.*6",
+    "{scheme: w4, weight_bits: 7}": "weight_bits is for scheme w8a8 only",
+}
+
+
+@pytest.mark.parametrize("stage", WRONG_BITS)
+def test_wrong_bits_are_refused(stage):
+    with pytest.raises(RecipeError, match=WRONG_BITS[stage]):
+        parse_recipe(f"{RECIPE}stages: [{{quantize: {stage}}}]\n", name="small")
+
+
 def test_pins_and_a_target_are_refused(tmp_path):
     path = pins(tmp_path, {"forms": {"onnx.fp32": PER_FRAME}})
     with pytest.raises(RecipeError, match=r"export.forms .*whatever the target is; remove one of both"):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compress.command.processor import lacks_vnni
+from export.emit.onnx.passes.saturation import EXACT
 from export.opened_file import OpenedFile
-
-EXACT = ("session.x64quantprecision", "1")
-"""The option that makes integer products exact on x86 processors without VNNI, and changes nothing on others."""
 
 
 def open_file(path: Path, *, entry: str | None, outputs: Sequence[str]) -> OpenedFile:
@@ -29,18 +29,28 @@ def open_file(path: Path, *, entry: str | None, outputs: Sequence[str]) -> Opene
 def open_session(content: Any) -> Any:
     """An `InferenceSession` on one CPU thread; `content` is a path or a serialised model.
 
-    On processors without VNNI a file in which layers share constants cannot be opened with the option
-    (`export.emit.onnx.passes.exactness`) and is opened without it. Files of this package share none.
+    On processors without VNNI integer products are exact by the option `EXACT`. A file in which layers share
+    constants cannot be opened with it (`export.emit.onnx.passes.exactness`); it is opened without it, with a
+    RuntimeWarning. Files of this package share none.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry(*EXACT)
     providers = ["CPUExecutionProvider"]
+    if not lacks_vnni():
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    options.add_session_config_entry(*EXACT)
     try:
         return onnxruntime.InferenceSession(content, options, providers=providers)
-    except Exception:
+    except Exception as error:
         options.add_session_config_entry(EXACT[0], "0")
-        return onnxruntime.InferenceSession(content, options, providers=providers)
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        warnings.warn(
+            f"this processor has no VNNI, and the file cannot be opened with {' = '.join(EXACT)} ({error}): sums "
+            "of its integer products can saturate, so its outputs can be wrong",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return session

@@ -13,8 +13,7 @@ from export import require
 from export.capture.stepping import Stepper, step_path
 from export.emit.onnx.groups import groups_as_rows
 from export.emit.onnx.passes import WEIGHT_PASSES, shrink_weights, tune_int8
-from export.emit.onnx.passes.saturation import layers_that_can_saturate
-from export.emit.onnx.session import EXACT
+from export.emit.onnx.passes.saturation import layers_that_can_saturate, needs
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
 from export.private.torch import needless_decompositions_skipped
@@ -87,13 +86,27 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
     coverage, unknown = attempt(lambda: onnxruntime_coverage(path, scheme=scheme, places=places))
-    return WrittenFile(
+    written = WrittenFile(
         path=path,
         inputs=spec.inputs,
         outputs=spec.outputs,
         notes=(*_notes(model, scheme), *unknown),
         coverage=coverage,
     )
+    return with_needs(written, model) if scheme == "w8a8" else written
+
+
+def with_needs(written: WrittenFile, model: ir.Model) -> WrittenFile:
+    """The report on an int8 file, with what it needs to be exact."""
+    layers = sum(node.op_type in _LAYERS for node in model.graph)
+    saturating = layers_that_can_saturate(model)
+    needed = needs(saturating, layers=layers)
+    note = (
+        "exact on every processor: no sum of integer products can saturate"
+        if needed is None
+        else f"needs {needed}"
+    )
+    return replace(written, saturating_layers=saturating, needs=needed, notes=(*written.notes, note))
 
 
 def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
@@ -106,13 +119,6 @@ def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
     ]
     if in_float:
         notes.append("in float: " + ", ".join(f"{node.op_type} {node.name}" for node in in_float))
-    saturating = layers_that_can_saturate(model)
-    if saturating:
-        notes.append(
-            f"on x86 processors without VNNI, {len(saturating)} of {len(layers)} layers can saturate in 16 bits "
-            f'and give other outputs: open the file with the session option {EXACT[0]} = "{EXACT[1]}", which is '
-            f"exact there and changes nothing on others. These layers: {', '.join(saturating)}"
-        )
     return tuple(notes)
 
 

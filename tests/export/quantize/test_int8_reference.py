@@ -20,6 +20,8 @@ from export.quantize.int8_reference import (
     prepare,
     transfer,
 )
+from export.quantize.learned_steps import LEARNED
+from export.quantize.observers import CALIBRATED, TRAINED, Ranges, calibrated
 from export.quantize.quantizer import KEEPS_VALUES
 from models.spec import as_tuple
 from tests.export.networks import Function, MobileNet3D, SqueezeExcite, TwoInputs, conv, trained
@@ -103,6 +105,26 @@ def test_every_operator_reads_and_gives_int8(reference: fx.GraphModule) -> None:
     targets = [node.target for node in reference.graph.nodes]
     assert aten.hardtanh.default not in targets  # the ranges imply the clamps
     assert targets.count(aten.reshape.default) + targets.count(aten.permute.default) > 20
+
+
+@pytest.mark.parametrize("ranges", [CALIBRATED, calibrated(weights="mse"), TRAINED, LEARNED])
+def test_weights_of_7_bits_except_in_depthwise_layers(ranges: Ranges) -> None:
+    network = nn.Sequential(
+        conv(3, 8, 3, padding=1), conv(8, 8, (1, 3, 3), groups=8), conv(8, 16, 1, groups=4)
+    )
+    prepared = prepare(lowered(trained(network), (clips(1, 0),)), ranges=ranges.with_weights_of(7))
+    calibrate(prepared, [(clips(1, seed),) for seed in range(2)])
+    narrow = convert(prepared)
+    largest = {}
+    for node in narrow.graph.nodes:
+        if node.target is aten.conv2d.default:
+            numbers = getattr(narrow, str(node.args[1].args[0].target))
+            largest[tuple(numbers.shape)] = int(numbers.abs().max())
+    assert len(largest) == 4  # one of them moves frames
+    for shape, found in largest.items():
+        limit = 127 if shape[:2] == (8, 1) else 64
+        assert limit * 0.9 < found <= limit, shape
+    assert ranges.with_weights_of(8) is ranges
 
 
 def test_moving_frames_is_exact(reference: fx.GraphModule) -> None:

@@ -2,9 +2,8 @@
 
 Without VNNI it multiplies uint8 activations by int8 weights with `vpmaddubsw`, which saturates in 16 bits. With the
 session option `session.x64quantprecision` = "1" it converts weights to uint8 while it loads the file; their kernels
-are exact. On processors whose kernels are exact the option changes nothing. ONNX Runtime 1.31 names the converted
-constants after the original, and refuses a file in which two layers share one.
-Source: `Avx2WeightS8ToU8Transformer` and `MlasPlatformU8S8Overflow` of ONNX Runtime.
+are exact. ONNX Runtime 1.31 names the converted constants after the original, and refuses a file in which two
+layers share one. Source: `Avx2WeightS8ToU8Transformer` of ONNX Runtime.
 """
 
 from __future__ import annotations

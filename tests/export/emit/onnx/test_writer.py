@@ -78,10 +78,8 @@ def test_the_file_does_not_reveal_the_machine_that_wrote_it(float_file):
 def test_an_int8_file_runs_in_integer_kernels_from_end_to_end(int8_file, tmp_path):
     _, file = int8_file
     assert file.notes[0] == "uint8 activations, int8 weights; 10 of 10 layers in integers"
-    assert (
-        "layers can saturate in 16 bits and give other outputs: open the file with the session option"
-        in file.notes[1]
-    )
+    assert file.notes[1] == f"needs {file.needs}"
+    assert f"without which {len(file.saturating_layers)} of 10 layers can saturate" in file.needs
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
