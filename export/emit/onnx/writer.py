@@ -13,6 +13,7 @@ from export import require
 from export.capture.stepping import Stepper, step_path
 from export.emit.onnx.groups import groups_as_rows
 from export.emit.onnx.passes import WEIGHT_PASSES, shrink_weights, tune_int8
+from export.emit.onnx.passes.curves import curves_in_float
 from export.emit.onnx.passes.saturation import layers_that_can_saturate, needs
 from export.lower.prelu import restore_prelu
 from export.manifest import FileSpec, WrittenFile
@@ -119,6 +120,12 @@ def _notes(model: ir.Model, scheme: str) -> tuple[str, ...]:
     ]
     if in_float:
         notes.append("in float: " + ", ".join(f"{node.op_type} {node.name}" for node in in_float))
+    curves = curves_in_float(model)
+    if curves:
+        notes.append(
+            "activations in float, whose integer form would differ by more than one step: "
+            + ", ".join(curves)
+        )
     return tuple(notes)
 
 

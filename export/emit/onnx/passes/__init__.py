@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from export.emit.onnx.passes.activations import absorb_clamps, pool_by_average, shift_to_uint8
 from export.emit.onnx.passes.biases import quantize_biases, widen_scales_for_biases
 from export.emit.onnx.passes.copies import move_frames_by_padding, normalise_in_float
+from export.emit.onnx.passes.curves import curves_in_integers
 from export.emit.onnx.passes.data_movement import (
     cancel_round_trips,
     dequantize_after_moving,
@@ -34,6 +35,7 @@ INT8_PASSES: tuple[Callable[[ir.Model], int], ...] = (
     move_frames_by_padding,
     view_in_channels_last,
     absorb_clamps,
+    curves_in_integers,
     widen_scales_for_biases,
     quantize_biases,
 )
