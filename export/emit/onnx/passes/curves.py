@@ -81,8 +81,8 @@ class _Site:
     def replace(self, model: ir.Model) -> None:
         """Writes the integer form in front of Q."""
         if not self._has_product:
-            scale, _ = parameters(self.quantize)
-            wider = self._constant(model, "scale", np.float32(6 * float(scale)))
+            sixth, _ = parameters(self.quantize)
+            wider = self._constant(model, "scale", np.float32(6 * float(sixth)))
             self.quantize.replace_input_with(0, self._plus_three(model))
             self.quantize.replace_input_with(1, wider)
             return
