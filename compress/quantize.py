@@ -34,6 +34,7 @@ from export.capture.graph import capture
 from export.capture.stepping import step_network
 from export.lower import lower
 from export.quantize.activation_equalization import equalize_activations, note
+from export.quantize.grid import LEAST_GROUP, MOST_GROUP
 from export.quantize.layer_names import matching
 from export.quantize.ranges import RANGES
 from export.quantize.weight_only import WEIGHT_SCHEMES
@@ -75,8 +76,8 @@ class QuantizeConfig(MixedPrecisionConfig):
     )
     group_size: int | None = Field(
         default=None,
-        ge=8,
-        le=65_536,
+        ge=LEAST_GROUP,
+        le=MOST_GROUP,
         description="Of scheme w4: largest number of weights of an output channel that share a scale, such as 64; "
         "by default all of them do.",
     )

@@ -80,6 +80,8 @@ class Work:
     forms: Forms
     """How forms are chosen."""
     proof: Proof | None
+    group_size: int | None = None
+    """Largest number of int4 weights of an output channel that share a scale; None for all of them."""
     notes: tuple[str, ...] = ()
     """Notes on every file."""
     float_layers: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ def export_format(name: str, work: Work) -> ExportOutcome:
         lowering=_lowering(exporter, scheme, rounded=work.rounded),
         forms=_forms(name, work),
         stored=scheme in WEIGHT_SCHEMES and scheme not in exporter.rounds_weights and not work.rounded,
+        group_size=work.group_size,
         step=None
         if work.step is None
         else StepJob(program=scratch / STEP_FILE, spec=work.step.arranged(**order)),

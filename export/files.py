@@ -67,6 +67,9 @@ class Variant:
     """Reference for the checks of its files. None skips the checks."""
     step: Stepper | None = None
     """The step program of a streaming network, written in addition in every format."""
+    group_size: int | None = None
+    """Of `w4`: largest number of weights of an output channel that share a scale; None for all of them. Without
+    effect on a network whose weights are rounded already."""
     notes: tuple[str, ...] = ()
     """Notes on every file."""
     calibration: Mapping[str, np.ndarray] | None = None
@@ -189,6 +192,7 @@ def _work(variant: Variant, spec: FileSpec, scratch: Path, ledger: Ledger, forms
         ledger=ledger,
         forms=forms,
         proof=variant.proof,
+        group_size=variant.group_size,
         notes=(*variant.notes, *_mixed_precision(in_float)),
         float_layers=in_float,
     )

@@ -17,7 +17,8 @@ from export.choice import STEP, Choice, Stopwatch
 from export.layout.select import Candidates, select
 from export.lower import NOTES, ROUNDED_ANEW
 from export.manifest import FileSpec, WrittenFile
-from export.quantize.weight_only import store_weights
+from export.quantize.grid import group_notes
+from export.quantize.weight_only import store_weights, weight_grids
 from export.targets import BATCHED
 from export.trial import REFERENCE, run_networks
 
@@ -90,6 +91,8 @@ class Job:
     """The forms of the network, in place of `lowering`; `None` if there is one."""
     stored: bool = False
     """Whether the weights are rounded to the precision of the scheme before they reach the writer."""
+    group_size: int | None = None
+    """Largest number of int4 weights of an output channel that share a scale; None for all of them."""
     step: StepJob | None = None
     """The step program of a streaming network."""
     samples: Path | None = None
@@ -214,8 +217,11 @@ def _lowered(program: ExportedProgram, job: Job) -> tuple[ExportedProgram, Graph
     assert program.example_inputs is not None
     lowered: GraphModule = import_module(job.lowering).lower(program)
     if job.stored:
-        notes = lowered.meta.get(NOTES, ())
-        lowered = store_weights(lowered, scheme=job.scheme)
+        notes, grids = lowered.meta.get(NOTES, ()), None
+        if job.group_size is not None:
+            grids = weight_grids(lowered, scheme=job.scheme, group_size=job.group_size)
+            notes += group_notes(grids, dict(lowered.named_parameters()), group_size=job.group_size)
+        lowered = store_weights(lowered, scheme=job.scheme, grids=grids)
         lowered.meta[NOTES] = notes
     return torch.export.export(lowered, program.example_inputs[0]), lowered
 

@@ -36,6 +36,7 @@ from export.manifest import FileSpec, TensorInfo
 from export.out_folder import check_folders, place_of
 from export.outcome import ExportOutcome
 from export.preflight import Finding, check
+from export.quantize.grid import check_group_size
 from export.samples import RANDOM, Samples, check_samples, random_samples, read_samples
 from export.trial import FLOAT, REFERENCE, Trial, first_trial, run_networks
 
@@ -83,6 +84,7 @@ def export_network(
     calibration: Source | None = None,
     clips: Source | None = None,
     stream: bool = False,
+    group_size: int | None = None,
     forms: Forms = MEASURED_HERE,
     progress: Progress | None = None,
 ) -> Exported:
@@ -97,12 +99,15 @@ def export_network(
     With `stream` every format also gets a step program, for one frame: `export.capture.stepping` states the
     requirements on the network.
 
+    `group_size` is the largest number of `w4` weights of an output channel that share a scale, by default all.
+
     `forms` chooses among the forms of a network (`export.choice`), in formats that have several.
 
     A network that cannot be captured or quantized, or a file that cannot be written, is not an exception but an
     outcome with its reason. Raises ValueError and FileNotFoundError for invalid arguments.
     """
     wanted = pairs(formats, schemes)
+    check_group_size(group_size, schemes)
     check_folders(out, [place_of(*one) for one in wanted])
     described = describe_examples(inputs) if isinstance(inputs, Mapping) else parse_inputs(inputs)
     ranges = None if calibration is None else _samples(calibration, described, what="calibration")
@@ -128,6 +133,7 @@ def export_network(
         "network": f"{type(model).__module__}.{type(model).__qualname__}",
         "torch": str(torch.__version__),
         "calibration": ranges.source if ranges and calibrated else None,
+        "group_size": group_size,
     }
     spec = _spec(described, trial, provenance=provenance)
     if stream:
@@ -159,6 +165,7 @@ def export_network(
             else replace(
                 captured,
                 scheme=scheme,
+                group_size=group_size if scheme == "w4" else None,
                 calibration=ranges.arrays if ranges and scheme in QUANTIZED_BY_OTHERS else None,
             )
             for scheme in schemes
@@ -188,12 +195,14 @@ def check_network(
     *,
     formats: Sequence[str] = tuple(EXPORTERS),
     scheme: str = "fp32",
+    group_size: int | None = None,
 ) -> tuple[Finding, ...]:
     """Operators that each runtime would refuse, run slowly or run in float, from the graph; nothing is written.
 
     Arguments as in `export_network`. Raises ValueError for invalid arguments and for a network that cannot be
     captured.
     """
+    check_group_size(group_size, [scheme])
     tried = random_samples(parse_inputs(inputs), count=2)
     given = ready(model, tried.tensors(0))
     model = given.network
@@ -207,7 +216,7 @@ def check_network(
             program = capture(model, tried.tensors(0))
     except NotImplementedError as error:
         raise ValueError(str(error)) from error
-    return check(program, formats=formats, scheme=scheme)
+    return check(program, formats=formats, scheme=scheme, group_size=group_size)
 
 
 def _samples(source: Source, inputs: Sequence[TensorInfo], *, what: str) -> Samples:

@@ -31,6 +31,7 @@ if not only_reads_arguments(__name__):
     from export.network import Source, check_network, export_network
     from export.pins import read_pins
     from export.process.quiet import silence_libraries
+    from export.quantize.grid import check_group_size
     from export.samples import RANDOM
     from export.summary import print_layers, print_outcomes
 
@@ -109,6 +110,14 @@ def main(
             "step(frame, state) and initial_state(frame).",
         ),
     ] = False,
+    group_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Largest number of w4 weights of an output channel that share a scale, such as 64.",
+            show_default="all of them",
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -167,7 +176,14 @@ def main(
     written, numbers = names(formats) or [], names(schemes) or []
     with exit_codes():
         if check:
-            findings = _check(load_network(network, weights=weights), shape, written, numbers, console)
+            findings = _check(
+                load_network(network, weights=weights),
+                shape,
+                written,
+                numbers,
+                console,
+                group_size=group_size,
+            )
             refused = any(finding["severity"] == "refused" for finding in findings)
             respond({"refused": refused, "findings": findings})
             raise typer.Exit(FAILED if refused else OK)
@@ -188,6 +204,7 @@ def main(
                 calibration=_source(calibration),
                 clips=clips,
                 stream=stream,
+                group_size=group_size,
                 forms=choice,
                 progress=progress,
             )
@@ -211,18 +228,26 @@ def main(
 
 
 def _check(
-    model: nn.Module, shapes: list[str], formats: list[str], schemes: list[str], console: Console
+    model: nn.Module,
+    shapes: list[str],
+    formats: list[str],
+    schemes: list[str],
+    console: Console,
+    *,
+    group_size: int | None,
 ) -> list[dict[str, Any]]:
     """Prints the findings of the runtimes, scheme by scheme; returns them as plain data."""
     from export.preflight.table import print_findings
 
     wanted = pairs(formats, schemes)
+    check_group_size(group_size, schemes)
     found: list[dict[str, Any]] = []
     for scheme in schemes:
         if len(schemes) > 1:
             console.print(headed(scheme, ""))
         taking = [name for name, one in wanted if one == scheme]
-        findings = check_network(model, shapes, formats=taking, scheme=scheme)
+        size = group_size if scheme == "w4" else None
+        findings = check_network(model, shapes, formats=taking, scheme=scheme, group_size=size)
         print_findings(findings, console, formats=taking)
         found += [{"scheme": scheme, **asdict(finding)} for finding in findings]
     return found

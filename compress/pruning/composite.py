@@ -21,6 +21,7 @@ from compress.pruning.recurrent import (
     recurrent_stand_in,
     unit_matrices,
 )
+from compress.pruning.taken_apart import Taken, TakenApart, TakenRule
 from models.video_transformer import Attention
 
 
@@ -51,7 +52,7 @@ class AttentionRule(Rule):
 
 def rules(model: nn.Module) -> dict[type[nn.Module], Any]:
     """The rule of every type of composite layer in the network, for the dependency graph."""
-    found: dict[type[nn.Module], Any] = {}
+    found: dict[type[nn.Module], Any] = {Taken: TakenRule()}
     for layer in model.modules():
         if isinstance(layer, nn.RNNBase):
             found[type(layer)] = RecurrentRule()
@@ -89,25 +90,26 @@ def head_layers(model: nn.Module) -> Iterator[tuple[str, Attention]]:
 
 
 @contextmanager
-def stand_ins(model: nn.Module) -> Iterator[None]:
-    """Has composite layers compute linear functions of the same shapes."""
+def stand_ins(model: nn.Module) -> Iterator[TakenApart]:
+    """Has composite layers compute linear functions of the same shapes; gives the mode to run the network in."""
+    apart = TakenApart()
     replaced = [
         layer
         for layer in model.modules()
         if isinstance(layer, nn.RNNBase | nn.MultiheadAttention | Attention)
     ]
     for layer in replaced:
-        layer.forward = _stand_in(layer)  # type: ignore[method-assign]
+        layer.forward = _stand_in(layer, apart)  # type: ignore[method-assign]
     try:
-        yield
+        yield apart
     finally:
         for layer in replaced:
             del layer.forward
 
 
-def _stand_in(layer: nn.Module) -> Callable[..., Any]:
+def _stand_in(layer: nn.Module, apart: TakenApart) -> Callable[..., Any]:
     if isinstance(layer, nn.RNNBase):
-        return recurrent_stand_in(layer)
+        return recurrent_stand_in(layer, apart)
     if isinstance(layer, nn.MultiheadAttention):
 
         def attend(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:

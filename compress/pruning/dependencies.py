@@ -28,6 +28,7 @@ from compress.pruning.recurrent import (
     silence,
     unit_count,
 )
+from compress.pruning.taken_apart import map_channels, named_in
 from models.heads import output_layers
 from models.spec import ClipSpec, as_tuple
 
@@ -60,22 +61,28 @@ def find_groups(model: nn.Module, spec: ClipSpec) -> list[PruningGroup]:
 
     whole = [*left_whole(model, spec.example()), *kept_layers(model, spec)]
     ignored = [module for layer in whole if isinstance(layer, nn.Module) for module in layer.modules()]
-    with warnings.catch_warnings(), stand_ins(model), torch.enable_grad():
+    with warnings.catch_warnings(), stand_ins(model) as apart, torch.enable_grad():
         warnings.simplefilter("ignore")
-        graph = tp.DependencyGraph().build_dependency(
-            model,
-            spec.example(),
-            output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
-            customized_pruners=rules(model),
-            ignored_params=[layer for layer in whole if isinstance(layer, nn.Parameter)],
-            verbose=False,
-        )
+        with apart:
+            model(*spec.example())  # finds what is taken apart
+        apart.restart()
+        with named_in(model, apart.modules), apart:
+            graph = tp.DependencyGraph().build_dependency(
+                model,
+                spec.example(),
+                output_transform=lambda logits: sum(column.sum() for column in as_tuple(logits)),
+                customized_pruners=rules(model),
+                ignored_params=[layer for layer in whole if isinstance(layer, nn.Parameter)],
+                verbose=False,
+            )
+        map_channels(graph, apart.modules)
         roots = [*CONVOLUTIONS, nn.Linear, nn.RNNBase, nn.Embedding]
         found = [
             _group(graph, members, model)
             for members in graph.get_all_groups(ignored_layers=ignored, root_module_types=roots)
         ]
-    followed = [group for group in found if _units_are_followed(model, group, spec)]
+    taken = bool(apart.modules)
+    followed = [group for group in found if _units_are_followed(model, group, spec, taken=taken)]
     return [*followed, *_head_groups(model, ignored), *_cell_groups(model, ignored)]
 
 
@@ -218,19 +225,19 @@ def _cell_groups(model: nn.Module, ignored: Sequence[nn.Module]) -> Iterator[Pru
         )
 
 
-def _units_are_followed(model: nn.Module, group: PruningGroup, spec: ClipSpec) -> bool:
+def _units_are_followed(model: nn.Module, group: PruningGroup, spec: ClipSpec, *, taken: bool) -> bool:
     """Whether units of the recurrent layers of a group can be removed.
 
-    The dependency graph has the channels of both directions on one axis, and loses them where a network takes
-    directions apart: silent units of a bidirectional layer must be removable without effect. True for groups
-    without such layers.
+    The dependency graph has the channels of both directions on one axis, and a network may take channels apart in a
+    way that it does not follow, or by fixed sizes: silent units of a bidirectional layer, or of any recurrent layer
+    if channels are `taken` apart, must be removable without effect. True for groups without such layers.
     """
     computing = [edit for edit in group.edits if edit.computes]
     layers = [layer for edit in computing if isinstance(layer := _layer(model, edit), nn.RNNBase)]
     visible = group.channels - sum(map(inner_channels, layers))
     if any(parts_of(layer) > 1 and visible % unit_count(layer) for layer in layers):
         return False
-    if not any(layer.bidirectional for layer in layers):
+    if not layers or not (taken or any(layer.bidirectional for layer in layers)):
         return True
     size = group.channels // group.parts
     if len(computing) > 1 or group.parts != parts_of(layers[0]) or size == 1:

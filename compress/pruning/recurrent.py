@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.pruning.matrices import Matrix, Rule, as_linear, kept_of, linear_of, selected
+from compress.pruning.taken_apart import TakenApart
 from models.spec import as_tuple
 
 GATES: dict[type[nn.RNNBase], int] = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
@@ -164,14 +165,20 @@ def silence(layer: nn.RNNBase, channels: Sequence[int]) -> None:
                 getattr(layer, name)[[gate * size + unit for gate in range(gates) for unit in units]] = 0
 
 
-def recurrent_stand_in(layer: nn.RNNBase) -> Callable[..., Any]:
-    """A linear function of the same shapes, for the dependency graph."""
+def recurrent_stand_in(layer: nn.RNNBase, apart: TakenApart) -> Callable[..., Any]:
+    """A linear function of the same shapes, for the dependency graph; `apart` watches its outputs and states."""
     ways = _ways(layer)
+    width = ways * unit_count(layer)
 
     def run(steps: Tensor, _: Any = None) -> tuple[Tensor, Any]:
-        out = linear_of(steps, ways * unit_count(layer))
-        last = out[:, -1] if layer.batch_first else out[-1]
-        state = last.unflatten(1, (ways, -1)).transpose(0, 1).repeat(layer.num_layers, 1, 1)
+        out = linear_of(steps, width)
+        last = (out[:, -1] if layer.batch_first else out[-1]).detach()
+        state = last.unflatten(1, (ways, -1)).transpose(0, 1).repeat(layer.num_layers, 1, 1) + 0 * out.sum()
+        channels = torch.arange(width)
+        apart.watch(out, channels.expand(out.shape).clone())
+        of_states = channels.view(ways, 1, -1).expand(ways, *state.shape[1:])
+        inner = of_states.new_full((len(state) - ways, *state.shape[1:]), -1)
+        apart.watch(state, torch.cat([inner, of_states]))
         if not isinstance(layer, nn.LSTM):
             return out, state
         return out, (state, linear_of(state, layer.hidden_size) if layer.proj_size else state)

@@ -30,18 +30,23 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "check"]
 
 
-def check(program: ExportedProgram, *, formats: Sequence[str], scheme: str) -> tuple[Finding, ...]:
-    """Findings of the runtimes of `formats` on the captured network `program`, written in `scheme`.
+def check(
+    program: ExportedProgram, *, formats: Sequence[str], scheme: str, group_size: int | None = None
+) -> tuple[Finding, ...]:
+    """Findings of the runtimes of `formats` on the captured network `program`, written in `scheme`, `w4` with
+    groups of at most `group_size` weights.
 
     Nothing is written, and no runtime has to be installed. Raises ValueError for an unknown format.
     """
     unknown = [name for name in formats if name not in EXPORTERS]
     if unknown:
         raise ValueError(f"format {unknown[0]!r} is unknown; allowed: {', '.join(EXPORTERS)}")
-    return merge(_findings(program, formats, scheme))
+    return merge(_findings(program, formats, scheme, group_size))
 
 
-def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> Iterator[Finding]:
+def _findings(
+    program: ExportedProgram, formats: Sequence[str], scheme: str, group_size: int | None
+) -> Iterator[Finding]:
     taken = [name for name in formats if scheme in EXPORTERS[name].schemes]
     for name in formats:
         if name not in taken:
@@ -49,7 +54,7 @@ def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> 
             yield _of_network(name, f"scheme {scheme}", why, f"use {', '.join(EXPORTERS[name].schemes)}")
     try:
         surveyed = survey(program)
-        lowered = _rounded(surveyed, scheme)
+        lowered = _rounded(surveyed, scheme, group_size)
     except (ValueError, RuntimeError) as error:
         why, _, instead = str(error).rpartition("; ")
         for name in taken:
@@ -66,7 +71,7 @@ def _findings(program: ExportedProgram, formats: Sequence[str], scheme: str) -> 
             yield from import_module(checks).check(_subject(name, scheme, written, total, origins))
 
 
-def _rounded(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
+def _rounded(surveyed: Surveyed, scheme: str, group_size: int | None) -> fx.GraphModule:
     """The lowered network in the number format of the scheme, with ranges from one random input."""
     from export.quantize.int8_reference import SCHEMES, calibrate, convert, prepare
     from export.quantize.weight_only import WEIGHT_SCHEMES, store_weights
@@ -75,7 +80,9 @@ def _rounded(surveyed: Surveyed, scheme: str) -> fx.GraphModule:
         prepared = prepare(surveyed.graph, scheme=scheme)
         calibrate(prepared, [surveyed.examples()])
         return convert(prepared)
-    return store_weights(surveyed.graph, scheme=scheme) if scheme in WEIGHT_SCHEMES else surveyed.graph
+    if scheme not in WEIGHT_SCHEMES:
+        return surveyed.graph
+    return store_weights(surveyed.graph, scheme=scheme, group_size=group_size)
 
 
 def _subject(

@@ -8,7 +8,7 @@ Core ML in the other, and all files have the same weights at two bytes per scale
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,9 @@ LEAST_GROUP_SCALE = 2.0**-17
 
 LEAST_CHANNEL = 64 * LEAST_GROUP_SCALE
 """Smallest largest weight of an output channel with groups: rounding to zero then costs 1 % of it at most."""
+
+LEAST_GROUP, MOST_GROUP = 8, 65_536
+"""Limits of the number of weights of a group."""
 
 _SHRINKS = torch.linspace(1.0, 0.5, 26)
 """Fractions of a channel's largest weight that are tried as its largest integer."""
@@ -103,6 +106,20 @@ def channels_per_group(shape: tuple[int, ...], *, group_size: int) -> int | None
     divisors = (count for count in range(1, channels + 1) if channels % count == 0)
     fitting = [count for count in divisors if group_size <= 2 * count * taps <= 2 * group_size]
     return max(fitting, default=None)
+
+
+def check_group_size(group_size: int | None, schemes: Sequence[str]) -> None:
+    """Raises ValueError for a size that is not allowed, and if none of the schemes has groups."""
+    if group_size is None:
+        return
+    if not LEAST_GROUP <= group_size <= MOST_GROUP:
+        raise ValueError(
+            f"group_size is {group_size}; allowed: {LEAST_GROUP} to {MOST_GROUP} weights of an output channel"
+        )
+    if "w4" not in schemes:
+        raise ValueError(
+            f"group_size is for scheme w4 only; given: {', '.join(schemes)}; add w4, or omit group_size"
+        )
 
 
 def group_notes(

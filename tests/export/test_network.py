@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from compress.folders.ledger import COPY, LEDGER, LOCK
 from export import EXPORTERS, Exporter
-from export.network import export_network
+from export.network import check_network, export_network
 from export.run import main
 from tests.commands import run_command_line
 from tests.export.user_nets import (
@@ -181,6 +181,37 @@ def test_an_int8_file_that_is_wrong_comes_with_its_layers(tmp_path, bad_writers)
     assert provenance["calibration"] == "20 inputs of clips.npy"
 
 
+class Dense(nn.Module):
+    """Four linear layers, the inner two with weights of 4 bits."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(*(nn.Linear(64, 64) for _ in range(4)))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.slow
+def test_groups_of_int4_weights_are_written_noted_and_recorded(tmp_path):
+    (file,) = export_network(
+        Dense(), ["1x64"], out=tmp_path, formats=["onnx"], schemes=["w4"], group_size=16
+    ).outcomes
+    assert file.status == "exported", file.reason
+    assert any(
+        note.startswith("group_size 16: 2 of 2 int4 weights have a scale per group") for note in file.notes
+    )
+    assert json.loads((tmp_path / "manifest.json").read_text())["provenance"]["group_size"] == 16
+
+
+def test_a_check_finds_groups_that_a_runtime_lacks():
+    given = {"formats": ["tflite"], "scheme": "w4"}
+    assert check_network(Dense(), ["1x64"], **given, group_size=32) == ()
+    (found, *_) = check_network(Dense(), ["1x64"], **given, group_size=16)
+    assert found.severity == "refused" and "w4 without group_size" in found.instead
+
+
 @pytest.mark.slow
 def test_several_inputs_and_outputs_of_any_shape_by_one_call(tmp_path):
     inputs = {"clip": torch.rand(1, 3, 4, 16, 16), "text": torch.tensor([[0, 6, 3, 1]])}
@@ -245,6 +276,9 @@ def test_a_network_that_cannot_be_captured_fails_in_every_format_with_its_line(t
         (["--shape", "3,4,5"], "shape '3,4,5' cannot be read: give"),
         (["--schemes", "w8a8"], "scheme w8a8 needs inputs that set the ranges.*or 'random'"),
         (["--layers"], "--layers ranks the layers of int8 networks; the scheme is fp32"),
+        (["--group-size", "64"], "group_size is for scheme w4 only; given: fp32; add w4, or omit group_size"),
+        (["--schemes", "w4", "--group-size", "4"], "group_size is 4; allowed: 8 to 65536 weights"),
+        (["--schemes", "w8", "--group-size", "64", "--check"], "group_size is for scheme w4 only; given: w8"),
         (["--calibration", "none.npy"], "calibration none.npy: there is no such file"),
         (["--weights", "none.pt"], "--weights none.pt: there is no such file"),
         (["--target", "arm"], "target 'arm' is unknown; allowed: x86-64-amx, .*, arm64, apple, wasm"),

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from export import EXPORTERS
 from export.capture.stepping import Stepper, step_path
+from export.emit.coreml import sparse
 from export.emit.coreml.coverage import cover
 from export.emit.coreml.decompose import decompose
 from export.emit.coreml.groups import convert_groups
@@ -42,6 +43,7 @@ def write(
 
     `fp32` computes in float32 (CPU and GPU), every other scheme in float16, which the Neural Engine requires. `w8`,
     `w4` and `p4` take a graph with compressed weights (`export.quantize.weight_only`), `w8a8` the int8 reference.
+    Weights of `fp32` and `fp16` with many zeros are stored sparsely (`export.emit.coreml.sparse`).
     Inputs and outputs are float32 (tokens int32) in all of them. Core ML predicts on macOS only: elsewhere the
     package is written, and `export.emit.coreml` interprets it.
 
@@ -73,6 +75,9 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
     if scheme == "p4":
         _write_palettes(passes)
+    is_sparse = scheme in sparse.SCHEMES and sparse.has_sparse_weights(program)
+    if is_sparse:
+        sparse.store_sparse(passes)
     reset_names()
     model: MLModel = coremltools.convert(
         program,
@@ -99,6 +104,7 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
     model.user_defined_metadata.update({key: json.dumps(value) for key, value in spec.description.items()})
     model.save(str(path))
     make_repeatable(path)
+    of_weights = sparse.notes(model) if is_sparse else ()
     coverage, unknown = attempt(lambda: cover(path, places=places_of(program.graph)))
     systems = "iOS 18 / macOS 15" if needs_ios18 else "iOS 17 / macOS 14"
     precision = "float32" if scheme == "fp32" else "float16"
@@ -106,7 +112,12 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
         path=path,
         inputs=spec.inputs,
         outputs=outputs,
-        notes=(f"ML program for {systems} and later, computes in {precision}", *reshaped, *unknown),
+        notes=(
+            f"ML program for {systems} and later, computes in {precision}",
+            *reshaped,
+            *of_weights,
+            *unknown,
+        ),
         coverage=coverage,
     )
 

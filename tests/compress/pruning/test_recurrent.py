@@ -18,6 +18,11 @@ from compress.pruning.groups import without
 from compress.pruning.recurrent import silence
 from export.capture.graph import capture
 from export.lower import lower
+from models.spec import as_tuple
+from models.teachers.audio import AUDIO_ENCODERS
+from models.teachers.encoder import choices
+from models.teachers.modular import ModularOptions, ModularTeacher
+from models.teachers.video import VIDEO_ENCODERS
 from tests.specs import small_spec
 
 
@@ -37,8 +42,8 @@ def final_states(out, state):
     return torch.cat([hidden[-2], hidden[-1]], 1)
 
 
-def normalised_mean(out, state):
-    return nn.functional.layer_norm(out.mean(1), out.shape[-1:])
+def normalised_steps(out):
+    return nn.functional.layer_norm(out, out.shape[-1:])
 
 
 class Recurrent(nn.Module):
@@ -160,15 +165,27 @@ def sum_of_directions(out, state):
     return forwards + backwards
 
 
-def one_direction(out, state):
-    return state[-1]
+def pieces_of_four(out, state):
+    forwards, backwards = out.split(4, dim=2)
+    return torch.cat([forwards[:, -1], backwards[:, 0]], 1)
+
+
+def parts_of_normalised(out, state):
+    return torch.cat([one.mean(1) for one in normalised_steps(out).chunk(2, 2)], 1)
+
+
+def gated(out, state):
+    values, gates = out.chunk(2, dim=2)
+    return (values * gates.sigmoid()).mean(1)
 
 
 UNFOLLOWED = {
     "states of inner layers": (nn.GRU, all_final_states, {"num_layers": 2}),
     "cells before their projection": (nn.LSTM, cells, {"proj_size": 3}),
     "the sum of both directions": (nn.GRU, sum_of_directions, {"bidirectional": True}),
-    "one of two directions": (nn.GRU, one_direction, {"bidirectional": True}),
+    "a split into pieces of a fixed size": (nn.GRU, pieces_of_four, {"bidirectional": True}),
+    "gates of one direction": (nn.GRU, gated, {}),
+    "parts of normalised outputs": (nn.GRU, parts_of_normalised, {"bidirectional": True}),
 }
 
 
@@ -178,6 +195,77 @@ def test_a_layer_whose_units_cannot_be_followed_stays_whole_and_the_cut_says_so(
     model = Recurrent(kind, read, **options).eval()
     assert [group.name for group in find_groups(model, Spec())] == ["hidden"]
     assert whole_recurrent_layers(model, find_groups(model, Spec())) == ["layer"]
+
+
+def ends(forwards, backwards):
+    return torch.cat([forwards[:, -1], backwards[:, 0]], 1)
+
+
+def chunked(out, state):
+    forwards, backwards = out.chunk(2, dim=2)
+    return torch.cat([ends(forwards, backwards), out.mean(1)], 1)
+
+
+TAKEN_APART = {
+    "chunk": chunked,
+    "chunk of rearranged outputs": lambda out, _: torch.cat(
+        [one.mean(2) for one in out.relu().transpose(1, 2).chunk(2, dim=1)], 1
+    ),
+    "split": lambda out, _: ends(*out.split(out.shape[2] // 2, dim=2)),
+    "narrow": lambda out, _: ends(
+        *(out.narrow(2, way * (out.shape[2] // 2), out.shape[2] // 2) for way in range(2))
+    ),
+    "slices": lambda out, _: ends(out[..., : out.shape[2] // 2], out[..., out.shape[2] // 2 :]),
+    "unbind": lambda out, _: ends(*out.unflatten(2, (2, -1)).unbind(2)),
+    "unbind of states": lambda _, state: torch.cat(state.unbind(0), 1),
+    "states with other features": lambda out, state: torch.cat([out.mean(1), state[1], state[0]], 1),
+    "one of two directions": lambda _, state: state[-1],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_APART)
+def test_silent_units_of_directions_that_are_taken_apart_can_be_removed_without_effect(name):
+    model = Recurrent(nn.GRU, TAKEN_APART[name], bidirectional=True).eval()
+    group = group_of(model)
+    assert group.units == ((0, 4), (1, 5), (2, 6), (3, 7)) and group.parts == 2
+    silence(model.layer, [1, 4 + 2])
+    pruned = without_unit(model, group, [1, 4 + 2])
+    assert pruned.layer.hidden_size == 3
+    torch.testing.assert_close(pruned(*Spec().example(2)), model(*Spec().example(2)))
+
+
+def test_columns_of_a_chunked_output_go_with_the_unit_of_their_direction():
+    model = Recurrent(nn.GRU, chunked, bidirectional=True).eval()
+    pruned = without_unit(model, group_of(model), [1, 4 + 2])
+    kept = [0, 2, 3, 4, 5, 7]  # of forwards 0..3 and backwards 4..7
+    expected = model.hidden.weight[:, kept + [8 + column for column in kept]]
+    torch.testing.assert_close(pruned.hidden.weight, expected)
+    for way, rows in {"": [0, 2, 3], "_reverse": [0, 1, 3]}.items():
+        of_gates = [4 * gate + row for gate in range(3) for row in rows]
+        kept_weights = getattr(model.layer, f"weight_ih_l0{way}")[of_gates]
+        torch.testing.assert_close(getattr(pruned.layer, f"weight_ih_l0{way}"), kept_weights)
+
+
+def test_modules_of_the_search_do_not_stay_in_the_network():
+    model = Recurrent(nn.GRU, chunked, bidirectional=True).eval()
+    before = [name for name, _ in model.named_modules()]
+    find_groups(model, Spec())
+    assert [name for name, _ in model.named_modules()] == before
+
+
+def test_a_teacher_with_a_gru_over_sound_loses_units_of_both_directions():
+    spec = small_spec("clip", "audio")
+    parts = {
+        "video": choices(VIDEO_ENCODERS)["r2plus1d_tiny"](name="r2plus1d_tiny"),
+        "audio": choices(AUDIO_ENCODERS)["gru"](name="gru"),
+    }
+    torch.manual_seed(0)
+    teacher = ModularTeacher(spec, ModularOptions(**parts)).eval()
+    cut = cut_channels(teacher, spec, config=PruneConfig(parameters=0.7, round_to=1))
+    layer = next(one for one in cut.model.modules() if isinstance(one, nn.GRU))
+    assert layer.hidden_size < 128
+    assert not any("units are not removed" in note for note in cut.notes)
+    assert all(column.isfinite().all() for column in as_tuple(cut.model(*spec.example())))
 
 
 class Sentences(nn.Module):

@@ -10,11 +10,13 @@ ct = pytest.importorskip("coremltools")
 
 from coremltools.converters.mil import Builder  # noqa: E402
 
+from compress.pruning.masks import masks_of, prunable_weights  # noqa: E402
 from export.capture.graph import capture  # noqa: E402
+from export.emit.coreml import sparse  # noqa: E402
 from export.emit.coreml.predict import open_package  # noqa: E402
 from export.emit.coreml.writer import write  # noqa: E402
 from export.lower import lower  # noqa: E402
-from export.manifest import file_spec  # noqa: E402
+from export.manifest import file_spec, size_bytes_of  # noqa: E402
 from export.quantize.weight_only import store_weights  # noqa: E402
 from tests.export.networks import conv, trained  # noqa: E402
 from tests.export.small_nets import clip_spec, float_graph, int8_graph, program_of  # noqa: E402
@@ -48,6 +50,53 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
         paths = sorted(path for path in file.path.rglob("*") if path.is_file())
         found.append({str(path.relative_to(file.path)): path.read_bytes() for path in paths})
     assert found[0] == found[1] and len(found[0]) > 2
+
+
+class Layers(nn.Module):
+    """A convolution over frames, pictures and one kernel per channel, and an LSTM over frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.Sequential(conv(3, 32, 3), nn.ReLU(), conv(32, 64, 1), nn.ReLU())
+        self.steps = nn.LSTM(64, 32, batch_first=True)
+        self.logits = nn.Linear(32, 3)
+
+    def forward(self, clip):
+        steps = self.convs(clip).mean((3, 4)).transpose(1, 2)
+        return self.logits(self.steps(steps)[0][:, -1])
+
+
+@pytest.mark.parametrize(("scheme", "pattern"), [("fp32", "unstructured"), ("fp16", "2:4")])
+def test_weights_with_many_zeros_are_stored_sparsely_and_numbers_stay(tmp_path, monkeypatch, scheme, pattern):
+    spec, network = clip_spec(), trained(Layers())
+    weights = prunable_weights(network, {network.logits})
+    for name, mask in masks_of(weights, pattern=pattern, sparsity=0.8, by_layer=True).items():
+        weights[name].data *= mask
+    graph = lower(capture(network, spec.example()))
+    file = written(tmp_path / "sparse", spec, graph, scheme)
+    monkeypatch.setattr(sparse, "SCHEMES", ())
+    dense = written(tmp_path / "dense", spec, graph, scheme)
+    count = operations(file.path)["constexpr_sparse_to_dense"]
+    assert count == 2 + 1, (
+        "two weights of the LSTM, one 3D convolution; the others have 2,048 values or fewer"
+    )
+    assert operations(dense.path)["constexpr_sparse_to_dense"] == 0
+    assert f"{count} weights are stored sparsely" in " ".join(file.notes)
+    values = sum(weight.numel() for weight in weights.values() if weight.numel() > 2_048)
+    blobs = [next(one.path.rglob("weight.bin")).stat().st_size for one in (file, dense)]
+    zeros = {"unstructured": 0.8, "2:4": 0.5}[pattern] * (4 if scheme == "fp32" else 2)
+    assert blobs[1] - blobs[0] == pytest.approx((zeros - 1 / 8) * values, rel=0.05)
+    assert size_bytes_of(file.path) < size_bytes_of(dense.path)
+    inputs = spec.example()
+    for one, two in zip(outputs_of(file, inputs), outputs_of(dense, inputs), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_package_of_a_network_without_zeros_has_no_sparse_weights(tmp_path):
+    spec = clip_spec()
+    file = written(tmp_path, spec, float_graph(spec), "fp16")
+    assert operations(file.path)["constexpr_sparse_to_dense"] == 0
+    assert not any("sparsely" in note for note in file.notes)
 
 
 def test_the_package_holds_names_shapes_types_and_description(tmp_path):
