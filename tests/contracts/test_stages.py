@@ -202,4 +202,4 @@ def test_sparse_weights_stay_zero_through_recovery(student, context):
     figures = result.figures["pruning"]
     assert figures["reached_share"] == pytest.approx(0.8, abs=1e-3)
     assert figures["deflated_bytes"] < 0.6 * figures["deflated_bytes_before"]
-    assert "latency is unchanged: the runtimes compute zeros like other weights" in result.notes
+    assert any("latency is unchanged: the CPU runtimes compute zeros" in note for note in result.notes)

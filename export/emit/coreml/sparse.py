@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from coremltools.models import MLModel
 
 SCHEMES = ("fp32", "fp16")
-"""Schemes whose weights can be sparse. Those of int8, int4 and palettes are encoded already, and iOS 17 has no sparse
-form of them."""
+"""Schemes whose weights can be sparse. Those of int8, int4 and palettes are encoded already, and iOS 17 has no
+sparse form of them."""
 
 LEAST_ZEROS = 0.25
-"""Smallest share of zeros in a sparse weight; the mask takes 1/16 of a float16 weight, and 1/32 of a float32 one."""
+"""Smallest share of zeros in a sparse weight; the mask takes 1/16 of a float16 weight, 1/32 of a float32 one."""
 
 LEAST_WEIGHTS = 2_048
 """Weights with fewer values stay dense."""
