@@ -195,8 +195,8 @@ def _sparse(artifact: Artifact, model: nn.Module, work: _Training) -> StageResul
         f"{reached:.1%} of the weights that may be removed are zero, asked for {share:.1%}; float weights "
         f"compressed with deflate: {before:,} bytes before, {figures['deflated_bytes']:,} after; as sparse weights "
         f"(values and a bit mask): {figures['sparse_bytes']:,}",
-        "latency is unchanged: the CPU runtimes compute zeros like other weights; Core ML, which stores such weights "
-        "sparsely, was not timed",
+        "latency is unchanged: the CPU runtimes compute zeros like other weights; Core ML, which stores such "
+        "weights sparsely, was not timed",
     )
     return StageResult(
         artifact=replace(artifact, model=model),
