@@ -13,12 +13,12 @@ from rich.console import Console
 from benchmarks.clips.clip_set import Augmentation, ClipSet
 from compress.artifact import Artifact
 from compress.cached_outputs import CachedOutputs, RecordShape
+from compress.command.kept_memory import kept_memory
 from compress.command.progress import bar
 from compress.criterion import Outputs
 from compress.features import WithFeatures, example_of, feature_sizes
 from compress.folders.keys import Key
 from compress.folders.source import source_hashes
-from compress.kept_memory import kept_memory
 from compress.store import one_at_a_time, stored
 from compress.teacher_check import require_finite_logits
 from compress.training import FLOAT_BATCH, logits_by_batch

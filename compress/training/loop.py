@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from benchmarks.clips.clip_set import ClipSet
+from compress.command.kept_memory import kept_memory
 from compress.command.progress import bar
 from compress.criterion import Batch, Criterion, Outputs
 from compress.faster_conv3d import faster_conv3d
 from compress.features import watched
-from compress.kept_memory import kept_memory
 from compress.training.averaging import averaged, re_estimate_batch_norm
 from compress.training.batches import epoch_seed, loaded, placed, planned
 from compress.training.checkpoint import State

@@ -33,7 +33,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for node in computing(core):
         name = operator_name(node)
         why = _refusal(node, name)
-        if why is None and name in _LAYERS and _is_half_int8(node):
+        if why is None and subject.scheme == "w8a8" and name in _LAYERS and _is_half_int8(node):
             yield subject.finding("refused", node, _HALF, places=places)
         elif why is None:
             if subject.scheme == "w8a8" and not moves(node) and not _is_int8(node, name):

@@ -72,6 +72,15 @@ def test_a_refusal_names_operator_line_and_replacement() -> None:
     assert refused[0].instead
 
 
+@pytest.mark.parametrize("scheme", ["w8", "w4"])
+def test_float_activations_beside_stored_weights_are_not_refused(scheme: str) -> None:
+    assert not [
+        found
+        for found in check_network(Friendly(), SHAPES, formats=["executorch"], scheme=scheme)
+        if found.severity == "refused"
+    ]
+
+
 def test_float_operators_of_an_int8_file_are_reported() -> None:
     findings = check_network(Curved(), SHAPES, formats=["executorch"], scheme="w8a8")
     assert any(finding.operator == "gelu" and finding.severity in ("float", "slow") for finding in findings)
