@@ -86,11 +86,13 @@ COREML_NAMES = {
 
 ONNXRUNTIME_INT8 = frozenset(
     (
-        "adaptive_avg_pool2d", "add", "avg_pool2d", "cat", "conv1d", "conv2d", "leaky_relu", "linear",
-        "matmul", "max_pool2d", "mean", "mul", "sigmoid", "softmax", "upsample_nearest2d",
+        "adaptive_avg_pool2d", "add", "avg_pool2d", "cat", "conv1d", "conv2d", "hardsigmoid", "hardswish",
+        "leaky_relu", "linear", "matmul", "max_pool2d", "mean", "mul", "sigmoid", "silu", "softmax",
+        "upsample_nearest2d",
     )
 )  # fmt: skip
-"""Operators that ONNX Runtime computes in integers between quantize and dequantize."""
+"""Operators that ONNX Runtime computes in integers between quantize and dequantize; curves in the form that the
+writer gives them (`export.emit.onnx.passes.curves`)."""
 
 NORM = "use BatchNorm3d, which folds into the convolution before it"
 GROUPS = (

@@ -38,11 +38,14 @@ def counted(script):
 
 
 @needs_glibc
-def test_a_freed_tensor_leaves_its_pages_to_the_next():
+def test_freed_tensors_leave_their_pages_to_the_next():
+    # The heap grows in the first rounds, until it has a gap that fits with the alignment.
     without, within = counted(
-        "print(min(faults() for _ in range(5)))\nwith kept_memory():\n    print(min(faults() for _ in range(5)))"
+        "print(sum(faults() for _ in range(60)))\n"
+        "with kept_memory():\n"
+        "    print(sum(faults() for _ in range(60)))"
     )
-    assert within < without / 10
+    assert within < without / 3
 
 
 @needs_glibc
