@@ -28,7 +28,7 @@ COMMANDS = (
     *("compress.studies.diagnosis", "compress.studies.pruning", "compress.studies.quantization"),
     *("compress.studies.arms", "compress.studies.device_agreement"),
     *("compress.studies.intervals", "compress.studies.same_file", "compress.studies.int4_groups"),
-    "compress.studies.sparse_files",
+    *("compress.studies.chain", "compress.studies.sparse_files"),
     *("export.run", "export.nncf_onnx"),
     *("benchmarks.run", "benchmarks.classify", "benchmarks.live", "benchmarks.streaming"),
     "benchmarks.browser.install",
