@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
 
+from export.emit.coreml.compression import compress_weights
+
 if TYPE_CHECKING:
     from coremltools import PassPipeline
     from coremltools.models import MLModel
@@ -33,20 +35,13 @@ def has_sparse_weights(program: ExportedProgram) -> bool:
 
 
 def store_sparse(passes: PassPipeline) -> None:
-    """Adds the pass that stores weights with many zeros sparsely.
-
-    `optimize.coreml.prune_weights` does the same to a converted model, which it converts again with the default
-    passes; one of these fails on networks that normalise their input.
-    """
+    """Adds the pass that stores weights with many zeros sparsely."""
     import coremltools.optimize.coreml as optimize
 
     zeros = optimize.OpThresholdPrunerConfig(
         threshold=0.0, minimum_sparsity_percentile=LEAST_ZEROS, weight_threshold=LEAST_WEIGHTS
     )
-    passes.append_pass("compression::prune_weights")
-    passes.set_options(
-        "compression::prune_weights", {"config": optimize.OptimizationConfig(global_config=zeros)}
-    )
+    compress_weights(passes, "prune_weights", zeros)
 
 
 def notes(model: MLModel) -> tuple[str, ...]:

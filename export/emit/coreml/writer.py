@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from export import EXPORTERS
 from export.capture.stepping import Stepper, step_path
 from export.emit.coreml import sparse
+from export.emit.coreml.compression import compress_weights
 from export.emit.coreml.coverage import cover
 from export.emit.coreml.decompose import decompose
 from export.emit.coreml.groups import convert_groups
@@ -123,17 +124,11 @@ def _write(program: ExportedProgram, path: Path, *, spec: FileSpec, scheme: str)
 
 
 def _write_palettes(passes: PassPipeline) -> None:
-    """Weights of at most 16 values become tables of values and indices; numbers stay the same.
-
-    `optimize.coreml.palettize_weights` does the same to a converted model, which it converts again with the default
-    passes; one of these fails on networks that normalise their input.
-    """
+    """Weights of at most 16 values become tables of values and indices; numbers stay the same."""
     import coremltools.optimize.coreml as optimize
 
-    palettes = optimize.OpPalettizerConfig(mode="unique", weight_threshold=LEAST)
-    passes.append_pass("compression::palettize_weights")
-    passes.set_options(
-        "compression::palettize_weights", {"config": optimize.OptimizationConfig(global_config=palettes)}
+    compress_weights(
+        passes, "palettize_weights", optimize.OpPalettizerConfig(mode="unique", weight_threshold=LEAST)
     )
 
 
